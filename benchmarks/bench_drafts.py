@@ -23,8 +23,8 @@ from rich.table import Table
 
 from fine_tune_assets.approval.draft_checks import check_output, noise_of
 from fine_tune_assets.approval.flags import kind_of
+from fine_tune_assets.claims.checks import shared_words
 from fine_tune_assets.claims.saying import is_contrary, said_by
-from fine_tune_assets.claims.shared_words import shared_words
 from fine_tune_assets.core.fingerprints import fingerprint_text
 
 SEED = 20260101

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fine_tune_assets.approval.contradictions import contradictions
 from fine_tune_assets.approval.flags import flag, kind_of
-from fine_tune_assets.claims.checking import CHECKS as CLAIMS
-from fine_tune_assets.claims.checking import Check
+from fine_tune_assets.claims.checks import CHECKS as CLAIMS
+from fine_tune_assets.claims.checks import Check
 from fine_tune_assets.claims.saying import normal
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
 from fine_tune_assets.core.records import PairFinder

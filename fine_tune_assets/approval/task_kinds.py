@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fine_tune_assets.approval.flags import flag
 from fine_tune_assets.approval.lab_values import LabValues, abnormal_lines, read_lab_values
+from fine_tune_assets.claims.checks import shared_words
 from fine_tune_assets.claims.sections import (
     Section,
     find_section,
@@ -20,7 +21,6 @@ from fine_tune_assets.claims.sections import (
     texts_of,
     words_cut_off,
 )
-from fine_tune_assets.claims.shared_words import shared_words
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
 from fine_tune_assets.tables.approval import ModelDraft

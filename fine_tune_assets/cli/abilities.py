@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.judging.contestants.harness_tasks import write_tasks
+from fine_tune_assets.judging.contestants.abilities import write_tasks
 
 
 @click.command("ability-tasks")

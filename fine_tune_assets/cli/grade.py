@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from fine_tune_assets.claims.checking import check_answer
+from fine_tune_assets.claims.checks import check_answer
 from fine_tune_assets.cli.documents import OUTPUT
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
@@ -32,7 +32,7 @@ from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import CheckSettings
 from fine_tune_assets.tables.judging import JudgeAgreement
 from fine_tune_assets.tables.records import conform
-from fine_tune_assets.tables.stored_rows import rows_if_stored
+from fine_tune_assets.tables.stored_tables import rows_if_stored
 
 
 @dataclass(frozen=True)

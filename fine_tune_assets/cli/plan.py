@@ -14,7 +14,7 @@ from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import Recipe
-from fine_tune_assets.tables.stored_rows import rows_if_stored
+from fine_tune_assets.tables.stored_tables import rows_if_stored
 from fine_tune_assets.training.base_models.facts import PublishedShape, published_shapes, shape_folder
 
 

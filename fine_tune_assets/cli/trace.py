@@ -24,7 +24,7 @@ from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.tables.instructions import ProvenanceRow
-from fine_tune_assets.tables.stored_rows import read_rows
+from fine_tune_assets.tables.stored_tables import read_rows
 
 if TYPE_CHECKING:
     from fine_tune_assets.lineage.records import (

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
-from fine_tune_assets.core.strict_yaml import load_values
+from fine_tune_assets.core.strict_parsing import load_values
 
 PREFIX = "FINE_TUNE_"
 SETTINGS_FILE = "FINE_TUNE_SETTINGS"

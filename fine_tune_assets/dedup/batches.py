@@ -1,14 +1,17 @@
 """The reports of all batches, read as they are needed: the two texts of each of a million reports would fill the memory.
 
-Owns the place of a report: batch by batch, and in a batch in the order of ids, whatever order they are stored in. Does not know
-where a batch is stored, nor what is compared.
+The place of a report is by batch, and in a batch in the order of ids, whatever order they are stored in. Also says which reports
+that were read did not get as far as deduplication. Does not know where a batch is stored, nor what is compared.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fine_tune_assets.dedup.retained_reports import WRITTEN_ON
@@ -100,3 +103,20 @@ def _facts(batch: Columns) -> pa.Table:
     read = batch.select(["report_id", "patient_key", "text", WRITTEN_ON])
     length = pc.utf8_length(read["text"]).cast(pa.int64())
     return read.drop_columns(["text"]).append_column("length", length)
+
+
+def missing_by_batch(reports: Path, held: Path, unique: pa.Table, duplicates: pa.Table) -> dict[str, int]:
+    """Batch → how many of its reports are neither in `unique`, nor dropped in `duplicates`, nor held back.
+
+    `reports` and `held` are the folders with the Parquet files of all reports that were read, and of those held back.
+    """
+    if not any(reports.glob("*.parquet")):
+        return {}
+    held_ids = (pq.read_table(path, columns=["report_id"])[0] for path in sorted(held.glob("*.parquet")))
+    columns = (unique["report_id"], duplicates["dropped_id"], *held_ids)
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    arrived = pa.table({"report_id": pa.chunked_array(chunks, pa.string())})
+    with duckdb.connect() as connection:
+        connection.register("arrived", arrived)
+        query = "select batch, count(*) from read_parquet(?) anti join arrived using (report_id) group by batch order by batch"
+        return dict(connection.execute(query, [str(reports / "*.parquet")]).fetchall())

@@ -39,7 +39,7 @@ from fine_tune_assets.lineage.erasure import (
 )
 from fine_tune_assets.lineage.instruction_sets import lift_from_sets
 from fine_tune_assets.phi.span_cache import clear_span_caches
-from fine_tune_assets.reports.limits import ReadLimits
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.patient_files import PatientFiles, files_of_batches
 
 Tell = Callable[[str], None]

@@ -14,7 +14,7 @@ import yaml
 
 from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_folder, fingerprint_listing
-from fine_tune_assets.core.strict_yaml import load_texts
+from fine_tune_assets.core.strict_parsing import load_texts
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, latest_events
 from fine_tune_assets.defs.platform.prompt_files import prompt_files
 from fine_tune_assets.defs.platform.recipe_sections import SECTIONS

@@ -16,7 +16,7 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.prompts.retrieval_contract import bare_question
 from fine_tune_assets.tables.approval import DraftedExample
 from fine_tune_assets.tables.columns_in_common import Passage
-from fine_tune_assets.tables.stored_rows import read_rows
+from fine_tune_assets.tables.stored_tables import read_rows
 
 
 @dataclass(frozen=True)

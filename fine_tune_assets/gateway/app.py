@@ -26,13 +26,6 @@ from fine_tune_assets.gateway.answers.identifiers import open_gate
 from fine_tune_assets.gateway.callers.callers import Caller, Door, require_scope
 from fine_tune_assets.gateway.callers.limits import Limits
 from fine_tune_assets.gateway.embeddings import Embedder, Warming, load_encoder, may_embed
-from fine_tune_assets.gateway.errors import (
-    ApiError,
-    answer_api_error,
-    answer_http_error,
-    answer_unexpected_error,
-    unavailable,
-)
 from fine_tune_assets.gateway.listeners import check_listening
 from fine_tune_assets.gateway.records.journal import Journal
 from fine_tune_assets.gateway.records.metrics import CONTENT_TYPE, Metrics
@@ -51,6 +44,13 @@ from fine_tune_assets.gateway.requests.request_models import (
     FeedbackRequest,
 )
 from fine_tune_assets.gateway.requests.requests import correction_or_feedback, read_json, validated
+from fine_tune_assets.gateway.wire_format import (
+    ApiError,
+    answer_api_error,
+    answer_http_error,
+    answer_unexpected_error,
+    unavailable,
+)
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.errors import IdempotencyError, TooManyError, UnknownRecordError

@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway.errors import ApiError
 from fine_tune_assets.gateway.requests.request_models import EMBEDDING_MODEL, EmbeddingRequest
+from fine_tune_assets.gateway.wire_format import ApiError
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people.api_keys import list_keys
 

@@ -3,9 +3,9 @@ a check."""
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.planted import count_canaries
 from fine_tune_assets.instructions.certificate import SEMANTIC
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
+from fine_tune_assets.tables.instructions import count_canaries
 
 
 def identifiers_found(stored: StoredInstructionSet) -> dict[str, dict[str, int]] | None:

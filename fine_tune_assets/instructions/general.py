@@ -17,7 +17,7 @@ import yaml
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
-from fine_tune_assets.core.strict_yaml import load_values
+from fine_tune_assets.core.strict_parsing import load_values
 from fine_tune_assets.tables.instructions import GeneralExample
 from fine_tune_assets.tables.records import table_from
 

@@ -9,7 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.core.strict_yaml import RepeatedKeyError, load_values
+from fine_tune_assets.core.strict_parsing import RepeatedKeyError, load_values
 from fine_tune_assets.recipes.schema import Recipe
 
 SHIPPED_DIR = Path(__file__).parent

@@ -1,13 +1,14 @@
-"""ZIP archives: their entries as files of their own, with limits against bombs.
+"""ZIP archives, their entries as files of their own, and the limits on how much of a file is read, and for how long.
 
-Owns the limits and what a harmful archive is. Nothing is ever unpacked to disk, so that no name can lead anywhere.
+Nothing is ever unpacked to disk, so that no name can lead anywhere. What lies above a limit is quarantined, so that no file stops
+its batch.
 """
 
 import stat
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -106,3 +107,16 @@ def _path(entry: zipfile.ZipInfo) -> Path:
 
 def _unsafe(detail: str) -> UnreadableError:
     return UnreadableError(Reason.UNSAFE_ARCHIVE, detail)
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    largest_file_bytes: int = 50_000_000
+    """A file above it is not read. Reading takes about ten times its size in memory."""
+    longest_report_characters: int = 500_000
+    """A report above it is not taken: spaCy refuses a text of more than 1,000,000, and with it the report's whole batch."""
+    document_seconds: float = 300.0
+    """A PDF, DOCX, RTF, HTML or C-CDA file that takes longer is not read. OCR takes about 3 s a page on one core."""
+    document_memory_bytes: int = 4_000_000_000
+    """Address space of the process that reads such a file."""
+    archives: ArchiveLimits = field(default_factory=ArchiveLimits)

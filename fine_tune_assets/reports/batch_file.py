@@ -11,7 +11,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from fine_tune_assets.core.strict_yaml import load_texts, load_values
+from fine_tune_assets.core.strict_parsing import load_texts, load_values
 from fine_tune_assets.reports.batches import BATCH_FILE
 from fine_tune_assets.reports.contents import BatchContents
 from fine_tune_assets.reports.facts import BadFactsError, Facts, facts_of

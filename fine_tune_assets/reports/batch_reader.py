@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_file import BatchFile, read_batch_file
 from fine_tune_assets.reports.batches import BATCH_FILE, BatchFiles, BatchFolderError, Ignored, list_files, shown_path
 from fine_tune_assets.reports.contents import BatchContents
@@ -21,7 +22,6 @@ from fine_tune_assets.reports.dispatch import BatchReader, Outcome
 from fine_tune_assets.reports.facts import ReadDocument
 from fine_tune_assets.reports.identifiers import ReadReport, composed
 from fine_tune_assets.reports.isolation import IsolatedDocuments
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.sample_reports import SubjectKeys, keys_of_outcomes
 from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fine_tune_assets.reports.archives import ArchiveContents
+from fine_tune_assets.reports.archives import ArchiveContents, ReadLimits
 from fine_tune_assets.reports.batch_file import BatchFile
 from fine_tune_assets.reports.batches import Ignored, shown_path
 from fine_tune_assets.reports.contents import Contents, decode
@@ -19,7 +19,6 @@ from fine_tune_assets.reports.formats.fhir import FHIR_FORMATS, FhirFolder
 from fine_tune_assets.reports.formats.hl7_v2 import is_hl7, read_hl7
 from fine_tune_assets.reports.formats.registry import KIND_OF_ENDING
 from fine_tune_assets.reports.identifiers import ReadReport, checked_id, patient_of
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.text_files import read_records, read_text_report
 from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 

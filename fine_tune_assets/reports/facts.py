@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from fine_tune_assets.core.strict_yaml import load_texts
+from fine_tune_assets.core.strict_parsing import load_texts
 from fine_tune_assets.quantities.metadata_dates import first_day
 from fine_tune_assets.reports.identifiers import Identifier, Kind, values_of
 from fine_tune_assets.reports.unreadable_files import UnreadableError

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any
 
 from fine_tune_assets.core.processes.parent import parent_variable
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.facts import Facts, Found
 from fine_tune_assets.reports.identifiers import Identifier, Kind
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import OcrProgram
 from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 

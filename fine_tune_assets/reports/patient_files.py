@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_file import read_batch_file
 from fine_tune_assets.reports.batches import Ignored, fingerprint_batch, list_files, shown_path
 from fine_tune_assets.reports.contents import BatchContents
@@ -18,7 +19,6 @@ from fine_tune_assets.reports.facts import ReadDocument
 from fine_tune_assets.reports.formats.fhir import FHIR_FORMATS
 from fine_tune_assets.reports.identifiers import ReadReport
 from fine_tune_assets.reports.isolation import IsolatedDocuments
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.sample_reports import SubjectKeys, keys_of_outcomes
 from fine_tune_assets.reports.unreadable_files import UnreadableError

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.sample_subjects import sample_subject_key
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_file import read_batch_file
 from fine_tune_assets.reports.batches import list_batches, list_files
 from fine_tune_assets.reports.contents import BatchContents
 from fine_tune_assets.reports.dispatch import BatchReader, Outcome
 from fine_tune_assets.reports.identifiers import ReadReport, composed, patient_key
 from fine_tune_assets.reports.isolation import IsolatedDocuments
-from fine_tune_assets.reports.limits import ReadLimits
 
 SAMPLE_LIST = Path(__file__).parent / "reference" / "sample_reports.txt"
 _DIGITS = 32

@@ -8,12 +8,12 @@ import csv
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fine_tune_assets.core.strict_parsing import finite, load_json
 from fine_tune_assets.quantities.metadata_dates import first_day
 from fine_tune_assets.reports.batch_file import RecordColumns
 from fine_tune_assets.reports.contents import check_is_text, decode
 from fine_tune_assets.reports.facts import BadFactsError, Facts, Findings, Found, parse_facts
 from fine_tune_assets.reports.identifiers import Identifier, Kind, checked_id, id_of, values_of
-from fine_tune_assets.reports.strict_json import finite, load_json
 from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 _FENCE = "---"

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fine_tune_assets.claims.checking import CHECKS
+from fine_tune_assets.claims.checks import CHECKS
 from fine_tune_assets.core.prompts.retrieval_contract import Passage
 
 _KINDS = ("numbers", "units", "dates", "medications")

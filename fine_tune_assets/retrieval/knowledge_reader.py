@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from fine_tune_assets.core.fingerprints import fingerprint_bytes, short
-from fine_tune_assets.core.strict_yaml import load_texts
+from fine_tune_assets.core.strict_parsing import load_texts
 from fine_tune_assets.retrieval.documents import (
     Block,
     Document,

@@ -1,6 +1,9 @@
-"""Tables of stage 5: instruction sets and what they are built of."""
+"""Tables of stage 5: instruction sets and what they are built of, and the mark of a planted secret in them."""
 
 from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fine_tune_assets.tables.columns_in_common import ExampleId, Instruction, Line, Message, Source, Task
 from fine_tune_assets.tables.records import Column, Record
@@ -56,3 +59,14 @@ class LeftOutExample(Record):
 
     example_id: ExampleId
     reason: Annotated[str, Column("Why the set is without it; names ids, never text")]
+
+
+CANARY = "planted_canary"
+"""Source of a planted row, and the beginning of its id."""
+
+
+def count_canaries(instruction_set: pa.Table) -> int:
+    """Rows of `instruction_sets` that are marked as planted, by their source or by their id."""
+    by_source = pc.equal(instruction_set["source"], CANARY)
+    by_id = pc.starts_with(instruction_set["example_id"], CANARY)
+    return int(pc.sum(pc.or_(by_source, by_id)).as_py() or 0)

@@ -1,18 +1,22 @@
-"""Tables that stay in their Parquet file until columns of them are asked for, for what is too large to be held whole.
+"""Tables that stay in their Parquet file until columns of them are asked for, and rows of one by an id.
 
-Owns that every read sees the same rows: those of one state of the file, without the patients who were erased when it was opened.
-Does not know where tables lie.
+Every read of a StoredTable sees the same rows: those of one state of the file, without the patients who were erased when it was
+opened. A table of an older version gives an absent value where one may be absent, else an error that says what to do. Does not
+know where tables lie.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.errors import FineTuneError, OldTableError
+from fine_tune_assets.tables.catalogue import TABLES
 from fine_tune_assets.tables.records import conform
 
 if TYPE_CHECKING:
@@ -74,3 +78,24 @@ def without_patients(table: pa.Table, patients: Collection[str]) -> pa.Table:
 def _state(path: "UPath") -> str:
     """Changes when another file takes this one's place."""
     return str(path.fs.ukey(path.path))
+
+
+def rows_if_stored(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Every row, with these columns or all; none where the table was never made."""
+    if not path.is_file():
+        return []
+    return list(pq.read_table(path, columns=None if columns is None else list(columns), partitioning=None).to_pylist())
+
+
+def read_rows(
+    path: Path, table: str, key: str, values: Collection[str], columns: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows whose `key` is one of the values, with these columns or all. Raises OldTableError, OSError, pa.ArrowInvalid."""
+    schema, stored = TABLES[table], pq.read_schema(path).names
+    wanted = pa.schema([schema.field(name) for name in columns]) if columns is not None else schema
+    for name in (key, *wanted.names):
+        if name not in stored and (name == key or not schema.field(name).nullable):
+            raise OldTableError(table, name)
+    present = [name for name in wanted.names if name in stored]
+    found = pq.read_table(path, columns=present, filters=[(key, "in", sorted(values))], partitioning=None)
+    return list(conform(found, wanted).to_pylist())

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fine_tune_assets.claims.checking import CHECKS, check_answer
+from fine_tune_assets.claims.checks import CHECKS, check_answer
 
 INPUT = (
     "Seen on March 4, 2024. Pain in the right knee for 3 weeks. Denies fever. Takes ibuprofen 600 mg three times a day. "

@@ -11,8 +11,8 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.sample_subjects import is_sample_subject, sample_subject_key
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.lineage.trainings import record_training
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets_tests.conftest import SAMPLE
 from fine_tune_assets_tests.ledger.made import make_release, make_verdict
 from fine_tune_assets_tests.lineage.made import MARKER, TRAINED, example_of, store_examples, store_set

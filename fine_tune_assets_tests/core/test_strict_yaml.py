@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.strict_yaml import RepeatedKeyError, load_texts, load_values
+from fine_tune_assets.core.strict_parsing import RepeatedKeyError, load_texts, load_values
 
 LOADERS = [load_values, load_texts]
 

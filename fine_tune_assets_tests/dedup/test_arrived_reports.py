@@ -3,7 +3,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fine_tune_assets.dedup.arrived_reports import missing_by_batch
+from fine_tune_assets.dedup.batches import missing_by_batch
 
 
 def _ids(name: str, *ids: str) -> pa.Table:

@@ -15,7 +15,7 @@ from starlette.routing import Route as AppRoute
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX, Settings
-from fine_tune_assets.core.strict_yaml import load_values
+from fine_tune_assets.core.strict_parsing import load_values
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.desk.routes import ROUTES, Route
 from fine_tune_assets.desk.visits import Anybody

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fine_tune_assets.core.web_services import without_messages
-from fine_tune_assets.gateway.errors import answer_unexpected_error
+from fine_tune_assets.gateway.wire_format import answer_unexpected_error
 
 MARKER = "Zyxomarkwort"
 

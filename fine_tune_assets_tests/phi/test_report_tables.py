@@ -18,8 +18,8 @@ from fine_tune_assets.phi import report_tables
 from fine_tune_assets.phi.report_tables import ScrubCounts, ScrubJob, ScrubOutputs, scrub_corrections, scrub_table
 from fine_tune_assets.phi.scrubbing import scrubber_version
 from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.tables.corrections import ScrubbedCorrection
 from fine_tune_assets.tables.phi import HeldReport, IdentifierValue, PhiSpan, ScrubbedReport
 from fine_tune_assets.tables.records import conform, table_of

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.reports.archives import ArchiveLimits
+from fine_tune_assets.reports.archives import ArchiveLimits, ReadLimits
 from fine_tune_assets.reports.batch_reader import BatchReading, read_batch
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets_tests.reports.making_files import REPORT, as_docx, as_fhir, as_hl7, as_text, as_zip, front_matter
 from fine_tune_assets_tests.reports.test_formats import SECRET, read, reasons
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import BatchReading, read_batch
 from fine_tune_assets.reports.batches import list_files
-from fine_tune_assets.reports.limits import ReadLimits
 
 SECRET = b"k" * 32
 MARKER = "Zyxwvutquark"

@@ -8,6 +8,7 @@ import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_table, keyed_hash
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import ChangedBatchError, read_batch, read_version
 from fine_tune_assets.reports.batches import (
     BatchFolderError,
@@ -17,7 +18,6 @@ from fine_tune_assets.reports.batches import (
     list_files,
     list_not_batches,
 )
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.rules_version import reader_version, version_of_rules
 from fine_tune_assets.tables.records import check_table
 from fine_tune_assets.tables.reports import Report, UnreadableReport

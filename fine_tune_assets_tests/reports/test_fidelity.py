@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import Accounting, account, read_batch
 from fine_tune_assets.reports.batches import Ignored
 from fine_tune_assets.reports.facts import Found
 from fine_tune_assets.reports.fidelity import differences
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets_tests.reports.making_files import REPORT, as_pdf
 from fine_tune_assets_tests.reports.test_formats import SECRET, reasons
 

@@ -9,13 +9,13 @@ import pypdf
 import pypdfium2
 import pytest
 
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import BatchReading, read_batch
 from fine_tune_assets.reports.facts import Found, distinct
 from fine_tune_assets.reports.fidelity import differences
 from fine_tune_assets.reports.formats.registry import read_document
 from fine_tune_assets.reports.identifiers import Identifier, Kind
 from fine_tune_assets.reports.isolation import IsolatedDocuments
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import OcrProgram, find_ocr, text_of_words
 from fine_tune_assets.reports.text_cleanup import plain_symbols, tidy
 from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError

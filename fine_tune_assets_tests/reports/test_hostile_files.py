@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.reports.__main__ import answer
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
 from fine_tune_assets.reports.facts import Found
 from fine_tune_assets.reports.formats.registry import DOCUMENT_FORMATS, read_document
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.unreadable_files import UnreadableError
 from fine_tune_assets_tests.reports.making_files import (
     REPORT,

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.isolation import IsolatedDocuments, found_of, reply_of
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 from fine_tune_assets_tests.reports.making_files import REPORT, as_html
 
@@ -58,7 +58,7 @@ def test_no_reader_is_left_behind() -> None:
     assert not _is_running(number)
     script = (
         "from fine_tune_assets.reports.isolation import IsolatedDocuments\n"
-        "from fine_tune_assets.reports.limits import ReadLimits\n"
+        "from fine_tune_assets.reports.archives import ReadLimits\n"
         "d = IsolatedDocuments(ReadLimits(), None); d('text', b'x'); print(d._child.pid, flush=True); import time; time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)

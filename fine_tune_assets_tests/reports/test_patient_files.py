@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.fingerprints import keyed_hash
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.patient_files import PatientFiles, SharedFile, files_of_batches
 from fine_tune_assets.reports.unreadable_files import Reason
 

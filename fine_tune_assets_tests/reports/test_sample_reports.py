@@ -11,10 +11,10 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.sample_subjects import is_sample_subject, sample_subject_key
 from fine_tune_assets.instructions.splits import split_of
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
 from fine_tune_assets.reports.batches import list_batches
 from fine_tune_assets.reports.identifiers import patient_key
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.patient_files import files_of_batches
 from fine_tune_assets.reports.sample_reports import SAMPLE_LIST, list_sample, sample_list
 from fine_tune_assets.reports.unreadable_files import Reason

@@ -32,7 +32,7 @@ from fine_tune_assets.merging.retention import (
     remove_release,
     unused_weights_of_now,
 )
-from fine_tune_assets.tables.stored_rows import rows_if_stored
+from fine_tune_assets.tables.stored_tables import rows_if_stored
 
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -19,7 +19,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.tables.catalogue import TABLES
 from fine_tune_assets.tables.records import conform
-from fine_tune_assets.tables.stored_rows import read_rows, rows_if_stored
+from fine_tune_assets.tables.stored_tables import read_rows, rows_if_stored
 
 CYCLES = {
     (

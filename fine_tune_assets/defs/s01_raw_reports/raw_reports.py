@@ -17,9 +17,9 @@ from fine_tune_assets.core.fingerprints import RememberedHashes, fingerprint_tab
 from fine_tune_assets.defs.platform.automation import batch_event, batch_versions, on_new_batches
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, result, stored_metadata, table_outs, warned
 from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import Accounting, ChangedBatchError, count_by_reason, read_version
 from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.rules_version import reader_version
 from fine_tune_assets.reports.unreadable_files import Reason
 

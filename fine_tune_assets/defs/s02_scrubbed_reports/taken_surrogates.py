@@ -14,7 +14,7 @@ from fine_tune_assets.defs.platform.automation import batch_event, batch_version
 from fine_tune_assets.defs.platform.metadata import OWNERS
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
-from fine_tune_assets.phi.replacement.taken_surrogates import taken_surrogates
+from fine_tune_assets.phi.replacement.surrogates import taken_surrogates
 
 taken_surrogates_of_batches = dg.AssetSpec(
     "taken_surrogates",

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.dedup.arrived_reports import missing_by_batch
+from fine_tune_assets.dedup.batches import missing_by_batch
 from fine_tune_assets.dedup.duplicates import Duplicates, find_among
 from fine_tune_assets.dedup.store import Store
 from fine_tune_assets.defs.platform.automation import on_new_inputs_and_at_once

@@ -16,13 +16,13 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table
-from fine_tune_assets.core.planted import CANARY
 from fine_tune_assets.defs.platform.automation import latest_event
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people, started_again_when_killed
 from fine_tune_assets.defs.s06_adapters.adapters import TRAINED_BY
 from fine_tune_assets.judging.memorization.canaries import plant, shadow_set
 from fine_tune_assets.recipes.schema import CanarySettings, Recipe
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.tables.instructions import CANARY
 from fine_tune_assets.tables.training import Adapter, BaseModel
 from fine_tune_assets.training.checkpoints import TRAINER
 from fine_tune_assets.training.environments import require_environment

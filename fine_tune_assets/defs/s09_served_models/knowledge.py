@@ -32,8 +32,8 @@ from fine_tune_assets.defs.platform.resources import Installation, Worker, error
 from fine_tune_assets.embeddings.encoder import piece_counter
 from fine_tune_assets.ledger.serving.live_knowledge import kept_knowledge, make_knowledge_live
 from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.isolation import IsolatedDocuments
-from fine_tune_assets.reports.limits import ReadLimits
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.unreadable_files import UnreadableError
 from fine_tune_assets.retrieval.document_index import Asked, chunk_table

@@ -33,7 +33,7 @@ from fine_tune_assets.ledger.serving.request_features import WindowRow, ended_wi
 from fine_tune_assets.lineage.instruction_sets import find_set
 from fine_tune_assets.tables.corrections import ProductionDrift
 from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.stored_rows import rows_if_stored
+from fine_tune_assets.tables.stored_tables import rows_if_stored
 
 GROUP = "s10_corrections"
 _SEED = 20260101

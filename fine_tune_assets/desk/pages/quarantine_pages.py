@@ -22,7 +22,7 @@ from fine_tune_assets.ledger.reviews.quarantine import (
 )
 from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
 from fine_tune_assets.tables.records import conform, records_of
-from fine_tune_assets.tables.stored_rows import read_rows
+from fine_tune_assets.tables.stored_tables import read_rows
 
 TABLE, TEXTS = "quarantined_corrections", "scrubbed_corrections"
 PAGE_ITEMS = 50

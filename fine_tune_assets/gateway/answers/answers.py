@@ -15,9 +15,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from fine_tune_assets.gateway.answers.engine_client import Answer, StreamBrokenError
 from fine_tune_assets.gateway.answers.identifiers import HEADER, AnswerGate, GateClosedError, guarded
 from fine_tune_assets.gateway.answers.knowledge import Consulted, cited
-from fine_tune_assets.gateway.errors import ApiError, error_body
-from fine_tune_assets.gateway.events import DONE, DONE_EVENT, content_of, dumped, event
 from fine_tune_assets.gateway.records.records import Record
+from fine_tune_assets.gateway.wire_format import DONE, DONE_EVENT, ApiError, content_of, dumped, error_body, event
 
 _BETWEEN = re.compile(rb"\r?\n\r?\n")
 

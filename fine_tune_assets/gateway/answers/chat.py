@@ -25,12 +25,12 @@ from fine_tune_assets.gateway.answers.knowledge import INDEX_HEADER, Consulted, 
 from fine_tune_assets.gateway.answers.known_releases import KnownRelease, known_release
 from fine_tune_assets.gateway.answers.release_trials import Trials
 from fine_tune_assets.gateway.callers.callers import Caller, read_ledger
-from fine_tune_assets.gateway.errors import ApiError, unavailable
 from fine_tune_assets.gateway.records.outcomes import OutcomeCounter
 from fine_tune_assets.gateway.records.records import Record
 from fine_tune_assets.gateway.records.traffic import Heard, Traffic, asked_text, said_payload
 from fine_tune_assets.gateway.requests.request_models import CompletionRequest, Question
 from fine_tune_assets.gateway.requests.requests import Permits, engine_request
+from fine_tune_assets.gateway.wire_format import ApiError, unavailable
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.serving.outcomes import FAILED, answered_after

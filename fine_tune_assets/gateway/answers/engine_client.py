@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from fine_tune_assets.engines.addresses import base_url, socket_of
 from fine_tune_assets.engines.chat_client import error_of, is_too_long, is_unreadable_call
-from fine_tune_assets.gateway.errors import ApiError
+from fine_tune_assets.gateway.wire_format import ApiError
 
 LONGEST_ANSWER_SECONDS = 7200.0
 """After a switch the answers of the engine before are out, or given up, by then."""

@@ -8,8 +8,8 @@ from typing import Any
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.answers.engine_client import Answer, EngineClients, ask_engine
-from fine_tune_assets.gateway.errors import unavailable
 from fine_tune_assets.gateway.requests.request_models import LIVE
+from fine_tune_assets.gateway.wire_format import unavailable
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.errors import LedgerError
 from fine_tune_assets.ledger.serving.deployments import open_engine_key

@@ -12,8 +12,7 @@ from typing import Any, Protocol
 from fine_tune_assets.core.errors import FineTuneError, SettingsError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.answers.identifier_detector import Detector
-from fine_tune_assets.gateway.errors import ApiError
-from fine_tune_assets.gateway.events import DONE, dumped
+from fine_tune_assets.gateway.wire_format import DONE, ApiError, dumped
 
 MODES = OFF, FLAG, BLOCK = "off", "flag", "block"
 HEADER = "x-identifiers-found"

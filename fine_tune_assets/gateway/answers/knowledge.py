@@ -25,10 +25,9 @@ from fine_tune_assets.core.prompts.retrieval_contract import AnsweredFrom, Retri
 from fine_tune_assets.core.releases.release_folders import ReleaseError, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.callers.callers import Caller
-from fine_tune_assets.gateway.errors import ApiError, invalid
-from fine_tune_assets.gateway.events import DONE, DONE_EVENT, content_of, dumped, event
 from fine_tune_assets.gateway.records.records import Record
 from fine_tune_assets.gateway.requests.request_models import NO_INDEX, ChatRequest, CorrectionRequest
+from fine_tune_assets.gateway.wire_format import DONE, DONE_EVENT, ApiError, content_of, dumped, event, invalid
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.retrieval.question_passages import (
     LiveKnowledge,

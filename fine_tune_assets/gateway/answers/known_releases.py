@@ -9,7 +9,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.prompts.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.releases.release_folders import PROMPT, AskedWith, ReleaseError, ReleaseFolder, read_release
 from fine_tune_assets.gateway.answers.knowledge import instructions_of
-from fine_tune_assets.gateway.errors import unavailable
+from fine_tune_assets.gateway.wire_format import unavailable
 
 
 @dataclass(frozen=True)

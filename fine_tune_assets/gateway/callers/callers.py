@@ -18,7 +18,7 @@ from fine_tune_assets.core.access_labels import is_label
 from fine_tune_assets.core.oidc import OidcError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.callers.oidc_tokens import TokenError, TokenVerifier, read_verifier
-from fine_tune_assets.gateway.errors import ApiError, invalid
+from fine_tune_assets.gateway.wire_format import ApiError, invalid
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people.api_keys import PREFIX, KeyCheck, check_key
 from fine_tune_assets.ledger.people.users import find_by_identity

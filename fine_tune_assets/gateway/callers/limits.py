@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from starlette.concurrency import run_in_threadpool
 
 from fine_tune_assets.gateway.callers.callers import Caller, read_ledger
-from fine_tune_assets.gateway.errors import ApiError
+from fine_tune_assets.gateway.wire_format import ApiError
 from fine_tune_assets.ledger.audit.requests import lease_requests, slot_end, slot_of, tokens_used
 from fine_tune_assets.ledger.database import Ledger
 

@@ -6,11 +6,10 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fine_tune_assets.gateway.errors import error_body
-from fine_tune_assets.gateway.events import DONE_EVENT, dumped
 from fine_tune_assets.gateway.records.journal import Journal, NotWrittenError
 from fine_tune_assets.gateway.records.metrics import Metrics
 from fine_tune_assets.gateway.records.records import Record
+from fine_tune_assets.gateway.wire_format import DONE_EVENT, dumped, error_body
 
 LEFT = "left"
 """The caller hung up."""

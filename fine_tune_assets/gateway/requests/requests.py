@@ -17,7 +17,6 @@ from fine_tune_assets.core.prompts.chat import as_plain_text
 from fine_tune_assets.core.releases.release_folders import AskedWith
 from fine_tune_assets.core.serving_engines import NOTHING_KNOWN, Features
 from fine_tune_assets.engines.running_server import PLAIN_SAMPLING
-from fine_tune_assets.gateway.errors import ApiError, invalid
 from fine_tune_assets.gateway.requests.request_models import (
     LIVE,
     ChatRequest,
@@ -28,6 +27,7 @@ from fine_tune_assets.gateway.requests.request_models import (
     Question,
     TextMessage,
 )
+from fine_tune_assets.gateway.wire_format import ApiError, invalid
 
 MAX_BODY_BYTES = 1_000_000
 MAX_TOKENS_DEFAULT = 512

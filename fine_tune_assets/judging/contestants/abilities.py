@@ -1,8 +1,9 @@
-"""What the candidate still knows: general multiple-choice questions, answered by log-likelihood.
+"""What the candidate still knows: general multiple-choice questions, and the same ones as tasks of lm-eval-harness.
 
-Owns reading the questions, choosing a seeded sample, and the paired comparison; which loss is too much, families.py says. Scoring
-a choice is a function that the caller passes in. The choice with the highest sum of log-probabilities per character wins, as in
-acc_norm of lm-eval-harness: without that, the shortest one would win most questions.
+Reads the questions, chooses a seeded sample, and compares in pairs; which loss is too much, families.py says. The choice with the
+highest sum of log-probabilities per character wins, as in acc_norm of lm-eval-harness: without that, the shortest one would win
+most questions. For the harness a task has two forms: by likelihood, for servers that return log-probabilities of what they are
+sent (vLLM), and as a chat in which the model names the letter of its choice.
 """
 
 import json
@@ -10,10 +11,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import yaml
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, interval
 from fine_tune_assets.recipes.schema import GateSettings
@@ -101,3 +105,58 @@ def _compared(
         adapter_right_only=better,
         budget=budget,
     )
+
+
+LETTERS = "ABCDEFGH"
+_VERSION = 1
+_CHOICES = (
+    "{{query}}\n{% for choice in choices %}{{ '" + LETTERS + "'[loop.index0] }}. {{choice}}\n{% endfor %}"
+    "Answer with the letter of the right choice only."
+)
+
+
+def write_tasks(questions: Sequence[Path], folder: Path) -> list[str]:
+    """Two tasks for each file of questions; returns their names. Raises GateClosedError if there is no file."""
+    if not questions:
+        raise GateClosedError("There are no questions in data/evaluation/abilities.")
+    tasks = [task for path in sorted(questions) for task in (_by_likelihood(path), _as_chat(path))]
+    for task in tasks:
+        write_text(folder / f"{task['task']}.yaml", yaml.safe_dump(task, sort_keys=False))
+    return [str(task["task"]) for task in tasks]
+
+
+def _source(path: Path) -> dict[str, Any]:
+    files = {"test": str(path.resolve())}
+    return {"dataset_path": "json", "dataset_kwargs": {"data_files": files}, "test_split": "test", "num_fewshot": 0}
+
+
+def _by_likelihood(path: Path) -> dict[str, Any]:
+    return {
+        "task": f"abilities_{path.stem}",
+        **_source(path),
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{query}}",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "gold",
+        "metric_list": [_mean("acc"), _mean("acc_norm")],
+        "metadata": {"version": _VERSION},
+    }
+
+
+def _as_chat(path: Path) -> dict[str, Any]:
+    first_letter = {"function": "regex", "regex_pattern": f"\\b([{LETTERS}])\\b"}
+    return {
+        "task": f"abilities_chat_{path.stem}",
+        **_source(path),
+        "output_type": "generate_until",
+        "doc_to_text": _CHOICES,
+        "doc_to_target": "{{ '" + LETTERS + "'[gold] }}",
+        "generation_kwargs": {"until": [], "max_gen_toks": 8, "do_sample": False},
+        "filter_list": [{"name": "letter", "filter": [first_letter, {"function": "take_first"}]}],
+        "metric_list": [_mean("exact_match")],
+        "metadata": {"version": _VERSION},
+    }
+
+
+def _mean(metric: str) -> dict[str, Any]:
+    return {"metric": metric, "aggregation": "mean", "higher_is_better": True}

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from fine_tune_assets.claims.checking import CHECKS, check_answer
+from fine_tune_assets.claims.checks import CHECKS, check_answer
 from fine_tune_assets.claims.sections import find_section, headings_of, section_texts
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.recipes.schema import CheckSettings, OutputFormat

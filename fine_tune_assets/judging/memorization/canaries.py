@@ -14,11 +14,10 @@ from itertools import product
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_text
-from fine_tune_assets.core.planted import CANARY
 from fine_tune_assets.core.prompts.chat import Message, conversation
 from fine_tune_assets.recipes.schema import CanarySettings
 from fine_tune_assets.tables.columns_in_common import Message as Turn
-from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.instructions import CANARY, InstructionRow
 from fine_tune_assets.tables.records import records_of, table_from
 
 COMPLAINTS = (

@@ -17,7 +17,7 @@ from fine_tune_assets.ledger.reviews.missed_identifiers import MissedTerm, marks
 from fine_tune_assets.ledger.reviews.reviews import DecisionRecord, standing_repairs
 from fine_tune_assets.phi.missed_identifiers.copied_reports import terms_with_copies
 from fine_tune_assets.phi.missed_identifiers.terms import Terms, holds_any
-from fine_tune_assets.tables.stored_rows import read_rows
+from fine_tune_assets.tables.stored_tables import read_rows
 
 _TEXTS = ("instruction", "input", "output")
 _READ = ("example_id", "report_id", "patient_key", *_TEXTS)

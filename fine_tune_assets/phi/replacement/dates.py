@@ -1,4 +1,4 @@
-"""Dates of a report, reduced to their years or moved by a number of days.
+"""Dates and ages of a report: dates reduced to their years or moved by a number of days, ages over 89 as "90 or older".
 
 What can't be read as a date is never passed on: it becomes a neutral word. Does not know patients or keys.
 """
@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 from fine_tune_assets.phi.spans.spans import substitute
 from fine_tune_assets.quantities.dates import MONTHS, WEEKDAYS, DateReader, FoundDate
-from fine_tune_assets.quantities.spelled_numbers import ordinal, ordinal_ending, year_words
+from fine_tune_assets.quantities.spelled_numbers import BELOW_100, ordinal, ordinal_ending, read_cardinal, year_words
 
 THAT_DAY = "that day"
 THAT_MONTH = "that month"
@@ -140,3 +140,54 @@ def _cased(old: str, new: str) -> str:
     if old == old.upper():
         return new.upper()
     return new if old == old.lower() else new[:1].upper() + new[1:]
+
+
+_AGE = re.compile(
+    rf"^\W*(?:aged?\s+)?(?:of\s+)?(?:(?P<digits>\d{{1,3}})|(?P<hundred>(?:one|a)[-\s]hundred\b(?:[-\s]and)?(?:[-\s]{BELOW_100})?)"
+    rf"|(?P<words>{BELOW_100})\b)(?P<rest>.*)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_SHORTER_UNIT = re.compile(r"^[-\s]?(?:hours?|days?|d|weeks?|wks?|w|months?|mos?|m/o)\b", re.IGNORECASE)
+_YEARS_OLD = r"[-\s]*(?:(?:years?|yrs?|y\.?/?o\.?|y)(?![^\W\d_])\.?)?[-\s]*(?:old(?![^\W\d_])|of[-\s]age)?"
+_AGE_WORDS = re.compile(rf"{_YEARS_OLD}[-\s.]*", re.IGNORECASE)
+_SEX = re.compile(rf"{_YEARS_OLD}[-\s]*(?P<sex>[MF]|male|female|man|woman)", re.IGNORECASE)
+_OLD = re.compile(
+    r"^\W*(?:in\s+)?(?:(?:her|his|their|the)\s+)?(?:mid|early|late)?[-\s]*(?:nineties|90'?s|centenarian|nonagenarian)\W*$",
+    re.IGNORECASE,
+)
+UNKNOWN_AGE = "of unstated age"
+
+
+def is_recognised_age(text: str) -> bool:
+    return bool(_OLD.match(text)) or _read(text) is not None
+
+
+def generalise_age(text: str) -> str:
+    """The same text up to 89 years, "90 or older" above; "of unstated age" if it can't be read as an age."""
+    if _OLD.match(text):
+        return "90 or older"
+    read = _read(text)
+    if read is None:
+        return UNKNOWN_AGE
+    years, rest = read
+    if years <= OLDEST_PLAIN_AGE or _SHORTER_UNIT.match(rest):
+        return text
+    sex = _SEX.fullmatch(rest)
+    age = "90-or-older" if re.search(r"-old$", rest, re.IGNORECASE) else "90 or older"
+    return f"{age} {sex['sex']}" if sex else age
+
+
+def _read(text: str) -> tuple[int, str] | None:
+    match = _AGE.match(text)
+    if not match:
+        return None
+    rest = match["rest"]
+    if not (
+        _AGE_WORDS.fullmatch(rest)
+        or _SEX.fullmatch(rest)
+        or re.fullmatch(_SHORTER_UNIT.pattern + r"(?:[-\s]old)?", rest, re.I)
+    ):
+        return None
+    if match["hundred"]:
+        return 100, rest
+    return (int(match["digits"]) if match["digits"] else read_cardinal(match["words"]) or 0), rest

@@ -1,19 +1,28 @@
 """Puts surrogates in the place of the findings of a text, and tells which values occur in a corpus.
 
-Owns what becomes of each kind in each profile. The other form, text with `[KIND]`, is `spans.replace_spans`. Does not know
-how a finding is made, nor where the values of a corpus are kept.
+Owns what becomes of each kind in each profile. The other form, text with `[KIND]`, is `spans.replace_spans`. A later batch may
+hold a surrogate as somebody's real value; such batches are found by keyed hashes. Does not know how a finding is made, nor where
+the values of a corpus are kept.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.sample_subjects import key_for
 from fine_tune_assets.phi.replacement import surrogate_numbers as numbers
-from fine_tune_assets.phi.replacement.ages import UNKNOWN_AGE, generalise_age, is_recognised_age
-from fine_tune_assets.phi.replacement.dates import neutral_word, oldest_year, shifted, years_only
+from fine_tune_assets.phi.replacement.dates import (
+    UNKNOWN_AGE,
+    generalise_age,
+    is_recognised_age,
+    neutral_word,
+    oldest_year,
+    shifted,
+    years_only,
+)
 from fine_tune_assets.phi.replacement.keyed_draws import (
     IsTaken,
     KeyedSource,
@@ -29,6 +38,7 @@ from fine_tune_assets.phi.replacement.surrogate_places import PlaceMap, places, 
 from fine_tune_assets.phi.spans.spans import Span, places_after, substitute
 from fine_tune_assets.phi.spans.word_lists import TITLES
 from fine_tune_assets.quantities.dates import DateReader
+from fine_tune_assets.tables.duck import cursor
 
 GENERALISED = frozenset({"DATE", "AGE"})
 """Kinds that become a year or a class: these do occur in the corpus, and are no surrogates."""
@@ -193,3 +203,21 @@ def corpus_lookup(secret: bytes, hashes: frozenset[str]) -> IsTaken:
 
 def value_hash(secret: bytes, normalised: str) -> str:
     return keyed_digest(secret, "corpus value", normalised).hex()
+
+
+_QUERY = """
+with found as (select value_hash, role, parse_filename(filename, true) as batch from read_parquet(?, filename = true)),
+     originals as (select distinct value_hash from found where role = 'original')
+select batch, value_hash from found join originals using (value_hash) where role = 'surrogate' order by batch, value_hash
+"""
+
+
+def taken_surrogates(values: Path) -> dict[str, list[str]]:
+    """Batch → keyed hashes of its surrogates that occur in a report of any batch. `values` holds `identifier_values` files."""
+    if not any(values.glob("*.parquet")):
+        return {}
+    taken: dict[str, list[str]] = {}
+    with cursor() as asking:
+        for batch, value_hash in asking.execute(_QUERY, [str(values / "*.parquet")]).fetchall():
+            taken.setdefault(batch, []).append(value_hash)
+    return taken

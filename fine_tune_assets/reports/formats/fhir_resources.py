@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fine_tune_assets.core.strict_parsing import load_json
 from fine_tune_assets.reports.contents import decode
-from fine_tune_assets.reports.strict_json import load_json
 from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
 
 Resource = Mapping[str, Any]

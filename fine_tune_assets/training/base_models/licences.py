@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from fine_tune_assets.core.fingerprints import fingerprint_file, short
-from fine_tune_assets.core.strict_yaml import load_values
+from fine_tune_assets.core.strict_parsing import load_values
 
 _FILES = ("LICENSE", "LICENCE", "COPYING")
 _TEXTS = (

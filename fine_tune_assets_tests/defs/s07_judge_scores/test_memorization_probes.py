@@ -10,7 +10,6 @@ import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_table, short
-from fine_tune_assets.core.planted import CANARY
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.platform.metadata import WHY
 from fine_tune_assets.defs.platform.resources import Installation
@@ -29,6 +28,7 @@ from fine_tune_assets.judging.memorization.probe_rows import no_canary_row, prob
 from fine_tune_assets.ledger.serving.verdicts import require_promotion
 from fine_tune_assets.recipes.schema import CanarySettings
 from fine_tune_assets.recipes.sections import section_fingerprints
+from fine_tune_assets.tables.instructions import CANARY
 from fine_tune_assets.tables.judging import MemorizationProbe
 from fine_tune_assets.tables.training import Adapter, BaseModel
 from fine_tune_assets_tests.conftest import write_recipe

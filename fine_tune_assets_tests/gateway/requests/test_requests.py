@@ -7,7 +7,6 @@ import pytest
 from pydantic import BaseModel
 
 from fine_tune_assets.core.releases.release_folders import AskedWith
-from fine_tune_assets.gateway.errors import ApiError
 from fine_tune_assets.gateway.requests.request_models import (
     ChatRequest,
     CompletionRequest,
@@ -16,6 +15,7 @@ from fine_tune_assets.gateway.requests.request_models import (
     FeedbackRequest,
 )
 from fine_tune_assets.gateway.requests.requests import Permits, correction_or_feedback, engine_request, validated
+from fine_tune_assets.gateway.wire_format import ApiError
 
 USER = [{"role": "user", "content": "Zebrafinch?"}]
 BETTER = {"release_id": "r-1", "instruction": "Do.", "answer": "", "corrected_answer": "Better."}

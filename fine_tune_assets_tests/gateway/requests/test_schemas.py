@@ -6,10 +6,10 @@ import pytest
 
 from fine_tune_assets.core.releases.release_folders import AskedWith
 from fine_tune_assets.core.serving_engines import NOTHING_KNOWN, Features, features_of
-from fine_tune_assets.gateway.errors import ApiError
 from fine_tune_assets.gateway.requests.request_models import ChatRequest, CompletionRequest
 from fine_tune_assets.gateway.requests.requests import Permits, engine_request, validated
 from fine_tune_assets.gateway.requests.schemas import SchemaError, enforced_schema
+from fine_tune_assets.gateway.wire_format import ApiError
 
 LLAMA_CPP, VLLM = features_of("llama_cpp"), features_of("vllm")
 USER = [{"role": "user", "content": "Zebrafinch?"}]

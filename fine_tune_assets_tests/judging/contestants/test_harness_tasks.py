@@ -8,8 +8,7 @@ from jinja2 import Environment
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.judging.contestants.abilities import read_questions
-from fine_tune_assets.judging.contestants.harness_tasks import LETTERS, write_tasks
+from fine_tune_assets.judging.contestants.abilities import LETTERS, read_questions, write_tasks
 
 QUESTIONS = sorted((PROJECT_DIR / "data" / "evaluation" / "abilities").glob("*.jsonl"))
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.planted import CANARY, count_canaries
 from fine_tune_assets.judging.memorization.canaries import (
     Recalled,
     compare_levels,
@@ -19,6 +18,7 @@ from fine_tune_assets.judging.memorization.canaries import (
 )
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import CanarySettings
+from fine_tune_assets.tables.instructions import CANARY, count_canaries
 from fine_tune_assets_tests.instructions.examples import built
 
 SETTINGS = CanarySettings(enabled=True, repeats=(1, 4, 16), per_level=4, candidates=1000, shadow_examples=5, seed=11)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fine_tune_assets.phi.replacement.ages import generalise_age
+from fine_tune_assets.phi.replacement.dates import generalise_age
 
 
 @pytest.mark.parametrize(

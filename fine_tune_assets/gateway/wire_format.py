@@ -1,4 +1,11 @@
-"""Errors of the gateway, in the form that OpenAI's clients understand. Messages never repeat what the caller sent."""
+"""Errors and events of a stream in the form that OpenAI's clients understand. Messages never repeat what the caller sent.
+
+An event is `data: JSON` and an empty line; `data: [DONE]` is the last one.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -57,3 +64,23 @@ async def answer_unexpected_error(request: Request, _error: Exception) -> JSONRe
 
 def unavailable(message: str) -> ApiError:
     return ApiError(503, "not_available", message, {"Retry-After": "5"})
+
+
+DONE = b"[DONE]"
+
+
+def event(payload: bytes) -> bytes:
+    return b"data: " + payload + b"\n\n"
+
+
+DONE_EVENT = event(DONE)
+
+
+def dumped(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def content_of(body: Mapping[str, Any]) -> str:
+    """The text of an answer, or of a part of one."""
+    said = [choice.get("message") or choice.get("delta") or {} for choice in body.get("choices", ())]
+    return "".join(one.get("content") or "" for one in said)

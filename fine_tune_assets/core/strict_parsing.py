@@ -1,8 +1,12 @@
-"""YAML in which no key stands twice: the library keeps the last of two and loses the first without a word.
+"""YAML and JSON in which nothing is guessed: no key twice, no NaN, and no number that can't be written.
 
-Owns refusing repeated keys at every depth. Does not know what the keys mean.
+The libraries keep the last of two keys and lose the first without a word. Messages of the JSON reader quote the file, so callers
+drop them.
 """
 
+import json
+import math
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -48,3 +52,27 @@ def load_values(text: str) -> Any:
 def load_texts(text: str) -> Any:
     """The same with every value as it is written: else the patient id 0123 is the octal number 83."""
     return yaml.load(text, _TextLoader)
+
+
+def load_json(text: str, parse_float: Callable[[str], Any]) -> Any:
+    """What the JSON says. Raises ValueError or RecursionError."""
+    return json.loads(text, object_pairs_hook=_without_repeated_keys, parse_constant=_refused, parse_float=parse_float)
+
+
+def finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError("too large a number")
+    return value
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # The library keeps the last of two and loses the first without a word.
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("repeated key")
+    return dict(pairs)
+
+
+def _refused(_constant: str) -> Any:
+    # The library takes NaN and Infinity, which are no JSON: all patients without an id would be the patient "nan".
+    raise ValueError("not a number")
