@@ -72,6 +72,13 @@ def records_of(kind: type[R], table: pa.Table) -> Iterator[R]:
         yield from map(kind.of, batch.to_pylist())
 
 
+def only_record(kind: type[R], table: pa.Table) -> R:
+    """The row of a table that has exactly one. Raises TableError."""
+    if table.num_rows != 1:
+        raise TableError(f"A table of {kind.__name__} has {table.num_rows} rows instead of 1.")
+    return next(records_of(kind, table))
+
+
 def table_from(kind: type[R], records: Iterable[R]) -> pa.Table:
     """A table of the records. Raises TableError if a value is absent that must not be."""
     return table_of((record.as_row() for record in records), kind.SCHEMA)
@@ -82,12 +89,6 @@ def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     check_table(table, schema)
     return table
-
-
-def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The rows as Python objects, a thousand at a time in memory."""
-    for batch in table.to_batches(max_chunksize=_ROWS_IN_MEMORY):
-        yield from batch.to_pylist()
 
 
 def _bare(hint: Any) -> Any:

@@ -18,6 +18,7 @@ from fine_tune_assets.tables.records import (
     Record,
     check_table,
     conform,
+    only_record,
     records_of,
     shown_columns,
     table_from,
@@ -156,3 +157,12 @@ def test_a_record_shows_no_text_of_a_report() -> None:
     assert repr(report).startswith("Report(report_id='b/1', batch='b'")
     assert MARKER not in repr(report)
     assert repr(Excerpt(output=MARKER)) == "Excerpt()"
+
+
+def test_the_only_row_of_a_table_is_neither_guessed_from_two_nor_made_up_from_none() -> None:
+    """A gate that took the first of two adapters might let the other one through."""
+    row = table_of([REPORT], Report.SCHEMA)
+    assert only_record(Report, row).report_id == "b/1"
+    for table in (row.slice(0, 0), pa.concat_tables([row, row])):
+        with pytest.raises(TableError, match="rows instead of 1"):
+            only_record(Report, table)

@@ -46,7 +46,7 @@ from fine_tune_assets.instructions.stored_sets import InstructionSetError, Store
 from fine_tune_assets.lineage.trainings import record_training
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.records import only_record, records_of, table_from
 from fine_tune_assets.tables.training import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.decisions import (
     Due,
@@ -174,7 +174,7 @@ def adapters(
     training_plans: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, layout = installation.recipe, installation.layout
-    base, sections = next(records_of(BaseModel, base_models)), section_fingerprints(recipe)
+    base, sections = only_record(BaseModel, base_models), section_fingerprints(recipe)
     lengths = list(records_of(ExampleLength, example_lengths))
     with errors_for_people():
         stored = _allowed_set(context.instance, installation)
@@ -291,7 +291,7 @@ def _shown(trained: dict[str, Any]) -> dict[str, Any]:
 
 @dg.asset_check(asset="adapters", blocking=True, description="Training lowered the loss on examples it did not see.")
 def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
-    adapter = next(records_of(Adapter, adapters))
+    adapter = only_record(Adapter, adapters)
     before, after = adapter.first_validation_loss, adapter.best_validation_loss
     return checked(has_better_loss(before, after), before=before, after=after)
 
@@ -302,7 +302,7 @@ def validation_loss_fell(adapters: pa.Table) -> dg.AssetCheckResult:
     description="On answers that it did not learn from, the adapter says something else than the base model.",
 )
 def training_changed_the_model(adapters: pa.Table) -> dg.AssetCheckResult:
-    divergence = next(records_of(Adapter, adapters)).base_divergence
+    divergence = only_record(Adapter, adapters).base_divergence
     why = (
         f"Nobody measured it. {materialize_hint('adapters')}"
         if divergence is None

@@ -28,7 +28,7 @@ from fine_tune_assets.instructions.set_figures import TokenCount, length_plot_pn
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
 from fine_tune_assets.recipes.sections import section_fingerprints
 from fine_tune_assets.tables.instructions import InstructionRow
-from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.records import only_record, records_of, table_from
 from fine_tune_assets.tables.training import BaseModel, ExampleLength, TrainingPreflight
 from fine_tune_assets.training.environments import installed_versions, require_environment
 from fine_tune_assets.training.lora.training_engines import library_versions
@@ -65,7 +65,7 @@ SHOWN_AT_MOST = 50
 def preflight(
     context: dg.AssetExecutionContext, installation: Installation, instruction_sets: pa.Table, base_models: pa.Table
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
-    settings, base = installation.recipe.training, next(records_of(BaseModel, base_models))
+    settings, base = installation.recipe.training, only_record(BaseModel, base_models)
     folder = installation.path(base.folder)
     with errors_for_people():
         stored = stored_set(context.instance, installation, instruction_sets)
@@ -186,7 +186,7 @@ def every_example_teaches_its_answer_and_its_stop(example_lengths: pa.Table) -> 
     "ones are left out.",
 )
 def rows_in_are_rows_trained(training_preflights: pa.Table, example_lengths: pa.Table) -> dg.AssetCheckResult:
-    record = next(records_of(TrainingPreflight, training_preflights))
+    record = only_record(TrainingPreflight, training_preflights)
     long = too_long(records_of(ExampleLength, example_lengths))
     is_allowed = record.too_long_rule == "leave_out"
     why = f"{len(long)} examples are longer than training.max_length. " + (

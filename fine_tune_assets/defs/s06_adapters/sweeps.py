@@ -19,7 +19,7 @@ from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
 from fine_tune_assets.defs.platform.resources import Installation, Worker, WorkerDied, WorkerRefusal, errors_for_people
 from fine_tune_assets.lineage.trainings import record_training
-from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.records import only_record, table_from
 from fine_tune_assets.tables.training import Adapter, ExampleLength, SweepTrial
 from fine_tune_assets.training.failures import UnfitSettingsError
 from fine_tune_assets.training.supervision.preflight import require_rows_trained, too_long
@@ -161,7 +161,7 @@ def tell_tracking(
     metadata=definition_metadata("sweep_trials"),
 )
 def sweep_trials(installation: Installation, adapters: pa.Table) -> dg.MaterializeResult[pa.Table]:
-    adapter = next(records_of(Adapter, adapters))
+    adapter = only_record(Adapter, adapters)
     name = adapter.sweep or ""
     trials = trial_rows(name, read_sweep(installation.layout.sweeps, name) if name else [], adapter.adapter_id)
     table = table_from(SweepTrial, trials)

@@ -15,7 +15,7 @@ from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
 from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, GROUP
-from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.records import only_record, table_from
 from fine_tune_assets.tables.training import Adapter, BaseModel, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.planning.resource_plan import PARTS, PlanError, advice, is_as_planned, most_that_is_tried
 
@@ -43,7 +43,7 @@ def training_plans(
     training_preflights: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    base, preflight = next(records_of(BaseModel, base_models)), next(records_of(TrainingPreflight, training_preflights))
+    base, preflight = only_record(BaseModel, base_models), only_record(TrainingPreflight, training_preflights)
     plan = planned(context, installation, worker, base, preflight)
     version = fingerprint_json([getattr(plan, name) for name in _DECIDED])
     memory = markdown_table(memory_rows(plan))
@@ -88,7 +88,7 @@ def memory_rows(plan: TrainingPlan) -> list[dict[str, Any]]:
     description="Memory and disk suffice for the training, by its plan.",
 )
 def training_fits_this_machine(training_plans: pa.Table) -> dg.AssetCheckResult:
-    plan = next(records_of(TrainingPlan, training_plans))
+    plan = only_record(TrainingPlan, training_plans)
     figures = {name: getattr(plan, name) for name in ("peak_bytes", "limit_bytes", "disk_bytes", "free_disk_bytes")}
     why = None if plan.fits else f"{plan.why} {advice(plan.nearest)}"
     return checked(plan.fits, why, machine=plan.machine, **figures)
@@ -99,7 +99,7 @@ def training_fits_this_machine(training_plans: pa.Table) -> dg.AssetCheckResult:
     description="Memory and time of the training were within 15 % of its plan.",
 )
 def training_took_what_was_planned(adapters: pa.Table) -> dg.AssetCheckResult:
-    adapter = next(records_of(Adapter, adapters))
+    adapter = only_record(Adapter, adapters)
     pairs = {
         "memory": (adapter.planned_peak_bytes, adapter.peak_memory_bytes),
         "seconds": (adapter.planned_seconds, adapter.seconds),

@@ -21,7 +21,7 @@ from fine_tune_assets.judging.contestants.answer_checks import OF_THE_FORM, OF_T
 from fine_tune_assets.judging.verdicts import families
 from fine_tune_assets.judging.verdicts.figures import Figure, settle
 from fine_tune_assets.judging.verdicts.promotion_rule import against_family
-from fine_tune_assets.tables.records import records_of
+from fine_tune_assets.tables.records import only_record
 from fine_tune_assets.tables.training import Adapter
 
 
@@ -37,7 +37,7 @@ from fine_tune_assets.tables.training import Adapter
 def answer_checks(
     installation: Installation, adapters: pa.Table, judge_scores: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter = next(records_of(Adapter, adapters))
+    adapter = only_record(Adapter, adapters)
     if set(judge_scores.column("adapter_id").to_pylist()) - {adapter.adapter_id}:
         raise dg.Failure(f"The answers are another adapter's. {materialize_hint('judge_scores')}", allow_retries=False)
     with errors_for_people():

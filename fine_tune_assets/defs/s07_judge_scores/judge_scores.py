@@ -28,7 +28,7 @@ from fine_tune_assets.ledger.serving.releases import release_of_adapter
 from fine_tune_assets.ledger.serving.switch_log import serving_adapter
 from fine_tune_assets.ledger.serving.verdicts import latest_verdict
 from fine_tune_assets.tables.judging import JudgeScore, RetainedAbility
-from fine_tune_assets.tables.records import records_of
+from fine_tune_assets.tables.records import only_record, records_of
 from fine_tune_assets.tables.training import Adapter, BaseModel
 from fine_tune_assets.training.decisions import require_learned
 
@@ -108,7 +108,7 @@ def judge_scores(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
+    adapter, base = only_record(Adapter, adapters), only_record(BaseModel, base_models)
     judge = installation.recipe.judge
     with errors_for_people():
         stored = set_learned_from(installation, adapter.instruction_set_fingerprint)
@@ -181,7 +181,7 @@ def retained_abilities(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
+    adapter, base = only_record(Adapter, adapters), only_record(BaseModel, base_models)
     questions = question_files(installation)
     with errors_for_people():
         models = model_request(installation, adapter, base)

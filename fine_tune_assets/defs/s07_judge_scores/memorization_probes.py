@@ -44,7 +44,7 @@ from fine_tune_assets.phi.measurement.recall import is_direct
 from fine_tune_assets.phi.spans.kinds import KINDS
 from fine_tune_assets.tables.instructions import InstructionRow
 from fine_tune_assets.tables.judging import MemorizationProbe
-from fine_tune_assets.tables.records import records_of, table_of
+from fine_tune_assets.tables.records import only_record, records_of, table_of
 from fine_tune_assets.tables.training import Adapter, BaseModel
 
 _ONLY_READ = ("identifier_values", "phi_spans")
@@ -68,7 +68,7 @@ def memorization_probes(
     base_models: pa.Table,
     judge_scores: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
+    adapter, base = only_record(Adapter, adapters), only_record(BaseModel, base_models)
     with errors_for_people():
         models, stored = _allowed(installation, adapter, base, judge_scores)
     rows = [

@@ -43,7 +43,7 @@ from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, pro
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, require_promotion, verdict_id_of
 from fine_tune_assets.tables.instructions import InstructionRow
 from fine_tune_assets.tables.judging import PromotionVerdict
-from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.records import only_record, records_of, table_from
 from fine_tune_assets.tables.training import Adapter
 from fine_tune_assets.training.decisions import require_learned
 
@@ -84,7 +84,7 @@ def promotion_verdicts(
         memorization_probes=memorization_probes,
     )
     with errors_for_people():
-        evidence = evidence_on(installation, next(records_of(Adapter, adapters)), tables)
+        evidence = evidence_on(installation, only_record(Adapter, adapters), tables)
         verdict = verdict_on(evidence, installation)
         # The document first: without it the row opens nothing.
         write_document(installation.layout.verdicts, installation.layout.keys, verdict)
@@ -203,7 +203,7 @@ def shown_evidence(evidence: Evidence, document: dict[str, Any]) -> dict[str, An
     description="The verdict is to promote, or an approver signed a verdict that is on hold.",
 )
 def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
-    row = next(records_of(PromotionVerdict, promotion_verdicts))
+    row = only_record(PromotionVerdict, promotion_verdicts)
     scores = {"candidate": row.candidate_score, "incumbent": row.incumbent_score}
     closed = None
     try:
@@ -247,7 +247,7 @@ def candidate_does_no_harm(installation: Installation, promotion_verdicts: pa.Ta
 
 def _stored_evidence(installation: Installation, verdicts: pa.Table) -> Evidence:
     """Of the signed document: the figures that the verdict rests on."""
-    verdict_id = next(records_of(PromotionVerdict, verdicts)).verdict_id
+    verdict_id = only_record(PromotionVerdict, verdicts).verdict_id
     document = installation.layout.verdicts / verdict_id / DOCUMENT
     proven = prove(document, public_key_file(installation.layout.keys, KEY))
     return read_evidence(proven.verdict.evidence)

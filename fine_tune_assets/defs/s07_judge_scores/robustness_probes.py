@@ -18,7 +18,7 @@ from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP, model_req
 from fine_tune_assets.engines.running_server import CONTEXT_TOKENS
 from fine_tune_assets.judging.contestants.robustness import PROBES
 from fine_tune_assets.judging.verdicts import families
-from fine_tune_assets.tables.records import records_of
+from fine_tune_assets.tables.records import only_record
 from fine_tune_assets.tables.training import Adapter, BaseModel
 
 
@@ -39,7 +39,7 @@ def robustness_probes(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
+    adapter, base = only_record(Adapter, adapters), only_record(BaseModel, base_models)
     judge = installation.recipe.judge
     with errors_for_people():
         stored = set_learned_from(installation, adapter.instruction_set_fingerprint)

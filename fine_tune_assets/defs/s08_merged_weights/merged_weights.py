@@ -20,7 +20,7 @@ from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, behi
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import required_verdict
 from fine_tune_assets.recipes.exports import ParityLimits
 from fine_tune_assets.tables.merging import MergedWeights, QuantizedWeights
-from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.records import only_record, table_from
 from fine_tune_assets.tables.training import Adapter, BaseModel
 
 GROUP = "s08_merged_weights"
@@ -68,7 +68,7 @@ def merged_weights(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base = next(records_of(Adapter, adapters)), next(records_of(BaseModel, base_models))
+    adapter, base = only_record(Adapter, adapters), only_record(BaseModel, base_models)
     recipe = installation.recipe
     with errors_for_people():
         verdict = required_verdict(installation, adapter)
@@ -123,7 +123,7 @@ def hop_metadata(weights: MergedWeights | QuantizedWeights) -> dict[str, Any]:
     description="The merged weights answer as the adapter did: KL, first choices, greedy answers and loss are within limits.",
 )
 def merged_weights_answer_as_the_adapter(merged_weights: pa.Table) -> dg.AssetCheckResult:
-    merged = next(records_of(MergedWeights, merged_weights))
+    merged = only_record(MergedWeights, merged_weights)
     return checked(merged.is_passed is True, **hop_metadata(merged))
 
 

@@ -30,7 +30,7 @@ from fine_tune_assets.defs.s08_merged_weights.merged_weights import (
 from fine_tune_assets.merging.certificates import require_parity
 from fine_tune_assets.recipes.exports import ParityLimits, limits_of
 from fine_tune_assets.tables.merging import MergedWeights, QuantizedWeights
-from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.records import only_record, records_of, table_from
 from fine_tune_assets.tables.training import Adapter, BaseModel
 
 _SHOWN = ("format", "is_passed", "mean_kl", "top1_agreement", "same_greedy", "loss_increase", "bytes", "tensor_types")
@@ -54,8 +54,8 @@ def quantized_weights(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    merged, adapter = next(records_of(MergedWeights, merged_weights)), next(records_of(Adapter, adapters))
-    base, recipe = next(records_of(BaseModel, base_models)), installation.recipe
+    merged, adapter = only_record(MergedWeights, merged_weights), only_record(Adapter, adapters)
+    base, recipe = only_record(BaseModel, base_models), installation.recipe
     limits = {name: limits_of(recipe.gate.export_limits, name) for name in recipe.exports}
     with errors_for_people():
         require_same_adapter(merged, adapter)

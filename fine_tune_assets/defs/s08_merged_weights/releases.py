@@ -30,7 +30,7 @@ from fine_tune_assets.merging.certificates import require_parity
 from fine_tune_assets.merging.release_build import build_release
 from fine_tune_assets.merging.retention import RetentionRule, named_paths, prune
 from fine_tune_assets.tables.merging import BuiltRelease, MergedWeights, QuantizedWeights
-from fine_tune_assets.tables.records import records_of, table_from
+from fine_tune_assets.tables.records import only_record, records_of, table_from
 from fine_tune_assets.tables.training import Adapter, BaseModel
 
 
@@ -51,8 +51,8 @@ def releases(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    merged, adapter = next(records_of(MergedWeights, merged_weights)), next(records_of(Adapter, adapters))
-    base, exports = next(records_of(BaseModel, base_models)), tuple(records_of(QuantizedWeights, quantized_weights))
+    merged, adapter = only_record(MergedWeights, merged_weights), only_record(Adapter, adapters)
+    base, exports = only_record(BaseModel, base_models), tuple(records_of(QuantizedWeights, quantized_weights))
     with errors_for_people():
         require_same_adapter(merged, adapter)
         require_parity(merged)
@@ -102,7 +102,7 @@ def _prune(installation: Installation, release_id: str, used: Sequence[str]) -> 
 def release_holds_the_measured_weights(
     installation: Installation, releases: pa.Table, quantized_weights: pa.Table, merged_weights: pa.Table
 ) -> dg.AssetCheckResult:
-    release = next(records_of(BuiltRelease, releases))
+    release = only_record(BuiltRelease, releases)
     with errors_for_people():
         public_key = public_key_file(installation.layout.keys, KEY)
         verified = verify_signed_release(installation.path(release.folder), release.release_id, public_key)
