@@ -4,10 +4,12 @@ An engine is an entry here, and its starter in `serving/engine_start.py`. What a
 silently left out. The table was read and tried with llama.cpp's server b11549 and vLLM 0.32.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 EngineName = Literal["llama_cpp", "vllm"]
+"""What a recipe may name: the keys of SERVING_ENGINES."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class ServingEngine:
 
 
 NOTHING_KNOWN = Features("The program that serves")
-SERVING_ENGINES: dict[EngineName, ServingEngine] = {
+SERVING_ENGINES: Mapping[str, ServingEngine] = {
     # A choice that is no text is silently taken for `auto`. Text may come before a call that is required; the answer can't end
     # without one (tried).
     "llama_cpp": ServingEngine(
@@ -53,8 +55,8 @@ SERVING_ENGINES: dict[EngineName, ServingEngine] = {
 
 def reads_folder(engine: str) -> bool:
     """Whether the engine serves a folder of weights. An unknown engine serves nothing, and is refused when it is started."""
-    return any(name == engine and known.reads_folder for name, known in SERVING_ENGINES.items())
+    return engine in SERVING_ENGINES and SERVING_ENGINES[engine].reads_folder
 
 
 def features_of(engine: str) -> Features:
-    return next((known.features for name, known in SERVING_ENGINES.items() if name == engine), NOTHING_KNOWN)
+    return SERVING_ENGINES[engine].features if engine in SERVING_ENGINES else NOTHING_KNOWN

@@ -6,13 +6,12 @@ a folder of this user: no other user of the machine, and no other machine, reach
 the supervisor, which finds it again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fine_tune_assets.core.processes.memory import available_bytes
 from fine_tune_assets.core.releases.release_folders import ReleaseFolder
-from fine_tune_assets.core.serving_engines import EngineName
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines import llama_cpp, vllm
 from fine_tune_assets.engines.addresses import AddressError, new_socket
@@ -189,7 +188,7 @@ class _Starter:
     """In a folder, on a socket."""
 
 
-_STARTERS: dict[EngineName, _Starter] = {
+_STARTERS: Mapping[str, _Starter] = {
     "llama_cpp": _Starter(_program_of_llama_cpp, _need_of_llama_cpp, _start_llama_cpp),
     "vllm": _Starter(_program_of_vllm, _need_of_vllm, _start_vllm),
 }
@@ -197,7 +196,6 @@ _STARTERS: dict[EngineName, _Starter] = {
 
 def _starter(engine: str) -> _Starter:
     """Raises EngineError for an engine that this version does not know."""
-    known = next((starter for name, starter in _STARTERS.items() if name == engine), None)
-    if known is None:
+    if engine not in _STARTERS:
         raise EngineError(f"No engine is called {engine}. Update this installation, or build the release again.")
-    return known
+    return _STARTERS[engine]

@@ -13,6 +13,7 @@ from fine_tune_assets.serving.engine_start import program_of
 @pytest.mark.parametrize("engine", get_args(EngineName))
 def test_every_engine_that_a_recipe_may_name_is_declared_and_has_a_starter(engine: EngineName) -> None:
     """A recipe that names an engine without a starter would train for hours and then serve nothing."""
+    assert set(SERVING_ENGINES) == set(get_args(EngineName))
     assert SERVING_ENGINES[engine].features == features_of(engine)
     assert program_of(engine, Settings()).name
 
