@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Which build of torch: cpu, cuda, or auto for whichever one pip finds.
+# The torch build to install: cpu, cuda, or auto (pip chooses).
 TORCH  ?= auto
 export HF_HUB_OFFLINE = 1
 export TRANSFORMERS_OFFLINE = 1
@@ -14,10 +14,10 @@ export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.*/\1/p' Makefile)
 
-help:            ## this list
+help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort
 
-# A stamp is older than what decides the environment: then it is brought up to date.
+# If a stamp is older than the files that define its environment, the environment is updated.
 $(VENV)/.runtime: pyproject.toml requirements/runtime.txt requirements/torch-cpu.txt requirements/torch-cuda.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python requirements/install.py torch=$(TORCH) runtime
@@ -31,16 +31,16 @@ $(VENV)/.dev: $(VENV)/.extras requirements/dev.txt
 	$(BIN)/python requirements/install.py dev
 	@touch $@
 
-setup: $(VENV)/.runtime         ## create .venv with what the platform needs
+setup: $(VENV)/.runtime         ## create .venv with the platform's dependencies
 
 setup-extras: $(VENV)/.extras   ## add QLoRA, sweeps, tagger training, MLflow, TensorBoard and Ray
 
-setup-dev: $(VENV)/.dev         ## add everything that tests and checks need
+setup-dev: $(VENV)/.dev         ## add the dependencies of tests and checks
 
-locks:           ## update the locks in requirements/ after a change of pyproject.toml (needs uv)
+locks:           ## update the locks in requirements/ after a change to pyproject.toml (needs uv)
 	$(PYTHON) requirements/lock.py
 
-check: setup-dev     ## style, types, import rules, unused dependencies, definitions
+check: setup-dev     ## check style, types, import rules, unused dependencies, definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,34 +49,49 @@ check: setup-dev     ## style, types, import rules, unused dependencies, definit
 	$(BIN)/dg check defs
 	DAGSTER_HOME= $(BIN)/dagster definitions validate -w workspace.yaml
 
-test: setup-dev      ## everything but the slow end-to-end tests
+test: setup-dev      ## run all tests except the slow end-to-end tests
 	$(BIN)/pytest -m "not slow and not gpu" -n 3 --dist loadfile
 
-test-slow: setup-dev ## the slow end-to-end tests, two workers with a core each
+test-slow: setup-dev ## run the slow end-to-end tests with two workers
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not gpu" -n 2 --dist loadfile
 
-test-durations: setup-dev   ## measure what each file of tests costs, for the order in which they run
+test-durations: setup-dev   ## measure the duration of each test file, used to schedule the tests
 	$(BIN)/pytest -m "not slow and not gpu" -n 2 --dist loadfile --write-durations=test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not gpu" -n 2 --dist loadfile --write-durations=slow
 
-test-all: test test-slow   ## everything that needs no GPU
+# Its own packages come first; everything else is read from $(VENV).
+DAGSTER_LATEST ?= .venv-dagster
+DAGSTER_TESTS ?= not gpu
+DAGSTER_PACKAGES := dagster==1.13.* dagster-shared==1.13.* dagster-pipes==1.13.* dagster-graphql==1.13.* dagster-webserver==1.13.* \
+	dagster-postgres==0.29.*
+test-dagster-latest: setup-dev  ## run automation, gate and UI tests with the newest Dagster 1.13
+	$(PYTHON) -m venv $(DAGSTER_LATEST)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])" \
+		> $$($(DAGSTER_LATEST)/bin/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")/locked.pth
+	$(DAGSTER_LATEST)/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade $(DAGSTER_PACKAGES)
+	$(DAGSTER_LATEST)/bin/python -c "import dagster; print('Dagster', dagster.__version__)"
+	PYTHONPATH=. $(DAGSTER_LATEST)/bin/python -m pytest -m "$(DAGSTER_TESTS)" -n 2 --dist loadfile \
+		fine_tune_assets_tests/defs/platform fine_tune_assets_tests/defs/test_definitions.py \
+		fine_tune_assets_tests/desk/dagster_ui fine_tune_assets_tests/end_to_end/test_dagster_ui.py
 
-demo: setup      ## serve a model, print the link to the first page, and run the whole graph behind it
+test-all: test test-slow   ## run all tests that need no GPU
+
+demo: setup      ## serve a model, print the link to the first page, and run the whole graph in the background
 	$(BIN)/fine-tune demo
 
-demo-loop: setup ## run examples/correction_loop: correct answers, and see the next release answer rightly
+demo-loop: setup ## run examples/correction_loop: corrected answers improve the next release
 	$(BIN)/python -m examples.correction_loop.loop
 
 up: setup        ## start Dagster, supervisor, gateway and desk
 	$(BIN)/fine-tune up
 
-down:            ## stop them
+down:            ## stop what `make up` started
 	@if [ -x $(BIN)/fine-tune ]; then $(BIN)/fine-tune down; fi
 
-status:          ## what is live and what runs
+status:          ## show the production model and the running services
 	$(BIN)/fine-tune status
 
-airgap-proof: setup-dev  ## run demo and services where only loopback exists, and count attempts to get out
+airgap-proof: setup-dev  ## run demo and services with loopback as the only network, and count attempts to leave it
 	$(BIN)/pytest -m slow fine_tune_assets_tests/end_to_end/test_air_gap.py
 
 VLLM   ?= .venv-vllm
@@ -108,65 +123,71 @@ $(COMPRESSOR)/.installed:
 
 setup-llmcompressor: $(COMPRESSOR)/.installed   ## create .venv-llmcompressor (1 to 5 GB), for recipes with exports fp8_dynamic or w4a16
 
-screenshots: setup-dev   ## take the README's screenshots again, in Chromium
+reference: setup-dev   ## regenerate docs/reference after a change to commands, settings, recipe, assets or tables
+	PYTHONPATH=. $(BIN)/python docs/generate_reference.py
+
+screenshots: setup-dev   ## retake the README's screenshots in Chromium
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
-shipped-release: setup   ## make the release that comes with the repository again, after a change of the demo's recipe, data or judge
+shipped-release: setup   ## rebuild the shipped release after a change to the demo's recipe, data or judge
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/shipped_release.py
 
-shipped-measurements: setup   ## measure the shipped scrubber and judge again, after a change of either or of a labelled set
+shipped-measurements: setup   ## remeasure the shipped scrubber and judge after a change to either or to a labelled set
 	$(BIN)/python benchmarks/shipped_measurements.py
 
-bench-demo-seeds: setup   ## the demo's verdict in 10 training seeds
+bench-demo-seeds: setup   ## verdicts of the demo for 10 training seeds
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/bench_demo_seeds.py
 
 bench-graph: setup-dev   ## time and memory of the whole graph on the sample reports
 	$(BIN)/python benchmarks/bench_graph.py
 
-bench-serve: setup-dev   ## streams through the gateway against the engine alone, switches under load, rollbacks
+bench-serve: setup-dev   ## gateway streams compared with the bare engine, switches under load, rollbacks
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_serve.py
 
-bench-corrections: setup-dev   ## 10,000 corrections through a gateway that is killed at random: none lost, none twice, and their time
+bench-fairness: setup-dev  ## seconds to one caller's first token under another caller's 200 streams
+	PYTHONPATH=. $(BIN)/python -m benchmarks.bench_fairness
+
+bench-corrections: setup-dev   ## 10,000 corrections through a gateway that is killed at random: losses, duplicates, latency
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_corrections.py
 
 bench-desk: setup-dev    ## every page of the desk with 10,000 items, on SQLite and PostgreSQL
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_desk.py
 
-bench-phi: setup-dev     ## the scrubber beside plain Presidio: quality, speed, memory
+bench-phi: setup-dev     ## the scrubber compared with plain Presidio: quality, speed, memory
 	$(BIN)/python benchmarks/bench_phi.py
 
-bench-drafts: setup-dev  ## planted errors that the checks of drafts find, alarms on right ones, and their time
+bench-drafts: setup-dev  ## draft checks on planted errors: recall, false alarms, time
 	$(BIN)/python benchmarks/bench_drafts.py
 
 bench-phi-memory: setup-dev  ## memory and speed of the scrubber over 100,000 reports
 	$(BIN)/python benchmarks/bench_phi_memory.py
 
-bench-dedup: setup-dev   ## near duplicates among up to a million notes, beside datasketch: speed, recall, memory
+bench-dedup: setup-dev   ## near duplicates among up to a million notes, compared with datasketch: speed, recall, memory
 	$(BIN)/python benchmarks/bench_dedup.py
 
-bench-retrieval: setup-dev   ## what a question finds among 10,000 chunks, beside plain LanceDB by vectors alone
+bench-retrieval: setup-dev   ## retrieval from 10,000 chunks, compared with plain LanceDB vector search
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_retrieval.py
 
-bench-verdict: setup-dev ## how often the gate is wrong: intervals and tests by simulation, beside the usual bootstraps
+bench-verdict: setup-dev ## error rates of the gate by simulation, compared with common bootstraps
 	$(BIN)/python benchmarks/bench_verdict.py
 
-bench-plan: setup-dev    ## memory, disk and time as planned before a training, beside what it took
+bench-plan: setup-dev    ## planned memory, disk and time of a training, compared with measurements
 	$(BIN)/python benchmarks/bench_plan.py
 
-bench-train: setup-dev   ## this trainer beside a plain TRL script, and QLoRA beside LoRA: speed, memory, loss
+bench-train: setup-dev   ## this trainer compared with a plain TRL script, and QLoRA with LoRA: speed, memory, loss
 	$(BIN)/python benchmarks/bench_train.py
 
-bench-judge: setup-dev    ## answers generated and graded a second: one by one, in batches, through vLLM; and a second run
+bench-judge: setup-dev    ## answers generated and graded per second: one by one, in batches, through vLLM; and a cached run
 	$(BIN)/python benchmarks/bench_judge.py
 
-bench-unsloth: setup-dev setup-unsloth   ## TRL beside Unsloth on the same recipe and rows: speed, memory, loss (needs a GPU)
+bench-unsloth: setup-dev setup-unsloth   ## TRL compared with Unsloth on the same recipe and rows: speed, memory, loss (needs a GPU)
 	$(BIN)/python benchmarks/bench_unsloth.py
 
-sample-list: setup   ## list the reports of the sample again, whose subjects have public keys: after a change of data/raw_reports
+sample-list: setup   ## regenerate the list of sample reports, whose subjects have public keys, after a change to data/raw_reports
 	$(BIN)/python -m fine_tune_assets.reports.sample_reports data/raw_reports
 
-fit-judge: setup-dev     ## fit the judge that needs no second model again, on half of the rated dialogues
+fit-judge: setup-dev     ## refit the offline judge on half of the rated dialogues
 	$(BIN)/python -m fine_tune_assets.judging.judges.offline_judge_fit
 
-bench-judge-fit: setup-dev   ## how well that judge agrees with clinicians, on the other half and on random halves
+bench-judge-fit: setup-dev   ## agreement of the offline judge with clinicians, on the other half and on random halves
 	$(BIN)/python benchmarks/bench_judge_fit.py

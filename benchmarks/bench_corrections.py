@@ -1,7 +1,7 @@
 """Corrections through a real gateway that is killed at random moments: what is lost, what is kept twice, and how fast it is.
 
-Starts the gateway as a process of its own on a SQLite ledger in a scratch folder; `--help` says how to run it smaller. Prints a
-table, then one JSON line, with the load average: timings mean little on a machine that does other things. Exit status 1
+Starts the gateway as a separate process on a SQLite ledger in a temporary folder; for smaller runs see `--help`. Prints a
+table, then one JSON line with the load average: timings on a busy machine mean little. Exit status 1
 if anything was lost or kept twice.
 """
 

@@ -1,11 +1,11 @@
-"""Near duplicates: how fast and in what memory up to a million notes, and the same notes with datasketch's MinHashLSH.
+"""Measure speed and memory of near-duplicate search on up to a million notes, and compare it with datasketch's MinHashLSH.
 
-Notes are made up, with planted copies (`made_up_notes`). Each run is a process of its own. datasketch gets the same words,
-threshold and permutations, by `update` (one shingle at a time, as its documentation shows) and by `update_batch`; it looks a
-note up before it adds it, and keeps pairs whose estimated similarity reaches the threshold. With bands of its own choice it
-finds fewer copies, so it runs once more for an equal recall: with our bands, and pairs kept by their true similarity. Making
-notes is not timed. This one is timed as stage 3 works, but for the encoder: from a Parquet file a batch, through its store, to
-the tables. What writing these takes, and the comparison once more with all that was kept, stand beside it.
+Notes are synthetic, with planted copies (`made_up_notes`). Each measurement runs in a separate process. datasketch gets the same
+words, threshold and permutations, by `update` (one shingle at a time, as in its documentation) and by `update_batch`. It queries
+each note before adding it, and keeps pairs whose estimated similarity reaches the threshold. Its default bands find fewer copies,
+so a further run has equal recall: with our bands, and pairs selected by true similarity. Generating notes is not timed.
+Our search is timed as stage 3 runs it without the encoder: from one Parquet file per batch, through the sketch store, to the
+tables. The time to write the tables, and a second comparison that reuses the stored sketches, are reported separately.
 """
 
 import argparse
@@ -32,24 +32,24 @@ from upath import UPath
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.progress import silent
-from fine_tune_assets.dedup.batches import Batches
-from fine_tune_assets.dedup.comparison import compare
-from fine_tune_assets.dedup.duplicates import find_among, read_corpus
-from fine_tune_assets.dedup.signatures import PERMUTATIONS, bands_for
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.dedup.duplicate_search import compare_reports
+from fine_tune_assets.dedup.duplicates import find_duplicates_in_batches, read_corpus
+from fine_tune_assets.dedup.minhash import PERMUTATIONS, bands_for
+from fine_tune_assets.dedup.report_reader import ReportBatches
+from fine_tune_assets.dedup.sketch_store import ArrayStore, FileStore, MemoryStore
 from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
-from fine_tune_assets.dedup.store import InMemory, Kept, Store
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.tables.columns import Columns
-from fine_tune_assets.tables.phi import ScrubbedReport
-from fine_tune_assets.tables.records import conform
+from fine_tune_assets.tables.record_classes import conform
+from fine_tune_assets.tables.row_selection import ColumnSource
+from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
 from fine_tune_assets.tables.stored_tables import StoredTable, open_table
 
 SIZES = (100_000, 300_000, 1_000_000)
 BATCH = 20_000
 SEED = 7
 CROWDED, HEADER_WORDS = 10_000, 100
-"""Notes that share a header of as many words, with nothing taken for boilerplate."""
+"""Words of the header that all notes share, with boilerplate detection off."""
 SETTINGS = load_recipe("demo_smollm2").dedup
 EQUAL_RECALL = "datasketch, update_batch, our bands"
 _WORD = re.compile("[a-z0-9]+")
@@ -57,7 +57,7 @@ Found = set[tuple[str, str]]
 
 
 class Clock:
-    """Seconds on the wall, and of the processors, over several stretches; processes that ended count with the stretch."""
+    """Wall-clock and processor seconds, summed over several intervals; includes child processes that ended in an interval."""
 
     def __init__(self) -> None:
         self.seconds = self.processor_seconds = 0.0
@@ -84,7 +84,7 @@ def made_batches(count: int, header_words: int = 0) -> Iterator[Notes]:
 
 
 def quality(found: Found, copied_from: dict[str, tuple[str, float]]) -> dict[str, float]:
-    """Recall of planted copies by share of edits, and the share of found pairs that stem from one note."""
+    """Recall of planted copies by fraction of edits, and the fraction of found pairs that originate from one note."""
     either = found | {(b, a) for a, b in found}
     origin = {copy: original for copy, (original, _) in copied_from.items()}
     true = sum(origin.get(a, a) == origin.get(b, b) for a, b in found)
@@ -96,22 +96,22 @@ def quality(found: Found, copied_from: dict[str, tuple[str, float]]) -> dict[str
 
 
 def ours(count: int, processes: int, header_words: int = 0, *, in_memory: bool = False) -> dict[str, Any]:
-    """What stage 3 does but for the encoder, from the batches' files to its own, and then once more with what was kept.
+    """Run stage 3 without the encoder, from the batches' files to the tables, and then again with the stored sketches.
 
-    With `header_words`, a header that all share and that nobody takes for boilerplate: the worst for the buckets. With
-    `in_memory` the notes are there already and nothing is kept in files, as datasketch has it.
+    With `header_words`, all notes share a header that is not treated as boilerplate: the worst case for the buckets. With
+    `in_memory`, the notes are in memory already and nothing is stored in files, as with datasketch.
     """
-    settings = replace(SETTINGS, boilerplate_patients=10**9) if header_words else SETTINGS
+    settings = replace(SETTINGS, boilerplate_subjects=10**9) if header_words else SETTINGS
     finding, writing, again = Clock(), Clock(), Clock()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copied_from, text_bytes = store(folder / "batches", count, header_words)
-        kept: Kept = InMemory() if in_memory else Store(folder / "kept")
-        batches: Mapping[str, Columns] = stored_batches(folder / "batches")
+        kept: ArrayStore = MemoryStore() if in_memory else FileStore(folder / "kept")
+        batches: Mapping[str, ColumnSource] = stored_batches(folder / "batches")
         if in_memory:
             batches = {name: batch.select(ScrubbedReport.SCHEMA.names) for name, batch in batches.items()}
         with finding:
-            found = find_among(batches, settings, silent, kept=kept, threads=processes)
+            found = find_duplicates_in_batches(batches, settings, ignore_progress, store=kept, threads=processes)
         with writing:
             for table_name, table in (("unique", found.unique), ("duplicates", found.duplicates)):
                 fingerprint_table(table)
@@ -119,18 +119,18 @@ def ours(count: int, processes: int, header_words: int = 0, *, in_memory: bool =
         dropped = found.duplicates.num_rows
         del found, table
         with again:
-            reports = Batches(batches)
-            corpus = read_corpus(reports, kept, processes, silent)
-            comparison = compare(corpus, settings, None, processes)
+            reports = ReportBatches(batches)
+            corpus = read_corpus(reports, kept, processes, ignore_progress)
+            comparison = compare_reports(corpus, settings, None, processes)
         ids = np.array(corpus.facts["report_id"].to_pylist())[comparison.order]
         pairs = {(str(a), str(b)) for a, b in ids[comparison.near.rows]}
-    told = {"dropped": dropped, "text_bytes": text_bytes, "seconds_writing": writing.seconds}
+    sizes = {"dropped": dropped, "text_bytes": text_bytes, "seconds_writing": writing.seconds}
     rows_again = {"seconds_again": again.seconds, "processor_seconds_again": again.processor_seconds}
-    return {**finding.rows(), **told, **rows_again, **quality(pairs, copied_from)}
+    return {**finding.rows(), **sizes, **rows_again, **quality(pairs, copied_from)}
 
 
 def store(folder: Path, count: int, header_words: int) -> tuple[dict[str, tuple[str, float]], int]:
-    """Write one file a batch; which note is a copy of which, and the bytes of all texts."""
+    """Write one file per batch; return which note is a copy of which, and the bytes of all texts."""
     copied_from: dict[str, tuple[str, float]] = {}
     text_bytes = 0
     for number, notes in enumerate(made_batches(count, header_words)):
@@ -166,7 +166,7 @@ def datasketch(count: int, add: Callable[[Any, list[bytes]], None], is_thorough:
 def _found_by_datasketch(
     ids: list[str], texts: list[str], add: Callable[[Any, list[bytes]], None], is_thorough: bool
 ) -> Found:
-    """`is_thorough`: with our bands, and by the true similarity of a proposed pair."""
+    """`is_thorough`: use our bands and the true similarity of each candidate pair."""
     from datasketch import MinHash, MinHashLSH
 
     threshold = SETTINGS.near_threshold
@@ -203,7 +203,7 @@ def at_once(sketch: Any, shingles: list[bytes]) -> None:
 
 
 def measured(measure: Callable[..., dict[str, Any]], count: int, *arguments: Any, **named: Any) -> dict[str, Any]:
-    """In a process of its own: what was measured, notes a second, and the peak of memory of it and its processes."""
+    """Run `measure` in a separate process; add notes per second and the peak memory of the process and its children."""
     context = multiprocessing.get_context("fork")
     answer = context.Queue()
     process = context.Process(target=_measure, args=(answer, partial(measure, **named), count, arguments))
@@ -226,7 +226,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
         "seconds",
         "CPU seconds",
         "notes a second",
-        "once more, s",
+        "again, s",
         "recall 5 %",
         "recall 10 %",
         "precision",
@@ -252,7 +252,9 @@ def show(results: dict[str, dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of notes")
-    parser.add_argument("--beside", type=int, default=BATCH, help="notes that datasketch gets too, 20,000 at most")
+    parser.add_argument(
+        "--beside", type=int, default=BATCH, help="number of notes for the comparison with datasketch, at most 20,000"
+    )
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     beside = arguments.beside

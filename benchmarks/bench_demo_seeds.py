@@ -20,20 +20,20 @@ from rich.console import Console
 from rich.table import Table
 from sample_installation import sample_installation, use
 
-from fine_tune_assets.cli.graph import run_graph
-from fine_tune_assets.cli.services import prepare
+from fine_tune_assets.cli.asset_commands import run_graph
+from fine_tune_assets.cli.service_commands import prepare
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.recipes.loader import load_recipe, plain_values
+from fine_tune_assets.recipes.loader import dump_recipe, load_recipe
 
 RECIPE = "demo_smollm2"
 UP_TO_SET = {
-    "reports", "unreadable_reports", "scrub_recall", "scrubbed_reports", "phi_spans", "held_reports", "identifier_values",
+    "reports", "unreadable_reports", "scrub_recall", "scrubbed_reports", "phi_spans", "withheld_reports", "identifier_values",
     "unique_reports", "duplicate_reports", "scrubbed_corrections", "quarantined_corrections", "model_drafts", "drafted_examples",
     "approved_examples", "general_examples", "base_models", "instruction_sets", "judge_agreement",
 }  # fmt: skip
 UP_TO_VERDICT = {
     "example_lengths", "training_plans", "training_preflights", "adapters", "judge_scores", "retained_abilities", "answer_checks",
-    "robustness_probes", "memorization_probes", "promotion_verdicts",
+    "robustness_results", "memorization_results", "promotion_verdicts",
 }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def _verdict_of(made: Settings, seed: int, console: Console) -> dict[str, Any]:
     data = made.data_dir.with_name(f"seed-{seed}")
     shutil.copytree(made.data_dir, data)
     shutil.copytree(made.dagster.home, data.with_name(f"{data.name}-dagster"))
-    values = plain_values(load_recipe(RECIPE))
+    values = dump_recipe(load_recipe(RECIPE))
     values["training"]["seed"] = seed
     recipe = data / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
@@ -72,7 +72,7 @@ def _verdict_of(made: Settings, seed: int, console: Console) -> dict[str, Any]:
         "gain": row["candidate_score"] - row["incumbent_score"],
         "low": row["gain_low"],
         "high": row["gain_high"],
-        "examples": row["examples"],
+        "examples": row["example_count"],
         "seconds": round(time.monotonic() - began),
         "cpu_seconds": round(_cpu_seconds() - cpu),
         "reasons": row["reasons"],

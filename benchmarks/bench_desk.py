@@ -1,8 +1,8 @@
 """How long the desk takes for each page with 10,000 items in the queue, on SQLite and on PostgreSQL. `make bench-desk`.
 
-Measured is the server's side: the application is called without a network, from the first byte of the request to the last
-of the answer, once it has started. Every route of the desk is asked (`desk_requests.py`) in an installation with 40 instruction
-sets of as many examples and an audit log of 20,000 lines (`desk_made.py`). Ends with 1 where a request took longer than the
+This measures the server side: the started application is called without a network, from the first byte of the request to the
+last of the response. It requests every route of the desk (`desk_requests.py`) in an installation with 40 instruction sets of as
+many examples and an audit log of 20,000 lines (`desk_made.py`). Exits with 1 if a request took longer than the
 limit. Where a password is hashed that takes long on purpose, and a refused sign-in takes 0.6 s.
 """
 
@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.desk.app import create_app
+from fine_tune_assets.desk.desk_app import create_app
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets_tests.desk.installation import drafts_of
 from fine_tune_assets_tests.postgres import postgres_server
@@ -36,7 +36,7 @@ LIMIT_MS = 200
 class Size:
     items: int
     sets: int
-    audit_lines: int
+    audit_entries: int
     people: int = 200
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), help="only this one")
     arguments = parser.parse_args()
-    size = Size(arguments.items, arguments.sets, arguments.audit_lines)
+    size = Size(arguments.items, arguments.sets, arguments.audit_entries)
     found: dict[str, list[Timing]] = {}
     for name, url in _databases(arguments.database):
         with tempfile.TemporaryDirectory() as folder:
@@ -86,9 +86,9 @@ def _databases(wanted: str | None) -> Iterator[tuple[str, str]]:
 
 
 async def _measure(settings: Settings, size: Size, rounds: int) -> list[Timing]:
-    ledger = open_ledger(settings.database_url)
+    ledger = open_ledger(settings)
     made = make_installation(
-        settings, ledger, items=size.items, sets=size.sets, log_lines=size.audit_lines, people=size.people
+        settings, ledger, items=size.items, sets=size.sets, log_lines=size.audit_entries, people=size.people
     )
     ledger.close()
     app = create_app(made)

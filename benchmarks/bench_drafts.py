@@ -21,10 +21,10 @@ from planted_errors import PLANTS
 from rich.console import Console
 from rich.table import Table
 
-from fine_tune_assets.approval.draft_checks import check_output, noise_of
-from fine_tune_assets.approval.flags import kind_of
-from fine_tune_assets.claims.checks import shared_words
-from fine_tune_assets.claims.saying import is_contrary, said_by
+from fine_tune_assets.approval.draft_checks import check_output, find_label_noise
+from fine_tune_assets.approval.flags import flag_kind
+from fine_tune_assets.claims.grounding_checks import measure_word_overlap
+from fine_tune_assets.claims.statements import extract_statements, is_contradiction
 from fine_tune_assets.core.fingerprints import fingerprint_text
 
 SEED = 20260101
@@ -55,8 +55,8 @@ def measure(pairs: Sequence[Pair]) -> dict[str, Any]:
     alarms: Counter[str] = Counter()
     for place, pair in enumerate(pairs):
         before = check_output(pair.output, pair.input)
-        noise = {"label noise"} if noise_of(pair.input, pair.output) else set()
-        alarms.update({kind_of(flag) for flag in before} | noise)
+        noise = {"label noise"} if find_label_noise(pair.input, pair.output) else set()
+        alarms.update({flag_kind(flag) for flag in before} | noise)
         alarms["any"] += bool(before)
         for name, (plant, kind) in PLANTS.items():
             changed = plant(pair.output, random.Random(SEED + place))
@@ -65,8 +65,8 @@ def measure(pairs: Sequence[Pair]) -> dict[str, Any]:
             new = set(check_output(changed, pair.input)) - set(before)
             planted[name]["planted"] += 1
             planted[name]["flagged"] += bool(new)
-            planted[name]["flagged by its kind"] += any(kind_of(flag) == kind for flag in new)
-            is_opposite = is_contrary(said_by(pair.output), said_by(changed))
+            planted[name]["flagged by its kind"] += any(flag_kind(flag) == kind for flag in new)
+            is_opposite = is_contradiction(extract_statements(pair.output), extract_statements(changed))
             planted[name]["contradicts the right output"] += is_opposite
     return {
         "pairs": len(pairs),
@@ -84,9 +84,9 @@ def measure_swapped(pairs: Sequence[Pair]) -> dict[str, Any]:
         for place, pair in enumerate(of_corpus):
             step = random.Random(SEED + place).randrange(1, len(of_corpus))
             swapped = of_corpus[(place + step) % len(of_corpus)]
-            if (share := shared_words(pair.output, pair.input)) is not None:
+            if (share := measure_word_overlap(pair.output, pair.input)) is not None:
                 own.append(share)
-            if (share := shared_words(swapped.output, pair.input)) is not None:
+            if (share := measure_word_overlap(swapped.output, pair.input)) is not None:
                 other.append(share)
         found[corpus] = {
             "own": len(own),
@@ -107,7 +107,7 @@ def measure_time(pairs: Sequence[Pair], drafts: int) -> dict[str, float]:
     began, used = time.perf_counter(), time.process_time()
     for pair in islice(cycle(pairs), drafts):
         check_output(pair.output, pair.input)
-        shared_words(pair.output, pair.input)
+        measure_word_overlap(pair.output, pair.input)
     return {
         "seconds": round(time.perf_counter() - began, 1),
         "processor_seconds": round(time.process_time() - used, 1),
@@ -139,7 +139,7 @@ def show(half: str, figures: dict[str, Any]) -> None:
 
 def examples(pairs: Sequence[Pair], kind: str, count: int) -> Iterator[str]:
     """Flags of untouched pairs, drawn at random: for reading by eye."""
-    flagged = [(p, f) for p in pairs for f in check_output(p.output, p.input) if kind in ("any", kind_of(f))]
+    flagged = [(p, f) for p in pairs for f in check_output(p.output, p.input) if kind in ("any", flag_kind(f))]
     for pair, flag in random.Random(SEED).sample(flagged, min(count, len(flagged))):
         yield f"{'=' * 80}\n{pair.corpus} | {flag}\n--- output\n{pair.output[:1500]}\n--- input\n{pair.input[:4000]}"
 

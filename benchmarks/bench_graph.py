@@ -15,9 +15,9 @@ def main() -> None:
 
 
 def _measure() -> None:
-    from fine_tune_assets.cli.demo.summary import ask_the_model, demo_figures
-    from fine_tune_assets.cli.graph import run_graph
-    from fine_tune_assets.cli.services import prepare
+    from fine_tune_assets.cli.asset_commands import run_graph
+    from fine_tune_assets.cli.demo.summary import ask_the_model, read_summary
+    from fine_tune_assets.cli.service_commands import prepare
     from fine_tune_assets.core.settings import load_settings
     from fine_tune_assets.serving.services import start_services, stop_services
 
@@ -47,7 +47,7 @@ def _measure() -> None:
         "answer_seconds": round(answer_seconds, 1),
     }
     table = Table("figure", "value", title="The whole graph on the sample reports")
-    for name, value in {**figures, **demo_figures(settings.layout.tables)}.items():
+    for name, value in {**figures, **read_summary(settings.layout.tables)}.items():
         table.add_row(name, str(value))
     Console().print(table)
     print(json.dumps(figures))

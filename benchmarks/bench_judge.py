@@ -1,8 +1,8 @@
 """How fast answers are generated and graded, and what a second run costs.
 
-Dialogues of MTS-Dialog (`visit_pairs`), SmolLM2-135M-Instruct and an adapter on it, which answer as in the graph: one by one with
-transformers; in batches; and through vLLM, where its environment is there (`make compat-proof` makes it). Then all answers are
-graded by the judge that needs no model, and everything is asked for once more with nothing changed, where each generation counts.
+SmolLM2-135M-Instruct and an adapter answer dialogues of MTS-Dialog (`visit_pairs`) as in the graph: one by one with transformers,
+in batches, and through vLLM if its environment is installed (`make setup-vllm`). Then the offline judge grades all answers, and a
+second, unchanged run counts the generations that caching did not avoid.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from rich.table import Table
 
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.processes.offline import go_offline
-from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.prompts.chat import conversation
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.core.prompts.conversations import build_conversation
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.judging.judges.grades import AskedExample
+from fine_tune_assets.judging.judges.grades import EvaluationExample
 
 PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"
 SYSTEM = "You write sections of medical notes from visits."
@@ -34,22 +34,22 @@ ASKED_FOR = 5.0
 """Times as many answers generated and graded a second as one by one with transformers."""
 
 
-def examples(count: int) -> list[AskedExample]:
+def examples(count: int) -> list[EvaluationExample]:
     """The first pairs of MTS-Dialog but for the longest."""
-    found: list[AskedExample] = []
+    found: list[EvaluationExample] = []
     with gzip.open(PAIRS, "rt", encoding="utf-8") as file:
         for line in file:
             pair = json.loads(line)
             if "mts" in pair["corpus"].lower() and len(pair["input"]) + len(pair["output"]) <= 2500:
-                messages = conversation(SYSTEM, INSTRUCTION, pair["input"], pair["output"])
+                messages = build_conversation(SYSTEM, INSTRUCTION, pair["input"], pair["output"])
                 number = len(found)
                 row = {
                     "example_id": f"e-{number}",
-                    "patient_key": f"p-{number}",
+                    "subject_key": f"p-{number}",
                     "task": "section",
                     "messages": messages,
                 }
-                found.append(AskedExample.of(row))
+                found.append(EvaluationExample.from_row(row))
             if len(found) == count:
                 return found
     raise SystemExit(f"There are only {len(found)} pairs.")
@@ -72,17 +72,19 @@ def adapter_on(base: Path, folder: Path) -> Path:
 def contestants(request: dict[str, Any], batch_size: int) -> AbstractContextManager[list[Any]]:
     """Base and candidate as the graph has them; a batch of 0 is vLLM's own."""
     if batch_size:
-        from fine_tune_assets.judging.contestants.local_models import loaded_contestants
+        from fine_tune_assets.judging.evaluation.local_models import loaded_contestants
 
-        return loaded_contestants({**request, "batch_size": batch_size}, silent)
-    from fine_tune_assets.judging.contestants.served_models import served_contestants
+        return loaded_contestants({**request, "batch_size": batch_size}, ignore_progress)
+    from fine_tune_assets.judging.evaluation.vllm_models import served_contestants
 
-    return served_contestants({**request, "batch_size": 64}, silent)
+    return served_contestants({**request, "batch_size": 64}, ignore_progress)
 
 
-def measure(request: dict[str, Any], batch_size: int, asked: Sequence[AskedExample], cache: Path) -> dict[str, Any]:
+def measure(
+    request: dict[str, Any], batch_size: int, asked: Sequence[EvaluationExample], cache: Path
+) -> dict[str, Any]:
     """Answers generated and graded a second, models already loaded; and the generations of a second run."""
-    from fine_tune_assets.judging.contestants.comparison import answer_all, grade_answers
+    from fine_tune_assets.judging.evaluation.model_comparison import collect_answers, grade_answers
     from fine_tune_assets.judging.judges.grade_cache import GradeCache
     from fine_tune_assets.judging.judges.offline_judge import offline_judge
 
@@ -95,13 +97,13 @@ def measure(request: dict[str, Any], batch_size: int, asked: Sequence[AskedExamp
             began = time.perf_counter()
             contestant.generate([longest])
             started = time.perf_counter()
-            answers += answer_all(asked, [asking], kept)
+            answers += collect_answers(asked, [asking], kept)
             starting, generating = starting + started - began, generating + time.perf_counter() - started
         began = time.perf_counter()
-        table = grade_answers(answers, offline_judge(), "candidate", "base", silent)
+        table = grade_answers(answers, offline_judge(), "candidate", "base", ignore_progress)
         seconds, first = generating + time.perf_counter() - began, sum(generated)
         again = time.perf_counter()
-        answer_all(asked, counted, kept)
+        collect_answers(asked, counted, kept)
         seconds_again = time.perf_counter() - again
     return {
         "answers": len(answers),
@@ -153,7 +155,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     go_offline()
-    from fine_tune_assets.training.base_models.registry import import_bundled_model
+    from fine_tune_assets.training.base_models.registration import import_bundled_model
 
     settings = load_settings()
     base = import_bundled_model(settings.layout.base_models / "SmolLM2-135M-Instruct")

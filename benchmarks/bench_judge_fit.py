@@ -1,10 +1,10 @@
-"""The judge that needs no second model: how it was chosen, how well it agrees with clinicians, and how much of that is luck.
+"""How the offline judge was selected, how well it agrees with clinicians, and how much of that agreement is chance.
 
     python benchmarks/bench_judge_fit.py [--splits 200]
 
-Prints (1) cross-validation within the fitting half for each set of features, and nested, with the choice made anew in each fold;
-(2) the shipped judge on the other half, beside ROUGE-1 recall, with bootstrap intervals by dialogue; (3) the same procedure on
-random halves; (4) what becomes of a grade when a false statement or a wrong number is added; (5) answers a minute. The last line
+Prints (1) cross-validation within the fitting half for each set of features, and nested, with the selection in each fold; (2) the
+shipped judge on the other half, compared with ROUGE-1 recall, with bootstrap intervals by dialogue; (3) the same procedure on
+random halves; (4) the change of a grade when a false statement or a wrong number is added; (5) answers per minute. The last line
 is JSON.
 """
 
@@ -25,38 +25,38 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.progress import silent
-from fine_tune_assets.judging.judges.features import sentences_of, words_of
-from fine_tune_assets.judging.judges.grades import Answered
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.judging.judges.answer_features import split_sentences, stem_words
+from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.labelled_sets import read_rated_summaries
 from fine_tune_assets.judging.judges.offline_judge import offline_judge
 from fine_tune_assets.judging.judges.offline_judge_fit import (
     FEATURE_SETS,
     OVERALL,
     PENALTIES,
-    Choice,
-    Measured,
-    choose,
+    FittingData,
+    Hyperparameters,
+    choose_hyperparameters,
     fit_weights,
-    folds,
-    is_fitted_on,
-    measured,
-    out_of_fold,
+    is_training_dialogue,
+    predict_out_of_fold,
+    prepare_data,
+    split_folds,
 )
-from fine_tune_assets.judging.statistics.association import grouped_interval, spearman
+from fine_tune_assets.judging.statistics.association import bootstrap_interval, spearman
 
 RATED = PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv"
 MEASURES = ("FactualF1", "OmissionRate", "FactualPrecision", "HallucinationRate")
 SEED = 20260101
 
 
-def rouge_1_recall(answer: Answered) -> float:
-    said, expected = Counter(words_of(answer.output)), Counter(words_of(answer.reference or ""))
+def rouge_1_recall(answer: GradableAnswer) -> float:
+    said, expected = Counter(stem_words(answer.output)), Counter(stem_words(answer.reference or ""))
     return (said & expected).total() / max(1, expected.total())
 
 
-def in_order(grades: Any, data: Measured, rows: Any) -> float:
-    """Share of the pairs about one dialogue that the grades put in the people's order; equal grades count half."""
+def in_order(grades: Any, data: FittingData, rows: Any) -> float:
+    """Fraction of pairs about one dialogue that the grades order as people do; ties count half."""
     target, right, count = data.target(OVERALL), 0.0, 0
     index = {group: [r for r in rows if data.groups[r] == group] for group in set(data.groups[rows])}
     for members in index.values():
@@ -67,42 +67,42 @@ def in_order(grades: Any, data: Measured, rows: Any) -> float:
     return right / count
 
 
-def held_out(grades: Any, data: Measured) -> dict[str, Any]:
+def held_out(grades: Any, data: FittingData) -> dict[str, Any]:
     groups = data.groups.tolist()
     found = {
-        name: grouped_interval(lambda i, n=name: spearman(grades[i], data.ratings[n][i]), groups) for name in MEASURES
+        name: bootstrap_interval(lambda i, n=name: spearman(grades[i], data.ratings[n][i]), groups) for name in MEASURES
     }
     shown = {name: [round(v, 3) for v in (f.value, f.low, f.high)] for name, f in found.items() if f}
     return {**shown, "pairs of one dialogue in order": round(in_order(grades, data, np.arange(len(groups))), 3)}
 
 
-def nested(data: Measured) -> dict[str, float]:
-    """The whole procedure, with the choice made within each fold's inside."""
+def nested(data: FittingData) -> dict[str, float]:
+    """Nested cross-validation: hyperparameters are selected within the inner part of each fold."""
     raw, target = np.zeros(len(data.groups)), data.target(OVERALL)
-    for inside, outside in folds(data.groups):
-        weights, intercept = fit_weights(data.rows(inside), target[inside], choose(data.rows(inside)))
+    for inside, outside in split_folds(data.groups):
+        weights, intercept = fit_weights(data.rows(inside), target[inside], choose_hyperparameters(data.rows(inside)))
         raw[outside] = data.features[outside] @ weights + intercept
     return {name: round(spearman(raw, data.ratings[name]), 3) for name in MEASURES[:2]}
 
 
-def within(data: Measured) -> list[dict[str, Any]]:
+def within(data: FittingData) -> list[dict[str, Any]]:
     found = []
     for name in FEATURE_SETS:
         best = max(
-            (out_of_fold(data, data.target(OVERALL), Choice(name, penalty)) for penalty in PENALTIES),
+            (predict_out_of_fold(data, data.target(OVERALL), Hyperparameters(name, penalty)) for penalty in PENALTIES),
             key=lambda raw: spearman(raw, data.target(OVERALL)),
         )
         found.append({"features": name, **{m: round(spearman(best, data.ratings[m]), 3) for m in MEASURES}})
     return found
 
 
-def random_halves(data: Measured, count: int) -> dict[str, Any]:
+def random_halves(data: FittingData, count: int) -> dict[str, Any]:
     random, names = np.random.default_rng(SEED), np.unique(data.groups)
     found, chosen = [], Counter[str]()
     for _ in range(count):
         inside = np.isin(data.groups, random.permutation(names)[: len(names) // 2])
         fit, rest = data.rows(inside), data.rows(~inside)
-        choice = choose(fit)
+        choice = choose_hyperparameters(fit)
         chosen[choice.feature_set] += 1
         weights, _ = fit_weights(fit, fit.target(OVERALL), choice)
         found.append([spearman(rest.features @ weights, rest.ratings[name]) for name in MEASURES[:2]])
@@ -120,11 +120,11 @@ def random_halves(data: Measured, count: int) -> dict[str, Any]:
     return {"splits": count, **shown, "reached": reached, "chosen": dict(chosen)}
 
 
-def probes(answers: Sequence[Answered]) -> dict[str, Any]:
-    """A sentence of another dialogue's reference put first; a number that nobody said added to the last sentence."""
+def probes(answers: Sequence[GradableAnswer]) -> dict[str, Any]:
+    """Add a sentence of another dialogue's reference at the start, and an unsupported number to the last sentence."""
     random = np.random.default_rng(SEED)
     others = [[a.reference or "" for a in answers if a.input != answer.input] for answer in answers]
-    foreign = [str(random.choice(sentences_of(str(random.choice(texts))))) for texts in others]
+    foreign = [str(random.choice(split_sentences(str(random.choice(texts))))) for texts in others]
     said = [f"{text.rstrip('.;')}." for text in foreign]
     judge = offline_judge()
     before = scores(judge, answers)
@@ -138,17 +138,17 @@ def probes(answers: Sequence[Answered]) -> dict[str, Any]:
     }
 
 
-def scores(judge: Any, answers: Sequence[Answered]) -> Any:
-    return np.array([grade.score for grade in judge.grade(answers, silent)])
+def scores(judge: Any, answers: Sequence[GradableAnswer]) -> Any:
+    return np.array([grade.score for grade in judge.grade(answers, ignore_progress)])
 
 
-def speed(answers: Sequence[Answered]) -> dict[str, float]:
-    """Texts that nobody saw before, with their words known from other texts, as in a run of some hundred answers."""
+def speed(answers: Sequence[GradableAnswer]) -> dict[str, float]:
+    """Time unseen texts whose words occurred in other texts, as in a run of several hundred answers."""
     many = [replace(a, input=f"{a.input} {n}", output=f"{a.output} {n}") for n in range(10) for a in answers]
     judge = offline_judge()
-    judge.grade(answers, silent)
+    judge.grade(answers, ignore_progress)
     start = time.perf_counter()
-    judge.grade(many, silent)
+    judge.grade(many, ignore_progress)
     return {"answers": len(many), "a minute": round(60 * len(many) / (time.perf_counter() - start))}
 
 
@@ -157,10 +157,10 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=200)
     splits = parser.parse_args().splits
     rated = read_rated_summaries(RATED)
-    whole = measured(rated.rows)
-    is_inside = np.array([is_fitted_on(row) for row in rated.rows])
+    whole = prepare_data(rated.rows)
+    is_inside = np.array([is_training_dialogue(row) for row in rated.rows])
     inside, outside = whole.rows(is_inside), whole.rows(~is_inside)
-    answers = [row.answered for row in rated.rows if not is_fitted_on(row)]
+    answers = [row.answered for row in rated.rows if not is_training_dialogue(row)]
     judge = offline_judge()
     found = {
         "within the fitting half": within(inside),

@@ -1,7 +1,7 @@
 """This scrubber and plain Presidio side by side: what they remove, what they remove without need, how fast, in what memory.
 
-Plain Presidio is version 2.2.366 as it is shipped, but for the name of its spaCy model. Each runs in a process of its own, one
-after the other; the third row is this scrubber with the spaCy model in the tagger's place, the fourth uses one core.
+Plain Presidio is version 2.2.366 with its defaults except for the name of the spaCy model. Each scrubber runs in a separate
+process, one at a time; the third row is this scrubber with the spaCy model instead of the tagger, the fourth uses one core.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rich.table import Table
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.offline import go_offline
-from fine_tune_assets.phi.measurement.recall import measure, read_gold
+from fine_tune_assets.phi.measurement.recall import GoldDocument, measure_documents, read_gold
 from fine_tune_assets.phi.spans.spans import Span
 from fine_tune_assets.recipes.loader import load_recipe
 
@@ -34,9 +34,9 @@ Find = Callable[[Sequence[str]], Found]
 Build = Callable[[Sequence[str]], AbstractContextManager[Find]]
 
 
-def notes(documents: Sequence[dict[str, Any]], count: int) -> list[str]:
+def notes(documents: Sequence[GoldDocument], count: int) -> list[str]:
     """Texts of 1,500 characters, cut from the labelled documents at white space."""
-    joined = "\n\n".join(document["text"] for document in documents)
+    joined = "\n\n".join(document.text for document in documents)
     texts: list[str] = []
     at = 0
     while len(texts) < count:
@@ -76,7 +76,7 @@ def plain_presidio(texts: Sequence[str]) -> Iterator[Find]:
 def this_scrubber(entity_model: str | None, processes: int | None) -> Build:
     @contextmanager
     def build(texts: Sequence[str]) -> Iterator[Find]:
-        from fine_tune_assets.phi.workers import open_workers
+        from fine_tune_assets.phi.scrub_workers import open_workers
 
         settings = load_recipe("demo_smollm2").scrub
         settings = replace(settings, entity_model=entity_model) if entity_model else settings
@@ -92,14 +92,14 @@ def this_scrubber(entity_model: str | None, processes: int | None) -> Build:
     return build
 
 
-def run(build: Build, gold: dict[str, list[dict[str, Any]]], texts: list[str], answer: Any) -> None:
-    """In a process of its own: measure one scrubber on all sets, then its speed."""
+def run(build: Build, gold: dict[str, list[GoldDocument]], texts: list[str], answer: Any) -> None:
+    """Measure one scrubber on all sets, then its speed. Runs in a separate process."""
     go_offline()
     rows: dict[str, Any] = {"sets": {}}
     with build(texts) as find:
         for name, documents in gold.items():
-            found = find([document["text"] for document in documents])
-            rows["sets"][name] = {f"{m.name}/{m.label}": m.value for m in measure(documents, found)}
+            found = find([document.text for document in documents])
+            rows["sets"][name] = {f"{m.name}/{m.label}": m.value for m in measure_documents(documents, found)}
         start = time.perf_counter()
         find(texts)
         rows["documents_per_second"] = len(texts) / (time.perf_counter() - start)
@@ -119,8 +119,8 @@ def in_process(build: Build, gold: Any, texts: list[str]) -> dict[str, Any]:
 
 
 COLUMNS = (
-    ("recall", "masked_recall/all"), ("direct", "masked_recall/direct"), ("no leak", "documents_without_leak/all"),
-    ("clean hit", "clean_documents_hit/all"), ("other words", "other_tokens_masked/all"), ("F1 strict", "strict_f1/all"),
+    ("recall", "masked_recall/all"), ("direct", "masked_recall/direct"), ("no leak", "documents_fully_masked/all"),
+    ("clean hit", "clean_documents_masked/all"), ("other words", "non_phi_tokens_masked/all"), ("F1 strict", "strict_f1/all"),
     ("F1 relaxed", "relaxed_f1/all"),
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""What the resource plan says before a training, beside what is measured afterwards: memory, disk and time. `make bench-plan`.
+"""Compare the memory, disk and time of a training plan with the measured values. `make bench-plan`.
 
-Pairs of dialogue and note as in bench_train, SmolLM2-135M-Instruct. Each plan and each training is a process of its own, as in
-the graph. Ends with 1 where memory or time is off by more than the plan promises, or the disk holds more than its most.
+Pairs of dialogue and note as in bench_train, SmolLM2-135M-Instruct. Each plan and each training runs in a separate process, as in
+the graph. Exits with 1 if memory or time differ by more than the plan's tolerance, or disk use exceeds the planned maximum.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from rich.table import Table
 from fine_tune_assets.core.processes.offline import go_offline, use_large_pages
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.planning.resource_plan import is_as_planned
+from fine_tune_assets.training.planning.resource_plan import is_within_tolerance
 
 SHORT = replace(SETTINGS, packing="never", max_length=1024, batch_size=4, gradient_accumulation=1)
 CASES = {
     "LoRA, 4 rows": SHORT,
     "LoRA, 1 row": replace(SHORT, batch_size=1, gradient_accumulation=4),
-    "LoRA, 8 rows of 256": replace(SHORT, batch_size=8, max_length=256, too_long="leave_out"),
+    "LoRA, 8 rows of 256": replace(SHORT, batch_size=8, max_length=256, overlong_examples="exclude"),
     "LoRA, computed again": replace(SHORT, gradient_checkpointing=True),
     "LoRA, packed": replace(SHORT, packing="bfd"),
     "LoRA, rank 64": replace(SHORT, rank=64),
@@ -39,21 +39,25 @@ FIGURES = ("memory", "disk", "seconds")
 
 
 def run_plan(settings: TrainingSettings, folder: Path, threads: int) -> dict[str, Any]:
-    from fine_tune_assets.core.progress import silent
+    from fine_tune_assets.core.progress import ignore_progress
     from fine_tune_assets.engines.transformers_models import load_tokenizer
-    from fine_tune_assets.training.planning.measured_plan import RowLength, plan_of_set
+    from fine_tune_assets.training.planning.measured_plan import RowLength, plan_training
     from fine_tune_assets.training.supervision.loss_mask import supervise
 
     base = Path((folder / "base.txt").read_text())
     tokenizer, lengths = load_tokenizer(base), []
     for row in pq.read_table(folder / "set.parquet").to_pylist():
         found = supervise(tokenizer, row["example_id"], row["messages"])
-        lengths.append(RowLength(split=row["split"], tokens=len(found.input_ids), learned=found.supervised, fault=None))
-    plan = plan_of_set(lengths, base, settings, folder / "checkpoints", threads, 0, silent)
+        lengths.append(
+            RowLength(
+                split=row["split"], tokens=len(found.input_ids), supervised_tokens=found.supervised_tokens, error=None
+            )
+        )
+    plan = plan_training(lengths, base, settings, folder / "checkpoints", threads, 0, ignore_progress)
     return {
         "memory": plan["peak_bytes"],
         "disk": plan["disk_bytes"],
-        "seconds": plan["seconds"],
+        "seconds": plan["duration_seconds"],
         "steps": plan["steps"],
     }
 
@@ -78,17 +82,22 @@ def _size(path: Path) -> int:
 
 
 def run_training(settings: TrainingSettings, folder: Path, threads: int) -> dict[str, Any]:
-    from fine_tune_assets.core.progress import silent
+    from fine_tune_assets.core.progress import ignore_progress
     from fine_tune_assets.training.lora.trainer import train_adapter
 
     written = LargestFolder(folder / "written")
     written.start()
     done = train_adapter(
         pq.read_table(folder / "set.parquet"), Path((folder / "base.txt").read_text()), "base",
-        folder / "written" / "adapters", folder / "written" / "checkpoints", settings, threads, silent,
+        folder / "written" / "adapters", folder / "written" / "checkpoints", settings, threads, ignore_progress,
     )  # fmt: skip
     written.over.set()
-    return {"memory": done.peak_memory_bytes, "disk": written.bytes, "seconds": done.seconds, "steps": done.steps}
+    return {
+        "memory": done.peak_memory_bytes,
+        "disk": written.bytes,
+        "seconds": done.duration_seconds,
+        "steps": done.steps,
+    }
 
 
 def measure(case: str, what: str, folder: Path, threads: int) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def show(found: dict[str, dict[str, dict[str, Any]]]) -> None:
 
 def _is_off(figure: str, planned: float, measured: float) -> bool:
     """The disk's is a bound: how many checkpoints lie there at once depends on which one is the best."""
-    return measured > planned if figure == "disk" else not is_as_planned(planned, measured)
+    return measured > planned if figure == "disk" else not is_within_tolerance(planned, measured)
 
 
 def main() -> None:
@@ -144,7 +153,7 @@ def main() -> None:
         run = run_plan if arguments.what == "plan" else run_training
         print(json.dumps(run(CASES[arguments.case], arguments.folder, arguments.threads)))
         return
-    from fine_tune_assets.training.base_models.registry import import_bundled_model
+    from fine_tune_assets.training.base_models.registration import import_bundled_model
 
     base = import_bundled_model(load_settings().layout.base_models / "SmolLM2-135M-Instruct")
     table, found = instruction_set(arguments.rows, arguments.validation), dict[str, Any]()

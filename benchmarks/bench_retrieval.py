@@ -1,9 +1,9 @@
-"""What a question finds among many chunks, beside plain LanceDB by vectors alone: recall, MRR, refused questions and time.
+"""Compare retrieval among many chunks with plain LanceDB vector search: recall, MRR, refused questions and time.
 
 Questions and abstracts are the shipped PubMedQA ones, with every third abstract left out. The rest of the chunks are sentences of
-other shipped texts with random vectors of length 1: encoding them would take longer than all else, and a random vector costs a
-search as much as a true one. Each question is encoded anew, alone, on one thread, as the gateway would. Both ways see the same
-chunks and the same filter.
+other shipped texts with random unit vectors: encoding them would take longer than everything else, and searching a random vector
+costs as much as a real one. Each question is encoded separately on one thread, as in the gateway. Both methods use the same
+chunks and filter.
 """
 
 import argparse
@@ -27,17 +27,17 @@ from fine_tune_assets.embeddings.encoder import (
     bundled_encoder,
     encode_passages,
     encoder_version,
-    means_of,
+    mean_vectors,
     piece_counter,
 )
-from fine_tune_assets.retrieval.document_index import chunk_table
+from fine_tune_assets.retrieval.document_index import build_chunk_table
 from fine_tune_assets.retrieval.documents import EVERYONE
-from fine_tune_assets.retrieval.index_build import build_index, index_fingerprint, open_index, store_of
-from fine_tune_assets.retrieval.retrieval_quality import measure, read_shipped_set, refused_share
-from fine_tune_assets.retrieval.search import Passages, index_format, rank, retrieve
-from fine_tune_assets.retrieval.stores import Sees, searched_texts
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.serving import KnowledgeChunk
+from fine_tune_assets.retrieval.index_build import build_index, create_store, index_fingerprint, open_index
+from fine_tune_assets.retrieval.retrieval_quality import measure_abstention, measure_retrieval, read_bundled_questions
+from fine_tune_assets.retrieval.search import SearchResult, index_format, rank, retrieve
+from fine_tune_assets.retrieval.stores import AccessFilter, build_search_texts
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.serving_rows import KnowledgeChunk
 
 DATA = PROJECT_DIR / "data"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -61,7 +61,7 @@ def fillers(count: int) -> pa.Table:
          "text": " ".join(words[start : start + 110])}
         for number, start in enumerate(starts)
     ]  # fmt: skip
-    return table_of(rows, KnowledgeChunk.SCHEMA)
+    return table_from_rows(rows, KnowledgeChunk.SCHEMA)
 
 
 def milliseconds(search: Callable[[str], Any], questions: list[str]) -> dict[str, float]:
@@ -76,14 +76,14 @@ def milliseconds(search: Callable[[str], Any], questions: list[str]) -> dict[str
 
 
 def main(chunks: int, url: str) -> None:
-    shipped, count = read_shipped_set(DATA / "evaluation" / "abilities" / "pubmed_qa.jsonl"), piece_counter()
-    held = chunk_table(shipped.documents, 160, count)
+    shipped, count = read_bundled_questions(DATA / "evaluation" / "abilities" / "pubmed_qa.jsonl"), piece_counter()
+    held = build_chunk_table(shipped.documents, 160, count)
     filled = fillers(chunks - held.num_rows)
-    vectors = means_of(*encode_passages(searched_texts(held)))
+    vectors = mean_vectors(*encode_passages(build_search_texts(held)))
     noise = np.random.default_rng(2).normal(size=(filled.num_rows, vectors.shape[1])).astype(np.float32)
     every = np.concatenate([vectors, noise / np.linalg.norm(noise, axis=1, keepdims=True)])
     table = pa.concat_tables([held, filled])
-    questions = [asked.question for asked in shipped.answered]
+    questions = [asked.question for asked in shipped.answerable]
     with tempfile.TemporaryDirectory() as folder:
         results = {"ours": ours(Path(folder), url, table, every, shipped, questions)}
         results["LanceDB, vectors alone"] = plain(Path(folder), table, every, shipped, questions)
@@ -92,24 +92,26 @@ def main(chunks: int, url: str) -> None:
 
 
 def ours(folder: Path, url: str, table: pa.Table, vectors: Any, shipped: Any, questions: list[str]) -> dict[str, float]:
-    store, encode = store_of(folder / "indexes", url), bundled_encoder().encode
+    store, encode = create_store(folder / "indexes", url), bundled_encoder().encode
     fingerprint = index_fingerprint(table, index_format(encoder_version()), store.name)
     started = time.perf_counter()
     build_index(folder / "indexes", store, fingerprint, table, lambda _: (vectors, np.ones(len(vectors), np.int32)))
     built = time.perf_counter() - started
     index = open_index(folder / "indexes", store, fingerprint, encode)
 
-    def ask(question: str, labels: frozenset[str]) -> Passages:
+    def ask(question: str, labels: frozenset[str]) -> SearchResult:
         return retrieve(index, question, labels=labels, now=NOW, limit=LIMIT, minimum_score=MINIMUM)
 
-    def ask_without_threshold(question: str, labels: frozenset[str]) -> Passages:
+    def ask_without_threshold(question: str, labels: frozenset[str]) -> SearchResult:
         return retrieve(index, question, labels=labels, now=NOW, limit=LIMIT, minimum_score=0.0)
 
-    quality = measure(shipped.answered, ask_without_threshold)
-    kept = measure(shipped.answered, ask)
-    times = milliseconds(lambda question: rank(index, question, Sees(frozenset({EVERYONE}), NOW.date())), questions)
+    quality = measure_retrieval(shipped.answered, ask_without_threshold)
+    kept = measure_retrieval(shipped.answered, ask)
+    times = milliseconds(
+        lambda question: rank(index, question, AccessFilter(frozenset({EVERYONE}), NOW.date())), questions
+    )
     encoding = milliseconds(lambda question: encode([question]), questions)["p50_ms"]
-    refused = refused_share(shipped.unanswered, ask)
+    refused = measure_abstention(shipped.unanswered, ask)
     store.remove(fingerprint)
     return {
         "recall_at_3": quality.recall or 0.0, "mrr": quality.mrr or 0.0, "recall_with_threshold": kept.recall or 0.0,

@@ -1,9 +1,8 @@
-"""Concurrent streams through the gateway, against the same engine alone and transformers one by one; switches under load; and how
-long a rollback takes that nobody asks for.
+"""Measure concurrent streams through the gateway, switches under load and automatic rollbacks.
 
-Starts supervisor, gateway and engines of its own in a scratch folder, all on the bundled 135M model; `--help` says how to run it
-smaller. Prints a table, then one JSON line, with the load average: timings mean little on a machine that does other things. What
-misses its target is in the line's `off`, and the exit status is 1 then.
+Streams are compared with the same engine alone and with transformers one by one. Starts a supervisor, a gateway and engines in a
+temporary folder, all on the bundled 135M model; for smaller runs see `--help`. Prints a table, then one JSON line with the load
+average: timings on a busy machine mean little. Missed targets are in the line's `off`, and the exit status is then 1.
 """
 
 import argparse
@@ -32,18 +31,23 @@ from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases.release_folders import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.engines.addresses import base_url, socket_of
+from fine_tune_assets.engines.listen_addresses import base_url, socket_path
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.people.api_keys import create_key
-from fine_tune_assets.ledger.serving.deployments import Deployment, find_deployment, live_deployment, open_engine_key
-from fine_tune_assets.ledger.serving.rollbacks import find_back
+from fine_tune_assets.ledger.serving.deployments import (
+    Deployment,
+    find_deployment,
+    find_live_deployment,
+    open_engine_key,
+)
+from fine_tune_assets.ledger.serving.rollbacks import find_rollback_target
+from fine_tune_assets.serving.rollout import deploy_release, roll_back_release
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switch import go_back, serve_release
-from fine_tune_assets.training.base_models.registry import import_bundled_model
-from fine_tune_assets_tests.serving.tiny import link_model, put_release
+from fine_tune_assets.training.base_models.registration import import_bundled_model
+from fine_tune_assets_tests.serving.tiny_releases import link_model, put_release
 
 ENGINES = ("llama_cpp", "llama_server", "vllm")
 SERVICES = ("supervisor", "gateway")
@@ -52,14 +56,14 @@ START_SECONDS = 900.0
 TWICE_UP_TO, BRIEF = 32, 32
 """A line of an answer, such as a chief complaint, has some 20 tokens, a section of a note 100 to 300."""
 LEAST_SHARE, AT_STREAMS, MOST_OVERHEAD_MS = 0.95, 32, 5.0
-"""Of the engine's own tokens per second through the gateway, and what the gateway may add to an answer."""
+"""Minimum fraction of the bare engine's tokens per second, and maximum milliseconds that the gateway adds to an answer."""
 SHORTLY = timedelta(seconds=6)
-"""An engine drains for 3 seconds at least: then it is kept for a moment, and ended with requests coming."""
+"""An engine drains for at least 3 seconds, so it stays up briefly and then stops while requests arrive."""
 
 
 @dataclass(frozen=True)
 class Burst:
-    """Requests that were sent at once, each a stream."""
+    """Results of streams that started at the same time."""
 
     streams: int
     tokens_per_second: float
@@ -83,25 +87,32 @@ class Reached:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--engines", nargs="+", default=list(ENGINES), choices=ENGINES, help="what is not installed is left out"
+        "--engines",
+        nargs="+",
+        default=list(ENGINES),
+        choices=ENGINES,
+        help="engines that are not installed are skipped",
     )
     parser.add_argument("--streams", default="1,8,32,128,256")
     parser.add_argument(
-        "--tokens", type=int, default=128, help=f"of an answer, at up to {TWICE_UP_TO} streams; {BRIEF} with more"
+        "--tokens", type=int, default=128, help=f"tokens per answer at up to {TWICE_UP_TO} streams; {BRIEF} with more"
     )
     parser.add_argument("--switches", type=int, default=50)
     parser.add_argument(
-        "--full-switches", type=int, default=10, help="to a new release each, the engine before ended (not vLLM's)"
+        "--full-switches",
+        type=int,
+        default=10,
+        help="switches to a new release that stop the previous engine (not vLLM)",
     )
     parser.add_argument("--load", type=int, default=16)
-    parser.add_argument("--automatic", type=int, default=3, help="rollbacks without a person, of each kind")
+    parser.add_argument("--automatic", type=int, default=3, help="automatic rollbacks of each kind")
     parser.add_argument("--one-by-one", type=int, default=8)
     given = parser.parse_args()
     go_offline()
     installed = load_settings()
     left_out = {name: why for name in given.engines if (why := _why_not(name, installed))}
     for name, why in left_out.items():
-        print(f"{name} is left out: {why}", file=sys.stderr)
+        print(f"{name} is skipped: {why}", file=sys.stderr)
     engines = [name for name in given.engines if name not in left_out]
     if not engines:
         raise SystemExit("Nothing to measure.")
@@ -119,7 +130,7 @@ def main() -> None:
 
 
 def off_target(found: dict[str, Any]) -> list[str]:
-    """What misses its target, in words; what was not measured is not looked at."""
+    """Describe each missed target; ignores what was not measured."""
     off = []
     for name, value in _engines(found).items():
         for streams, burst in value["bursts"].items():
@@ -154,20 +165,20 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, in
         gateway={"port": free_port()},
         vllm={"python": installed.vllm.python},
         llama={"server": installed.llama.server if engine == "llama_server" else ""},
-        rollback={"window_minutes": 60, "keep_old_minutes": -1},
+        rollback={"window_minutes": 60, "keep_previous_minutes": -1},
     )
-    ledger = open_ledger(settings.database_url)
+    ledger = open_ledger(settings)
     with _running(settings):
         began = time.monotonic()
-        serve_release(ledger, _release(settings, ledger, engine, base, 1), timeout_seconds=START_SECONDS)
+        deploy_release(ledger, _release(settings, ledger, engine, base, 1), timeout_seconds=START_SECONDS)
         started = time.monotonic() - began
         gateway = Reached(f"http://127.0.0.1:{settings.gateway.port}/v1", create_key(ledger, "bench", ["chat"]).secret)
         bursts = {}
         alone = _engine(settings, ledger)
-        for where in (alone, gateway):  # a new engine is slower at first
+        for where in (alone, gateway):  # warm up: a new engine is slower at first
             asyncio.run(_burst(where, TWICE_UP_TO, BRIEF))
         for streams in map(int, given.streams.split(",")):
-            # Few streams take little time, and their figures jump: both ways twice, the second time the other way round.
+            # Few streams take little time and their figures vary: measure both twice, the second time in reverse order.
             order = [alone, gateway, gateway, alone] if streams <= TWICE_UP_TO else [alone, gateway]
             tokens = given.tokens if streams <= TWICE_UP_TO else min(BRIEF, given.tokens)
             seen: dict[str, list[Burst]] = {alone.url: [], gateway.url: []}
@@ -178,7 +189,7 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, in
         overhead = asyncio.run(_overhead(gateway, alone))
         switches = asyncio.run(_switches(settings, ledger, gateway, engine, base, given))
         full = None
-        if engine != "vllm" and given.full_switches:  # vLLM takes minutes to start, each time
+        if engine != "vllm" and given.full_switches:  # each start of vLLM takes minutes
             full = asyncio.run(_full_switches(settings, ledger, gateway, engine, base, given))
         automatic = _automatic(settings, ledger, gateway, engine, base, given.automatic)
     ledger.close()
@@ -214,11 +225,11 @@ def _release(settings: Settings, ledger: Ledger, engine: str, base: Path, number
 
 
 def _engine(settings: Settings, ledger: Ledger) -> Reached:
-    live = live_deployment(ledger)
+    live = find_live_deployment(ledger)
     assert live is not None
     assert live.engine_url is not None
     key = open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live.deployment_id, live.engine_key)
-    return Reached(base_url(live.engine_url), key, socket_of(live.engine_url), f"{SYSTEM} Release 1.")
+    return Reached(base_url(live.engine_url), key, socket_path(live.engine_url), f"{SYSTEM} Release 1.")
 
 
 def _an_hour() -> timedelta:
@@ -263,7 +274,7 @@ async def _burst(where: Reached, streams: int, tokens: int) -> Burst:
 
 
 def _together(bursts: list[Burst]) -> Burst:
-    """As many requests each: their mean speed and times, the sum of what failed."""
+    """Combine loads with the same number of requests: mean speed and times, total failures."""
     figures = zip(*map(astuple, bursts), strict=True)
     streams, rate, first, usual, slow, failed, later = figures
     means = (statistics.fmean(figure) for figure in (rate, first, usual, slow))
@@ -271,7 +282,7 @@ def _together(bursts: list[Burst]) -> Burst:
 
 
 async def _stream(client: httpx.AsyncClient, where: Reached, number: int, tokens: int) -> dict[str, Any]:
-    """One stream: when its first and last words came, and whether it came to its end."""
+    """One stream: the times of its first and last words, and whether it completed."""
     began, first, words, is_whole, status = time.monotonic(), 0.0, 0, False, 0
     try:
         async with client.stream("POST", "chat/completions", json=_body(where, number, tokens)) as reply:
@@ -289,14 +300,14 @@ async def _stream(client: httpx.AsyncClient, where: Reached, number: int, tokens
 
 
 def _has_words(line: str) -> bool:
-    """Whether an event carries text: the first one names the role, and the last ones have none."""
+    """Whether an event contains text: the first one has only the role, and the last ones are empty."""
     choices = json.loads(line.removeprefix("data: ")).get("choices") or [{}]
     return bool((choices[0].get("delta") or {}).get("content"))
 
 
 async def _overhead(gateway: Reached, engine: Reached, count: int = 60) -> float:
-    """Milliseconds that the gateway adds to the median of answers of one token, asked in turn. Connections are kept, as the
-    clients of OpenAI and LangChain keep theirs."""
+    """Milliseconds that the gateway adds to the median time of sequential one-token answers. Connections are reused, as by the
+    clients of OpenAI and LangChain."""
     times: dict[str, list[float]] = {gateway.url: [], engine.url: []}
     async with _client(gateway) as to_gateway, _client(engine) as to_engine:
         for where, client in ((gateway, to_gateway), (engine, to_engine)) * count:
@@ -310,19 +321,21 @@ async def _overhead(gateway: Reached, engine: Reached, count: int = 60) -> float
 async def _switches(
     settings: Settings, ledger: Ledger, gateway: Reached, engine: str, base: Path, given: argparse.Namespace
 ) -> dict[str, Any]:
-    """To and fro between two engines that are both up, with streams under way; the second release is new."""
+    """Switch back and forth between two running engines while streams are active; the second release is new."""
     seconds = []
     async with _asking(gateway, given.load) as ends:
         if given.switches:
             release_id = _release(settings, ledger, engine, base, 2)
-            await asyncio.to_thread(serve_release, ledger, release_id, timeout_seconds=START_SECONDS, keep_old=_an_hour)
+            await asyncio.to_thread(
+                deploy_release, ledger, release_id, timeout_seconds=START_SECONDS, retention=_an_hour
+            )
         for _ in range(given.switches - 1):
             await asyncio.sleep(0.5)
-            back = find_back(ledger)
-            if back is None or not back.is_up:
+            back = find_rollback_target(ledger)
+            if back is None or not back.is_running:
                 raise SystemExit("The other colour is not up.")
             began = time.monotonic()
-            await asyncio.to_thread(go_back, ledger, timeout_seconds=60, by="bench", keep_old=_an_hour)
+            await asyncio.to_thread(roll_back_release, ledger, timeout_seconds=60, by="bench", retention=_an_hour)
             seconds.append(time.monotonic() - began)
     return {
         "switches": given.switches,
@@ -334,7 +347,7 @@ async def _switches(
 
 @asynccontextmanager
 async def _asking(gateway: Reached, load: int) -> AsyncIterator[list[dict[str, Any]]]:
-    """So many callers who ask one stream after another; the list has their ends, all of them when the context is left."""
+    """Run `load` callers that request one stream after another; the list of their ends is complete when the context exits."""
     ending, ends = asyncio.Event(), list[dict[str, Any]]()
 
     async def ask_on(number: int) -> None:
@@ -357,16 +370,16 @@ def _counted(ends: list[dict[str, Any]]) -> dict[str, int]:
 async def _full_switches(
     settings: Settings, ledger: Ledger, gateway: Reached, engine: str, base: Path, given: argparse.Namespace
 ) -> dict[str, Any]:
-    """Each to a new release on an engine of its own, the engine before drained and ended, with streams under way."""
+    """Switch to a new release on a new engine each time, draining and stopping the previous one, while streams are active."""
     seconds = []
     async with _asking(gateway, given.load) as ends:
         for number in range(given.full_switches):
-            old = live_deployment(ledger)
+            old = find_live_deployment(ledger)
             assert old is not None
             release_id = await asyncio.to_thread(_release, settings, ledger, engine, base, 1000 + number)
             began = time.monotonic()
             await asyncio.to_thread(
-                serve_release, ledger, release_id, timeout_seconds=START_SECONDS, keep_old=lambda: SHORTLY
+                deploy_release, ledger, release_id, timeout_seconds=START_SECONDS, retention=lambda: SHORTLY
             )
             seconds.append(time.monotonic() - began)
             await asyncio.to_thread(_until, lambda: _is_ended(settings, ledger, old.deployment_id), 120.0)  # noqa: B023
@@ -391,13 +404,13 @@ def _until(is_so: Callable[[], bool], within_seconds: float) -> None:
 def _automatic(
     settings: Settings, ledger: Ledger, gateway: Reached, engine: str, base: Path, count: int
 ) -> dict[str, Any]:
-    """Seconds from the fault to the pointer flipped: from the kill of the live engine, and from the end of the request with which
-    the limit of failed ones is crossed."""
+    """Seconds from the fault to the switch: from the kill of the live engine, and from the end of the request that exceeds the
+    limit of failed requests."""
     seconds: dict[str, list[float]] = {"engine killed": [], "limit of failed requests": []}
     for number in range(2 * count):
         kind = list(seconds)[number % 2]
         release_id = _release(settings, ledger, engine, base, 100 + number)
-        live = serve_release(ledger, release_id, timeout_seconds=START_SECONDS, keep_old=_an_hour)
+        live = deploy_release(ledger, release_id, timeout_seconds=START_SECONDS, retention=_an_hour)
         if kind == "engine killed":
             identity = read_identity(settings.layout.run / "engines" / live.deployment_id / "process.json")
             assert identity is not None
@@ -413,9 +426,9 @@ def _automatic(
 
 def _fail_requests(settings: Settings, ledger: Ledger, gateway: Reached, live: Deployment) -> float:
     """Every request to the live engine fails, each is answered by the kept one."""
-    path = socket_of(live.engine_url or "")
+    path = socket_path(live.engine_url or "")
     assert path is not None
-    path.unlink()  # nobody answers there any more, and the process lives
+    path.unlink()  # the process lives but no longer answers
     body = _body(gateway, 1, 1, is_stream=False)
     headers = {"Authorization": f"Bearer {gateway.key}"}
     for _ in range(settings.rollback.minimum_requests):
@@ -426,7 +439,7 @@ def _fail_requests(settings: Settings, ledger: Ledger, gateway: Reached, live: D
 
 def _seconds_until_left(ledger: Ledger, deployment_id: str) -> float:
     began = time.monotonic()
-    while (live := live_deployment(ledger)) is None or live.deployment_id == deployment_id:
+    while (live := find_live_deployment(ledger)) is None or live.deployment_id == deployment_id:
         if time.monotonic() - began > 60:
             raise SystemExit("Users were not taken back within a minute.")
         time.sleep(0.005)
@@ -468,8 +481,8 @@ def _show(found: dict[str, Any]) -> None:
     console.print(table)
     for name, value in engines.items():
         console.print(f"{name}: the gateway adds {value['overhead_p50_ms']:.1f} ms (median); {value['switches']}")
-        console.print(f"{name}: to new releases, the engine before ended: {value['full_switches']}")
-        console.print(f"{name}: seconds of a rollback by itself: {value['automatic']}")
+        console.print(f"{name}: to new releases, with the previous engine stopped: {value['full_switches']}")
+        console.print(f"{name}: seconds of an automatic rollback: {value['automatic']}")
     console.print(f"transformers one by one: {found['one_by_one_tokens_per_second']} tokens/s")
     console.print(f"Off target: {'; '.join(found['off']) or 'nothing'}")
 

@@ -1,7 +1,7 @@
-"""This trainer beside a plain TRL script on the same examples, model and machine; and QLoRA beside LoRA.
+"""Compare this trainer with a plain TRL script on the same examples, model and machine, and QLoRA with LoRA.
 
-Pairs of dialogue and note from MTS-Dialog (`visit_pairs`), SmolLM2-135M-Instruct, a process for each way of training. Speed is
-counted in tokens that matter: those of the answers. Every way is asked for the loss of the same held-out answers afterwards.
+Pairs of dialogue and note from MTS-Dialog (`visit_pairs`), SmolLM2-135M-Instruct, one process per way of training. Speed counts
+only supervised tokens, which are the tokens of the answers. Each way is evaluated by its loss on the same held-out answers.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.processes.offline import go_offline, use_large_pages
-from fine_tune_assets.core.prompts.chat import conversation
+from fine_tune_assets.core.prompts.conversations import build_conversation
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.schema import TrainingSettings
 
@@ -32,7 +32,7 @@ SETTINGS = TrainingSettings(
     method="lora", rank=16, alpha=32, dropout=0.0, learning_rate=5e-4, epochs=1, batch_size=2, gradient_accumulation=2,
     max_length=1024, warmup_fraction=0.1, seed=1, packing="auto",
 )  # fmt: skip
-"""Four examples a step, as the plain script has them. In two passes: more at once are hardly faster on a CPU, and hold twice the
+"""Four examples per step, as in the plain script, in two passes: larger batches are hardly faster on a CPU and need twice the
 activations."""
 WAYS = {
     "plain TRL": "TRL's defaults in float32: padded batches of four by chance, loss over the whole conversation",
@@ -44,7 +44,7 @@ WAYS = {
     "this trainer, QLoRA": "the base in NF4",
 }
 FASTER, LIGHTER, QLORA_WEIGHTS, QLORA_STEP = 1.6, 1.0, 0.45, 1.15
-"""What is asked for: see `main`."""
+"""Targets: see `compared`."""
 
 
 def instruction_set(train: int, validation: int) -> pa.Table:
@@ -55,7 +55,7 @@ def instruction_set(train: int, validation: int) -> pa.Table:
             pair = json.loads(line)
             if "mts" not in pair["corpus"].lower() or len(pair["input"]) + len(pair["output"]) > 2500:
                 continue
-            messages = conversation(SYSTEM, INSTRUCTION, pair["input"], pair["output"])
+            messages = build_conversation(SYSTEM, INSTRUCTION, pair["input"], pair["output"])
             split = "train" if len(rows) < train else "validation"
             rows.append({"example_id": f"e-{len(rows)}", "split": split, "messages": messages})
             if len(rows) == train + validation:
@@ -64,7 +64,7 @@ def instruction_set(train: int, validation: int) -> pa.Table:
 
 
 class Clock:
-    """Time from the end of the first step to the end of the last: the first one warms up."""
+    """Time from the end of the first step, a warm-up, to the end of the last."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -79,14 +79,14 @@ class Clock:
 
 def ours(table: pa.Table, base: Path, settings: TrainingSettings, threads: int) -> dict[str, Any]:
     from fine_tune_assets.engines.transformers_models import load_adapted
-    from fine_tune_assets.training.lora import adapters
+    from fine_tune_assets.training.lora import peft_adapters as adapters
     from fine_tune_assets.training.lora.trainer import train_adapter
 
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         trained = train_adapter(table, base, "base", root / "adapters", root / "checkpoints", settings, threads, clock)
-        weights = adapters.adapted_model(base, settings).get_base_model().get_memory_footprint()
+        weights = adapters.load_trainable_model(base, settings).get_base_model().get_memory_footprint()
         adapted = load_adapted(base, trained.folder, is_quantized=settings.method == "qlora")
         loss = validation_loss(adapted, table, base, settings.max_length)
     return {
@@ -101,7 +101,7 @@ def ours(table: pa.Table, base: Path, settings: TrainingSettings, threads: int) 
 
 
 def plain(table: pa.Table, base: Path, settings: TrainingSettings, threads: int, checkpointing: bool) -> dict[str, Any]:
-    """What somebody writes who reads TRL's page on SFT."""
+    """Train with the script from TRL's documentation of SFT."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -160,14 +160,14 @@ def supervised_tokens(table: pa.Table, base: Path, max_length: int) -> int:
 
 def _rows(table: pa.Table, base: Path, split: str, max_length: int) -> Any:
     from fine_tune_assets.engines.transformers_models import load_tokenizer
-    from fine_tune_assets.training.supervision.loss_mask import supervise_all
+    from fine_tune_assets.training.supervision.loss_mask import supervise_rows
 
     chosen = ((row["example_id"], row["messages"]) for row in table.to_pylist() if row["split"] == split)
-    return supervise_all(load_tokenizer(base), chosen, max_length).kept
+    return supervise_rows(load_tokenizer(base), chosen, max_length).fitting
 
 
 def validation_loss(model: Any, table: pa.Table, base: Path, max_length: int) -> float:
-    """Nats a token of the held-out answers."""
+    """Loss of the held-out answers in nats per token."""
     import torch
 
     model.eval()
@@ -200,7 +200,7 @@ def run_way(way: str, folder: Path, threads: int) -> dict[str, Any]:
 
 
 def said_by(command: list[str], what: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """The JSON that a process says last. Ends with its errors if it failed."""
+    """Return the JSON that a process prints last. Exits with the errors of a failed process."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{what} failed:\n{done.stderr[-3000:]}")
@@ -208,7 +208,7 @@ def said_by(command: list[str], what: str, environment: dict[str, str] | None = 
 
 
 def measure(way: str, folder: Path, threads: int) -> dict[str, Any]:
-    """In a process of its own: peak memory is a process's."""
+    """Measure in a separate process, because peak memory is per process."""
     command = [sys.executable, __file__, "--way", way, "--folder", str(folder), "--threads", str(threads)]
     found = said_by(command, way)
     found["supervised_tokens_per_second"] = found["supervised_tokens"] / (found["steps"] * found["seconds_per_step"])
@@ -234,9 +234,9 @@ def show(found: dict[str, dict[str, Any]]) -> None:
 
 
 def compared(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What is asked for, and whether it holds: at least 1.6 times as many answer tokens a second as plain TRL, the faster of
-    the two, at no higher loss than that one and no higher peak than the leaner of the two, packed too; QLoRA with .45 of LoRA's
-    weights at 1.15 times its step."""
+    """The targets, and whether each is met: at least 1.6 times the answer tokens per second of the faster plain TRL run, at no
+    higher loss than it and no higher peak memory than the leaner plain run, packed too; QLoRA with at most 0.45 of LoRA's weight
+    memory and 1.15 times its step time."""
     plain_ways = [found[way] for way in WAYS if way.startswith("plain")]
     fastest = max(plain_ways, key=lambda values: float(values["supervised_tokens_per_second"]))
     leanest = min(plain_ways, key=lambda values: int(values["peak_bytes"]))
@@ -267,7 +267,7 @@ def compared(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=160, help="training examples; more are steadier and slower")
+    parser.add_argument("--rows", type=int, default=160, help="training examples; more are slower and less noisy")
     parser.add_argument("--validation", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
@@ -278,7 +278,7 @@ def main() -> None:
         print(json.dumps(run_way(arguments.way, arguments.folder, arguments.threads)))
         return
     go_offline()
-    from fine_tune_assets.training.base_models.registry import import_bundled_model
+    from fine_tune_assets.training.base_models.registration import import_bundled_model
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

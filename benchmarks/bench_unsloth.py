@@ -1,7 +1,7 @@
-"""TRL beside Unsloth: the same recipe, rows and base model, a process each, in their own environments.
+"""Compare TRL with Unsloth: same recipe, rows and base model, each in its own process and environment.
 
-Rows are pairs of dialogue and note from MTS-Dialog, as in bench_train. Needs a GPU: on a CPU Unsloth has no kernels of its own,
-and its speed there says nothing. Every adapter is asked for the loss of the same held-out answers afterwards, by plain PEFT.
+Rows are pairs of dialogue and note from MTS-Dialog, as in bench_train. Needs a GPU: Unsloth has no CPU kernels, so its speed on a
+CPU is meaningless. Plain PEFT evaluates every adapter by its loss on the same held-out answers.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LEARNING_RATE = 2e-4
 
 
 def train(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
-    """In the environment of the engine."""
+    """Runs in the environment of the engine."""
     go_offline()
     from fine_tune_assets.training.lora.training_engines import library_versions, prepare_engine
 
@@ -58,14 +58,14 @@ def train(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
 
 
 def measure(python: Path, folder: Path, settings: TrainingSettings) -> dict[str, Any]:
-    """In a process of its own, which has the card for itself."""
+    """Measure in a separate process with exclusive use of the GPU."""
     command = [str(python), __file__, "--train", json.dumps(asdict(settings)), "--folder", str(folder)]
     environment = {**os.environ, **OFFLINE_ENVIRONMENT, "PYTHONPATH": str(PROJECT_DIR)}
     return said_by(command, settings.engine, environment)
 
 
 def require_gpu(python: Path) -> None:
-    """End with a code that is not 0 unless that Python's torch sees a GPU."""
+    """Exit with an error unless that Python's torch sees a GPU."""
     command = [str(python), "-c", "import sys, torch; sys.exit(not torch.cuda.is_available())"]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         raise SystemExit(NO_GPU.format(python=python))
@@ -90,7 +90,7 @@ def show(found: dict[str, dict[str, Any]], method: str) -> None:
 
 
 def ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Unsloth by TRL; losses as differences."""
+    """Ratios of Unsloth to TRL; differences for losses."""
     trl, unsloth = found["trl"], found["unsloth"]
     return {
         "speed": unsloth["supervised_tokens_per_second"] / trl["supervised_tokens_per_second"],
@@ -109,7 +109,7 @@ def compare(arguments: argparse.Namespace) -> None:
     for python in () if arguments.allow_cpu else pythons.values():
         require_gpu(python)
     from fine_tune_assets.engines.transformers_models import load_adapted
-    from fine_tune_assets.training.base_models.registry import import_bundled_model
+    from fine_tune_assets.training.base_models.registration import import_bundled_model
 
     bundled = load_settings().layout.base_models / "SmolLM2-135M-Instruct"
     base = arguments.base or import_bundled_model(bundled)
@@ -121,7 +121,7 @@ def compare(arguments: argparse.Namespace) -> None:
         pq.write_table(table, folder / "set.parquet")
         found = {e: measure(python, folder, replace(settings, engine=e)) for e, python in pythons.items()}
         for values in found.values():
-            # By PEFT without Unsloth.
+            # PEFT without Unsloth.
             model = load_adapted(base, Path(values.pop("adapter")), is_quantized=settings.method == "qlora")
             values["held_out_loss"] = validation_loss(model, table, base, settings.max_length)
     show(found, arguments.method)
@@ -131,11 +131,13 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=800, help="training examples; more are steadier and slower")
+    parser.add_argument("--rows", type=int, default=800, help="training examples; more are slower and less noisy")
     parser.add_argument("--validation", type=int, default=40)
     parser.add_argument("--method", choices=("lora", "qlora"), default="qlora")
     parser.add_argument("--base", type=Path, help="a local base model folder; default: the bundled small one")
-    parser.add_argument("--allow-cpu", action="store_true", help="to try this script; its speeds then say nothing")
+    parser.add_argument(
+        "--allow-cpu", action="store_true", help="try this script without a GPU; its speeds are then meaningless"
+    )
     parser.add_argument("--train", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How often is the gate wrong? Intervals and tests of the verdict by simulation, beside the usual bootstraps.
+"""Simulate how often the gate is wrong: the verdict's intervals and tests, compared with common bootstraps.
 
 Candidates are made up, with a known true effect: one to four test examples a patient, 40 % of the variance shared by a patient's
 examples, differences spread as in the demo (2.2 points). Symmetric (normal), skewed (many small gains, few large losses) and
@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
 
-from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, interval, p_loss_within
-from fine_tune_assets.judging.statistics.paired_differences import ALPHA, drawn_means, interval_ends
+from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, p_value_of_loss, score_interval
+from fine_tune_assets.judging.statistics.paired_differences import ALPHA, interval_ends, resample_means
 
 CANDIDATES, DRAWN, SEED = 2000, 1000, 11
 PATIENTS = (8, 12, 20, 40, 100, 200)
@@ -41,8 +41,8 @@ def made_up(patients: int, shape: str, random: np.random.Generator) -> tuple[np.
 
 
 def typical_values(sums: np.ndarray, counts: np.ndarray, _: np.random.Generator) -> Ends:
-    """What the verdict uses; -∞ and ∞ where there is no interval."""
-    ends = interval_ends(np.sort(drawn_means(sums, counts), axis=0), len(counts))
+    """The verdict's intervals; -∞ and ∞ if there is none."""
+    ends = interval_ends(np.sort(resample_means(sums, counts), axis=0), len(counts))
     return ends or (np.full(sums.shape[1], -np.inf), np.full(sums.shape[1], np.inf))
 
 
@@ -134,8 +134,8 @@ def of_shares() -> list[dict[str, float | int]]:
             drawn = random.multinomial(items, [worse, differing - worse, 1 - differing], size=CANDIDATES)
             tables, times = np.unique(drawn[:, :2], axis=0, return_counts=True)
             pairs = [BinaryPairs(items, int(b), int(c)) for b, c in tables]
-            passes = np.array([interval(pair)[0] > -0.1 for pair in pairs])
-            fails = np.array([p_loss_within(pair, 0.1) <= ALPHA for pair in pairs])
+            passes = np.array([score_interval(pair)[0] > -0.1 for pair in pairs])
+            fails = np.array([p_value_of_loss(pair, 0.1) <= ALPHA for pair in pairs])
             rows.append(
                 {
                     "items": items,

@@ -1,4 +1,4 @@
-"""The folders that are written here, read by vLLM and by the converter of llama.cpp, beside transformers in this environment.
+"""Check that vLLM and the converter of llama.cpp read our model folders, compared with transformers in this environment.
 
 `python benchmarks/compat_proof.py VLLM_PYTHON` imports the bundled model, merges a random adapter into it, and compares token
 ids, the rendered prompt, first choices and log-probabilities. A test does the same with transformers 4.57.
@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT, go_offline
-from fine_tune_assets.core.progress import silent
-from fine_tune_assets.core.prompts.chat import conversation
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.core.prompts.conversations import build_conversation
 from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
 from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer, token_log_probabilities
-from fine_tune_assets.merging.exports import Export, export_all
-from fine_tune_assets.merging.merge import Merge, merge_adapter
-from fine_tune_assets.recipes.exports import DEFAULT_LIMITS
-from fine_tune_assets.training.base_models.registry import import_bundled_model
+from fine_tune_assets.merging.exports import ExportJob, export_all
+from fine_tune_assets.merging.merge import MergeJob, merge_adapter
+from fine_tune_assets.recipes.export_settings import DEFAULT_LIMITS
+from fine_tune_assets.training.base_models.registration import import_bundled_model
 
 SYSTEM = "Be brief."
 LARGEST = 0.001
@@ -39,20 +39,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="compat-") as scratch:
         place = Path(scratch)
         base = import_bundled_model(place / "base")
-        talks = [conversation(SYSTEM, "Go on.", "", text) for text in TEXTS]
-        merge = Merge(base, _adapter(base, place / "adapter"), is_quantized=False, dtype="float16")
-        merged = merge_adapter(merge, place / "weights", talks, SYSTEM, DEFAULT_LIMITS["f16"], silent)
+        talks = [build_conversation(SYSTEM, "Go on.", "", text) for text in TEXTS]
+        merge = MergeJob(base, _adapter(base, place / "adapter"), is_quantized=False, dtype="float16")
+        merged = merge_adapter(merge, place / "weights", talks, SYSTEM, DEFAULT_LIMITS["f16"], ignore_progress)
         turn_end = read_prompt_contract(merged.folder, SYSTEM).turn_end_id
-        export = Export(merged.folder, place / "exports", SYSTEM, turn_end, Path("none"), place / "adapter", "")
-        (exported,) = export_all(export, {"f16": DEFAULT_LIMITS["f16"]}, talks, silent)
+        export = ExportJob(merged.folder, place / "exports", SYSTEM, turn_end, Path("none"), place / "adapter", "")
+        (exported,) = export_all(export, {"f16": DEFAULT_LIMITS["f16"]}, talks, ignore_progress)
         if exported.parity is None:
-            raise SystemExit(exported.why)
+            raise SystemExit(exported.reason)
         rows = [
             _compare(name, folder, vllm_python, place)
             for name, folder in (("imported", base), ("merged", merged.folder))
         ]
     table = Table(
-        "folder", "tokens", "prompt", "first choices", "largest difference (nats)", title="vLLM beside transformers"
+        "folder",
+        "tokens",
+        "prompt",
+        "first choices",
+        "largest difference (nats)",
+        title="vLLM compared with transformers",
     )
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))

@@ -1,4 +1,4 @@
-"""What every reader of a model folder is asked. Imports nothing, so that any environment can."""
+"""Prompts for every reader of a model folder. Imports nothing, so that any environment can import it."""
 
 TEXTS = (
     "Patient seen on 12/03, BP 128/84, 10 mg twice daily.\n\n2. Type 2 diabetes\n\n\n3 months",

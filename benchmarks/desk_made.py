@@ -16,30 +16,30 @@ from fine_tune_assets.core.files import write_table, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
-from fine_tune_assets.judging.judges.spot_checks import JudgedAnswer
-from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.judging.judges.spot_check_sample import JudgedAnswer
+from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.ledger_tables import audit_entries, decisions, spot_checks
 from fine_tune_assets.ledger.people.users import create_user
-from fine_tune_assets.ledger.schema import audit_lines, decisions, spot_checks
-from fine_tune_assets.ledger.serving.releases import record_release
+from fine_tune_assets.ledger.serving.release_records import record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
-from fine_tune_assets.lineage.instruction_sets import KnownSets
-from fine_tune_assets.lineage.trainings import record_training
-from fine_tune_assets.tables.approval import ApprovedExample
-from fine_tune_assets.tables.catalogue import TABLES
-from fine_tune_assets.tables.dedup import DuplicateReport
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.reports import UnreadableReport
+from fine_tune_assets.lineage.set_history import SetCache
+from fine_tune_assets.lineage.training_runs import record_training_run
+from fine_tune_assets.tables.approval_rows import ApprovedExample
+from fine_tune_assets.tables.asset_tables import TABLES
+from fine_tune_assets.tables.dedup_rows import DuplicateReport
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.report_rows import UnreadableReport
 from fine_tune_assets_tests.desk.installation import BATCH, drafts_of, fill, refresh_queue, write_recipe
-from fine_tune_assets_tests.desk.judged import judge_the_drafts
+from fine_tune_assets_tests.desk.judged_drafts import judge_the_drafts
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, FIGURE, evidence
-from fine_tune_assets_tests.ledger.made import make_release, make_verdict
+from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
 
 ROLES = ("user", "ingest", "reviewer", "approver", "operator", "auditor")
 PASSWORD = "seven grey herons at dusk"
 EXAMPLES_OF_A_PATIENT = 5
 SPOT_CHECKS = 300
-"""Answers that each rater is asked about."""
+"""Answers per rater."""
 RATERS = 10
 HOLDS = 200
 
@@ -75,7 +75,7 @@ def _give_patients(settings: Settings) -> None:
         path = layout.table(name, partition)
         table = pq.read_table(path, partitioning=None)
         keys = [patient_of(int(report.rpartition("/")[2])) for report in table["report_id"].to_pylist()]
-        place = table.schema.get_field_index("patient_key")
+        place = table.schema.get_field_index("subject_key")
         write_table(path, table.set_column(place, table.schema.field(place), pa.array(keys, pa.string())))
 
 
@@ -131,7 +131,9 @@ def _write_tables(settings: Settings, rows: list[dict[str, Any]]) -> None:
 def _filled(name: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
     """Values that a row does not say are filled by type."""
     assert name in TABLES
-    return table_of([{field.name: row.get(field.name, _plain(field)) for field in schema} for row in rows], schema)
+    return table_from_rows(
+        [{field.name: row.get(field.name, _plain(field)) for field in schema} for row in rows], schema
+    )
 
 
 def _plain(field: pa.Field) -> Any:
@@ -150,17 +152,17 @@ def _train_on_a_set(settings: Settings, ledger: Ledger, rows: list[dict[str, Any
     folder = settings.layout.instruction_sets / short(fingerprint)
     write_table(folder / "provenance.parquet", pa.Table.from_pylist([_provenance(row, number) for row in rows]))
     write_text(folder / "manifest.json", json.dumps({"fingerprint": fingerprint, "facts": {}}))
-    record_training(settings.layout.adapters, adapter, fingerprint, [row["example_id"] for row in rows[:20]])
+    record_training_run(settings.layout.adapters, adapter, fingerprint, [row["example_id"] for row in rows[:20]])
     verdict = make_verdict("promote", adapter_id=adapter, instruction_set_fingerprint=fingerprint)
     record_verdict(ledger, verdict)
     record_release(ledger, replace(make_release(verdict, f"release-{number}"), adapter_id=adapter))
 
 
 def _provenance(row: dict[str, Any], number: int) -> dict[str, Any]:
-    named = ("example_id", "report_id", "patient_key", "task", "source", "fingerprint")
+    named = ("example_id", "report_id", "subject_key", "task", "source", "fingerprint")
     return {
         **{name: row[name] for name in named},
-        "split": ("train", "train", "train", "validation", "test")[int(row["patient_key"][:4], 16) % 5],
+        "split": ("train", "train", "train", "validation", "test")[int(row["subject_key"][:4], 16) % 5],
         "report_fingerprint": fingerprint_text(row["report_id"]),
         "approved_by": "First 1, Second 1",
         "approval_kind": "expert",
@@ -175,14 +177,14 @@ def _judge(settings: Settings, ledger: Ledger) -> None:
     judge_the_drafts(
         settings, ledger, _approved_twice(ledger), padding=" Nothing else was found in that part of the visit." * 10
     )
-    known_sets = KnownSets(settings.layout.instruction_sets)
+    known_sets = SetCache(settings.layout.instruction_sets)
     answers = JudgedAnswers(settings.layout, ledger, known_sets)
     judged = answers.latest()
     assert judged is not None
     rows = [
         {**_rating(answer, f"Rater {number}"), "rater_key": f"rater {number}"}
         for number in range(RATERS)
-        for answer in answers.to_rate(judged, SPOT_CHECKS, "0")
+        for answer in answers.select_sample(judged, SPOT_CHECKS, "0")
     ]
     with ledger.begin() as connection:
         connection.execute(spot_checks.insert(), rows)
@@ -199,7 +201,7 @@ def _approved_twice(ledger: Ledger) -> dict[str, list[str]]:
 
 
 def _rating(answer: JudgedAnswer, rater: str) -> dict[str, Any]:
-    named = ("example_id", "task", "model_fingerprint", "answer_fingerprint", "patient_key")
+    named = ("example_id", "task", "model_fingerprint", "answer_fingerprint", "subject_key")
     said = {"rater": rater, "score": 1 + int(answer.answer_id[0], 16) % 10, "criteria": None, "error_kind": "none"}
     return {**{name: getattr(answer, name) for name in named}, **said, "rated_at": datetime.now(UTC)}
 
@@ -217,16 +219,16 @@ def held_adapter(number: int) -> str:
 
 def _lengthen_log(ledger: Ledger, count: int) -> None:
     """All at once: one by one they would take longer than what is measured."""
-    newest, at, lines = audit.newest_lines(ledger, None, 1)[0], datetime.now(UTC), []
-    position, previous = newest.position, newest.line_hash
+    newest, at, lines = audit.list_newest_entries(ledger, None, 1)[0], datetime.now(UTC), []
+    position, previous = newest.position, newest.entry_hash
     for number in range(count):
         position += 1
-        said = {"position": position, "at": at, "who": "Reviewer", "what": "looked", "about": f"line {number}"}
-        line_hash = audit.hash_line(*said.values(), previous)  # type: ignore[arg-type]
-        lines.append({**said, "previous_hash": previous, "line_hash": line_hash})
-        previous = line_hash
+        said = {"position": position, "at": at, "actor": "Reviewer", "action": "looked", "resource": f"line {number}"}
+        entry_hash = audit.hash_entry(*said.values(), previous)  # type: ignore[arg-type]
+        lines.append({**said, "previous_hash": previous, "entry_hash": entry_hash})
+        previous = entry_hash
     with ledger.begin() as connection:
-        connection.execute(audit_lines.insert(), lines)
+        connection.execute(audit_entries.insert(), lines)
 
 
 def _add_people(ledger: Ledger, people: int) -> None:

@@ -29,14 +29,14 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "GET /sign-in/link": "reads nothing",
         "POST /sign-in/link": "uses a link up; writes one row",
         "GET /sign-in/oidc": "waits for the OpenID provider",
-        "GET /sign-in/oidc/return": "waits for the OpenID provider",
+        "GET /sign-in/oidc/callback": "waits for the OpenID provider",
     }
 )
 
 
 @dataclass
 class Visits:
-    """Somebody with every role, and a second browser, at a desk that runs in this process."""
+    """A user with every role, and a second browser, on a desk in this process."""
 
     client: httpx.AsyncClient
     other: httpx.AsyncClient
@@ -47,7 +47,7 @@ class Visits:
     taken_ms: float = 0.0
     """By the last request."""
     worked_ms: float = 0.0
-    """Of the processor, by the last request: what is left of the time on a machine that does other things too."""
+    """Processor time of the last request, which other work on the machine affects less."""
     passwords: list[str] = field(default_factory=lambda: [PASSWORD])
 
     async def get(self, path: str) -> httpx.Response:
@@ -69,7 +69,7 @@ class Visits:
         return await self.post_as_other("/sign-in", "/sign-in", name=name, password=password)
 
     def waits(self, of: int, number: int) -> dict[str, Any]:
-        """A draft that nobody decided on, another one for each request."""
+        """An undecided draft, a different one for each request."""
         return self.rows[2::3][100 * of + number]
 
     def disagreeing(self, of: int, number: int) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Request:
     """Method and path, as in the desk's table."""
     ask: Ask
     case: str = ""
-    """What is special about it, where a route is asked in more than one way."""
+    """Distinguishes several requests to one route."""
     status: int = 200
     is_slow_on_purpose: bool = False
     """A password is hashed, which takes long by design, and a refusal waits besides."""
@@ -163,7 +163,7 @@ async def _skip(visits: Visits, number: int) -> httpx.Response:
 
 
 async def _mark(visits: Visits, number: int) -> httpx.Response:
-    """Words of the report that stand in no other one."""
+    """Mark words that occur in this report only."""
     row = visits.waits(5, number)
     shown = await visits.get(f"/items/{row['example_id']}")
     term = _found(r"(\d+-year-old)", shown)
@@ -195,7 +195,7 @@ async def _disagreement(visits: Visits, number: int) -> httpx.Response:
 
 async def _settle(visits: Visits, number: int) -> httpx.Response:
     page = f"/disagreements/{visits.disagreeing(1, number)['example_id']}"
-    return await visits.post(f"{page}/settle", choice="0", version=_version(await visits.get(page)))
+    return await visits.post(f"{page}/adjudicate", choice="0", version=_version(await visits.get(page)))
 
 
 async def _spot_check(visits: Visits, _: int) -> httpx.Response:
@@ -237,11 +237,11 @@ async def _hold(visits: Visits, number: int) -> str:
 
 async def _arrivals_after_a_run(visits: Visits, number: int) -> httpx.Response:
     os.utime(visits.settings.layout.table("reports", BATCH), (number + 1, number + 1))
-    return await visits.get("/arrivals")
+    return await visits.get("/intake")
 
 
 async def _patient(visits: Visits, number: int) -> httpx.Response:
-    return await visits.post("/patients", patient_key=patient_of(number * 3 * EXAMPLES_OF_A_PATIENT))
+    return await visits.post("/subjects", subject_key=patient_of(number * 3 * EXAMPLES_OF_A_PATIENT))
 
 
 async def _patient_after_a_new_set(visits: Visits, number: int) -> httpx.Response:
@@ -251,7 +251,7 @@ async def _patient_after_a_new_set(visits: Visits, number: int) -> httpx.Respons
 
 
 async def _refused_sign_in(visits: Visits, _: int) -> httpx.Response:
-    return await visits.sign_in("Nobody", "wrong words, more of them")
+    return await visits.sign_in("Unknown", "wrong words, more of them")
 
 
 async def _sign_in(visits: Visits, _: int) -> httpx.Response:
@@ -301,9 +301,9 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /queue", _later_part, "a later part"),
     Request("GET /queue/next", _get("/queue/next"), status=303),
     Request("GET /items/{example_id}", _item),
-    Request("POST /items/{example_id}/open", _typed("open")),
+    Request("POST /items/{example_id}/reopen", _typed("reopen")),
     Request("POST /items/{example_id}/diff", _typed("diff")),
-    Request("POST /items/{example_id}/signing", _typed("signing")),
+    Request("POST /items/{example_id}/signature-preview", _typed("signature-preview")),
     Request("POST /items/{example_id}/decide", _decide(1), status=303),
     Request("POST /items/{example_id}/decide", _reject, "rejected", status=303),
     Request("POST /items/{example_id}/skip", _skip, status=303),
@@ -313,10 +313,10 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /disagreements", _get("/disagreements")),
     Request("GET /disagreements/next", _get("/disagreements/next"), status=303),
     Request("GET /disagreements/{example_id}", _disagreement),
-    Request("POST /disagreements/{example_id}/settle", _settle, status=303),
+    Request("POST /disagreements/{example_id}/adjudicate", _settle, status=303),
     Request("GET /quarantine", _get("/quarantine")),
-    Request("GET /value", _get("/value")),
-    Request("GET /value.json", _get("/value.json")),
+    Request("GET /impact", _get("/impact")),
+    Request("GET /impact.json", _get("/impact.json")),
     Request("GET /spot-checks", _get("/spot-checks")),
     Request("GET /spot-checks", _spot_checks_after_judging, "after judging"),
     Request("GET /spot-checks/next", _get("/spot-checks/next"), status=303),
@@ -326,14 +326,14 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /verdicts/{verdict_id}", _verdict),
     Request("POST /verdicts/{verdict_id}/sign", _sign, status=303),
     Request("GET /agreement", _get("/agreement")),
-    Request("GET /agreement", _judge_beside_experts, "the judge beside experts"),
+    Request("GET /agreement", _judge_beside_experts, "judge and experts"),
     Request("GET /agreement", _after_a_decision, "after a decision"),
-    Request("GET /arrivals", _get("/arrivals")),
-    Request("GET /arrivals", _arrivals_after_a_run, "after a run"),
-    Request("GET /arrivals/{batch}", _get(f"/arrivals/{BATCH}")),
-    Request("GET /patients", _get("/patients")),
-    Request("POST /patients", _patient),
-    Request("POST /patients", _patient_after_a_new_set, "after a new set"),
+    Request("GET /intake", _get("/intake")),
+    Request("GET /intake", _arrivals_after_a_run, "after a run"),
+    Request("GET /intake/{batch}", _get(f"/intake/{BATCH}")),
+    Request("GET /subjects", _get("/subjects")),
+    Request("POST /subjects", _patient),
+    Request("POST /subjects", _patient_after_a_new_set, "after a new set"),
     Request("GET /users", _get("/users")),
     Request("POST /users", _add_user, is_slow_on_purpose=True),
     Request("POST /users/{user_id}/roles", _of_user("roles", role="reviewer")),

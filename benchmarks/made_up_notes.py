@@ -45,7 +45,7 @@ def make_notes(batch: int, count: int, seed: int, header_words: int = 0) -> Note
     ids = [_id(batch, number) for number in range(count)]
     header = " ".join(_WORDS[_draw(np.random.default_rng(seed), header_words)])
     texts = pa.array([f"{header}\n{_text(words)}" for words in notes], pa.large_string())
-    columns = {"report_id": ids, "patient_key": ids, "text": texts, "tagged_text": texts}
+    columns = {"report_id": ids, "subject_key": ids, "text": texts, "tagged_text": texts}
     return Notes(pa.table(columns), copied_from)
 
 

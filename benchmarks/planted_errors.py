@@ -1,18 +1,18 @@
 """Plants one error into a right output: another number, unit, date, side, medicine, dose or frequency, a negation more or less.
 
-Owns how each error is made, by patterns and a list of findings of its own: a check that learns new words must not change
-what it is measured on. Does not know how an error is found.
+Errors are made with patterns and a list of findings that the checks do not share: a check that learns new words must not change
+the set that measures it.
 """
 
 import random
 import re
 from collections.abc import Callable, Sequence
 
-from fine_tune_assets.claims.sides import sides_in
-from fine_tune_assets.quantities.stated_dates import dates_in
+from fine_tune_assets.claims.sides import extract_sides
+from fine_tune_assets.quantities.stated_dates import read_dates
 
 Plant = Callable[[str, random.Random], str | None]
-"""Takes an output, and gives it with an error; None where there is nothing to change."""
+"""Takes an output and returns it with an error; None if nothing can be changed."""
 
 _FINDINGS = (
     "ache allergies allergy anemia anxiety arrhythmia asthma bleeding blister bruising cancer chills claudication "
@@ -62,7 +62,7 @@ def other_unit(output: str, rng: random.Random) -> str | None:
 
 
 def other_side(output: str, rng: random.Random) -> str | None:
-    real = {side.written.split()[0] for side in sides_in(output)} & {"left", "right", "Left", "Right"}
+    real = {side.written.split()[0] for side in extract_sides(output)} & {"left", "right", "Left", "Right"}
     found = [m for m in re.finditer(r"\b(?:left|right)\b(?= [a-z])", output, re.IGNORECASE) if m.group() in real]
     return _swap(output, found, lambda match: _OTHER_SIDE[match.group().lower()], rng)
 
@@ -78,7 +78,7 @@ def more_negation(output: str, rng: random.Random) -> str | None:
 
 
 def other_date(output: str, rng: random.Random) -> str | None:
-    if not any(True for _ in dates_in(output)):
+    if not any(True for _ in read_dates(output)):
         return None
     months = list(re.finditer(rf"\b(?:{'|'.join(_MONTHS)})\b(?= \d)", output))
     if months:

@@ -33,7 +33,7 @@ def sample_installation(prefix: str) -> Iterator[Settings]:
 
 
 def use(data: Path, recipe: str | None = None) -> Settings:
-    """Make `data` the data folder of this process and of those that it starts; Dagster's home lies beside it."""
+    """Make `data` the data folder of this process and its child processes; Dagster's home is a sibling of it."""
     home = data.parent / f"{data.name}-dagster"
     home.mkdir(exist_ok=True)
     shutil.copy(PROJECT_DIR / "dagster.yaml", home)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.judging.__main__ import measure as measure_agreement
-from fine_tune_assets.judging.judges.registry import judge_request
-from fine_tune_assets.phi.__main__ import measure as measure_recall
+from fine_tune_assets.judging.__main__ import measure_judge as measure_agreement
+from fine_tune_assets.judging.judges.judge_registry import judge_request
+from fine_tune_assets.phi.__main__ import measure_scrub_recall as measure_recall
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.tables.shipped_measurements import FOLDER
+from fine_tune_assets.tables.shipped_measurements import MEASUREMENTS_FOLDER
 
 
 def show(done: int, total: int, what: str) -> None:
@@ -23,7 +23,7 @@ def show(done: int, total: int, what: str) -> None:
 
 def main() -> None:
     recipe, evaluation = load_recipe("demo_smollm2"), PROJECT_DIR / "data" / "evaluation"
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    MEASUREMENTS_FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         output = str(Path(scratch) / "measured.parquet")
         gold = [str(path) for path in sorted((evaluation / "phi").glob("*.jsonl"))]

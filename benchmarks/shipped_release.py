@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from sample_installation import sample_installation
 
-from fine_tune_assets.cli.graph import run_graph
+from fine_tune_assets.cli.asset_commands import run_graph
 from fine_tune_assets.cli.main import main as fine_tune
-from fine_tune_assets.cli.services import prepare
+from fine_tune_assets.cli.service_commands import prepare
 from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.releases.release_keys import KEY
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.shipped_release import FOLDER, PUBLIC_KEY, shipped_release
-from fine_tune_assets.judging.judges.grade_cache import FILE, SHIPPED, GradeCache
+from fine_tune_assets.core.shipped_release import FOLDER, PUBLIC_KEY, find_shipped_release
+from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE, SHIPPED_FILE, GradeCache
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.serving.deployments import live_deployment
+from fine_tune_assets.ledger.serving.deployments import find_live_deployment
 from fine_tune_assets.serving.services import start_services, stop_services
 
 MOST_BYTES = 15_000_000
@@ -42,9 +42,7 @@ def main() -> None:
         finally:
             stop_services(settings, ("supervisor", "gateway"))
         archive = settings.data_dir.parent / f"{release_id}.tar"
-        fine_tune(
-            ["releases", "export", release_id, str(archive), "--by", "make shipped-release"], standalone_mode=False
-        )
+        fine_tune(["releases", "export", release_id, str(archive)], standalone_mode=False)
         size = archive.stat().st_size
         if size > MOST_BYTES:
             sys.exit(f"The release has {size:,} bytes; at most {MOST_BYTES:,} are shipped.")
@@ -56,19 +54,19 @@ def main() -> None:
 @contextmanager
 def _measured_anew() -> Iterator[None]:
     """Remove the shipped answers of the base model, and restore them if the run produces no new ones."""
-    before = SHIPPED.read_bytes() if SHIPPED.is_file() else None
-    SHIPPED.unlink(missing_ok=True)
+    before = SHIPPED_FILE.read_bytes() if SHIPPED_FILE.is_file() else None
+    SHIPPED_FILE.unlink(missing_ok=True)
     try:
         yield
     finally:
-        if before is not None and not SHIPPED.is_file():
-            SHIPPED.write_bytes(before)
+        if before is not None and not SHIPPED_FILE.is_file():
+            SHIPPED_FILE.write_bytes(before)
 
 
 def _live(settings: Settings) -> str:
-    ledger = open_ledger(settings.database_url)
+    ledger = open_ledger(settings)
     try:
-        live = live_deployment(ledger)
+        live = find_live_deployment(ledger)
     finally:
         ledger.close()
     if live is None:
@@ -78,13 +76,13 @@ def _live(settings: Settings) -> str:
 
 def _ship_base_answers(settings: Settings) -> None:
     (base,) = pq.read_table(settings.layout.table("base_models")).to_pylist()
-    with closing(GradeCache(settings.layout.cache / FILE)) as cache:
+    with closing(GradeCache(settings.layout.cache / CACHE_FILE)) as cache:
         cache.ship(base["fingerprint"])
 
 
 def _replace(settings: Settings, name: str) -> None:
     FOLDER.mkdir(exist_ok=True)
-    before = shipped_release()
+    before = find_shipped_release()
     shutil.copy(settings.data_dir.parent / name, FOLDER / name)
     shutil.copy(public_key_file(settings.layout.keys, KEY), FOLDER / PUBLIC_KEY)
     if before is not None and before.archive.name != name:

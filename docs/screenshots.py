@@ -1,26 +1,27 @@
 """Takes the README's screenshots of the desk, in a real Chromium, on a temporary installation: `make screenshots`.
 
-The installation is that of the desk's tests: invented notes, one queue. Add a line to `SHOTS` for another page.
+It uses the installation of the desk's tests: invented notes, one queue. Add a line to `SHOTS` for another page.
 """
 
 import logging
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from fine_tune_assets.cli.releases.release_imports import Given, import_release
+from fine_tune_assets.cli.releases.release_imports import ImportRequest, import_release
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.shipped_release import shipped_release
+from fine_tune_assets.core.shipped_release import find_shipped_release
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.people.users import create_user
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.conftest import CHROMIUM, PASSWORD, sign_in_on, start_desk
 from fine_tune_assets_tests.desk.installation import fill
-from fine_tune_assets_tests.serving.tiny import switched
+from fine_tune_assets_tests.serving.tiny_releases import switched
 
 IMAGES = Path(__file__).parent / "images"
 LARGEST_BYTES = 300_000
@@ -49,12 +50,12 @@ def main() -> int:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         settings = Settings(data_dir=Path(scratch) / "data", desk={"port": free_port()})
-        ledger = open_ledger(settings.database_url)
+        ledger = open_ledger(settings)
         for shot in SHOTS:
             create_user(ledger, shot.user, shot.roles, password=PASSWORD, oidc_identity=None, now=datetime.now(UTC))
         filled = fill(settings, ledger)
         _serve_shipped(settings, ledger)
-        stop = start_desk(replace(settings, recipe=filled.recipe))
+        stop = start_desk(changed(settings, recipe=filled.recipe))
         try:
             images = _take(f"http://127.0.0.1:{settings.desk.port}")
         finally:
@@ -67,9 +68,9 @@ def main() -> int:
 
 def _serve_shipped(settings: Settings, ledger: Ledger) -> None:
     """The first page names the production model: the release that comes with the repository, as `make demo` serves it."""
-    shipped = shipped_release()
+    shipped = find_shipped_release()
     assert shipped is not None
-    given = Given(shipped.archive, shipped.public_key, "demo", is_placeholder=True)
+    given = ImportRequest(shipped.archive, shipped.public_key, "demo", is_placeholder=True)
     switched(ledger, import_release(given, settings, ledger, lambda _: None))
 
 

@@ -1,4 +1,4 @@
-"""The Dagster code location: every asset, check, sensor and schedule of the graph. The only entry point."""
+"""The Dagster code location: every asset, check, sensor and schedule of the graph."""
 
 import dagster as dg
 
@@ -15,21 +15,18 @@ from fine_tune_assets.defs import (
     s09_served_models,
     s10_corrections,
 )
+from fine_tune_assets.defs.jobs import JOBS
 from fine_tune_assets.defs.local_run import progress_logger
-from fine_tune_assets.defs.named_assets import named_assets_requested
 from fine_tune_assets.defs.platform.automation import AUTOMATION_SENSOR
-from fine_tune_assets.defs.platform.dagster_compat import keep_engines, sleep_while_waiting
-from fine_tune_assets.defs.platform.notifications import news_told
+from fine_tune_assets.defs.platform.notifications import notification_sensor
 from fine_tune_assets.defs.platform.recipe_sections import recipe_sections
-from fine_tune_assets.defs.platform.resources import Installation, Worker, parquet_tables
-from fine_tune_assets.defs.s01_raw_reports.raw_reports import raw_reports_changed
+from fine_tune_assets.defs.platform.resources import Installation, Worker, parquet_io_manager
+from fine_tune_assets.defs.s01_raw_reports.raw_reports import raw_report_sensor
 from fine_tune_assets.defs.s06_adapters.adapters import weekly_retraining
-from fine_tune_assets.defs.sources import sources_changed
+from fine_tune_assets.defs.sources import source_sensor
 
-# Whoever starts Dagster without our command: step processes load libraries that would tell their makers about it.
+# Also needed when Dagster is started without `fine-tune`: step processes load libraries that send telemetry.
 go_offline()
-keep_engines()
-sleep_while_waiting()
 
 STAGES = (
     s01_raw_reports,
@@ -45,22 +42,22 @@ STAGES = (
 )
 
 defs = dg.Definitions(
-    # Without include_specs the external assets would be stubs: no group, no description, and no partitions.
+    # Without include_specs, external assets are stubs without group, description or partitions.
     assets=[
         *recipe_sections,
         *(asset for stage in STAGES for asset in dg.load_assets_from_package_module(stage, include_specs=True)),
     ],
     asset_checks=[check for stage in STAGES for check in dg.load_asset_checks_from_package_module(stage)],
     sensors=[
-        named_assets_requested,
-        raw_reports_changed,
-        sources_changed,
-        news_told,
+        raw_report_sensor,
+        source_sensor,
+        notification_sensor,
         AUTOMATION_SENSOR,
     ],
     schedules=[weekly_retraining],
-    resources={"installation": Installation(), "worker": Worker(), "io_manager": parquet_tables},
+    jobs=JOBS,
+    resources={"installation": Installation(), "worker": Worker(), "io_manager": parquet_io_manager},
     loggers={"progress": progress_logger},
-    # One process a step costs two seconds of CPU each; what is heavy runs in a worker process anyway.
+    # A process per step costs two seconds of CPU; heavy work runs in a worker process anyway.
     executor=dg.in_process_executor,
 )

@@ -1,4 +1,4 @@
-"""The real small model, imported once for all tests that train, judge or merge: by one worker, for all of them."""
+"""The real small model for tests that train, judge or merge, imported once by one worker for all workers."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.core.processes.offline import go_offline
-from fine_tune_assets.training.base_models.registry import bundled_gguf, import_bundled_model
+from fine_tune_assets.training.base_models.registration import bundled_gguf, import_bundled_model
 
 NAME = "SmolLM2-135M-Instruct"
 
@@ -23,20 +23,20 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its tokenizer and chat template alone: the weights take 20 seconds more."""
-    from fine_tune_assets.training.base_models.gguf_files import gguf_tokenizer, read_gguf
+    """Its tokenizer and chat template only: importing the weights takes 20 more seconds."""
+    from fine_tune_assets.training.base_models.gguf_files import load_gguf_tokenizer, read_gguf_facts
 
     with _shared(tmp_path_factory) as shared:
         folder = shared / "tokenizer" / NAME
         if not folder.exists():
             gguf = bundled_gguf()
-            gguf_tokenizer(gguf, read_gguf(gguf).pre_tokenizer).save_pretrained(folder)
+            load_gguf_tokenizer(gguf, read_gguf_facts(gguf).pre_tokenizer).save_pretrained(folder)
         return folder
 
 
 @contextmanager
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of all workers, for one at a time."""
+    """A folder shared by all workers, locked for one at a time."""
     go_offline()
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "base_models"

@@ -1,4 +1,4 @@
-"""Settings that differ in a few places, and those of another environment."""
+"""Settings with a few changed values, and settings of another environment."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from fine_tune_assets.core.settings import Settings, load_settings
 
 
 def changed(settings: Settings, **changes: Any) -> Settings:
-    """The same settings with other values, as a file would give them: a group takes only what differs in it."""
+    """Copy settings with other values in the form of a settings file: a group contains only its changed values."""
     values = settings.model_dump()
     for name, change in changes.items():
         values[name] = {**values[name], **change} if isinstance(change, Mapping) else change
@@ -17,6 +17,6 @@ def changed(settings: Settings, **changes: Any) -> Settings:
 
 
 def settings_in(environment: Mapping[str, str]) -> Settings:
-    """What a process with exactly this environment reads."""
+    """The settings of a process with exactly this environment."""
     with mock.patch.dict(os.environ, environment, clear=True):
         return load_settings()

@@ -1,4 +1,4 @@
-"""What tests of more than one package need: a ledger, a small installation, and a real PostgreSQL server.
+"""Fixtures shared by several packages: a ledger, a small installation, and a real PostgreSQL server.
 
 Owns the small installation: its folders, its recipe, and dropping batches into it. The sample in `data/` is the input.
 """
@@ -25,12 +25,12 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.fork_server import fork_server
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.settings import PREFIX, Settings
-from fine_tune_assets.defs.platform.resources import WORKERS_IMPORT
+from fine_tune_assets.defs.platform.resources import WORKER_PRELOADS
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people import passwords
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets_tests.base_model import smollm2, smollm2_tokenizer
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.postgres import postgres_server
 from fine_tune_assets_tests.schedule import (
     pytest_addoption,
@@ -53,27 +53,27 @@ __all__ = [
     "trainings",
 ]
 
-# Nothing is timed in a test: a first call that imports something would sometimes fail.
+# Tests have no deadlines: a first call that imports modules would sometimes exceed one.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-# With Python's thresholds, a third of the time goes into looking for garbage among a million objects of imported modules.
+# With Python's default thresholds, garbage collection of a million objects of imported modules takes a third of the time.
 gc.set_threshold(50_000, 20, 20)
 
-# A script that starts the tests in the background leaves SIGINT ignored, and every program that a test starts would inherit that.
+# A script that starts the tests in the background ignores SIGINT, and every child process of a test would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLE = PROJECT_DIR / "data"
 DIALOGUES = SAMPLE / "raw_reports" / "2026-02-dialogues"
 LABELLED_ROWS = 6
-"""Of each labelled set."""
+"""Documents per labelled set."""
 SMALL_SPLIT = {"validation_fraction": 0.25, "test_fraction": 0.25, "minimum_examples": 6}
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """What the collection makes and imports stays until the end: it is never looked through for garbage."""
+    """Objects created by the collection live until the end, so they are exempt from garbage collection."""
     gc.disable()
     try:
         return (yield)
@@ -84,19 +84,21 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def forked_workers() -> Iterator[None]:
-    """As in one run of the graph: a worker does not import torch each time. Services and the daemon start theirs anew."""
-    with fork_server(WORKERS_IMPORT):
+    """Fork workers like a run of the graph, so that not each one imports torch. Services and the daemon start new workers."""
+    with fork_server(WORKER_PRELOADS):
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def migrations_read_once() -> Iterator[None]:
-    """Alembic runs the files of all migrations for each new database, and Dagster makes one for each run: 60 ms."""
+    """Cache migrations: Alembic loads all of them for each new database, and Dagster creates one per run, which takes 60 ms."""
     load = alembic.util.load_python_file
     cached = cache(load)
 
     def load_python_file(folder: str, name: str) -> ModuleType:
-        return load(folder, name) if name == "env.py" else cached(folder, name)  # env.py is what migrates
+        return (
+            load(folder, name) if name == "env.py" else cached(folder, name)
+        )  # env.py runs the migrations, so it must execute each time
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alembic.util, "load_python_file", load_python_file)
@@ -114,15 +116,15 @@ def shipped_hasher() -> Iterator[PasswordHasher]:
 
 @pytest.fixture
 def ledger(settings: Settings) -> Iterator[Ledger]:
-    """A new one, of the settings that the module or its folder has."""
-    opened = fresh_ledger(settings.database_url)
+    """A new ledger with the settings of the module or its folder."""
+    opened = fresh_ledger(settings)
     yield opened
     opened.close()
 
 
 @pytest.fixture(scope="session")
 def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with empty storages, to copy: Dagster's migrations take a third of a second."""
+    """A Dagster home with empty storages to copy, because the migrations take a third of a second."""
     home = tmp_path_factory.mktemp("dagster-home")
     shutil.copy(PROJECT_DIR / "dagster.yaml", home)
     with pytest.MonkeyPatch.context() as patch:
@@ -135,19 +137,23 @@ def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installation_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dagster_home: Path) -> Path:
-    """The data folder of a small installation without any batch; the environment names it, its recipe and its home."""
-    data, home = tmp_path / "data", tmp_path / "dagster"
-    for folder in (data / "raw_reports", data / "keys"):
-        folder.mkdir(parents=True, mode=0o700)
-    fresh_ledger(Settings(data_dir=data).database_url).close()
+    return create_installation(tmp_path, monkeypatch, dagster_home)
+
+
+def create_installation(folder: Path, monkeypatch: pytest.MonkeyPatch, dagster_home: Path) -> Path:
+    """The data folder of a small installation without batches; the environment points to it, its recipe and its Dagster home."""
+    data, home = folder / "data", folder / "dagster"
+    for made in (data / "raw_reports", data / "keys"):
+        made.mkdir(parents=True, mode=0o700)
+    fresh_ledger(Settings(data_dir=data)).close()
     shutil.copytree(dagster_home, home)
     shutil.copytree(SAMPLE / "general", data / "general")
     shutil.copytree(SAMPLE / "evaluation", data / "evaluation")
     for labelled in (data / "evaluation" / "phi").glob("*.jsonl"):
         _keep_lines(labelled, LABELLED_ROWS)
-    # A fixed key: it decides the patients' splits, and with a random one a split would sometimes be empty.
-    (data / "keys" / "patients.key").write_bytes(b"k" * 32)
-    (data / "keys" / "patients.key").chmod(0o600)
+    # A fixed key: it determines the splits of the subjects, and with a random key a split would sometimes be empty.
+    (data / "keys" / "subjects.key").write_bytes(b"k" * 32)
+    (data / "keys" / "subjects.key").chmod(0o600)
     for name in [n for n in os.environ if n.startswith((PREFIX, "DAGSTER_"))]:
         monkeypatch.delenv(name)
     environment = {"DATA_DIR": data, "RECIPE": write_recipe(data), "DAGSTER_HOME": home, "THREADS": 2}
@@ -160,13 +166,13 @@ def installation_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dagster_ho
 
 @pytest.fixture
 def instance(installation_dir: Path) -> Iterator[dg.DagsterInstance]:  # noqa: ARG001
-    """The real instance of the small installation's own home."""
+    """The real Dagster instance of the small installation."""
     with dg.DagsterInstance.get() as opened:
         yield opened
 
 
 def write_recipe(data: Path, **changes: Mapping[str, Any]) -> Path:
-    """Write the installation's recipe: the demo's, small enough for a few reports, with `changes` of its sections."""
+    """Write the installation's recipe: the demo's, reduced for a few reports, with `changes` to its sections."""
     values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
     for section, changed in {"split": SMALL_SPLIT, **changes}.items():
         values[section] = {**values.get(section, {}), **changed}
@@ -185,14 +191,14 @@ def _dialogues(first: int, count: int) -> tuple[list[str], list[list[str]]]:
 
 
 def count_of_examples(first: int, count: int) -> int:
-    """How many of these dialogues become an example by the demo's recipe: only some sections are labels."""
+    """How many of these dialogues become examples with the demo's recipe: only some sections are labels."""
     header, rows = _dialogues(first, count)
     labels = load_recipe("demo_smollm2").tasks[0].labels
     return sum(row[header.index("section_name")] in labels for row in rows)
 
 
 def drop_dialogues(data: Path, batch: str, first: int, count: int, edit: Callable[[str], str] = str) -> Path:
-    """Drop a batch of `count` of the sample's dialogues from number `first` on, as people do: whole, at once."""
+    """Add a batch of `count` of the sample's dialogues, from number `first` on, in one atomic step."""
     header, chosen = _dialogues(first, count)
     folder = data / "raw_reports" / f"{batch}.partial"
     folder.mkdir()
@@ -203,7 +209,7 @@ def drop_dialogues(data: Path, batch: str, first: int, count: int, edit: Callabl
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a new file in the place of an old one, as an editor does."""
+    """Replace a file atomically, as an editor does."""
     aside = path.with_name(f".{path.name}.new")
     aside.write_bytes(content)
     aside.rename(path)

@@ -1,4 +1,4 @@
-"""Servers that a test runs in a thread of its own process: the standard library's, and ASGI applications in Uvicorn.
+"""Servers in a thread of the test process: the standard library's, and ASGI applications in Uvicorn.
 
 They notice within milliseconds that they are to stop. Both libraries look every tenth to half of a second, which a thousand tests
 would wait for.
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.005
 
 
 class StreamServer(ThreadingMixIn, UnixStreamServer):
-    """Over a Unix socket, as engines are served."""
+    """Serve over a Unix socket, like engines."""
 
     daemon_threads = True
 
@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
 
 
 def start_app(app: Any, port: int, **options: Any) -> Callable[[], None]:
-    """Serve an ASGI application on loopback, and return what stops it."""
+    """Serve an ASGI application on loopback, and return a function that stops it."""
     server = _Server(uvicorn.Config(app, host="127.0.0.1", port=port, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

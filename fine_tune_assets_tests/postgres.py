@@ -1,6 +1,6 @@
-"""A real PostgreSQL server of the tests' own: made, started and stopped here, on loopback, in a temporary folder.
+"""Creates, starts and stops a real PostgreSQL server for the tests, on loopback in a temporary folder.
 
-Use: import `postgres_server` into a conftest, and take a database of your own with `create_database()`.
+Use: import `postgres_server` into a conftest, and create a separate database with `create_database()`.
 """
 
 import glob
@@ -33,7 +33,7 @@ class PostgresServer:
     password: str
 
     def create_database(self, template: str = "template1") -> str:
-        """Create a database from a template, which nobody may have open, and return its name."""
+        """Create a database from a template, which must have no open connections, and return its name."""
         name = f"test_{secrets.token_hex(6)}"
         connection = self.connect("postgres")
         connection.autocommit = True
@@ -110,7 +110,7 @@ def _start(folder: Path, server: PostgresServer) -> "subprocess.Popen[bytes]":
 
 
 def _program(name: str) -> str:
-    """Of the newest server that Debian installed, else the one on the path."""
+    """The programs of the newest server that Debian installed, otherwise the one on the path."""
     installed = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), key=lambda path: int(path.split("/")[4]))
     found = installed[-1] if installed else shutil.which(name)
     if found is None:
@@ -119,7 +119,7 @@ def _program(name: str) -> str:
 
 
 def _account() -> pwd.struct_passwd:
-    """PostgreSQL refuses to run as root: its own account, or any other that owns nothing."""
+    """PostgreSQL refuses to run as root, so use its account or an unprivileged one."""
     names = {entry.pw_name: entry for entry in pwd.getpwall()}
     return names.get("postgres") or names["nobody"]
 

@@ -1,4 +1,4 @@
-"""Which tests run beside each other in `make test` and `make test-slow`, and what each file costs.
+"""Orders the tests of `make test` and `make test-slow`, and measures the duration of each file.
 
 `durations.json` has the processor seconds of each file that takes at least one, by suite. `make test-durations` writes it. The
 longest come first, so that both workers end together; a file that grows shows in review.
@@ -17,7 +17,7 @@ import pytest
 DURATIONS = Path(__file__).with_name("durations.json")
 """Suite (test, slow) → file → processor seconds."""
 TOGETHER = {
-    # They share an installation on which the whole graph ran.
+    # These share an installation on which the whole graph ran.
     "whole graph": re.compile(r"/end_to_end/test_(air_gap|whole_graph)\.py"),
     # One worker imports torch and the real model.
     "real model": re.compile(
@@ -40,13 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Last: `-m` has left the tests of one suite only."""
+    """Runs last, after `-m` selected the tests of one suite."""
     if hasattr(config, "workerinput"):
         sort_by_duration(items, _seconds_of_files(items))
 
 
 def sort_by_duration(items: list[pytest.Item], seconds_of_files: Mapping[str, int]) -> None:
-    """The units that take longest first: a long one that comes last leaves the other worker idle."""
+    """Sort units by decreasing duration: a long unit at the end leaves the other worker idle."""
     seconds: Counter[str] = Counter()
     for file, taken in seconds_of_files.items():
         seconds[unit_of(file)] += taken
@@ -54,7 +54,7 @@ def sort_by_duration(items: list[pytest.Item], seconds_of_files: Mapping[str, in
 
 
 def unit_of(nodeid: str) -> str:
-    """What one worker takes as a whole: a file, or files that share something expensive."""
+    """The unit that one worker runs: a file, or files that share an expensive fixture."""
     for name, pattern in TOGETHER.items():
         if pattern.search(f"/{nodeid}"):
             return name
@@ -75,13 +75,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return unit_of(nodeid)
 
-    config.option.loadscopereorder = False  # it would sort by the number of tests
+    config.option.loadscopereorder = False  # otherwise xdist sorts by the number of tests
     return LongestFirst(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Each report of a phase has the processor seconds since the one before, with those of processes that ended."""
+    """Add to each report the processor seconds since the previous one, including child processes that ended."""
     report = yield
     report.processor_seconds = _Clock.since_last()
     return report
@@ -99,7 +99,7 @@ class _Clock:
 
 
 class _Durations:
-    """Adds up the reports of all workers."""
+    """Sums the reports of all workers."""
 
     def __init__(self, suite: str) -> None:
         self.suite = suite
@@ -120,6 +120,6 @@ def _stored() -> dict[str, dict[str, int]]:
 
 
 def _seconds_of_files(items: list[pytest.Item]) -> dict[str, int]:
-    """Those of the suite that the items belong to."""
+    """Processor seconds of the files in the suite of the items."""
     is_slow = all(item.get_closest_marker("slow") for item in items)
     return _stored().get("slow" if is_slow else "test", {})

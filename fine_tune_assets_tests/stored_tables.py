@@ -1,4 +1,4 @@
-"""Tables in files, as a step gets them that reads columns when it needs them."""
+"""Tables in files, for steps that read columns on demand."""
 
 import tempfile
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from fine_tune_assets.tables.stored_tables import StoredTable, open_table
 
 
 def stored_in(folder: Path, tables: Mapping[str, pa.Table]) -> dict[str, StoredTable]:
-    """By the name of the batch. Each call writes files of its own."""
+    """Store tables by batch name. Each call writes separate files."""
     own = Path(tempfile.mkdtemp(dir=folder))
     for name, table in tables.items():
         write_table(own / f"{name}.parquet", table)

@@ -1,4 +1,4 @@
-"""The order of the tests: what is expensive comes first, and what shares something expensive is one worker's."""
+"""The order of the tests: expensive files run first, and files that share an expensive fixture run on one worker."""
 
 import json
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from fine_tune_assets_tests.schedule import DURATIONS, sort_by_duration, unit_of
 
 PACKAGE = "fine_tune_assets_tests"
 BUDGET_SECONDS = 500
-"""Processor seconds. Two idle cores have 600 in five minutes; collecting and the PostgreSQL servers take the rest."""
+"""Processor seconds. Two idle cores provide 600 in five minutes; collection and the PostgreSQL servers take the rest."""
 
 
 @dataclass
 class Item:
-    """As much of a pytest item as its place depends on."""
+    """The attributes of a pytest item that determine its position."""
 
     nodeid: str
 
 
-def test_the_longest_unit_comes_first_and_its_files_stay_together() -> None:
-    """A long file that starts last leaves the other worker idle; a model that two workers import costs twice."""
+def test_the_longest_unit_runs_first_and_its_files_stay_together() -> None:
+    """A long file at the end leaves the other worker idle; a model imported by two workers costs twice."""
     names = ["core/test_a.py::a", "desk/test_b.py::b", "phi/test_c.py::c", "desk/test_b.py::d", "phi/test_e.py::e"]
     items = [Item(name) for name in names]
     sort_by_duration(items, {"desk/test_b.py": 5, "phi/test_c.py": 4, "phi/test_e.py": 3})  # type: ignore[arg-type]
@@ -37,16 +37,16 @@ def test_the_longest_unit_comes_first_and_its_files_stay_together() -> None:
         ("core/test_files.py::test_a[x::y]", f"{PACKAGE}/core/test_files.py"),
     ],
 )
-def test_files_that_share_something_expensive_are_one_unit(nodeid: str, unit: str) -> None:
+def test_files_that_share_an_expensive_fixture_are_one_unit(nodeid: str, unit: str) -> None:
     assert unit_of(f"{PACKAGE}/{nodeid}") == unit
 
 
-def test_it_sorts_the_tests_that_the_marker_expression_left() -> None:
-    """Before that, fast and slow tests are mixed, and the slow ones would be sorted by what the fast ones of their files cost."""
+def test_sorting_runs_after_the_marker_expression() -> None:
+    """Earlier, fast and slow tests are mixed, and slow ones would be sorted by the durations of the fast ones in their files."""
     options: dict[str, object] = schedule.pytest_collection_modifyitems.pytest_impl  # type: ignore[attr-defined]
     assert options["trylast"]
 
 
 def test_the_tests_stay_within_their_budget() -> None:
-    """A change that exceeds it speeds something else up first. `make test-durations` measures again."""
+    """A change that exceeds the budget must first speed up other tests. `make test-durations` measures again."""
     assert sum(json.loads(DURATIONS.read_text(encoding="utf-8"))["test"].values()) <= BUDGET_SECONDS

@@ -1,4 +1,4 @@
-"""Writes the locks beside this file from pyproject.toml: exact versions with hashes, wheels only. Run it with `make locks`.
+"""Writes the lock files in this folder from pyproject.toml: exact versions with hashes, wheels only. Run it with `make locks`.
 
 `runtime.txt` is what the demo and a production installation need, `extras.txt` what the extras add, `dev.txt` what tests and
 checks add. torch is apart, with one lock for each build. Needs uv on PATH and a package index.
@@ -17,7 +17,7 @@ EXTRAS = ("qlora", "tagger", "sweeps", "mlflow", "tensorboard", "ray")
 TORCH = "2.13.0"
 CPU_WHEELS = ("981442fab184a8791f7724dda9196ffa723bb038c6059d1b04b5f80196e746a6",)
 """SHA-256 of PyTorch's CPU wheels for Linux x86-64 that were installed with these locks (Python 3.11). PyTorch publishes them on
-an index of its own; add the hash that it lists there for another Python."""
+a separate index; for another Python, add the hash that is listed there."""
 TORCH_ONLY = ("torch", "triton", "nvidia-", "cuda-")
 Blocks = dict[str, str]
 """Package → its lines in a lock."""

@@ -141,14 +141,14 @@ def prose(sources: Path) -> Iterator[Record]:
 
 
 def with_unknowns(records: Iterable[Record]) -> Iterator[Record]:
-    """Mark what the rules take for an identifier, where no label stands, as UNKNOWN."""
-    from fine_tune_assets.phi.rules import find_likely_identifiers
+    """Mark unlabelled text that the rules recognize as an identifier as UNKNOWN."""
+    from fine_tune_assets.phi.recognizers.rules.rule_list import apply_rules
 
     for record in records:
         labelled = record["spans"]
-        for start, end in find_likely_identifiers(record["text"]):
-            if not any(start < s["end"] and s["start"] < end for s in labelled):
-                labelled.append({"start": start, "end": end, "label": "UNKNOWN"})
+        for span in apply_rules(record["text"]):
+            if not any(span.start < s["end"] and s["start"] < span.end for s in labelled):
+                labelled.append({"start": span.start, "end": span.end, "label": "UNKNOWN"})
         labelled.sort(key=lambda s: s["start"])
         yield record
 

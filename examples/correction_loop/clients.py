@@ -1,4 +1,4 @@
-"""The people of the loop over HTTP: users who ask and correct, a reviewer at the desk, and a client that asks all the time."""
+"""HTTP clients of the loop: users who ask and correct, a reviewer on the desk, and background traffic."""
 
 import html
 import re
@@ -42,7 +42,7 @@ def correct(gateway: httpx.Client, key: str, correction: dict[str, str], idempot
 
 
 class Reviewer:
-    """Signs in to the desk and sends what the forms of its pages send."""
+    """Signs in to the desk and submits the forms of its pages."""
 
     def __init__(self, desk: httpx.Client, name: str, password: str) -> None:
         self._desk, self._origin = desk, {"origin": str(desk.base_url).rstrip("/")}
@@ -60,10 +60,10 @@ class Reviewer:
         return list(dict.fromkeys(found))
 
     def approve(self, example_id: str) -> None:
-        """Open the item, have the desk show what the signature will record, and sign exactly that."""
+        """Open the item, request the signature preview, and sign exactly that."""
         page = self._page(f"/items/{example_id}")
         form = {"output": html.unescape(_found(r'(?s)<textarea id="draft-text"[^>]*>(.*?)</textarea>', page))}
-        shown = self._post(f"/items/{example_id}/signing", form, page, 200).text
+        shown = self._post(f"/items/{example_id}/signature-preview", form, page, 200).text
         form |= {"decision": "approve", "meaning": "approve"}
         form["version"] = _found(r'name="version" value="(\d+)"', page)
         form["signed"] = _found(r'name="signed" value="([0-9a-f]{64})"', shown)
@@ -83,7 +83,7 @@ class Reviewer:
 
 @dataclass
 class Tally:
-    """Outcomes of the traffic's requests. A request that fails is not sent again."""
+    """Outcomes of the traffic's requests. Failed requests are not retried."""
 
     complete: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -97,9 +97,9 @@ class Tally:
 
 
 class Traffic:
-    """A client that asks in a thread of its own as long as the context lasts. Every other request is a stream.
+    """A client that sends requests in a background thread until the context exits. Every other request is a stream.
 
-    It pauses between two requests, since each answer takes processor time from the training.
+    It pauses between requests, because each answer takes processor time from the training.
     """
 
     def __init__(self, gateway: httpx.Client, key: str, pause_seconds: float = 0.5) -> None:
@@ -136,7 +136,7 @@ class Traffic:
             self._stop.wait(self._pause_seconds)
 
     def _failure(self, is_stream: bool) -> str | None:
-        """Send a request; None if the complete answer came."""
+        """Send a request; return the kind of failure, or None for a complete answer."""
         sent = {**_chat("Write a greeting.", max_tokens=8), "stream": is_stream}
         response = self._gateway.post("/v1/chat/completions", json=sent, headers=_bearer(self._key))
         if response.status_code != 200:
@@ -158,11 +158,11 @@ def _bearer(key: str) -> dict[str, str]:
 
 def _require(response: httpx.Response, status: int, what: str) -> None:
     if response.status_code != status:
-        raise LoopError(f"{what} was answered with status {response.status_code} instead of {status}.")
+        raise LoopError(f"{what} returned status {response.status_code} instead of {status}.")
 
 
 def _found(pattern: str, page: str) -> str:
     found = re.search(pattern, page)
     if found is None:
-        raise LoopError("A page of the desk has not the expected form. Somebody else may have decided about the item.")
+        raise LoopError("A page of the desk has an unexpected form. Another reviewer may have decided about the item.")
     return found[1]

@@ -1,6 +1,6 @@
-"""What the loop teaches: the handover line of a made-up house, which follows by a rule from each dialogue of the sample.
+"""The task of the loop: the handover line of an invented hospital, derived by a rule from each dialogue of the sample.
 
-A line names the section that clinicians filed the dialogue under, who first answers the doctor, and that person's own words.
+A line names the section that clinicians filed the dialogue under, the first speaker who answers the doctor, and their own words.
 """
 
 import csv
@@ -11,7 +11,7 @@ from pathlib import Path
 
 INSTRUCTION = "Write the handover line of this part of the visit in the form of our house."
 LONGEST_DIALOGUE = 420
-"""Characters, about 105 tokens. Longer dialogues take longer to train on and show nothing more."""
+"""Characters, about 105 tokens. Longer dialogues only make training slower."""
 TAUGHT_SECTIONS = frozenset(
     (
         "allergies",
@@ -23,17 +23,17 @@ TAUGHT_SECTIONS = frozenset(
         "review of systems",
     )
 )
-"""Of the visits that the first release learns from: the labels of the recipe's task."""
+"""Sections of the visits for the first release: the labels of the recipe's task."""
 _SPEAKERS = {"Patient": "patient", "Guest_family": "family"}
-"""Speakers in the sample, as the line names them. The doctor's words are not handed over."""
+"""Speakers of the sample and their names in the line. The doctor's words are not part of a handover."""
 _WORDS = range(5, 17)
 _NUMBER = re.compile(r"\d|\b(?:thousand|nineteen)\b")
-"""The scrubber replaces or withholds years, also in words: the line would no longer match the dialogue."""
+"""The scrubber replaces or withholds years, also in words, so the line would no longer match the dialogue."""
 
 
 @dataclass(frozen=True)
 class Handover:
-    """A question, and the only right answer."""
+    """A question and its only correct answer."""
 
     visit_id: str
     input: str
@@ -45,7 +45,7 @@ class Handover:
         return f"{INSTRUCTION}\n\n{self.input}"
 
     def is_right(self, answer: str) -> bool:
-        """Whether the answer has the same words. Case, punctuation and spaces do not count."""
+        """Whether the answer has the same words, ignoring case, punctuation and spaces."""
         return re.findall(r"\w+", answer.casefold()) == re.findall(r"\w+", self.line.casefold())
 
 
@@ -71,14 +71,14 @@ class Shares:
     """How the loop uses the dialogues. No dialogue is in two shares."""
 
     reported: Sequence[dict[str, str]]
-    """Visits that the first release learns from."""
+    """Visits for the first release."""
     corrected: Sequence[Handover]
     only_asked: Sequence[Handover]
-    """Questions that receive no correction: a right answer to one of them was learned from the others."""
+    """Questions that receive no correction: a correct answer to one must be learned from the other corrections."""
 
 
 def share_out(visits: Sequence[dict[str, str]], reported: int, corrected: int, only_asked: int) -> Shares:
-    """In the order of the file, so the shares are the same each time. A patient tells the first question that is only asked."""
+    """Split in file order, so the shares are reproducible. In the first uncorrected question the patient speaks."""
     short = [visit for visit in visits if len(visit["dialogue"]) <= LONGEST_DIALOGUE]
     handovers = [found for visit in short if (found := handover_of(visit))][: only_asked + corrected]
     taken = {handover.visit_id for handover in handovers}

@@ -1,4 +1,4 @@
-"""The installation of the loop: folders and ports of its own, made from the sample, and used through `fine-tune` commands."""
+"""The installation of the loop: separate folders and ports, built from the sample, and used through `fine-tune` commands."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ FINE_TUNE = Path(sys.executable).with_name("fine-tune")
 
 @dataclass(frozen=True)
 class Installation:
-    """An installation as its users see it: the settings in the environment, and the command that reads them."""
+    """An installation as its users see it: settings in the environment and the `fine-tune` command."""
 
     environment: Mapping[str, str]
 
@@ -41,21 +41,22 @@ class Installation:
         return done.stdout
 
     def verdicts(self, limit: int) -> list[dict[str, Any]]:
-        """The newest first."""
+        """Newest first."""
         found: list[dict[str, Any]] = json.loads(self.fine_tune("verdicts", "list", "--json", "--limit", str(limit)))
         return found
 
     def materialize(self) -> bool:
-        """Run the graph, with its progress on the terminal. False if something failed or was not promoted."""
+        """Run the graph with progress on the terminal. False if a step failed or the candidate was not promoted."""
         return subprocess.run([str(FINE_TUNE), "materialize"], env=self.environment, check=False).returncode == 0
 
-    def key(self, name: str, *scopes: str) -> str:
+    def key(self, name: str, *scopes: str, user: str | None = None) -> str:
         options = [word for scope in scopes for word in ("--scope", scope)]
+        options += ["--user", user] if user is not None else []
         return self.fine_tune("keys", "create", name, *options).strip()
 
 
 def make_installation(root: Path, visits: Sequence[Mapping[str, str]]) -> Installation:
-    """In a new folder, on free ports: these visits as its one batch, and the sample's general and evaluation data."""
+    """Create an installation in a new folder on free ports, with one batch of visits and the sample's other data."""
     data, home, batch = root / "data", root / "dagster", root / "data" / BATCH
     for folder in (data, data / "keys", home):
         folder.mkdir(parents=True, mode=0o700)
@@ -67,11 +68,11 @@ def make_installation(root: Path, visits: Sequence[Mapping[str, str]]) -> Instal
         writer.writeheader()
         writer.writerows(visits)
     shutil.copy(PROJECT / "dagster.yaml", home)
-    # It decides which visits are tested on. A random key would give another first release each time.
-    key = data / "keys" / "patients.key"
+    # The key determines the test split. A random key would give a different first release in each run.
+    key = data / "keys" / "subjects.key"
     key.touch(mode=0o600)
     key.write_bytes(b"the key of a demo, of no patient")
-    ports = dict(zip(("GATEWAY_PORT", "DESK_PORT", "DAGSTER_PORT"), _free_ports(3), strict=True))
+    ports = dict(zip(("GATEWAY_PORT", "DESK_PORT"), _free_ports(2), strict=True))
     own = {"DATA_DIR": data, "DAGSTER_HOME": home, "RECIPE": RECIPE, **ports}
     others = {
         name: value

@@ -1,6 +1,6 @@
-"""A whole turn of the correction loop: a wrong answer, corrections, approvals, and a release that answers rightly.
+"""Run one cycle of the correction loop: a wrong answer, corrections, approvals, and a release that answers correctly.
 
-Uses what any user has: `fine-tune` commands, the gateway's API, the pages of the desk, and Dagster's record of runs.
+Uses public interfaces only: `fine-tune` commands, the gateway's API, the pages of the desk, and Dagster's run records.
 """
 
 import argparse
@@ -24,45 +24,52 @@ from examples.correction_loop.handovers import INSTRUCTION, Handover, Shares, re
 from examples.correction_loop.installation import VISITS, Installation, make_installation
 
 REPORTED, CORRECTED, ONLY_ASKED = 80, 70, 12
-"""Visits that the first release learns from, answers that are corrected, and questions asked before and after."""
+"""Visits for the first release, answers to correct, and evaluation questions."""
 WARDS = ("ward-a", "ward-b", "ward-c", "ward-d")
 QUEUE_SECONDS, RELEASE_SECONDS = 600.0, 3600.0
-"""The longest waits for the desk's queue and for the next release."""
+"""Maximum waits for the desk's queue and for the next release."""
 POLL_SECONDS = 2.0
 QUIET_SECONDS = 15.0
-"""Without a run. Dagster's sensors tick every five seconds, so by then there is nothing left to start."""
+"""Time without a run. Dagster's sensors tick every five seconds, so nothing more is about to start."""
 STARTED = time.monotonic()
 
 
 def serve_first_release(installation: Installation) -> None:
     """Train, judge and serve a first release, then start everything for daily use.
 
-    On so few visits its verdict may be `hold`. There are no users yet, so an approver signs it.
+    With so few visits its verdict may be `hold`. The model has no users yet, so an approver signs it.
     """
     installation.fine_tune("up", "supervisor", "gateway")
     is_served = installation.materialize()
     if verdict := first_hold(installation.verdicts(limit=2)):
         tell(f"The first verdict is hold: {' '.join(verdict['reasons'])}")
         reason = "A first release for the correction loop, which has no users yet."
-        installation.fine_tune(
-            "verdicts", "sign", verdict["verdict_id"], "--approver", "approver-one", "--reason", reason
-        )
+        password = add_user(installation, "approver-one", "approver")
+        words = ("verdicts", "sign", verdict["verdict_id"], "--approver", "approver-one", "--reason", reason)
+        installation.fine_tune(*words, stdin=f"{password}\n")
         tell("approver-one signed it")
         is_served = installation.materialize()
     if not is_served:
-        raise LoopError("There is no first release. The reasons are above.")
+        raise LoopError("The first release was not built. The reasons are above.")
     installation.fine_tune("up", "supervisor", "gateway", "desk", "dagster-daemon")
 
 
+def add_user(installation: Installation, name: str, role: str) -> str:
+    """Add a user of the desk and return their password."""
+    password = secrets.token_urlsafe(18)
+    installation.fine_tune("users", "add", name, "--role", role, stdin=f"{password}\n")
+    return password
+
+
 def first_hold(verdicts: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The only verdict of an installation, if it waits for a signature. Later verdicts stay as they are."""
+    """The only verdict of an installation, if it waits for a signature. Later verdicts are never signed."""
     is_first_hold = len(verdicts) == 1 and verdicts[0]["decision"] == "hold" and not verdicts[0]["signed_by"]
     return verdicts[0] if is_first_hold else None
 
 
 @dataclass
 class Outcome:
-    """What a turn of the loop came to."""
+    """Results of one cycle."""
 
     tally: Tally
     runs: list[dg.DagsterRun]
@@ -71,39 +78,39 @@ class Outcome:
     corrections: list[str] = field(default_factory=list)
     approved: int = 0
     learned_from: list[str] = field(default_factory=list)
-    """Corrections that the lineage of the second release names."""
+    """Corrections in the lineage of the second release."""
     before: list[Answer] = field(default_factory=list)
     after: list[Answer] = field(default_factory=list)
-    """Answers to the questions that are only asked."""
+    """Answers to the evaluation questions."""
     verdict: dict[str, Any] = field(default_factory=dict)
 
     @property
     def releases(self) -> tuple[str, str]:
-        """The first and the second one."""
+        """The first and the second release."""
         return self.before[0].release_id, self.after[0].release_id
 
 
 def turn_the_loop(installation: Installation, shares: Shares) -> Outcome:
-    """From one release to the next. People ask, correct and approve; the daemon does everything else."""
+    """Go from one release to the next. People ask, correct and approve; the daemon does everything else."""
     with ExitStack() as stack:
         return Loop(installation, shares, stack).run()
 
 
 class NotPromoted(Exception):
-    """The gate stayed closed for the second candidate. Nothing failed: that is a result of the loop too."""
+    """The gate stayed closed for the second candidate, which is a valid result, not a failure."""
 
     def __init__(self, verdict: Mapping[str, Any]) -> None:
         super().__init__(f"The second verdict is {verdict['decision']}: {' '.join(verdict['reasons'])}")
 
 
 def require_promotion(verdict: Mapping[str, Any]) -> None:
-    """Raises NotPromoted. Nobody signs this verdict: the loop shows a gate that opens because of its evidence."""
+    """Raises NotPromoted. This verdict is not signed by a person: its evidence alone must open the gate."""
     if verdict["decision"] != "promote":
         raise NotPromoted(verdict)
 
 
 class Watch:
-    """What the daemon runs, as Dagster's instance records it."""
+    """Watches the daemon's runs in Dagster's instance."""
 
     def __init__(self, instance: dg.DagsterInstance, check: Callable[[Sequence[str]], None]) -> None:
         """`check` receives the assets of each run that ended, whether it succeeded or not."""
@@ -115,11 +122,11 @@ class Watch:
     def until(self, is_so: Callable[[], bool], what: str, seconds: float = QUEUE_SECONDS) -> None:
         """Raises LoopError if a run fails or the time is up, and whatever `check` raises."""
         deadline = time.monotonic() + seconds
-        self._last_activity = time.monotonic()  # nobody looked before
+        self._last_activity = time.monotonic()  # the first poll is now
         self._look()
         while not is_so():
             if time.monotonic() >= deadline:
-                raise LoopError(f"Waited {seconds:.0f} s in vain for: {what}.")
+                raise LoopError(f"Timed out after {seconds:.0f} s waiting for: {what}.")
             time.sleep(POLL_SECONDS)
             self._look()
 
@@ -146,15 +153,16 @@ class Watch:
 
 
 class Loop:
-    """The steps of one turn."""
+    """The steps of one cycle."""
 
     def __init__(self, installation: Installation, shares: Shares, stack: ExitStack) -> None:
         self._installation, self._shares = installation, shares
         gateway, desk = (f"http://127.0.0.1:{installation.setting(port)}" for port in ("GATEWAY_PORT", "DESK_PORT"))
         self._gateway = stack.enter_context(http_client(gateway))
-        self._keys = [installation.key(ward, "chat", "correct") for ward in WARDS]
-        password = secrets.token_urlsafe(18)
-        installation.fine_tune("users", "add", "reviewer-one", "--role", "reviewer", stdin=f"{password}\n")
+        for ward in WARDS:
+            add_user(installation, ward, "user")
+        self._keys = [installation.key(ward, "chat", "correct", user=ward) for ward in WARDS]
+        password = add_user(installation, "reviewer-one", "reviewer")
         self._reviewer = Reviewer(stack.enter_context(http_client(desk)), "reviewer-one", password)
         (self._first_verdict,) = installation.verdicts(limit=1)
         instance = stack.enter_context(dg.DagsterInstance.from_config(installation.setting("DAGSTER_HOME")))
@@ -203,7 +211,7 @@ class Loop:
             self.outcome.corrections.append(correct(self._gateway, key, correction, f"visit-{handover.visit_id}"))
 
     def _wait_for_queue(self) -> None:
-        """The scrubber may withhold a correction: then wait until no run brings another one."""
+        """Wait for all corrections or, because the scrubber may withhold some, until no more runs start."""
 
         def are_there() -> bool:
             waiting = len(self._reviewer.waiting())
@@ -233,9 +241,9 @@ class Loop:
 
 
 def require_kept(outcome: Outcome) -> None:
-    """That no user noticed the switch, and that the lineage knows the corrections. Raises LoopError."""
+    """Raises LoopError if a request failed during the switch or the lineage does not contain the corrections."""
     if outcome.tally.failed:
-        raise LoopError(f"Requests failed while the loop turned: {dict(outcome.tally.failed)}.")
+        raise LoopError(f"Requests failed during the cycle: {dict(outcome.tally.failed)}.")
     if set(outcome.tally.by_release) != set(outcome.releases):
         raise LoopError("The background traffic did not receive answers from both releases.")
     if not outcome.learned_from or not set(outcome.learned_from) <= set(outcome.corrections):
@@ -243,16 +251,16 @@ def require_kept(outcome: Outcome) -> None:
 
 
 def require_learned(outcome: Outcome, asked: Handover) -> None:
-    """That the first question was answered wrongly before and rightly after. Raises LoopError."""
+    """Raises LoopError unless the first question was answered wrongly before and correctly after."""
     if asked.is_right(outcome.before[0].text):
-        raise LoopError("The first release answers rightly already: there is nothing to correct.")
+        raise LoopError("The first release already answers correctly: nothing to correct.")
     if not asked.is_right(outcome.after[0].text):
-        raise LoopError(f"The second release answers wrongly too: {outcome.after[0].text}")
+        raise LoopError(f"The second release still answers wrongly: {outcome.after[0].text}")
 
 
 def show(outcome: Outcome, asked: Sequence[Handover]) -> None:
-    """The seconds of each step and all figures, to read; then the figures as one JSON line."""
-    target = next(figure for figure in outcome.verdict["evidence"]["figures"] if figure["family"] == "target")
+    """Print the seconds of each step and all figures; then the figures as one JSON line."""
+    target = next(figure for figure in outcome.verdict["evidence"]["metrics"] if figure["family"] == "target")
     right = [sum(map(Handover.is_right, asked, (a.text for a in some))) for some in (outcome.before, outcome.after)]
     figures = {
         "answer_before": outcome.before[0].text,
@@ -307,12 +315,12 @@ def run(named: Path | None) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Turn the correction loop once, on an installation of its own.")
-    parser.add_argument("--folder", type=Path, help="new folder for the installation, which stays there at the end")
+    parser = argparse.ArgumentParser(description="Run one cycle of the correction loop on a separate installation.")
+    parser.add_argument("--folder", type=Path, help="new folder for the installation, kept at the end")
     folder = parser.parse_args().folder
     if folder is not None and folder.exists():
         parser.error(f"{folder} exists already. Name a new folder.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the services then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the services on SIGTERM too
     try:
         run(folder)
     except LoopError as error:

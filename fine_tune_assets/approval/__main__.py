@@ -1,4 +1,4 @@
-"""Drafting as a process: `write_drafts` by the base model (see core/processes/worker.py)."""
+"""Worker process that drafts with the base model: `write_drafts` (see core/processes/worker.py)."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from fine_tune_assets.core.progress import Progress
 
 
 def write_drafts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    from fine_tune_assets.approval.model_drafts import write_with_model
-    from fine_tune_assets.approval.task_kinds import Request
+    from fine_tune_assets.approval.draft_generation import write_with_model
+    from fine_tune_assets.approval.task_kinds import DraftRequest
 
-    requests = [Request(**row) for row in pq.read_table(request["requests"]).to_pylist()]
+    requests = [DraftRequest(**row) for row in pq.read_table(request["requests"]).to_pylist()]
     folder, fingerprint = Path(request["folder"]), request["fingerprint"]
     table = write_with_model(requests, folder, fingerprint, request["system_prompt"], request["threads"], progress)
     write_table(Path(request["output"]), table)

@@ -1,24 +1,24 @@
-"""Review in Label Studio: the drafts as its tasks, and its annotations as decisions.
+"""Converts drafts to Label Studio tasks, and annotations to decisions.
 
-Owns the JSON of both and the labelling configuration that joins them. Formats: labelstud.io, "Label Studio JSON format of
-annotated tasks" and "Import pre-annotated data"; what is read is the export `JSON`, not `JSON-MIN`, which loses who annotated.
+Formats: labelstud.io, "Label Studio JSON format of annotated tasks" and "Import pre-annotated data". Reads the export `JSON`, not
+`JSON-MIN`, which omits the annotator.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from fine_tune_assets.approval.exchange import Entry, Fault, entry_of
-from fine_tune_assets.approval.signatures import REASON_CODES, ReviewError
+from fine_tune_assets.approval.decision_exchange import ImportedDecision, ImportIssue, parse_decision
+from fine_tune_assets.approval.sign_off import REASON_CODES, ReviewError
 from fine_tune_assets.core.people import person_key
-from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.approval_rows import DraftedExample
 
 _CONTROLS = ("decision", "output", "reason_code", "reason")
 _DRAFT = "draft"
-"""`model_version` of the pre-annotation: it is the draft, not somebody's work."""
+"""`model_version` of the pre-annotation, which marks it as the draft and not a person's work."""
 
 
-def label_config() -> str:
+def build_label_config() -> str:
     """The labelling interface, for Settings > Labeling Interface > Code."""
     reasons = "\n".join(
         f"      <Choice value={quoteattr(code)} hint={quoteattr(label)}/>" for code, label in REASON_CODES.items()
@@ -45,8 +45,8 @@ def label_config() -> str:
 """
 
 
-def tasks_of(drafts: Iterable[DraftedExample]) -> list[dict[str, Any]]:
-    """A task for each row of `drafted_examples`, with the drafted output as its pre-annotation."""
+def build_tasks(drafts: Iterable[DraftedExample]) -> list[dict[str, Any]]:
+    """A task for each row of `drafted_examples`, with the drafted output as pre-annotation."""
     names = ("example_id", "fingerprint", "task", "instruction", "input", "output")
     return [
         {
@@ -70,38 +70,40 @@ def tasks_of(drafts: Iterable[DraftedExample]) -> list[dict[str, Any]]:
     ]
 
 
-def read_export(export: Any, reviewers: Mapping[str, str]) -> Iterator[Entry | Fault]:
-    """The decisions in an export of annotated tasks. `reviewers` maps an annotator's e-mail or number to a reviewer's name.
+def parse_export(export: Any, reviewers: Mapping[str, str]) -> Iterator[ImportedDecision | ImportIssue]:
+    """The decisions in an export. `reviewers` maps an annotator's e-mail or number to a reviewer's name.
 
-    Annotations that were skipped there are passed over. Raises ReviewError if it is no such export.
+    Ignores skipped annotations. Raises ReviewError if the file is not such an export.
     """
     if not isinstance(export, list) or not all(isinstance(task, dict) for task in export):
-        raise ReviewError("This is no Label Studio export: it must be a list of tasks. Export as JSON, not JSON-MIN.")
+        raise ReviewError("Not a Label Studio export: expected a list of tasks. Export as JSON, not JSON-MIN.")
     names = {person_key(key): name for key, name in reviewers.items()}
     for number, task in enumerate(export, start=1):
         annotations = task.get("annotations")
         if not isinstance(annotations, list):
-            yield Fault(f"task {number}", "it has no annotations: export as JSON, not JSON-MIN")
+            yield ImportIssue(f"task {number}", "it has no annotations; export as JSON, not JSON-MIN")
             continue
         for place, annotation in enumerate(annotations, start=1):
             where = f"task {number}, annotation {place}"
             if not isinstance(annotation, dict):
-                yield Fault(where, "it is no JSON object")
+                yield ImportIssue(where, "not a JSON object")
             elif not annotation.get("was_cancelled"):
                 try:
-                    yield entry_of(where, _decision_of(task, annotation, names))
+                    yield parse_decision(where, _parse_annotation(task, annotation, names))
                 except ReviewError as error:
-                    yield Fault(where, str(error))
+                    yield ImportIssue(where, str(error))
 
 
-def _decision_of(task: Mapping[str, Any], annotation: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def _parse_annotation(
+    task: Mapping[str, Any], annotation: Mapping[str, Any], names: Mapping[str, str]
+) -> dict[str, Any]:
     data = task.get("data")
     if not isinstance(data, dict) or "example_id" not in data or "fingerprint" not in data:
-        raise ReviewError("its task was not exported from here: data has no example_id and fingerprint")
-    said = _values_of(annotation)
-    decision = said.get("decision", "")
+        raise ReviewError("its task is not from this product: data lacks example_id and fingerprint")
+    values = _control_values(annotation)
+    decision = values.get("decision", "")
     if decision not in ("approve", "reject"):
-        raise ReviewError("neither approve nor reject is chosen")
+        raise ReviewError("neither approve nor reject is selected")
     is_rejected = decision == "reject"
     project = task.get("project", annotation.get("project", ""))
     own_id = annotation.get("unique_id") or f"{project}/{annotation.get('id', '')}"
@@ -110,17 +112,17 @@ def _decision_of(task: Mapping[str, Any], annotation: Mapping[str, Any], names: 
         "example_id": data["example_id"],
         "fingerprint": data["fingerprint"],
         "decision": decision,
-        "output": None if is_rejected else said.get("output"),
-        "reviewer": _reviewer_of(annotation.get("completed_by"), names),
-        # Whoever rejects there without a reason from the list has to have written one.
-        "reason_code": (said.get("reason_code") or "other") if is_rejected else "",
-        "reason": said.get("reason", "") if is_rejected else "",
+        "output": None if is_rejected else values.get("output"),
+        "reviewer": _find_reviewer(annotation.get("completed_by"), names),
+        # A rejection without a reason code needs a written reason.
+        "reason_code": (values.get("reason_code") or "other") if is_rejected else "",
+        "reason": values.get("reason", "") if is_rejected else "",
         "decided_at": annotation.get("updated_at") or annotation.get("created_at"),
     }
 
 
-def _values_of(annotation: Mapping[str, Any]) -> dict[str, str]:
-    """Name of a control → its one value."""
+def _control_values(annotation: Mapping[str, Any]) -> dict[str, str]:
+    """Control name → its single value."""
     values: dict[str, str] = {}
     results = annotation.get("result")
     for result in results if isinstance(results, list) else []:
@@ -137,12 +139,12 @@ def _values_of(annotation: Mapping[str, Any]) -> dict[str, str]:
     return values
 
 
-def _reviewer_of(completed_by: Any, names: Mapping[str, str]) -> str:
-    """Older and expanded exports hold an object, the usual one a number."""
+def _find_reviewer(completed_by: Any, names: Mapping[str, str]) -> str:
+    """The reviewer's name for an annotator: an object in older and expanded exports, else a number."""
     keys = [completed_by.get("email"), completed_by.get("id")] if isinstance(completed_by, dict) else [completed_by]
     found = next(
         (names[person_key(str(key))] for key in keys if key is not None and person_key(str(key)) in names), None
     )
     if found is None:
-        raise ReviewError("nobody said which reviewer its annotator is: --reviewer ANNOTATOR=NAME")
+        raise ReviewError("its annotator has no reviewer name: pass --reviewer ANNOTATOR=NAME")
     return found

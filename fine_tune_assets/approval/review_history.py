@@ -1,30 +1,27 @@
-"""What was decided about an example before, and what of it a viewer may know: a second look is blind to the first.
-
-Owns the lines of the history and what is hidden of them.
-"""
+"""The decision history of an example, restricted to what a viewer may know: a second review is blind to the first."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.reviews.decision_records import DecisionRecord, list_decision_records, list_decisions_about
 from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, find_item
 from fine_tune_assets.ledger.reviews.review_rows import OPEN_STATES
-from fine_tune_assets.ledger.reviews.reviews import DecisionRecord, decisions_about, list_records
 from fine_tune_assets.recipes.schema import ReviewSettings
-from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.approval_rows import DraftedExample
 
 
 @dataclass(frozen=True)
-class DecisionLine:
-    """One decision about an example, as its history shows it."""
+class DecisionEntry:
+    """One decision in the history of an example."""
 
     decision_id: str
     reviewer: str
     role: str
     decision: str
     output: str | None
-    """The output as repaired."""
+    """The repaired output."""
     meaning: str
     reason_code: str
     reason: str
@@ -32,49 +29,56 @@ class DecisionLine:
     approved_fingerprint: str | None
     revoked_by: str | None
     revoked_at: datetime | None
-    revoked_because: str | None
+    revocation_reason: str | None
 
 
-def history(
-    ledger: Ledger, example_id: str, *, viewer: str, may_see_all: bool, is_blind: bool = True, may_settle: bool = True
-) -> list[DecisionLine]:
-    """The decisions about the example's content, revoked ones too, in their order.
+def list_history(
+    ledger: Ledger,
+    example_id: str,
+    *,
+    viewer: str,
+    can_see_all: bool,
+    is_blind: bool = True,
+    can_adjudicate: bool = True,
+) -> list[DecisionEntry]:
+    """Decisions about the example's content in order, including revoked ones.
 
-    In the states that `hidden_states` names the others' words are hidden from everybody but their own reviewer, unless they
-    may see all or the recipe is not blind (`reviews_blind` says so). Who may see all must not give the second look.
+    In the states of `blind_states`, only the reviewer sees their own decision, unless the viewer may see all or the recipe is not
+    blind (see `is_blind_review`). A viewer who may see all must not give the second review.
     """
     with ledger.read() as connection:
         item = find_item(connection, example_id)
         if item is None:
             return []
-        lines = [_line_of(record) for record in list_records(connection, item.fingerprint)]
-    if is_blind and not may_see_all and item.state in hidden_states(may_settle=may_settle):
+        lines = [_entry_of(record) for record in list_decision_records(connection, item.fingerprint)]
+    if is_blind and not can_see_all and item.state in blind_states(can_adjudicate=can_adjudicate):
         return [line for line in lines if is_same_person(line.reviewer, viewer)]
     return lines
 
 
-def hidden_states(*, may_settle: bool) -> tuple[str, ...]:
-    """States of an item in which nobody who may still decide on it learns how others did. Who settles a disagreement sees both;
-    for anybody else it may become a second look again, if one of the two takes their word back."""
-    return REVIEW_STATES if may_settle else OPEN_STATES
+def blind_states(*, can_adjudicate: bool) -> tuple[str, ...]:
+    """States in which a person who may still decide must not see other decisions.
+
+    An adjudicator sees both decisions. For others a disagreement counts too: after a revocation it becomes a second review.
+    """
+    return REVIEW_STATES if can_adjudicate else OPEN_STATES
 
 
-def reviews_blind(rules: ReviewSettings) -> bool:
-    """Whether a second look is given without knowing the first. With one reviewer a second person is asked only about a
-    repair, which they have to see."""
+def is_blind_review(rules: ReviewSettings) -> bool:
+    """Whether a second review is blind. With one reviewer, a second person only reviews repairs, which they have to see."""
     return rules.reviewers == 2
 
 
-def output_to_review(ledger: Ledger, draft: DraftedExample, rules: ReviewSettings) -> str:
-    """The output that a reviewer is shown first: the draft's, or the repair that a second person is asked about."""
-    if reviews_blind(rules):
+def find_output_to_review(ledger: Ledger, draft: DraftedExample, rules: ReviewSettings) -> str:
+    """The output to show to a reviewer: the draft's, or the repair that needs a second person."""
+    if is_blind_review(rules):
         return draft.output
     with ledger.read() as connection:
-        made = decisions_about(connection, [draft.fingerprint])
+        made = list_decisions_about(connection, [draft.fingerprint])
     item_is_repaired = made and made[-1].decision == "approve" and made[-1].output is not None
     return str(made[-1].output if item_is_repaired else draft.output)
 
 
-def _line_of(record: DecisionRecord) -> DecisionLine:
+def _entry_of(record: DecisionRecord) -> DecisionEntry:
     values = {**vars(record), **vars(record.decision)}
-    return DecisionLine(**{name: values[name] for name in DecisionLine.__dataclass_fields__})
+    return DecisionEntry(**{name: values[name] for name in DecisionEntry.__dataclass_fields__})

@@ -1,7 +1,6 @@
-"""Accounts for the words of the reports: which are in a draft, and where the others are.
+"""Counts which words of the reports are in drafts and where the others are, to detect truncated sections.
 
-Owns the counts, by which a section that was cut is noticed. They hold no report text. How a report is cut is in
-claims/sections.
+Counts only, no report text. `claims/sections` splits the reports.
 """
 
 from collections import Counter, defaultdict
@@ -10,95 +9,95 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from fine_tune_assets.approval.flags import kinds_of
+from fine_tune_assets.approval.flags import distinct_kinds
 from fine_tune_assets.approval.task_kinds import (
-    CUT_SHORT,
+    TRUNCATED,
     ReadReports,
     ReportText,
-    named_headings,
-    other_half,
-    report_sections,
+    list_headings,
+    partner_id,
+    split_report,
 )
 from fine_tune_assets.claims.sections import (
     Section,
+    count_cut_off_words,
+    find_inline_headings,
     find_section,
-    headings_within_a_line,
-    means,
-    texts_of,
-    words_cut_off,
+    join_section_texts,
+    matches_heading,
 )
 from fine_tune_assets.recipes.schema import FieldTask, Heading, PairTask, Task
 
 
 @dataclass(frozen=True)
-class SectionAccount:
+class SectionCoverage:
     words_in_drafts: int = 0
-    words_in_other_sections: int = 0
+    words_in_unused_sections: int = 0
     """Under headings that no draft uses."""
     words_before_first_heading: int = 0
-    words_after_unsure_headings: int = 0
-    """Under lines of which only the form says that they are headings."""
-    drafts_cut_short: int = 0
-    words_cut_short: int = 0
-    """Of the words after unsure headings those that follow a section of a draft: they may belong to it."""
-    sections_within_a_line: int = 0
-    """Sections that a task names and does not get, since text follows their heading on the same line."""
-    sections_without_text: int = 0
-    """Sections that a task names and that hold nothing."""
+    words_under_uncertain_headings: int = 0
+    """Under lines that look like headings only by their form."""
+    truncated_drafts: int = 0
+    truncated_words: int = 0
+    """Words after uncertain headings that follow a section of a draft: they may belong to it."""
+    inline_sections: int = 0
+    """Sections that a task names but can't use, because text follows their heading on the same line."""
+    empty_sections: int = 0
+    """Sections that a task names and that are empty."""
 
     @property
-    def is_whole(self) -> bool:
-        """Whether no draft lacks text of its sections, and no task a section that its report has."""
-        return not self.drafts_cut_short and not self.sections_within_a_line
+    def is_complete(self) -> bool:
+        """Whether drafts contain all text of their sections, and tasks get every section that their reports have."""
+        return not self.truncated_drafts and not self.inline_sections
 
 
-def account_sections(read: ReadReports, tasks: Sequence[Task], drafts: pa.Table) -> SectionAccount:
-    """`read` gives `unique_reports`; `drafts` are the `drafted_examples` that were made of them."""
+def measure_section_coverage(read: ReadReports, tasks: Sequence[Task], drafts: pa.Table) -> SectionCoverage:
+    """`read` yields `unique_reports`; `drafts` are the `drafted_examples` made from them."""
     made: dict[str, set[str]] = defaultdict(set)
     for report_id, task in zip(*(drafts.column(name).to_pylist() for name in ("report_id", "task")), strict=True):
         made[report_id].add(task)
     counts: Counter[str] = Counter()
     for report in read():
-        counts.update(_account_report(report, tasks, made))
-    counts["drafts_cut_short"] = sum(CUT_SHORT in kinds_of(flags) for flags in drafts.column("flags").to_pylist())
-    return SectionAccount(**counts)
+        counts.update(_measure_report(report, tasks, made))
+    counts["truncated_drafts"] = sum(TRUNCATED in distinct_kinds(flags) for flags in drafts.column("flags").to_pylist())
+    return SectionCoverage(**counts)
 
 
-def _account_report(report: ReportText, tasks: Sequence[Task], made: dict[str, set[str]]) -> Counter[str]:
-    sections = report_sections(report.text, tasks)
+def _measure_report(report: ReportText, tasks: Sequence[Task], made: dict[str, set[str]]) -> Counter[str]:
+    sections = split_report(report.text, tasks)
     drafted = [task for task in tasks if task.name in made.get(report.report_id, ())]
     used = [heading for task in drafted for heading in task.used_headings]
-    is_whole = _is_used_whole(report.report_id, drafted, tasks, made)
+    is_whole = _is_fully_used(report.report_id, drafted, tasks, made)
     counts: Counter[str] = Counter()
     for section in sections:
-        counts[_place_of(section, used, is_whole)] += len(section.text.split())
+        counts[_classify_section(section, used, is_whole)] += len(section.text.split())
     if not is_whole:
-        counts["words_cut_short"] = words_cut_off(sections, used)
-    counts.update(_not_found(report.text, sections, [task for task in tasks if task not in drafted]))
+        counts["truncated_words"] = count_cut_off_words(sections, used)
+    counts.update(_count_missing_sections(report.text, sections, [task for task in tasks if task not in drafted]))
     return counts
 
 
-def _is_used_whole(report_id: str, drafted: Sequence[Task], tasks: Sequence[Task], made: dict[str, set[str]]) -> bool:
+def _is_fully_used(report_id: str, drafted: Sequence[Task], tasks: Sequence[Task], made: dict[str, set[str]]) -> bool:
     if any(isinstance(task, PairTask) or (isinstance(task, FieldTask) and not task.sections) for task in drafted):
         return True
-    halves = ((task.name, other_half(report_id, task)) for task in tasks if isinstance(task, PairTask))
+    halves = ((task.name, partner_id(report_id, task)) for task in tasks if isinstance(task, PairTask))
     return any(name in made.get(str(other), ()) for name, other in halves)
 
 
-def _place_of(section: Section, used: Sequence[Heading], is_whole: bool) -> str:
-    if is_whole or any(means(heading, section.heading) for heading in used):
+def _classify_section(section: Section, used: Sequence[Heading], is_whole: bool) -> str:
+    if is_whole or any(matches_heading(heading, section.heading) for heading in used):
         return "words_in_drafts"
     if not section.heading:
         return "words_before_first_heading"
-    return "words_in_other_sections" if section.is_sure else "words_after_unsure_headings"
+    return "words_in_unused_sections" if section.is_certain else "words_under_uncertain_headings"
 
 
-def _not_found(text: str, sections: Sequence[Section], tasks: Collection[Task]) -> Counter[str]:
-    """Why tasks without a draft lack sections whose headings stand in the report."""
-    texts = texts_of(sections)
+def _count_missing_sections(text: str, sections: Sequence[Section], tasks: Collection[Task]) -> Counter[str]:
+    """Why tasks without a draft lack sections whose headings are in the report."""
+    texts = join_section_texts(sections)
     lacking = {h for task in tasks for h in task.used_headings if find_section(texts, h) is None}
-    within = headings_within_a_line(text, named_headings(tasks))
+    within = find_inline_headings(text, list_headings(tasks))
     return Counter(
-        sections_within_a_line=sum(any(means(h, name) for name in within) for h in lacking),
-        sections_without_text=sum(any(means(h, s.heading) for s in sections) for h in lacking),
+        inline_sections=sum(any(matches_heading(h, name) for name in within) for h in lacking),
+        empty_sections=sum(any(matches_heading(h, s.heading) for s in sections) for h in lacking),
     )

@@ -1,7 +1,7 @@
-"""How each kind of task makes instruction, input and output of a report.
+"""Builds drafts from reports for each kind of task.
 
-Owns the four kinds: sections of a report, its laboratory values, a pair of reports, and sections whose output a model writes.
-A report that a task can't use makes no draft of it and is counted; nothing is guessed. No model is called here.
+The four kinds use sections, laboratory values, pairs of reports, and sections whose output a model writes. Reports that a task
+can't use are counted; nothing is guessed. This module calls no model.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,67 +9,67 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from fine_tune_assets.approval.flags import flag
-from fine_tune_assets.approval.lab_values import LabValues, abnormal_lines, read_lab_values
-from fine_tune_assets.claims.checks import shared_words
+from fine_tune_assets.approval.flags import format_flag
+from fine_tune_assets.approval.lab_values import LabValues, format_abnormal_values, read_lab_values
+from fine_tune_assets.claims.grounding_checks import measure_word_overlap
 from fine_tune_assets.claims.sections import (
     Section,
+    count_cut_off_words,
     find_section,
-    headings_of,
-    shown_heading,
+    format_heading,
+    join_section_texts,
+    list_heading_variants,
     split_sections,
-    texts_of,
-    words_cut_off,
 )
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
-from fine_tune_assets.tables.approval import ModelDraft
-from fine_tune_assets.tables.records import Record
+from fine_tune_assets.tables.approval_rows import ModelDraft
+from fine_tune_assets.tables.record_classes import Record
 
 BY_MODEL = "model"
-CONTRADICTED = "flag contradicts range"
-CUT_SHORT: Final = "may be cut short"
-WRITTEN_BY_MODEL = "drafted by a model"
+RANGE_CONTRADICTION = "flag contradicts range"
+TRUNCATED: Final = "possibly truncated"
+MODEL_DRAFTED = "model-written"
 
 
 class ReportText(Record):
-    """What tasks read of a report."""
+    """The columns of a report that tasks read."""
 
     report_id: str
     source: str
-    patient_key: str
+    subject_key: str
     text: str
 
 
 ReadReports = Callable[[], Iterable[ReportText]]
-"""Gives the reports of `unique_reports`, each time anew."""
+"""Yields the reports of `unique_reports`, from the start on each call."""
 NO_REPORTS: Final[Mapping[str, ReportText]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Drafted:
-    """A draft before it is checked."""
+class UncheckedDraft:
+    """A draft before the checks."""
 
     report_id: str
     source: str
-    patient_key: str
+    subject_key: str
     task: str
     instruction: str
     input: str
     output: str
     drafted_by: str
     flags: tuple[str, ...] = ()
-    """What the kind of task itself warns of; the checks of text come later."""
+    """Flags from the kind of task; text checks add others later."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a model is asked to write."""
+class DraftRequest:
+    """A request for a model to write an output."""
 
-    request: str
-    """Fingerprint of task, instruction and input. The same one is never written twice."""
+    request_fingerprint: str
+    """Fingerprint of task, instruction and input; each is written only once."""
     report_id: str
-    patient_key: str
+    subject_key: str
     task: str
     instruction: str
     input: str = field(repr=False)
@@ -77,188 +77,198 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Unused:
-    """What tasks could not use, by task name; counts only."""
+class UnusedInputs:
+    """Inputs that tasks could not use, by task name; counts only."""
 
-    unread_lab_lines: dict[str, int]
-    """Lines with a range that could not be read for certain."""
+    unparsed_lab_lines: dict[str, int]
+    """Lines with a range that are ambiguous."""
     without_partner: dict[str, int]
-    """Reports of a pair whose other one is not there, is another patient's, or was dropped and with it what it would teach."""
-    alone: tuple[tuple[str, str], ...]
-    """Of each of these the report, and the id that the other one would have."""
+    """Reports whose partner is missing, belongs to another subject, or was dropped with its content."""
+    unpaired_reports: tuple[tuple[str, str], ...]
+    """Each such report and the expected id of its partner."""
 
 
-def drafts_by_tasks(
+def draft_reports(
     read: ReadReports,
     tasks: Sequence[Task],
-    written: Sequence[ModelDraft],
-    dropped_halves: Mapping[str, ReportText] = NO_REPORTS,
-) -> Iterator[Drafted]:
-    """The drafts of every report by every task, in the order of the reports. `written` are rows of `model_drafts`.
+    model_drafts: Sequence[ModelDraft],
+    dropped_partners: Mapping[str, ReportText] = NO_REPORTS,
+) -> Iterator[UncheckedDraft]:
+    """Drafts of every report by every task, in report order. `model_drafts` are rows of `model_drafts`.
 
-    `dropped_halves` are rows of `scrubbed_reports` that were dropped as duplicates: a note still has its dialogue there.
+    `dropped_partners` are rows of `scrubbed_reports` that were dropped as duplicates; a note still uses its dialogue there.
     """
-    outputs = {row.request: row for row in written}
-    partners = {**dropped_halves, **_partners(read, tasks)}
+    outputs = {row.request_fingerprint: row for row in model_drafts}
+    partners = {**dropped_partners, **_read_partners(read, tasks)}
     for report in read():
-        sections = report_sections(report.text, tasks)
+        sections = split_report(report.text, tasks)
         for task in tasks:
             if isinstance(task, SectionTask):
-                yield from _by_sections(report, sections, task)
+                yield from _draft_from_sections(report, sections, task)
             elif isinstance(task, FieldTask):
-                yield from _by_fields(report, sections, task)
+                yield from _draft_from_fields(report, sections, task)
             elif isinstance(task, PairTask):
-                yield from _by_pairs(report, partners, task)
+                yield from _draft_from_pair(report, partners, task)
             else:
-                yield from _by_model(report, sections, task, outputs)
+                yield from _draft_from_model(report, sections, task, outputs)
 
 
-def model_requests(read: ReadReports, tasks: Sequence[Task]) -> Iterator[Request]:
-    """What a model has to write for the tasks of that kind."""
+def build_requests(read: ReadReports, tasks: Sequence[Task]) -> Iterator[DraftRequest]:
+    """The requests of model tasks."""
     for report in read() if any(isinstance(task, ModelTask) for task in tasks) else ():
-        sections = report_sections(report.text, tasks)
+        sections = split_report(report.text, tasks)
         for task in tasks:
-            if isinstance(task, ModelTask) and (input_text := _input_of(texts_of(sections), task.input_sections)):
-                request = _request_of(task, input_text)
-                key, patient = report.report_id, report.patient_key
-                yield Request(request, key, patient, task.name, task.instruction, input_text, task.max_new_tokens)
+            if isinstance(task, ModelTask) and (
+                input_text := _join_input_sections(join_section_texts(sections), task.input_sections)
+            ):
+                request = _fingerprint_request(task, input_text)
+                key, subject_key = report.report_id, report.subject_key
+                yield DraftRequest(
+                    request, key, subject_key, task.name, task.instruction, input_text, task.max_new_tokens
+                )
 
 
-def count_unused(
-    read: ReadReports, tasks: Sequence[Task], dropped_halves: Mapping[str, ReportText] = NO_REPORTS
-) -> Unused:
-    """What a person should know of that made no draft."""
+def count_unused_inputs(
+    read: ReadReports, tasks: Sequence[Task], dropped_partners: Mapping[str, ReportText] = NO_REPORTS
+) -> UnusedInputs:
+    """Count inputs that made no draft."""
     unread: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, FieldTask)}
     counts: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, PairTask)}
     alone: list[tuple[str, str]] = []
-    partners = _partners(read, tasks)
+    partners = _read_partners(read, tasks)
     for report in read() if unread or counts else ():
-        sections = report_sections(report.text, tasks)
+        sections = split_report(report.text, tasks)
         for task in tasks:
             if isinstance(task, FieldTask):
-                unread[task.name] += _lab_values(report, sections, task).unread
-            elif isinstance(task, PairTask) and (other := other_half(report.report_id, task)) is not None:
-                # Only a note is drafted with a dropped half: a dropped note says what another note says.
-                is_note = report.report_id.endswith(task.output_ending)
-                partner = partners.get(other) or (dropped_halves.get(other) if is_note else None)
-                if partner is None or partner.patient_key != report.patient_key:
+                unread[task.name] += _read_section_values(report, sections, task).unparsed_lines
+            elif isinstance(task, PairTask) and (other := partner_id(report.report_id, task)) is not None:
+                # Only notes use a dropped partner: a dropped note repeats another note.
+                is_note = report.report_id.endswith(task.output_suffix)
+                partner = partners.get(other) or (dropped_partners.get(other) if is_note else None)
+                if partner is None or partner.subject_key != report.subject_key:
                     counts[task.name] += 1
                     alone.append((report.report_id, other))
-    return Unused(unread, counts, tuple(alone))
+    return UnusedInputs(unread, counts, tuple(alone))
 
 
-def report_sections(text: str, tasks: Sequence[Task]) -> list[Section]:
-    return split_sections(text, named_headings(tasks))
+def split_report(text: str, tasks: Sequence[Task]) -> list[Section]:
+    return split_sections(text, list_headings(tasks))
 
 
-def named_headings(tasks: Iterable[Task]) -> list[str]:
-    """Every way in which a task writes a heading, used or not."""
+def list_headings(tasks: Iterable[Task]) -> list[str]:
+    """Every spelling of the tasks' headings, used or not."""
     headings = [heading for task in tasks for heading in (*task.used_headings, *task.other_headings)]
-    return [written for heading in headings for written in headings_of(heading)]
+    return [written for heading in headings for written in list_heading_variants(heading)]
 
 
-def _cut_short(sections: Sequence[Section], task: Task) -> tuple[str, ...]:
-    words = words_cut_off(sections, task.used_headings)
-    return (flag(CUT_SHORT, f"{words} words after a line in capitals that may be no heading"),) if words else ()
+def _truncation_flags(sections: Sequence[Section], task: Task) -> tuple[str, ...]:
+    words = count_cut_off_words(sections, task.used_headings)
+    return (
+        (format_flag(TRUNCATED, f"{words} words after a line in capitals that may not be a heading"),) if words else ()
+    )
 
 
-def _by_sections(report: ReportText, sections: Sequence[Section], task: SectionTask) -> Iterator[Drafted]:
-    texts = texts_of(sections)
+def _draft_from_sections(
+    report: ReportText, sections: Sequence[Section], task: SectionTask
+) -> Iterator[UncheckedDraft]:
+    texts = join_section_texts(sections)
     output = find_section(texts, task.output_section)
-    input_text = _input_of(texts, task.input_sections)
+    input_text = _join_input_sections(texts, task.input_sections)
     if output is not None and input_text and (not task.labels or output[1] in task.labels):
-        yield _drafted(report, task, input_text, output[1], flags=_cut_short(sections, task))
+        yield _build_draft(report, task, input_text, output[1], flags=_truncation_flags(sections, task))
 
 
-def _input_of(sections: Mapping[str, str], headings: Sequence[Any]) -> str:
-    """The input sections in the task's order, with their headings if there are several; empty if one is missing.
+def _join_input_sections(sections: Mapping[str, str], headings: Sequence[Any]) -> str:
+    """The input sections in task order, with headings if there are several; empty if one is missing.
 
-    From half of its input a model would only learn to invent the rest: a whole plan after "Headache.".
+    With half of its input, a model would learn to invent the rest: a complete plan after "Headache.".
     """
     found = [(heading, find_section(sections, heading)) for heading in headings]
     if any(section is None for _, section in found):
         return ""
-    texts = [(shown_heading(heading, section[0]), section[1]) for heading, section in found if section is not None]
+    texts = [(format_heading(heading, section[0]), section[1]) for heading, section in found if section is not None]
     if len(texts) == 1:
         return texts[0][1]
     return "\n\n".join(f"{heading}\n{text}" for heading, text in texts)
 
 
-def _by_fields(report: ReportText, sections: Sequence[Section], task: FieldTask) -> Iterator[Drafted]:
-    values = _lab_values(report, sections, task).values
+def _draft_from_fields(report: ReportText, sections: Sequence[Section], task: FieldTask) -> Iterator[UncheckedDraft]:
+    values = _read_section_values(report, sections, task).values
     if len(values) < task.minimum_values:
         return
-    output = "\n".join(abnormal_lines(values)) or task.answer_if_normal
-    contradicted = tuple(f"{CONTRADICTED}: {value.name}" for value in values if value.is_contradicted)
-    flags = (*contradicted, *_cut_short(sections, task))
-    yield _drafted(report, task, "\n".join(value.line for value in values), output, flags=flags)
+    output = "\n".join(format_abnormal_values(values)) or task.answer_if_normal
+    contradicted = tuple(f"{RANGE_CONTRADICTION}: {value.name}" for value in values if value.is_contradicted)
+    flags = (*contradicted, *_truncation_flags(sections, task))
+    yield _build_draft(report, task, "\n".join(value.line for value in values), output, flags=flags)
 
 
-def _lab_values(report: ReportText, sections: Sequence[Section], task: FieldTask) -> LabValues:
-    by_heading = texts_of(sections)
+def _read_section_values(report: ReportText, sections: Sequence[Section], task: FieldTask) -> LabValues:
+    by_heading = join_section_texts(sections)
     found = [find_section(by_heading, heading) for heading in task.sections]
     texts = [section[1] for section in found if section is not None] if task.sections else [report.text]
     return read_lab_values("\n\n".join(texts), task.decimal_commas)
 
 
-def _by_pairs(report: ReportText, partners: Mapping[str, ReportText], task: PairTask) -> Iterator[Drafted]:
+def _draft_from_pair(
+    report: ReportText, partners: Mapping[str, ReportText], task: PairTask
+) -> Iterator[UncheckedDraft]:
     """The draft belongs to the report that is the output."""
-    if not report.report_id.endswith(task.output_ending):
+    if not report.report_id.endswith(task.output_suffix):
         return
-    other = partners.get(str(other_half(report.report_id, task)))
-    if other is not None and other.patient_key == report.patient_key:
-        yield _drafted(report, task, other.text.strip(), report.text.strip())
+    other = partners.get(str(partner_id(report.report_id, task)))
+    if other is not None and other.subject_key == report.subject_key:
+        yield _build_draft(report, task, other.text.strip(), report.text.strip())
 
 
-def _partners(read: ReadReports, tasks: Sequence[Task]) -> dict[str, ReportText]:
-    endings = tuple(e for task in tasks if isinstance(task, PairTask) for e in (task.input_ending, task.output_ending))
+def _read_partners(read: ReadReports, tasks: Sequence[Task]) -> dict[str, ReportText]:
+    endings = tuple(e for task in tasks if isinstance(task, PairTask) for e in (task.input_suffix, task.output_suffix))
     return {row.report_id: row for row in read() if row.report_id.endswith(endings)} if endings else {}
 
 
-def other_half(report_id: str, task: PairTask) -> str | None:
-    """The id of the report that this one would be a pair with; None for one that is neither half."""
-    for own, other in ((task.output_ending, task.input_ending), (task.input_ending, task.output_ending)):
-        if report_id.endswith(own):
-            return report_id.removesuffix(own) + other
+def partner_id(report_id: str, task: PairTask) -> str | None:
+    """The id of the partner report; None if this report is neither half of a pair."""
+    for suffix, other in ((task.output_suffix, task.input_suffix), (task.input_suffix, task.output_suffix)):
+        if report_id.endswith(suffix):
+            return report_id.removesuffix(suffix) + other
     return None
 
 
-def _by_model(
+def _draft_from_model(
     report: ReportText, sections: Sequence[Section], task: ModelTask, outputs: Mapping[str, ModelDraft]
-) -> Iterator[Drafted]:
-    input_text = _input_of(texts_of(sections), task.input_sections)
-    written = outputs.get(_request_of(task, input_text)) if input_text else None
+) -> Iterator[UncheckedDraft]:
+    input_text = _join_input_sections(join_section_texts(sections), task.input_sections)
+    written = outputs.get(_fingerprint_request(task, input_text)) if input_text else None
     if written is not None and written.output.strip():
         end = "" if written.is_finished else ", cut off"
-        by_model = f"{WRITTEN_BY_MODEL}: {written.drafted_by.removeprefix(BY_MODEL).strip()}{end}"
-        flags = (by_model, *_cut_short(sections, task))
-        yield _drafted(report, task, input_text, written.output.strip(), written.drafted_by, flags)
+        by_model = f"{MODEL_DRAFTED}: {written.drafted_by.removeprefix(BY_MODEL).strip()}{end}"
+        flags = (by_model, *_truncation_flags(sections, task))
+        yield _build_draft(report, task, input_text, written.output.strip(), written.drafted_by, flags)
 
 
-def _request_of(task: ModelTask, input_text: str) -> str:
+def _fingerprint_request(task: ModelTask, input_text: str) -> str:
     return fingerprint_json([task.name, task.instruction, input_text])
 
 
-def _drafted(
+def _build_draft(
     report: ReportText, task: Task, input_text: str, output: str, drafted_by: str = "", flags: tuple[str, ...] = ()
-) -> Drafted:
-    return Drafted(
+) -> UncheckedDraft:
+    return UncheckedDraft(
         report_id=report.report_id,
         source=report.source,
-        patient_key=report.patient_key,
+        subject_key=report.subject_key,
         task=task.name,
         instruction=task.instruction,
         input=input_text,
         output=output,
         drafted_by=drafted_by or task.kind,
-        flags=(*flags, *_of_another_input(output, f"{task.instruction}\n{input_text}", task)),
+        flags=(*flags, *_mismatch_flags(output, f"{task.instruction}\n{input_text}", task)),
     )
 
 
-def _of_another_input(output: str, given: str, task: Task) -> list[str]:
-    """What the fields are made of can't be another report's; every other kind has a floor of its own."""
+def _mismatch_flags(output: str, given: str, task: Task) -> list[str]:
+    """Field values always come from the report; every other kind needs a minimum overlap with its input."""
     floor = 0.0 if isinstance(task, FieldTask) else task.shared_words_floor
-    share = shared_words(output, given) if floor else None
+    share = measure_word_overlap(output, given) if floor else None
     if share is None or share >= floor:
         return []
-    return [flag("label noise", "hardly any of its words stand in the input")]
+    return [format_flag("label noise", "the output shares hardly any words with the input")]

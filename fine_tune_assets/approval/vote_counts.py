@@ -1,24 +1,24 @@
-"""Which decisions count, as votes about the content that they were made about.
+"""Selects the decisions that count, as votes about the content that they decided.
 
-Owns what makes a decision count for nothing: its reviewer wrote what is decided on, the repair left nothing, or nobody signed
-what it would approve. What the votes amount to is `states`'.
+Excludes decisions by the content's author, empty repairs, and decisions whose signature does not cover what they would approve.
+`review_states` derives the state from the votes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fine_tune_assets.approval.drafts import CORRECTION, content_fingerprint
-from fine_tune_assets.approval.states import Standing, Vote, outcome_of, standing_of
+from fine_tune_assets.approval.review_states import ReviewStatus, Vote, decision_outcome, resolve_votes
 from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.core.records import Decision
+from fine_tune_assets.core.shared_records import Decision
 from fine_tune_assets.recipes.schema import ReviewSettings
-from fine_tune_assets.tables.approval import DraftedExample
-from fine_tune_assets.tables.instructions import ProvenanceRow
-from fine_tune_assets.tables.records import Record
+from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.instruction_rows import ProvenanceRow
+from fine_tune_assets.tables.record_classes import Record
 
 
 class DraftKeys(Record):
-    """What decides which decisions are about a draft."""
+    """The fields that link decisions to a draft."""
 
     example_id: str
     fingerprint: str
@@ -29,53 +29,55 @@ class DraftKeys(Record):
 
 @dataclass(frozen=True)
 class CountedVotes:
-    """The decisions that count, by what they are about."""
+    """The decisions that count, grouped by what they concern."""
 
     by_content: dict[str, list[Vote]]
-    """Content that was decided on → votes in their order."""
-    faulted: frozenset[tuple[str | None, str | None]]
-    """Report and task of which the last word was a rejection, whatever was drafted of them then."""
-    repaired: frozenset[str]
-    """Contents that somebody repaired without a signature that holds."""
-    barred: int
+    """Decided content → votes in order."""
+    rejected_report_tasks: frozenset[tuple[str | None, str | None]]
+    """Report and task whose latest decision was a rejection, whatever the draft was."""
+    unsigned_repairs: frozenset[str]
+    """Contents with a repair that lacks a valid signature."""
+    ineligible: int
     altered: int
 
-    def about(self, row: DraftKeys | ProvenanceRow, content: str, authors: Mapping[str, str]) -> list[Vote]:
-        """Votes about a content, less those of whoever wrote the correction behind the row."""
+    def select_votes(self, row: DraftKeys | ProvenanceRow, content: str, authors: Mapping[str, str]) -> list[Vote]:
+        """Votes about a content, except by the author of its correction."""
         found = self.by_content.get(content, [])
-        return [vote for vote in found if not _is_barred(row, vote.decision.reviewer, authors)]
+        return [vote for vote in found if not _is_ineligible(row, vote.decision.reviewer, authors)]
 
 
 def count_votes(
     decisions: Iterable[Decision],
-    by_id: Mapping[str, DraftKeys],
+    drafts_by_id: Mapping[str, DraftKeys],
     texts: Mapping[str, Sequence[DraftedExample]],
     authors: Mapping[str, str],
     rules: ReviewSettings,
 ) -> CountedVotes:
-    """Which decisions count. `by_id` holds the drafts that are known by their ids, `texts` those whose texts are at hand."""
+    """Select the decisions that count. `drafts_by_id` holds the known drafts by id, `texts` those with texts."""
     votes: dict[str, list[Vote]] = {}
     last_word: dict[tuple[str | None, str | None], str] = {}
     repaired: set[str] = set()
     barred = altered = 0
-    # Sorting is stable: of two decisions in the same instant, the one that was recorded later stands.
+    # The sort is stable: of two decisions at the same instant, the one recorded later wins.
     for decision in sorted(decisions, key=lambda d: d.decided_at):
         same = texts.get(decision.fingerprint, ())
-        if _is_barred(by_id.get(decision.example_id), decision.reviewer, authors) or _is_blank(decision.output):
+        if _is_ineligible(drafts_by_id.get(decision.example_id), decision.reviewer, authors) or _is_blank(
+            decision.output
+        ):
             barred += 1
         elif _is_unsigned(decision) or any(_is_altered(decision, draft) for draft in same):
             altered += 1
             if decision.output is not None:
                 repaired.add(decision.fingerprint)
         else:
-            votes.setdefault(decision.fingerprint, []).append(Vote(decision, outcome_of(decision)))
+            votes.setdefault(decision.fingerprint, []).append(Vote(decision, decision_outcome(decision)))
             last_word[decision.report_id, decision.task] = decision.fingerprint
-    faulted = {key for key, content in last_word.items() if _finds_fault(standing_of(votes[content], rules))}
+    faulted = {key for key, content in last_word.items() if _is_rejected(resolve_votes(votes[content], rules))}
     return CountedVotes(votes, frozenset(faulted), frozenset(repaired), barred, altered)
 
 
-def _is_barred(draft: DraftKeys | ProvenanceRow | None, reviewer: str, authors: Mapping[str, str]) -> bool:
-    if draft is None:  # the draft that was decided on is gone; others may have its content
+def _is_ineligible(draft: DraftKeys | ProvenanceRow | None, reviewer: str, authors: Mapping[str, str]) -> bool:
+    if draft is None:  # the decided draft no longer exists, but others may have its content
         return False
     author = authors.get(draft.report_id or "")
     if author is None:
@@ -88,7 +90,7 @@ def _is_blank(output: str | None) -> bool:
 
 
 def _is_unsigned(decision: Decision) -> bool:
-    """Whether nobody signed what it would approve, as far as that can be told without the draft."""
+    """Whether the decision lacks a signature of what it would approve, as far as is visible without the draft."""
     if decision.decision == "reject":
         return False
     if decision.output is None:
@@ -97,14 +99,16 @@ def _is_unsigned(decision: Decision) -> bool:
 
 
 def _is_altered(decision: Decision, draft: DraftedExample) -> bool:
-    """Whether the signature is not under what would be approved now. Old approvals of a draft as it is have none, and are
-    bound by the draft's own fingerprint."""
+    """Whether the signature differs from what would be approved now.
+
+    Older approvals without a repair have no signature; the draft's fingerprint binds them.
+    """
     if decision.decision == "reject" or decision.approved_fingerprint is None:
         return False
     output = draft.output if decision.output is None else decision.output
     return decision.approved_fingerprint != content_fingerprint(draft.instruction, draft.input, output)
 
 
-def _finds_fault(standing: Standing) -> bool:
-    """Whether somebody rejected it and it was not approved over that."""
-    return standing.state != "approved" and any(vote.decision.decision == "reject" for vote in standing.counting)
+def _is_rejected(standing: ReviewStatus) -> bool:
+    """Whether someone rejected it and it was not approved afterwards."""
+    return standing.state != "approved" and any(vote.decision.decision == "reject" for vote in standing.votes)

@@ -1,7 +1,6 @@
-"""Whether a word is a medicine, and which brand names are the same one.
+"""Decides whether a word is a medicine, and maps brand names to generic names.
 
-Owns what the endings and brands in `packs/clinical/medicine_names.txt` decide. A combination such as
-Percocet is none of its parts here.
+Uses `packs/clinical/medicine_names.txt`. A combination such as Percocet does not count as its components.
 """
 
 from collections.abc import Mapping
@@ -10,30 +9,34 @@ from typing import Final
 from fine_tune_assets.core.word_lists import pack_lists, pack_words, read_variants
 
 _LISTS: Final = pack_lists("medicine_names")
-_ENDINGS: Final = _LISTS["endings"]
-_NONE: Final = frozenset(_LISTS["no_medicines"])
-"""Words with such an ending that are no medicine."""
-_ENDING_LETTERS: Final = 6
-"""A shorter word is none by its ending alone."""
-_GENERIC: Final[Mapping[str, str]] = {
+_SUFFIXES: Final = _LISTS["endings"]
+_FALSE_MATCHES: Final = frozenset(_LISTS["no_medicines"])
+"""Words with such an ending that are not medicines."""
+_MIN_SUFFIX_MATCH_LETTERS: Final = 6
+"""A shorter word needs more than its ending."""
+_GENERIC_BY_BRAND: Final[Mapping[str, str]] = {
     brand: generic for generic, brands in read_variants(_LISTS["brands"]).items() for brand in brands
 }
-_MORE: Final = frozenset(_LISTS["more_medicines"]) | frozenset(_GENERIC) | frozenset(_GENERIC.values())
+_ADDITIONAL_NAMES: Final = (
+    frozenset(_LISTS["more_medicines"]) | frozenset(_GENERIC_BY_BRAND) | frozenset(_GENERIC_BY_BRAND.values())
+)
 
 
-def is_listed(word: str) -> bool:
-    return word in pack_words("medicines") or word in _MORE
+def is_listed_medicine(word: str) -> bool:
+    return word in pack_words("medicines") or word in _ADDITIONAL_NAMES
 
 
 def is_medicine(word: str) -> bool:
-    """Whether a word in small letters is on a list, or ends as medicines of a class do.
+    """Whether a lower-case word is listed or has the ending of a class of medicines.
 
     >>> is_medicine("lisinopril"), is_medicine("metropolol"), is_medicine("april")
     (True, True, False)
     """
-    return is_listed(word) or (len(word) >= _ENDING_LETTERS and word.endswith(_ENDINGS) and word not in _NONE)
+    return is_listed_medicine(word) or (
+        len(word) >= _MIN_SUFFIX_MATCH_LETTERS and word.endswith(_SUFFIXES) and word not in _FALSE_MATCHES
+    )
 
 
-def generic_name(word: str) -> str:
-    """The substance of a brand; the word itself for every other one."""
-    return _GENERIC.get(word, word)
+def find_generic_name(word: str) -> str:
+    """The generic name of a brand; any other word unchanged."""
+    return _GENERIC_BY_BRAND.get(word, word)

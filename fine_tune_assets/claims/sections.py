@@ -1,9 +1,8 @@
-"""Splits a report's text into sections by its heading lines.
+"""Splits a report's text into sections at its heading lines.
 
-Owns what a heading is: a line of its own that is named by a task (with a colon, or with a capital letter in it), that is a
-known section name in capitals (`reference/section_names.txt`), or that is in capitals and has the form of a heading. The last
-kind is not certain. `NKDA` alone on a line is text. Owns also how a recipe names a heading: by its text, by several texts, or by
-a regular expression between slashes. Does not know what a section is used for.
+A heading is a separate line that a task names (with a colon or a capital letter), that is a known section name in capitals
+(`packs/clinical/section_names.txt`), or that is in capitals and looks like a heading. The last kind is uncertain. `NKDA` alone on
+a line is text. A recipe names a heading by its text, by several texts, or by a regular expression between slashes.
 """
 
 import re
@@ -14,11 +13,11 @@ from functools import cache
 from fine_tune_assets.core.word_lists import pack_lists
 from fine_tune_assets.recipes.schema import Heading
 
-# Letters in capitals and the signs that join them: no digits, so that "BP 120" is no heading; no brackets, so that a
-# line which holds nothing but a scrubbed [NAME] is none either.
+# Capitals and the characters that join them. No digits, so that "BP 120" is not a heading; no brackets, so that a
+# line with only a scrubbed [NAME] is not one either.
 _CAPITALS = re.compile(r"[A-Z][A-Z &/,()'-]{2,60}")
 _WORD = re.compile(r"[A-Z]{3,}")
-_WITHIN_A_LINE = re.compile(r"\s*([A-Z][A-Z &/,()'-]{2,60}):\s*\S")
+_INLINE_HEADING = re.compile(r"\s*([A-Z][A-Z &/,()'-]{2,60}):\s*\S")
 
 
 @dataclass(frozen=True)
@@ -26,71 +25,75 @@ class Section:
     heading: str
     """In capitals, without a colon."""
     text: str
-    """Without the heading line and without blank lines around it; may be empty."""
-    is_sure: bool = True
-    """False where only the form of the line says that it is a heading: its text may belong to the section before."""
+    """Without the heading line and surrounding blank lines; may be empty."""
+    is_certain: bool = True
+    """False if only the line's form suggests a heading: its text may belong to the previous section."""
 
 
-def normal_heading(line: str) -> str:
-    """A heading as it is compared: capitals, single spaces, no colon at the end."""
+def normalize_heading(line: str) -> str:
+    """A heading in the form used for comparison: capitals, single spaces, no trailing colon."""
     return " ".join(line.split()).removesuffix(":").rstrip().upper()
 
 
-def headings_of(heading: Heading) -> tuple[str, ...]:
-    """Every way in which a recipe's heading may be written."""
+def list_heading_variants(heading: Heading) -> tuple[str, ...]:
+    """All spellings of a recipe's heading."""
     return (heading,) if isinstance(heading, str) else heading
 
 
-def shown_heading(heading: Heading, found: str) -> str:
-    """How it is written into an input: in the recipe's first way, so that one task always looks the same."""
-    first = headings_of(heading)[0]
-    return found if _pattern(first) else first
+def format_heading(heading: Heading, found: str) -> str:
+    """The heading as written into an input: the recipe's first spelling, so that inputs of a task are uniform."""
+    first = list_heading_variants(heading)[0]
+    return found if _compile_heading(first) else first
 
 
-def means(heading: Heading, name: str) -> bool:
-    """Whether a recipe's heading means the section of this name."""
+def matches_heading(heading: Heading, name: str) -> bool:
+    """Whether a recipe's heading refers to the section with this name."""
     return any(
-        pattern.fullmatch(name) is not None if (pattern := _pattern(written)) else normal_heading(written) == name
-        for written in headings_of(heading)
+        pattern.fullmatch(name) is not None
+        if (pattern := _compile_heading(written))
+        else normalize_heading(written) == name
+        for written in list_heading_variants(heading)
         if name
     )
 
 
 def find_section(sections: Mapping[str, str], heading: Heading) -> tuple[str, str] | None:
-    """Heading and text of the section that a recipe means. Where a report writes the heading in several ways, the texts of
-    all of them, in the report's order, under the first name."""
-    names = [name for name in sections if means(heading, name)]
+    """Heading and text of the section that a recipe names.
+
+    If a report uses several spellings of the heading, their texts are joined in order under the first name.
+    """
+    names = [name for name in sections if matches_heading(heading, name)]
     return (names[0], "\n\n".join(sections[name] for name in names)) if names else None
 
 
 @cache
-def _pattern(heading: str) -> re.Pattern[str] | None:
+def _compile_heading(heading: str) -> re.Pattern[str] | None:
     is_pattern = len(heading) > 2 and heading.startswith("/") and heading.endswith("/")
     return re.compile(heading[1:-1], re.IGNORECASE) if is_pattern else None
 
 
 @cache
-def section_names() -> frozenset[str]:
-    """The known names of sections, in capitals."""
+def load_section_names() -> frozenset[str]:
+    """The known section names, in capitals."""
     return frozenset(pack_lists("section_names")[""])
 
 
-def split_sections(text: str, named: Iterable[str] = ()) -> list[Section]:
-    """Sections in their order; text before the first heading has the heading "". A section ends at the next heading.
+def split_sections(text: str, headings: Iterable[str] = ()) -> list[Section]:
+    """Sections in order; text before the first heading has the heading "". A section ends at the next heading.
 
     >>> split_sections("PLAN:\\nRest.\\n\\nASSESSMENT\\nSprain.")
-    [Section(heading='PLAN', text='Rest.', is_sure=True), Section(heading='ASSESSMENT', text='Sprain.', is_sure=True)]
+    [Section(heading='PLAN', text='Rest.', is_certain=True), Section(heading='ASSESSMENT', text='Sprain.', is_certain=True)]
     """
-    sections = [Section(part.heading, part.text, part.is_sure) for part in _parts(text, list(named))]
+    sections = [Section(part.heading, part.text, part.is_certain) for part in _split_raw_sections(text, list(headings))]
     return [section for section in sections if section.heading or section.text]
 
 
-def section_texts(text: str, named: Iterable[str] = ()) -> dict[str, str]:
-    """Heading → text of every section that is not empty. A heading that occurs twice holds both texts."""
-    return texts_of(split_sections(text, named))
+def extract_section_texts(text: str, headings: Iterable[str] = ()) -> dict[str, str]:
+    """Heading → text of each section that is not empty. A repeated heading contains all its texts."""
+    return join_section_texts(split_sections(text, headings))
 
 
-def texts_of(sections: Iterable[Section]) -> dict[str, str]:
+def join_section_texts(sections: Iterable[Section]) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for section in sections:
         if section.text:
@@ -98,32 +101,36 @@ def texts_of(sections: Iterable[Section]) -> dict[str, str]:
     return {heading: "\n\n".join(texts) for heading, texts in found.items()}
 
 
-def words_cut_off(sections: Iterable[Section], headings: Sequence[Heading]) -> int:
-    """Words that may belong to the sections that the headings mean: they follow one of these, under lines of which only the
-    form says that they are headings."""
+def count_cut_off_words(sections: Iterable[Section], headings: Sequence[Heading]) -> int:
+    """Words that may belong to the sections that `headings` refer to.
+
+    They follow such a section, under lines that only look like headings.
+    """
     cut, is_meant = 0, False
     for section in sections:
-        if section.is_sure:
-            is_meant = any(means(heading, section.heading) for heading in headings)
+        if section.is_certain:
+            is_meant = any(matches_heading(heading, section.heading) for heading in headings)
         elif is_meant:
             cut += len(section.heading.split()) + len(section.text.split())
     return cut
 
 
-def headings_within_a_line(text: str, named: Iterable[str]) -> set[str]:
-    """The named headings that are followed by text on the same line, in capitals, as in `PLAN: rest`. They start no
-    section, so what they name is not found."""
-    known = {normal_heading(name) for name in named if _pattern(name) is None}
-    found = (match for line in text.splitlines() if (match := _WITHIN_A_LINE.match(line)) is not None)
-    return {normal_heading(match[1]) for match in found} & known
+def find_inline_headings(text: str, headings: Iterable[str]) -> set[str]:
+    """Named headings in capitals that are followed by text on the same line, as in `PLAN: rest`.
+
+    They do not start a section, so their text is not found.
+    """
+    known = {normalize_heading(name) for name in headings if _compile_heading(name) is None}
+    found = (match for line in text.splitlines() if (match := _INLINE_HEADING.match(line)) is not None)
+    return {normalize_heading(match[1]) for match in found} & known
 
 
 @dataclass
-class _Part:
+class _RawSection:
     heading: str
-    is_sure: bool
+    is_certain: bool
     needs_text: bool
-    """Whether the heading line is one only if there is text under it."""
+    """Whether the line is a heading only if text follows it."""
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -131,41 +138,51 @@ class _Part:
         return "\n".join(self.lines).strip()
 
 
-def _parts(text: str, named: Sequence[str]) -> list[_Part]:
-    """A line with nothing under it that only might be a heading is text of the section before: a record's `Chief Complaint`
-    under NOTE SECTION, a closing line in capitals."""
+def _split_raw_sections(text: str, named: Sequence[str]) -> list[_RawSection]:
+    """Split at certain and uncertain headings.
+
+    An uncertain heading without text belongs to the previous section: a `Chief Complaint` field under NOTE SECTION, or a closing
+    line in capitals.
+    """
     lines = text.splitlines()
-    known = {normal_heading(name) for name in named if _pattern(name) is None}
-    patterns = [pattern for name in named if (pattern := _pattern(name)) is not None]
-    found = [(_Part("", True, False), "")]
+    known = {normalize_heading(name) for name in named if _compile_heading(name) is None}
+    patterns = [pattern for name in named if (pattern := _compile_heading(name)) is not None]
+    found = [(_RawSection("", True, False), "")]
     for at, line in enumerate(lines):
-        part = _named(line, known, patterns) or _by_form(lines, at)
+        part = _match_known_heading(line, known, patterns) or _match_heading_form(lines, at)
         if part is None:
             found[-1][0].lines.append(line)
         else:
             found.append((part, line))
-    kept: list[_Part] = []
+    sections: list[_RawSection] = []
     for part, line in found:
         if part.needs_text and not part.text:
-            kept[-1].lines += [line, *part.lines]
+            sections[-1].lines += [line, *part.lines]
         else:
-            kept.append(part)
-    return kept
+            sections.append(part)
+    return sections
 
 
-def _named(line: str, known: set[str], patterns: Sequence[re.Pattern[str]]) -> _Part | None:
-    written, name = line.strip(), normal_heading(line)
+def _match_known_heading(line: str, known: set[str], patterns: Sequence[re.Pattern[str]]) -> _RawSection | None:
+    written, name = line.strip(), normalize_heading(line)
     is_capital = _CAPITALS.fullmatch(written.removesuffix(":").rstrip()) is not None
     if name in known or (name and any(pattern.fullmatch(name) for pattern in patterns)):
-        # "chief complaint" alone on a line is how a record names the section that it is about.
+        # "chief complaint" alone on a line is how a record names its section.
         is_plain = written.islower() and not written.endswith(":")
-        return None if is_plain else _Part(name, is_sure=True, needs_text=not (is_capital or written.endswith(":")))
-    return _Part(name, is_sure=True, needs_text=False) if is_capital and name in section_names() else None
+        return (
+            None
+            if is_plain
+            else _RawSection(name, is_certain=True, needs_text=not (is_capital or written.endswith(":")))
+        )
+    return _RawSection(name, is_certain=True, needs_text=False) if is_capital and name in load_section_names() else None
 
 
-def _by_form(lines: Sequence[str], at: int) -> _Part | None:
-    """In capitals, and set apart from the text before: two words or more after a blank line or with a colon; a single word only
-    with a colon and a blank line on both sides, since NKDA, EKG and other abbreviations occupy lines too."""
+def _match_heading_form(lines: Sequence[str], at: int) -> _RawSection | None:
+    """Match a line that only looks like a heading: in capitals and set apart from the previous text.
+
+    Two or more words need a blank line before them or a colon. A single word needs a colon and blank lines on both sides, because
+    NKDA, EKG and other abbreviations also occupy lines.
+    """
     written = lines[at].strip()
     if _CAPITALS.fullmatch(written.removesuffix(":").rstrip()) is None:
         return None
@@ -174,6 +191,6 @@ def _by_form(lines: Sequence[str], at: int) -> _Part | None:
     is_before_blank = at + 1 < len(lines) and not lines[at + 1].strip()
     several = len(_WORD.findall(written)) > 1
     is_heading = (has_colon or is_after_blank) if several else (has_colon and is_after_blank and is_before_blank)
-    # A list such as "TSH, FBC," is none.
+    # A list such as "TSH, FBC," is not a heading.
     is_heading = is_heading and not written.endswith(",")
-    return _Part(normal_heading(written), is_sure=False, needs_text=True) if is_heading else None
+    return _RawSection(normalize_heading(written), is_certain=False, needs_text=True) if is_heading else None

@@ -1,6 +1,6 @@
-"""Finds a side in an output that its input does not say: the left knee, where only the right one was spoken of.
+"""Finds sides in an output that its input does not support, such as the left knee instead of the right.
 
-Owns what is a side and which body site it belongs to. "Right." and "all right" are no side.
+"Right." and "all right" do not count as sides.
 """
 
 import re
@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from fine_tune_assets.core.word_lists import pack_lists
 
 _SITES = pack_lists("sides")["sites"]
-_SITE_OF = {form: site for site in _SITES for form in (site, site + "s")} | {"feet": "foot", "extremities": "extremity"}
+_SITE_BY_FORM = {form: site for site in _SITES for form in (site, site + "s")} | {
+    "feet": "foot",
+    "extremities": "extremity",
+}
 _SIDES = {
     "left": "left", "lt": "left", "left-sided": "left", "right": "right", "rt": "right", "right-sided": "right",
     "bilateral": "both", "bilaterally": "both", "both": "both",
@@ -21,12 +24,12 @@ _NOT_A_SIDE = re.compile(
     r"|\bright\s*(?:now|away|after|before|here|there|off|at|when|then|up|in front|\?|,|\.\.\.)"
     r"|(?:^|[.?!:\]]\s*)right[.,?!]"
     r"|\b(?:be|is|are|was|been|has|have|had|he|she|i|we|they|you|pills|refills)\s+left\b(?!\s+(?:\w+\s+){0,2}(?:side|"
-    + "|".join(_SITE_OF)
+    + "|".join(_SITE_BY_FORM)
     + r"))|\bleft\s+(?:over|the|my|her|his|for|it|work|home|me|untreated|in)\b",
     re.IGNORECASE | re.MULTILINE,
 )
-_REACH = 4
-"""Words behind a side among which its site is looked for: the right lower medial thigh."""
+_MAX_DISTANCE_WORDS = 4
+"""Maximum words from a side to its body site: the right lower medial thigh."""
 
 
 @dataclass(frozen=True)
@@ -36,33 +39,33 @@ class Side:
     written: str
 
 
-def unsupported_sides(output: str, input_text: str) -> list[str]:
-    """Sides of `output`, as they stand there with their site, that the input does not say; each once.
+def find_unsupported_sides(output: str, input_text: str) -> list[str]:
+    """Sides in `output`, as written there with their body site, that the input does not support; without repeats.
 
-    >>> unsupported_sides("Pain in the left knee.", "My right knee hurts.")
+    >>> find_unsupported_sides("Pain in the left knee.", "My right knee hurts.")
     ['left knee']
     """
-    return unsaid_sides(sides_in(output), sides_in(input_text))
+    return find_missing_sides(extract_sides(output), extract_sides(input_text))
 
 
-def unsaid_sides(sides: Sequence[Side], held: Sequence[Side]) -> list[str]:
-    """Those of `sides`, as they stand, that none of `held` says; each once."""
+def find_missing_sides(sides: Sequence[Side], stated: Sequence[Side]) -> list[str]:
+    """Sides, as written, that no entry of `stated` supports; without repeats."""
     found: dict[str, None] = {}
     for side in sides:
-        same_site = [other.side for other in held if side.site and other.site == side.site]
-        # A site whose side the input never says can be meant by any side that it says: "it's the right one".
-        if not _is_said(side.side, same_site or [other.side for other in held]):
+        same_site = [other.side for other in stated if side.site and other.site == side.site]
+        # If the input states no side for this site, any side in it counts: "it's the right one".
+        if not _is_stated(side.side, same_site or [other.side for other in stated]):
             found.setdefault(side.written)
     return list(found)
 
 
-def _is_said(side: str, said: list[str]) -> bool:
+def _is_stated(side: str, stated_sides: list[str]) -> bool:
     if side == "both":
-        return "both" in said or {"left", "right"} <= set(said)
-    return side in said or "both" in said
+        return "both" in stated_sides or {"left", "right"} <= set(stated_sides)
+    return side in stated_sides or "both" in stated_sides
 
 
-def sides_in(text: str) -> list[Side]:
+def extract_sides(text: str) -> list[Side]:
     plain = _NOT_A_SIDE.sub(lambda match: re.sub(r"[A-Za-z]", "_", match.group()), text)
     words = list(_WORD.finditer(plain))
     found = []
@@ -70,19 +73,19 @@ def sides_in(text: str) -> list[Side]:
         side = _SIDES.get(match.group().lower())
         if side is None:
             continue
-        site = _site_behind(words[at + 1 : at + 1 + _REACH])
-        if site is None and match.group().lower() == "both":  # "both of them" is no place of the body
+        site = _find_site_after(words[at + 1 : at + 1 + _MAX_DISTANCE_WORDS])
+        if site is None and match.group().lower() == "both":  # "both of them" is not a body site
             continue
         end = site.end() if site else match.end()
-        name = _SITE_OF[site.group().lower()] if site else None
+        name = _SITE_BY_FORM[site.group().lower()] if site else None
         found.append(Side(side, None if name == "side" else name, " ".join(text[match.start() : end].split())))
     return found
 
 
-def _site_behind(words: list[re.Match[str]]) -> re.Match[str] | None:
+def _find_site_after(words: list[re.Match[str]]) -> re.Match[str] | None:
     for match in words:
         if not match.group()[0].isalpha() or match.group().lower() in _SIDES:
             return None
-        if match.group().lower() in _SITE_OF:
+        if match.group().lower() in _SITE_BY_FORM:
             return match
     return None

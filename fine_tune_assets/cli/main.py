@@ -1,69 +1,68 @@
-"""The command line: `fine-tune`. Owns the list of commands and how an error is shown; each command has its module.
+"""The command line `fine-tune`: the list of commands, and how errors are shown.
 
-Modules are imported when their command is called, so that `fine-tune --help` is quick.
+A module is imported when its command is called, so that `fine-tune --help` is fast.
 """
 
 import importlib
 import signal
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.processes.offline import go_offline
 
-COMMANDS = {
-    # The asset graph: cli/demo/demo.py, cli/graph.py.
-    "demo": (
-        "fine_tune_assets.cli.demo.demo",
-        "Run the whole asset graph on the sample reports, and serve the result.",
-    ),
-    "materialize": ("fine_tune_assets.cli.graph", "Bring every asset up to date, or only some."),
-    "tables": ("fine_tune_assets.cli.graph", "List the tables that were written."),
-    # Base models: cli/models.py.
-    "import-model": ("fine_tune_assets.cli.models", "Bring a base model in: a local folder, an archive or a GGUF."),
-    "models": ("fine_tune_assets.cli.models", "List the base models, and what can be done with each."),
-    "plan": ("fine_tune_assets.cli.plan", "Say what a recipe's training would take, and what would fit."),
-    # General questions: cli/abilities.py.
-    "ability-tasks": ("fine_tune_assets.cli.abilities", "Write the general questions as tasks of lm-eval-harness."),
-    # Identifiers: cli/scrub.py, cli/phi.py.
-    "scrub": ("fine_tune_assets.cli.scrub", "Remove identifiers from text files or JSONL."),
-    "phi": ("fine_tune_assets.cli.phi", "Mark identifiers that the scrubber missed."),
-    # Duplicates: cli/duplicates.py.
-    "duplicates": ("fine_tune_assets.cli.duplicates", "Say which documents repeat another one."),
-    # Experts: cli/review/review.py.
-    "review": ("fine_tune_assets.cli.review.review", "Decide about drafted examples."),
-    # Patients: cli/trace.py, cli/erase.py.
-    "trace": ("fine_tune_assets.cli.trace", "Follow an example, a patient or a release through every step."),
-    "erase": ("fine_tune_assets.cli.erase", "Remove a patient from everywhere."),
-    # Approvers: cli/verdicts.py.
-    "verdicts": ("fine_tune_assets.cli.verdicts", "See what the gate decided, and sign a verdict on hold."),
-    # Answers of one's own: cli/grade.py.
-    "grade": ("fine_tune_assets.cli.grade", "Grade answers of your own with the recipe's judge."),
-    "compare": ("fine_tune_assets.cli.grade", "Say which of two answers the recipe's judge prefers."),
-    # Documents that answers rest on: cli/knowledge.py.
-    "knowledge": ("fine_tune_assets.cli.knowledge", "Search the organisation's documents as an answer would."),
-    # The served model: cli/services.py, cli/status.py, cli/keys.py, cli/audit.py.
-    "up": ("fine_tune_assets.cli.services", "Start everything for daily use."),
-    "down": ("fine_tune_assets.cli.services", "Stop it."),
-    "status": ("fine_tune_assets.cli.status", "Show what is live and what runs."),
-    "rollback": ("fine_tune_assets.cli.services", "Roll back to the release that served before."),
-    "serve": ("fine_tune_assets.cli.services", "Run the supervisor in the foreground."),
-    "gateway": ("fine_tune_assets.cli.services", "Run the gateway in the foreground."),
-    "desk": ("fine_tune_assets.cli.services", "Run the desk, or make a sign-in link."),
-    # Who may do what: cli/users.py.
-    "users": ("fine_tune_assets.cli.users", "Users of the desk, and their roles."),
-    "keys": ("fine_tune_assets.cli.keys", "API keys of the gateway."),
-    # Releases: cli/releases/release_proofs.py, cli/releases/releases.py.
-    "verify": (
-        "fine_tune_assets.cli.releases.release_proofs",
-        "Prove a release: its signature, its files and its verdict.",
-    ),
-    "releases": ("fine_tune_assets.cli.releases.releases", "List, move, serve and remove releases."),
-    "audit": ("fine_tune_assets.cli.audit", "The audit log."),
+
+class _Entry(NamedTuple):
+    module: str
+    """Below `fine_tune_assets.cli`."""
+    summary: str
+    """At most 45 characters."""
+    attribute: str = ""
+    """Name of the command in the module, if it differs."""
+
+
+SECTIONS = {
+    "Start": {
+        "demo": _Entry("demo.demo_command", "Serve a model and materialize every asset."),
+        "doctor": _Entry("doctor_command", "Check this machine and installation."),
+        "status": _Entry("status_command", "Show the production model and the services."),
+        "up": _Entry("service_commands", "Start all services."),
+        "down": _Entry("service_commands", "Stop all services."),
+        "run": _Entry("service_commands", "Run one service in the foreground."),
+    },
+    "Asset graph": {
+        "materialize": _Entry("asset_commands", "Materialize selected or outdated assets."),
+        "tables": _Entry("asset_commands", "List tables and how to query them."),
+        "recipe": _Entry("recipe_commands", "List, check and create recipes."),
+        "batch": _Entry("batch_commands", "Check a batch of reports."),
+        "models": _Entry("model_commands", "Import and list base models."),
+        "plan": _Entry("plan_command", "Plan memory, disk and steps of training."),
+    },
+    "Data and review": {
+        "scrub": _Entry("scrub_command", "Remove identifiers from text files or JSONL."),
+        "duplicates": _Entry("duplicates_command", "Find duplicate documents."),
+        "phi": _Entry("phi_commands", "Mark identifiers that the scrubber missed."),
+        "review": _Entry("review.review_commands", "Review drafts."),
+        "subjects": _Entry("subject_commands", "Erase or restore a subject."),
+        "trace": _Entry("trace_command", "Trace an example, subject or release."),
+    },
+    "Evaluation and release": {
+        "verdicts": _Entry("verdict_commands", "Show, sign and verify verdicts."),
+        "eval": _Entry("eval_commands", "Grade and compare answers.", "evaluation"),
+        "releases": _Entry("releases.release_commands", "Verify, move, deploy and remove releases."),
+        "rollback": _Entry("service_commands", "Roll back to the previous release."),
+        "knowledge": _Entry("knowledge_commands", "Check and search documents for answers."),
+    },
+    "Access": {
+        "users": _Entry("user_commands", "Manage desk users and sign-in links."),
+        "keys": _Entry("key_commands", "Manage API keys and the signing key."),
+        "audit": _Entry("audit_commands", "Verify the ledger: its logs and its rows."),
+        "completion": _Entry("completion_command", "Print a shell completion script."),
+    },
 }
-"""Command → the module that has it under the same name (`_` for `-`), and what the overview says."""
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 
 class _LazyGroup(click.Group):
@@ -73,34 +72,39 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(COMMANDS[cmd_name][0])
-        command = getattr(module, cmd_name.replace("-", "_"))
+        entry = COMMANDS[cmd_name]
+        module = importlib.import_module(f"fine_tune_assets.cli.{entry.module}")
+        command = getattr(module, entry.attribute or cmd_name)
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+        for title, entries in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, entry.summary) for name, entry in entries.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except FineTuneError as error:
             click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
+            sys.exit(error.exit_status)
 
 
-@click.group(cls=_LazyGroup)
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fine_tune_assets")
 def main() -> None:
     """Fine-tune open-weight models on confidential reports, inside your own network."""
     go_offline()
-    hear_interrupts()
+    restore_interrupts()
 
 
-def hear_interrupts() -> None:
-    """A script that starts a command in the background has it ignore SIGINT. Dagster does with SIGTERM as with SIGINT: the
-    command could not be ended then, and each step would wait half a minute for its programs to end."""
+def restore_interrupts() -> None:
+    """Handle SIGINT also if a script started the command in the background, because shells ignore it there.
+
+    Dagster handles SIGTERM as it handles SIGINT. If both were ignored, the command could not be stopped, and each step would wait
+    30 s for its programs to end.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

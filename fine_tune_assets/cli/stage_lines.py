@@ -1,7 +1,4 @@
-"""How the graph's progress is shown: on a terminal one line a stage, elsewhere a line every 30 seconds at most.
-
-Owns the display. What a stage has done comes from the log of its steps.
-"""
+"""Progress of a graph run, from the logs of its steps: one line per stage on a terminal, otherwise at most a line every 30 s."""
 
 import logging
 import re
@@ -16,11 +13,11 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
-from fine_tune_assets.core.progress import Counted, counted, duration_words
+from fine_tune_assets.core.progress import ProgressCount, add_report, format_duration
 from fine_tune_assets.core.stages import STAGES
 
 LINE_SECONDS = 30.0
-"""Seconds between two lines where nobody sees them change."""
+"""Seconds between lines if the output is not a terminal."""
 _DONE_OF_TOTAL = re.compile(r"(\d+) of (\d+) (.+)$")
 _STARTS = frozenset({"STEP_START", "STEP_RESTARTED"})
 _ENDS = frozenset({"STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY", "STEP_SKIPPED"})
@@ -28,28 +25,28 @@ _ENDS = frozenset({"STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY", "STEP_SK
 
 @dataclass
 class StageState:
-    """What is known of one stage in this call."""
+    """Progress of one stage in this run."""
 
     running: dict[str, float] = field(default_factory=dict)
-    """Step → when it started, in seconds of the clock."""
+    """Step → start time in seconds."""
     seconds: float = 0.0
-    """Of all its steps that have ended."""
+    """Total duration of its ended steps."""
     has_failed: bool = False
-    count: Counted | None = None
+    count: ProgressCount | None = None
 
     def elapsed(self, now: float) -> float:
         return self.seconds + sum(now - since for since in self.running.values())
 
 
 class StageStates:
-    """Follows the stages by what their steps log. `stages`: step → its stage."""
+    """Tracks stages from step events. `stages`: step → stage."""
 
     def __init__(self, stages: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
         self._stages, self._clock = stages, clock
         self.states: dict[str, StageState] = {}
 
-    def hear(self, step: str | None, event: str | None, message: str) -> str | None:
-        """The stage that changed, if one did."""
+    def record_event(self, step: str | None, event: str | None, message: str) -> str | None:
+        """The stage that changed, or None."""
         stage = self._stages.get(step or "")
         if stage is None or step is None or stage not in STAGES:
             return None
@@ -61,24 +58,24 @@ class StageStates:
             state.count = None
             state.has_failed = state.has_failed or event == "STEP_FAILURE"
         elif event is None and (found := _DONE_OF_TOTAL.search(message)):
-            state.count = counted(state.count, int(found[1]), int(found[2]), found[3], now)
+            state.count = add_report(state.count, int(found[1]), int(found[2]), found[3], now)
         else:
             return None
         return stage
 
 
-def count_words(count: Counted | None, now: float) -> str:
-    """ "120 of 240 optimiser steps, 2.1/s, 57 s left" """
+def format_count(count: ProgressCount | None, now: float) -> str:
+    """ "120 of 240 optimizer steps, 2.1/s, 57 s left" """
     if count is None:
         return ""
-    rate, left = rate_words(count), count.seconds_left(now)
+    rate, left = format_rate(count), count.seconds_left(now)
     words = [f"{count.done:,} of {count.total:,} {count.name}", rate]
-    words += [f"{duration_words(left)} left"] if left else []
+    words += [f"{format_duration(left)} left"] if left else []
     return ", ".join(word for word in words if word)
 
 
-def rate_words(count: Counted) -> str:
-    """Items a second, or a minute where that is less than one."""
+def format_rate(count: ProgressCount) -> str:
+    """Items per second, or per minute if less than one per second."""
     if count.rate is None:
         return ""
     if count.rate >= 100:
@@ -86,18 +83,18 @@ def rate_words(count: Counted) -> str:
     return f"{count.rate:.3g}/s" if count.rate >= 1 else f"{count.rate * 60:.3g}/min"
 
 
-class _Heard(logging.Handler):
-    """Hands log lines of steps to the stages, and to what shows them."""
+class _StageHandler(logging.Handler):
+    """Passes log records of steps to the stage states, then refreshes the display."""
 
     def __init__(self, states: StageStates, show: Callable[[str], None]) -> None:
         super().__init__(logging.DEBUG)
         self._states, self._show = states, show
 
     def emit(self, record: logging.LogRecord) -> None:
-        about: Mapping[str, Any] = getattr(record, "dagster_meta", {})
+        metadata: Mapping[str, Any] = getattr(record, "dagster_meta", {})
         event = getattr(record, "dagster_event", None)
-        message = str(about.get("orig_message") or record.getMessage())
-        changed = self._states.hear(about.get("step_key"), event and event.event_type_value, message)
+        message = str(metadata.get("orig_message") or record.getMessage())
+        changed = self._states.record_event(metadata.get("step_key"), event and event.event_type_value, message)
         if changed is not None:
             self._show(changed)
 
@@ -106,10 +103,10 @@ class _Heard(logging.Handler):
 def stage_lines(
     console: Console, logger: logging.Logger, stages: Mapping[str, str], clock: Callable[[], float] = time.time
 ) -> Iterator[StageStates]:
-    """Show the stages while the block runs; the last state of each stays on the terminal."""
+    """Show the stages while the block runs. Their last states stay on the terminal."""
     states = StageStates(stages, clock)
     with _terminal(console, states, clock) if console.is_terminal else _lines(console, states, clock) as show:
-        handler = _Heard(states, show)
+        handler = _StageHandler(states, show)
         logger.addHandler(handler)
         try:
             yield states
@@ -127,7 +124,7 @@ def _lines(console: Console, states: StageStates, clock: Callable[[], float]) ->
         if last is not None and now - last < LINE_SECONDS:
             return
         last = now
-        words = count_words(state.count, now) or f"{duration_words(state.elapsed(now))} so far"
+        words = format_count(state.count, now) or f"{format_duration(state.elapsed(now))} so far"
         console.print(f"{stage[:3]} {STAGES[stage]}: {words}", markup=False, highlight=False, soft_wrap=True)
 
     yield show
@@ -136,7 +133,7 @@ def _lines(console: Console, states: StageStates, clock: Callable[[], float]) ->
 @contextmanager
 def _terminal(console: Console, states: StageStates, clock: Callable[[], float]) -> Iterator[Callable[[str], None]]:
     columns = (
-        _Mark(),
+        _StatusColumn(),
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=20, finished_style="green"),
         TextColumn(
@@ -144,7 +141,7 @@ def _terminal(console: Console, states: StageStates, clock: Callable[[], float])
         ),
         TextColumn("{task.fields[elapsed]}", markup=False, justify="right", table_column=Column(no_wrap=True)),
     )
-    # Rich would show what libraries print above the bars, instead of leaving it to the run's log.
+    # Without redirection, library output goes to the run log instead of above the bars.
     options = {"console": console, "expand": True, "refresh_per_second": 4}
     with _Stages(*columns, **options, redirect_stdout=False, redirect_stderr=False) as bars:
         bars.states, bars.clock = states, clock
@@ -153,11 +150,11 @@ def _terminal(console: Console, states: StageStates, clock: Callable[[], float])
                 f"{stage[:3]} {title}", total=None, visible=False, words="", elapsed="", mark=""
             )
         yield lambda _stage: bars.refresh()
-        bars.bring_up_to_date(is_over=True)
+        bars.update_tasks(is_final=True)
 
 
 class _Stages(Progress):
-    """Reads the states at each refresh, so that times run on where a step is silent."""
+    """Reads the states at each refresh, so that times advance while a step logs nothing."""
 
     states: StageStates | None = None
     clock: Callable[[], float] = time.time
@@ -167,20 +164,20 @@ class _Stages(Progress):
         super().__init__(*columns, **options)
 
     def get_renderables(self) -> Any:
-        self.bring_up_to_date()
+        self.update_tasks()
         return super().get_renderables()
 
-    def bring_up_to_date(self, is_over: bool = False) -> None:
+    def update_tasks(self, is_final: bool = False) -> None:
         for stage, state in list(self.states.states.items()) if self.states else []:
             task, now = self._tasks.get(self.tasks_of.get(stage, -1)), self.clock()
             if task is None:
                 continue
-            is_running, count = bool(state.running) and not is_over, state.count
+            is_running, count = bool(state.running) and not is_final, state.count
             task.visible = True
             task.fields |= {
                 "mark": "running" if is_running else "failed" if state.has_failed else "done",
-                "words": count_words(count, now) if is_running else "",
-                "elapsed": duration_words(state.elapsed(now)),
+                "words": format_count(count, now) if is_running else "",
+                "elapsed": format_duration(state.elapsed(now)),
             }
             if is_running:
                 task.total, task.completed = (None, 0) if count is None else (count.total, count.done)
@@ -188,8 +185,8 @@ class _Stages(Progress):
                 task.total = task.completed = 1
 
 
-class _Mark(ProgressColumn):
-    """A spinner while the stage runs, then whether it succeeded."""
+class _StatusColumn(ProgressColumn):
+    """A spinner while the stage runs, then a mark for success or failure."""
 
     def __init__(self) -> None:
         super().__init__()

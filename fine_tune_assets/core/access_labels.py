@@ -1,7 +1,6 @@
-"""Access labels: words that say who may see a document. Whoever holds one of a document's labels finds it.
+"""Access labels restrict who can see a document: a caller needs at least one of its labels.
 
-Owns what a label looks like, and lists of them in a row, a header or a form. Who holds which is said where people, keys and
-documents are kept.
+This module validates labels. They are stored with users, API keys and documents.
 """
 
 import re
@@ -9,13 +8,13 @@ from collections.abc import Collection
 
 from fine_tune_assets.core.errors import FineTuneError
 
-MOST_LABELS = 64
-"""In one list: they travel in a header."""
+MAX_LABELS = 64
+"""Per list, since lists are sent in an HTTP header."""
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class LabelError(FineTuneError):
-    """A word that is no label, or too many of them. Its message repeats none."""
+    """A label is malformed, or there are too many. The message repeats no label."""
 
 
 def is_label(text: str) -> bool:
@@ -23,14 +22,14 @@ def is_label(text: str) -> bool:
 
 
 def check_labels(labels: Collection[str]) -> tuple[str, ...]:
-    """Each once, in their order. Raises LabelError.
+    """The labels sorted and without duplicates. Raises LabelError.
 
     >>> check_labels("pharmacy hr  hr".split())
     ('hr', 'pharmacy')
     """
-    found = tuple(sorted(set(labels)))
-    if not all(map(is_label, found)):
-        raise LabelError("A label is a word in small letters, digits, - and _, of at most 63 characters.")
-    if len(found) > MOST_LABELS:
-        raise LabelError(f"There may be at most {MOST_LABELS} labels.")
-    return found
+    unique = tuple(sorted(set(labels)))
+    if not all(map(is_label, unique)):
+        raise LabelError("A label consists of lower-case letters, digits, - and _, and has at most 63 characters.")
+    if len(unique) > MAX_LABELS:
+        raise LabelError(f"At most {MAX_LABELS} labels are allowed.")
+    return unique

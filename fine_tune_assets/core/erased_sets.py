@@ -1,11 +1,7 @@
-"""What is left of an instruction set once somebody in it was erased: a folder that says so, in the place of the set.
+"""The tombstone that replaces an instruction set after one of its subjects was erased.
 
-Owns that folder, which whoever reads or writes sets has to know:
-
-    <short fingerprint>/erased.json         which set, when, and how many examples of whom are gone
-                        remaining.parquet   the other examples, ids only: which models saw them can still be told
-
-Does not know what a set holds, or how it is erased.
+<short fingerprint>/erased.json         the set, the time, and the number of erased examples per split
+                    remaining.parquet   ids of the other examples, to trace which models were trained on them
 """
 
 import json
@@ -15,8 +11,8 @@ from typing import Any
 
 from fine_tune_assets.core.files import write_text
 
-ERASED = "erased.json"
-REMAINING = "remaining.parquet"
+ERASED_FILE = "erased.json"
+REMAINING_FILE = "remaining.parquet"
 
 
 @dataclass(frozen=True)
@@ -27,18 +23,18 @@ class ErasedSet:
     erased_at: str
     erasure_ids: tuple[str, ...]
     examples: dict[str, int]
-    """Split → examples of erased patients."""
+    """Split → number of examples of erased subjects."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What decided the set, from its manifest: with the ids that remain it still says who was tested by which rule."""
+    """The split rules from the set's manifest: with the remaining ids they still show which subjects were in the test split."""
 
 
-def write_erased(folder: Path, erased: ErasedSet) -> None:
-    write_text(folder / ERASED, json.dumps(asdict(erased), indent=2, sort_keys=True))
+def write_erased_set(folder: Path, erased: ErasedSet) -> None:
+    write_text(folder / ERASED_FILE, json.dumps(asdict(erased), indent=2, sort_keys=True))
 
 
-def read_erased(folder: Path) -> ErasedSet | None:
-    """None for a set that is whole, and where there is none."""
-    path = folder / ERASED
+def read_erased_set(folder: Path) -> ErasedSet | None:
+    """None if the folder has no tombstone."""
+    path = folder / ERASED_FILE
     if not path.is_file():
         return None
     values = json.loads(path.read_text(encoding="utf-8"))

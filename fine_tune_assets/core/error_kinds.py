@@ -1,6 +1,6 @@
-"""What can be wrong with an answer, and how grave it is: one list for users who correct and experts who rate.
+"""Error kinds and severities of answers, shared by user corrections and expert ratings.
 
-Owns the names as they are stored, and in words. A name that was stored once is never removed or renamed.
+The keys are stored: never remove or rename one.
 """
 
 from collections.abc import Mapping
@@ -9,23 +9,23 @@ from types import MappingProxyType
 NO_ERROR = "none"
 ERROR_KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "omission": "leaves something out that matters",
-        "wrong_fact": "says something wrong",
-        "hallucination": "says what the input does not say",
+        "omission": "omits something important",
+        "wrong_fact": "wrong statement",
+        "hallucination": "statement without support in the input",
         "wrong_number": "wrong dose, medication or number",
         "wrong_side": "wrong side of the body",
-        "negation": "says yes where the input says no, or the other way round",
-        "identifier_shown": "shows who somebody is",
+        "negation": "negates the input, or misses a negation",
+        "identifier_shown": "reveals an identifier",
         "tone": "wrong tone or style",
         "format": "wrong format",
-        "other": "something else",
+        "other": "another error",
         NO_ERROR: "no error",
     }
 )
-"""The gravest error of an answer."""
-KINDS_OF_CORRECTION: tuple[str, ...] = tuple(kind for kind in ERROR_KINDS if kind != NO_ERROR)
-"""Whoever corrects an answer found an error."""
+"""Key → label of the most severe error of an answer."""
+CORRECTION_ERROR_KINDS: tuple[str, ...] = tuple(kind for kind in ERROR_KINDS if kind != NO_ERROR)
+"""Kinds for corrections: a corrected answer had an error."""
 SEVERITIES: tuple[str, ...] = ("low", "medium", "high", "critical")
-"""How much harm the answer could have done, rising."""
+"""Potential harm, ascending."""
 RATINGS: tuple[str, ...] = ("up", "down")
-"""A thumb about an answer, without a better one."""
+"""Feedback without a better answer."""

@@ -1,26 +1,32 @@
-"""The errors that people read, and the one wording of "materialize this next".
+"""User-facing errors, and the one wording of the command that materializes assets.
 
-A message says what happened, to which id, and what to do next. It never holds report text: ids, kinds and counts only.
+A message states what happened, to which id, and what to do next. It contains ids, kinds and counts, never report text.
 """
 
 import traceback
 
 
 def materialize_hint(*assets: str) -> str:
-    """Name the assets in the order in which they have to be made; none: whatever is not up to date."""
+    """The command for the assets in their order; without assets, the one that updates everything."""
     if not assets:
         return "Run `fine-tune materialize`; while the Dagster daemon runs, it does this automatically."
     return f"Run {', then '.join(f'`fine-tune materialize {asset}`' for asset in assets)}."
 
 
-def without_message(error: BaseException) -> str:
-    """An unexpected error as its type and the functions it came through: its message may quote a report."""
+def summarize_exception(error: BaseException) -> str:
+    """The type and the last functions of an unexpected error, without its message, which may quote a report."""
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     return f"{type(error).__name__} at " + " < ".join(f"{f.name} line {f.lineno}" for f in reversed(frames))
 
 
+FAILED, GATE_CLOSED, DOES_NOT_FIT = 1, 3, 4
+"""Exit statuses of commands. 2 is wrong usage."""
+
+
 class FineTuneError(Exception):
     """Base of every error that this project raises on purpose."""
+
+    exit_status = FAILED
 
 
 class SettingsError(FineTuneError):
@@ -28,43 +34,47 @@ class SettingsError(FineTuneError):
 
 
 class RecipeError(FineTuneError):
-    """A recipe can't be used as it is written."""
+    """A recipe is invalid."""
 
 
 class TableError(FineTuneError):
     """A table does not have the columns that its schema names."""
 
 
-class OldTableError(TableError):
-    """A table was made by an older version and lacks a column that is asked for."""
+class OutdatedTableError(TableError):
+    """A table of an older version lacks a column."""
 
     def __init__(self, table: str, column: str) -> None:
         super().__init__(
-            f"The table {table} was made by an older version and has no column {column}. " + materialize_hint(table)
+            f"The table {table} was written by an older version and has no column {column}. " + materialize_hint(table)
         )
 
 
 class GateClosedError(FineTuneError):
-    """A gate found no evidence, or evidence against going on. Nothing was produced."""
+    """A gate found no evidence, or evidence against continuing. Nothing was produced."""
+
+    exit_status = GATE_CLOSED
 
 
 class ChangedFolderError(GateClosedError):
-    """A folder of weights holds something else than what was measured."""
+    """A folder's content differs from the recorded fingerprint."""
 
 
 class ModelFolderError(FineTuneError):
     """A folder can't be used as a base model."""
 
 
-class TooLongForModelError(FineTuneError):
-    """Texts are longer than a model's context. They are refused, not cut: what was cut off might have been what counts."""
+class ContextLengthError(FineTuneError):
+    """Texts exceed the model's context. They are refused, since truncation could drop the essential part."""
 
-    def __init__(self, too_long: int, texts: int, longest: int, limit: int) -> None:
+    exit_status = DOES_NOT_FIT
+
+    def __init__(self, too_long_count: int, texts: int, longest: int, limit: int) -> None:
         super().__init__(
-            f"{too_long} of {texts} texts, with room for their answers, are longer than the model's context: {longest} tokens "
-            f"where {limit} fit. Shorten them or leave them out, or take a model with a longer context."
+            f"{too_long_count} of {texts} texts exceed the model's context of {limit} tokens, including their answers: the "
+            f"longest has {longest}. Shorten or exclude them, or use a model with a longer context."
         )
 
 
 class ScrubberError(FineTuneError):
-    """The scrubber can't be built or run as the recipe wants it."""
+    """The scrubber can't be built or run with the recipe's settings."""

@@ -1,14 +1,11 @@
-"""The packages that only some uses need, and the command that installs them.
-
-Owns which package belongs to which extra of pyproject.toml. Never imports one.
-"""
+"""Maps optional packages to the extras of pyproject.toml, and reports missing ones with the command that installs them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fine_tune_assets.core.errors import FineTuneError
 
-EXTRA_OF = {
+EXTRA_BY_MODULE = {
     "bitsandbytes": "qlora",
     "dagster_ray": "ray",
     "faker": "tagger",
@@ -24,18 +21,17 @@ class MissingExtraError(FineTuneError):
 
     def __init__(self, use: str, module: str) -> None:
         super().__init__(
-            f"{use} needs {module}, of the extra `{EXTRA_OF[module]}`, which is not installed. Run `make setup-extras`."
+            f"{use} needs {module} from the extra `{EXTRA_BY_MODULE[module]}`, which is not installed. Run `make setup-extras`."
         )
 
 
 @contextmanager
-def extra_for(use: str) -> Iterator[None]:
-    """Imports of optional packages belong within. Raises MissingExtraError for `use`, such as "QLoRA"; any other import that
-    fails does so as before."""
+def require_extra(use: str) -> Iterator[None]:
+    """Wrap imports of optional packages. Raises MissingExtraError that names `use`, such as "QLoRA"; other import errors pass."""
     try:
         yield
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        if module not in EXTRA_OF:
+        if module not in EXTRA_BY_MODULE:
             raise
         raise MissingExtraError(use, module) from None

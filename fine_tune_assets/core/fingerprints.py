@@ -1,7 +1,7 @@
 """Content fingerprints: the same content has the same fingerprint on every machine.
 
-Bytes, JSON values, files, folders and tables are hashed with SHA-256 (hexadecimal), keyed hashes are HMAC-SHA-256. A remembered
-hash of a file holds until its size or times change; for evidence and for what is stored, files are hashed anew in each step.
+Fingerprints are SHA-256 in hexadecimal, keyed hashes are HMAC-SHA-256. A cached file hash is valid until the file's size or times
+change; for evidence and stored records, each step hashes files again.
 """
 
 import hashlib
@@ -51,21 +51,20 @@ def fingerprint_folder(folder: Path) -> str:
 
 
 def fingerprint_listing(path: Path) -> str:
-    """Fingerprint of the names, sizes and times of change of a file, or of all files below a folder.
+    """Fingerprint of the names, sizes and modification times of a file, or of all files below a folder.
 
-    A cheap sign that content may have changed, for folders too large to be read at every look. Raises OSError if there is
-    nothing at `path`.
+    A cheap sign that content may have changed, for folders too large to hash at every check. Raises OSError if `path` is missing.
     """
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return fingerprint_json([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files])
 
 
-def require_folder(folder: Path, fingerprint: str, what: str) -> None:
-    """Raise ChangedFolderError unless `folder` still has the content that `fingerprint` stands for."""
+def require_unchanged_folder(folder: Path, fingerprint: str, what: str) -> None:
+    """Raise ChangedFolderError unless the content of `folder` has this fingerprint."""
     if not folder.is_dir() or fingerprint_folder(folder) != fingerprint:
         raise ChangedFolderError(
-            f"The {what} {folder.name} is not the one on record ({short(fingerprint)}): restore it, "
-            "or make it again: `fine-tune materialize ASSET`."
+            f"The content of the {what} {folder.name} differs from its recorded fingerprint {short(fingerprint)}. Restore it "
+            "from a backup, or build it again with `fine-tune materialize ASSET`."
         )
 
 
@@ -74,7 +73,7 @@ def fingerprint_mapping(hashes: Mapping[str, str]) -> str:
 
 
 def fingerprint_table(table: pa.Table) -> str:
-    """Fingerprint of a table's columns and rows in their order; chunking and the Parquet writer's version do not matter."""
+    """Fingerprint of columns and rows in their order, independent of chunking and the Parquet writer's version."""
     digest = hashlib.sha256(repr([(f.name, str(f.type)) for f in table.schema]).encode())
     for batch in table.to_batches(max_chunksize=1024):
         for row in batch.to_pylist():
@@ -84,7 +83,7 @@ def fingerprint_table(table: pa.Table) -> str:
 
 
 def keyed_hash(key: bytes, value: str) -> str:
-    """HMAC-SHA-256 of `value`: without the key nobody can find the value by trying candidates."""
+    """HMAC-SHA-256 of `value`: without the key, it can't be found by trying candidates."""
     return hmac.new(key, value.encode("utf-8"), hashlib.sha256).hexdigest()
 
 
@@ -93,58 +92,66 @@ def short(fingerprint: str) -> str:
 
 
 def combine(parts: Iterable[str]) -> str:
-    """One fingerprint of several, in the order given."""
+    """One fingerprint of several; their order matters."""
     return fingerprint_json(list(parts))
 
 
-SETTLED_NS = 2_000_000_000
-"""Timestamps are coarse, on FAT two seconds: a file that changed just now may change once more without another time."""
-Identity = tuple[int, int, int, int]
+SETTLE_NS = 2_000_000_000
+"""Timestamps are coarse (2 s on FAT): a file that was just written can change again without a new timestamp."""
+FileIdentity = tuple[int, int, int, int]
 
 
-class RememberedHashes:
-    """`fingerprint_file` with a memory of `most` files, about 400 bytes each."""
+class FileHashCache:
+    """`fingerprint_file` with a cache of `max_files` entries, about 400 bytes each."""
 
-    def __init__(self, most: int, now_ns: Callable[[], int]) -> None:
-        self._most = most
+    def __init__(self, max_files: int, now_ns: Callable[[], int]) -> None:
+        self._max_files = max_files
         self._now_ns = now_ns
-        self._known: dict[str, tuple[Identity, str]] = {}
+        self._cached: dict[str, tuple[FileIdentity, str]] = {}
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._cached)
 
     def __call__(self, path: Path) -> str:
         """The file's SHA-256. Raises OSError."""
         name = os.fspath(path)
-        before, is_settled = _look(path, self._now_ns())
-        known = self._known.get(name)
-        if known is not None and known[0] == before:
-            return known[1]
-        found = fingerprint_file(path)
-        if is_settled and _look(path, self._now_ns())[0] == before:
-            if len(self._known) >= self._most:
-                self._known.clear()  # files that are gone would fill it for ever
-            self._known[name] = before, found
-        return found
+        before, is_settled = _read_identity(path, self._now_ns())
+        cached = self._cached.get(name)
+        if cached is not None and cached[0] == before:
+            return cached[1]
+        fingerprint = fingerprint_file(path)
+        if is_settled and _read_identity(path, self._now_ns())[0] == before:
+            if len(self._cached) >= self._max_files:
+                self._cached.clear()  # entries of deleted files would never be removed otherwise
+            self._cached[name] = before, fingerprint
+        return fingerprint
 
 
-class HashedOnce:
-    """Reads a file once, by whatever names it is asked for: for one step that looks at the same files several times."""
+class FileHashMemo:
+    """Hashes each file once, even under several names: for one step that hashes the same files repeatedly."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], str] = {}
+        self._cached: dict[tuple[int, ...], str] = {}
 
     def __call__(self, path: Path) -> str:
         """The file's SHA-256. Raises OSError."""
+        identity = self._identify(path)
+        if identity not in self._cached:
+            self._cached[identity] = fingerprint_file(path)
+        return self._cached[identity]
+
+    def remember(self, path: Path, fingerprint: str) -> None:
+        """Keep the SHA-256 of a file that was just written."""
+        self._cached[self._identify(path)] = fingerprint
+
+    @staticmethod
+    def _identify(path: Path) -> tuple[int, ...]:
         state = path.stat()
-        identity = state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
-        if identity not in self._known:
-            self._known[identity] = fingerprint_file(path)
-        return self._known[identity]
+        return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-def _look(path: Path, now_ns: int) -> tuple[Identity, bool]:
+def _read_identity(path: Path, now_ns: int) -> tuple[FileIdentity, bool]:
     state = path.stat()
-    # Unlike the time of modification, that of the last change (ctime) can't be set back by a program.
+    # Unlike mtime, ctime can't be set back by a program.
     identity = state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
-    return identity, now_ns - max(state.st_mtime_ns, state.st_ctime_ns) >= SETTLED_NS
+    return identity, now_ns - max(state.st_mtime_ns, state.st_ctime_ns) >= SETTLE_NS

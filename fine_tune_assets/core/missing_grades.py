@@ -1,6 +1,6 @@
-"""When so many grades are missing that the rest decides nothing, and that no signature makes up for it.
+"""Limits the fraction of missing grades. Above it, grades decide nothing, and an approver can't sign the verdict.
 
-Owns the rule alone: the gate asks it of its figures, the ledger of a verdict that somebody wants to sign.
+The promotion gate and the ledger share this rule.
 """
 
 import json
@@ -9,22 +9,22 @@ from typing import Any
 from fine_tune_assets.core.errors import materialize_hint
 
 
-def too_many_missing(missing: int, graded: int, allowed: float) -> str:
-    """Why nothing is decided by grades; empty where enough are there. `graded`: test examples with a grade for both."""
+def explain_missing_grades(missing: int, graded: int, allowed: float) -> str:
+    """Why too many grades are missing; empty if enough exist. `graded`: test examples with a grade for both models."""
     total = missing + graded
     if not total or missing / total <= allowed:
         return ""
     return (
-        f"{missing} of {total} test examples have no grade, more than the {allowed:.0%} that the recipe allows: grades decide "
-        f"nothing. {materialize_hint('judge_scores')}"
+        f"{missing} of {total} test examples have no grade, but the recipe allows {allowed:.0%}: the grades can't decide. "
+        f"{materialize_hint('judge_scores')}"
     )
 
 
-def why_unsignable(evidence: str) -> str:
-    """Why an approver can't sign a hold on this evidence; empty where one can. `evidence`: a verdict's, as JSON."""
-    found: Any = json.loads(evidence)
+def explain_unsignable(evidence: str) -> str:
+    """Why an approver can't sign a hold; empty if signing is possible. `evidence`: a verdict's evidence as JSON."""
+    values: Any = json.loads(evidence)
     try:
-        counts = found["missing_grades"], found["power"]["examples"], found["gate"]["maximum_missing_fraction"]
-    except (KeyError, TypeError):  # a document of before these were written down
+        counts = values["missing_grades"], values["power"]["examples"], values["gate"]["maximum_missing_fraction"]
+    except (KeyError, TypeError):  # written by a version that did not record these
         return ""
-    return too_many_missing(*counts)
+    return explain_missing_grades(*counts)

@@ -1,4 +1,4 @@
-"""Where everything lies below the data folder. Owns the names of folders; creates none of them."""
+"""Paths of all folders below the data folder. Creates none of them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,32 +15,32 @@ class Layout:
 
     @property
     def raw_reports(self) -> Path:
-        """One folder a batch, as people drop them."""
+        """A folder for each batch, as delivered."""
         return self.data_dir / "raw_reports"
 
     @property
-    def general(self) -> Path:
-        """General instruction data that is mixed in, with licences."""
+    def general_data(self) -> Path:
+        """General data that is mixed in, with licences."""
         return self.data_dir / "general"
 
     @property
     def evaluation(self) -> Path:
-        """Labelled sets that measure the scrubber, the judge and retained abilities."""
+        """Labelled sets for the scrubber, the judge and retained abilities."""
         return self.data_dir / "evaluation"
 
     @property
     def tagger_training(self) -> Path:
-        """Labelled reports that a tagger learns from."""
+        """Labelled reports for training a tagger."""
         return self.data_dir / "tagger_training"
 
     @property
     def taggers(self) -> Path:
-        """Taggers that were trained here, a folder each, named by their fingerprint."""
+        """Trained taggers, a folder each, named by fingerprint."""
         return self.data_dir / "taggers"
 
     @property
     def tables(self) -> Path:
-        """Parquet, one folder an asset."""
+        """Parquet files, a folder for each asset."""
         return self.data_dir / "tables"
 
     @property
@@ -57,18 +57,18 @@ class Layout:
 
     @property
     def tensorboard(self) -> Path:
-        """Event files of trainings, a folder each, named by the adapter."""
+        """TensorBoard event files, a folder for each training, named by adapter."""
         return self.data_dir / "tensorboard"
 
     @property
     def sweeps(self) -> Path:
-        """What the trials of each sweep found, a folder each."""
+        """Trial results, a folder for each sweep."""
         return self.data_dir / "sweeps"
 
     @property
     def weights(self) -> Path:
-        """Merged weights, a folder each, named by their fingerprint, and beside it its exports and the answers to their probes:
-        files and folders named by the folder and the format."""
+        """Merged weights, a folder each, named by fingerprint. Their exports and probe answers are next to them, named by folder
+        and format."""
         return self.data_dir / "weights"
 
     @property
@@ -77,17 +77,17 @@ class Layout:
 
     @property
     def verdicts(self) -> Path:
-        """Signed documents of verdicts, a folder each, named by its id."""
+        """Signed verdict documents, a folder each, named by id."""
         return self.data_dir / "verdicts"
 
     @property
     def knowledge(self) -> Path:
-        """Documents that answers may rest on, as people drop them."""
+        """The organization's documents for citations, as delivered."""
         return self.data_dir / "knowledge"
 
     @property
     def knowledge_indexes(self) -> Path:
-        """A folder each, named by its fingerprint."""
+        """A folder each, named by fingerprint."""
         return self.data_dir / "knowledge_indexes"
 
     @property
@@ -97,12 +97,12 @@ class Layout:
 
     @property
     def cache(self) -> Path:
-        """What can be made again, only slower."""
+        """Files that can be recomputed."""
         return self.data_dir / "cache"
 
     @property
     def training_checkpoints(self) -> Path:
-        """Of the training that is going on. In the cache, which is emptied when a patient is erased."""
+        """Checkpoints of the current training. In the cache, because it is emptied when a subject is erased."""
         return self.cache / "training"
 
     @property
@@ -112,7 +112,7 @@ class Layout:
 
     @property
     def running_steps(self) -> Path:
-        """A small file for each step that runs: how far it is."""
+        """A progress file for each running step."""
         return self.run / "steps"
 
     def table(self, asset: str, partition: str | None = None) -> Path:

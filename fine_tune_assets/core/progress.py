@@ -1,8 +1,7 @@
-"""How far work is: reported by whoever does it, without knowing who reads it.
+"""Progress reports of running steps, stored in a file for each step, and the estimate of the remaining time.
 
-Owns the protocol, the files that say which steps run now, and the estimate of the time left. A file holds names of assets, counts
-and our own words for what is counted; never a text of a report. A step that was killed leaves its file: it counts as gone as soon
-as its heartbeat is old.
+A file contains asset names, counts and labels, never report text. A killed step leaves its file behind; the step counts as ended
+when its heartbeat is stale.
 """
 
 import json
@@ -19,89 +18,89 @@ from typing import Protocol
 from fine_tune_assets.core.files import make_folder, write_text
 
 HEARTBEAT_SECONDS = 5.0
-GONE_SECONDS = 30.0
-"""A step without a heartbeat for so long has ended without removing its file."""
-_LEFT_SECONDS = 3600.0
-_MOST_REPORTS = 64
+STALE_SECONDS = 30.0
+"""A step whose last heartbeat is older has ended without removing its file."""
+_CLEANUP_SECONDS = 3600.0
+_MAX_REPORTS = 64
 _MINIMUM_SECONDS = 1.0
-"""Of counting, before a rate is given."""
+"""Shortest time of counting from which a rate is computed."""
 
 
 class Progress(Protocol):
-    """Called with the number of finished items, the number of all items, and what they are."""
+    """Called with the number of finished items, the total, and a label for the items."""
 
     def __call__(self, done: int, total: int, what: str) -> None: ...
 
 
-def silent(done: int, total: int, what: str) -> None:
-    """Progress that nobody listens to."""
+def ignore_progress(done: int, total: int, what: str) -> None:
+    """Discard progress reports."""
 
 
 @dataclass(frozen=True)
-class Counted:
+class ProgressCount:
     """One count of the same items. Times are Unix seconds."""
 
     done: int
     total: int
-    what: str
+    label: str
     reports: tuple[tuple[float, int], ...]
-    """When it was reported, and what was done then: the first report, some between, and the last one. What the first one names
-    was not done at the rate that is seen."""
+    """(Time, items done) of the first report, some in between, and the last. Items done at the first report do not count for
+    the rate."""
 
     @property
     def name(self) -> str:
-        """What is counted, without the figures that come with it."""
-        return self.what.partition(",")[0].partition("(")[0].strip()
+        """The label without the numbers after a comma or parenthesis."""
+        return self.label.partition(",")[0].partition("(")[0].strip()
 
     @property
-    def at(self) -> float:
-        """When the last report came."""
+    def reported_at(self) -> float:
+        """Time of the last report."""
         return self.reports[-1][0]
 
     @property
     def rate(self) -> float | None:
-        """Items a second in the later half of the time so far, since a machine may be busy and idle by turns. None until
-        something was counted for a second."""
-        middle = (self.reports[0][0] + self.at) / 2
+        """Items per second in the second half of the time so far, since the machine's load varies. None until items were
+        counted for a second."""
+        middle = (self.reports[0][0] + self.reported_at) / 2
         since, from_done = next(report for report in reversed(self.reports) if report[0] <= middle)
-        seconds, items = self.at - since, self.done - from_done
+        seconds, items = self.reported_at - since, self.done - from_done
         return items / seconds if items > 0 and seconds >= _MINIMUM_SECONDS else None
 
     def seconds_left(self, now: float) -> float | None:
-        """Until all items are done at this rate. None while there is no rate."""
-        return None if self.rate is None else max(0.0, (self.total - self.done) / self.rate - (now - self.at))
+        """Estimated seconds until all items are done; None without a rate."""
+        return None if self.rate is None else max(0.0, (self.total - self.done) / self.rate - (now - self.reported_at))
 
 
-def counted(before: Counted | None, done: int, total: int, what: str, now: float) -> Counted:
-    """The next report. Other items, another total or a lower number begin a new count."""
-    fresh = Counted(done, total, what, ((now, done),))
-    if before is None or before.name != fresh.name or before.total != total or done < before.done:
-        return fresh
-    reports = (*before.reports, *fresh.reports)
-    # Every second one between goes when there are many: what is left still spans the whole time.
-    return replace(fresh, reports=reports if len(reports) <= _MOST_REPORTS else (*reports[:-1:2], reports[-1]))
+def add_report(before: ProgressCount | None, done: int, total: int, what: str, now: float) -> ProgressCount:
+    """Add a report. Another label or total, or a lower count, starts a new count."""
+    latest = ProgressCount(done, total, what, ((now, done),))
+    if before is None or before.name != latest.name or before.total != total or done < before.done:
+        return latest
+    reports = (*before.reports, *latest.reports)
+    # Drop every second report when there are too many: the rest still covers the whole time.
+    return replace(latest, reports=reports if len(reports) <= _MAX_REPORTS else (*reports[:-1:2], reports[-1]))
 
 
 @dataclass(frozen=True)
 class RunningStep:
-    """A step of the graph that runs now."""
+    """A running step of the asset graph."""
 
     stage: str
-    """Its group of assets."""
+    """Its asset group."""
     assets: tuple[str, ...]
     partition: str | None
     started_at: float
     """Unix seconds."""
-    count: Counted | None = None
-    """None until the step has reported one."""
+    count: ProgressCount | None = None
+    """None until the step reports progress."""
 
 
 @contextmanager
-def shown_running(folder: Path, step: RunningStep) -> Iterator[Path]:
-    """Keep the step's file below `folder` while the block runs. Yields the file, for `reports_into`."""
-    _remove_left(folder, time.time())
+def publish_step(folder: Path, step: RunningStep) -> Iterator[Path]:
+    """Keep the step's file below `folder` while the block runs. Yields the file, for `progress_writer`."""
+    _remove_stale_files(folder, time.time())
     path, is_over = folder / f"{uuid.uuid4().hex}.json", threading.Event()
-    _write(path, step)
+    _write_step(path, step)
 
     def beat() -> None:
         while not is_over.wait(HEARTBEAT_SECONDS):
@@ -118,50 +117,50 @@ def shown_running(folder: Path, step: RunningStep) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def reports_into(path: Path) -> Progress:
-    """Progress that is written into a step's file. A disk that takes no file stops no work."""
+def progress_writer(path: Path) -> Progress:
+    """Progress that is written to a step's file. Write errors are ignored, so that a full disk does not stop the step."""
 
     def report(done: int, total: int, what: str) -> None:
         with suppress(OSError, ValueError, TypeError, KeyError):
-            step = _read(path)
-            _write(path, replace(step, count=counted(step.count, done, total, what, time.time())))
+            step = _read_step(path)
+            _write_step(path, replace(step, count=add_report(step.count, done, total, what, time.time())))
 
     return report
 
 
-def running_steps(folder: Path, now: float) -> list[RunningStep]:
-    """The steps that run, the oldest first."""
+def list_running_steps(folder: Path, now: float) -> list[RunningStep]:
+    """The running steps, oldest first."""
     found = []
     for path in folder.glob("*.json"):
-        with suppress(OSError, ValueError, TypeError, KeyError):  # it ended meanwhile, or is none
-            if now - path.stat().st_mtime < GONE_SECONDS:
-                found.append(_read(path))
+        with suppress(OSError, ValueError, TypeError, KeyError):  # the step ended meanwhile, or the file is invalid
+            if now - path.stat().st_mtime < STALE_SECONDS:
+                found.append(_read_step(path))
     return sorted(found, key=lambda step: step.started_at)
 
 
-def duration_words(seconds: float) -> str:
-    """For people: "2 h 05 min", "4 min 10 s", "12 s"."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
+def format_duration(seconds: float) -> str:
+    """Such as "2 h 05 min", "4 min 10 s" or "12 s"."""
+    rounded = round(seconds)
+    if rounded >= 3600:
+        return f"{rounded // 3600} h {rounded % 3600 // 60:02} min"
+    return f"{rounded // 60} min {rounded % 60:02} s" if rounded >= 60 else f"{rounded} s"
 
 
-def _write(path: Path, step: RunningStep) -> None:
+def _write_step(path: Path, step: RunningStep) -> None:
     write_text(path, json.dumps(asdict(step)))
 
 
-def _read(path: Path) -> RunningStep:
+def _read_step(path: Path) -> RunningStep:
     values = json.loads(path.read_text(encoding="utf-8"))
     count = values["count"]
     if count is not None:
-        count = Counted(**{**count, "reports": tuple((at, done) for at, done in count["reports"])})
+        count = ProgressCount(**{**count, "reports": tuple((at, done) for at, done in count["reports"])})
     return RunningStep(**{**values, "assets": tuple(values["assets"]), "count": count})
 
 
-def _remove_left(folder: Path, now: float) -> None:
+def _remove_stale_files(folder: Path, now: float) -> None:
     make_folder(folder)
     for path in folder.glob("*.json"):
         with suppress(OSError):
-            if now - path.stat().st_mtime > _LEFT_SECONDS:
+            if now - path.stat().st_mtime > _CLEANUP_SECONDS:
                 path.unlink()

@@ -1,62 +1,79 @@
-"""The engines that serve releases: what each reads, and what its program can do beyond plain chat.
+"""The registry of engines that serve releases, with the features that each supports beyond plain chat.
 
-An engine is an entry here, and its starter in `serving/engine_start.py`. What a program can't do is refused by name, and never
-silently left out. The table was read and tried with llama.cpp's server b11549 and vLLM 0.32.
+The gateway refuses unsupported features by name. `serving/engine_start.py` starts the engines. Checked with llama.cpp's server
+b11549 and vLLM 0.32.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fine_tune_assets.core.settings import Settings
+
 EngineName = Literal["llama_cpp", "vllm"]
-"""What a recipe may name: the keys of SERVING_ENGINES."""
+"""Engines in a recipe: the keys of SERVING_ENGINES."""
 
 
 @dataclass(frozen=True)
-class Features:
+class EngineFeatures:
     program: str
     tool_choices: frozenset[str] = frozenset()
-    """Of `auto` (the model decides), `required` (some tool) and `named` (that one)."""
+    """Supported values of `auto` (the model decides), `required` (any tool) and `named` (a given tool)."""
     has_schemas: bool = False
-    has_named_as_required: bool = False
-    """A named tool is asked for as the only one, of which some is required."""
-    has_probabilities: bool = False
+    is_named_sent_as_required: bool = False
+    """A named tool is sent as the only tool, with tool_choice `required`."""
+    has_logprobs: bool = False
 
 
 @dataclass(frozen=True)
 class ServingEngine:
     reads_folder: bool
-    """It serves the folder of merged weights; otherwise one GGUF file, the recipe's first export."""
-    features: Features
+    """It loads the folder of merged weights; otherwise one GGUF file, the recipe's first export."""
+    features: EngineFeatures
 
 
-NOTHING_KNOWN = Features("The program that serves")
+UNKNOWN_FEATURES = EngineFeatures("The engine")
 SERVING_ENGINES: Mapping[str, ServingEngine] = {
-    # A choice that is no text is silently taken for `auto`. Text may come before a call that is required; the answer can't end
-    # without one (tried).
+    # llama.cpp silently treats a tool_choice object as `auto`. With `required`, text may precede the call, but the answer can't
+    # end without one (checked).
     "llama_cpp": ServingEngine(
         reads_folder=False,
-        features=Features(
+        features=EngineFeatures(
             "llama.cpp's server",
             frozenset({"auto", "required", "named"}),
             has_schemas=True,
-            has_named_as_required=True,
-            has_probabilities=True,
+            is_named_sent_as_required=True,
+            has_logprobs=True,
         ),
     ),
-    # `auto` needs a parser for the model's own way of writing calls, which nothing here can know. What the others need is named
-    # by `engines.vllm`; a test asks vLLM itself.
+    # `auto` needs a parser for the model's own tool call format, which is not known here. `engines.vllm` sets the options that
+    # the other choices need.
     "vllm": ServingEngine(
         reads_folder=True,
-        features=Features("vLLM", frozenset({"required", "named"}), has_schemas=True, has_probabilities=True),
+        features=EngineFeatures("vLLM", frozenset({"required", "named"}), has_schemas=True, has_logprobs=True),
     ),
 }
 
 
+RESERVED_SLOTS = 1
+"""Slots of an engine per gateway process beyond the shared ones, for callers without an answer in progress."""
+
+
+def shared_slots(engine: str, settings: Settings) -> int:
+    """Simultaneous requests that one gateway process sends to an engine, without the reserved ones."""
+    parallel = settings.vllm.parallel if engine == "vllm" else settings.llama.parallel
+    return max(1, parallel // settings.gateway.workers)
+
+
+def llama_cpp_slots(settings: Settings) -> int:
+    """Simultaneous requests for which llama.cpp is started; each takes memory for a context."""
+    return (shared_slots("llama_cpp", settings) + RESERVED_SLOTS) * settings.gateway.workers
+
+
 def reads_folder(engine: str) -> bool:
-    """Whether the engine serves a folder of weights. An unknown engine serves nothing, and is refused when it is started."""
+    """Whether the engine loads a folder of weights. False for an unknown engine, which is refused at its start."""
     return engine in SERVING_ENGINES and SERVING_ENGINES[engine].reads_folder
 
 
-def features_of(engine: str) -> Features:
-    return SERVING_ENGINES[engine].features if engine in SERVING_ENGINES else NOTHING_KNOWN
+def find_features(engine: str) -> EngineFeatures:
+    return SERVING_ENGINES[engine].features if engine in SERVING_ENGINES else UNKNOWN_FEATURES

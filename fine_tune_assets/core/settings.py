@@ -1,12 +1,12 @@
-"""Where and how this installation runs: the only module that reads the environment.
+"""Settings of one installation. The only module that reads the environment.
 
-A setting comes from the environment variable FINE_TUNE_<GROUP>_<NAME>, else from the YAML file that FINE_TUNE_SETTINGS names,
-else from the default below. Unknown names are refused. No `.env` file is read: it would override the shell.
+A setting is read from the environment variable FINE_TUNE_<GROUP>_<NAME>, else from the YAML file that FINE_TUNE_SETTINGS names,
+else it has the default below. Unknown names are refused. `.env` files are not read, because they would override the shell.
 """
 
 import os
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.strict_parsing import load_values
@@ -29,260 +30,282 @@ class _Group(BaseModel):
 
 
 class KnowledgeSettings(_Group):
-    """Knowledge indexes."""
+    """Indexes of the organization's documents."""
 
     url: str = ""
-    """PostgreSQL with pgvector for knowledge indexes; empty means LanceDB below the data folder."""
+    """PostgreSQL URL with pgvector, one database per installation; empty: LanceDB in the data folder."""
     keep_last: int = 3
-    """Knowledge indexes that are kept besides those that answer."""
+    """Number of newest knowledge indexes to keep, including the live one."""
 
 
 class GatewaySettings(_Group):
-    """The HTTP API."""
+    """The HTTP API for applications."""
 
     host: str = "127.0.0.1"
+    """Address to listen on; beyond loopback, TLS is required."""
     port: int = 8060
+    """Port of the gateway."""
     workers: int = 1
-    """Processes that answer; all share the port."""
+    """Number of gateway processes, which share the port."""
     tls_cert: str = ""
+    """Path of the TLS certificate chain in PEM format; empty: no TLS."""
     tls_key: str = ""
-    """Files with the gateway's own certificate and its key; empty: no TLS."""
+    """Path of the TLS private key, readable only by the service's user."""
     tls_client_ca: str = ""
-    """File with the authority that callers' certificates must be of; empty: callers need none."""
+    """Path of the CA certificate that signs client certificates (mTLS); empty: no client certificates."""
     behind_tls_proxy: bool = False
-    """A proxy with TLS stands in front: the gateway may listen beyond loopback without a certificate of its own."""
+    """Whether a proxy provides TLS, so that the gateway may listen beyond loopback without a certificate."""
     oidc_issuer: str = ""
-    """Whose bearer tokens are let in besides API keys; empty means nobody's."""
+    """Issuer URL of accepted bearer tokens; empty: API keys only."""
     oidc_audience: str = ""
-    """What tokens must be made out for."""
+    """Audience (`aud`) that bearer tokens must name."""
     oidc_jwks: str = ""
-    """The provider's public keys: a file, or an https address."""
+    """Path or internal `https` URL of the issuer's public keys (JWKS)."""
     oidc_scope_claim: str = "scope"
+    """Token claim with the scopes, as a list or separated by spaces."""
     oidc_scopes: str = ""
-    """THEIRS=OURS with spaces between; empty: they are called as ours."""
+    """Mappings `THEIRS=OURS` from token scopes to gateway scopes, separated by spaces; empty: same names."""
     oidc_requests_per_minute: int = 0
+    """Requests per minute for each token subject; 0: no limit."""
     oidc_tokens_per_day: int = 0
-    """Of one subject; 0: no limit."""
+    """Tokens per UTC day for each token subject; 0: no limit."""
     max_tokens: int = 2048
-    """Tokens of one answer that a caller may ask for."""
+    """Maximum number of tokens that a caller can request for one answer."""
     timeout_seconds: int = 900
-    """Seconds for one answer, including the wait for a free slot of the engine."""
-    audit_days: int = 365
-    """Days that the line of a request is kept; 0: for ever."""
-    audit_syncs_each: bool = False
-    """An answer's last byte waits until the disk holds its line; else a power cut can lose a second of lines, and no kill any."""
+    """Seconds for one answer, including the wait for a free engine slot."""
+    audit_retention_days: int = 365
+    """Days that entries of the request log are kept; 0: no deletion."""
+    audit_fsync: bool = False
+    """Whether an answer ends only after its log entry is on disk, which survives a power failure."""
     answer_phi: str = "off"
-    """What happens to identifiers in answers: off, flag or block."""
-    max_requests: int = 512
-    """Chat requests that one gateway process takes on at once; more are told to come again."""
+    """Action for identifiers in answers: `off`, `flag` or `block`."""
+    max_concurrent_requests: int = 512
+    """Number of simultaneous chat requests per gateway process; further requests get status 429."""
+    max_requests_per_caller: int = 256
+    """Number of simultaneous chat requests of one caller per gateway process; a key can have its own limit."""
+    first_token_seconds: int = 300
+    """Seconds from the start of an answer to its first token, without the wait for a free engine slot."""
 
 
 class DriftSettings(_Group):
-    """What is kept of requests for `production_drift`."""
+    """Request summaries for `production_drift`."""
 
-    features: bool = True
-    """Requests are read for `production_drift`: sums of lengths and languages, never a text."""
+    enabled: bool = True
+    """Whether requests are summarized for drift detection, as sums of lengths and languages without text."""
     window_hours: int = 24
+    """Hours per drift window, in UTC."""
     minimum_requests: int = 50
-    """Of fewer no sum is written."""
+    """Minimum number of requests in a summary of a gateway process; fewer wait for the next window."""
 
 
 class DeskSettings(_Group):
-    """The web pages."""
+    """The web pages for people."""
 
     host: str = "127.0.0.1"
+    """Loopback address to listen on; the desk has no TLS."""
     port: int = 8070
+    """Port of the desk."""
     url: str = ""
-    """The address that people type, when a proxy with TLS stands in front of the desk; empty means host and port."""
+    """Public URL of the desk behind a TLS proxy; empty: host and port."""
     gateway_url: str = ""
-    """Where the desk reaches the gateway; empty means where that listens."""
+    """URL at which the desk reaches the gateway: `https`, or `http` on this machine; empty: the gateway's address."""
     gateway_ca: str = ""
-    """File of the authority that signed the gateway's certificate; empty means those that Python knows."""
-    idle_minutes: int = 30
+    """Path of the CA certificate for the gateway's TLS; empty: Python's default CAs."""
+    idle_timeout_minutes: int = 30
+    """Minutes without activity after which a session ends."""
     session_hours: int = 12
+    """Maximum duration of a session in hours."""
 
 
 class OidcSettings(_Group):
     """Single sign-on to the desk."""
 
     issuer: str = ""
-    """Who signs people in, besides the desk's own passwords; empty means nobody."""
+    """Issuer URL of the OpenID provider; empty: passwords only."""
     client_id: str = ""
+    """Client id of the desk at the provider."""
+    # A path instead of the secret: settings are passed to services in the environment.
     client_secret_file: str = ""
-    """Only the file's name: settings are handed on in the environment. Empty for a client without a secret."""
-    name: str = "single sign-on"
-    """What the button says."""
+    """Path of the file with the client secret; empty: a public client."""
+    button_label: str = "single sign-on"
+    """Label of the sign-in button."""
     ca: str = ""
-    """File of the authority that signed the certificate of the desk's or gateway's provider; empty: those of this machine."""
+    """Path of the CA certificate for the provider of the desk and the gateway; empty: system CAs."""
     scopes: str = ""
-    """Asked for besides `openid email`, with spaces between: some providers name groups only if `groups` is asked for."""
+    """Scopes to request in addition to `openid email`, separated by spaces, such as `groups`."""
     groups_claim: str = "groups"
-    """Where an ID token names a person's groups: a list of texts, or one text."""
+    """ID token claim with the person's groups, as a list or one text."""
     group_labels: str = ""
-    """GROUP=LABEL with `;` between: the access labels of documents that members of a group hold on the desk; empty: none."""
+    """Mappings `GROUP=LABEL` from groups to access labels, separated by `;`; empty: none."""
 
 
 class DagsterSettings(_Group):
-    """Dagster's own storage and UI."""
+    """Dagster's storage and UI."""
 
     home: Folder = PROJECT_DIR
-    port: int = 3000
-    url: str = ""
-    """Where people reach the Dagster UI, for links in notifications; empty means this machine."""
-    ui_can_launch: bool = False
-    """False: the Dagster UI is read-only, since it has no login and takes commands from any web page."""
+    """Folder with `dagster.yaml`."""
 
 
 class RetrainSettings(_Group):
     """The weekly training."""
 
     cron: str = "0 3 * * 0"
-    """When training on whatever is new starts, however little it is: Sundays at 3 o'clock."""
+    """Cron expression of the weekly training, which uses all new examples."""
     time_zone: str = ""
-    """Where it is 3 o'clock then, such as Europe/Berlin; empty means this machine's time zone."""
+    """Time zone of the cron expression, such as `Europe/Berlin`; empty: the system's."""
 
 
 class ReleaseSettings(_Group):
-    """How long releases are kept."""
+    """Retention of releases."""
 
     keep_last: int = 3
-    """Releases that are kept however old they are. What serves and what served before it are kept besides."""
+    """Number of newest releases to keep regardless of age, at least 1."""
     keep_days: int = 30
-    """Days that every other release is kept for at least."""
+    """Minimum number of days that every other release is kept."""
 
 
-class NotifySettings(_Group):
-    """Notifications."""
+class NotificationSettings(_Group):
+    """Notifications by webhook and mail."""
 
-    webhook: str = ""
-    """URL inside the network that gets a POST with JSON when something happened; empty means none."""
+    webhook_url: str = ""
+    """Internal URL that receives each event as JSON by POST; empty: none."""
     smtp: str = ""
-    """HOST:PORT of the mail server; empty means no mail."""
+    """Mail server as `HOST:PORT`; empty: no mail."""
     smtp_starttls: bool = True
+    """Whether mail is sent with STARTTLS."""
     smtp_user: str = ""
+    """User name at the mail server; empty: no login."""
     smtp_password_file: str = ""
-    """Only the file's name, as for every secret."""
+    """Path of the file with the mail server's password."""
     mail_from: str = ""
-    """Empty means the first of those who get it."""
+    """Sender address; empty: the first recipient."""
     mail_to: str = ""
-    """Addresses, with commas between them; empty means no mail."""
-    events: str = "run_failed,verdict_hold,verdict_refuse,rolled_back,quarantine,production_drift"
-    """Of what people are told."""
-    seconds: int = 10
-    """How long a server may take to answer."""
+    """Recipient addresses, separated by commas; empty: no mail."""
+    events: str = (
+        "run_failed,verdict_hold,verdict_refuse,rolled_back,changed_release,broken_seal,quarantine,production_drift"
+    )
+    """Events to send, separated by commas."""
+    timeout_seconds: int = 10
+    """Seconds that the webhook or mail server has to respond."""
 
 
 class JudgeSettings(_Group):
-    """A server that judges."""
+    """A judge on a server, for recipes with `judge.kind: endpoint`."""
 
     url: str = ""
-    """Base address of the server that judges, such as https://judge.intranet:8000/v1, for recipes with judge.kind: endpoint."""
-    key_file: str = ""
-    """File with the key that it asks for; empty for a server without one."""
+    """Base URL of the judge, such as `https://judge.intranet:8000/v1`; hosts with public addresses are refused."""
+    api_key_file: str = ""
+    """Path of the file with the judge's API key; empty: no key."""
 
 
 class VllmSettings(_Group):
-    """Serving by vLLM."""
+    """The vLLM engine."""
 
     python: str = ""
-    """Python of the environment that vLLM is installed in; empty means `.venv-vllm/bin/python` below the project."""
-    cache_gb: int = 2
-    """Keys and values that vLLM keeps on a machine without a GPU, in GiB."""
+    """Path of the Python interpreter with vLLM; empty: `.venv-vllm/bin/python` in the checkout."""
+    kv_cache_gb: int = 2
+    """GiB of memory for the KV cache on a machine without a GPU."""
     gpu_memory_percent: int = 45
-    """Of a GPU's memory, for one vLLM: at a switch there are two."""
+    """Percentage of GPU memory for one engine; above 50, two engines do not fit during a switch."""
     tensor_parallel: int = 1
+    """Number of GPUs that share each layer (tensor parallelism)."""
     pipeline_parallel: int = 1
-    """GPUs that one model is cut up over: within layers, and by layers."""
+    """Number of GPUs, or groups of GPUs, that share the layers (pipeline parallelism)."""
     speculative_tokens: int = 0
-    """Tokens that vLLM guesses ahead from the prompt's own words; 0 turns it off."""
+    """Number of tokens to speculate from n-grams of the prompt; 0: off."""
+    parallel: int = 256
+    """Number of simultaneous requests."""
 
 
 class LlamaCppSettings(_Group):
-    """Serving by llama.cpp."""
+    """The llama.cpp engine."""
 
     server: str = ""
-    """Path of a `llama-server` to use instead of the bundled one, such as a build for your GPU."""
+    """Path of a `llama-server` binary, such as a build for your GPU; empty: the bundled one."""
     parallel: int = 4
-    """Requests that llama.cpp answers at the same time."""
+    """Number of simultaneous requests; each needs memory for a context."""
+    batch_tokens: int = 128
+    """Tokens of prompts read in one step; with fewer, callers wait less for the long prompts of others."""
 
 
 class EngineSettings(_Group):
-    """Every engine."""
+    """All engines."""
 
     context_tokens: int = 2048
-    """Tokens of prompt and answer together. More cost memory in proportion."""
+    """Tokens of prompt and answer together; memory use grows in proportion."""
     memory_reserve_gb: int = 1
-    """Memory that stays free on this machine: an engine that would take it is not started, and none is kept in it."""
+    """GiB of memory that must stay free when an engine starts or stays on standby."""
 
 
 class RollbackSettings(_Group):
-    """When users are taken back to the previous release."""
+    """Rollback to the previous release, by a person or automatically."""
 
-    keep_old_minutes: int = 60
-    """How long what served before stays up for a rollback; 0: not at all, -1: until the next release needs its place."""
+    keep_previous_minutes: int = 60
+    """Minutes that the previous engine stays on standby; 0: none, -1: until the next release needs its place."""
     window_minutes: int = 30
-    """How long after a switch what serves is watched, and left by itself if it does badly; 0: never."""
+    """Minutes after a switch in which a release can be rolled back automatically; 0: never."""
     minimum_requests: int = 20
-    """Fewer say nothing."""
+    """Minimum number of requests since the switch; below it, the rates do not apply."""
     error_percent: int = 20
-    """Of requests since the switch, that failed; 0 turns it off. So do the ones below."""
+    """Percentage of failed requests that triggers a rollback; 0: off."""
     p95_seconds: int = 0
-    """Longer than that takes one answer in twenty."""
-    identifiers: int = 0
-    """Identifiers found in answers; refused while gateway.answer_phi is off, since none would ever be found."""
+    """Seconds of the 95th percentile of response time that trigger a rollback; 0: off."""
+    identifier_count: int = 0
+    """Number of identifiers in answers that triggers a rollback; needs `gateway.answer_phi`; 0: off."""
     corrections_percent: int = 0
-    """Corrections, of answers."""
-    on_death: bool = True
-    """The engine ends or hangs."""
+    """Percentage of corrected answers that triggers a rollback; 0: off."""
+    on_engine_failure: bool = True
+    """Whether an engine that ends or hangs triggers a rollback instead of a restart."""
 
 
-class TrialSettings(_Group):
-    """Trying a release on some callers before all are switched to it."""
+class CanarySettings(_Group):
+    """Canary releases."""
 
     percent: int = Field(default=0, ge=0, le=100)
-    """Of callers, who are answered by a release on trial before all are switched to it; 0: none."""
+    """Percentage of callers who get answers from the canary, from 0 to 100; 0: no canary."""
     minutes: int = Field(default=30, ge=1, le=10_080)
-    """How long a trial takes, if there is one."""
+    """Minutes that a canary release lasts."""
     minimum_requests: int = Field(default=20, ge=1, le=1_000_000)
-    """Without which a release does not pass."""
+    """Minimum number of requests that a canary release needs to pass."""
     maximum_minutes: int = Field(default=1440, ge=1, le=10_080)
-    """How long a trial goes on for fewer; then the release fails."""
+    """Minutes after which a canary release with too few requests fails."""
 
 
 class RaySettings(_Group):
     """Training on a Ray cluster."""
 
     gpu_memory_gb: int = 0
-    """Memory of one GPU of the Ray cluster, in GiB: trainings there are planned for it."""
+    """GiB of memory of one GPU of the cluster, for training plans."""
     address: str = ""
-    """Address of a Ray cluster's dashboard, such as http://10.0.0.5:8265: training runs there; empty means on this machine."""
+    """URL of the cluster's dashboard, such as `http://10.0.0.5:8265`; empty: training on this machine."""
     gpus_per_process: int = 1
-    """GPUs of the cluster that each of a training's processes takes; 0 trains on CPUs."""
+    """Number of GPUs per training process; 0: training on CPUs."""
     cpus_per_process: int = 1
+    """Number of CPUs per training process."""
     wait_minutes: int = 10
-    """How long a training waits for nodes, at its start and after one was lost."""
+    """Minutes to wait for nodes, at the start and after the loss of one."""
 
 
 class Settings(_Group):
-    """One installation."""
+    """The settings of one installation."""
 
     data_dir: Folder = PROJECT_DIR / "data"
+    """Folder of all inputs, results and keys of this installation."""
     recipe: str = "demo_smollm2"
-    """Name of a shipped recipe, or the path of a YAML file."""
+    """Name of a shipped recipe, or path of a YAML file."""
     ledger_url: str = ""
-    """SQLAlchemy URL; empty means SQLite below the data folder."""
+    """SQLAlchemy URL of the ledger; empty: SQLite in the data folder."""
     mlflow_uri: str = ""
-    """Where finished trainings are told: sqlite:////PATH or an MLflow server inside the network; empty means nowhere."""
+    """MLflow tracking URI for finished trainings: `sqlite:////PATH` or a server inside the network; empty: none."""
     threads: int = 0
-    """CPU threads for heavy work; 0 means all."""
+    """Number of CPU threads for heavy work and engines; 0: all."""
+    # A string instead of a Path: resolving the symlink would lose the virtual environment.
     unsloth_python: str = ""
-    """Python of the environment that Unsloth is installed in; empty means `.venv-unsloth/bin/python` below the project. No Path:
-    its link is not followed, since it is what tells Python its environment."""
+    """Path of the Python interpreter with Unsloth; empty: `.venv-unsloth/bin/python` in the checkout."""
     corrections_daily_limit: int = 500
-    """Corrections that one author may send in 24 hours, and as many thumbs; 0: no limit. More are refused with 429."""
+    """Number of corrections, and of ratings, per author in 24 hours; 0: no limit."""
     llmcompressor_python: str = ""
-    """Python of the environment that llmcompressor is installed in; empty means `.venv-llmcompressor/bin/python` below the
-    project."""
+    """Path of the Python interpreter with llmcompressor; empty: `.venv-llmcompressor/bin/python` in the checkout."""
     knowledge: KnowledgeSettings = KnowledgeSettings()
     gateway: GatewaySettings = GatewaySettings()
     drift: DriftSettings = DriftSettings()
@@ -291,28 +314,28 @@ class Settings(_Group):
     dagster: DagsterSettings = DagsterSettings()
     retrain: RetrainSettings = RetrainSettings()
     release: ReleaseSettings = ReleaseSettings()
-    notify: NotifySettings = NotifySettings()
+    notify: NotificationSettings = NotificationSettings()
     judge: JudgeSettings = JudgeSettings()
     vllm: VllmSettings = VllmSettings()
     llama: LlamaCppSettings = LlamaCppSettings()
     engine: EngineSettings = EngineSettings()
     rollback: RollbackSettings = RollbackSettings()
-    trial: TrialSettings = TrialSettings()
+    canary: CanarySettings = CanarySettings()
     ray: RaySettings = RaySettings()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Settings":
-        if self.trial.maximum_minutes < self.trial.minutes:
-            raise ValueError("trial.maximum_minutes must be at least trial.minutes")
-        if self.rollback.identifiers > 0 and self.gateway.answer_phi == "off":
+    def _check_consistency(self) -> "Settings":
+        if self.canary.maximum_minutes < self.canary.minutes:
+            raise ValueError("canary.maximum_minutes must be at least canary.minutes")
+        if self.rollback.identifier_count > 0 and self.gateway.answer_phi == "off":
             raise ValueError(
-                f"rollback.identifiers is {self.rollback.identifiers}, and no answer is read for identifiers: set "
-                "gateway.answer_phi to flag or block, or rollback.identifiers to 0"
+                f"rollback.identifier_count is {self.rollback.identifier_count}, but answers are not checked for identifiers. "
+                "Set gateway.answer_phi to flag or block, or rollback.identifier_count to 0"
             )
         return self
 
     def environment(self) -> dict[str, str]:
-        """Every setting as the variable that `load_settings` reads it from: how a service gets exactly these."""
+        """All settings as the variables that `load_settings` reads, to start a service with the same settings."""
         values = dict(self)
         groups = {name: value for name, value in values.items() if isinstance(value, _Group)}
         plain = {name: value for name, value in values.items() if name not in groups}
@@ -320,19 +343,19 @@ class Settings(_Group):
         return {PREFIX + name.upper(): str(value) for name, value in {**plain, **nested}.items()}
 
     @property
-    def card_elsewhere_gb(self) -> int:
-        """Memory of the GPUs of a Ray cluster, in GiB; 0 where this machine trains."""
+    def cluster_gpu_memory_gb(self) -> int:
+        """GiB of memory of one GPU of the Ray cluster; 0 if trainings run on this machine."""
         return self.ray.gpu_memory_gb if self.ray.address else 0
 
     @property
     def time_zone(self) -> str:
-        """Where the weekly training's clock hangs. Raises SettingsError for a zone that nobody knows."""
-        name = self.retrain.time_zone or _zone_of_machine()
+        """Time zone of the weekly training. Raises SettingsError for an unknown zone."""
+        name = self.retrain.time_zone or _system_time_zone()
         try:
             return ZoneInfo(name).key
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise SettingsError(
-                f"There is no time zone {name}. Name one as Europe/Berlin in {PREFIX}RETRAIN_TIME_ZONE."
+                f"The time zone {name} does not exist. Set {PREFIX}RETRAIN_TIME_ZONE to a name such as Europe/Berlin."
             ) from error
 
     @cached_property
@@ -357,33 +380,34 @@ class Settings(_Group):
 
     @property
     def gateway_address(self) -> str:
-        return self._gateway_at(self.gateway.host)
+        return self._gateway_url(self.gateway.host)
 
     @property
     def dagster_address(self) -> str:
-        return self.dagster.url.rstrip("/") or f"http://127.0.0.1:{self.dagster.port}"
+        """URL of the Dagster UI, without a trailing slash."""
+        return self.desk_address + PATH_PREFIX
 
     @property
-    def gateway_reached_at(self) -> str:
-        """The host from this machine, whoever listens on all of its addresses."""
+    def local_gateway_host(self) -> str:
+        """The gateway's host as seen from this machine."""
         return "127.0.0.1" if self.gateway.host in ("0.0.0.0", "::") else self.gateway.host
 
     @property
-    def gateway_of_desk(self) -> str:
-        """The gateway's address as this machine asks it, without a slash at its end."""
-        return self.desk.gateway_url.rstrip("/") or self._gateway_at(self.gateway_reached_at)
+    def desk_gateway_address(self) -> str:
+        """URL at which the desk reaches the gateway, without a trailing slash."""
+        return self.desk.gateway_url.rstrip("/") or self._gateway_url(self.local_gateway_host)
 
-    def _gateway_at(self, host: str) -> str:
+    def _gateway_url(self, host: str) -> str:
         return f"{'https' if self.gateway.tls_cert else 'http'}://{host}:{self.gateway.port}"
 
     @property
     def desk_address(self) -> str:
-        """Where people reach the desk, without a slash at its end."""
+        """URL of the desk for people, without a trailing slash."""
         return self.desk.url.rstrip("/") or f"http://{self.desk.host}:{self.desk.port}"
 
 
-def _zone_of_machine(link: Path = Path("/etc/localtime")) -> str:
-    """By the variable TZ or the link that the system keeps; UTC where neither names a zone."""
+def _system_time_zone(link: Path = Path("/etc/localtime")) -> str:
+    """The zone in the variable TZ or in the link /etc/localtime, else UTC."""
     named = os.environ.get("TZ", "").removeprefix(":") or str(link.resolve()).partition("zoneinfo/")[2]
     try:
         return ZoneInfo(named).key if named else "UTC"
@@ -392,8 +416,24 @@ def _zone_of_machine(link: Path = Path("/etc/localtime")) -> str:
 
 
 def load_settings() -> Settings:
-    """Read the settings. Raises SettingsError with the name of what is wrong."""
-    # Imported here: a command without settings saves 0.1 s.
+    """Read the settings. Raises SettingsError that names the invalid settings."""
+    named = [(name, value) for name, value in os.environ.items() if name.upper().startswith(PREFIX) or name == "HOME"]
+    return _load_settings(tuple(sorted(named)), os.getcwd(), _read_stamp(os.environ.get(SETTINGS_FILE)))
+
+
+def _read_stamp(path: str | None) -> tuple[int, int] | None:
+    """Changes with the file; None if it can't be read."""
+    try:
+        found = os.stat(path or "")
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=8)
+def _load_settings(_environment: tuple[tuple[str, str], ...], _folder: str, _stamp: object) -> Settings:
+    """Read again only when something changed: a sensor reads the settings several times at each tick."""
+    # Imported here: it takes 0.1 s, and not every command needs settings.
     from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
     class Loaded(Settings, BaseSettings):
@@ -401,7 +441,7 @@ def load_settings() -> Settings:
             env_prefix=PREFIX,
             env_nested_delimiter="_",
             env_nested_max_split=1,
-            enable_decoding=False,  # a group is no JSON in one variable
+            enable_decoding=False,  # a group is not one variable with JSON
             extra="forbid",
             frozen=True,
         )
@@ -418,13 +458,13 @@ def load_settings() -> Settings:
             return env_settings, init_settings  # the environment beats the file
 
     try:
-        return Settings(**dict(Loaded(**_read_file(os.environ.get(SETTINGS_FILE)))))
+        return Settings(**dict(Loaded(**_read_settings_file(os.environ.get(SETTINGS_FILE)))))
     except ValidationError as error:
-        raise SettingsError(" ".join(_in_words(error))) from None
+        raise SettingsError(" ".join(_describe_errors(error))) from None
 
 
-def _in_words(error: ValidationError) -> Iterator[str]:
-    """Without the values: one may be an address with a password in it."""
+def _describe_errors(error: ValidationError) -> Iterator[str]:
+    """Without the values, which may contain a password."""
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         place = [str(part) for part in fault["loc"]]
         if not place:
@@ -437,7 +477,7 @@ def _in_words(error: ValidationError) -> Iterator[str]:
             yield f"{'.'.join(place)} ({PREFIX}{'_'.join(place).upper()}): {fault['msg']}."
 
 
-def _read_file(path: str | None) -> dict[str, Any]:
+def _read_settings_file(path: str | None) -> dict[str, Any]:
     if not path:
         return {}
     try:
@@ -445,10 +485,10 @@ def _read_file(path: str | None) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f"The settings file {path} can't be read: {type(error).__name__}.") from error
     if not isinstance(values, dict):
-        raise SettingsError(f"The settings file {path} must hold names and values.")
+        raise SettingsError(f"The settings file {path} must contain names and values.")
     return values
 
 
-def knowledge_variable(name: str) -> str | None:
-    """The address of a database that a knowledge query names; nothing else of the environment is asked for by a file."""
+def read_knowledge_url(name: str) -> str | None:
+    """The database URL in the variable that a knowledge query names, which must start with KNOWLEDGE_URL_."""
     return os.environ.get(name) if name.startswith("KNOWLEDGE_URL_") else None

@@ -1,4 +1,4 @@
-"""The release that comes with the repository, so that a new installation answers before it has trained anything."""
+"""The release that the repository ships, so that a new installation can answer before its first training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from fine_tune_assets.core.paths import PROJECT_DIR
 
 FOLDER = PROJECT_DIR / "data" / "shipped_release"
-"""Holds `<release_id>.tar` and the public key that proves it."""
+"""Contains `<release_id>.tar` and the public key of its signature."""
 PUBLIC_KEY = "release.pub"
 
 
@@ -20,7 +20,7 @@ class ShippedRelease:
         return self.archive.name.partition(".")[0]
 
 
-def shipped_release(folder: Path = FOLDER) -> ShippedRelease | None:
-    """None where the repository ships none."""
+def find_shipped_release(folder: Path = FOLDER) -> ShippedRelease | None:
+    """None if the folder contains no release."""
     found, key = sorted(folder.glob("*.tar")), folder / PUBLIC_KEY
     return ShippedRelease(found[0], key) if found and key.is_file() else None

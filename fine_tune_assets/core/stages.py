@@ -1,4 +1,4 @@
-"""The ten stages of the path of the data, in their order: the groups of assets, and what people call them."""
+"""The ten stages of the pipeline in order: asset groups and their titles."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,4 +17,4 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "s10_corrections": "Corrections",
     }
 )
-"""Group of assets → title."""
+"""Asset group → title."""

@@ -1,13 +1,13 @@
-"""What our web services share: where each may listen, and errors that are logged by kind and place, never by message.
+"""Shared by the web services: the loopback check, and error logs without messages.
 
-Only loopback, unless the service has TLS. uvicorn would log the message of an error, which may quote a report.
+By default uvicorn logs the message of an exception, which may quote a report.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from fine_tune_assets.core.errors import SettingsError, without_message
+from fine_tune_assets.core.errors import SettingsError, summarize_exception
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})
 
@@ -16,8 +16,8 @@ def require_loopback(host: str, service: str) -> None:
     """Raise SettingsError unless `host` is loopback."""
     if host not in LOOPBACK_HOSTS:
         raise SettingsError(
-            f"The {service} listens on loopback only, and {service}_host is {host}. "
-            "Set it to 127.0.0.1 and put a proxy with TLS in front of it."
+            f"{service}.host is {host}, but the {service} listens on loopback only. "
+            f"Set {service}.host to 127.0.0.1 and use a TLS proxy in front of it."
         )
 
 
@@ -28,17 +28,17 @@ _Application = Callable[
 ]
 
 
-def without_messages(app: _Application) -> _Application:
-    """The application; a request that failed was answered by its own handler of errors already."""
+def redact_exceptions(app: _Application) -> _Application:
+    """Wrap an application so that an exception is logged by type and function, without its message."""
 
     async def run(
         scope: _Message, receive: Callable[[], Awaitable[_Message]], send: Callable[[_Message], Awaitable[None]]
     ) -> None:
-        if scope["type"] != "http":  # uvicorn has to see why the application can't start
+        if scope["type"] != "http":  # let uvicorn log why the application can't start
             return await app(scope, receive, send)
         try:
             await app(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 (answered already)
-            _LOG.error("A request failed: %s", without_message(error))
+        except Exception as error:  # noqa: BLE001 (the application's error handler has already answered)
+            _LOG.error("A request failed: %s", summarize_exception(error))
 
     return run

@@ -1,6 +1,6 @@
-"""Word lists and templates that are kept as data files, among them those of a domain (`packs/`).
+"""Reads word lists and templates from data files, such as the files of a domain pack (`packs/`).
 
-A file holds one entry a line. `[name]` alone on a line starts a list, and a line that begins with `# ` is a comment.
+Each line is an entry. A line `[name]` starts a list, and a line that starts with `# ` is a comment.
 """
 
 import re
@@ -16,7 +16,7 @@ _HEADING = re.compile(r"\[(\w+)\]")
 
 @cache
 def read_lists(file: Path) -> Mapping[str, tuple[str, ...]]:
-    """Name of each list → its entries in the file's order. Entries above the first heading are the list ""."""
+    """List name → entries in the file's order. Entries before the first heading form the list ""."""
     lists: dict[str, list[str]] = {}
     name = ""
     for line in file.read_text(encoding="utf-8").split("\n"):
@@ -28,18 +28,23 @@ def read_lists(file: Path) -> Mapping[str, tuple[str, ...]]:
 
 
 def pack_lists(name: str) -> Mapping[str, tuple[str, ...]]:
-    """The lists of a file of the clinical domain pack."""
+    """The lists in a file of the clinical pack."""
     return read_lists(CLINICAL_PACK / f"{name}.txt")
+
+
+def pack_pattern(name: str, entries: str) -> str:
+    """One list of the clinical pack as alternatives of a regular expression."""
+    return "|".join(pack_lists(name)[entries])
 
 
 @cache
 def pack_words(name: str) -> frozenset[str]:
-    """The words of a file of the clinical domain pack that is one list, its words separated by white space."""
+    """The whitespace-separated words of a file of the clinical pack."""
     return frozenset((CLINICAL_PACK / f"{name}.txt").read_text(encoding="utf-8").split())
 
 
 def read_variants(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Name → its forms, of entries such as `name: form, form`.
+    """Parse entries such as `name: form, form` into name → forms.
 
     >>> read_variants(["foot: foot, feet"])
     {'foot': ('foot', 'feet')}

@@ -1,7 +1,6 @@
-"""Of reports that say the same, which one stays.
+"""Decides which report of a cluster is kept: the longer, then the newer, then the one with the lower id.
 
-Owns the rule: the longer one, then the newer, then the one with the lower id. A report is dropped for a better one that
-stays itself, so that whoever looks for a dropped report finds what stands in its place.
+A report is only dropped for one that is kept, so every dropped report leads to its replacement.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.dedup.words import Ints
+from fine_tune_assets.dedup.word_hashes import Ints
 
 Kind = Literal["exact", "near", "semantic"]
 WRITTEN_ON = "written_on"
@@ -20,7 +19,7 @@ WRITTEN_ON = "written_on"
 
 @dataclass(frozen=True)
 class Match:
-    """Two rows that say the same; `better` is lower, since rows are in order of rank."""
+    """Two duplicate rows; `better` is lower, since rows are sorted by rank."""
 
     better: int
     worse: int
@@ -28,17 +27,17 @@ class Match:
     similarity: float
 
 
-def best_first(facts: pa.Table) -> Ints:
-    """Places in order of their right to stay. A report that does not say when it was written counts as the oldest."""
+def rank_reports(facts: pa.Table) -> Ints:
+    """Return places by priority for being kept. Reports without a date count as the oldest."""
     keys = [("length", "descending"), ("written", "descending"), ("report_id", "ascending")]
     written = pc.fill_null(facts[WRITTEN_ON].cast(pa.int32()), np.iinfo(np.int32).min)
     return np.asarray(pc.sort_indices(facts.append_column("written", written), keys), dtype=np.int64)
 
 
-def dropped_for(matches: Iterable[Match]) -> dict[int, Match]:
-    """Row → the match for which it is dropped: with the best rank among those that stay, of the surest kind.
+def match_dropped(matches: Iterable[Match]) -> dict[int, Match]:
+    """Map each dropped row to its match: the best-ranked kept row, then the most certain kind.
 
-    A copy is dropped for what its first copy is dropped for, if that one goes.
+    If a first copy is dropped, its other copies are dropped for the same report.
     """
     of_worse: dict[int, list[Match]] = {}
     for match in matches:
@@ -47,22 +46,22 @@ def dropped_for(matches: Iterable[Match]) -> dict[int, Match]:
     for row in sorted(of_worse):
         staying = [m for m in of_worse[row] if m.better not in dropped]
         if staying:
-            dropped[row] = min(staying, key=_surest)
+            dropped[row] = min(staying, key=_match_priority)
     return dropped
 
 
-def reason(kept: Mapping[str, object], dropped: Mapping[str, object]) -> str:
-    """Why the one stayed, for a person who audits the pair. Takes `length` and `written_on` of both."""
+def retention_reason(kept: Mapping[str, object], dropped: Mapping[str, object]) -> str:
+    """Explain to an auditor why one report was kept. Uses `length` and `written_on` of both."""
     if kept["length"] != dropped["length"]:
-        return "The longer text stays."
+        return "The longer text is kept."
     if kept[WRITTEN_ON] != dropped[WRITTEN_ON]:
-        return "Of two as long, the newer one stays."
-    return "Of two as long and as new, the one with the lower id stays."
+        return "Of two texts of equal length, the newer one is kept."
+    return "Of two texts of equal length and date, the one with the lower id is kept."
 
 
-def exact_leaders(exact: np.ndarray) -> Ints:
-    """For every row the best one with the same words: itself, if there is no better one. `exact` is (rows, 2)."""
-    order = np.lexsort((exact[:, 1], exact[:, 0]))  # stable: equal rows stay in order of rank
+def find_exact_leaders(exact: np.ndarray) -> Ints:
+    """Return, for every row, the best-ranked row with the same words, which may be itself. `exact` is (rows, 2)."""
+    order = np.lexsort((exact[:, 1], exact[:, 0]))  # stable: keeps equal rows sorted by rank
     ordered = exact[order]
     is_first = np.ones(len(order), np.bool_)
     is_first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
@@ -72,5 +71,5 @@ def exact_leaders(exact: np.ndarray) -> Ints:
     return leaders
 
 
-def _surest(match: Match) -> tuple[int, float, int]:
+def _match_priority(match: Match) -> tuple[int, float, int]:
     return ("exact", "near", "semantic").index(match.kind), -match.similarity, match.better

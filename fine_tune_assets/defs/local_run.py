@@ -1,12 +1,13 @@
-"""Brings everything up to date in this process: what sensors and daemon do, without a daemon.
+"""Brings every asset up to date in this process, without a daemon.
 
-Evaluates the same sensors and the same automation conditions as `make up`, runs what they ask for, and goes on until they
-ask for nothing. Used by `fine-tune materialize`, by the demo and by the tests of the whole graph.
+Evaluates the same sensors and automation conditions as `make up`, and executes the requested runs until none is requested.
+Used by `fine-tune materialize`, the demo and the tests of the whole graph.
 """
 
 import logging
 import os
 import platform
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,33 +19,33 @@ import dagster as dg
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.processes.fork_server import fork_server
-from fine_tune_assets.defs.platform.automation import OWN_ATTEMPTS
+from fine_tune_assets.defs.platform.automation import COUNTED_ATTEMPTS
 from fine_tune_assets.defs.platform.automation_sensor import evaluate_conditions
-from fine_tune_assets.defs.platform.candidate import NOT_OVER
-from fine_tune_assets.defs.platform.metadata import WHY
-from fine_tune_assets.defs.platform.resources import WORKERS_IMPORT, Installation
+from fine_tune_assets.defs.platform.candidate import UNFINISHED_STATUSES
+from fine_tune_assets.defs.platform.metadata import REASON
+from fine_tune_assets.defs.platform.resources import WORKER_PRELOADS, Installation
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES, report_batches
 from fine_tune_assets.defs.sources import report_sources
 from fine_tune_assets.engines.processes import ProcessIdentity, identify, is_alive
 
 PROGRESS_LOGGER = "fine_tune_assets.progress"
 SOURCES_LOGGER = "fine_tune_assets.sources"
-MAXIMUM_ROUNDS = 200
-"""A graph of ten stages settles in about fifteen rounds; a condition that never does is a bug, and is reported."""
+MAX_ROUNDS = 200
+"""The graph settles in about fifteen rounds. More than this means a condition that never becomes false, which is a bug."""
 
 
-VERDICT_CHECK = "verdict_opens_the_gate"
+VERDICT_CHECK = "verdict_allows_release"
 """The blocking check of `promotion_verdicts`."""
-PROCESS = "fine_tune/process"
-"""Tag of a run that is made in a process of ours: the machine, the process's id, and the moment it started."""
+PROCESS_TAG = "fine_tune/process"
+"""Tag of a run that a `fine-tune` process executes: the machine, the process id and its start time."""
 
 
 class NotSettledError(FineTuneError):
-    """The graph asked for runs again and again."""
+    """The automation conditions still requested runs after MAX_ROUNDS rounds."""
 
 
 class UnknownAssetError(FineTuneError):
-    """No asset has that name, or nobody makes it."""
+    """No asset has that name, or it can't be materialized."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,18 @@ class StageRun:
     is_success: bool
     run_id: str
     errors: tuple[str, ...] = ()
-    is_stopped_by_verdict: bool = False
-    """Nothing failed in it: the newest verdict lets nothing through."""
+    is_blocked_by_verdict: bool = False
+    """The run stopped only because the newest verdict does not allow a release."""
 
 
-OnEnd = Callable[[StageRun], None]
+RunCallback = Callable[[StageRun], None]
 
 
 @dataclass
 class Summary:
     runs: list[StageRun] = field(default_factory=list)
     unfinished: tuple[str, ...] = ()
-    """Runs that this call did not start and that have not ended: what they make is left to them."""
+    """Runs of other processes that have not ended. Their assets were skipped."""
 
     @property
     def materialized(self) -> list[tuple[str, str | None]]:
@@ -80,7 +81,7 @@ class Summary:
 
 @dg.logger
 def progress_logger(_context: dg.InitLoggerContext) -> logging.Logger:
-    """Hands log lines and events of steps to whoever listens on PROGRESS_LOGGER."""
+    """Forwards log lines and step events to the handlers of PROGRESS_LOGGER."""
     logger = logging.getLogger(PROGRESS_LOGGER)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
@@ -90,19 +91,18 @@ def progress_logger(_context: dg.InitLoggerContext) -> logging.Logger:
 def materialize_stale(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
-    on_end: OnEnd = lambda _run: None,
+    on_end: RunCallback = lambda _run: None,
     only: set[str] | None = None,
-    again: Sequence[str] = (),
+    forced: Sequence[str] = (),
 ) -> Summary:
-    """Make the assets `again`, whatever their inputs say; then run whatever is not up to date, and once more what failed or
-    was cut off before. Raises UnknownAssetError, NotSettledError.
+    """Materialize the assets `forced`, then every asset that is out of date, failed or was interrupted.
 
-    `only` limits the second part to those assets: what others ask for is left as it is. Gates hold all the same: they are
-    in the steps themselves.
+    `only` limits the second part to these assets; an empty set skips it. Gates are part of the steps, so they apply here too.
+    Raises UnknownAssetError, NotSettledError.
     """
     fail_abandoned_runs(instance)
-    notice_sources(instance)
-    wanted = named_runs(definitions.resolve_asset_graph(), instance, again)
+    report_source_changes(instance)
+    wanted = plan_runs(definitions.resolve_asset_graph(), instance, forced)
     summary = Summary()
     own: set[str] = set()
 
@@ -112,15 +112,16 @@ def materialize_stale(
         summary.runs.append(done)
         on_end(done)
 
-    token = OWN_ATTEMPTS.set(own)
+    token = COUNTED_ATTEMPTS.set(own)
     try:
-        with fork_server(WORKERS_IMPORT):
+        with fork_server(WORKER_PRELOADS):
             for partition, assets in wanted:
                 run(assets, partition)
-            _run_requested(definitions, instance, only, run)
+            if only is None or only:
+                _run_requested(definitions, instance, only, run)
     finally:
-        OWN_ATTEMPTS.reset(token)
-    summary.unfinished = tuple(left.run_id for left in instance.get_runs(dg.RunsFilter(statuses=NOT_OVER)))
+        COUNTED_ATTEMPTS.reset(token)
+    summary.unfinished = tuple(run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES)))
     return summary
 
 
@@ -130,10 +131,10 @@ def _run_requested(
     only: set[str] | None,
     run: Callable[[tuple[str, ...], str | None], None],
 ) -> None:
-    """Run what the conditions ask for, round by round, until they ask for nothing. Raises NotSettledError."""
+    """Evaluate the automation conditions and run what they request, until they request nothing. Raises NotSettledError."""
     cursor, requests = None, []
-    for _ in range(MAXIMUM_ROUNDS):
-        notice_sources(instance)
+    for _ in range(MAX_ROUNDS):
+        report_source_changes(instance)
         evaluated = evaluate_conditions(definitions, instance, cursor)
         cursor = evaluated.cursor
         requests = requested_runs(evaluated, only)
@@ -141,34 +142,75 @@ def _run_requested(
             return
         for partition, assets in requests:
             run(assets, partition)
-    raise NotSettledError(f"The graph did not settle after {MAXIMUM_ROUNDS} rounds. Last: {requests[-1][1]}.")
+    raise NotSettledError(
+        f"The automation conditions still request runs after {MAX_ROUNDS} rounds. Last requested: {requests[-1][1]}."
+    )
 
 
-def named_runs(
+def select_assets(definitions: dg.Definitions, selections: Sequence[str]) -> list[str]:
+    """Names of the materializable assets that match any of `selections` (Dagster's selection syntax), in dependency order.
+
+    Raises UnknownAssetError if a selection is invalid or matches no materializable asset.
+    """
+    graph = definitions.resolve_asset_graph()
+    known = ", ".join(sorted(key.to_user_string() for key in graph.executable_asset_keys))
+    selected: set[dg.AssetKey] = set()
+    for text in selections:
+        try:
+            found = dg.AssetSelection.from_string(_with_key(text)).resolve(graph) & graph.executable_asset_keys
+        except dg.DagsterError as error:
+            raise UnknownAssetError(f"{text} is not a valid asset selection: {error}. Assets: {known}.") from error
+        if not found:
+            raise UnknownAssetError(f"The selection {text} matches no asset that can be materialized. Assets: {known}.")
+        selected |= found
+    return [key.to_user_string() for key in graph.toposorted_asset_keys if key in selected]
+
+
+def _with_key(text: str) -> str:
+    """`+name` as `+key:"name"`. Dagster reads a name without `key:` in its older syntax, where `+` is one level only."""
+    bare = re.fullmatch(r"(\d*\+)?(\w+)(\+\d*)?", text)
+    return text if bare is None else f'{bare[1] or ""}key:"{bare[2]}"{bare[3] or ""}'
+
+
+def preview_runs(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, names: Sequence[str]
+) -> list[tuple[str | None, tuple[str, ...]]]:
+    """(partition, assets) of the runs that would materialize these assets, without starting them.
+
+    Without names: the first runs that the automation conditions request, given the source changes recorded so far.
+    """
+    if names:
+        return plan_runs(definitions.resolve_asset_graph(), instance, names)
+    return requested_runs(evaluate_conditions(definitions, instance, None), None)
+
+
+def plan_runs(
     graph: Any, instance: dg.DagsterInstance, names: Sequence[str]
 ) -> list[tuple[str | None, tuple[str, ...]]]:
-    """(partition, assets) of each run that makes these assets: one for each batch, and one for all unpartitioned assets. Raises
-    UnknownAssetError."""
+    """(partition, assets) of each run that materializes these assets: one per batch, and one for all unpartitioned assets.
+
+    Raises UnknownAssetError.
+    """
     wanted: dict[str | None, set[str]] = defaultdict(set)
     for name in names:
-        assets, is_partitioned = _made_together(graph, name)
+        assets, is_partitioned = _execution_set(graph, name)
         for partition in instance.get_dynamic_partitions(str(BATCHES.name)) if is_partitioned else [None]:
             wanted[partition].update(assets)
     return _batches_first(wanted)
 
 
-def _made_together(graph: Any, name: str) -> tuple[tuple[str, ...], bool]:
-    """What the asset's step makes, and whether it does so for each batch. Raises UnknownAssetError."""
+def _execution_set(graph: Any, name: str) -> tuple[tuple[str, ...], bool]:
+    """All assets of the step that materializes this one, and whether they are partitioned. Raises UnknownAssetError."""
     key = dg.AssetKey.from_user_string(name)
     if key not in graph.executable_asset_keys:
         known = sorted(k.to_user_string() for k in graph.executable_asset_keys)
-        raise UnknownAssetError(f"There is no asset {name} that can be made. Known: {', '.join(known)}.")
+        raise UnknownAssetError(f"There is no asset {name} that can be materialized. Assets: {', '.join(known)}.")
     node = graph.get(key)
     return tuple(sorted(k.to_user_string() for k in node.execution_set_asset_keys)), node.is_partitioned
 
 
-def stages_of_steps(definitions: dg.Definitions) -> dict[str, str]:
-    """Step → the group of the assets that it makes or checks."""
+def map_steps_to_stages(definitions: dg.Definitions) -> dict[str, str]:
+    """Step → the group of the assets that it materializes or checks."""
     graph = definitions.resolve_asset_graph()
     found: dict[str, str] = {}
     for made in graph.assets_defs:
@@ -179,30 +221,33 @@ def stages_of_steps(definitions: dg.Definitions) -> dict[str, str]:
     return found
 
 
-def make_databases(instance: dg.DagsterInstance) -> None:
-    """Have Dagster make its three databases now. Several services that start at once may each write a version into a new one;
-    with two of them none can be opened again (1.13.27)."""
+def create_databases(instance: dg.DagsterInstance) -> None:
+    """Create Dagster's three databases before services start.
+
+    Services that start at the same time may each write a schema version into a new database. With two versions in it,
+    Dagster 1.13.27 can't open it any longer.
+    """
     instance.get_runs(limit=1)
     instance.get_asset_keys(limit=1)
     instance.all_instigator_state()
 
 
 def fail_abandoned_runs(instance: dg.DagsterInstance) -> None:
-    """Mark runs of `fine-tune materialize` or `demo` as failed whose process is gone (killed, or power was cut).
+    """Mark runs of `fine-tune materialize` or `demo` as failed if their process no longer exists (killed, or power failure).
 
-    Nobody else would: the assets would count as being made for ever. Of another machine or container nothing is known here.
+    Otherwise their assets would count as in progress forever. Skips runs of other machines or containers.
     """
-    for run in instance.get_runs(dg.RunsFilter(statuses=NOT_OVER)):
-        machine, _, process = run.tags.get(PROCESS, "").partition(":")
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES)):
+        machine, _, process = run.tags.get(PROCESS_TAG, "").partition(":")
         pid, _, started = process.partition("-")
-        if machine == _this_machine() and not is_alive(ProcessIdentity(int(pid), int(started))):
-            instance.report_run_failed(run, "The process that made this run is gone.")
+        if machine == _machine_id() and not is_alive(ProcessIdentity(int(pid), int(started))):
+            instance.report_run_failed(run, f"Process {pid} of this run no longer exists.")
 
 
-def notice_sources(instance: dg.DagsterInstance) -> None:
-    """What the two sensors do."""
-    installation, tell = Installation(), logging.getLogger(SOURCES_LOGGER).error
-    for found in (report_batches(instance, installation), report_sources(instance, installation, tell)):
+def report_source_changes(instance: dg.DagsterInstance) -> None:
+    """Record changed sources and batches, as the sensors of the daemon do."""
+    installation, log_error = Installation(), logging.getLogger(SOURCES_LOGGER).error
+    for found in (report_batches(instance, installation), report_sources(instance, installation, log_error)):
         if isinstance(found, dg.SkipReason):
             continue
         for request in found.dynamic_partitions_requests or []:
@@ -212,7 +257,7 @@ def notice_sources(instance: dg.DagsterInstance) -> None:
 
 
 def requested_runs(evaluated: Any, only: set[str] | None) -> list[tuple[str | None, tuple[str, ...]]]:
-    """(partition, assets) of each run that is asked for: one for each batch, and one for all unpartitioned assets."""
+    """(partition, assets) of each requested run: one per batch, and one for all unpartitioned assets."""
     wanted: dict[str | None, list[str]] = defaultdict(list)
     for result in evaluated.results:
         name = result.key.to_user_string()
@@ -238,25 +283,25 @@ def _batches_first(wanted: Mapping[str | None, Iterable[str]]) -> list[tuple[str
 def execute_assets(
     definitions: dg.Definitions, instance: dg.DagsterInstance, assets: tuple[str, ...], partition: str | None
 ) -> StageRun:
-    """One run of these assets in this process, and how it ended."""
+    """Run these assets in this process and report how the run ended."""
     result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(name) for name in assets],
         partition_key=partition,
         run_config={"loggers": {"progress": {}}},
         raise_on_error=False,
-        tags={"trigger": "local", PROCESS: _this_process()},
+        tags={"trigger": "local", PROCESS_TAG: _process_tag()},
     )
     failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     errors = tuple(str(error.message).strip() if error else "failed" for error in failures)
     closed = [check for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
-    is_stopped = bool(failures) and all(_is_by_verdict(error, closed) for error in failures)
-    why = tuple(f"{check.check_name}: {check.metadata[WHY].value}" for check in closed if WHY in check.metadata)
-    return StageRun(assets, partition, result.success, result.run_id, (*errors, *why), is_stopped)
+    is_stopped = bool(failures) and all(_is_verdict_failure(error, closed) for error in failures)
+    reasons = tuple(f"{c.check_name}: {c.metadata[REASON].value}" for c in closed if REASON in c.metadata)
+    return StageRun(assets, partition, result.success, result.run_id, (*errors, *reasons), is_stopped)
 
 
-def _is_by_verdict(error: Any, closed: Sequence[dg.AssetCheckEvaluation]) -> bool:
-    """Whether a step failed over the verdict alone: its own check, or a step that asked the ledger for it."""
+def _is_verdict_failure(error: Any, closed: Sequence[dg.AssetCheckEvaluation]) -> bool:
+    """Whether the verdict alone failed a step: through its blocking check, or through the gate that reads the ledger."""
     if error is None:
         return False
     if error.cls_name == "DagsterAssetCheckFailedError":
@@ -264,14 +309,14 @@ def _is_by_verdict(error: Any, closed: Sequence[dg.AssetCheckEvaluation]) -> boo
     return "GateClosedError: Verdict " in str(error.message)
 
 
-def _this_process() -> str:
+def _process_tag() -> str:
     identity = identify(os.getpid())
     assert identity is not None
-    return f"{_this_machine()}:{identity.pid}-{identity.started}"
+    return f"{_machine_id()}:{identity.pid}-{identity.start_ticks}"
 
 
-def _this_machine() -> str:
-    """Of this machine and its process ids: another container counts its own. A restart makes no other machine."""
+def _machine_id() -> str:
+    """Identify this machine and its process namespace, since each container numbers its own processes. Survives a restart."""
     machine = Path("/etc/machine-id")
     named = machine.read_text(encoding="utf-8").strip() if machine.is_file() else ""
     return short(fingerprint_json([named, platform.node(), os.readlink("/proc/self/ns/pid")]))

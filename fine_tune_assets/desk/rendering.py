@@ -1,68 +1,68 @@
-"""Turns templates into answers. Owns what every page gets: who is here, the menu, the theme, the form's token."""
+"""Renders templates as responses, with the context that every page needs: session, menu, theme, form token and notice."""
 
 from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.visits import Visit, form_token
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.request_context import RequestContext, make_form_token
 
 THEMES = ("light", "dark")
 THEME_COOKIE = "desk-theme"
-"""Set by the page's own script; holds nothing but a word."""
+"""Set by `desk.js`; holds one of `THEMES`."""
 
-SAID = {
-    "approved": "Approved, and signed with your name.",
-    "rejected": "Rejected, and signed with your name.",
-    "skipped": "Skipped. It is free for others again.",
-    "marked": "Marked. The report is held back, and its items left the queue until it was scrubbed again without that.",
-    "revoked": "Revoked. What was approved by it waits again.",
-    "settled": "Settled, and signed with your name.",
-    "let_through": "Let through, and signed with your name. It waits for a reviewer like any other.",
-    "rated": "Rated, and recorded with your name.",
-    "already": "You had rated that answer before: your first rating stands.",
-    "all_rated": "Nothing is left for you to rate.",
-    "signed": "Signed with your name. What was on hold may go on.",
-    "done": "Nothing is left here that you may decide and nobody else has.",
+NOTICES = {
+    "approved": "Approved and signed with your name.",
+    "rejected": "Rejected and signed with your name.",
+    "skipped": "Skipped. The item is free for other reviewers.",
+    "marked": "Marked. The report and its items are withheld until the report is scrubbed again.",
+    "revoked": "Revoked. The item waits for review again.",
+    "adjudicated": "Adjudicated and signed with your name.",
+    "accepted": "Accepted and signed with your name. The correction now waits for review.",
+    "rated": "Rating recorded with your name.",
+    "already_rated": "You have already rated that answer. Your first rating counts.",
+    "all_rated": "You have no more answers to rate.",
+    "signed": "Signed with your name. The candidate can now be merged and released.",
+    "queue_empty": "You have no free items left to decide.",
 }
-"""What is said on the page after a form, by the word in its address."""
+"""`notice` parameter of the address → the message that the page shows after a form."""
 
 
-def page(desk: Desk, visit: Visit, template: str, *, status: int = 200, **context: Any) -> Response:
-    """A whole page, or the part of it that a template of its own holds."""
-    html = desk.templates.get_template(template).render(**_surroundings(desk, visit), **context)
+def render_page(desk: Desk, context: RequestContext, template: str, *, status: int = 200, **values: Any) -> Response:
+    """Render a page, or the template of a fragment."""
+    html = desk.templates.get_template(template).render(**_make_page_context(desk, context), **values)
     response = HTMLResponse(html, status_code=status)
-    if visit.is_new_browser and visit.session is None:
-        desk.addresses.set_cookie(response, "browser", visit.browser)
+    if context.is_new_browser and context.session is None:
+        desk.addresses.set_cookie(response, "browser", context.browser_id)
     return response
 
 
-def bare_page(desk: Desk, template: str, status: int, theme: str, **context: Any) -> Response:
-    """For when it can't be known who is here: no menu, and nothing that needs the ledger."""
+def render_bare_page(desk: Desk, template: str, status: int, theme: str, **values: Any) -> Response:
+    """Render a page without menu and session, for errors in which the ledger can't be read."""
     around = {
         "session": None,
         "menu": (),
         "theme": theme if theme in THEMES else "",
         "token": "",
         "path": "",
-        "said": "",
+        "notice": "",
     }
-    return HTMLResponse(desk.templates.get_template(template).render(**around, **context), status_code=status)
+    return HTMLResponse(desk.templates.get_template(template).render(**around, **values), status_code=status)
 
 
-def go_to(path: str) -> Response:
-    """After a form: the address that a reload may ask for again."""
+def redirect_to(path: str) -> Response:
+    """Redirect with status 303 after a form, so that a reload does not send it again."""
     return RedirectResponse(path, status_code=303)
 
 
-def _surroundings(desk: Desk, visit: Visit) -> dict[str, Any]:
-    theme = visit.request.cookies.get(THEME_COOKIE, "")
+def _make_page_context(desk: Desk, context: RequestContext) -> dict[str, Any]:
+    theme = context.request.cookies.get(THEME_COOKIE, "")
     return {
-        "session": visit.session,
-        "menu": desk.menu(visit.session.roles) if visit.session else (),
+        "session": context.session,
+        "menu": desk.menu(context.session.roles) if context.session else (),
         "theme": theme if theme in THEMES else "",
-        "token": form_token(desk.form_key, visit),
-        "path": visit.request.url.path,
-        "now": visit.now,
-        "said": SAID.get(visit.query("said"), ""),
+        "token": make_form_token(desk.form_key, context),
+        "path": context.request.url.path,
+        "now": context.now,
+        "notice": NOTICES.get(context.query_param("notice"), ""),
     }

@@ -1,7 +1,4 @@
-"""Every address of the desk and who may use it: one table. Whatever is not in it does not exist.
-
-A route can't be written without saying whom it is for.
-"""
+"""The table of the desk's routes, with the roles that may use each. A route can't be added without stating its access."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,8 +6,10 @@ from typing import Literal
 
 from starlette.responses import JSONResponse, Response
 
-from fine_tune_assets.desk.application import Desk, MenuEntry
-from fine_tune_assets.desk.oidc import RETURN_PATH
+from fine_tune_assets.core.dagster_ui import PATH_PREFIX
+from fine_tune_assets.core.permissions import Action, may
+from fine_tune_assets.desk.desk_context import Desk, MenuEntry
+from fine_tune_assets.desk.oidc_sign_in import CALLBACK_PATH
 from fine_tune_assets.desk.pages import (
     agreement_pages,
     ask_pages,
@@ -27,8 +26,16 @@ from fine_tune_assets.desk.pages import (
     user_pages,
     verdict_pages,
 )
-from fine_tune_assets.desk.templating import static_response
-from fine_tune_assets.desk.visits import Anybody, Endpoint, Users, Visit, is_for, one_of
+from fine_tune_assets.desk.request_context import (
+    Endpoint,
+    PublicAccess,
+    RequestContext,
+    UserAccess,
+    allow,
+    is_allowed,
+)
+from fine_tune_assets.desk.templating import make_static_response
+from fine_tune_assets.ledger.people.sessions import LINK_PATH
 
 
 @dataclass(frozen=True)
@@ -36,168 +43,186 @@ class Route:
     method: Literal["GET", "POST"]
     path: str
     endpoint: Endpoint
-    allowed: Anybody | Users
+    access: PublicAccess | UserAccess
     label: str = ""
-    """What the menu calls it; empty if it is not in the menu."""
-    about: str = ""
-    is_by_itself: bool = False
-    """An open page asks for it without a click, so it does not keep a session from ending."""
+    """Label in the menu; empty if it is not in the menu."""
+    description: str = ""
+    is_polled: bool = False
+    """An open page requests it without user input, so it does not extend the session."""
 
 
-def _static(_desk: Desk, visit: Visit) -> Response:
-    return static_response(visit.path("name"))
+def _serve_static(_desk: Desk, context: RequestContext) -> Response:
+    return make_static_response(context.path_param("name"))
 
 
-def _health(_desk: Desk, _visit: Visit) -> Response:
-    """Whether the process answers; says nothing about anything else."""
+def _report_health(_desk: Desk, _context: RequestContext) -> Response:
+    """Reports that the process answers, and checks nothing else."""
     return JSONResponse({"status": "ok"})
 
 
-ANYBODY = Anybody()
-ANY_USER = Users()
-REVIEWER = one_of("reviewer")
-APPROVER = one_of("approver")
-OPERATOR = one_of("operator")
-AUDITOR = one_of("auditor")
-BRINGERS = one_of("ingest", "operator")
-DECIDES = one_of("reviewer", "approver")
-ASKS = overview_pages.ASKS
-TRACERS = overview_pages.SEES_VERDICTS
-WHO_SEES_HISTORY = one_of("reviewer", "approver", "operator", "auditor")
-
+ANYBODY = PublicAccess()
+ANY_USER = UserAccess()
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/health", _health, ANYBODY),
-    Route("GET", "/static/{name}", _static, ANYBODY),
+    Route("GET", "/health", _report_health, ANYBODY),
+    Route("GET", "/static/{name}", _serve_static, ANYBODY),
     Route("GET", "/sign-in", sign_in_pages.show_sign_in, ANYBODY),
     Route("POST", "/sign-in", sign_in_pages.sign_in_by_password, ANYBODY),
-    Route("GET", "/sign-in/oidc", sign_in_pages.go_to_provider, ANYBODY),
-    Route("GET", RETURN_PATH, sign_in_pages.come_back, ANYBODY),
-    Route("GET", sign_in_pages.LINK_PATH, sign_in_pages.show_link, ANYBODY),
-    Route("POST", sign_in_pages.LINK_PATH, sign_in_pages.sign_in_by_link, ANYBODY),
+    Route("GET", "/sign-in/oidc", sign_in_pages.redirect_to_provider, ANYBODY),
+    Route("GET", CALLBACK_PATH, sign_in_pages.handle_callback, ANYBODY),
+    Route("GET", LINK_PATH, sign_in_pages.show_link, ANYBODY),
+    Route("POST", LINK_PATH, sign_in_pages.sign_in_by_link, ANYBODY),
     Route("POST", "/sign-out", sign_in_pages.sign_out, ANY_USER),
     Route("GET", "/", overview_pages.show_home, ANY_USER),
-    Route("GET", "/overview", overview_pages.show_overview, ANY_USER, is_by_itself=True),
+    Route("GET", "/overview", overview_pages.show_overview, ANY_USER, is_polled=True),
     Route("GET", "/account", user_pages.show_account, ANY_USER),
     Route("POST", "/account/password", user_pages.change_password, ANY_USER),
-    Route("GET", "/ask", ask_pages.show_ask, ASKS, "Ask", "Ask the model that is live, and correct its answers."),
-    Route("POST", "/ask", ask_pages.answer_question, ASKS),
-    Route("POST", "/ask/stream", ask_pages.stream_answer, ASKS),
-    Route("POST", "/ask/correct", ask_pages.correct_answer, ASKS),
-    Route("POST", "/ask/rate", ask_pages.rate_answer, ASKS),
-    Route("GET", "/queue", queue_pages.show_queue, REVIEWER, "Queue", "Drafts that wait for a reviewer."),
-    Route("GET", "/queue/next", queue_pages.open_next, REVIEWER),
-    Route("GET", "/items/{example_id}", item_pages.show_item, REVIEWER),
-    Route("POST", "/items/{example_id}/open", item_pages.open_with_text, REVIEWER),
-    Route("POST", "/items/{example_id}/diff", item_pages.show_diff, REVIEWER),
-    Route("POST", "/items/{example_id}/signing", item_pages.show_signing, REVIEWER),
-    Route("POST", "/items/{example_id}/decide", decision_pages.decide_item, REVIEWER),
-    Route("POST", "/items/{example_id}/skip", decision_pages.skip_item, REVIEWER),
-    Route("POST", "/items/{example_id}/mark", decision_pages.mark_identifier, REVIEWER),
-    Route("GET", "/items/{example_id}/history", trace_pages.show_history, WHO_SEES_HISTORY),
+    Route(
+        "GET",
+        "/ask",
+        ask_pages.show_ask_page,
+        allow(Action.ASK),
+        "Ask",
+        "Ask the production model and correct its answers.",
+    ),
+    Route("POST", "/ask", ask_pages.answer_question, allow(Action.ASK)),
+    Route("POST", "/ask/stream", ask_pages.stream_answer, allow(Action.ASK)),
+    Route("POST", "/ask/correct", ask_pages.correct_answer, allow(Action.CORRECT)),
+    Route("POST", "/ask/rate", ask_pages.rate_answer, allow(Action.CORRECT)),
+    Route("GET", "/queue", queue_pages.show_queue, allow(Action.REVIEW), "Queue", "Drafts that wait for review."),
+    Route("GET", "/queue/next", queue_pages.open_next_item, allow(Action.REVIEW)),
+    Route("GET", "/items/{example_id}", item_pages.show_item, allow(Action.REVIEW)),
+    Route("POST", "/items/{example_id}/reopen", item_pages.reopen_item, allow(Action.REVIEW)),
+    Route("POST", "/items/{example_id}/diff", item_pages.show_diff, allow(Action.REVIEW)),
+    Route("POST", "/items/{example_id}/signature-preview", item_pages.show_signature_preview, allow(Action.REVIEW)),
+    Route("POST", "/items/{example_id}/decide", decision_pages.decide_item, allow(Action.REVIEW)),
+    Route("POST", "/items/{example_id}/skip", decision_pages.skip_item, allow(Action.REVIEW)),
+    Route("POST", "/items/{example_id}/mark", decision_pages.mark_identifier, allow(Action.REVIEW)),
+    Route("GET", "/items/{example_id}/history", trace_pages.show_history, allow(Action.VIEW_HISTORY)),
     Route(
         "GET",
         "/decisions",
         decision_pages.show_decisions,
-        DECIDES,
+        allow(Action.REVOKE_DECISIONS),
         "My decisions",
-        "What you decided, and taking it back.",
+        "Your decisions; you can revoke them here.",
     ),
-    Route("POST", "/decisions/{decision_id}/revoke", decision_pages.revoke_decision, DECIDES),
+    Route("POST", "/decisions/{decision_id}/revoke", decision_pages.revoke_decision, allow(Action.REVOKE_DECISIONS)),
     Route(
         "GET",
         "/disagreements",
         disagreement_pages.show_disagreements,
-        APPROVER,
+        allow(Action.ADJUDICATE),
         "Disagreements",
-        "What two reviewers see differently, for you to settle.",
+        "Examples that two reviewers decided differently, for you to adjudicate.",
     ),
-    Route("GET", "/disagreements/next", disagreement_pages.open_next_disagreement, APPROVER),
-    Route("GET", "/disagreements/{example_id}", disagreement_pages.show_disagreement, APPROVER),
-    Route("POST", "/disagreements/{example_id}/settle", disagreement_pages.settle, APPROVER),
+    Route("GET", "/disagreements/next", disagreement_pages.open_next_disagreement, allow(Action.ADJUDICATE)),
+    Route("GET", "/disagreements/{example_id}", disagreement_pages.show_disagreement, allow(Action.ADJUDICATE)),
+    Route("POST", "/disagreements/{example_id}/adjudicate", disagreement_pages.adjudicate, allow(Action.ADJUDICATE)),
     Route(
         "GET",
         "/quarantine",
         quarantine_pages.show_quarantine,
-        APPROVER,
+        allow(Action.DECIDE_QUARANTINE),
         "Quarantine",
-        "Corrections that were kept apart, for you to let through or reject.",
+        "Quarantined corrections, for you to accept or reject.",
     ),
-    Route("GET", "/quarantine/{correction_id}", quarantine_pages.show_quarantined, APPROVER),
-    Route("POST", "/quarantine/{correction_id}/decide", quarantine_pages.decide, APPROVER),
     Route(
         "GET",
-        "/value",
-        overview_pages.show_value,
-        one_of("approver", "auditor"),
-        "What corrections bring",
-        "Corrections, errors and thumbs from release to release.",
+        "/quarantine/{correction_id}",
+        quarantine_pages.show_quarantined_correction,
+        allow(Action.DECIDE_QUARANTINE),
     ),
-    Route("GET", "/value.json", overview_pages.value_as_json, one_of("approver", "auditor")),
+    Route(
+        "POST",
+        "/quarantine/{correction_id}/decide",
+        quarantine_pages.decide_correction,
+        allow(Action.DECIDE_QUARANTINE),
+    ),
+    Route(
+        "GET",
+        "/impact",
+        overview_pages.show_impact,
+        allow(Action.VIEW_IMPACT),
+        "Correction impact",
+        "Corrections, errors and ratings by release.",
+    ),
+    Route("GET", "/impact.json", overview_pages.get_impact_json, allow(Action.VIEW_IMPACT)),
     Route(
         "GET",
         "/spot-checks",
         spot_check_pages.show_spot_checks,
-        REVIEWER,
-        "Spot-checks",
-        "Answers of models for you to rate, without knowing who gave them.",
+        allow(Action.REVIEW),
+        "Spot checks",
+        "Model answers for you to rate blindly.",
     ),
-    Route("GET", "/spot-checks/next", spot_check_pages.open_next_check, REVIEWER),
-    Route("GET", "/spot-checks/{answer_id}", spot_check_pages.show_check, REVIEWER),
-    Route("POST", "/spot-checks/{answer_id}/rate", spot_check_pages.rate, REVIEWER),
+    Route("GET", "/spot-checks/next", spot_check_pages.open_next_check, allow(Action.REVIEW)),
+    Route("GET", "/spot-checks/{answer_id}", spot_check_pages.show_check, allow(Action.REVIEW)),
+    Route("POST", "/spot-checks/{answer_id}/rate", spot_check_pages.record_rating, allow(Action.REVIEW)),
     Route(
         "GET",
         "/verdicts",
         verdict_pages.show_verdicts,
-        TRACERS,
+        allow(Action.VIEW_VERDICTS),
         "Verdicts",
-        "Which candidates may be served, and why or why not.",
+        "Which candidates may be released, and why.",
     ),
-    Route("GET", "/verdicts/{verdict_id}", verdict_pages.show_verdict, TRACERS),
-    Route("POST", "/verdicts/{verdict_id}/sign", verdict_pages.sign, APPROVER),
+    Route("GET", "/verdicts/{verdict_id}", verdict_pages.show_verdict, allow(Action.VIEW_VERDICTS)),
+    Route("POST", "/verdicts/{verdict_id}/sign", verdict_pages.sign_verdict, allow(Action.SIGN_VERDICTS)),
     Route(
         "GET",
         "/agreement",
         agreement_pages.show_agreement,
-        one_of("approver", "operator", "auditor"),
+        allow(Action.VIEW_AGREEMENT),
         "Agreement",
-        "How well two reviewers agree, by reviewer and task.",
+        "How well reviewers agree, by reviewer and task.",
     ),
     Route(
         "GET",
-        "/arrivals",
-        overview_pages.show_arrivals,
-        BRINGERS,
-        "Arrivals",
+        "/intake",
+        overview_pages.show_intake,
+        allow(Action.VIEW_INTAKE),
+        "Intake",
         "Batches that were read, and files that were not.",
     ),
-    Route("GET", "/arrivals/{batch}", overview_pages.show_batch, BRINGERS),
+    Route("GET", "/intake/{batch}", overview_pages.show_batch, allow(Action.VIEW_INTAKE)),
     Route(
         "GET",
-        "/patients",
-        trace_pages.ask_for_patient,
-        TRACERS,
-        "Patients",
-        "Which models saw a patient, by patient key.",
+        "/subjects",
+        trace_pages.show_subject_form,
+        allow(Action.TRACE_SUBJECTS),
+        "Subjects",
+        "Find the models that were trained on a subject, by subject key.",
     ),
-    Route("POST", "/patients", trace_pages.show_patient, TRACERS),
-    Route("GET", "/users", user_pages.show_users, OPERATOR, "Users", "Who may sign in, and what they may do."),
-    Route("POST", "/users", user_pages.add_user, OPERATOR),
-    Route("POST", "/users/{user_id}/roles", user_pages.change_roles, OPERATOR),
-    Route("POST", "/users/{user_id}/labels", user_pages.change_labels, OPERATOR),
-    Route("POST", "/users/{user_id}/reset", user_pages.reset_password, OPERATOR),
-    Route("POST", "/users/{user_id}/disable", user_pages.disable, OPERATOR),
-    Route("POST", "/users/{user_id}/enable", user_pages.enable, OPERATOR),
+    Route("POST", "/subjects", trace_pages.show_subject, allow(Action.TRACE_SUBJECTS)),
+    Route(
+        "GET",
+        "/users",
+        user_pages.show_users,
+        allow(Action.MANAGE_USERS),
+        "Users",
+        "Who may sign in, and what they may do.",
+    ),
+    Route("POST", "/users", user_pages.add_user, allow(Action.MANAGE_USERS)),
+    Route("POST", "/users/{user_id}/roles", user_pages.change_roles, allow(Action.MANAGE_USERS)),
+    Route("POST", "/users/{user_id}/labels", user_pages.change_labels, allow(Action.MANAGE_USERS)),
+    Route("POST", "/users/{user_id}/reset", user_pages.reset_password, allow(Action.MANAGE_USERS)),
+    Route("POST", "/users/{user_id}/disable", user_pages.disable_account, allow(Action.MANAGE_USERS)),
+    Route("POST", "/users/{user_id}/enable", user_pages.enable_account, allow(Action.MANAGE_USERS)),
     Route(
         "GET",
         "/audit",
         audit_pages.show_audit,
-        AUDITOR,
+        allow(Action.READ_AUDIT_LOG),
         "Audit log",
-        "Who did what, and that nothing was changed since.",
+        "Who did what, and whether the log is intact.",
     ),
 )
 
 
-def menu(roles: Collection[str]) -> tuple[MenuEntry, ...]:
-    """The pages that somebody with these roles may open, in the order of the table."""
-    return tuple(MenuEntry(r.path, r.label, r.about) for r in ROUTES if r.label and is_for(r.allowed, roles))
+_DAGSTER = MenuEntry(PATH_PREFIX, "Dagster", "Lineage, runs, sensors and schedules.")
+
+
+def list_menu_entries(roles: Collection[str]) -> tuple[MenuEntry, ...]:
+    """The pages that a user with these roles may open, in the order of the table."""
+    pages = [MenuEntry(r.path, r.label, r.description) for r in ROUTES if r.label and is_allowed(r.access, roles)]
+    return (*pages, _DAGSTER) if may(roles, Action.VIEW_DAGSTER) else tuple(pages)

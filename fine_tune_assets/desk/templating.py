@@ -1,4 +1,4 @@
-"""The templates with what every one of them may call, and the desk's own styles, scripts and pictures."""
+"""The Jinja environment with its filters, and the desk's static files."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,14 +11,15 @@ from starlette.responses import Response
 
 from fine_tune_assets.core.fingerprints import fingerprint_bytes
 from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.desk.errors import not_found
+from fine_tune_assets.desk.error_pages import not_found
 
 _FOLDER = Path(__file__).parent / "static"
-_TYPES = MappingProxyType(
+_MEDIA_TYPES = MappingProxyType(
     {
         "ask.js": "text/javascript; charset=utf-8",
         "desk.css": "text/css; charset=utf-8",
         "desk.js": "text/javascript; charset=utf-8",
+        "dagster_session.js": "text/javascript; charset=utf-8",
         "link.js": "text/javascript; charset=utf-8",
         "htmx.min.js": "text/javascript; charset=utf-8",
         "mark.svg": "image/svg+xml",
@@ -27,27 +28,27 @@ _TYPES = MappingProxyType(
 
 
 @cache
-def _contents() -> Mapping[str, bytes]:
-    return {name: (_FOLDER / name).read_bytes() for name in _TYPES}
+def _load_static_files() -> Mapping[str, bytes]:
+    return {name: (_FOLDER / name).read_bytes() for name in _MEDIA_TYPES}
 
 
 @cache
-def static_address(name: str) -> str:
-    """With a part of the content's fingerprint, so that a browser never shows an old style with a new page."""
-    return f"/static/{name}?v={fingerprint_bytes(_contents()[name])[:12]}"
+def make_static_url(name: str) -> str:
+    """URL with part of the content's fingerprint, so that browsers never combine a stale file with a new page."""
+    return f"/static/{name}?v={fingerprint_bytes(_load_static_files()[name])[:12]}"
 
 
-def static_response(name: str) -> Response:
-    """Raises PageError for a name that is not listed."""
-    if name not in _TYPES:
+def make_static_response(name: str) -> Response:
+    """Raises PageError for an unknown name."""
+    if name not in _MEDIA_TYPES:
         raise not_found()
     headers = {"cache-control": "public, max-age=31536000, immutable"}
-    return Response(_contents()[name], media_type=_TYPES[name], headers=headers)
+    return Response(_load_static_files()[name], media_type=_MEDIA_TYPES[name], headers=headers)
 
 
 @cache
 def make_environment() -> Environment:
-    """The templates, compiled once for each process."""
+    """The Jinja environment, created once for each process."""
     folder = Path(__file__).parent / "templates"
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -57,18 +58,18 @@ def make_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["static"] = static_address
+    environment.globals["static"] = make_static_url
     environment.filters["day"] = lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
-    environment.filters["ago"] = ago
+    environment.filters["ago"] = format_age
     environment.tests["same_person"] = is_same_person
-    # Compiled before somebody asks: the first one would wait for it.
+    # Compile all templates now; otherwise the first request of each page waits for it.
     for name in environment.list_templates():
         environment.get_template(name)
     return environment
 
 
-def ago(at: datetime, now: datetime) -> str:
-    """Age for people: "4 min", "3 h", "12 days"."""
+def format_age(at: datetime, now: datetime) -> str:
+    """Age as "4 min", "3 h" or "12 days"."""
     minutes = max(0, int((now - at).total_seconds() // 60))
     if minutes < 60:
         return f"{minutes} min"

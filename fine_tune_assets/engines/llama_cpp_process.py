@@ -1,6 +1,6 @@
-"""llama.cpp's server from the package `xllamacpp`, as a process: `python -m … CONFIG`. Started by `llama_cpp`.
+"""Runs llama.cpp's server from the package `xllamacpp` as a process: `python -m … CONFIG`. Started by `llama_cpp`.
 
-The config uses the names of llama-server's command line.
+The config uses the option names of llama-server.
 """
 
 import json
@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_WARNINGS = 2
-"""llama.cpp's log level. Above it each request writes several lines."""
+_LOG_LEVEL = 2
+"""llama.cpp's log level. At a higher level, each request writes several lines."""
 
 
-def parameters_of(options: dict[str, Any]) -> Any:
-    """Everything that the server could do beyond answering is turned off: pages, tools, slots, downloads."""
+def server_parameters(options: dict[str, Any]) -> Any:
+    """Turns off everything but answering: web UI, tools, slots, metrics, downloads."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
@@ -30,10 +30,12 @@ def parameters_of(options: dict[str, Any]) -> Any:
     parameters.cpuparams_batch.n_threads = options["threads"]
     parameters.n_gpu_layers = options["n-gpu-layers"]
     parameters.cache_ram_mib = options["cache-ram"]
+    if options["batch-size"]:
+        parameters.n_batch = parameters.n_ubatch = options["batch-size"]
     if options["lora"]:
         parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(options["lora"], 1.0)]
-    parameters.fit_params = False  # it would shrink the context where memory is short
-    parameters.verbosity = _WARNINGS
+    parameters.fit_params = False  # otherwise it shrinks the context if memory is short
+    parameters.verbosity = _LOG_LEVEL
     parameters.offline = True
     parameters.ui = parameters.ui_mcp_proxy = False
     parameters.endpoint_slots = parameters.endpoint_props = parameters.endpoint_metrics = False
@@ -42,14 +44,14 @@ def parameters_of(options: dict[str, Any]) -> Any:
 
 
 def serve(config: Path) -> int:
-    """Until SIGTERM or SIGINT. Returns 1 if the model cannot be loaded."""
+    """Serve until SIGTERM or SIGINT. Returns 1 if the model cannot be loaded."""
     import xllamacpp
 
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # inherited by the server's threads
     options = json.loads(config.read_text(encoding="utf-8"))
     try:
-        server = xllamacpp.Server(parameters_of(options))
+        server = xllamacpp.Server(server_parameters(options))
     except RuntimeError as error:
         print(f"llama.cpp could not serve {Path(options['model']).name} ({error}).", file=sys.stderr)
         return 1
@@ -61,4 +63,4 @@ def serve(config: Path) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(serve(Path(sys.argv[1])))  # its threads may still be about to write an answer
+    os._exit(serve(Path(sys.argv[1])))  # without teardown, because server threads may still be writing

@@ -1,8 +1,4 @@
-"""Programs that we start, recognise again later, and stop. Linux: reads /proc.
-
-Owns starting a process with ordinary signals and a log file, an identity that survives our own restart, and stopping.
-Does not know what the program does.
-"""
+"""Starts programs, identifies them across restarts of this process, and stops them. Linux: reads /proc."""
 
 import contextlib
 import ctypes
@@ -20,23 +16,23 @@ from fine_tune_assets.core.files import write_text
 _PR_SET_PDEATHSIG = 1
 _PF_EXITING = 0x4
 _STATE, _FLAGS, _STARTED, _PENDING = 0, 6, 19, 28
-"""Where proc(5) puts them in /proc/<pid>/stat, counted from the state on."""
-_MARK = "FINE_TUNE_STARTED_WITH_LOG"
-"""In the environment of what we start, and so of all that it starts in turn: whose it is when its leader is dead."""
+"""Indices of fields in /proc/<pid>/stat (proc(5)), counted from the state field."""
+_LOG_VARIABLE = "FINE_TUNE_PROCESS_LOG"
+"""Environment variable that marks our processes and their descendants, even after their leader has died."""
 _POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process id with the moment it started: a recycled process id is another identity."""
+    """A process id and its start time, because process ids are reused."""
 
     pid: int
-    started: int
+    start_ticks: int
     """Clock ticks since boot, from /proc/<pid>/stat."""
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """The identity of a process, or None if there is none or only its zombie."""
+    """The identity of a process; None if there is none, or only its zombie."""
     try:
         fields = _stat(pid)
     except OSError:
@@ -45,17 +41,17 @@ def identify(pid: int) -> ProcessIdentity | None:
 
 
 def _stat(pid: int) -> list[str]:
-    """From the state on. The command's name before it is in parentheses and may hold spaces."""
+    """Fields from the state on. The command name before it is in parentheses and may contain spaces."""
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
-    """Also one that was killed and has not ended yet: it still has its memory, port and locks."""
+    """True also for a killed process that has not exited yet: it still holds its memory, ports and locks."""
     return identify(identity.pid) == identity
 
 
-def is_killed(identity: ProcessIdentity) -> bool:
-    """Whether it is gone, or about to be. On a busy machine a killed process takes up to 100 ms to end (measured)."""
+def is_ending(identity: ProcessIdentity) -> bool:
+    """Whether the process has exited or is exiting. Under load, a killed process takes up to 100 ms to exit (measured)."""
     if not is_alive(identity):
         return True
     try:
@@ -69,26 +65,26 @@ def is_killed(identity: ProcessIdentity) -> bool:
 def start_process(
     command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, die_with_parent: bool
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, its output appended to `log` (readable by its user only)."""
+    """Start a program in a new session and append its output to `log`, which only this user can read."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     libc, parent = ctypes.CDLL(None), os.getpid()
 
     def prepare() -> None:
-        # An ignored signal is inherited, and Dagster would copy it to everything it starts.
+        # Ignored signals are inherited, and Dagster's would reach everything it starts.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         if die_with_parent:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGKILL)  # the parent ended before the kernel was asked
+                os.kill(os.getpid(), signal.SIGKILL)  # the parent exited before prctl
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(
             list(command),
             cwd=cwd,
-            env={**environment, _MARK: str(log.resolve())},
+            env={**environment, _LOG_VARIABLE: str(log.resolve())},
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=subprocess.STDOUT,
@@ -100,32 +96,32 @@ def start_process(
 
 
 def stop_process(identity: ProcessIdentity, log: Path, grace_seconds: float) -> None:
-    """Ask the process to end, then its whole session, and after `grace_seconds` make it. Gone already: nothing.
+    """Terminate the process and its session; kill them after `grace_seconds`. Does nothing if the process has exited.
 
-    If it died alone, what it left behind is ended all the same. `log` is the one that it was started with: that number may
-    be somebody else's by now, and then nothing of that group carries our mark.
+    If the process died and left children, they are stopped too. `log` is the process's own log: the process id may belong to
+    another process by now, whose group does not carry our mark.
     """
     found = identify(identity.pid)
     if found == identity:
-        _signal(os.kill, identity.pid, signal.SIGTERM)
-        if not _ends_within(identity, grace_seconds):
-            _signal(os.kill, identity.pid, signal.SIGKILL)
-            _ends_within(identity, grace_seconds)
-    elif found is not None or not any(_is_marked(pid, log) for pid in _group(identity.pid)):
+        _send_signal(os.kill, identity.pid, signal.SIGTERM)
+        if not _wait_for_exit(identity, grace_seconds):
+            _send_signal(os.kill, identity.pid, signal.SIGKILL)
+            _wait_for_exit(identity, grace_seconds)
+    elif found is not None or not any(_is_ours(pid, log) for pid in _group_members(identity.pid)):
         return
     _end_session(identity.pid, grace_seconds)
 
 
 def _end_session(leader: int, grace_seconds: float) -> None:
-    """End what the process left behind. The kernel gives nobody else its number while its group lives."""
+    """Stop the remaining group. The kernel does not reuse its number while a member lives."""
     deadline = time.monotonic() + grace_seconds
-    _signal(os.killpg, leader, signal.SIGTERM)
-    while _group(leader) and time.monotonic() < deadline:
+    _send_signal(os.killpg, leader, signal.SIGTERM)
+    while _group_members(leader) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-    _signal(os.killpg, leader, signal.SIGKILL)
+    _send_signal(os.killpg, leader, signal.SIGKILL)
 
 
-def _group(leader: int) -> list[int]:
+def _group_members(leader: int) -> list[int]:
     """The processes of a group, without zombies."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -137,18 +133,18 @@ def _group(leader: int) -> list[int]:
     return found
 
 
-def _is_marked(pid: int, log: Path) -> bool:
+def _is_ours(pid: int, log: Path) -> bool:
     with contextlib.suppress(OSError):
-        return f"{_MARK}={log.resolve()}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return f"{_LOG_VARIABLE}={log.resolve()}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return False
 
 
-def _signal(send: Callable[[int, int], None], target: int, number: signal.Signals) -> None:
+def _send_signal(send: Callable[[int, int], None], target: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         send(target, number)
 
 
-def _ends_within(identity: ProcessIdentity, seconds: float) -> bool:
+def _wait_for_exit(identity: ProcessIdentity, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while is_alive(identity):
         if time.monotonic() >= deadline:
@@ -157,10 +153,10 @@ def _ends_within(identity: ProcessIdentity, seconds: float) -> bool:
     return True
 
 
-def processor_seconds(identity: ProcessIdentity) -> float:
-    """Processor time that it has used so far, with what it started: of all threads that are alive; 0 when it is gone."""
+def cpu_seconds(identity: ProcessIdentity) -> float:
+    """CPU time of the process group's live processes so far; 0 if the process has exited."""
     ticks = 0
-    for pid in _group(identity.pid) if is_alive(identity) else ():
+    for pid in _group_members(identity.pid) if is_alive(identity) else ():
         with contextlib.suppress(OSError):
             ticks += sum(map(int, _stat(pid)[11:13]))
     return ticks / os.sysconf("SC_CLK_TCK")
@@ -171,7 +167,7 @@ def write_identity(path: Path, identity: ProcessIdentity) -> None:
 
 
 def read_identity(path: Path) -> ProcessIdentity | None:
-    """The identity in a pid file; None when there is no such file or it can't be read."""
+    """The identity in a pid file; None if it is missing or cannot be read."""
     try:
         return ProcessIdentity(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

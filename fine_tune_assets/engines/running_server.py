@@ -1,7 +1,7 @@
-"""A server that generates text and that we started: watched, asked, stopped, and found again after our own restart.
+"""Starts, checks, queries and stops an engine's server, and adopts it after a restart of this process.
 
-Owns what all engines have in common; how each is started is in a module of its own. An engine's key lies in a file that only its
-user can read, never on a command line.
+Contains what all engines share; each engine has a module that starts it. An engine's key is in a private file, never on a
+command line.
 """
 
 import json
@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.files import written_aside
+from fine_tune_assets.core.files import atomic_write
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
-from fine_tune_assets.engines.addresses import open_client, open_connections, socket_of
+from fine_tune_assets.engines.listen_addresses import count_connections, open_client, socket_path
 from fine_tune_assets.engines.processes import (
     ProcessIdentity,
     identify,
@@ -31,16 +31,22 @@ from fine_tune_assets.engines.processes import (
 )
 
 PLAIN_SAMPLING = {"repeat_penalty": 1.0}
-"""Sent with every request to a served model: no penalty for repeated tokens, as in judging, whatever an engine's default is."""
+"""Sent with every request to a served model: no repetition penalty, as in judging, regardless of the engine's default."""
 CONTEXT_TOKENS = 2048
-"""Tokens of prompt and answer together. More cost memory in proportion."""
+"""Tokens of prompt and answer together. Memory grows in proportion."""
 HOST = "127.0.0.1"
 SHUTDOWN_SECONDS = 60
-"""An engine that serves users is told to finish what it answers at SIGTERM, up to this; so long is waited for it."""
-RECORD, CONFIG, KEY, PROCESS, LOG = "engine.json", "server.json", "key", "process.json", "engine.log"
-_LOOK_SECONDS = 0.1
-_PASSED_ON = ("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
-_PASSED_ON_PREFIXES = ("LC_", "OMP_", "GOMP_", "OPENBLAS_", "CUDA_")
+"""Time that an engine serving users has at SIGTERM to finish its answers."""
+RECORD_FILE, CONFIG_FILE, KEY_FILE, PROCESS_FILE, LOG_FILE = (
+    "engine.json",
+    "server.json",
+    "key",
+    "process.json",
+    "engine.log",
+)
+_POLL_SECONDS = 0.1
+_ALLOWED_VARIABLES = ("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
+_ALLOWED_PREFIXES = ("LC_", "OMP_", "GOMP_", "OPENBLAS_", "CUDA_")
 
 
 class EngineError(FineTuneError):
@@ -55,30 +61,30 @@ class RunningEngine:
     api_key: str
     identity: ProcessIdentity
     folder: Path
-    """Its config file, pid file and log."""
+    """Contains its config file, pid file and log."""
     process: subprocess.Popen[bytes] | None
-    """None when another process of ours started it."""
+    """None if another process started it."""
     shutdown_seconds: float = 0.0
-    """What it was told it may take to finish its answers when it is stopped."""
-    cuts_off: bool = False
-    """Whether SIGTERM cuts off what it answers: then it gets the signal when its last answer is out."""
+    """Configured time to finish answers at SIGTERM."""
+    is_drained_first: bool = False
+    """Whether SIGTERM breaks running answers; if so, it is sent only after the last connection has closed."""
     program: str = ""
-    """Which program answers, in words."""
-    at_once: int = 0
-    """Answers that it gives together; 0: as many as fit."""
+    """Display name of the server program."""
+    max_concurrency: int = 0
+    """Answers generated at once; 0: as many as fit."""
 
     @property
     def log(self) -> Path:
-        return self.folder / LOG
+        return self.folder / LOG_FILE
 
     @property
     def is_alive(self) -> bool:
         if self.process is not None:
-            self.process.poll()  # reaps it, so that it does not stay a zombie
+            self.process.poll()  # reaps a zombie
         return is_alive(self.identity)
 
 
-def launch(
+def launch_engine(
     command: Sequence[str],
     environment: Mapping[str, str],
     alias: str,
@@ -88,57 +94,57 @@ def launch(
     die_with_parent: bool,
     *,
     program: str = "",
-    at_once: int = 0,
+    max_concurrency: int = 0,
     shutdown_seconds: float = 0.0,
-    cuts_off: bool = False,
+    is_drained_first: bool = False,
 ) -> RunningEngine:
-    """Start a server and keep what is needed to find it again. It is not healthy yet."""
-    _forget_socket(folder)  # of one that died here before
+    """Start a server and record how to find it again. It is not healthy yet."""
+    _remove_socket(folder)  # left by an engine that died
     record: dict[str, Any] = {
         "alias": alias,
         "url": url,
         "api_key": api_key,
         "shutdown_seconds": shutdown_seconds,
-        "cuts_off": cuts_off,
+        "is_drained_first": is_drained_first,
         "program": program,
-        "at_once": at_once,
+        "max_concurrency": max_concurrency,
     }
-    write_private(folder / RECORD, json.dumps(record))
+    write_private_file(folder / RECORD_FILE, json.dumps(record))
     process = start_process(
-        command, cwd=folder, environment=environment, log=folder / LOG, die_with_parent=die_with_parent
+        command, cwd=folder, environment=environment, log=folder / LOG_FILE, die_with_parent=die_with_parent
     )
     identity = identify(process.pid)
     if identity is None:
-        raise EngineError(f"The engine for {alias} ended at once. See {folder / LOG}.")
-    write_identity(folder / PROCESS, identity)
+        raise EngineError(f"The engine for {alias} exited immediately. See {folder / LOG_FILE}.")
+    write_identity(folder / PROCESS_FILE, identity)
     return RunningEngine(**record, identity=identity, folder=folder, process=process)
 
 
 def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What an engine needs of `environment`, and nothing else.
+    """The variables of `environment` that an engine needs.
 
-    A server fills whatever it was not told from variables: LORA_PATH, CHAT_FORMAT or LLAMA_ARG_LORA would change what a verified
-    release answers, HOST would open it to the network.
+    Servers read options from variables: LORA_PATH, CHAT_FORMAT or LLAMA_ARG_LORA would change the answers of a verified release,
+    and HOST would expose it to the network.
     """
-    passed_on = {k: v for k, v in environment.items() if k in _PASSED_ON or k.startswith(_PASSED_ON_PREFIXES)}
-    return passed_on | OFFLINE_ENVIRONMENT
+    inherited = {k: v for k, v in environment.items() if k in _ALLOWED_VARIABLES or k.startswith(_ALLOWED_PREFIXES)}
+    return inherited | OFFLINE_ENVIRONMENT
 
 
 def adopt_engine(folder: Path) -> RunningEngine | None:
-    """The engine that was started in `folder` before, if it still runs."""
-    identity = read_identity(folder / PROCESS)
+    """The engine that was started in `folder`, if it is still running."""
+    identity = read_identity(folder / PROCESS_FILE)
     if identity is None or not is_alive(identity):
         return None
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
         return RunningEngine(**record, identity=identity, folder=folder, process=None)
     except (OSError, ValueError, TypeError):
-        stop_process(identity, folder / LOG, grace_seconds=5)  # without its key nobody can use it
+        stop_process(identity, folder / LOG_FILE, grace_seconds=5)  # unusable without its key
         return None
 
 
 def is_healthy(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
-    """Whether it answers, with its model loaded, under its own name."""
+    """Whether the server answers with its model loaded under its alias."""
     try:
         with open_client(engine.url, engine.api_key, timeout_seconds) as client:
             reply = client.get("models")
@@ -148,18 +154,20 @@ def is_healthy(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
 
 
 def wait_until_healthy(engine: RunningEngine, timeout_seconds: float) -> None:
-    """Raises EngineError when it dies or takes longer."""
+    """Raises EngineError if the engine exits or takes longer."""
     deadline = time.monotonic() + timeout_seconds
     while not is_healthy(engine):
         if not engine.is_alive:
-            raise EngineError(f"The engine for {engine.alias} ended while starting. See {engine.log}.")
+            raise EngineError(f"The engine for {engine.alias} exited while starting. See {engine.log}.")
         if time.monotonic() >= deadline:
-            raise EngineError(f"The engine for {engine.alias} is not up after {timeout_seconds:g} s. See {engine.log}.")
+            raise EngineError(
+                f"The engine for {engine.alias} is not healthy after {timeout_seconds:g} s. See {engine.log}."
+            )
         time.sleep(0.1)
 
 
-def answers_now(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
-    """Whether it answers a question with a word. One whose pages are there may compute nothing any more."""
+def is_answering(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
+    """Whether it generates a token. A hung engine may still answer /models."""
     body = {"model": engine.alias, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1}
     try:
         with open_client(engine.url, engine.api_key, timeout_seconds) as client:
@@ -169,11 +177,11 @@ def answers_now(engine: RunningEngine, timeout_seconds: float = 2.0) -> bool:
 
 
 def warm_up(engine: RunningEngine, system_prompt: str, timeout_seconds: float) -> None:
-    """One real completion. Raises EngineError unless it gives at least one token."""
+    """Request a completion. Raises EngineError unless it has at least one token."""
     messages = [{"role": "system", "content": system_prompt}, {"role": "user", "content": "Say yes."}]
     with open_client(engine.url, engine.api_key, timeout_seconds) as client:
         if greedy_answer(client, engine, messages, 4).tokens < 1:
-            raise EngineError(f"The engine for {engine.alias} gave no answer at warm-up. See {engine.log}.")
+            raise EngineError(f"The engine for {engine.alias} generated no token at warm-up. See {engine.log}.")
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,7 @@ class GreedyAnswer:
 def greedy_answer(
     client: httpx.Client, engine: RunningEngine, messages: Sequence[Mapping[str, str]], max_tokens: int
 ) -> GreedyAnswer:
-    """What it answers without chance. Raises EngineError, without a word of what was asked."""
+    """The answer at temperature 0. Raises EngineError, whose message never quotes the prompt."""
     request = {
         "model": engine.alias,
         "messages": messages,
@@ -198,85 +206,85 @@ def greedy_answer(
         reply = client.post("chat/completions", json=request)
         reply.raise_for_status()
         content = reply.json()
-        text, used = content["choices"][0]["message"]["content"] or "", content["usage"]
-        return GreedyAnswer(str(text), int(used["prompt_tokens"]), int(used["completion_tokens"]))
+        text, usage = content["choices"][0]["message"]["content"] or "", content["usage"]
+        return GreedyAnswer(str(text), int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
     except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-        # Without its cause, which may quote what was asked.
+        # `from None`, because the cause may quote the prompt.
         raise EngineError(
             f"The engine for {engine.alias} did not answer ({type(error).__name__}). See {engine.log}."
         ) from None
 
 
-def stop_engine(engine: RunningEngine, grace_seconds: float, *, is_hung: bool = False) -> None:
-    """Stop it and remove its key; its log stays. It gets the time that it was told for its last answers, and `grace_seconds` to
-    end; without the first if it hangs, since it gives none."""
-    answering_seconds = 0 if is_hung else engine.shutdown_seconds
-    _stop(engine.identity, engine.log, engine.url if engine.cuts_off else None, answering_seconds, grace_seconds)
+def stop_engine(engine: RunningEngine, grace_seconds: float, *, kill: bool = False) -> None:
+    """Stop the engine and remove its key; its log stays. It gets its shutdown time for running answers, unless `kill`, and
+    `grace_seconds` to exit."""
+    drain_seconds = 0 if kill else engine.shutdown_seconds
+    _stop(engine.identity, engine.log, engine.url if engine.is_drained_first else None, drain_seconds, grace_seconds)
     if engine.process is not None:
         engine.process.wait()
-    _forget(engine.folder)
+    _remove_files(engine.folder)
 
 
-def recorded_engines(folder: Path) -> list[Path]:
-    """The folders below `folder` of engines that nobody stopped; they may be dead."""
-    return [path.parent for path in folder.glob(f"*/{PROCESS}")]
+def recorded_engine_folders(folder: Path) -> list[Path]:
+    """Folders below `folder` of engines that were not stopped; they may be dead."""
+    return [path.parent for path in folder.glob(f"*/{PROCESS_FILE}")]
 
 
 def stop_recorded_engine(folder: Path, grace_seconds: float) -> None:
-    """Stop the engine that was started in `folder`, whoever did, and remove its key."""
-    identity = read_identity(folder / PROCESS)
+    """Stop the engine that any process started in `folder`, and remove its key."""
+    identity = read_identity(folder / PROCESS_FILE)
     if identity is not None:
-        record = _record(folder)
-        cut_off_url = str(record["url"]) if record.get("cuts_off") else None
-        _stop(identity, folder / LOG, cut_off_url, float(record.get("shutdown_seconds", 0)), grace_seconds)
-    _forget(folder)
+        record = _read_record(folder)
+        drain_url = str(record["url"]) if record.get("is_drained_first") else None
+        _stop(identity, folder / LOG_FILE, drain_url, float(record.get("shutdown_seconds", 0)), grace_seconds)
+    _remove_files(folder)
 
 
 def _stop(
-    identity: ProcessIdentity, log: Path, cut_off_url: str | None, answering_seconds: float, grace_seconds: float
+    identity: ProcessIdentity, log: Path, drain_url: str | None, drain_seconds: float, grace_seconds: float
 ) -> None:
-    """`cut_off_url`: of one whose answers SIGTERM cuts off: it gets the signal when nobody is connected to it any more."""
-    if cut_off_url is not None:
-        deadline, answering_seconds = time.monotonic() + answering_seconds, 0
-        while time.monotonic() < deadline and is_alive(identity) and open_connections(cut_off_url):
-            time.sleep(_LOOK_SECONDS)
-    stop_process(identity, log, grace_seconds + answering_seconds)
+    """`drain_url`: set if SIGTERM breaks running answers; the signal is then sent after the last connection has closed."""
+    if drain_url is not None:
+        deadline, drain_seconds = time.monotonic() + drain_seconds, 0
+        while time.monotonic() < deadline and is_alive(identity) and count_connections(drain_url):
+            time.sleep(_POLL_SECONDS)
+    stop_process(identity, log, grace_seconds + drain_seconds)
 
 
 def recorded_program(folder: Path) -> tuple[str, int] | None:
-    """Which program was started in `folder`, and how many answers it gives at once; None if none is, or it does not say."""
-    record = _record(folder)
-    return (record["program"], record["at_once"]) if record.get("program") else None
+    """The program started in `folder` and its maximum concurrency; None if there is none, or the record names none."""
+    record = _read_record(folder)
+    return (record["program"], record["max_concurrency"]) if record.get("program") else None
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    """What is known of the engine that was started in `folder` last; empty where that can't be read."""
+def _read_record(folder: Path) -> dict[str, Any]:
+    """The record of the last engine started in `folder`; empty if it cannot be read."""
     try:
-        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        return dict(json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def _forget_socket(folder: Path) -> None:
-    path = socket_of(str(_record(folder).get("url", "")))
+def _remove_socket(folder: Path) -> None:
+    path = socket_path(str(_read_record(folder).get("url", "")))
     if path is not None:
         path.unlink(missing_ok=True)
 
 
-def _forget(folder: Path) -> None:
-    _forget_socket(folder)
-    for name in (RECORD, CONFIG, KEY, PROCESS):
+def _remove_files(folder: Path) -> None:
+    _remove_socket(folder)
+    for name in (RECORD_FILE, CONFIG_FILE, KEY_FILE, PROCESS_FILE):
         (folder / name).unlink(missing_ok=True)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private_file(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with written_aside(path) as aside:
-        aside.touch(mode=0o600)
-        aside.write_text(text, encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.touch(mode=0o600)
+        temporary.write_text(text, encoding="utf-8")
 
 
-def new_key() -> str:
+def new_api_key() -> str:
     return secrets.token_urlsafe(32)
 
 
@@ -285,7 +293,7 @@ def loopback_url() -> str:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has now."""
+    """An unused loopback port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,7 +1,6 @@
-"""Models and tokenizers from local folders, through transformers, in this process.
+"""Loads models and tokenizers from local folders with transformers, and generates in this process.
 
-Owns loading (never from a hub, never remote code, Safetensors only), batched greedy generation and per-token
-log-probabilities. Does not know what the text is about.
+Never loads from a hub, never runs remote code, and reads weights from Safetensors only.
 """
 
 import os
@@ -16,11 +15,11 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from fine_tune_assets.core.errors import TooLongForModelError
-from fine_tune_assets.core.extras import extra_for
-from fine_tune_assets.core.progress import Progress, silent
+from fine_tune_assets.core.errors import ContextLengthError
+from fine_tune_assets.core.extras import require_extra
+from fine_tune_assets.core.progress import Progress, ignore_progress
+from fine_tune_assets.engines.compatibility import make_compatible
 from fine_tune_assets.engines.nf4 import read_quantization
-from fine_tune_assets.engines.portable import make_portable
 
 T = TypeVar("T")
 
@@ -29,11 +28,11 @@ T = TypeVar("T")
 class Answer:
     text: str
     is_finished: bool
-    """True when it ended with a stop token."""
+    """True if the answer ended with a stop token."""
 
 
-def use_threads(threads: int) -> None:
-    """Use that many CPU threads; 0 means all cores."""
+def set_threads(threads: int) -> None:
+    """Set the number of CPU threads; 0 means all cores."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
 
 
@@ -42,13 +41,13 @@ def best_device() -> str:
 
 
 def free_device_memory() -> None:
-    """Give a GPU's memory back that nothing uses any more: torch keeps it for itself."""
+    """Release unused GPU memory that torch caches."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def in_training_format() -> Any:
-    """A context in which a model computes as it does while it is trained: in 16 bits on a GPU, whatever its parts are kept in."""
+def training_autocast() -> Any:
+    """A context that computes as in training: in bfloat16 on a GPU, whatever the number format of the weights."""
     return torch.autocast("cuda", torch.bfloat16, enabled=best_device() == "cuda")
 
 
@@ -60,9 +59,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def nf4_config(is_sharded: bool = False) -> BitsAndBytesConfig:
-    """4-bit NormalFloat with double quantisation and bfloat16 arithmetic (Dettmers et al. 2023, QLoRA).
+    """4-bit NormalFloat with double quantization and bfloat16 arithmetic (Dettmers et al. 2023, QLoRA).
 
-    `is_sharded`: kept in numbers that FSDP can cut up, instead of in bytes.
+    `is_sharded`: store weights as bfloat16, which FSDP can shard, instead of as bytes.
     """
     return BitsAndBytesConfig(
         load_in_4bit=True,
@@ -76,72 +75,72 @@ def nf4_config(is_sharded: bool = False) -> BitsAndBytesConfig:
 def load_model(
     folder: Path, is_quantized: bool = False, is_sharded: bool = False, layers: int | None = None
 ) -> PreTrainedModel:
-    """Load a causal language model: float32 on a CPU, bfloat16 on a GPU; NF4 with `is_quantized`; its first `layers` only, if
-    a number is given. Raises MissingExtraError for NF4 without bitsandbytes.
+    """Load a causal language model: float32 on a CPU, bfloat16 on a GPU, NF4 with `is_quantized`; only its first `layers` if
+    given. Raises MissingExtraError for NF4 without bitsandbytes.
 
-    One that will be sharded is loaded into the machine's memory, since it may fit on no GPU, but for NF4, which is made there.
+    A model to be sharded is loaded into CPU memory, because it may fit on no GPU; NF4 is loaded onto the GPU, which quantizes it.
     """
     if is_quantized:
-        with extra_for("QLoRA"):
-            import bitsandbytes  # noqa: F401 (transformers would name a command that does not follow the locks)
+        with require_extra("QLoRA"):
+            import bitsandbytes  # noqa: F401 (transformers would name a command that ignores the lock files)
     device = best_device()
-    # With its number: of several processes each has a GPU of its own.
-    where = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
-    cut = {} if layers is None else {"config": _config_of_first(folder, layers)}
+    # With its index, because each process of several has its own GPU.
+    device_map = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
+    options = {} if layers is None else {"config": _truncated_config(folder, layers)}
     return AutoModelForCausalLM.from_pretrained(
         folder,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
-        device_map=None if is_sharded and not is_quantized else where,
+        device_map=None if is_sharded and not is_quantized else device_map,
         quantization_config=nf4_config(is_sharded) if is_quantized else None,
-        **cut,
+        **options,
     )
 
 
-def _config_of_first(folder: Path, layers: int) -> Any:
+def _truncated_config(folder: Path, layers: int) -> Any:
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     text = config.get_text_config()
     text.num_hidden_layers = layers
-    if getattr(text, "layer_types", None):  # one for each layer
+    if getattr(text, "layer_types", None):  # one entry per layer
         text.layer_types = text.layer_types[:layers]
     return config
 
 
 def load_adapted(base: Path, adapter: Path, is_quantized: bool = False) -> PeftModel:
-    """The base model with an adapter on it; `with model.disable_adapter():` is the base model alone.
+    """The base model with an adapter; `with model.disable_adapter():` gives the base model.
 
-    Raises GateClosedError for an adapter that learned on the base in another precision: it would be another model.
+    Raises GateClosedError if the adapter was trained on the base model in another precision.
     """
     read_quantization(adapter, is_quantized)
     model = PeftModel.from_pretrained(load_model(base, is_quantized), adapter, is_trainable=False)
     return model.eval()
 
 
-def write_merged(base: Path, adapter: Path, dtype: str, folder: Path) -> None:
-    """A model folder with the adapter in its weights, for the time of a measurement: what is released is `merging`'s."""
+def write_merged_model(base: Path, adapter: Path, dtype: str, folder: Path) -> None:
+    """Write a temporary model folder with the merged adapter, for measurements. Releases are merged by `merging`."""
     shutil.copytree(base, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.gguf"))
     merged: Any = load_adapted(base, adapter).merge_and_unload()
     merged.to(getattr(torch, dtype)).save_pretrained(folder)
-    make_portable(folder)
+    make_compatible(folder)
 
 
 def context_tokens(model: Any) -> int | None:
-    """Tokens of prompt and answer together that the model is made for; None if its configuration does not say."""
+    """The model's context, prompt and answer together; None if its configuration does not state it."""
     found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return found if isinstance(found, int) else None
 
 
-def require_fits(model: Any, lengths: Sequence[int]) -> None:
-    """Raise TooLongForModelError unless texts of so many tokens fit into the model's context. None is ever cut."""
+def require_context_fits(model: Any, lengths: Sequence[int]) -> None:
+    """Raise ContextLengthError unless texts of these lengths fit into the model's context. Texts are never truncated."""
     limit = context_tokens(model)
     too_long = [length for length in lengths if limit is not None and length > limit]
     if too_long and limit is not None:
-        raise TooLongForModelError(len(too_long), len(lengths), max(too_long), limit)
+        raise ContextLengthError(len(too_long), len(lengths), max(too_long), limit)
 
 
-def leaves_room(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int) -> bool:
+def has_room_for_answer(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int) -> bool:
     """Whether prompt and answer fit into the model's context."""
     limit = context_tokens(model)
     return limit is None or len(tokenizer(prompt, add_special_tokens=False)["input_ids"]) + max_new_tokens <= limit
@@ -153,17 +152,17 @@ def generate(
     prompts: Sequence[str],
     max_new_tokens: int,
     batch_size: int,
-    progress: Progress = silent,
+    progress: Progress = ignore_progress,
 ) -> list[Answer]:
-    """Greedy answers to rendered prompts, in their order. Prompts are batched by length, padded on the left.
+    """Greedy answers to rendered prompts, in their order. Prompts are batched by length and padded on the left.
 
-    Raises TooLongForModelError if one of them leaves no room for its answer.
+    Raises ContextLengthError if a prompt leaves no room for its answer.
     """
-    read = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
-    require_fits(model, [len(tokens) + max_new_tokens for tokens in read])
+    token_ids = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
+    require_context_fits(model, [len(tokens) + max_new_tokens for tokens in token_ids])
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     answers: dict[int, Answer] = {}
-    for indices in batches(order, batch_size):
+    for indices in batched(order, batch_size):
         batch = tokenizer(
             [prompts[i] for i in indices],
             return_tensors="pt",
@@ -176,36 +175,36 @@ def generate(
                 **batch,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
-                repetition_penalty=1.0,  # whatever generation_config.json says: a served model has none
+                repetition_penalty=1.0,  # overrides generation_config.json, as for served models
                 pad_token_id=tokenizer.pad_token_id,
             )
         for i, tokens in zip(indices, output[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
-            answers[i] = _answer(tokenizer, tokens, stop_ids(model, tokenizer))
+            answers[i] = _decode_answer(tokenizer, tokens, stop_ids(model, tokenizer))
         progress(len(answers), len(prompts), "answers")
     return [answers[i] for i in range(len(prompts))]
 
 
 def stop_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens at which `generate` ends an answer: of the tokenizer, and those that the model's generation_config.json names."""
-    named = model.generation_config.eos_token_id
-    return frozenset({tokenizer.eos_token_id, *([named] if isinstance(named, int) else named or [])})
+    """Tokens at which `generate` ends an answer: the EOS tokens of the tokenizer and of generation_config.json."""
+    configured = model.generation_config.eos_token_id
+    return frozenset({tokenizer.eos_token_id, *([configured] if isinstance(configured, int) else configured or [])})
 
 
-def _answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int], stops: Collection[int]) -> Answer:
-    end = next((place for place, token in enumerate(tokens) if token in stops), None)
+def _decode_answer(tokenizer: PreTrainedTokenizerBase, tokens: list[int], stops: Collection[int]) -> Answer:
+    end = next((index for index, token in enumerate(tokens) if token in stops), None)
     return Answer(str(tokenizer.decode(tokens[:end], skip_special_tokens=True)).strip(), end is not None)
 
 
 def token_log_probabilities(
     model: Any, tokenizer: PreTrainedTokenizerBase, text: str
 ) -> tuple[list[int], torch.Tensor]:
-    """Token ids of `text`, and the log-probabilities of the next token at each of them: shape [tokens, vocabulary]."""
+    """Token ids of `text`, and the log-probabilities of the next token after each: shape [tokens, vocabulary]."""
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
     batch = tokenizer.pad({"input_ids": [tokens]}, return_tensors="pt").to(model.device)
     with torch.inference_mode():
         return tokens, torch.log_softmax(model(**batch).logits[0].float().cpu(), dim=-1)
 
 
-def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

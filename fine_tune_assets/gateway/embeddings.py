@@ -1,8 +1,7 @@
-"""`/v1/embeddings`: texts to vectors, by the encoder that comes with this project.
+"""`/v1/embeddings`: encodes texts as vectors with the bundled sentence encoder.
 
-The encoder is loaded in a thread before the first request, if the live release answers from documents or somebody may have texts
-embedded; until then the gateway says that it is not ready. It reads 254 word pieces of a text: a longer one is refused, not cut
-in silence.
+If the live release answers from documents, or a caller can request embeddings, the encoder is loaded in a thread before the
+gateway reports ready. It reads 254 word pieces; longer texts are refused, not truncated.
 """
 
 import asyncio
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
     from fine_tune_assets.embeddings.encoder import Floats
 
 _LOG = logging.getLogger(__name__)
-LOOK_SECONDS = 2.0
-"""A release, or a key, that needs it may come later."""
-_EMBEDS = "embed"
+POLL_SECONDS = 2.0
+"""A release or key that needs the encoder may be added later."""
+_EMBED_SCOPE = "embed"
 
 
-class Warming:
-    """Of one gateway process."""
+class EncoderWarmup:
+    """Loads the encoder of one gateway process when it is needed."""
 
     def __init__(self, is_needed: Callable[[], bool], load: Callable[[], None]) -> None:
         self._is_needed, self._load = is_needed, load
@@ -39,25 +38,25 @@ class Warming:
 
     @property
     def is_ready(self) -> bool:
-        """Nothing that is needed was still to be loaded. Once it was so it stays: to send everybody away for what comes later
-        would cost more than one slow answer."""
+        """Whether the encoder is loaded or not needed. Stays true: one slow answer after a later change costs less than
+        refusing all callers."""
         return self._is_ready
 
     async def run(self) -> None:
-        """Until it is loaded."""
+        """Check every `POLL_SECONDS` until the encoder is loaded."""
         while not await run_in_threadpool(self._step):
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _step(self) -> bool:
-        """Whether nothing is left to do."""
+        """Load the encoder if it is needed; True once it is loaded."""
         try:
             is_needed = self._is_needed()
-        except SQLAlchemyError:  # nobody is answered now anyway
+        except SQLAlchemyError:  # without the ledger no request is answered anyway
             return False
         if is_needed:
             try:
                 self._load()
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is tried again, and said by /ready)
+            except Exception as error:  # noqa: BLE001 (loading is retried, and /ready reports it)
                 _LOG.warning("The sentence encoder can't be loaded: %s.", type(error).__name__)
                 return False
         self._is_ready = True
@@ -65,32 +64,32 @@ class Warming:
 
 
 def load_encoder() -> None:
-    """With one text through it: its first run takes longer than the next ones."""
+    """Load the encoder and encode one text, since the first run is slower."""
     from fine_tune_assets.embeddings.encoder import bundled_encoder
 
     bundled_encoder().encode(["ready"])
 
 
-def may_embed(settings: Settings, ledger: Ledger) -> bool:
-    """Whether a key that was not revoked, or the provider's tokens by the setting, may have texts embedded."""
-    named = {entry.rpartition("=")[2] for entry in settings.gateway.oidc_scopes.split()}
-    has_tokens = bool(settings.gateway.oidc_issuer) and _EMBEDS in named
-    return has_tokens or any(_EMBEDS in key.scopes for key in list_keys(ledger) if key.revoked_at is None)
+def has_embedding_callers(settings: Settings, ledger: Ledger) -> bool:
+    """Whether an API key that is not revoked, or a token by `gateway.oidc_scopes`, can have the scope `embed`."""
+    scopes = {entry.rpartition("=")[2] for entry in settings.gateway.oidc_scopes.split()}
+    has_tokens = bool(settings.gateway.oidc_issuer) and _EMBED_SCOPE in scopes
+    return has_tokens or any(_EMBED_SCOPE in key.scopes for key in list_keys(ledger) if key.revoked_at is None)
 
 
 class Embedder:
-    """One batch at a time: the encoder takes turns anyway."""
+    """Encodes one batch at a time: the encoder is not concurrent."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "embedder")
 
-    async def answer(self, body: EmbeddingRequest) -> dict[str, Any]:
+    async def embed(self, body: EmbeddingRequest) -> dict[str, Any]:
         """Raises ApiError."""
         if body.model != EMBEDDING_MODEL:
-            raise ApiError(404, "model_not_found", f"That model is not served. Name {EMBEDDING_MODEL!r}.")
+            raise ApiError(404, "model_not_found", f"This model is not served. Set model to {EMBEDDING_MODEL!r}.")
         loop, is_base64 = asyncio.get_running_loop(), body.encoding_format == "base64"
-        vectors, pieces = await loop.run_in_executor(self._thread, _embedded, body.input)
-        rows = [_base64(vector) if is_base64 else vector.tolist() for vector in vectors]
+        vectors, pieces = await loop.run_in_executor(self._thread, _encode_texts, body.input)
+        rows = [_to_base64(vector) if is_base64 else vector.tolist() for vector in vectors]
         data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
         return {
             "object": "list",
@@ -103,18 +102,16 @@ class Embedder:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _embedded(texts: list[str]) -> tuple["Floats", int]:
+def _encode_texts(texts: list[str]) -> tuple["Floats", int]:
     from fine_tune_assets.embeddings.encoder import WINDOW_PIECES, bundled_encoder
 
     encoder = bundled_encoder()
-    windows = encoder.pieces(texts)
+    windows = encoder.tokenize(texts)
     if any(len(window) > WINDOW_PIECES for window in windows):
-        message = (
-            f"An input is longer than {WINDOW_PIECES} word pieces, which is all that the encoder reads. Cut it up."
-        )
+        message = f"An input is longer than the encoder's limit of {WINDOW_PIECES} word pieces. Split it."
         raise ApiError(400, "context_length_exceeded", message)
-    return encoder.encode_pieces(windows), sum(map(len, windows))
+    return encoder.encode_windows(windows), sum(map(len, windows))
 
 
-def _base64(vector: Any) -> str:
+def _to_base64(vector: Any) -> str:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()

@@ -1,7 +1,4 @@
-"""Where the gateway may listen, with which certificate, and in how many processes.
-
-Owns the rule: beyond loopback only with TLS.
-"""
+"""Checks the gateway's address, certificate and number of workers. Addresses other than loopback need TLS."""
 
 import ssl
 from pathlib import Path
@@ -12,36 +9,35 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.web_services import LOOPBACK_HOSTS
 
 
-def check_listening(settings: Settings) -> None:
+def check_listener(settings: Settings) -> None:
     """Raises SettingsError."""
     certificate, key, authority = (
         settings.gateway.tls_cert, settings.gateway.tls_key, settings.gateway.tls_client_ca,
     )  # fmt: skip
     if bool(certificate) != bool(key):
-        raise SettingsError("gateway.tls_cert and gateway.tls_key belong together: set both, or none.")
+        raise SettingsError("Set both gateway.tls_cert and gateway.tls_key, or neither.")
     if authority and not certificate:
-        raise SettingsError("gateway.tls_client_ca asks callers for certificates: the gateway needs its own too.")
+        raise SettingsError("gateway.tls_client_ca is set: set gateway.tls_cert and gateway.tls_key too.")
     if settings.gateway.workers < 1:
         raise SettingsError("gateway.workers must be at least 1.")
     for path in filter(None, (certificate, key, authority)):
         if not Path(path).is_file():
             raise SettingsError(
-                f"There is no file {path}. Repair gateway.tls_cert, gateway.tls_key or gateway.tls_client_ca."
+                f"{path} is not a file. Correct gateway.tls_cert, gateway.tls_key or gateway.tls_client_ca."
             )
     if key and Path(key).stat().st_mode & 0o077:
         raise SettingsError(f"{key} can be read by other users. Run: chmod 600 {key}")
     is_guarded = certificate or settings.gateway.behind_tls_proxy
     if settings.gateway.host not in LOOPBACK_HOSTS and not is_guarded:
         raise SettingsError(
-            f"Without TLS the gateway listens on loopback only, and gateway.host is {settings.gateway.host}: keys would travel "
-            "in clear text. Set gateway.tls_cert and gateway.tls_key, or gateway.behind_tls_proxy if a proxy with TLS stands "
-            "in front."
+            f"gateway.host is {settings.gateway.host}, but without TLS the gateway listens on loopback only: keys would be sent "
+            "in clear text. Set gateway.tls_cert and gateway.tls_key, or gateway.behind_tls_proxy if a proxy terminates TLS."
         )
 
 
-def listening_options(settings: Settings) -> dict[str, Any]:
-    """For uvicorn. Raises SettingsError."""
-    check_listening(settings)
+def build_listener_options(settings: Settings) -> dict[str, Any]:
+    """Arguments for uvicorn. Raises SettingsError."""
+    check_listener(settings)
     options: dict[str, Any] = {"host": settings.gateway.host, "port": settings.gateway.port}
     if settings.gateway.workers > 1:
         options["workers"] = settings.gateway.workers

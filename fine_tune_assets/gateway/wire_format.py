@@ -1,4 +1,4 @@
-"""Errors and events of a stream in the form that OpenAI's clients understand. Messages never repeat what the caller sent.
+"""Errors and stream events in OpenAI's format. Messages never repeat the caller's text.
 
 An event is `data: JSON` and an empty line; `data: [DONE]` is the last one.
 """
@@ -27,39 +27,43 @@ def invalid(message: str) -> ApiError:
     return ApiError(400, "invalid_request", message)
 
 
-_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+def context_exceeded() -> ApiError:
+    return ApiError(400, "context_length_exceeded", "The messages plus max_tokens exceed the model's context.")
+
+
+_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
 
 
 def error_body(status: int, code: str, message: str) -> dict[str, dict[str, str | None]]:
-    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-async def answer_api_error(request: Request, error: Exception) -> JSONResponse:
+async def handle_api_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
-    _note(request, error.code)
+    _record_code(request, error.code)
     return JSONResponse(error.body, status_code=error.status, headers=error.headers)
 
 
-def _note(request: Request, code: str) -> None:
-    """For whoever keeps records of requests."""
+def _record_code(request: Request, code: str) -> None:
+    """Add the code to the request's record, if the middleware attached one."""
     record = getattr(request.state, "record", None)
     if record is not None:
         record.code = code
 
 
-async def answer_http_error(request: Request, error: Exception) -> JSONResponse:
-    """What the framework itself refuses: an unknown path, or another method."""
+async def handle_http_error(request: Request, error: Exception) -> JSONResponse:
+    """Format refusals of the framework: an unknown path or a wrong method."""
     status = int(getattr(error, "status_code", 500))
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "refused")
-    _note(request, code)
-    message = "There is no such route here." if status == 404 else "This can't be done here."
+    _record_code(request, code)
+    message = "No such route." if status == 404 else f"The request was refused (HTTP {status})."
     return JSONResponse(error_body(status, code, message), status_code=status)
 
 
-async def answer_unexpected_error(request: Request, _error: Exception) -> JSONResponse:
-    _note(request, "internal_error")
-    return JSONResponse(error_body(500, "internal_error", "The gateway failed. Its log says where."), status_code=500)
+async def handle_unexpected_error(request: Request, _error: Exception) -> JSONResponse:
+    _record_code(request, "internal_error")
+    return JSONResponse(error_body(500, "internal_error", "The gateway failed. See its log."), status_code=500)
 
 
 def unavailable(message: str) -> ApiError:
@@ -69,18 +73,18 @@ def unavailable(message: str) -> ApiError:
 DONE = b"[DONE]"
 
 
-def event(payload: bytes) -> bytes:
+def format_event(payload: bytes) -> bytes:
     return b"data: " + payload + b"\n\n"
 
 
-DONE_EVENT = event(DONE)
+DONE_EVENT = format_event(DONE)
 
 
-def dumped(value: Any) -> bytes:
+def dump_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def content_of(body: Mapping[str, Any]) -> str:
-    """The text of an answer, or of a part of one."""
-    said = [choice.get("message") or choice.get("delta") or {} for choice in body.get("choices", ())]
-    return "".join(one.get("content") or "" for one in said)
+def extract_content(body: Mapping[str, Any]) -> str:
+    """The text of an answer or of a stream's chunk."""
+    messages = [choice.get("message") or choice.get("delta") or {} for choice in body.get("choices", ())]
+    return "".join(message.get("content") or "" for message in messages)

@@ -1,7 +1,6 @@
-"""Builds an instruction set: approved examples in their frozen splits, with replayed and general data mixed into train.
+"""Builds an instruction set: approved examples in their splits, with replayed and general data mixed into train.
 
-Owns what is left out and why: what was tested on before, exact repetitions, and whatever another split already holds in the
-same, nearly the same or other words. Does not know how examples were approved, nor where the set is kept.
+Drops examples of earlier test splits, exact repetitions, and examples that repeat another split exactly, nearly or by meaning.
 """
 
 import re
@@ -12,46 +11,46 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.prompts.chat import conversation
-from fine_tune_assets.instructions.leaks import LeakSearch, compared, find_leaks, losers, subject_of
-from fine_tune_assets.instructions.mixture import AnyExample, BuildRules, choose, mix_counts
+from fine_tune_assets.core.prompts.conversations import build_conversation
+from fine_tune_assets.instructions.leakage import LeakSearch, compared_row, find_leaks, question_text, resolve_leaks
+from fine_tune_assets.instructions.mixture import AnyExample, BuildRules, count_mixed_in, sample_by_kind
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.set_examples import ExampleText, SetExample, approved_example, general_example
-from fine_tune_assets.instructions.splits import PRECEDENCE, SPLITS, EarlierTests, SplitRule, require_same_test
-from fine_tune_assets.tables.approval import ApprovedExample
-from fine_tune_assets.tables.columns_in_common import Message
-from fine_tune_assets.tables.instructions import GeneralExample, InstructionRow, ProvenanceRow
-from fine_tune_assets.tables.records import check_table, records_of, table_from
+from fine_tune_assets.instructions.splits import PRECEDENCE, SPLITS, EarlierTests, SplitRule, require_stable_test_split
+from fine_tune_assets.tables.approval_rows import ApprovedExample
+from fine_tune_assets.tables.common_columns import Message
+from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow, ProvenanceRow
+from fine_tune_assets.tables.record_classes import check_table, iter_records, table_from_records
 
 
 class TooFewExamplesError(GateClosedError):
-    """Fewer approved examples than the recipe asks for."""
+    """Fewer approved examples than the recipe requires."""
 
 
 class EmptySplitError(GateClosedError):
-    """A split without an example: nothing could be trained, or nothing measured."""
+    """A split has no examples."""
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """An example that was left out, and why. The reason names ids, never text."""
+class DroppedExample:
+    """An example that is not in the set. The reason names ids, never text."""
 
     example_id: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What is known beside the examples."""
+class BuildContext:
+    """Inputs of a build besides the examples."""
 
-    rule: SplitRule
-    leaks: LeakSearch
-    earlier: EarlierTests = field(default_factory=EarlierTests)
+    split_rule: SplitRule
+    leak_search: LeakSearch
+    earlier_tests: EarlierTests = field(default_factory=EarlierTests)
     reports: Mapping[str, ReportFacts] = field(default_factory=dict)
     replayable: Sequence[SetExample] = ()
-    """Examples of earlier sets (`earlier_sets.read_replayable`) that experts approved, while their approval stands."""
-    not_replayable: Sequence[Dropped] = ()
-    """Examples of earlier sets that must not be taught again, each with its reason."""
+    """Examples of earlier sets (`earlier_sets.read_replayable`) whose approval is still valid."""
+    not_replayable: Sequence[DroppedExample] = ()
+    """Examples of earlier sets that must not be trained on again."""
 
 
 @dataclass(frozen=True)
@@ -59,172 +58,180 @@ class InstructionSet:
     table: pa.Table
     """`instruction_sets`, sorted by split and example id."""
     examples: pa.Table
-    """The same rows in the same order as instruction, input and output: `ExampleText`."""
+    """`ExampleText` of the same rows in the same order."""
     provenance: pa.Table
     """`ProvenanceRow` of the same rows in the same order."""
     approved: int
-    """Approved examples that came in: each is in the set or in `dropped`."""
-    dropped: tuple[Dropped, ...]
-    general_wanted: int
-    """General examples that the recipe's fraction asks for; fewer are in the set when there were not more."""
-    general_left_out: tuple[Dropped, ...]
-    """General examples that could not be chosen, since a split or an evaluation set holds them."""
+    """Number of approved input examples; each is in the set or in `dropped`."""
+    dropped: tuple[DroppedExample, ...]
+    general_target: int
+    """General examples by the recipe's fraction; the set has fewer if there are not enough."""
+    general_dropped: tuple[DroppedExample, ...]
+    """General examples that are in a split or an evaluation set."""
     licences: Mapping[str, str]
     """Source of the general examples in the set → its licence."""
-    replay_wanted: int
+    replay_target: int
     replayed: int
-    replay_left_out: tuple[Dropped, ...]
-    """Examples of earlier sets that the present approved ones lack and that could not be replayed."""
+    replay_dropped: tuple[DroppedExample, ...]
+    """Examples of earlier sets that are no longer approved input and could not be replayed."""
 
 
-_TO_SPARE = 50
+_SPARE_EXAMPLES = 50
 
 
 def build_instruction_set(
-    approved: pa.Table, general: pa.Table, rules: BuildRules, around: Surroundings
+    approved: pa.Table, general: pa.Table, rules: BuildRules, context: BuildContext
 ) -> InstructionSet:
-    """Build the set; the same for any order of rows.
+    """Build the set; the result does not depend on the order of rows.
 
-    Raises TooFewExamplesError below `minimum_examples`, EmptySplitError if a split would be empty, and RecipeError if
-    somebody whom an earlier set tested on would be trained on.
+    Raises TooFewExamplesError below `minimum_examples`, EmptySplitError if a split would be empty, and RecipeError if a subject
+    of an earlier test split would be trained on.
     """
     check_table(approved, ApprovedExample.SCHEMA)
     check_table(general, GeneralExample.SCHEMA)
-    assigned = _assigned(records_of(ApprovedExample, approved), around)
-    require_same_test(around.earlier, {example.patient_key for example in assigned if example.split != "test"})
-    examples, dropped = _without_repetition(*_allowed(assigned, around))
-    replayable = _replayable(around, approved)
-    candidates = _candidates(general, examples, replayable, rules)
-    gone = _leaking([*examples, *replayable, *map(general_example, candidates)], around.leaks)
-    kept = _standing(examples, gone)
-    dropped += _dropped(examples, gone)
-    _require_enough(kept, around.rule.settings.minimum_examples)
+    assigned = _assign_splits(iter_records(ApprovedExample, approved), context)
+    require_stable_test_split(
+        context.earlier_tests, {example.subject_key for example in assigned if example.split != "test"}
+    )
+    examples, dropped = _drop_repeated(*_drop_untrainable(assigned, context))
+    replayable = _select_replayable(context, approved)
+    candidates = _draw_general(general, examples, replayable, rules)
+    leaked = _leak_reasons([*examples, *replayable, *map(general_example, candidates)], context.leak_search)
+    kept = _not_dropped(examples, leaked)
+    dropped += _dropped(examples, leaked)
+    _require_enough(kept, context.split_rule.settings.minimum_examples)
     trained = _count_trained(kept)
-    replay_wanted = mix_counts(rules, trained, 0).replayed
-    replayed = choose(_standing(replayable, gone), lambda one: (one.source, one.task), replay_wanted, rules.seed)
-    general_wanted = mix_counts(rules, trained, len(replayed)).general
-    mixed = _standing(candidates, gone)[:general_wanted]
+    replay_target = count_mixed_in(rules, trained, 0).replayed
+    replayed = sample_by_kind(
+        _not_dropped(replayable, leaked), lambda one: (one.source, one.task), replay_target, rules.seed
+    )
+    general_target = count_mixed_in(rules, trained, len(replayed)).general
+    mixed = _not_dropped(candidates, leaked)[:general_target]
     all_examples = sorted(
         [*kept, *replayed, *map(general_example, mixed)], key=lambda example: (example.split, example.example_id)
     )
     return InstructionSet(
-        table=table_from(InstructionRow, (_as_conversation(example, rules) for example in all_examples)),
-        examples=table_from(ExampleText, all_examples),
-        provenance=table_from(ProvenanceRow, all_examples),
+        table=table_from_records(InstructionRow, (_instruction_row(example, rules) for example in all_examples)),
+        examples=table_from_records(ExampleText, all_examples),
+        provenance=table_from_records(ProvenanceRow, all_examples),
         approved=approved.num_rows,
-        dropped=_sorted(dropped),
-        general_wanted=general_wanted,
-        general_left_out=_dropped(candidates, gone),
+        dropped=_sort_dropped(dropped),
+        general_target=general_target,
+        general_dropped=_dropped(candidates, leaked),
         licences={example.source: example.licence for example in mixed},
-        replay_wanted=replay_wanted,
+        replay_target=replay_target,
         replayed=len(replayed),
-        replay_left_out=_sorted([*around.not_replayable, *_dropped(replayable, gone)]),
+        replay_dropped=_sort_dropped([*context.not_replayable, *_dropped(replayable, leaked)]),
     )
 
 
-def _candidates(
+def _draw_general(
     general: pa.Table, examples: Sequence[SetExample], replayable: Sequence[SetExample], rules: BuildRules
 ) -> list[GeneralExample]:
-    """General examples in the order in which they are taken, with some to spare for those that leak: to look for the leaks of
-    tens of thousands that nobody wants would take most of the time."""
-    most = mix_counts(rules, _count_trained(examples), len(replayable)).general
-    count = 2 * most + _TO_SPARE if most else 0
-    return choose(records_of(GeneralExample, general), lambda one: (one.source, one.kind), count, rules.seed)
+    """General examples in sampling order, with spares for leaks. Searching all general data for leaks would dominate the run
+    time."""
+    most = count_mixed_in(rules, _count_trained(examples), len(replayable)).general
+    count = 2 * most + _SPARE_EXAMPLES if most else 0
+    return sample_by_kind(iter_records(GeneralExample, general), lambda one: (one.source, one.kind), count, rules.seed)
 
 
 def _count_trained(examples: Iterable[SetExample]) -> int:
     return sum(example.split == "train" for example in examples)
 
 
-def dropped_by_reason(dropped: Iterable[Dropped]) -> dict[str, int]:
-    """Kind of reason → examples: a reason without the ids in it."""
-    return dict(sorted(Counter(_kind_of(d.reason) for d in dropped).items()))
+def count_dropped_by_reason(dropped: Iterable[DroppedExample]) -> dict[str, int]:
+    """Reason without ids → number of examples."""
+    return dict(sorted(Counter(_reason_kind(d.reason) for d in dropped).items()))
 
 
-def _kind_of(reason: str) -> str:
+def _reason_kind(reason: str) -> str:
     kind, is_leak, _ = reason.partition(" duplicate of ")
     return f"{kind} duplicate" if is_leak else re.split(r",? as | of set ", reason)[0]
 
 
-def _assigned(approved: Iterable[ApprovedExample], around: Surroundings) -> list[SetExample]:
-    """Examples with their split, the splits that keep an input first."""
+def _assign_splits(approved: Iterable[ApprovedExample], context: BuildContext) -> list[SetExample]:
+    """Assign splits, and sort by the precedence with which splits keep an input."""
     order: Sequence[str] = PRECEDENCE
-    assigned = [approved_example(one, around.rule.split_of(one.patient_key), around.reports) for one in approved]
+    assigned = [approved_example(one, context.split_rule.assign(one.subject_key), context.reports) for one in approved]
     return sorted(assigned, key=lambda example: (order.index(example.split), example.example_id))
 
 
-def _allowed(examples: Iterable[SetExample], around: Surroundings) -> tuple[list[SetExample], list[Dropped]]:
-    """Without what may not be learned now: an old exam, and under a split by time a report that nobody can date."""
+def _drop_untrainable(
+    examples: Iterable[SetExample], context: BuildContext
+) -> tuple[list[SetExample], list[DroppedExample]]:
+    """Drop examples of earlier test splits and, for a time-based split, of reports without a date."""
     kept: list[SetExample] = []
-    dropped: list[Dropped] = []
+    dropped: list[DroppedExample] = []
     for example in examples:
-        report = around.reports.get(example.report_id or "")
-        exam = around.earlier.examples.get(example.fingerprint)
+        report = context.reports.get(example.report_id or "")
+        tested_by = context.earlier_tests.examples.get(example.fingerprint)
         if example.split == "test":
             kept.append(example)
-        elif exam is not None:
-            dropped.append(Dropped(example.example_id, f"it is in the test split of set {exam}"))
-        elif around.rule.by_time and (report is None or report.written_on is None):
-            dropped.append(Dropped(example.example_id, "its report has no date, and split.test_from asks for one"))
+        elif tested_by is not None:
+            dropped.append(DroppedExample(example.example_id, f"it is in the test split of set {tested_by}"))
+        elif context.split_rule.is_time_based and (report is None or report.written_on is None):
+            dropped.append(DroppedExample(example.example_id, "its report has no date, which split.test_from requires"))
         else:
             kept.append(example)
     return kept, dropped
 
 
-def _without_repetition(
-    examples: Iterable[SetExample], dropped: list[Dropped]
-) -> tuple[list[SetExample], list[Dropped]]:
+def _drop_repeated(
+    examples: Iterable[SetExample], dropped: list[DroppedExample]
+) -> tuple[list[SetExample], list[DroppedExample]]:
     kept: list[SetExample] = []
     dropped = list(dropped)
     first_with_content: dict[str, SetExample] = {}
-    first_with_subject: dict[str, SetExample] = {}
+    first_with_question: dict[str, SetExample] = {}
     for example in examples:
         same = first_with_content.setdefault(example.fingerprint, example)
-        holder = first_with_subject.setdefault(" ".join(subject_of(example).casefold().split()), example)
+        holder = first_with_question.setdefault(" ".join(question_text(example).casefold().split()), example)
         if holder.split != example.split:
-            reason = f"its input is in the {holder.split} split for another patient, as {holder.example_id}"
-            dropped.append(Dropped(example.example_id, reason))
+            reason = f"its input is in the {holder.split} split for another subject, as {holder.example_id}"
+            dropped.append(DroppedExample(example.example_id, reason))
         elif same is not example:
-            dropped.append(Dropped(example.example_id, f"exactly the same example as {same.example_id}"))
+            dropped.append(DroppedExample(example.example_id, f"exactly the same example as {same.example_id}"))
         else:
             kept.append(example)
     return kept, dropped
 
 
-def _replayable(around: Surroundings, approved: pa.Table) -> list[SetExample]:
-    """Earlier examples that the present set could not have, of patients whom it does not test or validate on."""
+def _select_replayable(context: BuildContext, approved: pa.Table) -> list[SetExample]:
+    """Examples of earlier sets that are not approved input now, of subjects in the train split."""
     present = set(approved.column("fingerprint").to_pylist())
     found: dict[str, SetExample] = {}
-    for example in sorted(around.replayable, key=lambda example: example.example_id):
-        is_free = example.fingerprint not in present and example.fingerprint not in around.earlier.examples
-        if is_free and example.patient_key is not None and around.rule.split_of(example.patient_key) == "train":
+    for example in sorted(context.replayable, key=lambda example: example.example_id):
+        is_free = example.fingerprint not in present and example.fingerprint not in context.earlier_tests.examples
+        if is_free and example.subject_key is not None and context.split_rule.assign(example.subject_key) == "train":
             found.setdefault(example.fingerprint, example)
     return list(found.values())
 
 
-def _leaking(examples: Iterable[SetExample], search: LeakSearch) -> dict[str, str]:
-    """Id of each example that another split or an evaluation set holds as well → the reason."""
-    everything = [compared(example) for example in examples]
+def _leak_reasons(examples: Iterable[SetExample], search: LeakSearch) -> dict[str, str]:
+    """Id of each example that must be dropped, because another split or an evaluation set contains it → the reason."""
+    everything = [compared_row(example) for example in examples]
     leaks = find_leaks(everything, search)
-    return {row_id: leak.reason for row_id, leak in losers(leaks, [row.row_id for row in everything]).items()}
+    return {row_id: leak.reason for row_id, leak in resolve_leaks(leaks, [row.row_id for row in everything]).items()}
 
 
-def _standing(examples: Iterable[AnyExample], gone: Mapping[str, str]) -> list[AnyExample]:
-    return [example for example in examples if example.example_id not in gone]
+def _not_dropped(examples: Iterable[AnyExample], reasons: Mapping[str, str]) -> list[AnyExample]:
+    return [example for example in examples if example.example_id not in reasons]
 
 
-def _dropped(examples: Iterable[SetExample | GeneralExample], gone: Mapping[str, str]) -> tuple[Dropped, ...]:
-    return tuple(Dropped(one.example_id, gone[one.example_id]) for one in examples if one.example_id in gone)
+def _dropped(examples: Iterable[SetExample | GeneralExample], reasons: Mapping[str, str]) -> tuple[DroppedExample, ...]:
+    return tuple(
+        DroppedExample(one.example_id, reasons[one.example_id]) for one in examples if one.example_id in reasons
+    )
 
 
-def _sorted(dropped: Iterable[Dropped]) -> tuple[Dropped, ...]:
+def _sort_dropped(dropped: Iterable[DroppedExample]) -> tuple[DroppedExample, ...]:
     return tuple(sorted(dropped, key=lambda d: (d.example_id, d.reason)))
 
 
 def _require_enough(kept: Sequence[SetExample], minimum: int) -> None:
     if len(kept) < minimum:
         raise TooFewExamplesError(
-            f"There are {len(kept)} distinct approved examples and the recipe asks for {minimum}. "
+            f"There are {len(kept)} distinct approved examples; the recipe requires {minimum}. "
             "Review more drafts: `fine-tune review list`."
         )
     filled = {example.split for example in kept}
@@ -232,20 +239,20 @@ def _require_enough(kept: Sequence[SetExample], minimum: int) -> None:
     if empty:
         raise EmptySplitError(
             f"The {' and the '.join(empty)} split would be empty with {len(kept)} approved examples. "
-            "Approve examples of more patients, or raise the split's fraction in the recipe."
+            "Approve examples of more subjects, or raise the split's fraction in the recipe."
         )
 
 
-def _as_conversation(example: SetExample, rules: BuildRules) -> InstructionRow:
-    messages = conversation(rules.system_prompt, example.instruction, example.input, example.output)
+def _instruction_row(example: SetExample, rules: BuildRules) -> InstructionRow:
+    messages = build_conversation(rules.system_prompt, example.instruction, example.input, example.output)
     return InstructionRow(
         example_id=example.example_id,
         split=example.split,
-        line=rules.line,
+        line=rules.product_line,
         source=example.source,
         task=example.task,
-        patient_key=example.patient_key,
+        subject_key=example.subject_key,
         is_general=example.is_general,
-        messages=tuple(map(Message.of, messages)),
+        messages=tuple(map(Message.from_row, messages)),
         fingerprint=example.fingerprint,
     )

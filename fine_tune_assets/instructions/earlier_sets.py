@@ -1,8 +1,7 @@
-"""What earlier stored sets say: who was tested, on what, and what was trained on that the present set no longer has.
+"""Reads earlier instruction sets: their test subjects and test examples, and the training rows that may be replayed.
 
-Owns reading them, and what may be replayed: rows of training whose text the present scrubber left, and of which nobody says why
-not. Only sets of the same salt count: another salt is another product line. Every set of it has to be readable, since a gap in
-the evidence would let an old exam into training.
+Rows are replayed only if the current scrubber produced their text. Only sets of the same salt count, because another salt is
+another product line. An unreadable set raises an error; otherwise an earlier test example could get into training.
 """
 
 import json
@@ -14,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fine_tune_assets.core.erased_sets import REMAINING, read_erased
+from fine_tune_assets.core.erased_sets import REMAINING_FILE, read_erased_set
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.instructions.assembly import Dropped
-from fine_tune_assets.instructions.exports import ALPACA
-from fine_tune_assets.instructions.set_examples import SetExample, earlier_example
+from fine_tune_assets.instructions.assembly import DroppedExample
+from fine_tune_assets.instructions.set_examples import SetExample, replayed_example
+from fine_tune_assets.instructions.set_exports import ALPACA
 from fine_tune_assets.instructions.splits import EarlierTests
 from fine_tune_assets.instructions.stored_sets import (
     MANIFEST,
@@ -28,33 +27,33 @@ from fine_tune_assets.instructions.stored_sets import (
     read_instruction_set,
 )
 from fine_tune_assets.recipes.schema import SplitSettings
-from fine_tune_assets.tables.instructions import ProvenanceRow
-from fine_tune_assets.tables.records import conform, records_of
+from fine_tune_assets.tables.instruction_rows import ProvenanceRow
+from fine_tune_assets.tables.record_classes import conform, iter_records
 
 
-def earlier_tests(root: Path, split: SplitSettings, besides: str = "") -> EarlierTests:
-    """Of every set below `root` with the salt of `split`, but the one named `besides`. Raises InstructionSetError."""
+def read_earlier_tests(root: Path, split: SplitSettings, exclude: str = "") -> EarlierTests:
+    """The test splits of every set below `root` with the salt of `split`, except `exclude`. Raises InstructionSetError."""
     same: set[str] = set()
     other: set[str] = set()
     examples: dict[str, str] = {}
     for manifest, folder in stored_manifests(root, split.salt):
-        if manifest["fingerprint"] == besides:
+        if manifest["fingerprint"] == exclude:
             continue
-        tested = _tested(folder)
-        patients = set(tested.column("patient_key").to_pylist()) - {None}
+        tested = _read_test_rows(folder)
+        subjects = set(tested.column("subject_key").to_pylist()) - {None}
         facts = manifest["facts"]
         by_rule = (facts.get("test_fraction"), facts.get("test_from")) == (split.test_fraction, split.test_from)
-        (same if by_rule else other).update(patients)
+        (same if by_rule else other).update(subjects)
         examples.update(dict.fromkeys(tested.column("fingerprint").to_pylist(), short(manifest["fingerprint"])))
     return EarlierTests(frozenset(same), frozenset(other), examples)
 
 
 def stored_manifests(root: Path, salt: str) -> Iterator[tuple[dict[str, Any], Path]]:
-    """Manifest and folder of every stored set of a salt, in the order of their names. Raises InstructionSetError."""
+    """Manifest and folder of every stored set of a salt, sorted by name. Raises InstructionSetError."""
     folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != ".") if root.is_dir() else []
     for folder in folders:
         try:
-            manifest = _manifest(folder)
+            manifest = _read_manifest(folder)
             is_of_salt = manifest["facts"].get("split_salt") == salt
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             raise _unreadable(folder) from None
@@ -63,10 +62,9 @@ def stored_manifests(root: Path, salt: str) -> Iterator[tuple[dict[str, Any], Pa
 
 
 def read_replayable(root: Path, recipe: str, salt: str, scrubber_version: str) -> list[SetExample]:
-    """Train examples of all stored sets of the recipe, each content once, with their provenance.
+    """Distinct train examples of all stored sets of the recipe, with their provenance.
 
-    What is left of a set that held an erased patient gives nothing. Raises InstructionSetError if a set was changed after it was
-    written.
+    Sets with an erased subject are skipped. Raises InstructionSetError if a set was changed after it was written.
     """
     found: dict[str, SetExample] = {}
     for manifest, folder in stored_manifests(root, salt):
@@ -78,33 +76,33 @@ def read_replayable(root: Path, recipe: str, salt: str, scrubber_version: str) -
     return [found[fingerprint] for fingerprint in sorted(found)]
 
 
-def sort_out(
-    examples: Iterable[SetExample], why_not: Callable[[SetExample], str | None]
-) -> tuple[list[SetExample], list[Dropped]]:
-    """The examples that may be replayed, and those that may not, each with the reason that `why_not` gives."""
+def filter_replayable(
+    examples: Iterable[SetExample], drop_reason: Callable[[SetExample], str | None]
+) -> tuple[list[SetExample], list[DroppedExample]]:
+    """Split into examples that may be replayed and dropped ones, by `drop_reason`."""
     kept: list[SetExample] = []
-    dropped: list[Dropped] = []
+    dropped: list[DroppedExample] = []
     for example in examples:
-        reason = why_not(example)
+        reason = drop_reason(example)
         if reason is None:
             kept.append(example)
         else:
-            dropped.append(Dropped(example.example_id, reason))
+            dropped.append(DroppedExample(example.example_id, reason))
     return kept, dropped
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    """Of a set that held a patient who was erased, what is left of it: whom it tested besides is in `remaining.parquet`."""
-    erased = read_erased(folder)
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, or the record of a set with an erased subject, whose remaining test rows are in `remaining.parquet`."""
+    erased = read_erased_set(folder)
     if erased is not None:
         return {"fingerprint": erased.fingerprint, "facts": erased.facts}
     return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
 
 
-def _tested(folder: Path) -> pa.Table:
-    rows = REMAINING if read_erased(folder) is not None else TABLE
+def _read_test_rows(folder: Path) -> pa.Table:
+    rows = REMAINING_FILE if read_erased_set(folder) is not None else TABLE
     try:
-        table = pq.read_table(folder / rows, columns=["split", "patient_key", "fingerprint"])
+        table = pq.read_table(folder / rows, columns=["split", "subject_key", "fingerprint"])
     except (OSError, pa.ArrowInvalid):
         raise _unreadable(folder) from None
     return table.filter(pc.equal(table.column("split"), "test"))
@@ -112,18 +110,20 @@ def _tested(folder: Path) -> pa.Table:
 
 def _unreadable(folder: Path) -> InstructionSetError:
     return InstructionSetError(
-        f"The stored instruction set {folder.name} can't be read, so nobody can say whom it tested on. Restore its folder; or "
-        "delete it, if you know that no patient of its test split is trained on now."
+        f"The stored instruction set {folder.name} can't be read, so its test subjects are unknown. Restore its folder, or "
+        "delete it if you know that no subject of its test split is in the training data."
     )
 
 
 def _train_examples(folder: Path) -> Iterator[SetExample]:
-    """Each train example that is not general. Both files hold the train rows in the set's order."""
+    """The train examples without general data. Both files hold the train rows in the same order."""
     provenance = conform(pq.read_table(folder / PROVENANCE), ProvenanceRow.SCHEMA)
     train: pa.Table = provenance.filter(pc.equal(provenance.column("split"), "train"))
     contents = json.loads((folder / ALPACA).read_text(encoding="utf-8"))
     if train.num_rows != len(contents):
-        raise InstructionSetError(f"The stored instruction set {folder.name} has not the same rows in {ALPACA}.")
-    for row, content in zip(records_of(ProvenanceRow, train), contents, strict=True):
-        if row.patient_key is not None:
-            yield earlier_example(row, content["instruction"], content["input"], content["output"])
+        raise InstructionSetError(
+            f"The stored instruction set {folder.name} has other rows in {ALPACA} than in {PROVENANCE}. Restore its folder."
+        )
+    for row, content in zip(iter_records(ProvenanceRow, train), contents, strict=True):
+        if row.subject_key is not None:
+            yield replayed_example(row, content["instruction"], content["input"], content["output"])

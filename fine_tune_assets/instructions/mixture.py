@@ -1,7 +1,6 @@
-"""Chooses what is mixed into train beside the approved examples: general data, and replayed examples of earlier sets.
+"""Chooses the general data and the replayed examples that are mixed into train.
 
-Owns how many, and that a choice is seeded, fair to every kind and stable: more wanted rows add to the choice and take nothing
-away. Does not know where rows come from.
+The choice is seeded, proportional by kind and stable: a larger count extends the choice and removes nothing.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -11,20 +10,20 @@ from typing import TypeVar
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import keyed_hash
 from fine_tune_assets.instructions.set_examples import SetExample
-from fine_tune_assets.tables.instructions import GeneralExample
+from fine_tune_assets.tables.instruction_rows import GeneralExample
 
 AnyExample = TypeVar("AnyExample", GeneralExample, SetExample)
 
 
 @dataclass(frozen=True)
 class BuildRules:
-    """What the recipe says about a set."""
+    """The recipe's rules for a set."""
 
-    line: str
-    """Product line: the name of the recipe."""
+    product_line: str
+    """The name of the recipe."""
     system_prompt: str
     general_fraction: float
-    """Of the train split, as is the other one."""
+    """Share of the train split, like `replay_fraction`."""
     replay_fraction: float
     seed: int
 
@@ -35,10 +34,10 @@ class MixCounts:
     replayed: int
 
 
-def mix_counts(rules: BuildRules, trained: int, replayed: int) -> MixCounts:
-    """Rows that the recipe asks for beside `trained` approved ones; general ones beside those that are `replayed`.
+def count_mixed_in(rules: BuildRules, trained: int, replayed: int) -> MixCounts:
+    """Rows to add to `trained` approved ones; the general share also counts `replayed` rows.
 
-    Raises RecipeError if nothing of the train split would be left to the approved ones.
+    Raises RecipeError if the fractions leave no room for approved examples.
     """
     own = 1 - rules.general_fraction - rules.replay_fraction
     if own <= 0:
@@ -47,16 +46,16 @@ def mix_counts(rules: BuildRules, trained: int, replayed: int) -> MixCounts:
     return MixCounts(round(general), round(trained * rules.replay_fraction / own))
 
 
-def choose(
-    examples: Iterable[AnyExample], kind_of: Callable[[AnyExample], Hashable], count: int, seed: int
+def sample_by_kind(
+    examples: Iterable[AnyExample], kind: Callable[[AnyExample], Hashable], count: int, seed: int
 ) -> list[AnyExample]:
-    """`count` examples, each kind by its share, or all that there are.
+    """At most `count` examples, with each kind in proportion to its size.
 
-    A keyed hash orders the examples of a kind, and each gets its place between 0 and 1; the lowest places of all are taken.
+    A keyed hash orders the examples of a kind and spreads them evenly between 0 and 1; the lowest positions are taken.
     """
     kinds: dict[Hashable, list[AnyExample]] = {}
     for example in examples:
-        kinds.setdefault(kind_of(example), []).append(example)
+        kinds.setdefault(kind(example), []).append(example)
     key = str(seed).encode()
     placed: list[tuple[float, str, AnyExample]] = []
     for of_kind in kinds.values():

@@ -1,7 +1,4 @@
-"""Where each row of a set comes from: its report, who approved it, by which decisions, and which scrubber it passed.
-
-Owns the facts of reports and the summary of `provenance.parquet` for the manifest. Holds ids and hashes only.
-"""
+"""Provenance of each row of a set: its report, approver, decisions and scrubber version. Holds ids and hashes only."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ _REPORT_COLUMNS = ("report_id", "fingerprint", "scrubber_version", "written_on")
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What is known of a report without its text."""
+    """Facts about a report, without its text."""
 
     fingerprint: str | None
     scrubber_version: str | None
@@ -26,7 +23,7 @@ class ReportFacts:
 
 
 def report_facts(reports: pa.Table, wanted: pa.ChunkedArray) -> dict[str, ReportFacts]:
-    """Report id → facts, of the `wanted` ids that `unique_reports` holds."""
+    """Report id → facts, for the `wanted` ids in `unique_reports`."""
     columns = reports.select(_REPORT_COLUMNS)
     found = columns.filter(pc.is_in(columns.column("report_id"), value_set=wanted.combine_chunks()))
     rows = zip(*(found.column(name).to_pylist() for name in _REPORT_COLUMNS), strict=True)
@@ -34,12 +31,12 @@ def report_facts(reports: pa.Table, wanted: pa.ChunkedArray) -> dict[str, Report
 
 
 def correction_facts(report_ids: Iterator[str], scrubber_version: str) -> dict[str, ReportFacts]:
-    """Facts of drafts that no report stands behind: users' corrections, which the present scrubber left."""
+    """Facts of drafts from users' corrections, which have no report and were scrubbed by the current scrubber."""
     return {report_id: ReportFacts(None, scrubber_version, None) for report_id in report_ids}
 
 
-def summary(provenance: pa.Table) -> dict[str, Any]:
-    """Counts and one fingerprint each of the reports, decisions and scrubbers behind a set."""
+def summarize_provenance(provenance: pa.Table) -> dict[str, Any]:
+    """Counts and fingerprints of the reports, decisions and scrubbers of a set, for the manifest."""
     columns = (provenance.column(name).to_pylist() for name in ("report_id", "report_fingerprint"))
     reports = {f"{report_id} {text}" for report_id, text in zip(*columns, strict=True) if report_id is not None}
     decisions = {one for several in provenance.column("decision_ids").to_pylist() for one in several}

@@ -1,23 +1,23 @@
-"""Examples of a set before they are conversations: approved now, approved for an earlier set, or general data.
+"""Examples of a set before they become conversations: currently approved, replayed from an earlier set, or general data.
 
-Owns what is known of each of the three, and where it comes from. Which of them a set holds is decided in `assembly`.
+assembly.py decides which of them a set contains.
 """
 
 from collections.abc import Mapping
 
-from fine_tune_assets.core.prompts.retrieval_contract import bare_question
+from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.splits import Split
-from fine_tune_assets.tables.approval import ApprovedExample
-from fine_tune_assets.tables.instructions import GeneralExample, ProvenanceRow
-from fine_tune_assets.tables.records import Record
+from fine_tune_assets.tables.approval_rows import ApprovedExample
+from fine_tune_assets.tables.instruction_rows import GeneralExample, ProvenanceRow
+from fine_tune_assets.tables.record_classes import Record
 
 GENERAL_TASK = "general"
-_UNKNOWN = ReportFacts(None, None, None)
+_UNKNOWN_REPORT = ReportFacts(None, None, None)
 
 
 class ExampleText(Record):
-    """An example with instruction, input and output apart, for exports and comparisons that need them so."""
+    """An example with separate instruction, input and output, for exports and comparisons."""
 
     example_id: str
     split: str
@@ -27,14 +27,14 @@ class ExampleText(Record):
 
 
 class SetExample(ExampleText, ProvenanceRow):
-    """An example and where it comes from."""
+    """An example with its provenance."""
 
     is_general: bool
 
 
 def approved_example(example: ApprovedExample, split: Split, reports: Mapping[str, ReportFacts]) -> SetExample:
-    """An example that is approved now."""
-    report = reports.get(example.report_id, _UNKNOWN)
+    """From a currently approved example."""
+    report = reports.get(example.report_id, _UNKNOWN_REPORT)
     return SetExample(
         example_id=example.example_id,
         split=split,
@@ -43,7 +43,7 @@ def approved_example(example: ApprovedExample, split: Split, reports: Mapping[st
         output=example.output,
         report_id=example.report_id,
         report_fingerprint=report.fingerprint,
-        patient_key=example.patient_key,
+        subject_key=example.subject_key,
         task=example.task,
         source=example.source,
         approved_by=example.approved_by,
@@ -51,20 +51,20 @@ def approved_example(example: ApprovedExample, split: Split, reports: Mapping[st
         decision_ids=example.decision_ids or (),
         fingerprint=example.fingerprint,
         scrubber_version=report.scrubber_version,
-        passages=_count_passages(example.instruction, example.input),
+        passage_count=_count_passages(example.instruction, example.input),
         is_general=False,
     )
 
 
-def earlier_example(provenance: ProvenanceRow, instruction: str, input_text: str, output: str) -> SetExample:
-    """An example of an earlier set: it brings its own provenance."""
+def replayed_example(provenance: ProvenanceRow, instruction: str, input_text: str, output: str) -> SetExample:
+    """From an earlier set, with its original provenance."""
     texts = {"instruction": instruction, "input": input_text, "output": output}
     passages = _count_passages(instruction, input_text)
-    return SetExample.of({**vars(provenance), **texts, "passages": passages, "is_general": False})
+    return SetExample.from_row({**vars(provenance), **texts, "passage_count": passages, "is_general": False})
 
 
 def general_example(example: GeneralExample) -> SetExample:
-    """Only trained on; no patient and no report stands behind it."""
+    """From general data: always in train, without subject or report."""
     return SetExample(
         example_id=example.example_id,
         split="train",
@@ -73,7 +73,7 @@ def general_example(example: GeneralExample) -> SetExample:
         output=example.output,
         report_id=None,
         report_fingerprint=None,
-        patient_key=None,
+        subject_key=None,
         task=GENERAL_TASK,
         source=example.source,
         approved_by=None,
@@ -81,10 +81,10 @@ def general_example(example: GeneralExample) -> SetExample:
         decision_ids=(),
         fingerprint=example.fingerprint,
         scrubber_version=None,
-        passages=_count_passages(example.instruction, example.input),
+        passage_count=_count_passages(example.instruction, example.input),
         is_general=True,
     )
 
 
 def _count_passages(instruction: str, input_text: str) -> int | None:
-    return len(bare_question(instruction, input_text).documents) or None
+    return len(strip_passages(instruction, input_text).documents) or None

@@ -1,8 +1,8 @@
-"""Assigns a patient to a split, for ever.
+"""Assigns each subject to a split, permanently.
 
-Owns the rule: a keyed hash of the patient key decides, and, where the recipe names a day, whether a report of the patient
-was written on it or later. So no new data moves a patient out of the test split, and no patient is in two. Does not know
-how many patients there are; small sets can miss the fractions.
+The split depends on a keyed hash of the subject key. If the recipe sets `test_from`, subjects with a report on or after that day
+go to test regardless. New data therefore never moves a subject out of the test split, and no subject is in two splits. In small
+sets the actual fractions can differ noticeably from those in the recipe.
 """
 
 from collections.abc import Mapping, Set
@@ -20,97 +20,95 @@ from fine_tune_assets.recipes.schema import ScrubSettings, SplitSettings
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
-"""Of two splits that hold the same thing, the earlier one here keeps it: the exam before the lessons."""
+"""If two splits contain the same content, the first one in this order keeps it."""
 _HEX_DIGITS = 13
-"""52 bits of the hash: as many as a float holds exactly."""
+"""52 bits of the hash, which a float represents exactly."""
 
 
-def split_of(patient_key: str, salt: str, validation_fraction: float, test_fraction: float) -> Split:
-    """The split of a patient. Test takes the lowest hashes, validation the next, train the rest.
+def assign_split(subject_key: str, salt: str, validation_fraction: float, test_fraction: float) -> Split:
+    """The split of a subject: test takes the lowest hashes, validation the next, train the rest.
 
-    So a larger validation fraction takes patients from train only, and test stays as it was. Raises RecipeError if the
-    two fractions leave nothing to train on.
+    A larger validation fraction thus takes subjects from train only. Raises RecipeError if the fractions leave nothing for train.
     """
     if validation_fraction + test_fraction >= 1:
         raise RecipeError("split: validation_fraction and test_fraction together must stay below 1.")
-    place = int(keyed_hash(salt.encode("utf-8"), patient_key)[:_HEX_DIGITS], 16) / 16**_HEX_DIGITS
-    if place < test_fraction:
+    position = int(keyed_hash(salt.encode("utf-8"), subject_key)[:_HEX_DIGITS], 16) / 16**_HEX_DIGITS
+    if position < test_fraction:
         return "test"
-    return "validation" if place < test_fraction + validation_fraction else "train"
+    return "validation" if position < test_fraction + validation_fraction else "train"
 
 
 @dataclass(frozen=True)
 class EarlierTests:
     """Test splits of earlier sets."""
 
-    by_this_rule: frozenset[str] = frozenset()
-    """Patients whom the present rule put there."""
-    by_another_rule: frozenset[str] = frozenset()
-    """Patients whom another test fraction or another day put there."""
+    same_rule: frozenset[str] = frozenset()
+    """Test subjects under the current rule."""
+    other_rules: frozenset[str] = frozenset()
+    """Test subjects under another test fraction or day."""
     examples: Mapping[str, str] = field(default_factory=dict)
-    """Fingerprint of each example that was tested on → short name of a set."""
+    """Fingerprint of each test example → short name of a set."""
 
     @property
-    def patients(self) -> frozenset[str]:
-        return self.by_this_rule | self.by_another_rule
+    def subjects(self) -> frozenset[str]:
+        return self.same_rule | self.other_rules
 
 
 @dataclass(frozen=True)
 class SplitRule:
-    """The recipe's split, and the patients whom it takes to test for another reason than their hash."""
+    """The recipe's split settings, and the subjects that are in test regardless of their hash."""
 
     settings: SplitSettings
-    late_patients: frozenset[str] = frozenset()
-    """Patients with a report of `settings.test_from` or later."""
-    tested_before: frozenset[str] = frozenset()
-    """Test patients of earlier sets by the same rule: a report that was withdrawn since does not bring them back."""
+    late_subjects: frozenset[str] = frozenset()
+    """Subjects with a report of `settings.test_from` or later."""
+    previously_tested: frozenset[str] = frozenset()
+    """Test subjects of earlier sets by the same rule; they stay in test even if their late report is withdrawn."""
 
     @property
-    def by_time(self) -> bool:
+    def is_time_based(self) -> bool:
         return self.settings.test_from is not None
 
-    def split_of(self, patient_key: str) -> Split:
-        if patient_key in self.late_patients or patient_key in self.tested_before:
+    def assign(self, subject_key: str) -> Split:
+        if subject_key in self.late_subjects or subject_key in self.previously_tested:
             return "test"
-        return split_of(patient_key, self.settings.salt, self.settings.validation_fraction, self.settings.test_fraction)
-
-
-def require_same_test(earlier: EarlierTests, trained_now: Set[str | None]) -> None:
-    """Raise RecipeError if the recipe would train on patients whom an earlier set tested on.
-
-    `trained_now`: patients outside of the test split.
-    """
-    moved = earlier.by_another_rule & trained_now
-    if moved:
-        raise RecipeError(
-            f"{len(moved)} patients were tested on by earlier sets with this split.salt, and would now be trained on, since "
-            "split.test_fraction or split.test_from changed. Put these back, or change split.salt too: then old test "
-            "scores no longer compare."
+        return assign_split(
+            subject_key, self.settings.salt, self.settings.validation_fraction, self.settings.test_fraction
         )
 
 
-def late_patients(reports: pa.Table, test_from: str | None) -> frozenset[str]:
-    """Patients with a report that was written on that day or later. `reports` has `patient_key` and `written_on`."""
+def require_stable_test_split(earlier: EarlierTests, training_subjects: Set[str | None]) -> None:
+    """Raise RecipeError if a test subject of an earlier set is in `training_subjects`, those outside the test split."""
+    moved = earlier.other_rules & training_subjects
+    if moved:
+        raise RecipeError(
+            f"{len(moved)} test subjects of earlier sets with this split.salt would now be trained on, because "
+            "split.test_fraction or split.test_from changed. Restore these, or change split.salt too; test scores are then not "
+            "comparable with earlier ones."
+        )
+
+
+def find_late_subjects(reports: pa.Table, test_from: str | None) -> frozenset[str]:
+    """Subjects with a report written on or after `test_from`. `reports` has `subject_key` and `written_on`."""
     if test_from is None:
         return frozenset()
     is_late = pc.greater_equal(reports.column("written_on"), pa.scalar(date.fromisoformat(test_from), pa.date32()))
     late = reports.filter(pc.fill_null(is_late, False))
-    return frozenset(late.column("patient_key").to_pylist())
+    return frozenset(late.column("subject_key").to_pylist())
 
 
-def require_fitting_day(split: SplitSettings, scrub: ScrubSettings) -> None:
-    """Raise RecipeError where the recipe's scrubbing leaves no day that `test_from` could be compared with.
+def require_comparable_test_from(split: SplitSettings, scrub: ScrubSettings) -> None:
+    """Raise RecipeError if `test_from` can't be compared with scrubbed dates.
 
-    Shifted dates say nothing about the calendar. Where dates become years, a report of 2025 stands as the first of January:
-    a day within a year would count a December report as an early one.
+    Shifted dates have no relation to the calendar. Dates reduced to years count as January 1, so that with a day within the year
+    a December report would count as early.
     """
     if split.test_from is None:
         return
     has_surrogates = scrub.replacement == "surrogates"
     if has_surrogates and scrub.shift_dates:
-        raise RecipeError("split.test_from can't be used with scrub.shift_dates: every patient has another calendar.")
+        raise RecipeError(
+            "split.test_from can't be combined with scrub.shift_dates, because dates shift differently per subject."
+        )
     keeps_days = has_surrogates and scrub.profile == "limited_dataset"
     if not keeps_days and not split.test_from.endswith("-01-01"):
-        raise RecipeError(
-            "split.test_from must be the first of January of a year: scrubbing leaves of a report's day only the year."
-        )
+        raise RecipeError("split.test_from must be a January 1 (YYYY-01-01), because scrubbing reduces dates to years.")

@@ -1,8 +1,8 @@
-"""Opens the ledger: SQLite in WAL mode or PostgreSQL, brought to the newest schema first.
+"""Opens the ledger in SQLite (WAL mode) or PostgreSQL and migrates it to the newest schema.
 
-Owns connections, transactions and migrations. One writer at a time on both databases: on SQLite by BEGIN IMMEDIATE, on
-PostgreSQL by an advisory lock. That keeps every "look, then write" of the modules beside this one safe, and the audit
-log one chain. What is written is small and rare, so nobody waits long.
+Both databases admit one writer at a time: SQLite through BEGIN IMMEDIATE, PostgreSQL through an advisory lock. This makes every
+read-then-write sequence in the other ledger modules safe and keeps the audit log a single chain. Writes are small and rare, so
+waits are short.
 """
 
 import fcntl
@@ -10,47 +10,62 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.ledger.audit_head import advance_head
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.ledger_errors import LedgerError
+from fine_tune_assets.ledger.seals import install_seals
 
+AUDIT_HEAD = "audit_head"
+"""In `Connection.info`: the newest entry that this transaction appended to the audit log."""
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
-"""How long a writer waits for another one before it gives up."""
-_WRITES, _SYNCED = "ledger_writes", "ledger_synced"
-# Any two numbers that nothing else in the same PostgreSQL database uses.
+"""Milliseconds that a writer waits for another writer before it fails."""
+_WRITES, _DURABLE = "ledger_writes", "ledger_synced"
+# Arbitrary numbers that no other program may use as advisory locks in the same PostgreSQL database.
 _WRITER_LOCK = 7_305_001
 _MIGRATION_LOCK = 7_305_002
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """An open ledger. Safe to share between threads."""
+    """An open ledger. Threads can share it."""
 
     engine: sa.Engine
+    key: bytes = field(repr=False)
+    """From which the seals of its rows are derived."""
+    keys: Path
+    """The folder with the key, and with the head of the audit log."""
 
     @contextmanager
-    def begin(self, *, is_synced: bool = True) -> Iterator[sa.Connection]:
-        """A transaction that writes; committed when the block ends, rolled back when it raises.
+    def begin(self, *, is_durable: bool = True) -> Iterator[sa.Connection]:
+        """A write transaction: committed when the block ends, rolled back when it raises.
 
-        `is_synced` False: it survives the end of every process at once, but a power cut (with PostgreSQL also a crash of the
-        server) only after `sync` or the next synced transaction.
+        With `is_durable` False, the commit survives a crash of any process at once, but a power cut (and, on PostgreSQL, a server
+        crash) only after `sync` or the next durable transaction.
         """
-        options = {_WRITES: True, _SYNCED: is_synced}
+        options = {_WRITES: True, _DURABLE: is_durable}
         with self.engine.connect().execution_options(**options) as connection, connection.begin():
             if self.engine.dialect.name == "postgresql":
-                if not is_synced:
+                if not is_durable:
                     connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
+            connection.info.pop(AUDIT_HEAD, None)
             yield connection
+            head = connection.info.pop(AUDIT_HEAD, None)
+        if head is not None:
+            advance_head(self.keys, head)
 
     def sync(self) -> None:
-        """Bring all that was committed onto the disk. PostgreSQL does so by itself, within .6 s as it is shipped."""
+        """Flush every commit to disk. PostgreSQL does this on its own, within 0.6 s by default."""
         if self.engine.dialect.name != "sqlite":
             return
         with suppress(FileNotFoundError), open(f"{self.engine.url.database}-wal", "rb") as log:
@@ -58,56 +73,63 @@ class Ledger:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads; never waits for a writer."""
-        with self.engine.connect() as connection, connection.begin():
+        """A read-only transaction; it never waits for a writer, and sees one state of the database."""
+        options = {"isolation_level": "REPEATABLE READ"} if self.engine.dialect.name == "postgresql" else {}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     @cached_property
-    def without_waiting(self) -> "Ledger | None":
-        """For reads that take no thread: a connection of its own, which no writer can hold. None where a server is asked. Used by
-        one thread."""
-        return _KeptOpen(_reading_engine(self.engine.url)) if self.engine.dialect.name == "sqlite" else None
+    def nonblocking_reader(self) -> "Ledger | None":
+        """A reader that needs no worker thread: a dedicated SQLite connection that no writer can block. None on PostgreSQL.
+
+        Use it from one thread only.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return None
+        return _PersistentReader(_read_only_engine(self.engine.url, self.key), self.key, self.keys)
 
     def close(self) -> None:
-        if (opened := self.__dict__.get("without_waiting")) is not None:
+        if (opened := self.__dict__.get("nonblocking_reader")) is not None:
             opened.close()
         self.engine.dispose()
 
 
-def reading(target: Ledger | sa.Connection) -> AbstractContextManager[sa.Connection]:
-    """A new transaction that only reads, or the caller's own."""
+def read_transaction(target: Ledger | sa.Connection) -> AbstractContextManager[sa.Connection]:
+    """A new read transaction, or the caller's connection."""
     return target.read() if isinstance(target, Ledger) else nullcontext(target)
 
 
-def writing(target: Ledger | sa.Connection) -> AbstractContextManager[sa.Connection]:
-    """A new transaction that writes, or the caller's own."""
+def write_transaction(target: Ledger | sa.Connection) -> AbstractContextManager[sa.Connection]:
+    """A new write transaction, or the caller's connection."""
     return target.begin() if isinstance(target, Ledger) else nullcontext(target)
 
 
 def select_fields(table: sa.Table, record: type[Any]) -> sa.Select[Any]:
-    """A query of the columns that a record has fields for."""
+    """A query for the columns that match the record's fields."""
     return sa.select(*(table.c[name] for name in record.__dataclass_fields__))
 
 
-def newest_first(query: sa.Select[Any], order: sa.Column[int], before: int | None, limit: int) -> sa.Select[Any]:
-    """One page: at most `limit` rows in falling order; only those below `before`, if it is given."""
+def page_newest_first(query: sa.Select[Any], order: sa.Column[int], before: int | None, limit: int) -> sa.Select[Any]:
+    """One page of at most `limit` rows in descending order; with `before`, only rows below it."""
     page = query.order_by(order.desc()).limit(limit)
     return page if before is None else page.where(order < before)
 
 
-def in_parts(values: Iterable[str]) -> Iterator[list[str]]:
-    """The values in order, 500 at a time: SQLite takes a limited number of values in one statement."""
+def split_into_chunks(values: Iterable[str]) -> Iterator[list[str]]:
+    """The sorted values in chunks of 500, because SQLite limits the number of values in a statement."""
     ordered = sorted(values)
     return (ordered[start : start + 500] for start in range(0, len(ordered), 500))
 
 
-class _KeptOpen(Ledger):
-    """Reads of one SQLite connection that stays open: a row by its index takes .02 ms, and .09 with a connection from a pool and
-    SQLAlchemy's own transaction."""
+class _PersistentReader(Ledger):
+    """Reads through one SQLite connection that stays open.
+
+    A lookup by index takes 0.02 ms, against 0.09 ms with a pooled connection and SQLAlchemy's own transaction.
+    """
 
     @contextmanager
-    def begin(self, *, is_synced: bool = True) -> Iterator[sa.Connection]:  # noqa: ARG002
-        raise LedgerError("This connection only reads.")
+    def begin(self, *, is_durable: bool = True) -> Iterator[sa.Connection]:  # noqa: ARG002
+        raise LedgerError("This connection is read-only.")
         yield
 
     @contextmanager
@@ -121,7 +143,7 @@ class _KeptOpen(Ledger):
             finally:
                 driver.rollback()
         except sqlite3.Error as error:
-            self._close_connection()  # whatever is wrong with it: the next read has another one
+            self._close_connection()  # discard the connection; the next read opens a new one
             raise sa.exc.OperationalError("BEGIN", {}, error) from error
         except sa.exc.SQLAlchemyError:
             self._close_connection()
@@ -142,43 +164,47 @@ class _KeptOpen(Ledger):
         super().close()
 
 
-def open_ledger(url: str) -> Ledger:
-    """Open the ledger at a SQLAlchemy URL, creating and migrating it when needed.
+def open_ledger(settings: Settings) -> Ledger:
+    """Open this installation's ledger; create and migrate it if needed. Raises LedgerError as `open_database`, SettingsError."""
+    return open_database(settings.database_url, settings.layout.keys)
 
-    Several processes may do so at once. Raises LedgerError for another kind of database, one that can't be reached, or one whose
-    schema another version made.
+
+def open_database(url: str, keys: Path) -> Ledger:
+    """Open the ledger at a SQLAlchemy URL; create and migrate it if needed. `keys`: the folder with the key that seals its rows.
+
+    Safe to call from several processes at once. Raises LedgerError if the database is of an unsupported kind, is unreachable, or
+    has a schema from another version, and SettingsError if the key can't be used.
     """
-    parsed = _parse(url)
+    parsed, key = _parse_url(url), read_or_create_key(keys, KEY_NAME)
     try:
         if parsed.get_backend_name() == "sqlite":
-            return _open_sqlite(parsed)
-        return _open_postgresql(parsed)
+            return _open_sqlite(parsed, key, keys)
+        return _open_postgresql(parsed, key, keys)
     except sa.exc.OperationalError as error:
         reason = type(error.orig).__name__
         where = parsed.render_as_string(hide_password=True)
         raise LedgerError(
-            f"The ledger at {where} can't be opened ({reason}). Is it running, and the URL right?"
+            f"Cannot open the ledger at {where} ({reason}). Check that the database is running and that "
+            "FINE_TUNE_LEDGER_URL is correct."
         ) from error
 
 
-def _parse(url: str) -> sa.URL:
+def _parse_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
-        raise LedgerError(
-            "The ledger URL can't be read. Write sqlite:///PATH or postgresql://USER@HOST/NAME."
-        ) from error
+        raise LedgerError("Invalid ledger URL. Use sqlite:///PATH or postgresql://USER@HOST/NAME.") from error
     if parsed.drivername == "postgresql":
-        # SQLAlchemy 2.1 would look for psycopg 3, which is not what is installed.
+        # SQLAlchemy 2.1 defaults to psycopg 3; psycopg2 is installed.
         return parsed.set(drivername="postgresql+psycopg2")
     if parsed.drivername in {"sqlite", "sqlite+pysqlite"} and parsed.database not in {None, "", ":memory:"}:
         return parsed
     if parsed.drivername == "postgresql+psycopg2":
         return parsed
-    raise LedgerError(f"The ledger can't be kept in {parsed.drivername}. Use a SQLite file or postgresql+psycopg2.")
+    raise LedgerError(f"The ledger does not support {parsed.drivername}. Use a SQLite file or postgresql+psycopg2.")
 
 
-def _open_sqlite(url: sa.URL) -> Ledger:
+def _open_sqlite(url: sa.URL, key: bytes, keys: Path) -> Ledger:
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(path, os.O_CREAT, 0o600))
@@ -186,9 +212,10 @@ def _open_sqlite(url: sa.URL) -> Ledger:
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _set_wal(engine)
-        with Ledger(engine).begin() as connection:
+        with Ledger(engine, key, keys).begin() as connection:
             _migrate(connection)
-    return Ledger(engine)
+    install_seals(engine, key)
+    return Ledger(engine, key, keys)
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
@@ -198,33 +225,34 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _reading_engine(url: sa.URL) -> sa.Engine:
-    """Without `_begin_sqlite`: SQLAlchemy's transaction is never ended, SQLite's are begun and ended by `_KeptOpen`."""
+def _read_only_engine(url: sa.URL, key: bytes) -> sa.Engine:
+    """An engine without `_begin_sqlite`: `_PersistentReader` begins and ends SQLite's transactions itself."""
     engine = sa.create_engine(url, hide_parameters=True)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA query_only = ON"))
+    install_seals(engine, key)
     return engine
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver begins no transactions by itself: _begin_sqlite does
+    connection.isolation_level = None  # stop the driver from opening transactions; _begin_sqlite does
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")  # of an erased patient nothing may stay in the file's free pages
+    connection.execute("PRAGMA secure_delete = ON")  # an erased subject must leave nothing in the file's free pages
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     options = connection.get_execution_options()
     if options.get(_WRITES, False):
-        # What was answered with "kept" survives a power cut: FULL, unless the caller said otherwise.
-        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options[_SYNCED] else 'NORMAL'}")
+        # A confirmed write must survive a power cut, so use FULL unless the caller opts out.
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options[_DURABLE] else 'NORMAL'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         connection.exec_driver_sql("BEGIN")
 
 
 def _set_wal(engine: sa.Engine) -> None:
-    """Done once under the lock: switching the mode does not wait for others, and the file remembers it."""
+    """Switch to WAL once, under the lock: the switch does not wait for other connections, and the file keeps the mode."""
     raw = engine.raw_connection()
     try:
         raw.cursor().execute("PRAGMA journal_mode = WAL")
@@ -232,12 +260,13 @@ def _set_wal(engine: sa.Engine) -> None:
         raw.close()
 
 
-def _open_postgresql(url: sa.URL) -> Ledger:
+def _open_postgresql(url: sa.URL, key: bytes, keys: Path) -> Ledger:
     engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
     with engine.connect() as connection, connection.begin():
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         _migrate(connection)
-    return Ledger(engine)
+    install_seals(engine, key)
+    return Ledger(engine, key, keys)
 
 
 def _migrate(connection: sa.Connection) -> None:
@@ -251,8 +280,8 @@ def _migrate(connection: sa.Connection) -> None:
     if revision is not None and revision not in _revisions():
         where = connection.engine.url.render_as_string(hide_password=True)
         raise LedgerError(
-            f"The ledger at {where} has schema revision {revision}, which this version does not know. Use the version that wrote "
-            "it, or name another database in FINE_TUNE_LEDGER_URL."
+            f"The ledger at {where} has schema revision {revision}, which this version does not know. Use the "
+            "version that wrote it, or set FINE_TUNE_LEDGER_URL to another database."
         )
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS_DIR).replace("%", "%%"))
@@ -262,7 +291,7 @@ def _migrate(connection: sa.Connection) -> None:
 
 @cache
 def _revisions() -> tuple[str, ...]:
-    """The newest first. Read once for each process: a sensor opens the ledger several times a second."""
+    """Schema revisions, newest first. Cached because a sensor opens the ledger several times a second."""
     from alembic.script import ScriptDirectory
 
     return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS_DIR)).walk_revisions())

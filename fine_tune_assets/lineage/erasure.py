@@ -1,7 +1,7 @@
-"""Removing a patient from tables, instruction sets, trainings and caches, and marking the releases that saw them.
+"""Erases a subject from tables, instruction sets, training records and caches, and marks the releases that used them.
 
-Owns the steps on this machine's data folder and their order; each can be repeated, and a run that was killed is finished by the
-same call. Raw files are `reports`', and whether a run is going on is Dagster's to say: the command line joins them.
+Defines the steps on the local data folder and their order. Every step can be repeated, so the same call resumes an interrupted
+erasure. The command line adds raw files and the check that no Dagster run is active.
 """
 
 import shutil
@@ -14,38 +14,44 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.erasures import (
     Erasure,
-    PatientIds,
+    SubjectIds,
+    delete_subject_records,
     finish_erasure,
-    forget_patient,
     mark_releases,
-    overwrite_deleted_rows,
+    purge_deleted_rows,
 )
-from fine_tune_assets.ledger.serving.releases import list_releases
-from fine_tune_assets.lineage.copies import ReportCopy, copied_reports
-from fine_tune_assets.lineage.instruction_sets import erase_from_sets, forget_left_out, ids_in_sets, set_folders
-from fine_tune_assets.lineage.patient_rows import PATIENT, PatientRows, find_ids, names_anybody, remove_rows
-from fine_tune_assets.lineage.records import USE_OF_SPLIT
+from fine_tune_assets.ledger.serving.release_records import list_releases
+from fine_tune_assets.lineage.copies import ReportCopy, find_copied_reports
+from fine_tune_assets.lineage.set_history import erase_from_sets, find_ids_in_sets, list_sets, remove_excluded_examples
+from fine_tune_assets.lineage.subject_rows import (
+    SUBJECT_COLUMN,
+    SubjectRows,
+    find_ids_in_tables,
+    has_subject_columns,
+    remove_rows,
+)
+from fine_tune_assets.lineage.trace_records import USE_BY_SPLIT
 from fine_tune_assets.lineage.trace_steps import TableRows
-from fine_tune_assets.lineage.traces import UnknownIdError, trace_patient
-from fine_tune_assets.lineage.trainings import forget_examples
+from fine_tune_assets.lineage.traces import UnknownIdError, trace_subject
+from fine_tune_assets.lineage.training_runs import remove_examples
 
-Step = tuple[str, Callable[[], Mapping[str, int]]]
-"""Name of a step, and what it removes by kind."""
+ErasureStep = tuple[str, Callable[[], Mapping[str, int]]]
+"""Name of a step, and a function that performs it and returns counts by kind."""
 SPAN_CACHE = "scrubbed"
-"""Holds offsets under keyed hashes of texts; `phi` empties it itself, since a scrubber may have it open."""
+"""Contains offsets under keyed hashes of texts. `phi` clears it itself, because a scrubber may have it open."""
 
 
-def find_patient(layout: Layout, patient_key: str) -> PatientIds:
-    """What there is of a patient in tables and instruction sets."""
-    return find_ids(layout.tables, patient_key).and_those(ids_in_sets(layout.instruction_sets, patient_key))
+def find_subject_ids(layout: Layout, subject_key: str) -> SubjectIds:
+    """Ids of a subject's reports, examples and batches in tables and instruction sets."""
+    return find_ids_in_tables(layout.tables, subject_key).union(find_ids_in_sets(layout.instruction_sets, subject_key))
 
 
-def releases_with_patient(layout: Layout, ledger: Ledger, patient_key: str) -> dict[str, str]:
-    """Release → the split in which it saw the patient, as far as the sets still say it."""
+def find_releases_with_subject(layout: Layout, ledger: Ledger, subject_key: str) -> dict[str, str]:
+    """Release → the split in which it used the subject, as far as the sets still show."""
     splits = {
-        short(stored.fingerprint): rows[0]["split"]
-        for stored in set_folders(layout.instruction_sets)
-        if (rows := stored.rows(PATIENT, patient_key))
+        short(stored.fingerprint): rows[0].split
+        for stored in list_sets(layout.instruction_sets)
+        if (rows := stored.find_rows(SUBJECT_COLUMN, subject_key))
     }
     return {
         release.release_id: splits[short(release.instruction_set_fingerprint)]
@@ -54,79 +60,82 @@ def releases_with_patient(layout: Layout, ledger: Ledger, patient_key: str) -> d
     }
 
 
-def words_that_stay(layout: Layout, patient_key: str) -> list[ReportCopy]:
-    """Reports of other patients that say the same as one of the patient's: they are theirs, and stay."""
+def find_remaining_copies(layout: Layout, subject_key: str) -> list[ReportCopy]:
+    """Other subjects' reports with the same text as one of the subject's. They stay."""
     tables = TableRows(layout.tables)
-    return copied_reports(tables, tables.values("reports", "patient_key", patient_key, "report_id"))
+    return find_copied_reports(tables, tables.find_values("reports", "subject_key", subject_key, "report_id"))
 
 
-def releases_with_copy(layout: Layout, ledger: Ledger, patient_key: str) -> dict[str, str]:
-    """Release → the split in which it saw the patient's words under another patient's key."""
+def find_releases_with_copies(layout: Layout, ledger: Ledger, subject_key: str) -> dict[str, str]:
+    """Release → the split in which it used the subject's text under another subject's key."""
     try:
-        copies = trace_patient(layout, ledger, patient_key).copies
+        copies = trace_subject(layout, ledger, subject_key).copies
     except UnknownIdError:
         return {}
     trainings = [training for copy in copies for training in copy.example.trainings]
-    # What it learned from counts more than what it was measured on.
-    order = list(USE_OF_SPLIT)
+    # Training splits take precedence over the test split.
+    order = list(USE_BY_SPLIT)
     trainings.sort(key=lambda training: order.index(training.split), reverse=True)
     return {made.release_id: training.split for training in trainings for made in training.releases}
 
 
-def erasing_steps(layout: Layout, ledger: Ledger, erasure: Erasure) -> list[Step]:
-    """Everything but raw files, in its order. Releases are marked while the sets still say who was in them."""
-    rows = PatientRows(erasure.patient_key, erasure.ids)
+def build_erasure_steps(layout: Layout, ledger: Ledger, erasure: Erasure) -> list[ErasureStep]:
+    """All steps except raw files, in order. Releases are marked first, while the sets still list the subject."""
+    rows = SubjectRows(erasure.subject_key, erasure.ids)
 
     def mark() -> Mapping[str, int]:
-        found = releases_with_patient(layout, ledger, erasure.patient_key)
-        mark_releases(ledger, erasure.patient_key, found)
+        found = find_releases_with_subject(layout, ledger, erasure.subject_key)
+        mark_releases(ledger, erasure.subject_key, found)
         return {}
 
     def sets() -> Mapping[str, int]:
         return erase_from_sets(layout.instruction_sets, rows, erasure.erasure_id, datetime.now(UTC))
 
     def trainings() -> Mapping[str, int]:
-        return _counted("records of trainings", forget_examples(layout.adapters, erasure.ids.example_ids))
+        return _count_entry("training records", remove_examples(layout.adapters, erasure.ids.example_ids))
 
-    def left_out() -> Mapping[str, int]:
-        found = forget_left_out(layout.instruction_sets, erasure.ids.example_ids)
-        return _counted("examples that sets left out", found)
+    def excluded_examples() -> Mapping[str, int]:
+        found = remove_excluded_examples(layout.instruction_sets, erasure.ids.example_ids)
+        return _count_entry("excluded examples", found)
 
     return [
         ("mark the releases", mark),
         ("remove from instruction sets", sets),
-        ("remove from what sets left out", left_out),
+        ("remove from excluded examples", excluded_examples),
         ("remove from tables", lambda: remove_rows(layout.tables, rows)),
-        ("remove from records of trainings", trainings),
-        ("remove from caches", lambda: _counted("cached files", _clear_caches(layout.cache, rows))),
+        ("remove from training records", trainings),
+        ("remove from caches", lambda: _count_entry("cached files", _clear_caches(layout.cache, rows))),
         (
             "remove unfinished files",
-            lambda: _counted("unfinished files", _remove_unfinished(layout, erasure.erased_at)),
+            lambda: _count_entry("unfinished files", _remove_unfinished(layout, erasure.erased_at)),
         ),
-        ("remove from the ledger", lambda: forget_patient(ledger, erasure)),
+        ("remove from the ledger", lambda: delete_subject_records(ledger, erasure)),
     ]
 
 
-def finish(ledger: Ledger, erasure: Erasure, by: str, removed: Mapping[str, int]) -> Erasure:
-    """Close the erasure: its ids are forgotten, and so is what the database kept of deleted rows."""
+def complete_erasure(ledger: Ledger, erasure: Erasure, by: str, removed: Mapping[str, int]) -> Erasure:
+    """Finish the erasure: forget its ids and purge deleted rows from the database files."""
     finished = finish_erasure(ledger, erasure, by, removed)
-    overwrite_deleted_rows(ledger)
+    purge_deleted_rows(ledger)
     return finished
 
 
-def _clear_caches(cache: Path, rows: PatientRows) -> int:
-    """Files that were changed or removed. A cache whose rows name reports loses the rows; of any other kind nobody can say
-    what is in it, and it can be made again."""
+def _clear_caches(cache: Path, rows: SubjectRows) -> int:
+    """Clear the caches and return the number of changed or removed files.
+
+    Caches whose rows name reports lose those rows; other caches are deleted, because their content is unknown and they can be
+    rebuilt.
+    """
     changed = len(remove_rows(cache, rows))
     for path in sorted(cache.rglob("*")) if cache.is_dir() else ():
-        if path.is_file() and not names_anybody(path) and SPAN_CACHE not in path.relative_to(cache).parts:
+        if path.is_file() and not has_subject_columns(path) and SPAN_CACHE not in path.relative_to(cache).parts:
             path.unlink(missing_ok=True)
             changed += 1
     return changed
 
 
 def _remove_unfinished(layout: Layout, before: datetime) -> int:
-    """What a killed run left under a temporary name. Younger than the tombstone: it is being written, without the patient."""
+    """Delete temporary files of interrupted runs. Files newer than the tombstone are still being written, without the subject."""
     count = 0
     for root in (layout.tables, layout.instruction_sets, layout.cache):
         for path in sorted(root.rglob(".*.tmp")) if root.is_dir() else ():
@@ -136,5 +145,5 @@ def _remove_unfinished(layout: Layout, before: datetime) -> int:
     return count
 
 
-def _counted(name: str, count: int) -> dict[str, int]:
+def _count_entry(name: str, count: int) -> dict[str, int]:
     return {name: count} if count else {}

@@ -1,24 +1,24 @@
-"""Merging and export as a process: `merge` and `export`, one request each (see core/processes/worker.py)."""
+"""Worker subprocess for `merge` and `export`; serves one request (see core/processes/worker.py)."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.fingerprints import require_folder
+from fine_tune_assets.core.fingerprints import require_unchanged_folder
 from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.recipes.exports import ParityLimits
+from fine_tune_assets.recipes.export_settings import ParityLimits
 
 
 def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
-    require_folder(base, request["base_fingerprint"], "base model")
-    require_folder(adapter, request["adapter_id"], "adapter")
-    from fine_tune_assets.merging.merge import Merge, merge_adapter
+    require_unchanged_folder(base, request["base_fingerprint"], "base model")
+    require_unchanged_folder(adapter, request["adapter_id"], "adapter")
+    from fine_tune_assets.merging.merge import MergeJob, merge_adapter
     from fine_tune_assets.merging.probes import held_out_conversations
 
     merged = merge_adapter(
-        Merge(base, adapter, request["is_quantized"], request["dtype"]),
+        MergeJob(base, adapter, request["is_quantized"], request["dtype"]),
         weights_dir=Path(request["weights_dir"]),
         conversations=held_out_conversations(Path(request["instruction_set"])),
         system_prompt=request["system_prompt"],
@@ -30,13 +30,13 @@ def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     merged = Path(request["merged_folder"])
-    require_folder(merged, request["weights_fingerprint"], "merged model")
-    require_folder(Path(request["adapter_folder"]), request["adapter_id"], "adapter")
-    from fine_tune_assets.merging.exports import Export, export_all
+    require_unchanged_folder(merged, request["weights_fingerprint"], "merged model")
+    require_unchanged_folder(Path(request["adapter_folder"]), request["adapter_id"], "adapter")
+    from fine_tune_assets.merging.exports import ExportJob, export_all
     from fine_tune_assets.merging.probes import held_out_conversations
 
     exported = export_all(
-        Export(
+        ExportJob(
             merged,
             Path(request["weights_dir"]),
             request["system_prompt"],

@@ -1,7 +1,6 @@
-"""The cards of a release: of the model, with the front matter that Hugging Face reads, and of the data that it learned from.
+"""Writes a release's model card, with Hugging Face front matter, and its data card.
 
-Owns what people are told, and the limits. Everything is taken from the release's own evidence: what is missing there is called so
-here. The data itself is not in the release.
+All content comes from the release's evidence; missing measurements are named as such. The release excludes the training data.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,11 +10,11 @@ from typing import Any
 import yaml
 
 from fine_tune_assets.core.serving_engines import reads_folder
-from fine_tune_assets.merging.certificates import shown_hops
-from fine_tune_assets.tables.training import Adapter, BaseModel
+from fine_tune_assets.merging.certificates import hop_rows
+from fine_tune_assets.tables.training_rows import Adapter, BaseModel
 
 MODEL_CARD, DATA_CARD = "README.md", "DATASET_CARD.md"
-MISSING = "not measured"
+NOT_MEASURED = "not measured"
 _HUB_LICENCES = (
     "apache-2.0",
     "mit",
@@ -31,8 +30,8 @@ Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class ModelFacts:
-    """What a card is made of. The documents are those of the release's `evidence` folder."""
+class ModelCardFacts:
+    """The content of a model card. Documents are those in the release's `evidence` folder."""
 
     recipe: Document
     base: BaseModel
@@ -40,9 +39,9 @@ class ModelFacts:
     engine: str
     served_format: str
     counts: Mapping[str, int]
-    """Split → examples, and how many of them are general."""
+    """Split → number of examples; `general` counts the general data."""
     verdict: Document
-    """The signed document."""
+    """The signed verdict."""
     signers: tuple[str, ...]
     scrub: Document
     leakage: Document
@@ -50,18 +49,18 @@ class ModelFacts:
     parity: Document
 
     @property
-    def figures(self) -> list[Document]:
-        return list(self.verdict["evidence"].get("figures", []))
+    def metrics(self) -> list[Document]:
+        return list(self.verdict["evidence"].get("metrics", []))
 
 
-def model_card(facts: ModelFacts) -> str:
+def model_card(facts: ModelCardFacts) -> str:
     sections = "\n\n".join(f"## {title}\n\n{text}" for title, text in _sections(facts))
     head = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
     title = f"{facts.recipe['name']}: {facts.base.name}, fine-tuned"
     return f"---\n{head}---\n\n# {title}\n\n{facts.recipe['description']}\n\n{sections}\n"
 
 
-def _front_matter(facts: ModelFacts) -> dict[str, Any]:
+def _front_matter(facts: ModelCardFacts) -> dict[str, Any]:
     licence = facts.base.licence
     known = licence.lower() in _HUB_LICENCES
     return {
@@ -76,155 +75,160 @@ def _front_matter(facts: ModelFacts) -> dict[str, Any]:
     }
 
 
-def _sections(facts: ModelFacts) -> Iterator[tuple[str, str]]:
-    yield "What it is for", _intended(facts)
-    yield "What it was made of", _origin(facts)
-    yield "Identifiers of patients", _identifiers(facts)
-    yield "Who judged it", _judge(facts)
-    yield "The verdict", _verdict(facts)
-    yield "Checks, groups of examples, and disturbed inputs", _others(facts)
-    yield "General abilities", figures(facts.figures, "abilities")
-    yield "What it learned by heart", _memory(facts)
-    yield "Parity: what was judged is what is served", _parity(facts)
-    yield "Known limits", "\n".join(f"- {limit}" for limit in _limits(facts))
-    yield "Proving it", _proving()
+def _sections(facts: ModelCardFacts) -> Iterator[tuple[str, str]]:
+    yield "Intended use", _intended_use(facts)
+    yield "Training", _training_details(facts)
+    yield "De-identification", _identifiers(facts)
+    yield "Judge", _judge(facts)
+    yield "Verdict", _verdict(facts)
+    yield "Answer checks, subgroups and robustness", _other_metrics(facts)
+    yield "General abilities", metrics_table(facts.metrics, "abilities")
+    yield "Memorization", _memorization(facts)
+    yield "Parity of judged and served model", _parity(facts)
+    yield "Limitations", "\n".join(f"- {limit}" for limit in _limitations(facts))
+    yield "Verification", _verification()
 
 
-def _intended(facts: ModelFacts) -> str:
+def _intended_use(facts: ModelCardFacts) -> str:
     tasks = ", ".join(f"`{task['name']}`" for task in facts.recipe["tasks"])
     return (
-        f"Drafts for people of the organisation whose reports it learned from, who check each before it is used. Tasks: {tasks}. "
-        "Not for decisions without a person, not for other tasks or languages, and not for anybody outside of the organisation. "
+        f"Drafts texts for staff of the organization that it was trained for; a person checks each draft. Tasks: {tasks}. "
+        "Not for decisions without human review, other tasks, other languages, or use outside the organization. "
         "It is not a medical device."
     )
 
 
-def _origin(facts: ModelFacts) -> str:
+def _training_details(facts: ModelCardFacts) -> str:
     base, adapter = facts.base, facts.adapter
     general = facts.counts.get("general")
     sizes = ", ".join(f"{count} {split}" for split, count in facts.counts.items() if split != "general")
-    return table(
+    return markdown_table(
         ("", ""),
         (
-            ("base model", f"{base.name} ({base.architecture}, {base.parameters} weights)"),
-            ("its licence", base.licence),
-            ("its source", base.source),
-            ("training", f"{adapter.method}, {adapter.rows_trained} examples, {adapter.steps} steps"),
+            ("base model", f"{base.name} ({base.architecture}, {base.parameter_count} weights)"),
+            ("base model licence", base.licence),
+            ("base model source", base.source),
+            ("training", f"{adapter.method}, {adapter.trained_row_count} examples, {adapter.steps} steps"),
             (
-                "loss on validation",
+                "validation loss",
                 f"{cell(adapter.first_validation_loss)} before, {cell(adapter.best_validation_loss)} after",
             ),
             ("instruction set", f"{adapter.instruction_set_fingerprint[:16]}: {sizes} examples"),
-            ("of these general", general),
+            ("general data", general),
             ("served as", f"{facts.served_format} by {facts.engine}"),
         ),
     ) + (
-        f"\n\nMore about the data: `DATASET_CARD.md`. Settings: `recipe.yaml`. Packages: `sbom.cdx.json`.\n\n"
-        f"**Training and test.** {facts.leakage['paragraph'] or MISSING}"
+        f"\n\nData: `DATASET_CARD.md`. Settings: `recipe.yaml`. Packages: `sbom.cdx.json`.\n\n"
+        f"**Separation of splits.** {facts.leakage['summary'] or NOT_MEASURED}"
     )
 
 
-def _identifiers(facts: ModelFacts) -> str:
+def _identifiers(facts: ModelCardFacts) -> str:
     return (
-        "Reports were scrubbed before anybody drafted an example of them. Measured on labelled texts, without what reports state "
-        f"about themselves:\n\n{removed_identifiers(facts.scrub)}"
+        "Reports were scrubbed before examples were drafted. Recall on labelled texts, ignoring identifiers that reports state "
+        f"in their metadata:\n\n{scrub_recall_table(facts.scrub)}"
     )
 
 
-def _judge(facts: ModelFacts) -> str:
+def _judge(facts: ModelCardFacts) -> str:
     judge = facts.judge["judge"] or {}
-    may = "It may decide." if judge.get("licensed") else f"It may not decide. {judge.get('why_not', MISSING)}"
+    qualification = (
+        "The judge is qualified."
+        if judge.get("is_qualified")
+        else f"The judge is not qualified. {judge.get('failure_reason', NOT_MEASURED)}"
+    )
     return (
-        f"Judge: {judge.get('kind', MISSING)}. Lowest rank correlation with people's ratings: {cell(judge.get('agreement'))}; "
-        f"asked for: {cell(judge.get('floor'))}. {may} Details: `evidence/judge_licence.json`."
+        f"Judge: {judge.get('kind', NOT_MEASURED)}. Lowest rank correlation with human grades: "
+        f"{cell(judge.get('agreement'))}; "
+        f"required: {cell(judge.get('floor'))}. {qualification} Details: `evidence/judge_qualification.json`."
     )
 
 
-def _verdict(facts: ModelFacts) -> str:
+def _verdict(facts: ModelCardFacts) -> str:
     verdict = facts.verdict
     signed = f" Signed by {', '.join(facts.signers)}." if facts.signers else ""
     reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"])
     return (
         f"**{verdict['decision']}** (`{verdict['verdict_id']}`).{signed}\n\n{reasons}\n\n"
-        f"Grades from 1 to 10 on held-out examples:\n\n{figures(facts.figures, 'target')}"
+        f"Grades (1 to 10) on held-out examples:\n\n{metrics_table(facts.metrics, 'target')}"
     )
 
 
-def _others(facts: ModelFacts) -> str:
-    names = {"checks": "Checks of answers", "subgroups": "Groups of examples", "robustness": "Disturbed inputs"}
-    return "\n\n".join(f"{title}:\n\n{figures(facts.figures, family)}" for family, title in names.items())
+def _other_metrics(facts: ModelCardFacts) -> str:
+    names = {"checks": "Answer checks", "subgroups": "Subgroups", "robustness": "Robustness"}
+    return "\n\n".join(f"{title}:\n\n{metrics_table(facts.metrics, family)}" for family, title in names.items())
 
 
-def _memory(facts: ModelFacts) -> str:
-    return f"Share of what was tried that gave something away (0 is best):\n\n{figures(facts.figures, 'safety')}"
+def _memorization(facts: ModelCardFacts) -> str:
+    return f"Share of extraction attempts that succeeded (0 is best):\n\n{metrics_table(facts.metrics, 'safety')}"
 
 
-def _parity(facts: ModelFacts) -> str:
-    rows = shown_hops(facts.parity)
-    return f"{table(('hop', 'figure', 'measured', 'limit'), rows)}\n\nEverything: `evidence/parity.json`."
+def _parity(facts: ModelCardFacts) -> str:
+    rows = hop_rows(facts.parity)
+    return f"{markdown_table(('hop', 'metric', 'measured', 'limit'), rows)}\n\nFull record: `evidence/parity.json`."
 
 
-def _limits(facts: ModelFacts) -> Iterator[str]:
-    yield "It makes things up, as every language model does: each answer is a draft."
-    yield "It learned from reports of one organisation, in English, and was tested on such. Elsewhere nothing is known."
-    yield "A scrubber does not find everything, and weights can't be cleaned afterwards: treat the model as confidential."
+def _limitations(facts: ModelCardFacts) -> Iterator[str]:
+    yield "The model can hallucinate, like every language model. Treat each answer as a draft."
+    yield "Trained and tested on English reports of one organization. Performance elsewhere is unknown."
+    yield "Scrubbing may miss identifiers, and they can't be removed from weights. Treat the model as confidential."
     judge = facts.judge["judge"] or {}
-    if not judge.get("licensed"):
-        yield "The judge has no licence: its grades inform, and an approver took the responsibility."
+    if not judge.get("is_qualified"):
+        yield "The judge is not qualified: its grades are informative only, and an approver took responsibility for the release."
     elif judge.get("kind") == "offline":
-        yield "The judge is the small one that comes with the package: how well it agrees with people stands above."
-    asked = [row for row in facts.figures if row.get("margin") is not None]
-    unknown = sum(row.get("outcome") == "unknown" for row in asked)
+        yield "The judge is the small bundled model; see its agreement with people above."
+    gated = [row for row in facts.metrics if row.get("margin") is not None]
+    unknown = sum(row.get("outcome") == "unknown" for row in gated)
     if unknown:
-        yield f"{unknown} of {len(asked)} figures that were asked for could not be told, with the examples that there were."
-    if facts.scrub["why_not"]:
-        yield facts.scrub["why_not"]
+        yield f"{unknown} of {len(gated)} gated metrics are inconclusive with the available examples."
+    if facts.scrub["missing_reason"]:
+        yield facts.scrub["missing_reason"]
 
 
-def _proving() -> str:
+def _verification() -> str:
     return (
-        "`fine-tune verify FOLDER --public-key releases.pub` proves every file, the signature and the verdict, on a machine that "
-        "has nothing but this folder and the key. Or, with the OpenSSF's tool: `model_signing verify key --signature "
+        "`fine-tune releases verify FOLDER --public-key releases.pub` verifies every file, the signature and the verdict, "
+        "offline, with this folder and the key. With the OpenSSF tool: `model_signing verify key --signature "
         "FOLDER/release.sig --public_key releases.pub FOLDER`."
     )
 
 
-def data_card(card_of_set: str, scrub: Document, leakage: Document) -> str:
-    """The card of the instruction set, and how the data was cleaned. `card_of_set`: what lies beside the set."""
-    looked_for = leakage["figures"].get("looked_for")
-    looked = f"Looked for: {looked_for}." if looked_for else ""
+def data_card(set_card: str, scrub: Document, leakage: Document) -> str:
+    """Extend the instruction set's card `set_card` with scrubbing and leakage results."""
+    search_description = leakage["metrics"].get("search_description")
+    searched = f"Searched for: {search_description}." if search_description else ""
     return (
-        f"{card_of_set.rstrip()}\n\n## Identifiers removed\n\n"
-        f"Measured on labelled texts:\n\n{removed_identifiers(scrub)}\n\n"
-        "Each kind of identifier, and how many other words were removed: `evidence/scrub_certificate.json`.\n\n"
-        f"## Training and test\n\nEvery figure: `evidence/leakage_certificate.json`. {looked}\n\n"
-        "## Limits\n\n"
-        "The examples come from one organisation and say little about others. They are as right as who approved them. The data "
-        "itself is not part of the release and does not leave the organisation.\n"
+        f"{set_card.rstrip()}\n\n## Identifiers removed\n\n"
+        f"Recall on labelled texts:\n\n{scrub_recall_table(scrub)}\n\n"
+        "Results by kind of identifier, and overmasking: `evidence/scrub_certificate.json`.\n\n"
+        f"## Separation of splits\n\nFull record: `evidence/leakage_certificate.json`. {searched}\n\n"
+        "## Limitations\n\n"
+        "The examples come from one organization and may not represent others. They are as correct as their approvals. "
+        "The data is not part of the release and does not leave the organization.\n"
     )
 
 
-def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; one sentence where there is no row."""
+def markdown_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Format a Markdown table; `None.` if `rows` is empty."""
     lines = ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
     return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *lines]) if lines else "None."
 
 
 def cell(value: Any) -> str:
     if value is None:
-        return MISSING
+        return NOT_MEASURED
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def between(low: float | None, high: float | None) -> str:
-    return MISSING if low is None or high is None else f"{low:.4g} to {high:.4g}"
+def interval(low: float | None, high: float | None) -> str:
+    return NOT_MEASURED if low is None or high is None else f"{low:.4g} to {high:.4g}"
 
 
-def figures(rows: Sequence[Document], family: str) -> str:
-    """The figures of a family of the verdict, with their 95 % intervals."""
-    names = ("", "candidate", "compared with", "difference", "95 % interval", "items", "may lose", "outcome")
-    return table(
+def metrics_table(rows: Sequence[Document], family: str) -> str:
+    """Table of a metric family of the verdict, with 95 % intervals."""
+    names = ("", "candidate", "compared with", "difference", "95 % interval", "items", "allowed loss", "outcome")
+    return markdown_table(
         names,
         (
             (
@@ -232,10 +236,10 @@ def figures(rows: Sequence[Document], family: str) -> str:
                 row.get("candidate"),
                 row.get("incumbent"),
                 row.get("difference"),
-                between(row.get("low"), row.get("high")),
+                interval(row.get("low"), row.get("high")),
                 row.get("items"),
                 "" if family == "target" or row.get("margin") is None else row["margin"],
-                f"{row.get('outcome')}{': ' if row.get('why') else ''}{row.get('why') or ''}",
+                f"{row.get('outcome')}{': ' if row.get('reason') else ''}{row.get('reason') or ''}",
             )
             for row in rows
             if row.get("family") == family
@@ -243,16 +247,16 @@ def figures(rows: Sequence[Document], family: str) -> str:
     )
 
 
-def removed_identifiers(scrub: Document) -> str:
-    """How many of the labelled identifiers the scrubber removed, from the scrub certificate."""
+def scrub_recall_table(scrub: Document) -> str:
+    """Table of the scrubber's recall on labelled identifiers, from the scrub certificate."""
     recall = [
         row
         for row in scrub["measures"]
         if row["measure"] == "masked_recall"
         and row["label"] in ("all", "direct")
-        and row["labelled_set"] != scrub["misses_only"]
+        and row["labelled_set"] != scrub["missed_set"]
     ]
-    shown = table(
+    shown = markdown_table(
         ("labelled set", "identifiers", "removed", "share", "95 % interval"),
         (
             (
@@ -260,10 +264,10 @@ def removed_identifiers(scrub: Document) -> str:
                 row["label"],
                 f"{row['hits']} of {row['total']}",
                 row["value"],
-                between(row["low"], row["high"]),
+                interval(row["low"], row["high"]),
             )
             for row in recall
         ),
     )
     floors = ", ".join(f"{name} {floor:.4g}" for name, floor in sorted(scrub["floors"].items()))
-    return f"{shown}\n\nThe recipe demands at least: {floors}. {scrub['why_not']}".rstrip()
+    return f"{shown}\n\nFloors of the recipe: {floors}. {scrub['missing_reason']}".rstrip()

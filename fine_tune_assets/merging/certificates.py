@@ -1,7 +1,7 @@
-"""The certificates that a release carries: parity of every hop, identifiers removed, training and test apart, the judge.
+"""Builds the certificates of a release: parity of every hop, de-identification, separation of splits, judge qualification.
 
-Pure: takes rows and documents that others made, and measures nothing. What was not measured is null, with the reason beside it.
-No clocks and no paths: the same evidence gives the same bytes.
+Pure: formats existing rows and documents and measures nothing. A missing measurement is null, with a reason. Without clocks and
+paths, so the same evidence gives the same bytes.
 """
 
 import json
@@ -10,46 +10,45 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
-from fine_tune_assets.tables.judging import JudgeAgreement
-from fine_tune_assets.tables.merging import MergedWeights, QuantizedWeights
-from fine_tune_assets.tables.phi import ScrubRecall
+from fine_tune_assets.tables.judging_rows import JudgeAgreement
+from fine_tune_assets.tables.merging_rows import MergedWeights, QuantizedWeights
+from fine_tune_assets.tables.scrubbing_rows import ScrubRecall
 
 _LIMITS = {
     "mean_kl": "maximum_kl",
     "top1_agreement": "minimum_top1",
-    "same_greedy": "minimum_same_greedy",
+    "greedy_agreement": "minimum_greedy_agreement",
     "loss_increase": "maximum_loss_increase",
 }
-"""Figure of a hop → its limit."""
-_FIGURES = (*_LIMITS, "parity_tokens", "parity_answers")
+"""Metric of a hop → its limit."""
+_METRICS = (*_LIMITS, "parity_tokens", "parity_answers")
 
 
 def require_parity(weights: MergedWeights | QuantizedWeights) -> None:
-    """Raise GateClosedError unless weights passed their hop. Ones of which nothing is said have not."""
+    """Raise GateClosedError unless the weights passed their hop. A missing result counts as a failure."""
     name = weights.format if isinstance(weights, QuantizedWeights) else "safetensors"
     if weights.is_passed is None:
         asset = "quantized_weights" if isinstance(weights, QuantizedWeights) else "merged_weights"
         raise GateClosedError(
-            f"There is no parity on record for the {name} weights: they were made by an older version. "
+            f"No parity result is stored for the {name} weights, which an older version made. "
             + materialize_hint(asset)
         )
     if not weights.is_passed:
         raise GateClosedError(
-            f"The {name} weights are not what was judged, and no other format takes their place. {weights.why}"
+            f"The {name} weights differ from the judged model. No other format is used instead. {weights.failure_reason}"
         )
 
 
 def parity_certificate(
     merged: MergedWeights, export: QuantizedWeights | None, exports: Sequence[QuantizedWeights] = ()
 ) -> dict[str, Any]:
-    """Figures, limits and outcome of each hop from the adapter to what is served, and apart from them of what else was made
-    of the same weights: counts and fingerprints only.
+    """Metrics, limits and outcome of each hop from the adapter to the served weights: counts and fingerprints only.
 
-    `export` None where the merged weights themselves are served. `exports`: all that were made.
+    `export` is None if the merged weights are served. `exports` are all exports; those not served are listed separately.
     """
     hops = [_hop("adapter", "safetensors", merged.adapter_id, merged.weights_fingerprint, merged)]
     if export is not None:
-        hops.append(_hop_of_export(export))
+        hops.append(_export_hop(export))
     served = export.format if export is not None else ""
     same = [one for one in exports if one.weights_fingerprint == merged.weights_fingerprint]
     return {
@@ -57,139 +56,141 @@ def parity_certificate(
         "merged_dtype": merged.dtype,
         "probes_fingerprint": merged.probes_fingerprint,
         "hops": hops,
-        "not_served": [_hop_of_export(one) for one in same if one.format != served],
+        "other_exports": [_export_hop(one) for one in same if one.format != served],
     }
 
 
-def missing_proof(parity: Mapping[str, Any], adapter_id: str, served_fingerprint: str) -> str:
-    """Why the hops do not lead from the adapter to what is served, each passed and each figure within its limit; empty if they
-    do. Figures are compared with limits anew: that a hop passed is not taken on its word."""
+def find_parity_gap(parity: Mapping[str, Any], adapter_id: str, served_fingerprint: str) -> str:
+    """Return why the hops fail to prove that the served weights come from the adapter; empty if they prove it.
+
+    Compares metrics with limits again instead of trusting `is_passed`.
+    """
     if not parity["hops"]:
-        return "there is no hop"
+        return "the certificate has no hop"
     reached = adapter_id
     for hop in parity["hops"]:
         name = f"the hop from {hop['from']} to {hop['to']}"
         if hop["is_passed"] is not True:
             return f"{name} did not pass"
-        if beyond := _beyond_limits(hop):
-            return f"{name} is said to have passed, and {beyond}"
+        if beyond := _exceeded_limit(hop):
+            return f"{name} is marked as passed, but {beyond}"
         if hop["from_fingerprint"] != reached:
-            return f"{name} starts at something else than what was there before it"
+            return f"{name} does not start where the previous hop ended"
         reached = hop["to_fingerprint"]
-    return "" if reached == served_fingerprint else "the last hop does not end at the model that is served"
+    return "" if reached == served_fingerprint else "the last hop does not end at the served model"
 
 
-def _beyond_limits(hop: Mapping[str, Any]) -> str:
-    """The first figure that is not within its limit, in words; one that is missing or no number is within none."""
+def _exceeded_limit(hop: Mapping[str, Any]) -> str:
+    """Return the first metric that is missing, not a number or outside its limit, in words; empty if there is none."""
     for figure, limit in _LIMITS.items():
-        value, bound = hop["figures"].get(figure), hop["limits"].get(limit)
+        value, bound = hop["metrics"].get(figure), hop["limits"].get(limit)
         if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in (value, bound)):
-            return f"its {figure} or the limit of it is missing"
+            return f"its {figure} or the limit for it is missing"
         if not (value >= bound if limit.startswith("minimum") else value <= bound):
             return f"its {figure} is {value:g}, limit {bound:g}"
     return ""
 
 
-def shown_hops(parity: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Hop, figure, value, limit: for a card."""
-    shown = [(hop, "") for hop in parity["hops"]] + [(hop, _not_served(hop)) for hop in parity["not_served"]]
+def hop_rows(parity: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Rows of hop, metric, value and limit for a card."""
+    shown = [(hop, "") for hop in parity["hops"]] + [(hop, _unserved_mark(hop)) for hop in parity["other_exports"]]
     return [
-        (f"{hop['from']} to {hop['to']}{mark}", name, value, _shown_limit(hop, name))
+        (f"{hop['from']} to {hop['to']}{mark}", name, value, _metric_limit(hop, name))
         for hop, mark in shown
-        for name, value in hop["figures"].items()
+        for name, value in hop["metrics"].items()
     ]
 
 
-def _not_served(hop: Mapping[str, Any]) -> str:
+def _unserved_mark(hop: Mapping[str, Any]) -> str:
     return " (not served)" if hop["is_passed"] is True else " (not served, did not pass)"
 
 
-def _shown_limit(hop: Mapping[str, Any], figure: str) -> Any:
+def _metric_limit(hop: Mapping[str, Any], figure: str) -> Any:
     limit = hop["limits"].get(_LIMITS.get(figure))
     return "" if limit is None else limit
 
 
-def _hop_of_export(export: QuantizedWeights) -> dict[str, Any]:
+def _export_hop(export: QuantizedWeights) -> dict[str, Any]:
     return _hop("safetensors", export.format, export.weights_fingerprint, export.fingerprint, export)
 
 
 def _hop(
-    from_form: str,
-    to_form: str,
+    from_format: str,
+    to_format: str,
     from_fingerprint: str,
     to_fingerprint: str | None,
     measured: MergedWeights | QuantizedWeights,
 ) -> dict[str, Any]:
     return {
-        "from": from_form,
-        "to": to_form,
+        "from": from_format,
+        "to": to_format,
         "from_fingerprint": from_fingerprint,
         "to_fingerprint": to_fingerprint,
-        "figures": {name: getattr(measured, name) for name in _FIGURES},
+        "metrics": {name: getattr(measured, name) for name in _METRICS},
         "limits": {name: getattr(measured, name) for name in _LIMITS.values()},
         "is_passed": measured.is_passed,
-        "why": measured.why,
+        "reason": measured.failure_reason,
     }
 
 
 def certificate_json(values: Mapping[str, Any]) -> str:
-    """Canonical JSON; a number that is none is null."""
-    return json.dumps(_plain(values), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    """Canonical JSON; NaN and infinity become null."""
+    return json.dumps(_finite_values(values), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def scrub_certificate(
-    versions: Sequence[str], floors: Mapping[str, float], measures: Sequence[ScrubRecall], misses_only: str
+    versions: Sequence[str], floors: Mapping[str, float], measures: Sequence[ScrubRecall], missed_set: str
 ) -> dict[str, Any]:
-    """`versions`: of the scrubbers behind the set; `floors`: what the recipe demands; `misses_only`: the labelled set that is
-    made of what reviewers marked as missed, whose share says nothing about all identifiers."""
+    """Certify scrubbing for the scrubber `versions` behind the set, with the recipe's `floors`.
+
+    `missed_set` is the labelled set made from missed identifiers; its recall does not represent all identifiers.
+    """
     measured = {measure.scrubber_version for measure in measures}
     missing = sorted(set(versions) - measured)
-    why = (
-        ""
-        if versions
-        else "The instruction set does not say which scrubber was used: it was stored by an older version."
-    )
+    reason = "" if versions else "The instruction set was stored by an older version and does not name its scrubber."
     if missing:
-        why = f"{len(missing)} of {len(versions)} scrubbers behind the set are not in scrub_recall any more."
+        reason = f"{len(missing)} of {len(versions)} scrubbers behind the set are no longer in scrub_recall."
     return {
         "scrubber_versions": sorted(versions),
         "not_measured": missing,
-        "why_not": why,
+        "missing_reason": reason,
         "floors": dict(floors),
-        "misses_only": misses_only,
+        "missed_set": missed_set,
         "measures": sorted(
-            (measure.as_row() for measure in measures if measure.scrubber_version in versions),
+            (measure.to_row() for measure in measures if measure.scrubber_version in versions),
             key=lambda row: (row["scrubber_version"], row["labelled_set"], row["measure"], row["label"]),
         ),
     }
 
 
 def leakage_certificate(set_manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the manifest of the instruction set says about the separation of its splits."""
+    """Certify the separation of splits from the instruction set's manifest."""
     return {
         "instruction_set": set_manifest["fingerprint"],
-        "paragraph": set_manifest["leakage_certificate"],
-        "figures": set_manifest["evidence"]["leakage"],
-        "why_not": "",
+        "summary": set_manifest["leakage_certificate"],
+        "metrics": set_manifest["evidence"]["leakage"],
+        "missing_reason": "",
     }
 
 
-def judge_licence(evidence: Mapping[str, Any], agreement: Sequence[JudgeAgreement] | None) -> dict[str, Any]:
-    """`evidence`: of the verdict; `agreement`: what it rests on, None if the table is another one by now."""
+def qualification_certificate(
+    evidence: Mapping[str, Any], agreement: Sequence[JudgeAgreement] | None
+) -> dict[str, Any]:
+    """Certify the judge from the verdict's `evidence`; `agreement` is None if judge_agreement has changed since the verdict."""
     judge = evidence.get("judge")
     return {
         "judge": judge,
         "judge_agreement_fingerprint": evidence.get("fingerprints", {}).get("judge_agreement"),
         "measures": None
         if agreement is None
-        else [row.as_row() for row in agreement if row.judge_version == (judge or {}).get("version")],
-        "why_not": "judge_agreement was measured again since the verdict." if agreement is None else "",
+        else [row.to_row() for row in agreement if row.judge_version == (judge or {}).get("version")],
+        "missing_reason": "judge_agreement has changed since the verdict." if agreement is None else "",
     }
 
 
-def _plain(value: Any) -> Any:
+def _finite_values(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {str(name): _finite_values(one) for name, one in value.items()}
+    return [_finite_values(one) for one in value] if isinstance(value, list | tuple) else value

@@ -1,7 +1,7 @@
-"""Exports merged weights to smaller formats, and measures each against the weights that it was made from.
+"""Exports merged weights to smaller formats and compares each export with the merged weights.
 
-Owns the order of things for each format (write aside, prove, compare, keep), and that one that fails stops itself alone. How
-files are made: `gguf.py`, `compression.py`.
+Each format is written to a temporary path, checked, compared, and kept only if it passes. A failed format does not affect the
+others. `gguf.py` and `compression.py` write the files.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,157 +10,171 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
-from fine_tune_assets.core.files import folder_written_aside, locked, written_aside
+from fine_tune_assets.core.files import atomic_folder, atomic_write, file_lock
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.prompts.chat import Message
 from fine_tune_assets.core.prompts.chat_templates import read_chat_template
+from fine_tune_assets.core.prompts.conversations import Message
 from fine_tune_assets.engines.bundled_model import find_base_gguf
 from fine_tune_assets.engines.transformers_models import load_tokenizer
-from fine_tune_assets.merging.compression import compress, read_compressed
+from fine_tune_assets.merging.compression import compress, probe_compressed
 from fine_tune_assets.merging.gguf import (
-    Converter,
     ExportError,
+    GgufConverter,
     GgufFiles,
-    base_config_of,
-    read_gguf,
+    probe_gguf,
+    read_base_config,
     tensor_types,
     write_lora_gguf,
 )
-from fine_tune_assets.merging.parity import Parity, Reading, compared
+from fine_tune_assets.merging.parity import Parity, ProbeOutputs, compare
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
-from fine_tune_assets.merging.transformers_replies import loaded, read_model
-from fine_tune_assets.recipes.exports import GGUF_FORMATS, LORA, ParityLimits
+from fine_tune_assets.merging.transformers_probes import open_model, probe_model
+from fine_tune_assets.recipes.export_settings import GGUF_FORMATS, LORA, ParityLimits
 
 LOCK = ".exporting.lock"
 
 
 @dataclass(frozen=True)
-class Export:
-    """What is exported, and how it is asked."""
+class ExportJob:
+    """What to export, and how to probe it."""
 
     merged: Path
     exports_dir: Path
     system_prompt: str
     turn_end_id: int
-    """The token that the model learned to stop with."""
-    compressing_python: Path
-    """Of the environment with llmcompressor."""
+    """The token with which the model learned to stop."""
+    llmcompressor_python: Path
+    """Python of the environment with llmcompressor."""
     adapter: Path
-    """What was merged, as PEFT stores it."""
+    """PEFT folder of the merged adapter."""
     base_gguf: str
-    """SHA-256 of the GGUF that the base model was made from; empty for a base of another origin."""
+    """SHA-256 of the GGUF file that the base model was converted from; empty if there is none."""
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     format: str
-    why: str
-    """Why it failed and what to do; empty if it passed."""
+    reason: str
+    """Failure and remedy; empty if passed."""
     parity: Parity | None = None
     file: Path | None = None
-    """None for one that failed: it was not kept."""
+    """None if the export failed: its file was deleted."""
     fingerprint: str | None = None
     size_bytes: int | None = None
     tensor_types: str | None = None
     probes_file: Path | None = None
 
 
-class TooFarError(GateClosedError):
-    """An export is not near enough to what it was made from."""
+class ParityError(GateClosedError):
+    """An export differs too much from the merged weights."""
 
-    def __init__(self, export_format: str, faults: Sequence[str], parity: Parity) -> None:
+    def __init__(self, export_format: str, deviations: Sequence[str], parity: Parity) -> None:
         super().__init__(
-            f"The {export_format} export differs too much: {'; '.join(faults)}. Choose a finer format in the recipe's exports, "
-            "or say in gate.export_limits what may be lost."
+            f"The {export_format} export differs too much: {'; '.join(deviations)}. "
+            "Choose a finer format in the recipe's exports, or relax gate.export_limits."
         )
         self.parity = parity
 
 
 def export_all(
-    export: Export,
+    export: ExportJob,
     limits: Mapping[str, ParityLimits],
     conversations: Sequence[Sequence[Message]],
     progress: Progress,
-) -> list[Exported]:
-    """One result for each format of `limits`, in their order, whether it passed or not.
+) -> list[ExportResult]:
+    """Return one result for each format of `limits`, in order, whether it passed or not.
 
-    One at a time in a folder: another one waits.
+    Locks the folder: a concurrent call waits.
     """
     probes = make_probes(load_tokenizer(export.merged), conversations, export.system_prompt)
-    with loaded(export.merged) as model:
-        wanted = read_model(model, export.merged, probes)
+    with open_model(export.merged) as model:
+        reference = probe_model(model, export.merged, probes)
     del model
-    found = []
-    with _only_export(export.exports_dir), Converter(export.merged, export.exports_dir) as converter:
+    results = []
+    with _exclusive_export(export.exports_dir), GgufConverter(export.merged, export.exports_dir) as converter:
         for done, (name, limit) in enumerate(limits.items(), start=1):
-            found.append(_tried(export, name, limit, probes, wanted, converter))
+            results.append(_export_or_fail(export, name, limit, probes, reference, converter))
             progress(done, len(limits), "exports")
-    return found
+    return results
 
 
-def _tried(
-    export: Export, name: str, limits: ParityLimits, probes: Probes, wanted: Reading, converter: Converter
-) -> Exported:
+def _export_or_fail(
+    export: ExportJob,
+    name: str,
+    limits: ParityLimits,
+    probes: Probes,
+    reference: ProbeOutputs,
+    converter: GgufConverter,
+) -> ExportResult:
     try:
         if name in GGUF_FORMATS:
-            return _gguf(export, name, limits, probes, wanted, converter)
-        return _compressed(export, name, limits, probes, wanted)
+            return _export_gguf(export, name, limits, probes, reference, converter)
+        return _export_compressed(export, name, limits, probes, reference)
     except FineTuneError as error:
-        return Exported(name, str(error), parity=getattr(error, "parity", None))
+        return ExportResult(name, str(error), parity=getattr(error, "parity", None))
 
 
-def _gguf(
-    export: Export, name: str, limits: ParityLimits, probes: Probes, wanted: Reading, converter: Converter
-) -> Exported:
+def _export_gguf(
+    export: ExportJob,
+    name: str,
+    limits: ParityLimits,
+    probes: Probes,
+    reference: ProbeOutputs,
+    converter: GgufConverter,
+) -> ExportResult:
     file = export.exports_dir / f"{export.merged.name}.{name}.gguf"
-    with written_aside(file) as aside:
-        files = _written(export, name, aside, converter)
-        reading = read_gguf(files, probes, export.system_prompt, read_chat_template(export.merged), export.turn_end_id)
-        parity = _near_enough(name, wanted, reading, probes, limits)
+    with atomic_write(file) as aside:
+        files = _write_gguf(export, name, aside, converter)
+        reading = probe_gguf(files, probes, export.system_prompt, read_chat_template(export.merged), export.turn_end_id)
+        parity = _measure_parity(name, reference, reading, probes, limits)
         types = tensor_types(aside)
     if name != LORA:
-        converter.made[name] = file
-    answers = write_probes_file(file.with_suffix(".probes.json"), probes, reading.replies)
-    return Exported(name, "", parity, file, fingerprint_file(file), file.stat().st_size, types, answers)
+        converter.finished[name] = file
+    answers = write_probes_file(file.with_suffix(".probes.json"), probes, reading.answers)
+    return ExportResult(name, "", parity, file, fingerprint_file(file), file.stat().st_size, types, answers)
 
 
-def _written(export: Export, name: str, file: Path, converter: Converter) -> GgufFiles:
+def _write_gguf(export: ExportJob, name: str, file: Path, converter: GgufConverter) -> GgufFiles:
     if name != LORA:
         converter.write(name, file)
         return GgufFiles(file)
     base = find_base_gguf(export.base_gguf)
     if base is None:
         raise ExportError(
-            f"{LORA} is served on top of the GGUF that the base model was made from, which is not installed. Choose "
-            "another export."
+            f"{LORA} needs the GGUF file that the base model was converted from, which is not installed. Choose "
+            "another format."
         )
-    write_lora_gguf(export.adapter, base_config_of(export.merged), file)
+    write_lora_gguf(export.adapter, read_base_config(export.merged), file)
     return GgufFiles(base, file)
 
 
-def _near_enough(name: str, wanted: Reading, reading: Reading, probes: Probes, limits: ParityLimits) -> Parity:
-    parity, faults = compared(wanted, reading, probes.answers, limits)
-    if faults:
-        raise TooFarError(name, faults, parity)
+def _measure_parity(
+    name: str, reference: ProbeOutputs, reading: ProbeOutputs, probes: Probes, limits: ParityLimits
+) -> Parity:
+    parity, deviations = compare(reference, reading, probes.answers, limits)
+    if deviations:
+        raise ParityError(name, deviations, parity)
     return parity
 
 
-def _compressed(export: Export, name: str, limits: ParityLimits, probes: Probes, wanted: Reading) -> Exported:
+def _export_compressed(
+    export: ExportJob, name: str, limits: ParityLimits, probes: Probes, reference: ProbeOutputs
+) -> ExportResult:
     folder = export.exports_dir / f"{export.merged.name}.{name}"
-    with folder_written_aside(folder) as aside:
-        compress(export.merged, aside, name, export.compressing_python)
-        reading = read_compressed(aside, probes, export.compressing_python)
-        parity = _near_enough(name, wanted, reading, probes, limits)
-    answers = write_probes_file(folder.with_name(f"{folder.name}.probes.json"), probes, reading.replies)
+    with atomic_folder(folder) as aside:
+        compress(export.merged, aside, name, export.llmcompressor_python)
+        reading = probe_compressed(aside, probes, export.llmcompressor_python)
+        parity = _measure_parity(name, reference, reading, probes, limits)
+    answers = write_probes_file(folder.with_name(f"{folder.name}.probes.json"), probes, reading.answers)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    return Exported(name, "", parity, folder, fingerprint_folder(folder), size, None, answers)
+    return ExportResult(name, "", parity, folder, fingerprint_folder(folder), size, None, answers)
 
 
 @contextmanager
-def _only_export(exports_dir: Path) -> Iterator[None]:
-    """Hold the folder, and remove the unfinished files of exports that were killed: nobody else can be writing one now."""
-    with locked(exports_dir / LOCK):
+def _exclusive_export(exports_dir: Path) -> Iterator[None]:
+    """Lock the folder and remove unfinished files: with the lock held, they can only come from a killed export."""
+    with file_lock(exports_dir / LOCK):
         for unfinished in exports_dir.glob(".*.gguf.*.tmp"):
             unfinished.unlink()
         yield

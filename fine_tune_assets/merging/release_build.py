@@ -1,6 +1,6 @@
-"""Puts a release together: one content-addressed, signed folder with the model, its prompt, and the evidence for it.
+"""Writes a release: a content-addressed, signed folder with the model, its prompt settings and its evidence.
 
-Owns how the folder is written. What is in it is decided by who calls.
+The caller decides the content.
 """
 
 import os
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fine_tune_assets.core.files import folder_written_aside, write_bytes, write_text
-from fine_tune_assets.core.fingerprints import HashedOnce
+from fine_tune_assets.core.errors import materialize_hint
+from fine_tune_assets.core.files import atomic_folder, copy_file, make_read_only, write_bytes, write_text
+from fine_tune_assets.core.fingerprints import FileHashMemo, short
 from fine_tune_assets.core.prompts.prompt_contract import PromptContract
 from fine_tune_assets.core.releases.release_folders import (
     ADAPTER,
@@ -20,6 +21,7 @@ from fine_tune_assets.core.releases.release_folders import (
     WEIGHTS,
     ReleaseError,
     ReleaseFolder,
+    read_release,
     write_manifest,
 )
 from fine_tune_assets.core.releases.release_keys import ensure_signing_key
@@ -28,61 +30,70 @@ from fine_tune_assets.core.releases.release_signing import sign_release, verify_
 
 @dataclass(frozen=True)
 class ReleaseParts:
-    """What goes into a release."""
+    """The content of a release."""
 
     model: Path
-    """A GGUF file, or the folder of merged weights. With `base_gguf` among the facts, the file is an adapter on top of it."""
+    """A GGUF file or the folder of merged weights. If `facts` contains `base_gguf`, the file is an adapter for that base."""
+    model_fingerprint: str
+    """Of the file or folder when it was measured."""
     contract: PromptContract
     facts: Mapping[str, Any]
-    """For the manifest."""
+    """Fields of the manifest."""
     documents: Mapping[str, str]
     """Path in the release → text."""
     files: Mapping[str, Path] = field(default_factory=dict)
-    """Path in the release → file to take over."""
-    seals: Mapping[str, bytes] = field(default_factory=dict)
-    """Signatures and public keys: no part of the id."""
+    """Path in the release → file to copy."""
+    signatures: Mapping[str, bytes] = field(default_factory=dict)
+    """Signatures and public keys, which are not part of the release id."""
 
 
 def build_release(releases_dir: Path, parts: ReleaseParts, keys: Path) -> ReleaseFolder:
-    """Write `releases_dir/<release id>/`, signed by the pair in `keys`. Each file is read once: weights may be 140 GB.
+    """Write `releases_dir/<release id>/`, signed with the key pair in `keys`. Reads each file once: weights may be 140 GB.
 
-    The same content gives the same id, and an existing folder is kept if it is whole and signed, else replaced. Raises
-    SettingsError if the key can't be used.
+    The same content gives the same id. An existing folder is kept if it is complete and signed, and replaced otherwise. The
+    folder contains copies and is read-only. Raises SettingsError if the key can't be used, ReleaseError if the model was
+    changed since it was measured.
     """
-    public_key, once = ensure_signing_key(keys), HashedOnce()
+    public_key, once = ensure_signing_key(keys), FileHashMemo()
     scratch = releases_dir / ".building"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
         release_id = _write(scratch, parts, once)
+        if (found := read_release(scratch).model_fingerprint) != parts.model_fingerprint:
+            raise ReleaseError(
+                f"The weights {short(found)} are not those that were measured, {short(parts.model_fingerprint)}, so they are not "
+                f"signed. {materialize_hint('merged_weights', 'quantized_weights')}"
+            )
         folder = releases_dir / release_id
-        if not _is_whole(folder, release_id, public_key, once):
+        if not _is_intact(folder, release_id, public_key, once):
             sign_release(scratch, release_id, keys)
-            with folder_written_aside(folder) as aside:
+            with atomic_folder(folder) as aside:
                 aside.rmdir()
                 os.replace(scratch, aside)
-        # Before the scratch folder goes: a file that loses a name has another time of change, and would be read again.
-        return verify_signed_release(folder, release_id, public_key, once)
+        release = verify_signed_release(folder, release_id, public_key, once)
+        make_read_only(folder)
+        return release
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write(folder: Path, parts: ReleaseParts, once: HashedOnce) -> str:
+def _write(folder: Path, parts: ReleaseParts, once: FileHashMemo) -> str:
     if parts.model.is_dir():
-        _take_folder(parts.model, folder / WEIGHTS)
+        _copy_folder(parts.model, folder / WEIGHTS, once)
     else:
-        _link(parts.model, folder / (ADAPTER if "base_gguf" in parts.facts else MODEL))
+        _copy(parts.model, folder / (ADAPTER if "base_gguf" in parts.facts else MODEL), once)
     write_text(folder / PROMPT, parts.contract.as_json())
     for name, source in parts.files.items():
-        _link(source, folder / name)
+        _copy(source, folder / name, once)
     for name, text in parts.documents.items():
         write_text(folder / name, text)
-    for name, content in parts.seals.items():
+    for name, content in parts.signatures.items():
         write_bytes(folder / name, content)
     return write_manifest(folder, {**parts.facts, "prompt_fingerprint": parts.contract.fingerprint}, once)
 
 
-def _is_whole(folder: Path, release_id: str, public_key: Path, once: HashedOnce) -> bool:
+def _is_intact(folder: Path, release_id: str, public_key: Path, once: FileHashMemo) -> bool:
     if not folder.is_dir():
         return False
     try:
@@ -92,17 +103,14 @@ def _is_whole(folder: Path, release_id: str, public_key: Path, once: HashedOnce)
     return True
 
 
-def _take_folder(source: Path, target: Path) -> None:
+def _copy_folder(source: Path, target: Path, once: FileHashMemo) -> None:
     for path in sorted(source.rglob("*")):
         if path.is_file():
-            _link(path, target / path.relative_to(source))
+            _copy(path, target / path.relative_to(source), once)
 
 
-def _link(source: Path, target: Path) -> None:
-    """A hard link where the file system allows it: a release then costs no second copy of the weights."""
+def _copy(source: Path, target: Path, once: FileHashMemo) -> None:
+    """Never a hard link: a change to the weights would then change a model that is being served."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    real = source.resolve()  # of a symbolic link not the link: a release holds plain files
-    try:
-        os.link(real, target)
-    except OSError:
-        shutil.copy(real, target)
+    # Resolve symbolic links: a release contains plain files.
+    once.remember(target, copy_file(source.resolve(), target))

@@ -1,8 +1,7 @@
-"""How long releases are kept, and taking those away that nobody needs any more.
+"""Decides which releases to keep, and removes the others and unused weights.
 
-Owns the rule, as a pure decision, and the removal of folders and files. Never removed: what serves, what served before it, what
-is on its way, and what the table of releases names. What is known of a release stays in the ledger. Adapters, instruction sets
-and verdicts stay too: they are small, and what is proven rests on them.
+Never removes the production model, its predecessor, a release in flight, or one named in the table of releases. The ledger keeps
+all records. Adapters, instruction sets and verdicts are kept too: they are small, and evidence depends on them.
 """
 
 import os
@@ -14,21 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, SettingsError
+from fine_tune_assets.core.files import remove_folder
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.serving.release_removal import mark_removed, releases_in_use
-from fine_tune_assets.ledger.serving.releases import RecordedRelease, recorded_releases
+from fine_tune_assets.ledger.serving.release_records import RecordedRelease, list_recorded_releases
+from fine_tune_assets.ledger.serving.release_removal import list_releases_in_use, mark_removed
 
-_GOING = ".removed-"
-_PROBES = ".probes.json"
-_PATHS = ("folder", "file", "probes_file")
-"""Columns of `merged_weights` and `quantized_weights` that say where something lies."""
+_REMOVED_PREFIX = ".removed-"
+_PROBES_SUFFIX = ".probes.json"
+_PATH_COLUMNS = ("folder", "path", "probes_file")
+"""Columns of `merged_weights` and `quantized_weights` that contain paths."""
 
 
 @dataclass(frozen=True)
 class RetentionRule:
-    """A release goes when it is neither one of the last few nor young."""
+    """A release is removed if it is neither one of the last `keep_last` nor younger than `keep_days`."""
 
     keep_last: int
     keep_days: int
@@ -39,11 +39,11 @@ class RetentionRule:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A release that is there, and why it stays; empty if it goes."""
+class RetentionDecision:
+    """An existing release and the reason to keep it; an empty reason means removal."""
 
     recorded: RecordedRelease
-    kept_because: str
+    keep_reason: str
 
     @property
     def release_id(self) -> str:
@@ -51,22 +51,22 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruneResult:
     releases: tuple[str, ...]
     weights: tuple[str, ...]
     """Names below `data/weights`."""
 
 
-def standings(
+def decide_retention(
     recorded: Sequence[RecordedRelease], in_use: Mapping[str, str], rule: RetentionRule, now: datetime
-) -> list[Standing]:
-    """Of each release that is there, oldest first, as given. `in_use`: release → why it must stay."""
+) -> list[RetentionDecision]:
+    """Decide for each existing release, in the given order (oldest first). `in_use`: release id → reason to keep it."""
     there = [one for one in recorded if one.removed_at is None]
     last = {one.release.release_id for one in there[-rule.keep_last :]}
-    return [Standing(one, _kept_because(one, in_use, last, rule, now)) for one in there]
+    return [RetentionDecision(one, _keep_reason(one, in_use, last, rule, now)) for one in there]
 
 
-def _kept_because(
+def _keep_reason(
     one: RecordedRelease, in_use: Mapping[str, str], last: Collection[str], rule: RetentionRule, now: datetime
 ) -> str:
     if one.release.release_id in in_use:
@@ -78,10 +78,12 @@ def _kept_because(
     return ""
 
 
-def releases_of_now(ledger: Ledger, rule: RetentionRule, now: datetime, named: Iterable[str]) -> list[Standing]:
-    """`named`: ids that must stay whatever the ledger says of them, such as that of the table of releases."""
-    in_use = dict.fromkeys(named, "named by the table of releases") | releases_in_use(ledger)
-    return standings(recorded_releases(ledger), in_use, rule, now)
+def current_retention(
+    ledger: Ledger, rule: RetentionRule, now: datetime, referenced_ids: Iterable[str]
+) -> list[RetentionDecision]:
+    """Decide from the ledger. `referenced_ids` are always kept, such as those in the table of releases."""
+    in_use = dict.fromkeys(referenced_ids, "named in the table of releases") | list_releases_in_use(ledger)
+    return decide_retention(list_recorded_releases(ledger), in_use, rule, now)
 
 
 def prune(
@@ -90,77 +92,79 @@ def prune(
     rule: RetentionRule,
     now: datetime,
     *,
-    named: Iterable[str],
-    used: Collection[Path],
+    referenced_ids: Iterable[str],
+    used_paths: Collection[Path],
     by: str,
-) -> Pruned:
-    """Remove what the rule lets go. `used`: paths of weights that tables name. What a killed call left is removed too."""
-    for left in layout.releases.glob(f"{_GOING}*"):
-        shutil.rmtree(left)
-    standing = releases_of_now(ledger, rule, now, named)
-    going = [one for one in standing if not one.kept_because]
-    gone = tuple(one.release_id for one in going if remove_release(ledger, layout, one.recorded, by))
-    staying = [one for one in standing if one.release_id not in gone]
-    weights = unused_weights_of_now(layout, [*used, *merged_weights_of(layout, staying)], rule, now)
+) -> PruneResult:
+    """Remove releases and unused weights. `used_paths` are weights named in tables. Also removes leftovers of a killed call."""
+    for left in layout.releases.glob(f"{_REMOVED_PREFIX}*"):
+        remove_folder(left)
+    decisions = current_retention(ledger, rule, now, referenced_ids)
+    expired = [one for one in decisions if not one.keep_reason]
+    removed = tuple(one.release_id for one in expired if remove_release(ledger, layout, one.recorded, by))
+    kept = [one for one in decisions if one.release_id not in removed]
+    weights = find_unused_weights(layout, [*used_paths, *merged_weights_paths(layout, kept)], rule, now)
     for path in (layout.weights / name for name in weights):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return Pruned(gone, tuple(weights))
+    return PruneResult(removed, tuple(weights))
 
 
-def merged_weights_of(layout: Layout, staying: Iterable[Standing]) -> list[Path]:
-    """What the releases that stay were made from. A candidate on another base model is judged against it: it answers for what
-    serves now, whichever format of it does."""
-    return [layout.weights / short(one.recorded.release.weights_fingerprint) for one in staying]
+def merged_weights_paths(layout: Layout, kept: Iterable[RetentionDecision]) -> list[Path]:
+    """Merged weights of the kept releases.
+
+    A candidate on another base model is compared with the production model's merged weights, whichever format is served.
+    """
+    return [layout.weights / short(one.recorded.release.weights_fingerprint) for one in kept]
 
 
-def named_paths(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What rows of merged and exported weights name, as tables keep a path."""
-    return [str(row[name]) for row in rows for name in _PATHS if row.get(name)]
+def referenced_paths(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Paths of merged and exported weights in table rows."""
+    return [str(row[name]) for row in rows for name in _PATH_COLUMNS if row.get(name)]
 
 
 def remove_release(ledger: Ledger, layout: Layout, recorded: RecordedRelease, by: str) -> bool:
-    """False if it came into use meanwhile. The mark and the folder's new name are one transaction: nobody can want it between."""
+    """Return False if the release came into use meanwhile.
+
+    Marks and renames the folder in one transaction, so that no deployment can start in between.
+    """
     folder = layout.data_dir / recorded.release.folder
-    aside = folder.with_name(f"{_GOING}{folder.name}")
+    aside = folder.with_name(f"{_REMOVED_PREFIX}{folder.name}")
     try:
         with ledger.begin() as connection:
             mark_removed(connection, recorded.release.release_id, by)
-            # A folder elsewhere is none that we made; the ledger alone may not say what is removed.
+            # Only delete folders below the releases folder, whatever path the ledger states.
             if folder.resolve().parent == layout.releases.resolve() and folder.is_dir():
                 os.replace(folder, aside)
     except GateClosedError:
         return False
-    shutil.rmtree(aside, ignore_errors=not aside.exists())
+    if aside.exists():
+        remove_folder(aside)
     return True
 
 
-def unused_weights_of_now(layout: Layout, used: Collection[Path], rule: RetentionRule, now: datetime) -> list[str]:
-    """Names below `data/weights`. A day at least: a run that is at work names its weights only when it has written them."""
+def find_unused_weights(layout: Layout, used_paths: Collection[Path], rule: RetentionRule, now: datetime) -> list[str]:
+    """Names below `data/weights`. Waits at least a day, because a run names its weights only after writing them."""
     before = now - timedelta(days=max(1, rule.keep_days))
-    return [path.name for path in unused_weights(layout.weights, used, before)]
+    return [path.name for path in unused_weight_paths(layout.weights, used_paths, before)]
 
 
-def unused_weights(weights_dir: Path, used: Collection[Path], before: datetime) -> list[Path]:
-    """Merged and exported weights, folders and files, that nothing names, no release shares a file with, and nobody wrote to
-    since. The answers to their probes go with them, and not before."""
+def unused_weight_paths(weights_dir: Path, used_paths: Collection[Path], before: datetime) -> list[Path]:
+    """Merged and exported weights that no table names and that are older than `before`. The answers to their probes are removed
+    with them, not earlier."""
     together: dict[str, list[Path]] = {}
     for path in weights_dir.glob("*"):
-        if not path.name.startswith(".") and not path.is_symlink():  # a link is none that we made
+        if not path.name.startswith(".") and not path.is_symlink():  # links are never ours
             together.setdefault(_weights_name(path.name), []).append(path)
-    unused = (paths for paths in together.values() if all(_is_unused(path, used, before) for path in paths))
+    unused = (paths for paths in together.values() if all(_is_unused(path, used_paths, before) for path in paths))
     return sorted(path for paths in unused for path in paths)
 
 
 def _weights_name(name: str) -> str:
-    """The same for weights and their probes: `<id>` (probes: `<id>.safetensors.probes.json`), `<id>.q8_0.gguf` and
+    """Map weights and their probes to the same name: `<id>` (probes: `<id>.safetensors.probes.json`), `<id>.q8_0.gguf` and
     `<id>.w4a16` (`<id>.<format>.probes.json`)."""
-    return name.removesuffix(_PROBES).removesuffix(".safetensors").removesuffix(".gguf")
+    return name.removesuffix(_PROBES_SUFFIX).removesuffix(".safetensors").removesuffix(".gguf")
 
 
-def _is_unused(path: Path, used: Collection[Path], before: datetime) -> bool:
-    files = [one for one in (path, *path.rglob("*")) if one.is_file()]
-    return (
-        not any(one == path or path in one.parents for one in used)
-        and path.stat().st_mtime < before.timestamp()
-        and all(one.stat().st_nlink == 1 for one in files)
-    )
+def _is_unused(path: Path, used_paths: Collection[Path], before: datetime) -> bool:
+    is_used = any(one == path or path in one.parents for one in used_paths)
+    return not is_used and path.stat().st_mtime < before.timestamp()

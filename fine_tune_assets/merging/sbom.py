@@ -1,7 +1,7 @@
-"""The bill of materials of a release, as CycloneDX: the model and what it was made of, and the packages it was made with.
+"""Builds a release's bill of materials in CycloneDX: the model, the materials it was made of, and Python packages.
 
-Owns its form. The same release gives the same bytes: no clock, no random serial number. It lists Python packages; of the
-libraries that are compiled into them it knows what their packages say.
+Without clock and random serial number, so the same release gives the same bytes. Compiled libraries are covered only as far as
+their Python packages declare them.
 """
 
 import json
@@ -11,18 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cyclonedx.contrib.license.factories import LicenseFactory
-from cyclonedx.model import HashAlgorithm, HashType, Property
-from cyclonedx.model.bom import Bom
-from cyclonedx.model.component import Component, ComponentType
-from cyclonedx.model.license import License
-from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-_LONGEST_LICENCE = 100
-"""Some packages put the whole text where the name belongs."""
+if TYPE_CHECKING:  # imported where it is used: every process of the graph loads this module
+    from cyclonedx.model.component import Component
+    from cyclonedx.model.license import License
+
+_MAX_LICENCE_CHARACTERS = 100
+"""Some packages put the full licence text into the name field."""
 _CLASSIFIER = "License :: "
 
 
@@ -31,31 +29,31 @@ class Package:
     name: str
     version: str
     licence: str
-    """As the package states it; empty if it does not."""
+    """As declared by the package; may be empty."""
     environment: str
-    """`graph` for what made the release, `vllm` for what serves it."""
+    """`graph` for packages that made the release, `vllm` for those that serve it."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """A model or a set of data."""
+    """A model or a data set."""
 
     kind: Literal["model", "data"]
     name: str
     fingerprint: str
-    """SHA-256, by this project's rules, of the files or the rows."""
+    """SHA-256 of the files or rows, as this project computes it."""
     licence: str
-    """Empty where none is stated."""
+    """May be empty."""
     description: str
 
 
 def installed_packages(environment: str, folders: Sequence[Path] | None = None) -> list[Package]:
-    """Of this interpreter, or of the `site-packages` folders of another one."""
-    found = distributions() if folders is None else distributions(path=[str(folder) for folder in folders])
+    """Packages of this interpreter, or of another one's `site-packages` folders."""
+    installed = distributions() if folders is None else distributions(path=[str(folder) for folder in folders])
     packages = {
         Package(one.name, one.version, _stated_licence(one), environment)
-        for one in found
-        if one.metadata["Name"]  # a package that was half removed has none
+        for one in installed
+        if one.metadata["Name"]  # partially removed packages have no name
     }
     return sorted(packages, key=lambda package: (package.name.lower(), package.version))
 
@@ -63,22 +61,26 @@ def installed_packages(environment: str, folders: Sequence[Path] | None = None) 
 def _stated_licence(distribution: Distribution) -> str:
     known = distribution.metadata.json
     stated = str(known.get("license_expression") or known.get("license") or "")
-    if stated and len(stated) <= _LONGEST_LICENCE and "\n" not in stated:
+    if stated and len(stated) <= _MAX_LICENCE_CHARACTERS and "\n" not in stated:
         return stated
     named = [c.rpartition(" :: ")[2] for c in known.get("classifier", ()) if c.startswith(_CLASSIFIER)]
     return "; ".join(named)
 
 
 def bill_of_materials(model: Material, materials: Sequence[Material], packages: Sequence[Package]) -> str:
-    """CycloneDX 1.6 as JSON. `model` is what the release serves."""
+    """Return CycloneDX 1.6 JSON. `model` is the served model."""
+    from cyclonedx.model.bom import Bom
+    from cyclonedx.model.component import Component, ComponentType
+    from cyclonedx.output.json import JsonV1Dot6
+
     bom = Bom(
         components=[
-            *(_material(one) for one in materials),
-            *_packages(packages),
+            *(_material_component(one) for one in materials),
+            *_package_components(packages),
             Component(name="python", version=platform.python_version(), type=ComponentType.PLATFORM, bom_ref="python"),
         ]
     )
-    bom.metadata.component = _material(model)
+    bom.metadata.component = _material_component(model)
     bom.register_dependency(bom.metadata.component, bom.components)
     values = json.loads(JsonV1Dot6(bom).output_as_string())
     del values["metadata"]["timestamp"]
@@ -87,7 +89,10 @@ def bill_of_materials(model: Material, materials: Sequence[Material], packages: 
     return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False)
 
 
-def _material(material: Material) -> Component:
+def _material_component(material: Material) -> "Component":
+    from cyclonedx.model import HashAlgorithm, HashType
+    from cyclonedx.model.component import Component, ComponentType
+
     kind = ComponentType.MACHINE_LEARNING_MODEL if material.kind == "model" else ComponentType.DATA
     return Component(
         name=material.name,
@@ -100,7 +105,10 @@ def _material(material: Material) -> Component:
     )
 
 
-def _packages(packages: Iterable[Package]) -> Iterator[Component]:
+def _package_components(packages: Iterable[Package]) -> "Iterator[Component]":
+    from cyclonedx.model import Property
+    from cyclonedx.model.component import Component, ComponentType
+
     for package in packages:
         purl = PackageURL(type="pypi", name=package.name, version=package.version)
         yield Component(
@@ -114,5 +122,7 @@ def _packages(packages: Iterable[Package]) -> Iterator[Component]:
         )
 
 
-def _licences(stated: str) -> list[License]:
+def _licences(stated: str) -> "list[License]":
+    from cyclonedx.contrib.license.factories import LicenseFactory
+
     return [LicenseFactory().make_from_string(stated)] if stated else []

@@ -1,6 +1,6 @@
-"""What people are told of what happened: which events there are, and the words. Pure.
+"""The events that cause notifications, and their messages.
 
-Owns that no text of a report can be in a message: ids, names of assets, kinds of errors and links only.
+Messages contain ids, asset names, error types and links only, so that no report text can leak.
 """
 
 import re
@@ -11,24 +11,26 @@ from fine_tune_assets.core.errors import SettingsError
 
 EVENTS: Mapping[str, str] = {
     "run_failed": "A run failed",
-    "verdict_hold": "A candidate is on hold and waits for a signature",
+    "verdict_hold": "A candidate is on hold and needs a signature",
     "verdict_refuse": "A candidate was refused",
-    "rolled_back": "A release was left by itself",
-    "quarantine": "Corrections wait in quarantine",
-    "production_drift": "Requests are not like what the model was trained on",
+    "rolled_back": "A release was rolled back automatically",
+    "changed_release": "The files of a served release were changed",
+    "broken_seal": "The ledger was changed from outside",
+    "quarantine": "Corrections are in quarantine",
+    "production_drift": "Requests differ from the training data",
 }
-"""Event → what a message says first."""
-_KIND = re.compile(
+"""Event → first sentence of its message."""
+_ERROR_TYPE = re.compile(
     r"(?:[A-Za-z_0-9.]+\.)?(?:Failure: )?([A-Z][A-Za-z]{0,60}(?:Error|Exception|Exit|Interrupt|Warning))(?::|\s*$)"
 )
-"""Python's names of errors end so; a word of a report that stands before a colon does not."""
+"""Matches only the usual endings of Python error types, so that a word of a report before a colon does not match."""
 
 
 @dataclass(frozen=True)
 class Message:
     event: str
     about: str
-    """Id of the run, verdict or deployment; the day for the quarantine: once a day is enough."""
+    """Id of the run, verdict or deployment; for quarantine the day, so that one message a day is sent."""
     assets: tuple[str, ...] = ()
     error_kind: str = ""
     link: str = ""
@@ -56,20 +58,20 @@ class Message:
         return "\n".join([*lines, *([f"See {self.link}"] if self.link else [])]) + "\n"
 
 
-def wanted_events(listed: str) -> frozenset[str]:
-    """The events of a setting's list. Raises SettingsError for one that there is not."""
+def parse_events(listed: str) -> frozenset[str]:
+    """Parse a comma-separated list of events. Raises SettingsError for unknown ones."""
     names = frozenset(name.strip() for name in listed.split(",") if name.strip())
     unknown = sorted(names - set(EVENTS))
     if unknown:
-        raise SettingsError(f"notify.events names {', '.join(unknown)}. There are {', '.join(EVENTS)}.")
+        raise SettingsError(f"notify.events contains unknown events: {', '.join(unknown)}. Known: {', '.join(EVENTS)}.")
     return names
 
 
-def kind_of_error(message: str) -> str:
-    """The class that an error begins with; empty if it begins with none. What follows may be about a report: it is left out.
+def extract_error_type(message: str) -> str:
+    """The error type at the start of a message; empty if there is none. The rest may quote a report and is omitted.
 
-    >>> kind_of_error("dagster._core.definitions.events.Failure: RecipeError: There is no recipe")
+    >>> extract_error_type("dagster._core.definitions.events.Failure: RecipeError: There is no recipe")
     'RecipeError'
     """
-    found = _KIND.match(message)
+    found = _ERROR_TYPE.match(message)
     return found[1] if found else ""

@@ -1,7 +1,4 @@
-"""Dates as they stand in a text, read in every usual form.
-
-Owns the forms, and how an ambiguous date is read. Does not know what a date is needed for.
-"""
+"""Parses dates in a text in all common formats, including ambiguous ones."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +9,7 @@ from fine_tune_assets.core.word_lists import read_lists
 from fine_tune_assets.quantities.spelled_numbers import ORDINALS, YEAR_IN_WORDS, read_ordinal, read_year
 
 _FUTURE_YEARS = 2
-"""A year of two digits is at most so far ahead: an appointment; beyond that it is of the last century."""
+"""A two-digit year may lie this many years ahead, as in appointments; a later one belongs to the previous century."""
 MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
 WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()  # noqa: SIM905
 
@@ -20,7 +17,7 @@ _MON = (
     r"(?P<mon>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept(?:ember)?|sep|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?)(?![^\W\d_])\.?"
 )
-_D_BEFORE_MONTH = r"(?P<d>\d{1,2})(?!\d|:\d)(?P<ord>st|nd|rd|th)?"
+_DAY_BEFORE_MONTH = r"(?P<d>\d{1,2})(?!\d|:\d)(?P<ord>st|nd|rd|th)?"
 _D = r"(?P<d>\d{1,2})(?!\d|:\d)(?P<ord>st|nd|rd|th)?(?![^\W\d_])"
 _Y4 = r"(?P<y4>(?:1[89]|20|21)\d\d)(?!\d)"
 _Y2 = r"(?P<y2>\d\d)(?![\d:])(?!\s*[ap]\.?m\b)"
@@ -34,9 +31,9 @@ _FORMS = [
         rf"(?<!\d){_Y4}(?P<sep>[-/.\s])(?P<m>\d{{1,2}})(?P=sep)(?P<d>\d{{1,2}})(?!\d)",
         r"(?<!\d)(?P<y4>(?:19|20)\d\d)(?P<m>0\d|1[0-2])(?P<d>[0-2]\d|3[01])(?:\d{4}(?:\d\d)?)?(?!\d)",
         rf"(?<!\d)(?P<a>\d{{1,2}})\s?(?P<sep>[-/.\s])\s?(?P<b>\d{{1,2}})\s?(?P=sep)\s?(?:{_Y4}|['’]?(?P<y2>\d\d)(?!\d))",
-        rf"(?<![\d:/]){_D_BEFORE_MONTH}(?:\s+(?:day\s+)?(?:of\s+)?|[-/.\s])?{_MON}(?:{_OF}{_YW}|(?:{_OF}|[-/.]){_Y4}|,?(?:\s+|[-/.]){_SHORT_YEAR})?",
+        rf"(?<![\d:/]){_DAY_BEFORE_MONTH}(?:\s+(?:day\s+)?(?:of\s+)?|[-/.\s])?{_MON}(?:{_OF}{_YW}|(?:{_OF}|[-/.]){_Y4}|,?(?:\s+|[-/.]){_SHORT_YEAR})?",
         rf"\b{_MON}[-/]{_D}[-/](?:{_Y4}|{_Y2})",
-        # Each group once in a form: of a year, one of three ways to write it.
+        # Each group occurs once per form: a year has one of three notations.
         rf"\b{_MON}\s*(?:the\s+)?{_D}(?:{_OF}{_Y4}|{_OF}{_YW}|,?\s*(?:['’]|(?<=,)|(?<=,\s)){_Y2})?",
         rf"\b{_MON}\s+(?:the\s+)?{_DW}(?:{_OF}(?:{_YW}|{_Y4}))?",
         rf"\b{_DW}\s+(?:day\s+)?(?:of\s+)?{_MON}(?:{_OF}(?:{_YW}|{_Y4}))?",
@@ -57,14 +54,14 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 DATE_WORDS_FILE = Path(__file__).parent / "reference" / "date_words.txt"
-# What may stand in a date beside its numbers and names; anything else in it is not passed on.
+# Words that may be part of a date besides numbers and names; a text with any other word is not kept.
 _DATE_WORDS = frozenset(read_lists(DATE_WORDS_FILE)["date_words"])
 _WORDS = re.compile(r"[^\W\d_]+|\d")
 
 
 @dataclass(frozen=True)
-class FoundDate:
-    """One date in a text, with what it states; one with a `weekday` states nothing else."""
+class DateMatch:
+    """One date in a text with its components; if `weekday` is set, the others are None."""
 
     match: re.Match[str]
     year: int | None
@@ -76,49 +73,49 @@ class FoundDate:
 
 @dataclass(frozen=True)
 class DateReader:
-    """How ambiguous dates are read: `year_now` for years of two digits, `is_day_first` for 03/04/2021.
+    """How to read ambiguous dates: `current_year` for two-digit years, `is_day_first` for 03/04/2021.
 
-    A number over 12 decides by itself, and 03.04.2021, with points, is always read as a day first.
+    A number over 12 is always the day, and 03.04.2021, with points, always starts with the day.
     """
 
-    year_now: int
+    current_year: int
     is_day_first: bool
 
-    def read(self, text: str) -> list[FoundDate]:
-        """The dates in order, none overlapping."""
-        found: list[FoundDate] = []
+    def read(self, text: str) -> list[DateMatch]:
+        """The dates in order, without overlaps."""
+        found: list[DateMatch] = []
         for form in _FORMS:
             for match in form.finditer(text):
                 is_free = not any(match.start() < f.match.end() and f.match.start() < match.end() for f in found)
-                reading = self._reading(match) if is_free else None
+                reading = self._read_match(match) if is_free else None
                 if reading:
                     found.append(reading)
         return sorted(found, key=lambda f: f.match.start())
 
-    def is_all_date(self, text: str, dates: list[FoundDate]) -> bool:
-        """Whether nothing else is in the text than dates, times and the words that belong to them."""
+    def is_only_dates(self, text: str, dates: list[DateMatch]) -> bool:
+        """Whether the text contains nothing but dates, times and the words that belong to them."""
         rest = text
         for found in reversed(dates):
             rest = f"{rest[: found.match.start()]} {rest[found.match.end() :]}"
         rest = _TIME.sub(" ", rest)
         return all(word.lower() in _DATE_WORDS for word in _WORDS.findall(rest))
 
-    def _reading(self, match: re.Match[str]) -> FoundDate | None:
+    def _read_match(self, match: re.Match[str]) -> DateMatch | None:
         groups = {k: v for k, v in match.groupdict().items() if v is not None}
         if "wd" in groups:
-            return FoundDate(match, None, None, None, _name_index(groups["wd"], WEEKDAYS), False)
-        year, is_day_first = self._year(groups), self._is_day_first(groups)
-        month, day = _month_and_day(groups, is_day_first)
-        return FoundDate(match, year, month, day, None, is_day_first) if _exists(year, month, day) else None
+            return DateMatch(match, None, None, None, _find_name_index(groups["wd"], WEEKDAYS), False)
+        year, is_day_first = self._read_year(groups), self._is_day_first(groups)
+        month, day = _read_month_and_day(groups, is_day_first)
+        return DateMatch(match, year, month, day, None, is_day_first) if _is_valid_date(year, month, day) else None
 
-    def _year(self, groups: dict[str, str]) -> int | None:
+    def _read_year(self, groups: dict[str, str]) -> int | None:
         if "yw" in groups:
             return read_year(groups["yw"])
         if "y4" in groups:
             return int(groups["y4"])
         if "y2" in groups:
-            year = self.year_now // 100 * 100 + int(groups["y2"])
-            return year - 100 if year > self.year_now + _FUTURE_YEARS else year
+            year = self.current_year // 100 * 100 + int(groups["y2"])
+            return year - 100 if year > self.current_year + _FUTURE_YEARS else year
         return None
 
     def _is_day_first(self, groups: dict[str, str]) -> bool:
@@ -128,21 +125,21 @@ class DateReader:
         return a > 12 or (b <= 12 and (self.is_day_first or groups["sep"] == "."))
 
 
-def _month_and_day(groups: dict[str, str], is_day_first: bool) -> tuple[int | None, int | None]:
+def _read_month_and_day(groups: dict[str, str], is_day_first: bool) -> tuple[int | None, int | None]:
     if "a" in groups:
         a, b = int(groups["a"]), int(groups["b"])
         return (b, a) if is_day_first else (a, b)
-    month = _name_index(groups["mon"], MONTHS) + 1 if "mon" in groups else None
+    month = _find_name_index(groups["mon"], MONTHS) + 1 if "mon" in groups else None
     month = int(groups["m"]) if "m" in groups else month
     day = int(groups["d"]) if "d" in groups else None
     return month, read_ordinal(groups["dw"]) if "dw" in groups else day
 
 
-def _name_index(name: str, names: list[str]) -> int:
-    return next(i for i, whole in enumerate(names) if whole.startswith(name.lower()[:3]))
+def _find_name_index(name: str, names: list[str]) -> int:
+    return next(i for i, full_name in enumerate(names) if full_name.startswith(name.lower()[:3]))
 
 
-def _exists(year: int | None, month: int | None, day: int | None) -> bool:
+def _is_valid_date(year: int | None, month: int | None, day: int | None) -> bool:
     if year is None and month is None:
         return False
     try:

@@ -1,6 +1,6 @@
-"""The day on which a report was written, as its own metadata states it.
+"""Reads the date of a report from its metadata.
 
-Owns which forms name a day for certain. A day such as 03/04/2024 is two days, depending on the country: it names none.
+Only unambiguous formats count: 03/04/2024 is a different day in different countries, so it yields none.
 """
 
 import re
@@ -13,13 +13,13 @@ _FORMS = (
     re.compile(r"(\d{4})(\d{2})(\d{2})(?:\d{2,6}(?:\.\d+)?)?(?:[+-]\d{4})?"),
 )
 _EARLIEST_YEAR = 1900
-"""Systems write 0001-01-01 where nobody filled in a date."""
+"""Systems write 0001-01-01 for a missing date."""
 
 
-def day_of(value: str) -> date | None:
-    """The day; the first one of a year or month that names no day. None for what names none for certain.
+def read_day(value: str) -> date | None:
+    """The day, or the first day of a year or month; None if the value states no unambiguous day.
 
-    >>> day_of("2026-03")
+    >>> read_day("2026-03")
     datetime.date(2026, 3, 1)
     """
     for form in _FORMS:
@@ -28,11 +28,11 @@ def day_of(value: str) -> date | None:
             year, month, day = (int(part) if part else 1 for part in match.groups())
             try:
                 return date(year, month, day) if year >= _EARLIEST_YEAR else None
-            except ValueError:  # the 30th of February
+            except ValueError:  # such as February 30
                 return None
     return None
 
 
-def first_day(values: Iterable[str]) -> date | None:
-    """The day that the first of `values` names that names one."""
-    return next((day for value in values if (day := day_of(value)) is not None), None)
+def read_first_day(values: Iterable[str]) -> date | None:
+    """The first day that any of `values` states."""
+    return next((day for value in values if (day := read_day(value)) is not None), None)

@@ -1,7 +1,4 @@
-"""Days, years and ages written in words, read and written.
-
-Owns English number words up to those of a year. Does not know what a date is.
-"""
+"""Reads and writes days, years and ages in English words."""
 
 # ruff: noqa: SIM905 (lists of words)
 
@@ -19,48 +16,48 @@ YEAR_IN_WORDS = (
 )
 
 
-def cardinal(number: int) -> str:
-    """One to ninety-nine."""
+def spell_cardinal(number: int) -> str:
+    """For 1 to 99."""
     if number < len(UNITS):
         return UNITS[number]
     tens, unit = TENS[number // 10 - 2], number % 10
     return f"{tens}-{UNITS[unit]}" if unit else tens
 
 
-def ordinal(number: int) -> str:
-    head, _, last = cardinal(number).rpartition("-")
+def spell_ordinal(number: int) -> str:
+    head, _, last = spell_cardinal(number).rpartition("-")
     last = last[:-1] + "ieth" if last.endswith("y") else _IRREGULAR.get(last, last + "th")
     return f"{head}-{last}" if head else last
 
 
-def ordinal_ending(day: int) -> str:
+def ordinal_suffix(day: int) -> str:
     """st, nd, rd or th, as in 21st."""
     return "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
 
 
 def read_cardinal(words: str) -> int | None:
-    """Zero to ninety-nine, or None."""
-    return _CARDINALS.get(_plain(words).removeprefix("oh "))
+    """0 to 99, or None."""
+    return _CARDINALS.get(_normalize_words(words).removeprefix("oh "))
 
 
 def read_ordinal(words: str) -> int | None:
-    """First to thirty-first, or None."""
-    return _ORDINALS.get(_plain(words))
+    """1 to 31, or None."""
+    return _ORDINALS.get(_normalize_words(words))
 
 
-def year_words(year: int) -> str:
-    """1999 is "nineteen ninety-nine", 2005 "two thousand five", 2021 "twenty twenty-one"."""
+def spell_year(year: int) -> str:
+    """1999 → "nineteen ninety-nine", 2005 → "two thousand five", 2021 → "twenty twenty-one"."""
     century, rest = divmod(year, 100)
     if century == 20 and rest < 10:
-        return f"two thousand {cardinal(rest)}" if rest else "two thousand"
+        return f"two thousand {spell_cardinal(rest)}" if rest else "two thousand"
     if not rest:
-        return f"{cardinal(century)} hundred"
-    return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
+        return f"{spell_cardinal(century)} hundred"
+    return f"{spell_cardinal(century)} {'oh ' if rest < 10 else ''}{spell_cardinal(rest)}"
 
 
 def read_year(words: str) -> int | None:
     """A year of the twentieth or twenty-first century, or None."""
-    plain = _plain(words)
+    plain = _normalize_words(words)
     if plain.startswith("two thousand"):
         rest = plain.removeprefix("two thousand").strip().removeprefix("and ").strip()
         number = read_cardinal(rest) if rest else 0
@@ -71,10 +68,10 @@ def read_year(words: str) -> int | None:
     return None if year is None or number is None else year + number
 
 
-def _plain(words: str) -> str:
+def _normalize_words(words: str) -> str:
     return " ".join(words.lower().replace("-", " ").split())
 
 
-_CARDINALS = {cardinal(n).replace("-", " "): n for n in range(100)}
-_ORDINALS = {ordinal(n).replace("-", " "): n for n in range(1, 32)}
+_CARDINALS = {spell_cardinal(n).replace("-", " "): n for n in range(100)}
+_ORDINALS = {spell_ordinal(n).replace("-", " "): n for n in range(1, 32)}
 ORDINALS = "|".join(w.replace(" ", r"[-\s]") for w in sorted(_ORDINALS, key=len, reverse=True))

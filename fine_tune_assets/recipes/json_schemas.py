@@ -1,4 +1,4 @@
-"""Whether a JSON schema in a recipe is one. Owns that; what it allows is asked where answers are checked."""
+"""Validates JSON schemas in a recipe. `judging/evaluation/` checks answers against them."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.core.strict_parsing import RepeatedKeyError, load_values
+from fine_tune_assets.core.strict_parsing import DuplicateKeyError, load_values
 from fine_tune_assets.recipes.schema import Recipe
 
 SHIPPED_DIR = Path(__file__).parent
@@ -27,14 +27,14 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise RecipeError(f"There is no recipe {name_or_path}. Shipped: {', '.join(shipped_recipes())}.")
     try:
         values = load_values(path.read_text(encoding="utf-8"))
-    except RepeatedKeyError as error:
+    except DuplicateKeyError as error:
         raise RecipeError(f"Recipe {path.name}: {error}. Keep one of the two.") from error
-    except (ValueError, yaml.YAMLError) as error:  # bytes that are no UTF-8, or a date that does not exist
+    except (ValueError, yaml.YAMLError) as error:  # bytes that are not UTF-8, or a date that does not exist
         raise RecipeError(f"Recipe {path.name} is not valid YAML: {error}") from error
     return parse_recipe(values, path.name)
 
 
-def plain_values(recipe: Recipe) -> dict[str, Any]:
+def dump_recipe(recipe: Recipe) -> dict[str, Any]:
     """The recipe as it is in force, with every default: what YAML holds, and what `parse_recipe` reads."""
     return dict(json.loads(json.dumps(asdict(recipe))))
 

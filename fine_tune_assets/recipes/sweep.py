@@ -1,8 +1,4 @@
-"""What a recipe may say of a sweep: which training settings are tried, and how many trials.
-
-Owns the fields, their limits, and that every value that may be tried is one that training takes. Does not know how trials are
-chosen.
-"""
+"""The section `sweep` of a recipe: the training settings to try, and the number of trials."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -18,94 +14,102 @@ SweptField = Literal[
     "rank", "alpha", "dropout", "learning_rate", "epochs", "batch_size", "gradient_accumulation", "warmup_fraction",
     "weight_decay",
 ]  # fmt: skip
-"""Settings that change what is learned and how, and neither which examples nor what kind of adapter."""
-WHOLE: frozenset[str] = frozenset({"rank", "alpha", "epochs", "batch_size", "gradient_accumulation"})
+"""Settings that change neither the examples nor the kind of adapter."""
+INTEGER_FIELDS: frozenset[str] = frozenset({"rank", "alpha", "epochs", "batch_size", "gradient_accumulation"})
 Number = int | float
 Choices = Annotated[tuple[Number, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Range:
+    """A range of values to try."""
+
     low: Number
+    """Lowest value."""
     high: Number
+    """Highest value."""
     log: bool = False
-    """Try 1e-5 to 1e-4 as often as 1e-4 to 1e-3."""
+    """Whether values are drawn on a logarithmic scale."""
 
     @model_validator(mode="after")
-    def _is_not_empty(self) -> "Range":
+    def _check_bounds(self) -> "Range":
         if not self.low < self.high:
             raise ValueError("low must be below high")
         if self.log and self.low <= 0:
-            raise ValueError("a range with log: true begins above 0")
+            raise ValueError("a range with log: true must be above 0")
         return self
 
 
-def _kind(values: Any) -> str:
+def _space_kind(values: Any) -> str:
     return "range" if isinstance(values, dict | Range) else "list"
 
 
-Tried = Annotated[Annotated[Choices, Tag("list")] | Annotated[Range, Tag("range")], Discriminator(_kind)]
+SearchSpace = Annotated[Annotated[Choices, Tag("list")] | Annotated[Range, Tag("range")], Discriminator(_space_kind)]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class SweepSettings:
-    parameters: Annotated[dict[SweptField, Tried], Field(min_length=1)]
-    """Field of `training` → the values to try, or the range to try values of."""
+    """Several trainings with different settings. The best on validation becomes the candidate. Without this section, there is
+    one training.
+    """
+
+    parameters: Annotated[dict[SweptField, SearchSpace], Field(min_length=1)]
+    """Values to try, as a list or a range, by field of `training`."""
     seed: int
-    """Decides which values are tried."""
+    """Random seed of the choice of values."""
     trials: Annotated[int, Field(gt=0)] | None = None
-    """Trainings at most. Lists alone need none: then every combination is tried."""
+    """Maximum number of trainings; required with a range; null: every combination."""
     keep_adapters: bool = False
-    """Whether the weights of the trials that lost stay on the disk. Their figures always do."""
+    """Whether the weights of the other trials are kept; their metrics always are."""
 
     @model_validator(mode="after")
-    def _is_possible(self) -> "SweepSettings":
+    def _check_grid(self) -> "SweepSettings":
         for name, values in self.parameters.items():
-            _require_sound(name, values)
+            _require_valid_values(name, values)
         size = self.grid_size
         if size is None and self.trials is None:
-            raise ValueError("a range has no end of values: say how many trials")
+            raise ValueError("a range needs trials, the maximum number of trainings")
         if size is not None and self.trials is not None and self.trials > size:
-            raise ValueError(f"{self.trials} trials of {size} combinations: the grid has no more")
+            raise ValueError(f"{self.trials} trials exceed the {size} combinations of the grid")
         return self
 
     @property
     def grid_size(self) -> int | None:
-        """Number of combinations; None with a range in it."""
+        """Number of combinations; None if there is a range."""
         lists = [values for values in self.parameters.values() if not isinstance(values, Range)]
         return math.prod(len(values) for values in lists) if len(lists) == len(self.parameters) else None
 
     @property
-    def wanted(self) -> int:
-        """Trials that make the sweep whole."""
+    def trial_count(self) -> int:
+        """Number of trials in the complete sweep."""
         return self.trials or self.grid_size or 0
 
 
-def _require_sound(name: str, values: tuple[Number, ...] | Range) -> None:
-    numbers = numbers_of(values)
+def _require_valid_values(name: str, values: tuple[Number, ...] | Range) -> None:
+    numbers = boundary_values(values)
     if not isinstance(values, Range) and len(set(values)) < len(values):
-        raise ValueError(f"{name} names a value twice")
-    if name in WHOLE and any(number != int(number) for number in numbers):
-        raise ValueError(f"{name} takes whole numbers")
+        raise ValueError(f"{name} contains a value twice")
+    if name in INTEGER_FIELDS and any(number != int(number) for number in numbers):
+        raise ValueError(f"{name} must be whole numbers")
 
 
-def numbers_of(values: tuple[Number, ...] | Range) -> tuple[Number, ...]:
-    """Every value of a list, both ends of a range."""
+def boundary_values(values: tuple[Number, ...] | Range) -> tuple[Number, ...]:
+    """All values of a list, or both ends of a range."""
     return (values.low, values.high) if isinstance(values, Range) else values
 
 
 def require_trainable(sweep: SweepSettings, training: Any) -> None:
-    """Raise ValueError unless `training`, a TrainingSettings, takes every value and both ends of every range."""
-    for name, number in _tried(sweep.parameters):
+    """Raise ValueError unless all values and both ends of all ranges are valid for `training`, a TrainingSettings."""
+    for name, number in _iter_values(sweep.parameters):
         try:
             TypeAdapter(type(training)).validate_python({**asdict(training), name: number})
         except ValidationError as error:
             raise ValueError(
-                f"sweep.parameters.{name}: {number} can't be trained with: {error.errors()[0]['msg']}"
+                f"sweep.parameters.{name}: {number} is not a valid training setting: {error.errors()[0]['msg']}"
             ) from None
 
 
-def _tried(parameters: Mapping[Any, tuple[Number, ...] | Range]) -> Iterator[tuple[str, Number]]:
+def _iter_values(parameters: Mapping[Any, tuple[Number, ...] | Range]) -> Iterator[tuple[str, Number]]:
     for name, values in parameters.items():
-        for number in numbers_of(values):
+        for number in boundary_values(values):
             yield name, number

@@ -1,6 +1,6 @@
-"""The reader of documents in a process of its own: `python -m fine_tune_assets.reports LIMIT`, started by isolation.py.
+"""Document reader subprocess: `python -m fine_tune_assets.reports LIMIT`, started by isolated_reader.py.
 
-Owns what limits it. One request after the other: a JSON line with the document's kind and size, then its bytes.
+Sets its own memory limit, then serves one request at a time: a JSON line with the document's kind and size, then its bytes.
 """
 
 import json
@@ -9,39 +9,40 @@ import sys
 from typing import Any
 
 from fine_tune_assets.core.processes.parent import die_with_parent
-from fine_tune_assets.reports.facts import Found
-from fine_tune_assets.reports.formats.registry import read_document
-from fine_tune_assets.reports.isolation import reply_of
+from fine_tune_assets.reports.formats.document_formats import read_document
+from fine_tune_assets.reports.isolated_reader import encode_reply
 from fine_tune_assets.reports.ocr import OcrProgram
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
+from fine_tune_assets.reports.report_metadata import ParsedReport
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 
 def main(memory_bytes: int) -> None:
     die_with_parent()
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the report
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the report
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # what a library prints is no reply
+    sys.stdout = sys.stderr  # keep library output out of the reply stream
     while line := requests.readline():
         header = json.loads(line)
-        found = answer(header, requests.read(header["bytes"]))
-        replies.write(json.dumps(reply_of(found)).encode() + b"\n")
+        outcome = handle_request(header, requests.read(header["bytes"]))
+        replies.write(json.dumps(encode_reply(outcome)).encode() + b"\n")
         replies.flush()
 
 
-def answer(header: dict[str, Any], content: bytes) -> Found | UnreadableError:
-    """What came of one document. Only what ends the process is not caught."""
+def handle_request(header: dict[str, Any], content: bytes) -> ParsedReport | UnreadableError:
+    """Read one document. Catches everything except what ends the process."""
     ocr = None if header["ocr"] is None else OcrProgram(header["ocr"])
     try:
         return read_document(header["kind"], content, ocr)
     except UnreadableError as error:
         return error
     except MemoryError:
-        return UnreadableError(Reason.READER_FAILED, "Reading it needs too much memory. Split it.")
-    # Whatever a library raises over a broken file: its message may quote the report and is dropped.
+        return UnreadableError(UnreadableReason.READER_FAILED, "The reader ran out of memory. Split the file.")
+    # Any library error on a corrupt file. Its message may quote the report, so it is dropped.
     except Exception as error:  # noqa: BLE001
         return UnreadableError(
-            Reason.CORRUPT_FILE, f"It can't be read as what its ending says ({type(error).__name__}). Export it again."
+            UnreadableReason.CORRUPT_FILE,
+            f"The content does not match the file extension ({type(error).__name__}). Export it again.",
         )
 
 

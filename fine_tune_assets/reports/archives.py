@@ -1,7 +1,6 @@
-"""ZIP archives, their entries as files of their own, and the limits on how much of a file is read, and for how long.
+"""ZIP archives, whose entries count as files, and the limits on the size and duration of a read.
 
-Nothing is ever unpacked to disk, so that no name can lead anywhere. What lies above a limit is quarantined, so that no file stops
-its batch.
+Entries are never unpacked to disk, which rules out path traversal. A file above a limit becomes unreadable; its batch continues.
 """
 
 import stat
@@ -12,48 +11,50 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
-from fine_tune_assets.reports.batches import BatchFiles, sort_out
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
+from fine_tune_assets.reports.batches import BatchFiles, classify_files
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    most_entries: int = 10_000
-    most_bytes: int = 2_000_000_000
-    """Of all entries unpacked. They are read one by one, so this is time, not memory."""
-    most_ratio: int = 200
-    """Unpacked to packed. Text and HL7 reach 30; a bomb 1,000 and more."""
-    deepest: int = 2
-    """An archive in an archive in an archive is refused."""
+    max_entries: int = 10_000
+    max_unpacked_bytes: int = 2_000_000_000
+    """Sum over all entries. Entries are read one at a time, so this limits time, not memory."""
+    max_compression_ratio: int = 200
+    """Unpacked size divided by packed size. Text and HL7 reach 30, a zip bomb 1,000 or more."""
+    max_depth: int = 2
+    """Archives nested more deeply are rejected."""
 
 
 class ArchiveContents:
-    """Reads the entries of one archive. Like BatchContents, but for what is in memory already."""
+    """The entries of an archive in memory; the counterpart of BatchContents."""
 
     def __init__(self, content: bytes, limits: ArchiveLimits) -> None:
-        """Raises UnreadableError if the archive as a whole can't be trusted."""
-        self._zip = _opened(content)
+        """Raises UnreadableError if the archive is corrupt, unsafe or above a limit."""
+        self._zip = _open_archive(content)
         entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
-        _check(entries, len(content), limits)
-        self._entries = {_path(entry): entry for entry in entries}
+        _check_limits(entries, len(content), limits)
+        self._entries = {_entry_path(entry): entry for entry in entries}
         if len(self._entries) < len(entries):
-            raise _unsafe("Two of its entries have the same name.")
-        self.files: BatchFiles = sort_out(self._entries, is_batch=False)
+            raise _unsafe_error("Two entries of the archive have the same name.")
+        self.files: BatchFiles = classify_files(self._entries, is_batch_folder=False)
 
-    def read(self, path: Path, largest_bytes: int) -> bytes:
-        """The entry's bytes. Raises UnreadableError."""
+    def read(self, path: Path, max_bytes: int) -> bytes:
+        """Raises UnreadableError."""
         entry = self._entries[path]
         if entry.flag_bits & _ENCRYPTED:
-            raise UnreadableError(Reason.ENCRYPTED, "The archive protects it with a password. Pack it without one.")
+            raise UnreadableError(
+                UnreadableReason.ENCRYPTED, "The entry is password-protected. Create the archive without a password."
+            )
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise UnreadableError(Reason.NOT_A_FILE, "It is a link. Pack the file itself.")
-        if entry.file_size > largest_bytes:
-            raise UnreadableError(Reason.TOO_LARGE, f"It is larger than {largest_bytes} bytes. Split it.")
-        content = self._unpack(entry, largest_bytes)
+            raise UnreadableError(UnreadableReason.NOT_A_FILE, "The entry is a symbolic link. Add the file itself.")
+        if entry.file_size > max_bytes:
+            raise UnreadableError(UnreadableReason.TOO_LARGE, f"The entry is larger than {max_bytes} bytes. Split it.")
+        content = self._unpack(entry, max_bytes)
         if not content.strip():
-            raise UnreadableError(Reason.EMPTY, "There is nothing in it.")
+            raise UnreadableError(UnreadableReason.EMPTY, "The entry is empty.")
         return content
 
     def size(self, path: Path) -> int | None:
@@ -62,61 +63,63 @@ class ArchiveContents:
     def _unpack(self, entry: zipfile.ZipInfo, largest_bytes: int) -> bytes:
         try:
             with self._zip.open(entry) as file:
-                # What the entry says of its size may be wrong: never more than that is unpacked.
+                # The declared size may be wrong, so never read more than one byte beyond it.
                 content = file.read(min(entry.file_size, largest_bytes) + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, struct.error, RuntimeError) as error:
             raise UnreadableError(
-                Reason.CORRUPT_FILE,
-                "The archive holds it damaged, or packed in a way that is not known. Pack it again.",
+                UnreadableReason.CORRUPT_FILE,
+                "The entry is corrupt or uses an unsupported compression method. Create the archive again.",
             ) from error
         if len(content) > entry.file_size:
-            raise _unsafe("It is larger than the archive says.")
+            raise _unsafe_error("An entry is larger than the archive declares.")
         return content
 
 
-def _opened(content: bytes) -> zipfile.ZipFile:
+def _open_archive(content: bytes) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(BytesIO(content))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, OverflowError) as error:
-        raise UnreadableError(Reason.CORRUPT_FILE, "It is no ZIP archive, or a damaged one. Pack it again.") from error
+        raise UnreadableError(
+            UnreadableReason.CORRUPT_FILE, "The file is not a valid ZIP archive. Create it again."
+        ) from error
 
 
-def _check(entries: list[zipfile.ZipInfo], packed: int, limits: ArchiveLimits) -> None:
+def _check_limits(entries: list[zipfile.ZipInfo], packed: int, limits: ArchiveLimits) -> None:
     if not entries:
-        raise UnreadableError(Reason.EMPTY, "There is no file in it.")
-    if len(entries) > limits.most_entries:
-        raise _unsafe(f"It has more than {limits.most_entries} entries. Split it.")
+        raise UnreadableError(UnreadableReason.EMPTY, "The archive contains no files.")
+    if len(entries) > limits.max_entries:
+        raise _unsafe_error(f"The archive has more than {limits.max_entries} entries. Split it.")
     unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > limits.most_bytes:
-        raise _unsafe(f"Its entries have more than {limits.most_bytes} bytes. Split it.")
-    # Below a megabyte a file of blanks is no bomb yet.
-    if unpacked > max(packed, 5_000) * limits.most_ratio:
-        raise _unsafe(f"It unpacks to more than {limits.most_ratio} times its size.")
-    if any(_is_outside(entry.filename) for entry in entries):
-        raise _unsafe("The name of an entry leads out of the archive.")
+    if unpacked > limits.max_unpacked_bytes:
+        raise _unsafe_error(f"The archive unpacks to more than {limits.max_unpacked_bytes} bytes. Split it.")
+    # Below one megabyte, highly compressible text is harmless.
+    if unpacked > max(packed, 5_000) * limits.max_compression_ratio:
+        raise _unsafe_error(f"The archive unpacks to more than {limits.max_compression_ratio} times its size.")
+    if any(_is_path_traversal(entry.filename) for entry in entries):
+        raise _unsafe_error("The path of an entry points outside the archive.")
 
 
-def _is_outside(name: str) -> bool:
+def _is_path_traversal(name: str) -> bool:
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or (len(name) > 1 and name[1] == ":") or "\x00" in name
 
 
-def _path(entry: zipfile.ZipInfo) -> Path:
+def _entry_path(entry: zipfile.ZipInfo) -> Path:
     return Path(entry.filename.replace("\\", "/"))
 
 
-def _unsafe(detail: str) -> UnreadableError:
-    return UnreadableError(Reason.UNSAFE_ARCHIVE, detail)
+def _unsafe_error(detail: str) -> UnreadableError:
+    return UnreadableError(UnreadableReason.UNSAFE_ARCHIVE, detail)
 
 
 @dataclass(frozen=True)
 class ReadLimits:
-    largest_file_bytes: int = 50_000_000
-    """A file above it is not read. Reading takes about ten times its size in memory."""
-    longest_report_characters: int = 500_000
-    """A report above it is not taken: spaCy refuses a text of more than 1,000,000, and with it the report's whole batch."""
-    document_seconds: float = 300.0
-    """A PDF, DOCX, RTF, HTML or C-CDA file that takes longer is not read. OCR takes about 3 s a page on one core."""
-    document_memory_bytes: int = 4_000_000_000
-    """Address space of the process that reads such a file."""
+    max_file_bytes: int = 50_000_000
+    """Larger files are not read. Reading takes about ten times the file's size in memory."""
+    max_report_characters: int = 500_000
+    """Longer reports are not read: spaCy rejects texts above 1,000,000 characters, which would fail the whole batch."""
+    document_timeout_seconds: float = 300.0
+    """Per PDF, DOCX, RTF, HTML or C-CDA file. OCR takes about 3 s per page on one core."""
+    max_document_memory_bytes: int = 4_000_000_000
+    """Address space of the subprocess that reads documents."""
     archives: ArchiveLimits = field(default_factory=ArchiveLimits)

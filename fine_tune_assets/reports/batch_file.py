@@ -1,7 +1,4 @@
-"""`batch.yaml`: what a batch folder says about its own files.
-
-Owns its keys and how it is checked. Keys are explained for people in data/README.md.
-"""
+"""Parses and validates `batch.yaml`, which describes a batch folder. data/README.md documents its keys."""
 
 from dataclasses import field
 from pathlib import Path
@@ -13,31 +10,31 @@ from pydantic.dataclasses import dataclass
 
 from fine_tune_assets.core.strict_parsing import load_texts, load_values
 from fine_tune_assets.reports.batches import BATCH_FILE
-from fine_tune_assets.reports.contents import BatchContents
-from fine_tune_assets.reports.facts import BadFactsError, Facts, facts_of
-from fine_tune_assets.reports.identifiers import Kind
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
+from fine_tune_assets.reports.file_contents import BatchContents
+from fine_tune_assets.reports.report_metadata import MetadataError, ReportMetadata, metadata_from_values
+from fine_tune_assets.reports.stated_identifiers import IdentifierKind
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _STRICT = ConfigDict(extra="forbid")
-_LARGEST_BYTES = 1_000_000
+_MAX_BYTES = 1_000_000
 Column = Annotated[str, Field(min_length=1, strict=True)]
 Heading = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\r\n]+$", strict=True)]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class RecordColumns:
-    """Which column of a CSV or JSONL file is what."""
+    """Maps the columns of a CSV or JSONL file to report fields."""
 
-    patient_id: Column
+    subject_id: Column
     sections: Annotated[dict[Column, Heading], Field(min_length=1)]
     report_id: Column | None = None
-    identifiers: dict[Column, Kind] = field(default_factory=dict)
+    identifiers: dict[Column, IdentifierKind] = field(default_factory=dict)
     written_on: Column | None = None
 
     @property
-    def needed(self) -> tuple[str, ...]:
+    def required_columns(self) -> tuple[str, ...]:
         optional = (self.report_id, self.written_on)
-        named = [*(c for c in optional if c is not None), self.patient_id, *self.sections, *self.identifiers]
+        named = [*(c for c in optional if c is not None), self.subject_id, *self.sections, *self.identifiers]
         return tuple(dict.fromkeys(named))
 
 
@@ -45,51 +42,51 @@ class RecordColumns:
 class BatchFile:
     source: Annotated[str, Field(min_length=1, max_length=100, strict=True)] = "unknown"
     records: RecordColumns | None = None
-    facts: Facts = Facts()
-    """What is true of every report of the batch that does not say otherwise itself."""
+    metadata: ReportMetadata = ReportMetadata()
+    """Defaults for every report of the batch; a report's own metadata takes precedence."""
 
 
 def read_batch_file(contents: BatchContents) -> BatchFile:
-    """The checked content of `batch.yaml`; the defaults if none was listed. Raises UnreadableError."""
+    """Return the validated `batch.yaml`, or the defaults if the batch has none. Raises UnreadableError."""
     if Path(BATCH_FILE) not in contents.files.ignored:
         return BatchFile()
     try:
-        text = contents.read(Path(BATCH_FILE), _LARGEST_BYTES).decode("utf-8")
-        # Facts as they are written: the patient 0123 is not the octal number 83.
-        values, as_written = load_values(text), load_texts(text)
+        text = contents.read(Path(BATCH_FILE), _MAX_BYTES).decode("utf-8")
+        # Metadata is read as text: the subject id 0123 is not the octal number 83.
+        values, raw_values = load_values(text), load_texts(text)
     except UnreadableError as error:
-        raise _bad(f"batch.yaml: {error.detail}") from error
+        raise _batch_file_error(f"batch.yaml: {error.detail}") from error
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _bad("batch.yaml is not valid YAML in UTF-8, or names a key twice. Repair it.") from error
-    return parse_batch_file(values, as_written)
+        raise _batch_file_error("batch.yaml is not valid UTF-8 YAML, or repeats a key.") from error
+    return parse_batch_file(values, raw_values)
 
 
-def parse_batch_file(values: Any, as_written: Any) -> BatchFile:
-    """Check what a batch file says. Raises UnreadableError that names the places, not the values, that are wrong."""
-    if not isinstance(values, dict) or not isinstance(as_written, dict):
-        raise _bad("batch.yaml must hold keys and values. Known keys: source, records, facts.")
+def parse_batch_file(values: Any, raw_values: Any) -> BatchFile:
+    """Validate the content of a batch file. Raises UnreadableError, which names the wrong keys but never their values."""
+    if not isinstance(values, dict) or not isinstance(raw_values, dict):
+        raise _batch_file_error("batch.yaml must be a mapping. Known keys: source, records, metadata.")
     try:
-        facts = facts_of(as_written.get("facts") or {})
-        if facts.report_id:
-            raise BadFactsError("A report_id can't be that of all.")
-        values = {**values, **({"facts": facts} if "facts" in values else {})}
+        metadata = metadata_from_values(raw_values.get("metadata") or {})
+        if metadata.report_id:
+            raise MetadataError("report_id can't be set for a whole batch.")
+        values = {**values, **({"metadata": metadata} if "metadata" in values else {})}
         return TypeAdapter(BatchFile).validate_python(values)
-    except BadFactsError as error:
-        raise _bad(f"batch.yaml: facts: {error}") from error
+    except MetadataError as error:
+        raise _batch_file_error(f"batch.yaml: metadata: {error}") from error
     except ValidationError as error:
-        faults = "; ".join(dict.fromkeys(_fault(e["loc"], e["type"]) for e in error.errors()))
-        raise _bad(f"batch.yaml: {faults}. Its keys are explained in data/README.md.") from error
+        problems = "; ".join(dict.fromkeys(_describe_error(e["loc"], e["type"]) for e in error.errors()))
+        raise _batch_file_error(f"batch.yaml: {problems}. See data/README.md for the keys.") from error
 
 
-# Only keys that this project defines are repeated: whatever else stands in the file could be anything.
-_KNOWN = {"source", "records", "patient_id", "report_id", "identifiers", "sections", "written_on"}
+# Errors quote only keys that this project defines: any other text in the file could be sensitive.
+_KNOWN_KEYS = {"source", "records", "subject_id", "report_id", "identifiers", "sections", "written_on"}
 
 
-def _fault(place: tuple[int | str, ...], kind: str) -> str:
-    known = ".".join(str(part) for part in place if part in _KNOWN) or "top level"
+def _describe_error(place: tuple[int | str, ...], kind: str) -> str:
+    known = ".".join(str(part) for part in place if part in _KNOWN_KEYS) or "top level"
     what = {"unexpected_keyword_argument": "unknown key", "missing": "missing", "enum": "unknown kind"}
     return f"{known}: {what.get(kind, 'wrong value')}"
 
 
-def _bad(detail: str) -> UnreadableError:
-    return UnreadableError(Reason.BAD_BATCH_FILE, detail)
+def _batch_file_error(detail: str) -> UnreadableError:
+    return UnreadableError(UnreadableReason.BAD_BATCH_FILE, detail)

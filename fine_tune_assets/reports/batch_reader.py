@@ -1,6 +1,6 @@
-"""Reads one batch folder: every file becomes reports, rows of `unreadable_reports`, or is listed as ignored.
+"""Reads a batch folder into reports, rows of `unreadable_reports`, and a list of ignored files.
 
-Owns the order, the ids, and that nothing is lost: how files are counted. How a file is read is in dispatch.py and formats/.
+Assigns ids and file order, and counts files so that none is lost. report_readers.py and formats/ read the single files.
 """
 
 from collections import Counter
@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -16,118 +15,126 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_file import BatchFile, read_batch_file
-from fine_tune_assets.reports.batches import BATCH_FILE, BatchFiles, BatchFolderError, Ignored, list_files, shown_path
-from fine_tune_assets.reports.contents import BatchContents
-from fine_tune_assets.reports.dispatch import BatchReader, Outcome
-from fine_tune_assets.reports.facts import ReadDocument
-from fine_tune_assets.reports.identifiers import ReadReport, composed
-from fine_tune_assets.reports.isolation import IsolatedDocuments
+from fine_tune_assets.reports.batches import (
+    BATCH_FILE,
+    BatchFiles,
+    BatchFolderError,
+    IgnoreReason,
+    format_path,
+    list_files,
+)
+from fine_tune_assets.reports.file_contents import BatchContents
+from fine_tune_assets.reports.isolated_reader import IsolatedReader
 from fine_tune_assets.reports.ocr import find_ocr
-from fine_tune_assets.reports.sample_reports import SubjectKeys, keys_of_outcomes
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.reports import Report, UnreadableReport
+from fine_tune_assets.reports.report_metadata import ReadDocument
+from fine_tune_assets.reports.report_readers import BatchReader, RecordOutcome
+from fine_tune_assets.reports.sample_reports import SubjectKeys, assign_subject_keys
+from fine_tune_assets.reports.stated_identifiers import AcceptedReport, normalize_unicode
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
+from fine_tune_assets.tables.common_columns import KnownIdentifier
+from fine_tune_assets.tables.record_classes import table_from_records
+from fine_tune_assets.tables.report_rows import Report, UnreadableReport
 
 WHOLE_FOLDER = "."
-"""Stands in the place of a file where there is none."""
+"""Used as the file name in rows that concern the whole folder."""
 
 
 @dataclass(frozen=True)
-class Accounting:
-    """Files of a batch, entries of archives included."""
+class FileCounts:
+    """Counts of a batch's files, including archive entries."""
 
     files: int
     files_read: int
-    """At least one report came of it."""
-    files_quarantined: int
-    """No report came of it, and why stands in `unreadable_reports`."""
+    """Files that produced at least one report."""
+    files_unreadable: int
+    """Files that produced no report; `unreadable_reports` has the reason."""
     files_ignored: int
 
     @property
     def is_balanced(self) -> bool:
-        return self.files_read + self.files_quarantined + self.files_ignored == self.files
+        return self.files_read + self.files_unreadable + self.files_ignored == self.files
 
 
 @dataclass(frozen=True)
-class BatchReading:
-    """What came of a batch folder. Every file is in one of the two tables or in `ignored`."""
+class BatchResult:
+    """The outcome of a batch folder: every file is in one of the two tables or in `ignored`."""
 
     reports: pa.Table
     unreadable: pa.Table
     files: int
-    """Files in the folder and in its archives."""
-    ignored: Mapping[str, Ignored]
+    """Files in the folder and its archives."""
+    ignored: Mapping[str, IgnoreReason]
     version: str
-    """Of the very bytes that were read, comparable with `fingerprint_batch`."""
+    """Fingerprint of the exact bytes read, comparable with `fingerprint_batch`."""
 
     @property
-    def accounting(self) -> Accounting:
-        return account(self.files, self.reports, self.unreadable, self.ignored)
+    def file_counts(self) -> FileCounts:
+        return count_files(self.files, self.reports, self.unreadable, self.ignored)
 
 
-def account(files: int, reports: pa.Table, unreadable: pa.Table, ignored: Mapping[str, Ignored]) -> Accounting:
-    """Count the files that the tables name. A file that a reader lost, or that has two places, breaks the balance."""
+def count_files(files: int, reports: pa.Table, unreadable: pa.Table, ignored: Mapping[str, IgnoreReason]) -> FileCounts:
+    """Count the files in the tables. A file that was lost or counted twice makes the counts unbalanced."""
     read = set(reports.column("origin_file").to_pylist())
     quarantined = set(unreadable.column("origin_file").to_pylist()) - {WHOLE_FOLDER} - read
-    return Accounting(files, len(read), len(quarantined), len(ignored))
+    return FileCounts(files, len(read), len(quarantined), len(ignored))
 
 
-def count_by_reason(ignored: Mapping[str, Ignored]) -> dict[str, int]:
-    return dict(sorted(Counter(why.value for why in ignored.values()).items()))
+def count_by_reason(ignored: Mapping[str, IgnoreReason]) -> dict[str, int]:
+    return dict(sorted(Counter(reason.value for reason in ignored.values()).items()))
 
 
 class ChangedBatchError(FineTuneError):
-    """What was read of a batch is not the version that was asked for."""
+    """The bytes read from a batch do not match the requested version."""
 
 
-def read_version(
+def read_batch_version(
     folder: Path,
     batch: str,
-    patient_secret: bytes,
+    subject_secret: bytes,
     limits: ReadLimits,
     version: str | None,
-    erased: Collection[str],
-) -> BatchReading:
-    """Read a batch folder, and take it only if it held just this version (None: any).
+    erased_subjects: Collection[str],
+) -> BatchResult:
+    """Read a batch folder and check that it matches `version` (None accepts any version).
 
-    Reports of the patients whose keys are `erased` are not taken: each is a row of `unreadable_reports`.
+    Reports of subjects whose keys are in `erased_subjects` become rows of `unreadable_reports`.
 
-    Raises ChangedBatchError if it did not, and BatchFolderError if there is no folder to be listed in this very version.
+    Raises ChangedBatchError if the version differs, and BatchFolderError if the folder is missing or can't be listed.
     """
     try:
-        reading = read_batch(folder, batch, patient_secret, limits, erased=erased)
+        reading = read_batch(folder, batch, subject_secret, limits, erased_subjects=erased_subjects)
     except BatchFolderError as error:
         if version in (None, error.version):
             raise
-        raise _changed(batch) from error
+        raise _changed_error(batch) from error
     if version not in (None, reading.version):
-        raise _changed(batch)
+        raise _changed_error(batch)
     return reading
 
 
-def _changed(batch: str) -> ChangedBatchError:
+def _changed_error(batch: str) -> ChangedBatchError:
     return ChangedBatchError(
-        f"Batch {batch} changed after it was noticed or while it was read: nothing was stored. It is read again by itself; "
-        "if this goes on, find out what keeps writing into its folder."
+        f"Batch {batch} changed while it was being read; nothing was stored. It is retried automatically. "
+        "If this error persists, check which program writes to its folder."
     )
 
 
 def read_batch(
     folder: Path,
     batch: str,
-    patient_secret: bytes,
+    subject_secret: bytes,
     limits: ReadLimits,
-    documents: ReadDocument | None = None,
-    erased: Collection[str] = (),
+    document_reader: ReadDocument | None = None,
+    erased_subjects: Collection[str] = (),
     files: BatchFiles | None = None,
-) -> BatchReading:
-    """Read every file of a batch folder, in the order of their names. Raises BatchFolderError.
+) -> BatchResult:
+    """Read every file of a batch folder in name order. Raises BatchFolderError.
 
-    `documents` reads PDF and the like; None: in a process of its own, with the OCR program that is installed. `files` as they
-    were listed before, None for those of now: one that is gone by now is reported as vanished.
+    `document_reader` reads PDF, DOCX and similar files; None starts a subprocess with the installed OCR program. `files` is an
+    earlier listing; None lists the folder now. A listed file that no longer exists becomes `file_missing`.
     """
     contents = BatchContents(folder, list_files(folder) if files is None else files)
-    isolated = IsolatedDocuments(limits, find_ocr()) if documents is None else nullcontext(documents)
+    isolated = IsolatedReader(limits, find_ocr()) if document_reader is None else nullcontext(document_reader)
     with isolated as read_document:
         reader = BatchReader(limits, read_document)
         try:
@@ -135,70 +142,76 @@ def read_batch(
             outcomes = list(reader.read(contents, about))
         except UnreadableError as error:
             about = BatchFile()
-            outcomes = reader.refuse(contents, Path(BATCH_FILE), error)
-        keys = keys_of_outcomes(outcomes, patient_secret, batch, about.source)
-        reports: list[dict[str, Any]] = []
-        unreadable: list[dict[str, Any]] = []
-        for outcome in _without_repeated_ids(_without_erased(outcomes, keys, erased)):
-            if isinstance(outcome.came, ReadReport):
-                reports.append(_report_row(outcome.came, outcome.path, batch, about.source, keys))
+            outcomes = reader.reject_all(contents, Path(BATCH_FILE), error)
+        keys = assign_subject_keys(outcomes, subject_secret, batch, about.source)
+        reports: list[Report] = []
+        unreadable: list[UnreadableReport] = []
+        for outcome in _reject_repeated_ids(_reject_erased(outcomes, keys, erased_subjects)):
+            if isinstance(outcome.result, AcceptedReport):
+                reports.append(_report_row(outcome.result, outcome.path, batch, about.source, keys))
             else:
-                unreadable.append(_unreadable_row(outcome, outcome.came, batch))
+                unreadable.append(_unreadable_row(outcome, outcome.result, batch))
     if not reports and not unreadable:
-        nothing = UnreadableError(Reason.NO_REPORTS, "The folder holds no file to read.")
-        unreadable.append(_unreadable_row(Outcome(Path(WHOLE_FOLDER), None, nothing, None), nothing, batch))
-    return BatchReading(
-        reports=table_of(reports, Report.SCHEMA),
-        unreadable=table_of(unreadable, UnreadableReport.SCHEMA),
+        nothing = UnreadableError(UnreadableReason.NO_REPORTS, "The folder contains no readable files.")
+        unreadable.append(_unreadable_row(RecordOutcome(Path(WHOLE_FOLDER), None, nothing, None), nothing, batch))
+    return BatchResult(
+        reports=table_from_records(Report, reports),
+        unreadable=table_from_records(UnreadableReport, unreadable),
         files=reader.files,
-        ignored={shown_path(path): why for path, why in reader.ignored.items()},
-        version=contents.version(),
+        ignored={format_path(path): reason for path, reason in reader.ignored.items()},
+        version=contents.fingerprint(),
     )
 
 
-def _without_repeated_ids(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+def _reject_repeated_ids(outcomes: Iterator[RecordOutcome]) -> Iterator[RecordOutcome]:
     seen: set[str] = set()
     for outcome in outcomes:
-        if isinstance(outcome.came, ReadReport) and outcome.came.local_id in seen:
-            repeated = UnreadableError(Reason.DUPLICATE_ID, "Another report of the batch has its id already.")
-            yield Outcome(outcome.path, outcome.record, repeated, outcome.size_bytes)
+        if isinstance(outcome.result, AcceptedReport) and outcome.result.local_id in seen:
+            repeated = UnreadableError(UnreadableReason.DUPLICATE_ID, "Another report of the batch has the same id.")
+            yield RecordOutcome(outcome.path, outcome.record, repeated, outcome.size_bytes)
         else:
-            seen |= {outcome.came.local_id} if isinstance(outcome.came, ReadReport) else set()
+            seen |= {outcome.result.local_id} if isinstance(outcome.result, AcceptedReport) else set()
             yield outcome
 
 
-def _without_erased(outcomes: Iterable[Outcome], keys: SubjectKeys, erased: Collection[str]) -> Iterator[Outcome]:
-    """Refuse the reports of erased patients, and say where they lie: whoever sends them can leave them out."""
+def _reject_erased(
+    outcomes: Iterable[RecordOutcome], keys: SubjectKeys, erased: Collection[str]
+) -> Iterator[RecordOutcome]:
+    """Replace reports of erased subjects by errors that name their location, so that the sender can remove them."""
     for outcome in outcomes:
-        if isinstance(outcome.came, ReadReport) and keys.is_erased(outcome.came.patient, erased):
-            refused = UnreadableError(Reason.ERASED_PATIENT, "Its patient was erased. Remove it from the batch folder.")
-            yield Outcome(outcome.path, outcome.record, refused, outcome.size_bytes)
+        if isinstance(outcome.result, AcceptedReport) and keys.is_erased(outcome.result.subject, erased):
+            refused = UnreadableError(
+                UnreadableReason.ERASED_SUBJECT, "The subject was erased. Remove the report from the batch folder."
+            )
+            yield RecordOutcome(outcome.path, outcome.record, refused, outcome.size_bytes)
         else:
             yield outcome
 
 
-def _report_row(report: ReadReport, path: Path, batch: str, source: str, keys: SubjectKeys) -> dict[str, Any]:
-    # Else a name that the metadata writes in one form of Unicode is not found where the text has it in the other.
-    text = composed(report.text)
-    return {
-        "report_id": f"{batch}/{report.local_id}",
-        "batch": batch,
-        "source": source,
-        "patient_key": keys.key_of(report.patient),
-        "text": text,
-        "known_identifiers": [{"kind": i.kind.value, "value": composed(i.value)} for i in report.identifiers],
-        "origin_file": shown_path(path),
-        "written_on": report.written_on,
-        "fingerprint": fingerprint_text(text),
-    }
+def _report_row(report: AcceptedReport, path: Path, batch: str, source: str, keys: SubjectKeys) -> Report:
+    # Names in the metadata are found in the text only if both use the same Unicode form.
+    text = normalize_unicode(report.text)
+    return Report(
+        report_id=f"{batch}/{report.local_id}",
+        batch=batch,
+        source=source,
+        subject_key=keys.get_key(report.subject),
+        text=text,
+        known_identifiers=tuple(
+            KnownIdentifier(kind=i.kind.value, value=normalize_unicode(i.value)) for i in report.identifiers
+        ),
+        origin_file=format_path(path),
+        written_on=report.written_on,
+        fingerprint=fingerprint_text(text),
+    )
 
 
-def _unreadable_row(outcome: Outcome, error: UnreadableError, batch: str) -> dict[str, Any]:
-    return {
-        "batch": batch,
-        "origin_file": shown_path(outcome.path),
-        "record": outcome.record,
-        "reason": error.reason.value,
-        "detail": error.detail,
-        "size_bytes": outcome.size_bytes,
-    }
+def _unreadable_row(outcome: RecordOutcome, error: UnreadableError, batch: str) -> UnreadableReport:
+    return UnreadableReport(
+        batch=batch,
+        origin_file=format_path(outcome.path),
+        record=outcome.record,
+        reason=error.reason.value,
+        detail=error.detail,
+        size_bytes=outcome.size_bytes,
+    )

@@ -1,7 +1,6 @@
-"""Text of a scanned page, by the program tesseract where it is installed.
+"""Reads scanned pages with tesseract, if installed.
 
-Owns how the program is called and when its answer is good enough. Called directly and through pipes: the usual Python
-wrapper writes every page, with all that stands on it, into the machine's temporary folder.
+Calls tesseract directly through pipes: the usual Python wrapper writes each page, and so PHI, to the temporary folder.
 """
 
 import csv
@@ -12,13 +11,13 @@ import subprocess
 from dataclasses import dataclass
 from itertools import groupby
 
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
-PAGE_SECONDS = 120
+PAGE_TIMEOUT_SECONDS = 120
 DOTS_PER_INCH = 300
-"""What tesseract is trained for."""
-FEWEST_PERCENT = 60.0
-"""A word with a digit that tesseract itself gives less than this confidence is not taken: 3 and 8 look alike."""
+"""The resolution that tesseract is trained for."""
+MIN_CONFIDENCE_PERCENT = 60.0
+"""Minimum tesseract confidence for words with digits: 3 and 8 look alike."""
 
 
 @dataclass(frozen=True)
@@ -26,34 +25,34 @@ class OcrProgram:
     path: str
 
     def read(self, png: bytes) -> str:
-        """The text on the page. Raises UnreadableError if it can't be read or its numbers are not sure."""
+        """Return the text of the page. Raises UnreadableError if OCR fails or a number is uncertain."""
         try:
             done = subprocess.run(
                 [self.path, "stdin", "stdout", "--dpi", str(DOTS_PER_INCH), "tsv"],
-                input=png, capture_output=True, timeout=PAGE_SECONDS, check=True,
+                input=png, capture_output=True, timeout=PAGE_TIMEOUT_SECONDS, check=True,
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
             raise UnreadableError(
-                Reason.READER_FAILED, "The OCR program failed on a page of it. Try it by hand."
+                UnreadableReason.READER_FAILED, "tesseract failed on a page. Run it manually to see why."
             ) from error
-        return text_of_words(done.stdout.decode("utf-8", "replace"))
+        return parse_word_table(done.stdout.decode("utf-8", "replace"))
 
 
 def find_ocr() -> OcrProgram | None:
-    """The OCR program of this machine, if there is one."""
+    """Return the installed OCR program, if any."""
     path = shutil.which("tesseract")
     return None if path is None else OcrProgram(path)
 
 
-def text_of_words(tsv: str) -> str:
-    """The lines of tesseract's table of words. Raises UnreadableError if a number in it is not sure."""
+def parse_word_table(tsv: str) -> str:
+    """Join the lines of tesseract's word table. Raises UnreadableError if a number is uncertain."""
     rows = csv.DictReader(io.StringIO(tsv), delimiter="\t", quoting=csv.QUOTE_NONE)
     words = [row for row in rows if row["level"] == "5" and row["text"].strip()]
-    unsure = sum(1 for word in words if re.search(r"\d", word["text"]) and float(word["conf"]) < FEWEST_PERCENT)
+    unsure = sum(1 for word in words if re.search(r"\d", word["text"]) and float(word["conf"]) < MIN_CONFIDENCE_PERCENT)
     if unsure:
         raise UnreadableError(
-            Reason.UNSURE_SCAN,
-            f"{unsure} numbers on a scanned page could not be read for sure. Type it, or scan it again.",
+            UnreadableReason.LOW_OCR_CONFIDENCE,
+            f"{unsure} numbers on a scanned page are uncertain. Type the report, or scan it again.",
         )
     paragraphs = []
     for _, paragraph in groupby(words, key=lambda w: (w["block_num"], w["par_num"])):

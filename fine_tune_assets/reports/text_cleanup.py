@@ -1,13 +1,12 @@
-"""The text that a layout leaves: white space without what only the layout needed, and signs of the font Symbol as characters.
+"""Normalizes white space, invisible characters, ligatures and hyphens, and decodes the Symbol font.
 
-Nothing changes but white space, invisible characters, and typographic forms of letters and hyphens: a name that is set with a
-joined "fi" or a hyphen that does not break would not be found. The table is Adobe's encoding of Symbol, without the pieces of
-large brackets.
+Names set with an "fi" ligature or a non-breaking hyphen would otherwise not be found. The table is Adobe's Symbol encoding
+without the pieces of large brackets.
 """
 
 import re
 
-_SAME = "0123456789 .,%+()/<=>:;[]{}|&!?#_"
+_UNCHANGED = "0123456789 .,%+()/<=>:;[]{}|&!?#_"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _GREEK = "ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖαβχδεφγηιϕκλμνοπθρστυϖωξψζ"
 _SIGNS = {
@@ -15,34 +14,35 @@ _SIGNS = {
     0xB1: "±", 0xB2: "″", 0xB3: "≥", 0xB4: "×", 0xB5: "∝", 0xB7: "•", 0xB8: "÷", 0xB9: "≠", 0xBA: "≡", 0xBB: "≈", 0xBC: "…",
     0xC6: "∅", 0xD7: "⋅", 0xD8: "¬", 0xDB: "⇔", 0xDC: "⇐", 0xDD: "⇑", 0xDE: "⇒", 0xDF: "⇓", 0xE5: "∑",
 }  # fmt: skip
-SYMBOLS = {**{ord(c): c for c in _SAME}, **dict(zip(map(ord, _LETTERS), _GREEK, strict=True)), **_SIGNS}
-"""Code in the font → character."""
-_PRIVATE = 0xF000
-"""Where the codes of such fonts stand in Unicode."""
+SYMBOL_FONT = {**{ord(c): c for c in _UNCHANGED}, **dict(zip(map(ord, _LETTERS), _GREEK, strict=True)), **_SIGNS}
+"""Font code → character."""
+_PRIVATE_USE_OFFSET = 0xF000
+"""Offset of symbol font codes in Unicode's private use area."""
 _CODES = re.compile("[\uf020-\uf0ff]")
 
 
-def plain_symbols(text: str) -> str:
-    """The text with each code of the font as its character; what the table does not know stays."""
-    return _CODES.sub(lambda match: SYMBOLS.get(ord(match.group()) - _PRIVATE, match.group()), text)
+def decode_symbol_font(text: str) -> str:
+    """Replace Symbol font codes by their characters; unknown codes stay."""
+    return _CODES.sub(lambda match: SYMBOL_FONT.get(ord(match.group()) - _PRIVATE_USE_OFFSET, match.group()), text)
 
 
-_UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f\u00ad\ufeff\u200b\u2060\ufffe\uffff\ufffc]")
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\u00ad\ufeff\u200b\u2060\ufffe\uffff\ufffc]")
 _BREAKS = re.compile("\r\n?|[\x0b\x0c\u2028\u2029]")
 _SPACES = re.compile("[\u00a0\u2000-\u200a\u202f]")
-# Not by Unicode's form NFKC, which would make 109 of 10⁹.
-_FORMS = str.maketrans(
+# Not NFKC, which would turn 10⁹ into 109.
+_TYPOGRAPHIC_FORMS = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u2010": "-", "\u2011": "-"}
 )
 
 
-def tidy(text: str) -> str:
-    """Line ends as `\\n`, no blanks at the end of a line, at most one blank line in a row."""
-    plain = _SPACES.sub(" ", _UNSEEN.sub("", _BREAKS.sub("\n", plain_symbols(text)))).translate(_FORMS)
+def normalize_layout(text: str) -> str:
+    """Normalize line ends to `\\n`, strip trailing blanks, and allow at most one blank line in a row."""
+    plain = _SPACES.sub(" ", _INVISIBLE.sub("", _BREAKS.sub("\n", decode_symbol_font(text)))).translate(
+        _TYPOGRAPHIC_FORMS
+    )
     lines = [line.rstrip() for line in plain.split("\n")]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
-def one_line(text: str) -> str:
-    """The text with every run of white space as one blank."""
+def collapse_whitespace(text: str) -> str:
     return " ".join(text.split())

@@ -1,109 +1,115 @@
-"""Reports that are a text file each, a row of a CSV file, or a line of a JSONL file.
+"""Reads text files as one report each, and CSV rows and JSONL lines as one report each.
 
-A text file may begin with front matter, whose keys are those of facts.py. A row becomes a report by the columns that the batch
-file names; a bad row never stops the others.
+A text file may begin with front matter (keys: report_metadata.py). batch.yaml maps columns to report fields; a bad row does not
+affect the others.
 """
 
 import csv
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fine_tune_assets.core.strict_parsing import finite, load_json
-from fine_tune_assets.quantities.metadata_dates import first_day
+from fine_tune_assets.core.strict_parsing import load_json, parse_finite
+from fine_tune_assets.quantities.metadata_dates import read_first_day
 from fine_tune_assets.reports.batch_file import RecordColumns
-from fine_tune_assets.reports.contents import check_is_text, decode
-from fine_tune_assets.reports.facts import BadFactsError, Facts, Findings, Found, parse_facts
-from fine_tune_assets.reports.identifiers import Identifier, Kind, checked_id, id_of, values_of
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
+from fine_tune_assets.reports.file_contents import decode_text, require_text
+from fine_tune_assets.reports.report_metadata import (
+    MetadataError,
+    ParsedRecords,
+    ParsedReport,
+    ReportMetadata,
+    parse_metadata,
+)
+from fine_tune_assets.reports.stated_identifiers import Identifier, IdentifierKind, read_id, read_values, validate_id
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _FENCE = "---"
 
 
-def read_text_report(content: bytes) -> Found:
-    """The report in a text file. Raises UnreadableError."""
-    facts, text = split_front_matter(decode(content))
+def read_text_report(content: bytes) -> ParsedReport:
+    """Raises UnreadableError."""
+    metadata, text = split_front_matter(decode_text(content))
     if not text.strip():
-        raise UnreadableError(Reason.EMPTY, "There is nothing below its front matter.")
-    return Found(text, facts)
+        raise UnreadableError(UnreadableReason.EMPTY, "The file contains no text below its front matter.")
+    return ParsedReport(text, metadata)
 
 
-def split_front_matter(text: str) -> tuple[Facts, str]:
-    """The facts in the front matter, none if there is none, and the rest. Raises UnreadableError."""
+def split_front_matter(text: str) -> tuple[ReportMetadata, str]:
+    """Return the metadata of the front matter, empty if there is none, and the remaining text. Raises UnreadableError."""
     first, _, rest = text.partition("\n")
     if first.rstrip() != _FENCE:
-        return Facts(), text
+        return ReportMetadata(), text
     lines = rest.split("\n")
     end = next((number for number, line in enumerate(lines) if line.rstrip() == _FENCE), None)
     if end is None:
-        raise _bad("Its front matter has no closing --- line.")
+        raise _front_matter_error("The closing --- line is missing.")
     try:
-        return parse_facts("\n".join(lines[:end])), "\n".join(lines[end + 1 :])
-    except BadFactsError as error:
-        raise _bad(str(error)) from error
+        return parse_metadata("\n".join(lines[:end])), "\n".join(lines[end + 1 :])
+    except MetadataError as error:
+        raise _front_matter_error(str(error)) from error
 
 
-def _bad(detail: str) -> UnreadableError:
-    return UnreadableError(Reason.BAD_FRONT_MATTER, f"The front matter can't be used. {detail}")
+def _front_matter_error(detail: str) -> UnreadableError:
+    return UnreadableError(UnreadableReason.BAD_FRONT_MATTER, f"The front matter is invalid. {detail}")
 
 
-_LONGEST_CELL = 100_000_000
+_MAX_CELL_CHARACTERS = 100_000_000
 Row = Mapping[str, Any]
 
 
-def read_records(content: bytes, suffix: str, columns: RecordColumns) -> Findings:
-    """Each row with its number from 1: the report, or why it can't be read.
+def read_records(content: bytes, suffix: str, columns: RecordColumns) -> ParsedRecords:
+    """Yield each row's number, from 1, with its report or error.
 
-    Raises UnreadableError if nothing of the file can be read.
+    Raises UnreadableError if no row can be read.
     """
-    rows = _csv_rows(content, columns) if suffix == ".csv" else _json_rows(content)
-    found = False
+    rows = _iter_csv_rows(content, columns) if suffix == ".csv" else _iter_json_rows(content)
+    has_rows = False
     for number, row in rows:
-        found = True
+        has_rows = True
         try:
-            yield number, row if isinstance(row, UnreadableError) else _report(row, columns)
+            yield number, row if isinstance(row, UnreadableError) else _parse_report(row, columns)
         except UnreadableError as error:
             yield number, error
-    if not found:
-        raise UnreadableError(Reason.EMPTY, "There is no row in it.")
+    if not has_rows:
+        raise UnreadableError(UnreadableReason.EMPTY, "The file contains no rows.")
 
 
-def _csv_rows(content: bytes, columns: RecordColumns) -> Iterator[tuple[int, Row | UnreadableError]]:
-    rows = _csv_cells(decode(content))
+def _iter_csv_rows(content: bytes, columns: RecordColumns) -> Iterator[tuple[int, Row | UnreadableError]]:
+    rows = _iter_csv_cells(decode_text(content))
     _, header = next(rows)
     if isinstance(header, int):
-        raise _bad_record("Its first line can't be split into cells. Check the quotes.")
-    missing = [name for name in columns.needed if name not in header]
+        raise _record_error("The header line can't be split into cells. Check its quotes.")
+    missing = [name for name in columns.required_columns if name not in header]
     if missing:
         raise UnreadableError(
-            Reason.MISSING_COLUMN, f"{len(missing)} of the columns that batch.yaml names are not in its first line."
+            UnreadableReason.MISSING_COLUMN,
+            f"{len(missing)} columns named in batch.yaml are missing from the header line.",
         )
-    if any(header.count(name) > 1 for name in columns.needed):
-        raise _bad_record("Two columns in its first line have the same name.")
+    if any(header.count(name) > 1 for name in columns.required_columns):
+        raise _record_error("Two columns in the header line have the same name.")
     filled = ((line, cells) for line, cells in rows if cells != [])
     for number, (line, cells) in enumerate(filled, start=1):
-        yield number, _csv_row(line, cells, header)
+        yield number, _parse_csv_row(line, cells, header)
 
 
-def _csv_row(line: int, cells: list[str] | int, header: list[str]) -> Row | UnreadableError:
+def _parse_csv_row(line: int, cells: list[str] | int, header: list[str]) -> Row | UnreadableError:
     if isinstance(cells, int):
-        return _bad_record(
-            f"What begins in line {line} can't be split into cells: that line and the {cells} lines after it are not read. "
-            "Repair its quotes."
+        return _record_error(
+            f"The row at line {line} can't be split into cells; it and the {cells} lines after it were not read. "
+            "Fix its quotes."
         )
     if len(cells) != len(header):
-        return _bad_record(f"What begins in line {line} has {len(cells)} cells instead of {len(header)}.")
+        return _record_error(f"The row at line {line} has {len(cells)} cells instead of {len(header)}.")
     return dict(zip(header, cells, strict=True))
 
 
-def _csv_cells(text: str) -> Iterator[tuple[int, list[str] | int]]:
-    """The line in which each row begins, and its cells; of one that can't be split, last, the number of lines after it.
+def _iter_csv_cells(text: str) -> Iterator[tuple[int, list[str] | int]]:
+    """Yield each row's first line number and cells; a final row that can't be split yields the number of lines after it.
 
-    Behind a broken quote nobody knows where a row begins: half of a cell of several lines could pass as another patient's
-    report. So nothing behind it is read.
+    Nothing after a broken quote is read: part of a multi-line cell could pass as another subject's report.
     """
-    csv.field_size_limit(_LONGEST_CELL)  # the default of 131,072 refuses long reports
+    csv.field_size_limit(_MAX_CELL_CHARACTERS)  # the default of 131,072 rejects long reports
     lines = text.rstrip("\n").split("\n")
-    # strict: else a quote that is never closed silently swallows the rest of the file as one cell.
+    # strict: otherwise an unclosed quote silently swallows the rest of the file as one cell.
     reader = csv.reader((f"{line}\n" for line in lines), strict=True)
     at = 0
     try:
@@ -114,55 +120,62 @@ def _csv_cells(text: str) -> Iterator[tuple[int, list[str] | int]]:
         yield at + 1, len(lines) - at - 1
 
 
-def _json_rows(content: bytes) -> Iterator[tuple[int, Row | UnreadableError]]:
-    check_is_text(content)
+def _iter_json_rows(content: bytes) -> Iterator[tuple[int, Row | UnreadableError]]:
+    require_text(content)
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if line.strip():
-            yield number, _json_row(line)
+            yield number, _parse_json_row(line)
 
 
-def _json_row(line: bytes) -> Row | UnreadableError:
+def _parse_json_row(line: bytes) -> Row | UnreadableError:
     try:
-        row = load_json(decode(line), finite)
+        row = load_json(decode_text(line), parse_finite)
     except UnreadableError as error:
         return error
     except (ValueError, RecursionError):
-        return _bad_record("It is not valid JSON.")
-    return row if isinstance(row, dict) else _bad_record("It is not a JSON object.")
+        return _record_error("The line is not valid JSON.")
+    return row if isinstance(row, dict) else _record_error("The line is not a JSON object.")
 
 
-def _report(row: Row, columns: RecordColumns) -> Found:
-    missing = [name for name in columns.needed if name not in row]
+def _parse_report(row: Row, columns: RecordColumns) -> ParsedReport:
+    missing = [name for name in columns.required_columns if name not in row]
     if missing:
-        raise UnreadableError(Reason.MISSING_COLUMN, f"It lacks {len(missing)} of the columns that batch.yaml names.")
+        raise UnreadableError(
+            UnreadableReason.MISSING_COLUMN, f"{len(missing)} columns named in batch.yaml are missing."
+        )
     try:
-        patient_id = id_of(row[columns.patient_id])
-        own_id = "" if columns.report_id is None else checked_id(id_of(row[columns.report_id]))
-        stated = [(Kind.ID, row[columns.patient_id]), *((kind, row[c]) for c, kind in columns.identifiers.items())]
-        written = () if columns.written_on is None else values_of(row[columns.written_on])
-        stated += [(Kind.DATE, list(written))]
-        identifiers = tuple(Identifier(kind, text) for kind, value in stated for text in values_of(value))
-        sections = {heading: _section(row[column]) for column, heading in columns.sections.items()}
+        subject_id = read_id(row[columns.subject_id])
+        own_id = "" if columns.report_id is None else validate_id(read_id(row[columns.report_id]))
+        stated = [
+            (IdentifierKind.ID, row[columns.subject_id]),
+            *((kind, row[c]) for c, kind in columns.identifiers.items()),
+        ]
+        written = () if columns.written_on is None else read_values(row[columns.written_on])
+        stated += [(IdentifierKind.DATE, list(written))]
+        identifiers = tuple(Identifier(kind, text) for kind, value in stated for text in read_values(value))
+        sections = {heading: _read_section(row[column]) for column, heading in columns.sections.items()}
     except ValueError as error:
-        raise _bad_record(
-            "A value in it is neither a text nor a number, an id is a fraction, or it is not valid Unicode."
+        raise _record_error(
+            "A value is neither text nor a number, an id is not an integer, or a text is not valid Unicode."
         ) from error
     text = "\n\n".join(f"{heading}\n\n{body}" for heading, body in sections.items() if body)
     if not text:
-        raise UnreadableError(Reason.EMPTY, "Each of its sections is empty.")
-    facts = Facts(patient_id=patient_id, report_id=own_id, identifiers=identifiers, written_on=first_day(written))
-    return Found(text, facts)
+        raise UnreadableError(UnreadableReason.EMPTY, "All sections are empty.")
+    metadata = ReportMetadata(
+        subject_id=subject_id, report_id=own_id, identifiers=identifiers, written_on=read_first_day(written)
+    )
+    return ParsedReport(text, metadata)
 
 
-def _section(value: Any) -> str:
+def _read_section(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("not a plain value")
+        raise ValueError("not a scalar")
     text = str(value).replace("\r\n", "\n").replace("\r", "\n").strip()
     text.encode("utf-8")
     return text
 
 
-def _bad_record(detail: str) -> UnreadableError:
-    return UnreadableError(Reason.BAD_RECORD, detail)
+def _record_error(detail: str) -> UnreadableError:
+    return UnreadableError(UnreadableReason.BAD_RECORD, detail)

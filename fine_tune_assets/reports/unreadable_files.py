@@ -1,24 +1,23 @@
-"""Why something could not be read: a fixed list of reasons, each with what to do about it.
+"""The reasons why a file or record can't be read.
 
-Owns the reasons and the error that carries one. A detail never holds report text: it is fixed words, counts and the
-names that this project defines itself.
+Error details never contain report text, only fixed words, counts and names that this project defines.
 """
 
 from enum import StrEnum
 
 
-class Reason(StrEnum):
+class UnreadableReason(StrEnum):
     EMPTY = "empty"
     NOT_TEXT = "not_text"
     TOO_LARGE = "too_large"
     TOO_LONG = "too_long"
     INVALID_UTF8 = "invalid_utf8"
-    VANISHED = "vanished"
+    FILE_MISSING = "file_missing"
     UNREADABLE = "unreadable"
     NOT_A_FILE = "not_a_file"
     UNSUPPORTED_FORMAT = "unsupported_format"
     BAD_FRONT_MATTER = "bad_front_matter"
-    NO_PATIENT = "no_patient"
+    NO_SUBJECT = "no_subject"
     BAD_RECORD = "bad_record"
     MISSING_COLUMN = "missing_column"
     DUPLICATE_ID = "duplicate_id"
@@ -29,18 +28,18 @@ class Reason(StrEnum):
     CORRUPT_FILE = "corrupt_file"
     ENCRYPTED = "encrypted"
     NO_TEXT_LAYER = "no_text_layer"
-    UNSURE_SCAN = "unsure_scan"
-    NUMBERS_CHANGED = "numbers_changed"
+    LOW_OCR_CONFIDENCE = "low_ocr_confidence"
+    TEXT_MISMATCH = "text_mismatch"
     WITHDRAWN = "withdrawn"
     UNSAFE_ARCHIVE = "unsafe_archive"
     READER_FAILED = "reader_failed"
-    ERASED_PATIENT = "erased_patient"
+    ERASED_SUBJECT = "erased_subject"
 
 
 class UnreadableError(Exception):
-    """One file or one record can't be read. Becomes a row of `unreadable_reports`; the rest of the batch goes on."""
+    """A file or record can't be read. Becomes a row of `unreadable_reports`; the batch continues."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: UnreadableReason, detail: str) -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.detail = detail

@@ -1,6 +1,6 @@
-"""Documents in chunks: as much of a section as fits, never across a heading, never a table row without its header.
+"""Splits documents into chunks that never cross a heading and never separate a table row from its header.
 
-Owns where a document is cut and the ids of chunks, which stay the same while their text does. Pure: whoever calls counts tokens.
+Chunk ids depend only on the text, so they are stable. Pure: the caller counts tokens.
 """
 
 import re
@@ -28,42 +28,42 @@ class Chunk:
 class _Piece:
     text: str
     tokens: int
-    glue: str
-    """What stands before it, behind another piece."""
+    separator: str
+    """Separator from the preceding piece."""
 
 
-def chunks_of(document: Document, limit: int, count: CountTokens) -> list[Chunk]:
-    """The document in its order. None has more than `limit` tokens, but for a table's header that alone has."""
-    found = [
+def chunk_document(document: Document, limit: int, count: CountTokens) -> list[Chunk]:
+    """Return the chunks in document order. Chunks have at most `limit` tokens, unless a table header alone is longer."""
+    sections = [
         (headings, text, tokens)
         for (headings, header), blocks in groupby(document.blocks, key=lambda block: (block.headings, block.header))
-        for text, tokens in _packed(list(blocks), header, limit, count)
+        for text, tokens in _pack_blocks(list(blocks), header, limit, count)
     ]
-    seen: Counter[str] = Counter()
+    occurrences: Counter[str] = Counter()
     chunks = []
-    for headings, text, tokens in found:
+    for headings, text, tokens in sections:
         stem = fingerprint_json([document.source, headings, text])
-        seen[stem] += 1
-        chunks.append(Chunk(short(fingerprint_json([stem, seen[stem]])), headings, text, tokens))
+        occurrences[stem] += 1
+        chunks.append(Chunk(short(fingerprint_json([stem, occurrences[stem]])), headings, text, tokens))
     return chunks
 
 
-def _packed(blocks: Sequence[Block], header: str, limit: int, count: CountTokens) -> Iterator[tuple[str, int]]:
+def _pack_blocks(blocks: Sequence[Block], header: str, limit: int, count: CountTokens) -> Iterator[tuple[str, int]]:
     head = f"{header}\n" if header else ""
     taken = count([head])[0] if head else 0
     room, together, used = max(1, limit - taken), "", 0
-    for piece in _pieces(blocks, room, count):
+    for piece in _split_blocks(blocks, room, count):
         if together and used + piece.tokens > room:
             yield head + together, taken + used
             together, used = "", 0
-        together += (piece.glue if together else "") + piece.text
+        together += (piece.separator if together else "") + piece.text
         used += piece.tokens
     if together:
         yield head + together, taken + used
 
 
-def _pieces(blocks: Sequence[Block], room: int, count: CountTokens) -> Iterator[_Piece]:
-    """Whole blocks; sentences of those that are too long; words of a sentence that is."""
+def _split_blocks(blocks: Sequence[Block], room: int, count: CountTokens) -> Iterator[_Piece]:
+    """Keep whole blocks; split long ones into sentences, and long sentences into words."""
     for block, tokens in zip(blocks, count([block.text for block in blocks]), strict=True):
         if tokens <= room:
             yield _Piece(block.text, tokens, "\n")
@@ -74,11 +74,11 @@ def _pieces(blocks: Sequence[Block], room: int, count: CountTokens) -> Iterator[
             if length <= room:
                 yield _Piece(sentence, length, glue)
             else:
-                yield from _cut_words(sentence, room, count, glue)
+                yield from _split_sentence(sentence, room, count, glue)
 
 
-def _cut_words(sentence: str, room: int, count: CountTokens, glue: str) -> Iterator[_Piece]:
-    words = [part for word in sentence.split() for part in _short_words(word)]
+def _split_sentence(sentence: str, room: int, count: CountTokens, glue: str) -> Iterator[_Piece]:
+    words = [part for word in sentence.split() for part in _split_word(word)]
     together, used = list[str](), 0
     for word, length in zip(words, count(words), strict=True):
         if together and used + length > room:
@@ -89,6 +89,6 @@ def _cut_words(sentence: str, room: int, count: CountTokens, glue: str) -> Itera
     yield _Piece(" ".join(together), used, glue)
 
 
-def _short_words(word: str) -> list[str]:
-    """A word piece has a character at least, so that no part has more pieces than fit anywhere."""
+def _split_word(word: str) -> list[str]:
+    """Split a long word. Each token has at least one character, so no part exceeds the limit."""
     return [word[start : start + 40] for start in range(0, len(word), 40)]

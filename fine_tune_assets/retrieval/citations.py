@@ -1,6 +1,6 @@
-"""Checks an answer against its passages: numbers, units, dates, medicines, names and cited documents that they do not hold.
+"""Finds numbers, units, dates, medicines, names and citations in an answer that its passages do not support.
 
-Owns names, and where in the answer each thing stands; the rest is `claims`'. A finding is a hint, no proof.
+Finds names here; `claims` finds the rest. A finding is a hint, not proof.
 """
 
 import re
@@ -8,25 +8,25 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fine_tune_assets.claims.checks import CHECKS
+from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS
 from fine_tune_assets.core.prompts.retrieval_contract import Passage
 
 _KINDS = ("numbers", "units", "dates", "medications")
-_MARK = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+_CITATION = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _NAME = re.compile(
     r"(?<![\w'’-])(?:[A-ZÀ-Þ][\w'’-]*\w|[A-Z]{2,})(?:\s+(?:of|de|van|von|der|the)?\s*[A-ZÀ-Þ][\w'’-]*\w)*"
 )
-_DAYS = frozenset(
+_CALENDAR_WORDS = frozenset(
     """january february march april may june july august september october november december monday tuesday wednesday
     thursday friday saturday sunday""".split()  # noqa: SIM905
 )
-"""Dates have a check of their own."""
+"""Excluded from names: dates are checked separately."""
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;\n]|[-*•])[\s\"'(\[*_]*$")
 
 
 @dataclass(frozen=True)
-class Unsupported:
-    """Something in an answer that no passage holds: its kind and place, never its text."""
+class UnsupportedClaim:
+    """An unsupported item of an answer: its kind and position, never its text."""
 
     kind: str
     start: int
@@ -35,9 +35,9 @@ class Unsupported:
 
 @dataclass(frozen=True)
 class CitationCheck:
-    unsupported: tuple[Unsupported, ...]
+    unsupported: tuple[UnsupportedClaim, ...]
     cited: tuple[int, ...]
-    """Numbers of the passages that the answer names."""
+    """Numbers of the passages that the answer cites."""
 
     @property
     def is_supported(self) -> bool:
@@ -49,52 +49,56 @@ class CitationCheck:
 
 
 def check_citations(answer: str, passages: Sequence[Passage], question: str = "") -> CitationCheck:
-    """`question`: what the asker said may be repeated.
+    """The answer may repeat what `question` states.
 
     >>> passage = Passage("p", "Leave", "leave.md", "1", (), "Staff have 20 days of leave a year.", 0.9)
     >>> check_citations("You have 25 days [1].", [passage]).counts
     {'numbers': 1}
     """
-    held = "\n".join([question, *(f"{passage.where}\n{passage.text}" for passage in passages)])
-    said = _MARK.sub(lambda mark: " " * len(mark.group()), answer)
-    found = [
+    supported = "\n".join([question, *(f"{passage.breadcrumb}\n{passage.text}" for passage in passages)])
+    plain = _CITATION.sub(lambda mark: " " * len(mark.group()), answer)
+    claims = [
         one
         for kind in _KINDS
-        for one in _outermost(place for text in CHECKS[kind](said, held) for place in _places(kind, text, said))
+        for one in _drop_nested(
+            place for text in GROUNDING_CHECKS[kind](plain, supported) for place in _find_places(kind, text, plain)
+        )
     ]
-    found += _names(said, held)
-    cited = sorted({int(number) for mark in _MARK.finditer(answer) for number in mark[1].split(",")})
-    for mark in _MARK.finditer(answer):
+    claims += _find_names(plain, supported)
+    cited = sorted({int(number) for mark in _CITATION.finditer(answer) for number in mark[1].split(",")})
+    for mark in _CITATION.finditer(answer):
         if any(not 1 <= int(number) <= len(passages) for number in mark[1].split(",")):
-            found.append(Unsupported("citations", mark.start(), mark.end()))
-    ordered = sorted(set(found), key=lambda one: (one.start, one.end, one.kind))
+            claims.append(UnsupportedClaim("citations", mark.start(), mark.end()))
+    ordered = sorted(set(claims), key=lambda one: (one.start, one.end, one.kind))
     return CitationCheck(tuple(ordered), tuple(number for number in cited if 1 <= number <= len(passages)))
 
 
-def _places(kind: str, text: str, answer: str) -> Iterator[Unsupported]:
-    """Every place where it stands; the whole answer where the check put it in other words."""
+def _find_places(kind: str, text: str, answer: str) -> Iterator[UnsupportedClaim]:
+    """Yield every occurrence; the whole answer if the check reports a normalized form that does not occur."""
     pattern = r"\s+".join(re.escape(word) for word in text.split())
     places = [match.span() for match in re.finditer(rf"(?<!\w){pattern}(?!\w)", answer)] or [(0, len(answer))]
-    yield from (Unsupported(kind, start, end) for start, end in places)
+    yield from (UnsupportedClaim(kind, start, end) for start, end in places)
 
 
-def _outermost(places: Iterable[Unsupported]) -> list[Unsupported]:
-    """Without those that lie within another one: a date may be read in two ways."""
-    found = set(places)
-    return [one for one in found if not any(o != one and o.start <= one.start and one.end <= o.end for o in found)]
+def _drop_nested(places: Iterable[UnsupportedClaim]) -> list[UnsupportedClaim]:
+    """Drop findings inside another one: a date may be read in two ways."""
+    unique = set(places)
+    return [one for one in unique if not any(o != one and o.start <= one.start and one.end <= o.end for o in unique)]
 
 
-def _names(answer: str, held: str) -> Iterator[Unsupported]:
-    """Words in capitals in the middle of a sentence, and several in a row or an abbreviation at its beginning."""
-    known = {_plain(word) for word in re.findall(r"[\w'’-]*\w", held)}
+def _find_names(answer: str, supported: str) -> Iterator[UnsupportedClaim]:
+    """Yield unsupported names: capitalized words within a sentence; several in a row, or an abbreviation, at its start."""
+    known = {_normalize(word) for word in re.findall(r"[\w'’-]*\w", supported)}
     for match in _NAME.finditer(answer):
         words = match.group().split()
         starts = _SENTENCE_START.search(answer[: match.start()]) is not None
         is_abbreviation = len(words[0]) > 1 and words[0].isupper()
         checked = words[1:] if starts and not is_abbreviation else words
-        if any(_plain(word) not in known | _DAYS for word in checked if word[0].isupper() and word != "I"):
-            yield Unsupported("names", match.start(), match.end())
+        if any(
+            _normalize(word) not in known | _CALENDAR_WORDS for word in checked if word[0].isupper() and word != "I"
+        ):
+            yield UnsupportedClaim("names", match.start(), match.end())
 
 
-def _plain(word: str) -> str:
+def _normalize(word: str) -> str:
     return re.sub(r"['’]s$", "", word.lower())

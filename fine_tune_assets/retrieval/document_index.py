@@ -1,6 +1,6 @@
-"""Builds the index of the documents and measures it: what decides whether it may become live.
+"""Builds the document index and measures it, which decides whether it may become live.
 
-Owns which figures there are, and the decision. A figure below its floor, or one that should be there and is not, closes the gate.
+A metric that is missing or below its floor closes the gate.
 """
 
 import uuid
@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.retrieval.chunks import CountTokens, chunks_of
+from fine_tune_assets.retrieval.chunks import CountTokens, chunk_document
 from fine_tune_assets.retrieval.documents import Document
 from fine_tune_assets.retrieval.index_build import (
     EncodePassages,
@@ -23,34 +23,34 @@ from fine_tune_assets.retrieval.index_build import (
     remove_index,
 )
 from fine_tune_assets.retrieval.retrieval_quality import (
-    Ask,
+    BundledQuestions,
     LabelledQuestion,
-    ShippedSet,
-    known_items,
-    measure,
-    refused_share,
+    SearchQuestion,
+    measure_abstention,
+    measure_retrieval,
+    sample_known_items,
 )
 from fine_tune_assets.retrieval.search import Index, retrieve
 from fine_tune_assets.retrieval.stores import Floats, Store
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.serving import KnowledgeChunk
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.serving_rows import KnowledgeChunk
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How questions are asked and what is wanted of the answers: of the recipe."""
+class IndexRequirements:
+    """The recipe's settings for search, and its floors."""
 
     passages: int
     minimum_score: float
     chunk_tokens: int
     recall_floor: float
     mrr_floor: float
-    refused_floor: float
+    refusal_rate_floor: float
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """Where an index is made, and with what."""
+class IndexEnvironment:
+    """Where and with what an index is made."""
 
     folder: Path
     store: Store
@@ -60,97 +60,121 @@ class Workplace:
     count: CountTokens
 
 
-def chunk_table(documents: Sequence[Document], chunk_tokens: int, count: CountTokens) -> pa.Table:
-    rows = [_row(document, chunk) for document in documents for chunk in chunks_of(document, chunk_tokens, count)]
-    return table_of(rows, KnowledgeChunk.SCHEMA)
+def build_chunk_table(documents: Sequence[Document], chunk_tokens: int, count: CountTokens) -> pa.Table:
+    rows = [
+        _chunk_row(document, chunk) for document in documents for chunk in chunk_document(document, chunk_tokens, count)
+    ]
+    return table_from_rows(rows, KnowledgeChunk.SCHEMA)
 
 
 def make_index(
-    chunks: pa.Table, at: Workplace, asked: Asked, shipped: ShippedSet, own: Sequence[LabelledQuestion], now: datetime
+    chunks: pa.Table,
+    environment: IndexEnvironment,
+    requirements: IndexRequirements,
+    bundled: BundledQuestions,
+    own_questions: Sequence[LabelledQuestion],
+    now: datetime,
 ) -> dict[str, Any]:
-    """The row of `knowledge_indexes`. An index without a document is not measured: in it nothing can be found wrongly."""
-    fingerprint = index_fingerprint(chunks, at.format_fingerprint, at.store.name)
-    build_index(at.folder, at.store, fingerprint, chunks, at.encode_passages)
-    absent = dict.fromkeys(("recall", "mrr", "refused", "own_recall", "known_recall"))
-    figures: dict[str, Any] = {**absent, "own_questions": len(own), "known_items": 0}
+    """Return the row of `knowledge_indexes`. An empty index is not measured: it can't return wrong passages."""
+    fingerprint = index_fingerprint(chunks, environment.format_fingerprint, environment.store.name)
+    build_index(environment.folder, environment.store, fingerprint, chunks, environment.encode_passages)
+    absent = dict.fromkeys(("recall", "mrr", "refusal_rate", "custom_recall", "known_item_recall"))
+    figures: dict[str, Any] = {**absent, "custom_question_count": len(own_questions), "known_item_count": 0}
     if chunks.num_rows:
-        figures = {**_of_shipped(at, asked, shipped, now), **_of_index(chunks, fingerprint, at, asked, own, now)}
-    floors = {name: getattr(asked, name) for name in ("recall_floor", "mrr_floor", "refused_floor")}
-    why = faults_of(figures, floors) if chunks.num_rows else ""
+        figures = {
+            **_measure_bundled(environment, requirements, bundled, now),
+            **_measure_index(chunks, fingerprint, environment, requirements, own_questions, now),
+        }
+    floors = {name: getattr(requirements, name) for name in ("recall_floor", "mrr_floor", "refusal_rate_floor")}
+    reason = describe_faults(figures, floors) if chunks.num_rows else ""
     return {
         "index_fingerprint": fingerprint,
-        "format_fingerprint": at.format_fingerprint,
-        "store": at.store.name,
+        "format_fingerprint": environment.format_fingerprint,
+        "store": environment.store.name,
         "documents": len(pc.unique(chunks["source"])),
         "chunks": chunks.num_rows,
         **figures,
         **floors,
-        "is_passed": not why,
-        "why": why,
+        "is_passed": not reason,
+        "failure_reason": reason,
     }
 
 
-def faults_of(figures: Mapping[str, Any], floors: Mapping[str, float]) -> str:
-    """Every figure that is below its floor or absent, in plain words; empty if none is."""
+def describe_faults(metrics: Mapping[str, Any], floors: Mapping[str, float]) -> str:
+    """Describe every metric that is missing or below its floor; empty if there is none."""
     limits = {
         "recall": floors["recall_floor"],
         "mrr": floors["mrr_floor"],
-        "refused": floors["refused_floor"],
-        **({"own_recall": floors["recall_floor"]} if figures["own_questions"] else {}),
-        **({"known_recall": floors["recall_floor"]} if figures["known_items"] else {}),
+        "refusal_rate": floors["refusal_rate_floor"],
+        **({"custom_recall": floors["recall_floor"]} if metrics["custom_question_count"] else {}),
+        **({"known_item_recall": floors["recall_floor"]} if metrics["known_item_count"] else {}),
     }
-    said = [
+    problems = [
         f"{name} is not measured"
-        if figures[name] is None
-        else f"{name} is {figures[name]:.3f} where {floor:g} is wanted"
+        if metrics[name] is None
+        else f"{name} is {metrics[name]:.3f}, below the floor of {floor:g}"
         for name, floor in limits.items()
-        if figures[name] is None or figures[name] < floor
+        if metrics[name] is None or metrics[name] < floor
     ]
-    return "; ".join(said)
+    return "; ".join(problems)
 
 
-def _of_shipped(at: Workplace, asked: Asked, shipped: ShippedSet, now: datetime) -> dict[str, Any]:
-    """On an index of its own, which is removed again: these documents are nobody's."""
-    chunks, name = chunk_table(shipped.documents, asked.chunk_tokens, at.count), uuid.uuid4().hex
+def _measure_bundled(
+    at: IndexEnvironment, requirements: IndexRequirements, shipped: BundledQuestions, now: datetime
+) -> dict[str, Any]:
+    """Measure the bundled questions on a temporary index that contains only the bundled documents."""
+    chunks, name = build_chunk_table(shipped.documents, requirements.chunk_tokens, at.count), uuid.uuid4().hex
     try:
         build_index(at.folder, at.store, name, chunks, at.encode_passages)
-        ask = _asking(open_index(at.folder, at.store, name, at.encode), asked, now)
-        quality = measure(shipped.answered, ask)
-        return {"recall": quality.recall, "mrr": quality.mrr, "refused": refused_share(shipped.unanswered, ask)}
+        ask = _make_search(open_index(at.folder, at.store, name, at.encode), requirements, now)
+        quality = measure_retrieval(shipped.answerable, ask)
+        return {
+            "recall": quality.recall,
+            "mrr": quality.mrr,
+            "refusal_rate": measure_abstention(shipped.unanswerable, ask),
+        }
     finally:
         remove_index(at.folder, at.store, name)
 
 
-def _of_index(
-    chunks: pa.Table, fingerprint: str, at: Workplace, asked: Asked, own: Sequence[LabelledQuestion], now: datetime
+def _measure_index(
+    chunks: pa.Table,
+    fingerprint: str,
+    at: IndexEnvironment,
+    requirements: IndexRequirements,
+    custom: Sequence[LabelledQuestion],
+    now: datetime,
 ) -> dict[str, Any]:
-    ask = _asking(open_index(at.folder, at.store, fingerprint, at.encode), asked, now)
-    mine, known = measure(own, ask), measure(known_items(chunks, now.date().isoformat()), ask)
+    ask = _make_search(open_index(at.folder, at.store, fingerprint, at.encode), requirements, now)
+    custom_quality, known_quality = (
+        measure_retrieval(custom, ask),
+        measure_retrieval(sample_known_items(chunks, now.date().isoformat()), ask),
+    )
     return {
-        "own_questions": mine.questions,
-        "own_recall": mine.recall,
-        "known_items": known.questions,
-        "known_recall": known.recall,
+        "custom_question_count": custom_quality.questions,
+        "custom_recall": custom_quality.recall,
+        "known_item_count": known_quality.questions,
+        "known_item_recall": known_quality.recall,
     }
 
 
-def _asking(index: Index, asked: Asked, now: datetime) -> Ask:
+def _make_search(index: Index, requirements: IndexRequirements, now: datetime) -> SearchQuestion:
     return lambda question, labels: retrieve(
-        index, question, labels=labels, now=now, limit=asked.passages, minimum_score=asked.minimum_score
+        index, question, labels=labels, now=now, limit=requirements.passages, minimum_score=requirements.minimum_score
     )
 
 
-def _row(document: Document, chunk: Any) -> dict[str, Any]:
-    facts = document.facts
+def _chunk_row(document: Document, chunk: Any) -> dict[str, Any]:
+    metadata = document.metadata
     return {
         "chunk_id": chunk.chunk_id,
         "source": document.source,
         "kind": document.kind,
-        "title": facts.title,
-        "version": facts.version,
-        "valid_from": facts.valid_from,
-        "valid_to": facts.valid_to,
-        "labels": list(facts.labels),
+        "title": metadata.title,
+        "version": metadata.version,
+        "valid_from": metadata.valid_from,
+        "valid_to": metadata.valid_to,
+        "labels": list(metadata.labels),
         "heading_path": list(chunk.headings),
         "text": chunk.text,
         "tokens": chunk.tokens,

@@ -1,7 +1,6 @@
-"""What a document of the knowledge base is, what may be said about it, and why one can't be read.
+"""Documents of the knowledge base: their metadata, its validation, and the errors of unreadable documents.
 
-Owns the facts (title, version, days on which it is valid, who may see it) and how they are checked. Default deny: a document
-that names no label, or is not declared to be free of patients, is not taken. Knows no format.
+Denies by default: a document without labels, or not declared free of subject data, is rejected.
 """
 
 import re
@@ -14,8 +13,8 @@ from typing import Any
 from fine_tune_assets.core.access_labels import is_label
 from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE
 
-FACTS = ("title", "version", "valid_from", "valid_to", "labels", "patient_free")
-_LONGEST = 300
+METADATA_KEYS = ("title", "version", "valid_from", "valid_to", "labels", "subject_free")
+_MAX_LENGTH = 300
 
 
 class DocumentFault(StrEnum):
@@ -24,17 +23,17 @@ class DocumentFault(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"
     NOT_A_FILE = "not_a_file"
     NOT_TEXT = "not_text"
-    BAD_FACTS = "bad_facts"
+    INVALID_METADATA = "invalid_metadata"
     NO_LABELS = "no_labels"
     NOT_DECLARED = "not_declared"
-    BAD_TABLE = "bad_table"
-    BAD_QUERY = "bad_query"
+    INVALID_TABLE = "invalid_table"
+    INVALID_QUERY = "invalid_query"
     NO_DATABASE = "no_database"
-    NOT_READ = "not_read"
+    READ_FAILED = "read_failed"
 
 
 class UnreadableDocumentError(Exception):
-    """One document can't be read. Becomes a row of `unreadable_documents`; the others go on. The detail holds no text of it."""
+    """A document can't be read. Becomes a row of `unreadable_documents`; the rest continue. The detail contains no text."""
 
     def __init__(self, fault: DocumentFault, detail: str) -> None:
         super().__init__(fault.value)
@@ -42,84 +41,89 @@ class UnreadableDocumentError(Exception):
 
 
 @dataclass(frozen=True)
-class Facts:
+class DocumentMetadata:
     title: str
     version: str
     labels: tuple[str, ...]
     valid_from: str | None
-    """First day on which it holds, as `2026-01-31`; None: it always did."""
+    """First day of validity, as `2026-01-31`; None if unlimited."""
     valid_to: str | None
-    """Last day; None: it has none."""
+    """Last day of validity; None if unlimited."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of a document that belongs together: a paragraph, or a row of a table."""
+    """A unit of a document that stays together: a paragraph or a table row."""
 
     text: str
     headings: tuple[str, ...] = ()
     header: str = ""
-    """Of a row: the table's header, which goes with it wherever it is cut."""
+    """A row's table header, which is repeated in every chunk."""
 
 
 @dataclass(frozen=True)
 class Document:
     source: str
-    """Path below the knowledge folder."""
+    """Path relative to the knowledge folder."""
     kind: str
-    facts: Facts
+    metadata: DocumentMetadata
     blocks: tuple[Block, ...]
 
 
-def facts_of(stated: Mapping[str, Any], title: str, version: str) -> Facts:
-    """Check what is stated, where title and version have a default. Raises UnreadableDocumentError with every fault."""
-    faults = [f"unknown key {_named(key)}" for key in stated if key not in FACTS]
-    labels = _labels(stated.get("labels"), faults)
-    days = {name: _day(name, stated.get(name), faults) for name in ("valid_from", "valid_to")}
-    texts = {name: _text(name, stated.get(name), faults) for name in ("title", "version")}
+def parse_metadata(stated: Mapping[str, Any], title: str, version: str) -> DocumentMetadata:
+    """Validate metadata, with defaults for title and version. Raises UnreadableDocumentError that lists every problem."""
+    problems = [f"unknown key {_describe_key(key)}" for key in stated if key not in METADATA_KEYS]
+    labels = _parse_labels(stated.get("labels"), problems)
+    days = {name: _parse_day(name, stated.get(name), problems) for name in ("valid_from", "valid_to")}
+    texts = {name: _parse_text(name, stated.get(name), problems) for name in ("title", "version")}
     if days["valid_from"] and days["valid_to"] and days["valid_from"] > days["valid_to"]:
-        faults.append("valid_to is before valid_from")
-    if faults:
-        raise UnreadableDocumentError(DocumentFault.BAD_FACTS, f"{'; '.join(faults)}. Known: {', '.join(FACTS)}.")
-    if str(stated.get("patient_free", "")).lower() != "true":
+        problems.append("valid_to is before valid_from")
+    if problems:
         raise UnreadableDocumentError(
-            DocumentFault.NOT_DECLARED, "Say `patient_free: true` if nobody's health is told in it; else keep it out."
+            DocumentFault.INVALID_METADATA, f"{'; '.join(problems)}. Known keys: {', '.join(METADATA_KEYS)}."
+        )
+    if str(stated.get("subject_free", "")).lower() != "true":
+        raise UnreadableDocumentError(
+            DocumentFault.NOT_DECLARED,
+            "Set `subject_free: true` if the document contains no subject data; otherwise remove it.",
         )
     if not labels:
         raise UnreadableDocumentError(
-            DocumentFault.NO_LABELS, f"Say who may see it: `labels: [{EVERYONE}]`, or labels that keys hold."
+            DocumentFault.NO_LABELS, f"Set who may see it: `labels: [{EVERYONE}]`, or labels of API keys."
         )
-    return Facts(texts["title"] or title, texts["version"] or version, labels, days["valid_from"], days["valid_to"])
+    return DocumentMetadata(
+        texts["title"] or title, texts["version"] or version, labels, days["valid_from"], days["valid_to"]
+    )
 
 
-def _labels(value: Any, faults: list[str]) -> tuple[str, ...]:
+def _parse_labels(value: Any, problems: list[str]) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(one, str) and is_label(one) for one in value):
-        faults.append("labels must be a list of words in small letters, digits, - and _")
+        problems.append("labels must be a list of names of lower-case letters, digits, - and _")
         return ()
     return tuple(sorted(set(value)))
 
 
-def _day(name: str, value: Any, faults: list[str]) -> str | None:
+def _parse_day(name: str, value: Any, problems: list[str]) -> str | None:
     if value in (None, ""):
         return None
     try:
         return date.fromisoformat(value).isoformat()
     except (TypeError, ValueError):
-        faults.append(f"{name} must be a day such as 2026-01-31")
+        problems.append(f"{name} must be a date such as 2026-01-31")
         return None
 
 
-def _text(name: str, value: Any, faults: list[str]) -> str:
+def _parse_text(name: str, value: Any, problems: list[str]) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > _LONGEST:
-        faults.append(f"{name} must be a text of at most {_LONGEST} characters")
+    if not isinstance(value, str) or len(value) > _MAX_LENGTH:
+        problems.append(f"{name} must be text of at most {_MAX_LENGTH} characters")
         return ""
     return " ".join(value.split())
 
 
-def _named(key: Any) -> str:
-    """A key that people mistyped; what is no word is not repeated."""
-    return key if isinstance(key, str) and re.fullmatch(r"\w{1,40}", key) else "that is no word"
+def _describe_key(key: Any) -> str:
+    """Quote a mistyped key only if it is a plain word."""
+    return key if isinstance(key, str) and re.fullmatch(r"\w{1,40}", key) else "that is not a plain word"

@@ -1,6 +1,6 @@
-"""Makes an index of chunks: vectors, the words' rarity and the store, under a name that follows from the content alone.
+"""Builds, opens and prunes indexes of chunks: vectors, term statistics and the store.
 
-Owns which store holds it, what an index's fingerprint is made of, opening one again, and which ones are kept.
+An index's name is a fingerprint of its content and format.
 """
 
 import json
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import combine, fingerprint_table, short
-from fine_tune_assets.embeddings.encoder import means_of
+from fine_tune_assets.embeddings.encoder import mean_vectors
 from fine_tune_assets.retrieval.search import Index
-from fine_tune_assets.retrieval.stores import Floats, KnowledgeStoreError, Store, searched_texts
-from fine_tune_assets.retrieval.words import Rarity, rarity_of
+from fine_tune_assets.retrieval.stores import Floats, KnowledgeStoreError, Store, build_search_texts
+from fine_tune_assets.retrieval.term_weights import TermStatistics, count_terms
 
 EncodePassages = Callable[[Sequence[str]], tuple[Floats, NDArray[np.int32]]]
-_WORDS = "words"
+_WORDS_FOLDER = "words"
 
 
-def store_of(folder: Path, url: str) -> Store:
-    """`folder`: of this installation's indexes; `url`: of a PostgreSQL database with pgvector, empty for LanceDB."""
+def create_store(folder: Path, url: str) -> Store:
+    """`folder` contains this installation's indexes; `url` is a PostgreSQL database with pgvector, or empty for LanceDB."""
     if url:
         from fine_tune_assets.retrieval.pgvector_store import PgvectorStore
 
@@ -35,58 +35,58 @@ def store_of(folder: Path, url: str) -> Store:
 
 
 def index_fingerprint(chunks: pa.Table, format_fingerprint: str, store: str) -> str:
-    """The same documents, read and indexed in the same way, have the same index on every machine."""
+    """The same documents, read and indexed in the same way, have the same fingerprint on every machine."""
     return combine([format_fingerprint, store, fingerprint_table(chunks)])
 
 
 def build_index(folder: Path, store: Store, fingerprint: str, chunks: pa.Table, encode: EncodePassages) -> None:
-    """Keeps one that is there and sound."""
-    texts = searched_texts(chunks)
-    store.build(fingerprint, chunks, means_of(*encode(texts)))
-    rarity = rarity_of(texts)
+    """Build the index unless an intact one exists."""
+    texts = build_search_texts(chunks)
+    store.build(fingerprint, chunks, mean_vectors(*encode(texts)))
+    rarity = count_terms(texts)
     content = {"chunks": rarity.chunks, "counts": dict(sorted(rarity.counts.items()))}
-    make_folder(folder / _WORDS)
-    write_text(_words_file(folder, fingerprint), json.dumps(content, ensure_ascii=False))
+    make_folder(folder / _WORDS_FOLDER)
+    write_text(_words_path(folder, fingerprint), json.dumps(content, ensure_ascii=False))
 
 
 def open_index(folder: Path, store: Store, fingerprint: str, encode: Callable[[Sequence[str]], Floats]) -> Index:
     """Raises KnowledgeStoreError."""
-    return Index(fingerprint, store.open(fingerprint), _rarity(folder, fingerprint), encode)
+    return Index(fingerprint, store.open(fingerprint), _read_term_statistics(folder, fingerprint), encode)
 
 
 def require_index(folder: Path, store: Store, fingerprint: str) -> None:
-    """Raise KnowledgeStoreError unless it is whole."""
-    _rarity(folder, fingerprint)
+    """Raise KnowledgeStoreError unless the index is complete."""
+    _read_term_statistics(folder, fingerprint)
     store.open(fingerprint).close()
 
 
-def _rarity(folder: Path, fingerprint: str) -> Rarity:
+def _read_term_statistics(folder: Path, fingerprint: str) -> TermStatistics:
     try:
-        said = json.loads(_words_file(folder, fingerprint).read_text(encoding="utf-8"))
-        return Rarity(int(said["chunks"]), dict(said["counts"]))
+        stored = json.loads(_words_path(folder, fingerprint).read_text(encoding="utf-8"))
+        return TermStatistics(int(stored["chunks"]), dict(stored["counts"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KnowledgeStoreError(
-            f"The knowledge index {short(fingerprint)} lacks its list of words. {materialize_hint('knowledge_indexes')}"
+            f"The knowledge index {short(fingerprint)} lacks its term statistics. {materialize_hint('knowledge_indexes')}"
         ) from error
 
 
 def remove_index(folder: Path, store: Store, name: str) -> None:
-    """`name`: its fingerprint, whole or shortened."""
+    """`name`: full or shortened fingerprint."""
     store.remove(short(name))
-    _words_file(folder, name).unlink(missing_ok=True)
+    _words_path(folder, name).unlink(missing_ok=True)
 
 
 def prune_indexes(folder: Path, store: Store, kept: Collection[str]) -> list[str]:
-    """Remove every index but those; the names of what went, shortened."""
+    """Remove every other index; return their shortened fingerprints."""
     names = {short(fingerprint) for fingerprint in kept}
-    gone = [name for name in store.built() if name not in names]
-    for name in gone:
+    obsolete = [name for name in store.list_indexes() if name not in names]
+    for name in obsolete:
         remove_index(folder, store, name)
-    for file in (folder / _WORDS).glob("*.json"):
+    for file in (folder / _WORDS_FOLDER).glob("*.json"):
         if file.stem not in names:
             file.unlink(missing_ok=True)
-    return gone
+    return obsolete
 
 
-def _words_file(folder: Path, fingerprint: str) -> Path:
-    return folder / _WORDS / f"{short(fingerprint)}.json"
+def _words_path(folder: Path, fingerprint: str) -> Path:
+    return folder / _WORDS_FOLDER / f"{short(fingerprint)}.json"

@@ -1,7 +1,4 @@
-"""Chunks in PostgreSQL with pgvector: a table an index, named by the index's fingerprint, made in one transaction.
-
-Owns the table and the two queries, and saying what the database lacks.
-"""
+"""Stores chunks in PostgreSQL with pgvector: one table per index, named by its fingerprint, created in one transaction."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -15,28 +12,28 @@ from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.retrieval.stores import (
     COLUMNS,
-    NAMED_COLUMNS,
+    LOOKUP_COLUMNS,
     PGVECTOR,
+    AccessFilter,
     Floats,
     Hit,
     KnowledgeStoreError,
     OpenStore,
-    Sees,
-    known_ids,
-    known_labels,
-    searched_texts,
-    words_only,
+    build_search_texts,
+    filter_chunk_ids,
+    filter_labels,
+    strip_operators,
 )
 
 _PREFIX = "knowledge_"
-_SEES = (
+_ACCESS_CLAUSE = (
     "labels && CAST(:labels AS text[]) AND (valid_from IS NULL OR valid_from <= :day) "
     "AND (valid_to IS NULL OR valid_to >= :day) AND"
 )
 _NO_EXTENSION = (
-    "The database of knowledge.url has no extension vector. Install pgvector beside the server (Debian: "
-    "postgresql-17-pgvector, with your server's number), and let an administrator run CREATE EXTENSION vector there; or leave "
-    "knowledge.url empty for LanceDB."
+    "The database of knowledge.url lacks the extension vector. Install pgvector on its server (Debian: "
+    "postgresql-17-pgvector, with your server's version), and let an administrator run CREATE EXTENSION vector; or leave "
+    "knowledge.url empty to use LanceDB."
 )
 
 
@@ -47,87 +44,89 @@ class PgvectorStore:
         try:
             parsed = sa.make_url(url)
         except sa.exc.ArgumentError:
-            raise KnowledgeStoreError("knowledge.url can't be read. Write postgresql://USER@HOST/NAME.") from None
+            raise KnowledgeStoreError("knowledge.url is not a valid URL. Write postgresql://USER@HOST/NAME.") from None
         if parsed.get_backend_name() != "postgresql":
-            raise KnowledgeStoreError("knowledge.url must be a PostgreSQL database; empty means LanceDB.")
-        # SQLAlchemy 2.1 would look for psycopg 3, which is not what is installed.
+            raise KnowledgeStoreError("knowledge.url must be a PostgreSQL database, or empty to use LanceDB.")
+        # SQLAlchemy 2.1 defaults to psycopg 3, which is not installed.
         self._engine = sa.create_engine(
             parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True, hide_parameters=True
         )
 
     def build(self, fingerprint: str, chunks: pa.Table, vectors: Floats) -> None:
         name = _PREFIX + short(fingerprint)
-        with _said(), self._engine.begin() as connection:
+        with _redact_errors(), self._engine.begin() as connection:
             _require_extension(connection)
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7305003)"))
-            if _is_there(connection, name):
+            if _has_table(connection, name):
                 return
-            for statement in _made(name, vectors.shape[1] or 1):
+            for statement in _create_statements(name, vectors.shape[1] or 1):
                 connection.execute(sa.text(statement))
             rows = list(_rows(chunks, vectors))
             if rows:
-                connection.execute(sa.text(_inserted(name)), rows)
+                connection.execute(sa.text(_insert_statement(name)), rows)
 
     def open(self, fingerprint: str) -> OpenStore:
         name = _PREFIX + short(fingerprint)
-        with _said(), self._engine.connect() as connection:
-            if not _is_there(connection, name):
-                raise KnowledgeStoreError(f"There is no table {name}. {materialize_hint('knowledge_indexes')}")
+        with _redact_errors(), self._engine.connect() as connection:
+            if not _has_table(connection, name):
+                raise KnowledgeStoreError(
+                    f"The knowledge table {name} does not exist. {materialize_hint('knowledge_indexes')}"
+                )
         return _OpenTable(self._engine, name)
 
     def remove(self, fingerprint: str) -> None:
-        with _said(), self._engine.begin() as connection:
+        with _redact_errors(), self._engine.begin() as connection:
             connection.execute(sa.text(f"DROP TABLE IF EXISTS {_PREFIX}{short(fingerprint)}"))
 
-    def built(self) -> list[str]:
-        with _said(), self._engine.connect() as connection:
+    def list_indexes(self) -> list[str]:
+        with _redact_errors(), self._engine.connect() as connection:
             query = sa.text(
                 "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename LIKE :like"
             )
-            found = connection.execute(query, {"like": _PREFIX.replace("_", r"\_") + "_" * 16})
-            return sorted(name.removeprefix(_PREFIX) for (name,) in found)
+            tables = connection.execute(query, {"like": _PREFIX.replace("_", r"\_") + "_" * 16})
+            return sorted(name.removeprefix(_PREFIX) for (name,) in tables)
 
 
 class _OpenTable:
     def __init__(self, engine: sa.Engine, name: str) -> None:
         self._engine, self._name = engine, name
 
-    def nearest(self, vector: Floats, sees: Sees, limit: int) -> list[Hit]:
-        return self._found("true", "embedding <=> CAST(:vector AS vector), chunk_id", vector, sees, limit, words="")
+    def search_vectors(self, vector: Floats, access: AccessFilter, limit: int) -> list[Hit]:
+        return self._search("true", "embedding <=> CAST(:vector AS vector), chunk_id", vector, access, limit, words="")
 
-    def matching(self, question: str, vector: Floats, sees: Sees, limit: int) -> list[Hit]:
-        words = " or ".join(word for word in words_only(question) if word)
+    def search_words(self, question: str, vector: Floats, access: AccessFilter, limit: int) -> list[Hit]:
+        words = " or ".join(word for word in strip_operators(question) if word)
         if not words:
             return []
         query = "websearch_to_tsquery('english', :words)"
         order = f"ts_rank_cd(searched, {query}, 1) DESC, chunk_id"
-        return self._found(f"searched @@ {query}", order, vector, sees, limit, words=words)
+        return self._search(f"searched @@ {query}", order, vector, access, limit, words=words)
 
-    def _found(self, where: str, order: str, vector: Floats, sees: Sees, limit: int, words: str) -> list[Hit]:
+    def _search(self, where: str, order: str, vector: Floats, sees: AccessFilter, limit: int, words: str) -> list[Hit]:
         if not sees.sorted_labels:
             return []
         query = (
             f"SELECT {', '.join(COLUMNS)}, 1 - (embedding <=> CAST(:vector AS vector)) AS cosine FROM {self._name} "
-            f"WHERE {_SEES} {where} ORDER BY {order} LIMIT :limit"
+            f"WHERE {_ACCESS_CLAUSE} {where} ORDER BY {order} LIMIT :limit"
         )
         given = {
-            "vector": _literal(vector),
+            "vector": _vector_literal(vector),
             "labels": sees.sorted_labels,
-            "day": sees.on.isoformat(),
+            "day": sees.day.isoformat(),
             "limit": limit,
             "words": words,
         }
-        with _said(), self._engine.connect() as connection:
+        with _redact_errors(), self._engine.connect() as connection:
             rows = connection.execute(sa.text(query), given).mappings().all()
         return [Hit({name: row[name] for name in COLUMNS}, float(row["cosine"])) for row in rows]
 
-    def named(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:
+    def find_chunks(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:
         query = (
-            f"SELECT {', '.join(NAMED_COLUMNS)} FROM {self._name} "
+            f"SELECT {', '.join(LOOKUP_COLUMNS)} FROM {self._name} "
             "WHERE chunk_id = ANY(CAST(:ids AS text[])) AND labels && CAST(:labels AS text[])"
         )
-        given = {"ids": known_ids(chunk_ids), "labels": known_labels(labels)}
-        with _said(), self._engine.connect() as connection:
+        given = {"ids": filter_chunk_ids(chunk_ids), "labels": filter_labels(labels)}
+        with _redact_errors(), self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(sa.text(query), given).mappings()]
 
     def close(self) -> None:
@@ -135,20 +134,20 @@ class _OpenTable:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """The database's own words may quote a row."""
+def _redact_errors() -> Iterator[None]:
+    """Drop the database's own messages, which may quote a row."""
     try:
         yield
     except sa.exc.SQLAlchemyError as error:
         raise KnowledgeStoreError(
-            f"The database of knowledge.url refused it ({type(getattr(error, 'orig', None) or error).__name__}). Is it running, "
-            "and may this user make tables there?"
+            f"The database of knowledge.url reported {type(getattr(error, 'orig', None) or error).__name__}. Check that it runs "
+            "and that this user may create tables."
         ) from None
 
 
 def _require_extension(connection: sa.Connection) -> None:
-    there = connection.execute(sa.text("SELECT 1 FROM pg_extension WHERE extname = 'vector'")).first()
-    if there:
+    installed = connection.execute(sa.text("SELECT 1 FROM pg_extension WHERE extname = 'vector'")).first()
+    if installed:
         return
     offered = connection.execute(sa.text("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")).first()
     if not offered:
@@ -160,11 +159,11 @@ def _require_extension(connection: sa.Connection) -> None:
         raise KnowledgeStoreError(_NO_EXTENSION) from None
 
 
-def _is_there(connection: sa.Connection, name: str) -> bool:
+def _has_table(connection: sa.Connection, name: str) -> bool:
     return connection.execute(sa.text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None
 
 
-def _made(name: str, width: int) -> list[str]:
+def _create_statements(name: str, width: int) -> list[str]:
     return [
         f"CREATE TABLE {name} (chunk_id text PRIMARY KEY, title text NOT NULL, source text NOT NULL, version text NOT NULL, "
         "heading_path text[] NOT NULL, text text NOT NULL, labels text[] NOT NULL, valid_from text, valid_to text, "
@@ -174,7 +173,7 @@ def _made(name: str, width: int) -> list[str]:
     ]
 
 
-def _inserted(name: str) -> str:
+def _insert_statement(name: str) -> str:
     values = ", ".join(f":{column}" for column in (*COLUMNS, "labels", "valid_from", "valid_to"))
     return (
         f"INSERT INTO {name} ({', '.join(COLUMNS)}, labels, valid_from, valid_to, searched, embedding) VALUES ({values}, "
@@ -183,10 +182,10 @@ def _inserted(name: str) -> str:
 
 
 def _rows(chunks: pa.Table, vectors: Floats) -> Iterator[dict[str, Any]]:
-    kept = chunks.select([*COLUMNS, "labels", "valid_from", "valid_to"]).to_pylist()
-    for row, searched, vector in zip(kept, searched_texts(chunks), vectors, strict=True):
-        yield {**row, "searched": searched.replace("\0", " "), "vector": _literal(vector)}
+    columns = chunks.select([*COLUMNS, "labels", "valid_from", "valid_to"]).to_pylist()
+    for row, searched, vector in zip(columns, build_search_texts(chunks), vectors, strict=True):
+        yield {**row, "searched": searched.replace("\0", " "), "vector": _vector_literal(vector)}
 
 
-def _literal(vector: Floats) -> str:
+def _vector_literal(vector: Floats) -> str:
     return json.dumps([float(one) for one in vector])

@@ -1,7 +1,7 @@
-"""Measures whether questions find their passages: recall at k, mean reciprocal rank, and what is rightly not found.
+"""Measures retrieval: recall at k, mean reciprocal rank, and abstention on unanswerable questions.
 
-Owns the labelled sets (abstracts of PubMedQA that come with the project, questions of the installation's own, and sentences of
-the documents themselves) and the figures. A figure that nobody could measure is absent, never 0.
+Uses the bundled PubMedQA abstracts, the installation's own questions, and sentences of the documents. A metric that can't be
+measured is None, never 0.
 """
 
 import json
@@ -15,26 +15,26 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE
-from fine_tune_assets.retrieval.documents import Block, Document, Facts
-from fine_tune_assets.retrieval.search import Passages
+from fine_tune_assets.retrieval.documents import Block, Document, DocumentMetadata
+from fine_tune_assets.retrieval.search import SearchResult
 
-Ask = Callable[[str, frozenset[str]], Passages]
-"""A question, and the labels of who asks."""
+SearchQuestion = Callable[[str, frozenset[str]], SearchResult]
+"""A question, and the labels of the person who asks."""
 OWN_QUESTIONS = "own_questions.jsonl"
-_SHIPPED = re.compile(r"Abstract: (?P<abstract>.*?)\s*\nQuestion: (?P<question>.*?)\s*\nAnswer:", re.DOTALL)
-_KNOWN_ITEMS = 40
+_ABSTRACT_QUESTION = re.compile(r"Abstract: (?P<abstract>.*?)\s*\nQuestion: (?P<question>.*?)\s*\nAnswer:", re.DOTALL)
+_MAX_KNOWN_ITEMS = 40
 _SENTENCE = re.compile(r"[^.!?\n]{40,200}[.!?]?")
 
 
 class QuestionsError(FineTuneError):
-    """A file of labelled questions can't be used."""
+    """A file of labelled questions is invalid."""
 
 
 @dataclass(frozen=True)
 class LabelledQuestion:
     question: str
     is_relevant: Callable[[Any], bool]
-    """Of a passage."""
+    """Whether a passage answers the question."""
     labels: frozenset[str] = frozenset({EVERYONE})
 
 
@@ -42,107 +42,113 @@ class LabelledQuestion:
 class RetrievalQuality:
     questions: int
     recall: float | None
-    """Share of questions with a right passage among those that are returned."""
+    """Share of questions with a relevant passage in the results."""
     mrr: float | None
 
 
-def measure(questions: Sequence[LabelledQuestion], ask: Ask) -> RetrievalQuality:
+def measure_retrieval(questions: Sequence[LabelledQuestion], search: SearchQuestion) -> RetrievalQuality:
     if not questions:
         return RetrievalQuality(0, None, None)
-    ranks = [_rank(asked, ask(asked.question, asked.labels)) for asked in questions]
-    found = [rank for rank in ranks if rank is not None]
-    return RetrievalQuality(len(ranks), len(found) / len(ranks), sum(1 / rank for rank in found) / len(ranks))
+    ranks = [_find_rank(item, search(item.question, item.labels)) for item in questions]
+    hits = [rank for rank in ranks if rank is not None]
+    return RetrievalQuality(len(ranks), len(hits) / len(ranks), sum(1 / rank for rank in hits) / len(ranks))
 
 
-def refused_share(questions: Sequence[str], ask: Ask) -> float | None:
-    """Share of questions that no document answers for which nothing is found."""
+def measure_abstention(questions: Sequence[str], search: SearchQuestion) -> float | None:
+    """Share of unanswerable questions for which nothing is found."""
     if not questions:
         return None
-    return sum(1 for question in questions if not ask(question, frozenset({EVERYONE})).found) / len(questions)
+    return sum(1 for question in questions if not search(question, frozenset({EVERYONE})).passages) / len(questions)
 
 
-def _rank(asked: LabelledQuestion, passages: Passages) -> int | None:
-    return next((place for place, passage in enumerate(passages.found, start=1) if asked.is_relevant(passage)), None)
+def _find_rank(question: LabelledQuestion, passages: SearchResult) -> int | None:
+    return next(
+        (place for place, passage in enumerate(passages.passages, start=1) if question.is_relevant(passage)), None
+    )
 
 
 @dataclass(frozen=True)
-class ShippedSet:
+class BundledQuestions:
     documents: tuple[Document, ...]
-    answered: tuple[LabelledQuestion, ...]
-    unanswered: tuple[str, ...]
-    """Of abstracts that are not among the documents."""
+    answerable: tuple[LabelledQuestion, ...]
+    unanswerable: tuple[str, ...]
+    """Questions whose abstracts are not in the index."""
 
 
-def read_shipped_set(file: Path) -> ShippedSet:
-    """Each abstract is a document; every third is left out, and its question finds nothing. Raises QuestionsError."""
+def read_bundled_questions(file: Path) -> BundledQuestions:
+    """Index two of three abstracts; the questions of the others must find nothing. Raises QuestionsError."""
     try:
         pairs = [
-            _pair(json.loads(line)["query"]) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()
+            _parse_pair(json.loads(line)["query"])
+            for line in file.read_text(encoding="utf-8").splitlines()
+            if line.strip()
         ]
     except (OSError, ValueError, KeyError, TypeError):
         raise QuestionsError(f"The labelled questions {file.name} can't be read. Restore the file.") from None
-    kept = [(f"abstract-{number}", *pair) for number, pair in enumerate(pairs) if number % 3 != 2]
-    facts = Facts("Abstract", "1", (EVERYONE,), None, None)
-    documents = tuple(Document(source, "text", facts, (Block(abstract),)) for source, abstract, _ in kept)
-    answered = tuple(LabelledQuestion(question, _from(source)) for source, _, question in kept)
-    return ShippedSet(
+    indexed = [(f"abstract-{number}", *pair) for number, pair in enumerate(pairs) if number % 3 != 2]
+    metadata = DocumentMetadata("Abstract", "1", (EVERYONE,), None, None)
+    documents = tuple(Document(source, "text", metadata, (Block(abstract),)) for source, abstract, _ in indexed)
+    answered = tuple(LabelledQuestion(question, _is_from(source)) for source, _, question in indexed)
+    return BundledQuestions(
         documents, answered, tuple(question for number, (_, question) in enumerate(pairs) if number % 3 == 2)
     )
 
 
-def _pair(query: str) -> tuple[str, str]:
-    found = _SHIPPED.search(query)
-    if found is None:
+def _parse_pair(query: str) -> tuple[str, str]:
+    match = _ABSTRACT_QUESTION.search(query)
+    if match is None:
         raise ValueError("no abstract")
-    return found["abstract"], found["question"]
+    return match["abstract"], match["question"]
 
 
-def _from(source: str, contains: str = "") -> Callable[[Any], bool]:
+def _is_from(source: str, contains: str = "") -> Callable[[Any], bool]:
     return lambda passage: passage.source == source and contains.lower() in passage.text.lower()
 
 
 def read_own_questions(file: Path) -> list[LabelledQuestion]:
-    """The installation's own: `question`, `source` (path of the document), and `contains` and `labels` if wanted. Raises
-    QuestionsError. No file is no question."""
+    """Read the installation's questions: `question`, `source` (document path), optional `contains` and `labels`.
+
+    Returns an empty list if the file does not exist. Raises QuestionsError.
+    """
     if not file.is_file():
         return []
     lines = enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
-    return [_own_question(line, number) for number, line in lines if line.strip()]
+    return [_parse_own_question(line, number) for number, line in lines if line.strip()]
 
 
-def _own_question(line: str, number: int) -> LabelledQuestion:
+def _parse_own_question(line: str, number: int) -> LabelledQuestion:
     try:
-        said = json.loads(line)
-        unknown = set(said) - {"question", "source", "contains", "labels"}
-        texts = [said["question"], said["source"], said.get("contains", ""), *said.get("labels", [])]
+        values = json.loads(line)
+        unknown = set(values) - {"question", "source", "contains", "labels"}
+        texts = [values["question"], values["source"], values.get("contains", ""), *values.get("labels", [])]
         if unknown or not all(isinstance(text, str) for text in texts):
             raise ValueError("fields")
     except (ValueError, KeyError, TypeError):
         raise QuestionsError(
-            f"Line {number} of {OWN_QUESTIONS} is no object with question and source (and contains, labels) as texts."
+            f"Line {number} of {OWN_QUESTIONS} must be an object with the texts question and source (optional: contains, labels)."
         ) from None
-    labels = frozenset({EVERYONE, *said.get("labels", [])})
-    return LabelledQuestion(said["question"], _from(said["source"], said.get("contains", "")), labels)
+    labels = frozenset({EVERYONE, *values.get("labels", [])})
+    return LabelledQuestion(values["question"], _is_from(values["source"], values.get("contains", "")), labels)
 
 
-def known_items(chunks: pa.Table, on_day: str) -> list[LabelledQuestion]:
-    """Sentences of the documents themselves: who asks with a chunk's own words must find it, or the index is broken."""
-    rows = [row for row in chunks.to_pylist() if _holds_on(row, on_day)]
-    step = max(1, len(rows) // _KNOWN_ITEMS)
-    asked = ((row, _SENTENCE.search(row["text"])) for row in rows[::step][:_KNOWN_ITEMS])
+def sample_known_items(chunks: pa.Table, day: str) -> list[LabelledQuestion]:
+    """Sample sentences of the documents. A search for a chunk's own words must find it, or the index is broken."""
+    rows = [row for row in chunks.to_pylist() if _is_valid_on(row, day)]
+    step = max(1, len(rows) // _MAX_KNOWN_ITEMS)
+    samples = ((row, _SENTENCE.search(row["text"])) for row in rows[::step][:_MAX_KNOWN_ITEMS])
     return [
-        LabelledQuestion(found.group().strip(), _same_text(row["text"]), frozenset(row["labels"]))
-        for row, found in asked
-        if found
+        LabelledQuestion(sentence.group().strip(), _has_text(row["text"]), frozenset(row["labels"]))
+        for row, sentence in samples
+        if sentence
     ]
 
 
-def _same_text(text: str) -> Callable[[Any], bool]:
-    """Not the same id: the same words may stand in two documents."""
+def _has_text(text: str) -> Callable[[Any], bool]:
+    """Compare text, not ids: two documents may contain the same sentence."""
     return lambda passage: passage.text == text
 
 
-def _holds_on(row: dict[str, Any], day: str) -> bool:
+def _is_valid_on(row: dict[str, Any], day: str) -> bool:
     return (row["valid_from"] is None or row["valid_from"] <= day) and (
         row["valid_to"] is None or row["valid_to"] >= day
     )

@@ -1,7 +1,6 @@
-"""Where the chunks of an index lie, and the two ways of searching them: by meaning and by words.
+"""Protocol of the chunk stores (LanceDB, PostgreSQL), with search by vectors and by words.
 
-Owns the protocol of a store and what a caller may see, which every store applies before it searches. LanceDB and PostgreSQL are
-modules beside this one.
+Every store applies the caller's access filter before it searches.
 """
 
 import re
@@ -19,36 +18,36 @@ from fine_tune_assets.core.errors import FineTuneError
 
 Floats = NDArray[np.float32]
 COLUMNS = ("chunk_id", "title", "source", "version", "heading_path", "text")
-"""What comes back of a chunk, besides its similarity."""
-NAMED_COLUMNS = (*COLUMNS, "labels")
-"""What comes back of a chunk that is asked for by its id."""
+"""Columns returned by a search, in addition to the similarity."""
+LOOKUP_COLUMNS = (*COLUMNS, "labels")
+"""Columns returned by a lookup by id."""
 LANCEDB, PGVECTOR = "lancedb", "pgvector"
 _CHUNK_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class KnowledgeStoreError(FineTuneError):
-    """An index can't be made, opened or searched."""
+    """An index can't be built, opened or searched."""
 
 
 @dataclass(frozen=True)
-class Sees:
-    """What a caller may see: chunks with at least one of the labels, on a day on which they hold."""
+class AccessFilter:
+    """What a caller may see: chunks with at least one of the labels that are valid on the day."""
 
     labels: frozenset[str]
-    on: date
+    day: date
 
     @property
     def sorted_labels(self) -> list[str]:
-        """Only such that are labels: they become part of a query."""
-        return known_labels(self.labels)
+        """Only valid labels: they become part of a query."""
+        return filter_labels(self.labels)
 
 
-def known_labels(labels: Collection[str]) -> list[str]:
+def filter_labels(labels: Collection[str]) -> list[str]:
     return sorted(label for label in labels if is_label(label))
 
 
-def known_ids(chunk_ids: Sequence[str]) -> list[str]:
-    """Only such that are ids of chunks: they become part of a query."""
+def filter_chunk_ids(chunk_ids: Sequence[str]) -> list[str]:
+    """Keep only valid chunk ids: they become part of a query."""
     return [chunk_id for chunk_id in chunk_ids if _CHUNK_ID.fullmatch(chunk_id)]
 
 
@@ -59,14 +58,14 @@ class Hit:
 
 
 class OpenStore(Protocol):
-    """Safe to share between threads. What a caller may not see is filtered out before anything is scored."""
+    """Thread-safe. Filters out what the caller may not see before scoring."""
 
-    def nearest(self, vector: Floats, sees: Sees, limit: int) -> list[Hit]: ...
+    def search_vectors(self, vector: Floats, access: AccessFilter, limit: int) -> list[Hit]: ...
 
-    def matching(self, question: str, vector: Floats, sees: Sees, limit: int) -> list[Hit]: ...
+    def search_words(self, question: str, vector: Floats, access: AccessFilter, limit: int) -> list[Hit]: ...
 
-    def named(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:
-        """NAMED_COLUMNS of those of the chunks that are there and have one of the labels, in no order, whatever the day is."""
+    def find_chunks(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:
+        """Return LOOKUP_COLUMNS of existing chunks with one of the labels, in any order and regardless of their validity."""
 
     def close(self) -> None: ...
 
@@ -75,39 +74,39 @@ class Store(Protocol):
     name: str
 
     def build(self, fingerprint: str, chunks: pa.Table, vectors: Floats) -> None:
-        """Whole or absent. One that is there is kept, since it may be in use."""
+        """Build atomically. Keeps an existing index, which may be in use."""
 
     def open(self, fingerprint: str) -> OpenStore:
-        """Raises KnowledgeStoreError if it is not there or was changed."""
+        """Raises KnowledgeStoreError if the index is missing or was changed."""
 
     def remove(self, fingerprint: str) -> None: ...
 
-    def built(self) -> list[str]:
-        """Fingerprints, shortened, of all that are there."""
+    def list_indexes(self) -> list[str]:
+        """Shortened fingerprints of all indexes."""
 
 
-class NoChunks:
-    """An index of no chunk: nothing is ever found in it."""
+class EmptyStore:
+    """An index without chunks."""
 
-    def nearest(self, vector: Floats, sees: Sees, limit: int) -> list[Hit]:  # noqa: ARG002
+    def search_vectors(self, vector: Floats, access: AccessFilter, limit: int) -> list[Hit]:  # noqa: ARG002
         return []
 
-    def matching(self, question: str, vector: Floats, sees: Sees, limit: int) -> list[Hit]:  # noqa: ARG002
+    def search_words(self, question: str, vector: Floats, access: AccessFilter, limit: int) -> list[Hit]:  # noqa: ARG002
         return []
 
-    def named(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:  # noqa: ARG002
+    def find_chunks(self, chunk_ids: Sequence[str], labels: Collection[str]) -> list[dict[str, Any]]:  # noqa: ARG002
         return []
 
     def close(self) -> None:
         pass
 
 
-def words_only(question: str) -> Collection[str]:
-    """A question without what a search engine reads as an operator."""
+def strip_operators(question: str) -> Collection[str]:
+    """Split a question into words without search operators."""
     return ["".join(letter for letter in word if letter.isalnum()) for word in question.split()]
 
 
-def searched_texts(chunks: pa.Table) -> list[str]:
-    """A chunk's text with the title and headings above it, which often hold the words that are asked for."""
+def build_search_texts(chunks: pa.Table) -> list[str]:
+    """Each chunk's text preceded by its title and headings, which often contain the words of a question."""
     rows = chunks.select(["title", "heading_path", "text"]).to_pylist()
     return ["\n".join(dict.fromkeys((row["title"], *row["heading_path"], row["text"]))) for row in rows]

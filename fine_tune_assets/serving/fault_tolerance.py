@@ -1,4 +1,4 @@
-"""A fault in one thing must not end the others: it is logged, without text, and the next look tries again."""
+"""Logs a fault without report text instead of raising it, so that it does not stop the supervisor's other work."""
 
 import logging
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def going_on(doing: str) -> Iterator[None]:
-    """A database that is away for a moment, or one deployment that can't be served, must not end the others."""
+def log_and_continue(action: str) -> Iterator[None]:
+    """Log expected errors of the block, such as an unreachable database or a deployment that can't be served."""
     try:
         yield
     except (FineTuneError, SQLAlchemyError, OSError) as error:
-        _log.error("%s: %s", doing, in_words(error))
+        _log.error("%s: %s", action, describe_error(error))
 
 
-def in_words(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     return str(error) if isinstance(error, FineTuneError) else type(error).__name__

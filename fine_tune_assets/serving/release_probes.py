@@ -1,6 +1,6 @@
-"""Asks a warm engine the release's own probes and compares: does it render, tokenize and answer as what was judged?
+"""Sends a release's probes to its warm engine, and checks that it tokenizes and answers like the judged model.
 
-Owns reading `probes.json` and the comparison. Only a release of an older version has none; nothing is measured of it then.
+The probes are in `probes.json`. A release of an older version has none and is not probed.
 """
 
 import json
@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 
 from fine_tune_assets.core.errors import FineTuneError, materialize_hint
-from fine_tune_assets.core.prompts.chat import plain_messages
+from fine_tune_assets.core.prompts.conversations import escape_messages
 from fine_tune_assets.core.releases.release_folders import PROBES, ReleaseError, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.addresses import open_client
+from fine_tune_assets.engines.listen_addresses import open_client
 from fine_tune_assets.engines.running_server import (
     EngineError,
     RunningEngine,
@@ -25,13 +25,16 @@ from fine_tune_assets.engines.running_server import (
     wait_until_healthy,
     warm_up,
 )
-from fine_tune_assets.serving.engine_start import require_room, start_for
-from fine_tune_assets.serving.left_engines import ENGINES
-from fine_tune_assets.serving.reconciliation import Pace
+from fine_tune_assets.serving.engine_start import require_memory, start_engine
+from fine_tune_assets.serving.orphaned_engines import ENGINES_FOLDER
+from fine_tune_assets.serving.reconciliation import SupervisorTimings
+
+_MINIMUM = "minimum_greedy_agreement"
+"""Key in `probes.json`."""
 
 
 class ProbeError(FineTuneError):
-    """The engine answers otherwise than what was judged."""
+    """The engine does not answer like the judged model."""
 
 
 @dataclass(frozen=True)
@@ -44,48 +47,51 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeSet:
-    minimum_same_greedy: float
+    minimum_greedy_agreement: float
     probes: tuple[Probe, ...]
 
 
 @dataclass(frozen=True)
-class Findings:
-    """`asked` 0: not probed."""
-
-    asked: int
-    same_prompt: int
-    same_answer: int
-    minimum_same_greedy: float
+class ProbeResult:
+    probe_count: int
+    """0 if the release was not probed."""
+    matching_prompts: int
+    matching_answers: int
+    minimum_greedy_agreement: float
 
     @property
-    def in_words(self) -> str:
-        if not self.asked:
-            return "not probed: the release was made before there were probes"
+    def summary(self) -> str:
+        if not self.probe_count:
+            return "not probed: the release has no probes, since an older version built it"
         return (
-            f"{self.same_prompt} of {self.asked} prompts have the same number of tokens (all must), {self.same_answer} of "
-            f"{self.asked} greedy answers are the same (at least {self.minimum_same_greedy:.0%} must be)"
+            f"{self.matching_prompts} of {self.probe_count} prompts have the same number of tokens (required: all), "
+            f"{self.matching_answers} of {self.probe_count} greedy answers are the same "
+            f"(required: {self.minimum_greedy_agreement:.0%})"
         )
 
     @property
-    def is_passed(self) -> bool:
-        return self.same_prompt == self.asked and self.same_answer >= self.minimum_same_greedy * self.asked
+    def has_passed(self) -> bool:
+        return (
+            self.matching_prompts == self.probe_count
+            and self.matching_answers >= self.minimum_greedy_agreement * self.probe_count
+        )
 
 
-NOT_PROBED = Findings(0, 0, 0, 0.0)
+NOT_PROBED = ProbeResult(0, 0, 0, 0.0)
 
 
-def probe_engine(engine: RunningEngine, release: ReleaseFolder, timeout_seconds: float) -> Findings:
-    """Raises ProbeError with the figures when it does not pass, EngineError when it does not answer, ReleaseError when the probes
-    can't be read."""
+def probe_engine(engine: RunningEngine, release: ReleaseFolder, timeout_seconds: float) -> ProbeResult:
+    """Raises ProbeError with the counts if a probe fails, EngineError if the engine does not answer, ReleaseError if the probes
+    are unreadable."""
     probes = read_probes(release)
     if probes is None:
         return NOT_PROBED
     with open_client(engine.url, engine.api_key, timeout_seconds) as client:
-        replies = [_reply(client, engine, release, probe) for probe in probes.probes]
-    findings = compare(probes, replies)
-    if not findings.is_passed:
-        raise ProbeError(f"Release {release.release_id} does not answer as it was judged: {findings.in_words}.")
-    return findings
+        replies = [_send_probe(client, engine, release, probe) for probe in probes.probes]
+    result = compare_replies(probes, replies)
+    if not result.has_passed:
+        raise ProbeError(f"Release {release.release_id} does not answer like the judged model: {result.summary}.")
+    return result
 
 
 def read_probes(release: ReleaseFolder) -> ProbeSet | None:
@@ -94,70 +100,70 @@ def read_probes(release: ReleaseFolder) -> ProbeSet | None:
         return None
     try:
         values = json.loads((release.folder / PROBES).read_text(encoding="utf-8"))
-        probes = tuple(_probe(entry) for entry in values["probes"])
-        minimum = float(values["minimum_same_greedy"])
+        probes = tuple(_parse_probe(entry) for entry in values["probes"])
+        minimum = float(values[_MINIMUM])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReleaseError(
             f"Release {release.release_id} has no readable {PROBES}. {materialize_hint('releases')}"
         ) from error
     if not probes or not 0 <= minimum <= 1:
-        raise ReleaseError(f"Release {release.release_id}: {PROBES} proves nothing. {materialize_hint('releases')}")
+        raise ReleaseError(f"Release {release.release_id}: {PROBES} is invalid. {materialize_hint('releases')}")
     return ProbeSet(minimum, probes)
 
 
-def _probe(entry: Any) -> Probe:
+def _parse_probe(entry: Any) -> Probe:
     messages = tuple({"role": str(m["role"]), "content": str(m["content"])} for m in entry["messages"])
     return Probe(messages, int(entry["prompt_tokens"]), str(entry["answer"]), int(entry["answer_tokens"]))
 
 
-def compare(probes: ProbeSet, replies: Sequence[tuple[int, str]]) -> Findings:
-    """`replies`: tokens of the prompt, and the answer. White space around an answer is no part of it, as in judging."""
+def compare_replies(probes: ProbeSet, replies: Sequence[tuple[int, str]]) -> ProbeResult:
+    """`replies`: number of prompt tokens, and the answer. Surrounding white space is ignored, as in judging."""
     pairs = list(zip(probes.probes, replies, strict=True))
-    return Findings(
-        asked=len(pairs),
-        same_prompt=sum(tokens == probe.prompt_tokens for probe, (tokens, _) in pairs),
-        same_answer=sum(answer.strip() == probe.answer.strip() for probe, (_, answer) in pairs),
-        minimum_same_greedy=probes.minimum_same_greedy,
+    return ProbeResult(
+        probe_count=len(pairs),
+        matching_prompts=sum(tokens == probe.prompt_tokens for probe, (tokens, _) in pairs),
+        matching_answers=sum(answer.strip() == probe.answer.strip() for probe, (_, answer) in pairs),
+        minimum_greedy_agreement=probes.minimum_greedy_agreement,
     )
 
 
-def findings_json(findings: Findings) -> str:
-    return json.dumps(asdict(findings))
+def result_to_json(result: ProbeResult) -> str:
+    return json.dumps(asdict(result))
 
 
-def findings_of(stored: str | None) -> Findings | None:
-    return None if stored is None else Findings(**json.loads(stored))
+def result_from_json(stored: str | None) -> ProbeResult | None:
+    return None if stored is None else ProbeResult(**json.loads(stored))
 
 
-def _reply(client: httpx.Client, engine: RunningEngine, release: ReleaseFolder, probe: Probe) -> tuple[int, str]:
-    asked_with = release.asked_with
-    asked = plain_messages(list(probe.messages), asked_with.control_tokens)
-    messages = [{"role": "system", "content": asked_with.system_prompt}, *asked]
+def _send_probe(client: httpx.Client, engine: RunningEngine, release: ReleaseFolder, probe: Probe) -> tuple[int, str]:
+    prompt_settings = release.prompt_settings
+    escaped = escape_messages(list(probe.messages), prompt_settings.control_tokens)
+    messages = [{"role": "system", "content": prompt_settings.system_prompt}, *escaped]
     answer = greedy_answer(client, engine, messages, max(probe.answer_tokens, 1))
     return answer.prompt_tokens, answer.text
 
 
-def probe_here(release: ReleaseFolder, settings: Settings, pace: Pace | None = None) -> Findings:
-    """Ask a release its probes in an engine of its own, which no user is sent to and which ends right after. A killed command
-    leaves it in the folder of engines, where the supervisor's next start or `fine-tune down` ends it.
+def probe_release(release: ReleaseFolder, settings: Settings, timings: SupervisorTimings | None = None) -> ProbeResult:
+    """Probe a release on a temporary engine that serves no users. If the command is killed, the supervisor's next start or
+    `fine-tune down` stops the engine.
 
-    Raises ProbeError if it answers otherwise than it was judged, EngineError if it does not fit, start or answer. Its log
-    stays only in the latter case, which names it."""
-    pace = pace or Pace()
-    require_room(release, settings)
-    folder = settings.layout.run / ENGINES / f"probing-{uuid.uuid4().hex}"
+    Raises ProbeError if the release does not answer like the judged model, EngineError if the engine does not fit, start or
+    answer. Its log is kept only for EngineError, whose message names it."""
+    timings = timings or SupervisorTimings()
+    require_memory(release, settings)
+    folder = settings.layout.run / ENGINES_FOLDER / f"probe-{uuid.uuid4().hex}"
     try:
-        engine = start_for(release, folder, settings)
+        engine = start_engine(release, folder, settings)
         try:
-            wait_until_healthy(engine, pace.startup_seconds)
-            warm_up(engine, release.system_prompt, pace.warm_up_seconds)
-            findings = probe_engine(engine, release, pace.warm_up_seconds)
+            wait_until_healthy(engine, timings.startup_timeout_seconds)
+            warm_up(engine, release.system_prompt, timings.warm_up_timeout_seconds)
+            result = probe_engine(engine, release, timings.warm_up_timeout_seconds)
         finally:
-            stop_engine(engine, pace.stop_grace_seconds, is_hung=True)  # it owes nobody an answer
+            stop_engine(engine, timings.stop_grace_seconds, kill=True)  # no request is in progress: do not drain
     except EngineError:
         raise
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
-    return findings
+    return result

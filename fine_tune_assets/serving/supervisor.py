@@ -1,8 +1,8 @@
-"""The supervisor (`fine-tune serve`): makes what the ledger wants so, one engine a deployment.
+"""The supervisor (`fine-tune run supervisor`): runs one engine for each deployment that the ledger requests.
 
-Owns engines: it verifies a release, starts an engine on it, warms it up, asks its probes, reports it ready, keeps the live one
-running, and keeps or ends the old one when its last answer is out. The decisions are in `reconciliation`. It begins and ends
-trials (`trials`), and sends users to nothing new: back, at most (`rollback_rules`).
+It verifies a release, starts its engine, warms it up, probes it and reports it ready; restarts the live engine; and keeps or
+stops the previous one after its last answer. `reconciliation` plans these steps. It also starts and ends canary releases
+(`canary_releases`) and rolls back automatically (`rollback_rules`), but never switches to a new release.
 """
 
 import logging
@@ -10,6 +10,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,7 +19,7 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.releases.release_folders import ReleaseError, ReleaseFolder
 from fine_tune_assets.core.releases.release_signing import SignedReleases
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.addresses import open_connections
+from fine_tune_assets.engines.listen_addresses import count_connections
 from fine_tune_assets.engines.running_server import (
     EngineError,
     adopt_engine,
@@ -27,165 +28,225 @@ from fine_tune_assets.engines.running_server import (
     stop_recorded_engine,
     warm_up,
 )
+from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.serving.canary_records import fail_canary, interrupt_canary
 from fine_tune_assets.ledger.serving.deployments import (
+    CHANGED_RELEASE,
+    ENDED,
+    ROLLBACK_READY,
+    SUPERVISOR,
     Deployment,
     State,
-    current_deployments,
+    clear_engine,
     find_deployment,
-    report_state,
+    find_live_deployment,
+    list_current_deployments,
+    record_state,
+    request_deployment,
     seal_engine_key,
-    withdraw_engine,
+    switch_traffic,
 )
-from fine_tune_assets.ledger.serving.imported_releases import key_of_import
-from fine_tune_assets.ledger.serving.releases import find_release
-from fine_tune_assets.ledger.serving.rollbacks import fail_deployment
-from fine_tune_assets.ledger.serving.trials import fail_trial, interrupt_trial
-from fine_tune_assets.serving.engine_start import require_room, start_for
-from fine_tune_assets.serving.fault_tolerance import going_on, in_words
-from fine_tune_assets.serving.left_engines import ENGINES, forget_dead_sockets, only_one
-from fine_tune_assets.serving.reconciliation import Action, EngineView, Pace, next_actions
-from fine_tune_assets.serving.release_probes import ProbeError, findings_json, probe_engine
-from fine_tune_assets.serving.rollback_rules import ENGINE_GONE, look_and_roll_back
-from fine_tune_assets.serving.trials import look_at_trial
-from fine_tune_assets.serving.watched_engines import Watched, silent_looks_at
+from fine_tune_assets.ledger.serving.imported_releases import find_import_key
+from fine_tune_assets.ledger.serving.release_records import find_release
+from fine_tune_assets.ledger.serving.rollbacks import (
+    exclude_from_rollback,
+    fail_deployment,
+    find_rollback_target,
+    roll_back,
+)
+from fine_tune_assets.serving.canary_releases import advance_canary
+from fine_tune_assets.serving.engine_start import require_memory, start_engine
+from fine_tune_assets.serving.fault_tolerance import describe_error, log_and_continue
+from fine_tune_assets.serving.orphaned_engines import ENGINES_FOLDER, remove_dead_sockets, single_instance_lock
+from fine_tune_assets.serving.reconciliation import Action, EngineStatus, SupervisorTimings, plan_actions
+from fine_tune_assets.serving.release_probes import ProbeError, probe_engine, result_to_json
+from fine_tune_assets.serving.release_watch import ChangedRelease, ReleaseWatch
+from fine_tune_assets.serving.rollback_rules import ENGINE_FAILED, REPORT_TIME, RollbackWatch, is_crash_explained
+from fine_tune_assets.serving.watched_engines import WatchedEngine, missed_health_checks
 
-HEARTBEAT = "supervisor.heartbeat"
+HEARTBEAT_FILE = "supervisor.heartbeat"
 _STABLE_SECONDS = 60.0
-"""An engine that ran this long is not in a crash loop: the next restart is at once."""
+"""An engine that ran this long is not in a crash loop: it is restarted without delay."""
 _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Looks, decides and acts once a tick. Owned by one thread."""
+    """Observes, plans and acts once per tick. Used from one thread."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, pace: Pace) -> None:
-        self._settings, self._ledger, self._pace = settings, ledger, pace
+    def __init__(self, settings: Settings, ledger: Ledger, timings: SupervisorTimings) -> None:
+        self._settings, self._ledger, self._timings = settings, ledger, timings
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
-        self._engines_dir = settings.layout.run / ENGINES
+        self._engines_dir = settings.layout.run / ENGINES_FOLDER
         self._engines_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._watched: dict[str, Watched] = {}
+        self._watched: dict[str, WatchedEngine] = {}
         self._releases = SignedReleases(settings.layout.keys)
+        self._changed: SimpleQueue[ChangedRelease] = SimpleQueue()
         self._adopt()
 
     def _adopt(self) -> None:
-        """Go on with engines that outlived the last supervisor, unnoticed by their users, and forget those that did not."""
+        """Adopt engines that outlived the last supervisor, without interrupting users, and clean up after the others."""
         now = datetime.now(UTC)
         for folder in self._engines_dir.iterdir():
             engine = adopt_engine(folder)
             if engine is None:
-                stop_recorded_engine(folder, self._pace.stop_grace_seconds)  # what it left behind
+                stop_recorded_engine(folder, self._timings.stop_grace_seconds)  # kills what is left of the engine
             else:
                 deployment = find_deployment(self._ledger, folder.name)
                 is_warm = deployment is not None and deployment.engine_url == engine.url
-                self._watched[folder.name] = Watched(engine, now, now, is_warm)
+                self._watched[folder.name] = WatchedEngine(engine, now, now, is_warm)
                 _log.info("adopted the engine of deployment %s", folder.name)
-        forget_dead_sockets(self._settings, [watched.engine.url for watched in self._watched.values()])
-        for deployment in current_deployments(self._ledger):
+        remove_dead_sockets(self._settings, [watched.engine.url for watched in self._watched.values()])
+        for deployment in list_current_deployments(self._ledger):
             if deployment.deployment_id not in self._watched:
-                withdraw_engine(self._ledger, deployment.deployment_id)
-                interrupt_trial(self._ledger, deployment.deployment_id)
+                clear_engine(self._ledger, deployment.deployment_id)
+                interrupt_canary(self._ledger, deployment.deployment_id)
 
     def tick(self, now: datetime) -> list[Action]:
-        """Do what is to be done now; returns it."""
-        deployments = current_deployments(self._ledger)
-        stays_up = {d.deployment_id for d in deployments if d.state != "draining"}
+        """Apply the planned actions and return them."""
+        while not self._changed.empty():
+            self._take_out(self._changed.get())
+        deployments = list_current_deployments(self._ledger)
+        in_use = {d.deployment_id for d in deployments if d.state != "draining"}
         for name in self._watched.keys() - {d.deployment_id for d in deployments}:
-            self._watched[name].unwanted_since = self._watched[name].unwanted_since or now
-        views = {name: self._view(name, now, name not in stays_up) for name in self._watched}
-        actions = next_actions(deployments, views, now, self._pace)
+            self._watched[name].unused_since = self._watched[name].unused_since or now
+        statuses = {name: self._observe(name, now, name not in in_use) for name in self._watched}
+        actions = plan_actions(deployments, statuses, now, self._timings)
         by_id = {d.deployment_id: d for d in deployments}
         for action in actions:
-            _log.info("%s deployment %s %s", action.kind, action.deployment_id, action.reason)
-            with going_on(f"{action.kind} {action.deployment_id}"):
-                self._do(action, by_id.get(action.deployment_id), now)
+            because = f": {action.reason}" if action.reason else ""
+            _log.info("%s deployment %s%s", action.kind, action.deployment_id, because)
+            with log_and_continue(f"{action.kind} {action.deployment_id}"):
+                self._apply(action, by_id.get(action.deployment_id), now)
         return actions
 
-    def _view(self, name: str, now: datetime, is_draining: bool) -> EngineView:
+    def report_changed(self, changed: ChangedRelease) -> None:
+        """Stop the engine of a changed release at once, and have the next tick record it. Can be called from any thread: a tick
+        can take minutes."""
+        self._changed.put(changed)
+        clear_engine(self._ledger, changed.deployment_id)
+        stop_recorded_engine(self._engines_dir / changed.deployment_id, 0)
+
+    def _take_out(self, changed: ChangedRelease) -> None:
+        """Stop an engine with changed files at once: what it would still answer is not what was judged."""
+        deployment = find_deployment(self._ledger, changed.deployment_id)
+        if deployment is None or deployment.state in ENDED:
+            return
+        _log.error("deployment %s: %s", changed.deployment_id, changed.reason)
+        audit.append(self._ledger, SUPERVISOR, CHANGED_RELEASE, f"deployment {changed.deployment_id}")
+        if deployment.state in ROLLBACK_READY:
+            record_state(self._ledger, deployment.deployment_id, "stopped", detail=changed.reason)
+            exclude_from_rollback(self._ledger, deployment.deployment_id, CHANGED_RELEASE)
+            self._stop(deployment.deployment_id, forget=True, kill=True)
+        else:
+            self._fail(deployment, changed.reason, kill=True)
+
+    def _observe(self, name: str, now: datetime, is_draining: bool) -> EngineStatus:
         watched = self._watched[name]
         is_alive = watched.engine.is_alive
         if watched.was_alive and not is_alive:
-            withdraw_engine(self._ledger, name)
-            if self._settings.rollback.on_death and fail_trial(self._ledger, name, ENGINE_GONE):
-                _log.warning("trial of deployment %s failed: %s", name, ENGINE_GONE)
-            self._note_death(watched, now)
-        return EngineView(
+            clear_engine(self._ledger, name)
+            self._record_death(name, watched, now)
+        if not is_alive:
+            self._fail_canary_if_at_fault(name, watched, now)
+        return EngineStatus(
             is_alive=is_alive,
             is_healthy=is_alive and (watched.is_warm or is_healthy(watched.engine)),
             is_warm=watched.is_warm,
             started_at=watched.started_at,
             retry_at=watched.retry_at,
-            connections=open_connections(watched.engine.url) if is_draining else 0,
-            silent_looks=silent_looks_at(watched) if is_alive and watched.is_warm and not is_draining else 0,
-            unwanted_since=watched.unwanted_since,
+            connections=count_connections(watched.engine.url) if is_draining else 0,
+            missed_health_checks=missed_health_checks(watched)
+            if is_alive and watched.is_warm and not is_draining
+            else 0,
+            unused_since=watched.unused_since,
         )
 
-    def _note_death(self, watched: Watched, now: datetime) -> None:
+    def _fail_canary_if_at_fault(self, name: str, watched: WatchedEngine, now: datetime) -> None:
+        """End a canary release whose engine stopped, unless a request explains it: then it starts over with a new engine."""
+        if not self._settings.rollback.on_engine_failure:
+            return
+        down_since, deployment = watched.down_since or now, find_deployment(self._ledger, name)
+        if deployment is None or deployment.state == "live":
+            return
+        # Since its request: one stop can always be explained, several need one cause.
+        if is_crash_explained(self._ledger, name, deployment.requested_at, down_since, now):
+            if now - down_since >= REPORT_TIME:
+                interrupt_canary(self._ledger, name)
+        elif fail_canary(self._ledger, name, ENGINE_FAILED):
+            _log.warning("canary release of deployment %s failed: %s", name, ENGINE_FAILED)
+
+    def _record_death(self, name: str, watched: WatchedEngine, now: datetime) -> None:
         has_been_stable = (now - watched.started_at).total_seconds() >= _STABLE_SECONDS
         watched.failures = 0 if has_been_stable else watched.failures + 1
-        delay = min(self._pace.backoff_maximum_seconds, 2.0**watched.failures - 1)
+        delay = min(self._timings.backoff_maximum_seconds, 2.0**watched.failures - 1)
+        deployment = find_deployment(self._ledger, name)
+        if deployment is not None and deployment.state != "live":
+            # Its canary release is judged first.
+            delay = max(delay, REPORT_TIME.total_seconds() + 2 * self._timings.tick_seconds)
         watched.was_alive, watched.is_warm, watched.retry_at = False, False, now + timedelta(seconds=delay)
+        watched.down_since = now
 
-    def _do(self, action: Action, deployment: Deployment | None, now: datetime) -> None:
+    def _apply(self, action: Action, deployment: Deployment | None, now: datetime) -> None:
         if action.kind == "stop" or deployment is None:
-            # What is still wanted is stopped since it hangs.
-            self._stop(action.deployment_id, forget=deployment is None, is_hung=deployment is not None)
+            # A deployment that still exists is stopped only because its engine hangs.
+            self._stop(action.deployment_id, forget=deployment is None, kill=deployment is not None)
         elif action.kind == "start":
             self._start(deployment, now)
-        elif action.kind == "warm":
-            self._warm(deployment)
+        elif action.kind == "warm_up":
+            self._warm_up(deployment)
         elif action.kind == "fail":
             self._fail(deployment, action.reason)
         elif action.kind == "keep":
-            report_state(self._ledger, deployment.deployment_id, "kept", detail=deployment.detail)
-        elif action.kind == "dismiss":
-            # Its engine is nobody's then, and is stopped as one: without connections, or when those took too long.
-            report_state(self._ledger, deployment.deployment_id, "stopped", detail=deployment.detail)
+            record_state(self._ledger, deployment.deployment_id, "standby", detail=deployment.detail)
+        elif action.kind == "detach":
+            # Its engine is then unused, and stopped when it has no connections or they took too long.
+            record_state(self._ledger, deployment.deployment_id, "stopped", detail=deployment.detail)
         else:
-            # Said first: whoever rolls back, or asks for an engine, in this moment must not be sent to one that is going away.
-            report_state(self._ledger, deployment.deployment_id, "stopped", detail=action.reason or deployment.detail)
-            self._stop(deployment.deployment_id, forget=True, is_hung=bool(action.reason))
+            # Recorded first, so that no concurrent rollback or request selects an engine that is about to stop.
+            record_state(self._ledger, deployment.deployment_id, "stopped", detail=action.reason or deployment.detail)
+            self._stop(deployment.deployment_id, forget=True, kill=bool(action.reason))
 
     def _start(self, deployment: Deployment, now: datetime) -> None:
-        """Verify signature and every file first: a release that was changed is never started, not even one that is live."""
+        """Verify the signature and every file first: a changed release is never started, even if it is live."""
         folder = self._engines_dir / deployment.deployment_id
         try:
             release = self._verify(deployment)
             if deployment.state != "live":
-                require_room(release, self._settings)
-                report_state(self._ledger, deployment.deployment_id, "starting")
-            engine = start_for(release, folder, self._settings)
+                require_memory(release, self._settings)
+                record_state(self._ledger, deployment.deployment_id, "starting")
+            engine = start_engine(release, folder, self._settings)
         except (ReleaseError, EngineError) as error:
             self._fail(deployment, str(error))
             return
         before = self._watched.get(deployment.deployment_id)
         failures = before.failures if before else 0
-        self._watched[deployment.deployment_id] = Watched(engine, now, now, failures=failures)
+        self._watched[deployment.deployment_id] = WatchedEngine(engine, now, now, failures=failures)
 
     def _verify(self, deployment: Deployment) -> ReleaseFolder:
         release = find_release(self._ledger, deployment.release_id)
         if release is None:
             raise ReleaseError(f"Release {deployment.release_id} is not in the ledger.")
-        key = key_of_import(self._ledger, release.release_id)
+        key = find_import_key(self._ledger, release.release_id)
         return self._releases.verify(self._settings.data_dir / release.folder, release.release_id, key)
 
-    def _warm(self, deployment: Deployment) -> None:
+    def _warm_up(self, deployment: Deployment) -> None:
         watched = self._watched[deployment.deployment_id]
         try:
             release = self._verify(deployment)
-            warm_up(watched.engine, release.system_prompt, self._pace.warm_up_seconds)
-            probes = findings_json(probe_engine(watched.engine, release, self._pace.warm_up_seconds))
+            warm_up(watched.engine, release.system_prompt, self._timings.warm_up_timeout_seconds)
+            probes = result_to_json(probe_engine(watched.engine, release, self._timings.warm_up_timeout_seconds))
         except (EngineError, ReleaseError, ProbeError) as error:
             if deployment.state == "live" and isinstance(error, EngineError):
-                self._stop(deployment.deployment_id, forget=False, is_hung=True)
+                self._stop(deployment.deployment_id, forget=False, kill=True)
             else:
                 self._fail(deployment, str(error))
             return
         watched.is_warm = True
         state: State = "live" if deployment.state == "live" else "ready"
         sealed = seal_engine_key(self._key, deployment.deployment_id, watched.engine.api_key)
-        report_state(
+        record_state(
             self._ledger,
             deployment.deployment_id,
             state,
@@ -194,68 +255,104 @@ class Supervisor:
             probes=probes,
         )
 
-    def _fail(self, deployment: Deployment, reason: str) -> None:
+    def _fail(self, deployment: Deployment, reason: str, *, kill: bool = False) -> None:
         log = self._engines_dir / deployment.deployment_id / "engine.log"
         hint = f" See {log}." if log.exists() and "See " not in reason else ""
         fail_deployment(self._ledger, deployment.deployment_id, reason + hint)
-        self._stop(deployment.deployment_id, forget=True)
+        self._stop(deployment.deployment_id, forget=True, kill=kill)
 
-    def _stop(self, name: str, forget: bool, is_hung: bool = False, *, is_closing: bool = False) -> None:
-        """Its address goes first; a ledger that is away must not keep it running."""
+    def _stop(self, name: str, forget: bool, kill: bool = False, *, is_closing: bool = False) -> None:
+        """Withdraw the address first; an unreachable ledger must not prevent stopping."""
         if name in self._watched:
-            with going_on(f"withdraw {name}"):
-                withdraw_engine(self._ledger, name)
+            with log_and_continue(f"clear the engine address of deployment {name}"):
+                clear_engine(self._ledger, name)
             engine = self._watched[name].engine
-            # In a tick nobody is answered any more, or draining took too long: what SIGTERM cuts off is not waited for again.
-            is_waited_for = is_closing or not engine.cuts_off
-            stop_engine(engine, self._pace.stop_grace_seconds, is_hung=is_hung or not is_waited_for)
+            # During a tick, the engine has drained or exceeded its time to drain, so do not wait for its answers again.
+            may_wait = is_closing or not engine.is_drained_first
+            stop_engine(engine, self._timings.stop_grace_seconds, kill=kill or not may_wait)
             if forget:
                 del self._watched[name]
 
     def close(self) -> None:
-        """Stop every engine. What the ledger wants stays wanted, and is started again next time."""
-        with ThreadPoolExecutor() as pool:  # together: each may take a minute for its last answers
+        """Stop every engine. The deployments stay in the ledger and are started again by the next supervisor."""
+        with ThreadPoolExecutor() as pool:  # in parallel: each may take a minute for its last answers
             list(pool.map(lambda name: self._stop(name, forget=True, is_closing=True), list(self._watched)))
 
 
-def supervise(settings: Settings, pace: Pace | None = None) -> None:
-    """Run until SIGTERM or SIGINT. Raises SupervisorError when another supervisor runs on the same data folder."""
-    pace = pace or Pace()
-    ending = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
-    with only_one(settings.layout.run):
-        ledger = open_ledger(settings.database_url)
-        supervisor = Supervisor(settings, ledger, pace)
-        # A thread of its own: hashing large weights and asking probes hold a tick up, and users must not wait for that.
-        watch = threading.Thread(target=_watch_switches, args=(settings, ledger, pace, ending))
-        watch.start()
+def run_supervisor(settings: Settings, timings: SupervisorTimings | None = None) -> None:
+    """Run until SIGTERM or SIGINT. Raises SupervisorError if another supervisor runs on the same data folder."""
+    timings = timings or SupervisorTimings()
+    shutdown = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: shutdown.set())
+    with single_instance_lock(settings.layout.run):
+        ledger = open_ledger(settings)
+        supervisor = Supervisor(settings, ledger, timings)
+        # In a separate thread, because hashing large weights and probing delay a tick, and a rollback must not wait for them.
+        watchers = [
+            threading.Thread(target=_watch_live_release, args=(settings, ledger, timings, shutdown)),
+            threading.Thread(target=_watch_files, args=(settings, ledger, supervisor, timings, shutdown)),
+        ]
+        for watcher in watchers:
+            watcher.start()
         try:
-            while not ending.is_set():
-                with going_on("tick"):
+            while not shutdown.is_set():
+                with log_and_continue("supervisor tick"):
                     supervisor.tick(datetime.now(UTC))
-                (settings.layout.run / HEARTBEAT).touch()
-                ending.wait(pace.tick_seconds)
+                (settings.layout.run / HEARTBEAT_FILE).touch()
+                shutdown.wait(timings.tick_seconds)
         finally:
-            ending.set()
-            watch.join()
+            shutdown.set()
+            for watcher in watchers:
+                watcher.join()
             supervisor.close()
             ledger.close()
 
 
-def _watch_switches(settings: Settings, ledger: Ledger, pace: Pace, ending: threading.Event) -> None:
-    """Take users back from a release that does badly, live or on trial, until `ending`."""
-    limits, engines_dir, told = settings.rollback, settings.layout.run / ENGINES, ""
-    while not ending.wait(pace.tick_seconds):
-        with going_on("look at the trial"):
-            done = look_at_trial(ledger, limits, datetime.now(UTC))
-            if done is not None:
-                _log.info(done)
+def _watch_files(
+    settings: Settings, ledger: Ledger, supervisor: Supervisor, timings: SupervisorTimings, shutdown: threading.Event
+) -> None:
+    """Look for changed files of served releases until `shutdown` is set. If none is live afterwards, return to an earlier one."""
+    watch, is_pending = ReleaseWatch(settings, ledger), False
+    while not shutdown.wait(timings.file_check_seconds):
+        with log_and_continue("watch the files of the releases"):
+            for changed in watch.find_changed(datetime.now(UTC)):
+                is_pending = True
+                supervisor.report_changed(changed)
+            is_pending = is_pending and not _restore_service(ledger)
+
+
+def _restore_service(ledger: Ledger) -> bool:
+    """One step back to the last release that is intact, if no running one has taken over. Returns whether one is live."""
+    live = find_live_deployment(ledger)
+    if live is not None:
+        return live.engine_url is not None
+    back = find_rollback_target(ledger, is_automatic=True)
+    if back is not None and back.is_running:
+        roll_back(ledger, SUPERVISOR, reason=CHANGED_RELEASE)
+    elif back is not None:
+        requested = request_deployment(ledger, back.deployment.release_id, SUPERVISOR, is_rollback=True)
+        if requested.state == "ready":
+            switch_traffic(ledger, requested.deployment_id, SUPERVISOR)
+    return False
+
+
+def _watch_live_release(
+    settings: Settings, ledger: Ledger, timings: SupervisorTimings, shutdown: threading.Event
+) -> None:
+    """Advance the canary release and roll back the live release if a limit is exceeded, until `shutdown` is set."""
+    limits, last_fault = settings.rollback, ""
+    watch = RollbackWatch(ledger, settings.layout.run / ENGINES_FOLDER, limits)
+    while not shutdown.wait(timings.tick_seconds):
+        with log_and_continue("advance the canary release"):
+            change = advance_canary(ledger, limits, datetime.now(UTC))
+            if change is not None:
+                _log.info(change)
         try:
-            reason = look_and_roll_back(ledger, engines_dir, limits, datetime.now(UTC))
+            reason = watch.roll_back_if_needed(datetime.now(UTC))
             fault = f"rolled back: {reason}" if reason is not None else ""
-        except (FineTuneError, SQLAlchemyError, OSError) as error:  # looked at again in a moment
-            fault = f"watch the live release: {in_words(error)}"
-        if fault and fault != told:
+        except (FineTuneError, SQLAlchemyError, OSError) as error:  # retried at the next tick
+            fault = f"watch the live release: {describe_error(error)}"
+        if fault and fault != last_fault:
             _log.warning(fault)
-        told = fault
+        last_fault = fault

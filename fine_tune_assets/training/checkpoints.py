@@ -1,7 +1,7 @@
-"""Checkpoints of a training that is going on: whole, or not there.
+"""Stores the checkpoints of a running training so that each is either complete or absent.
 
-Owns their folder, which is named by all that decides the weights: a training that was killed finds its own and no other's.
-A checkpoint counts when the list of its files' hashes is written, which is done last. Does not know what is in the files.
+The folder's name is a hash of everything that determines the weights: a restarted training finds only its own checkpoints. A
+checkpoint counts once the list of its files' hashes is written, which happens last.
 """
 
 import json
@@ -14,16 +14,16 @@ from typing import Any
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files
 
-TRAINER = 3
-"""Raised when the same inputs train to other weights than before: a checkpoint of before is then not gone on from."""
-CHECKPOINTS_KEPT = 3
-"""At most, while one is written: the best, the last and the new one."""
-CHECKPOINT_COPIES = 3 * CHECKPOINTS_KEPT + 1
-"""Of the adapter's bytes that lie on the disk at most: in each checkpoint weights and AdamW's two numbers for each, and the
-adapter itself."""
+TRAINER_VERSION = 3
+"""Increase it if the same inputs give other weights: older checkpoints are then not resumed."""
+MAX_CHECKPOINTS = 3
+"""Maximum number on disk, reached during a save: the best, the last and the new one."""
+CHECKPOINT_COPIES = 3 * MAX_CHECKPOINTS + 1
+"""Maximum disk space as a multiple of the adapter's size: the weights and AdamW's two moments in each checkpoint, and the stored
+adapter."""
 _PREFIX = "checkpoint-"
-_COMPLETE = "complete.json"
-_START = "start.json"
+_COMPLETE_FILE = "complete.json"
+_START_FILE = "start.json"
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Checkpoint:
     folder: Path
     step: int
     seconds: float
-    """How long the training had taken, over all attempts."""
+    """Duration of the training so far, over all attempts."""
 
 
-class Checkpoints:
-    """Those of one training. Only one training goes on at a time: what others left beside it is removed."""
+class CheckpointStore:
+    """The checkpoints of one training. Only one training runs at a time: folders of others are removed."""
 
     def __init__(self, root: Path, training: str) -> None:
         self.folder = root / training
@@ -45,49 +45,49 @@ class Checkpoints:
         make_folder(self.folder)
 
     def latest(self) -> Checkpoint | None:
-        """The newest whole one; a half-written or damaged one is removed."""
-        whole = []
-        for folder, step in self._found():
-            marker = _read(folder / _COMPLETE)
-            if marker is None or marker["files"] != _files(folder):
+        """The newest complete checkpoint; incomplete or damaged ones are removed."""
+        complete = []
+        for folder, step in self._step_folders():
+            marker = _read_json(folder / _COMPLETE_FILE)
+            if marker is None or marker["files"] != _file_fingerprints(folder):
                 shutil.rmtree(folder)
             else:
-                whole.append(Checkpoint(folder, step, float(marker["seconds"])))
-        return max(whole, key=lambda checkpoint: checkpoint.step, default=None)
+                complete.append(Checkpoint(folder, step, float(marker["seconds"])))
+        return max(complete, key=lambda checkpoint: checkpoint.step, default=None)
 
-    def complete(self, step: int, best_step: int | None, seconds: float) -> None:
-        """The checkpoint of this step is whole: those before it go, but for the best one."""
-        folder = self.of_step(step)
-        write_text(folder / _COMPLETE, json.dumps({"files": _files(folder), "seconds": seconds}))
-        for other, at in self._found():
-            if at not in (step, best_step):
-                shutil.rmtree(other, ignore_errors=True)
+    def mark_complete(self, step: int, best_step: int | None, seconds: float) -> None:
+        """Mark the checkpoint of this step as complete, and remove all others except the best one."""
+        folder = self.step_folder(step)
+        write_text(folder / _COMPLETE_FILE, json.dumps({"files": _file_fingerprints(folder), "seconds": seconds}))
+        for folder_at, other_step in self._step_folders():
+            if other_step not in (step, best_step):
+                shutil.rmtree(folder_at, ignore_errors=True)
 
-    def of_step(self, step: int) -> Path:
+    def step_folder(self, step: int) -> Path:
         return self.folder / f"{_PREFIX}{step}"
 
     @property
-    def start(self) -> dict[str, Any]:
-        """What was measured before the first step."""
-        return _read(self.folder / _START) or {}
+    def start_metrics(self) -> dict[str, Any]:
+        """Metrics from before the first step."""
+        return _read_json(self.folder / _START_FILE) or {}
 
-    def keep_start(self, values: dict[str, Any]) -> None:
-        write_text(self.folder / _START, json.dumps(values))
+    def save_start_metrics(self, values: dict[str, Any]) -> None:
+        write_text(self.folder / _START_FILE, json.dumps(values))
 
     def remove(self) -> None:
-        """The training is finished."""
+        """Remove everything, after the training has finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _found(self) -> Iterator[tuple[Path, int]]:
+    def _step_folders(self) -> Iterator[tuple[Path, int]]:
         for folder in sorted(self.folder.glob(f"{_PREFIX}*")):
             yield folder, int(folder.name.removeprefix(_PREFIX))
 
 
-def _files(folder: Path) -> dict[str, str]:
-    return {name: found for name, found in fingerprint_files(folder).items() if name != _COMPLETE}
+def _file_fingerprints(folder: Path) -> dict[str, str]:
+    return {name: found for name, found in fingerprint_files(folder).items() if name != _COMPLETE_FILE}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):

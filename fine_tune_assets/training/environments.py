@@ -1,6 +1,6 @@
-"""The environment that an engine trains in: which Python, and whether what it needs is there.
+"""Checks the Python environment of a training engine before a GPU is used.
 
-Owns the gate before a GPU is used. Asks the other Python for versions only: imports nothing of it.
+Reads package versions in a subprocess; imports nothing from that environment.
 """
 
 import json
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from fine_tune_assets.core.errors import GateClosedError
 
-MISSING = (
-    "There is no {what} for {python}. Run `make setup-unsloth` in the project's folder, name another environment's Python in "
-    "FINE_TUNE_UNSLOTH_PYTHON, or set training.engine: trl in the recipe."
+NOT_INSTALLED = (
+    "{python} has no {what}. Run `make setup-unsloth` in the project's folder, set FINE_TUNE_UNSLOTH_PYTHON to another "
+    "environment's Python, or set training.engine: trl in the recipe."
 )
-NEEDED = (
+REQUIRED_PACKAGES = (
     "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "dagster-pipes", "jinja2",
     "matplotlib", "pyarrow", "pydantic", "pyyaml", "safetensors", "tensorboardX",
 )  # fmt: skip
-"""What `python -m fine_tune_assets.training` imports with Unsloth."""
-_ASK = """
+"""Packages that `python -m fine_tune_assets.training` imports with Unsloth."""
+_VERSION_SCRIPT = """
 import json, sys
 from importlib.metadata import PackageNotFoundError, version
 found = {}
@@ -37,26 +37,28 @@ class EngineMissingError(GateClosedError):
 
 
 def require_environment(engine: str, unsloth_python: Path, is_cluster: bool) -> Path:
-    """The Python that trains with `engine`. Raises EngineMissingError before anything is spent."""
+    """The Python that trains with `engine`. Raises EngineMissingError if it lacks packages."""
     if engine == "trl":
         return Path(sys.executable)
     if is_cluster:
-        raise EngineMissingError(
-            "Unsloth trains on this machine, not on a Ray cluster: set training.engine: trl in the recipe."
-        )
+        raise EngineMissingError("Unsloth cannot train on a Ray cluster. Set training.engine: trl in the recipe.")
     found = installed_versions(unsloth_python)
-    missing = [name for name in NEEDED if name not in found]
+    missing = [name for name in REQUIRED_PACKAGES if name not in found]
     if missing:
-        raise EngineMissingError(MISSING.format(python=unsloth_python, what=", ".join(missing)))
+        raise EngineMissingError(NOT_INSTALLED.format(python=unsloth_python, what=", ".join(missing)))
     return unsloth_python
 
 
 def installed_versions(python: Path) -> dict[str, str]:
-    """Of `NEEDED`, what is installed for that Python. Raises EngineMissingError if there is none that answers."""
+    """Installed versions of `REQUIRED_PACKAGES` in that environment. Raises EngineMissingError if its Python does not run."""
     try:
-        asked = subprocess.run(
-            [str(python), "-c", _ASK, *NEEDED], capture_output=True, text=True, timeout=60, check=True
+        completed = subprocess.run(
+            [str(python), "-c", _VERSION_SCRIPT, *REQUIRED_PACKAGES],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        raise EngineMissingError(MISSING.format(python=python, what="Python that answers")) from None
-    return dict(json.loads(asked.stdout))
+        raise EngineMissingError(NOT_INSTALLED.format(python=python, what="working Python")) from None
+    return dict(json.loads(completed.stdout))

@@ -1,6 +1,6 @@
-"""What went wrong in a training, in words that say what to change.
+"""Translates training failures that users can fix (memory, disk, divergence) into messages with the setting to change.
 
-Owns telling apart what people can mend: memory, disk, a learning rate that is too high. Anything else stays what it is.
+Other errors pass unchanged.
 """
 
 import errno
@@ -16,99 +16,99 @@ from fine_tune_assets.core.errors import FineTuneError
 
 
 class TrainingError(FineTuneError):
-    """Training could not start or went wrong."""
+    """A training could not start or failed."""
 
 
-class UnfitSettingsError(TrainingError):
-    """These settings do not go with this machine or these examples; others may."""
+class InfeasibleSettingsError(TrainingError):
+    """These settings do not suit this machine or these examples; others may."""
 
 
-NOT_A_NUMBER = (
-    "The loss is not a number at step {step}. Lower training.learning_rate in the recipe: a training with "
-    "another one begins anew. Nothing was stored."
+NOT_FINITE = (
+    "The loss is not a finite number at step {step}. Lower training.learning_rate in the recipe; the training then restarts from "
+    "the beginning. Nothing was stored."
 )
 OUT_OF_MEMORY = (
-    "Out of memory. In the recipe: halve training.batch_size and double gradient_accumulation (the same steps, slower), set "
-    "gradient_checkpointing: true, lower max_length, or train with method: qlora. Nothing was stored."
+    "Out of memory. In the recipe, halve training.batch_size and double gradient_accumulation (same steps, slower), set "
+    "gradient_checkpointing: true, lower max_length, or use method: qlora. Nothing was stored."
 )
-DISK_FULL = "The disk is full: {free}. Make room and start again; it goes on from the last checkpoint."
+DISK_FULL = "The disk is full: {free}. Free some space and start again; the training resumes from the last checkpoint."
 
 
-_NO_DERIVATIVE = r".*an autograd kernel was not registered"
-"""torch only warns, and goes on with gradients that are wrong."""
+_NO_AUTOGRAD_KERNEL = r".*an autograd kernel was not registered"
+"""torch only warns and continues with wrong gradients."""
 
 
 @contextmanager
-def explained(*folders: Path) -> Iterator[None]:
-    """Turn what people can mend into a TrainingError. `folders`: where something is written, such as checkpoints."""
+def explain_errors(*folders: Path) -> Iterator[None]:
+    """Turn failures that users can fix into TrainingErrors. `folders`: written during the block, such as checkpoints."""
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", message=_NO_DERIVATIVE)
+            warnings.filterwarnings("error", message=_NO_AUTOGRAD_KERNEL)
             yield
     except FineTuneError:
         raise
-    # Only to say what people can mend; anything else goes on as it is.
+    # Broad, but only to translate: anything else is re-raised unchanged.
     except Exception as error:
         if is_out_of_memory(error):
-            raise UnfitSettingsError(OUT_OF_MEMORY) from None
+            raise InfeasibleSettingsError(OUT_OF_MEMORY) from None
         if is_disk_full(error, folders):
-            raise TrainingError(DISK_FULL.format(free=_fullest(error, folders))) from None
-        if re.search(_NO_DERIVATIVE, str(error)):
+            raise TrainingError(DISK_FULL.format(free=_describe_full_disk(error, folders))) from None
+        if re.search(_NO_AUTOGRAD_KERNEL, str(error)):
             raise TrainingError(
-                "An operation of the model has no derivative on this machine: what lies below it would not be trained, silently."
+                "An operation of the model has no gradient on this machine, so the layers below it would silently stay untrained."
             ) from None
         raise
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU torch has a type for it; on a CPU its allocator says so in words only."""
+    """torch has an exception type for GPUs only; for CPUs it is a RuntimeError with one of these texts."""
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
     )
 
 
-ALMOST_NOTHING = 4_000_000
-"""Bytes. torch's writer that fails with so little room left failed for want of room: it does not say so."""
+NEARLY_FULL_BYTES = 4_000_000
+"""With less free space, a torch writer error counts as a full disk, which torch does not report as such."""
 
 
 def is_disk_full(error: BaseException, folders: Sequence[Path]) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    said = str(error).lower()
-    if "no space left" in said or "os error 28" in said:
+    message = str(error).lower()
+    if "no space left" in message or "os error 28" in message:
         return True
-    return ("inline_container" in said or "iostream error" in said) and any(
-        free_bytes(folder) < ALMOST_NOTHING for folder in folders
+    return ("inline_container" in message or "iostream error" in message) and any(
+        free_bytes(folder) < NEARLY_FULL_BYTES for folder in folders
     )
 
 
-def _fullest(error: BaseException, folders: Sequence[Path]) -> str:
-    """The place that the error names, else the one with least room; the system's own for scratch files if that has none."""
-    named, scratch = getattr(error, "filename", None), Path(tempfile.gettempdir())
-    place = Path(named).parent if isinstance(named, str) else min(folders, key=free_bytes)
-    if not named and free_bytes(scratch) < ALMOST_NOTHING <= free_bytes(place):
-        place = scratch
-    return f"{free_bytes(place) // 1_000_000} MB are free at {place}"
+def _describe_full_disk(error: BaseException, folders: Sequence[Path]) -> str:
+    """Free space in the folder that the error names, or else in the fullest folder or the system's temporary folder."""
+    filename, scratch = getattr(error, "filename", None), Path(tempfile.gettempdir())
+    folder_with_least = Path(filename).parent if isinstance(filename, str) else min(folders, key=free_bytes)
+    if not filename and free_bytes(scratch) < NEARLY_FULL_BYTES <= free_bytes(folder_with_least):
+        folder_with_least = scratch
+    return f"{free_bytes(folder_with_least) // 1_000_000} MB are free at {folder_with_least}"
 
 
 def free_bytes(folder: Path) -> int:
-    """On the disk of the folder, which need not be there yet."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
+    """Free space on the folder's disk; the folder need not exist."""
+    existing = next(candidate for candidate in (folder, *folder.absolute().parents) if candidate.exists())
+    return shutil.disk_usage(existing).free
 
 
-def require_room(folder: Path, needed: int) -> None:
-    """Raise TrainingError unless checkpoints and adapter of `needed` bytes fit."""
+def require_disk_space(folder: Path, required_bytes: int) -> None:
+    """Raise TrainingError unless checkpoints and adapter of `required_bytes` fit."""
     free = free_bytes(folder)
-    if free < needed:
+    if free < required_bytes:
         raise TrainingError(
-            f"Checkpoints and adapter need {needed // 1_000_000} MB, and {free // 1_000_000} MB are free at {folder}. "
-            "Make room before a GPU hour is spent."
+            f"Checkpoints and adapter need {required_bytes // 1_000_000} MB, but only {free // 1_000_000} MB are free at "
+            f"{folder}. Free some space."
         )
 
 
-def require_number(value: float, step: int) -> None:
-    """Raise UnfitSettingsError unless the loss or the size of the gradient is a finite number."""
+def require_finite(value: float, step: int) -> None:
+    """Raise InfeasibleSettingsError unless the loss or the gradient norm is finite."""
     if value != value or abs(value) == float("inf"):
-        raise UnfitSettingsError(NOT_A_NUMBER.format(step=step))
+        raise InfeasibleSettingsError(NOT_FINITE.format(step=step))

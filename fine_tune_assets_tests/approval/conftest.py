@@ -1,4 +1,4 @@
-"""What is decided is kept in a ledger: SQLite and a real PostgreSQL server."""
+"""Decisions are stored in a real ledger: SQLite and PostgreSQL."""
 
 from fine_tune_assets_tests.ledger.conftest import database, ledger, ledger_url
 

@@ -1,4 +1,4 @@
-"""Reports, drafts and decisions that the tests of this package share."""
+"""Reports, drafts and decisions shared by the tests of this package."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,12 +10,12 @@ import pyarrow as pa
 from fine_tune_assets.approval.approvals import Approval, approve_examples
 from fine_tune_assets.approval.drafts import content_fingerprint, draft_examples
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.records import Decision
+from fine_tune_assets.core.shared_records import Decision
 from fine_tune_assets.recipes.schema import ReviewSettings, SectionTask
-from fine_tune_assets.tables.approval import DraftedExample
-from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.dedup import UniqueReport
-from fine_tune_assets.tables.records import records_of, table_of
+from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.dedup_rows import UniqueReport
+from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = SectionTask("plan", "Write the plan.", ("FINDINGS",), "PLAN")
@@ -30,13 +30,13 @@ def reports(*texts: str, source: str = "clinic") -> pa.Table:
             "report_id": f"b/{number}",
             "batch": "b",
             "source": source,
-            "patient_key": f"patient{number}",
+            "subject_key": f"patient{number}",
             "text": text,
             "fingerprint": fingerprint_text(text),
         }
         for number, text in enumerate(texts, start=1)
     ]
-    return table_of(rows, UniqueReport.SCHEMA)
+    return table_from_rows(rows, UniqueReport.SCHEMA)
 
 
 def corrections(*authors: str) -> pa.Table:
@@ -45,14 +45,14 @@ def corrections(*authors: str) -> pa.Table:
             "correction_id": f"c{number}",
             "release_id": "r",
             "author": author,
-            "patient_key": f"user{number}",
+            "subject_key": f"user{number}",
             "instruction": "Which dose?",
             "input": "",
             "output": "Ask the pharmacist.",
         }
         for number, author in enumerate(authors, start=1)
     ]
-    return table_of(rows, ScrubbedCorrection.SCHEMA)
+    return table_from_rows(rows, ScrubbedCorrection.SCHEMA)
 
 
 def drafts(source: str = "clinic", authors: tuple[str, ...] = ()) -> pa.Table:
@@ -61,14 +61,14 @@ def drafts(source: str = "clinic", authors: tuple[str, ...] = ()) -> pa.Table:
 
 
 def draft_of(**fields: Any) -> DraftedExample:
-    """A draft of which only these fields matter."""
+    """A draft with only these fields set."""
     empty = dict.fromkeys(DraftedExample.SCHEMA.names, "")
-    return DraftedExample.of({**empty, "flags": (), "needs_review": None, **fields})
+    return DraftedExample.from_row({**empty, "flags": (), "needs_review": None, **fields})
 
 
 def drafted(table: pa.Table) -> list[DraftedExample]:
-    """The drafts of a table of them."""
-    return list(records_of(DraftedExample, table))
+    """The records of a table of drafts."""
+    return list(iter_records(DraftedExample, table))
 
 
 def decide(
@@ -95,5 +95,5 @@ def approve(
     authors: Mapping[str, str] | None = None,
     rules: ReviewSettings = ONE,
 ) -> Approval:
-    """`approve_examples` by the rule that most tests are about: one reviewer."""
+    """`approve_examples` with the rule of one reviewer."""
     return approve_examples(drafted, decisions, trusted_sources, rules, authors)

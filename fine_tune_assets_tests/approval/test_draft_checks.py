@@ -1,9 +1,9 @@
-"""What is found in an output that its input does not say, and what is left alone."""
+"""Flags for facts in an output that its input lacks, and for which paraphrases no flag is raised."""
 
 import pytest
 
-from fine_tune_assets.approval.draft_checks import check_output, flags_of_repair
-from fine_tune_assets.approval.flags import FLAG_KINDS, flag_spans, kinds_of, sentence_spans
+from fine_tune_assets.approval.draft_checks import check_output, check_repair
+from fine_tune_assets.approval.flags import FLAG_KINDS, distinct_kinds, flag_spans, sentence_spans
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets_tests.approval.examples import draft_of
 
@@ -26,8 +26,8 @@ from fine_tune_assets_tests.approval.examples import draft_of
         ("Take 80 mg.", "40 mg", ["number not in input: 80 mg"]),
     ],
 )
-def test_what_the_input_does_not_say_is_flagged(output: str, given: str, flags: list[str]) -> None:
-    """Each of these is a mistake that can hurt a patient, and each closes its own check."""
+def test_unsupported_facts_are_flagged(output: str, given: str, flags: list[str]) -> None:
+    """Each of these mistakes can harm a patient, and each closes its own check."""
     assert check_output(output, given) == flags
 
 
@@ -52,13 +52,13 @@ def test_what_the_input_does_not_say_is_flagged(output: str, given: str, flags: 
         ("No chest pain. Has knee pain.", "My knee pain is bad."),
     ],
 )
-def test_what_the_input_says_in_other_words_is_left_alone(output: str, given: str) -> None:
-    """A flag on what is right teaches reviewers to skip flags."""
+def test_paraphrased_facts_are_not_flagged(output: str, given: str) -> None:
+    """Flags on correct text teach reviewers to ignore flags."""
     assert check_output(output, given) == []
 
 
-def test_each_flag_is_found_again_in_the_output() -> None:
-    """The desk highlights by these places; 80 is not a part of 180."""
+def test_each_flag_is_located_in_the_output() -> None:
+    """The desk highlights these places; 80 is not a part of 180."""
     output = "Take 180 mg, then 80  mg. Left knee."
     flags = ["number not in input: 80 mg", "side not in input: Left knee", "contradiction: same input as e1"]
     spans = flag_spans(output, flags)
@@ -67,8 +67,8 @@ def test_each_flag_is_found_again_in_the_output() -> None:
     ]  # fmt: skip
 
 
-def test_the_sentence_around_each_flagged_place_is_found() -> None:
-    """A reviewer reads what is wrong in its sentence; a full stop in a number ends none, and a line ends one."""
+def test_sentence_around_each_flag_is_found() -> None:
+    """A decimal point does not end a sentence; a line break does."""
     output = "No fever.  Ferritin 38.4, low. \nTake 80 mg\nwith water. Walks."
     spans = flag_spans(output, ["number not in input: 38.4", "number not in input: 80 mg"])
     found = [output[start:end] for start, end in sentence_spans(output, spans)]
@@ -76,8 +76,8 @@ def test_the_sentence_around_each_flagged_place_is_found() -> None:
     assert sentence_spans(output, []) == []
 
 
-def test_a_repair_loses_the_flags_that_it_cured_and_gains_those_that_it_brought() -> None:
-    """What is marked in a text must stand in that text."""
+def test_repair_removes_fixed_flags_and_adds_new_ones() -> None:
+    """Every flag must concern the current text."""
     draft = draft_of(
         instruction="Name the dose.",
         input="Takes 20 mg. Left knee.",
@@ -86,24 +86,24 @@ def test_a_repair_loses_the_flags_that_it_cured_and_gains_those_that_it_brought(
             "number not in input: 40 mg",
             "flag contradicts range: Ferritin",
             "contradiction: nearly the same input as e2",
-            "drafted by a model: m",
-            "label noise: the output is that of another task of the same report",
+            "model-written: m",
+            "label noise: another task of the same report has this same output",
         ),
     )
-    about_the_input = ["contradiction: nearly the same input as e2", "drafted by a model: m"]
-    assert flags_of_repair(draft, draft.output) == [*draft.flags]
-    assert flags_of_repair(draft, "Takes 20 mg.") == about_the_input
-    assert flags_of_repair(draft, "Takes 20 mg. Ferritin is high.") == [
+    about_the_input = ["contradiction: nearly the same input as e2", "model-written: m"]
+    assert check_repair(draft, draft.output) == [*draft.flags]
+    assert check_repair(draft, "Takes 20 mg.") == about_the_input
+    assert check_repair(draft, "Takes 20 mg. Ferritin is high.") == [
         "flag contradicts range: Ferritin", *about_the_input,
     ]  # fmt: skip
-    assert flags_of_repair(draft, "Right knee, 80 mg.") == [
+    assert check_repair(draft, "Right knee, 80 mg.") == [
         *about_the_input, "number not in input: 80 mg", "side not in input: Right knee",
     ]  # fmt: skip
-    assert flags_of_repair(draft, "-") == [*about_the_input, "label noise: the output says nothing"]
+    assert check_repair(draft, "-") == [*about_the_input, "label noise: the output has no content"]
 
 
-def test_kinds_hold_no_text_and_stand_in_their_order() -> None:
-    assert kinds_of(["label noise: x", "number not in input: 8", "number not in input: 9"]) == [
+def test_flag_kinds_are_ordered_and_contain_no_text() -> None:
+    assert distinct_kinds(["label noise: x", "number not in input: 8", "number not in input: 9"]) == [
         "number not in input", "label noise",
     ]  # fmt: skip
     assert set(load_recipe("demo_smollm2").reviewed_flags) <= set(FLAG_KINDS)

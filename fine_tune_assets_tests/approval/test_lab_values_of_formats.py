@@ -1,4 +1,4 @@
-"""Laboratory values on their whole way: from what other systems send, over the text of the report, to values with a direction."""
+"""Laboratory values end to end: from other systems' formats through the report text to values with a direction."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.approval.lab_values import LabValues, read_lab_values
-from fine_tune_assets_tests.reports.making_files import REPORT, as_ccda
+from fine_tune_assets_tests.reports.sample_files import REPORT, as_ccda
 from fine_tune_assets_tests.reports.test_formats import read
 
 LOW = {"value": 3.1, "unit": "mmol/l", "system": "http://unitsofmeasure.org", "code": "mmol/L"}
@@ -51,36 +51,41 @@ def from_fhir(folder: Path, *observations: dict[str, Any]) -> LabValues:
         ({"text": "<6.2"}, "<6.2", "high"),
     ],
 )
-def test_a_range_of_a_fhir_observation_is_read_in_each_of_its_forms(
+def test_range_of_a_fhir_observation_is_read_in_each_form(
     tmp_path: Path, span: dict[str, Any], reference: str, direction: str
 ) -> None:
-    """The two-sided one is what most laboratories send, with the unit behind both bounds."""
+    """Most laboratories send two bounds, each with a unit."""
     found = from_fhir(tmp_path, {"referenceRange": [span]})
     (value,) = found.values
-    assert found.unread == 0
-    assert (value.name, value.written, value.unit) == ("Glucose", "6.3", "mmol/l")
-    assert (value.reference, value.direction, value.stated) == (reference, direction, None)
+    assert found.unparsed_lines == 0
+    assert (value.name, value.raw_value, value.unit) == ("Glucose", "6.3", "mmol/l")
+    assert (value.reference, value.direction, value.reported_direction) == (reference, direction, None)
 
 
 @pytest.mark.parametrize(
     "unit",
     ["g/dL", "%", "10*9/L", "10*3/uL", "x10^9/L", "mL/min/{1.73_m2}", "mm[Hg]", "[iU]/L", "m[IU]/L", "mL/min/1.73m2"],
 )
-def test_units_of_observations_are_read_behind_the_value_and_behind_both_bounds(tmp_path: Path, unit: str) -> None:
-    """Units hold digits and brackets; none of them is a bound."""
+def test_units_after_the_value_and_both_bounds_are_read(tmp_path: Path, unit: str) -> None:
+    """Units contain digits and brackets, which are not bounds."""
     quantities = {name: {"value": number, "unit": unit} for name, number in (("low", 12.5), ("high", 15.5))}
     changes = {"valueQuantity": {"value": 9.8, "unit": unit}, "referenceRange": [quantities]}
     found = from_fhir(tmp_path, {**changes, "interpretation": [{"coding": [{"code": "L"}]}]})
     (value,) = found.values
-    assert (value.unit, value.reference, value.direction, value.stated) == (unit, "12.5 - 15.5", "low", "low")
+    assert (value.unit, value.reference, value.direction, value.reported_direction) == (
+        unit,
+        "12.5 - 15.5",
+        "low",
+        "low",
+    )
 
 
 @pytest.mark.parametrize("ends", [("g/L", "g/L"), ("mmol/l", "g/L"), ("g/L", "mmol/l")])
-def test_a_range_in_another_unit_is_counted_and_not_read(tmp_path: Path, ends: tuple[str, str]) -> None:
-    """A value in mmol/l against bounds in g/L would be low or high for no reason."""
+def test_range_in_another_unit_is_counted_and_not_read(tmp_path: Path, ends: tuple[str, str]) -> None:
+    """A value in mmol/l must not be compared with bounds in g/L."""
     span = {"low": {"value": 0.56, "unit": ends[0]}, "high": {"value": 1.1, "unit": ends[1]}}
     found = from_fhir(tmp_path, {"referenceRange": [span]})
-    assert (found.values, found.unread) == ((), 1)
+    assert (found.values, found.unparsed_lines) == ((), 1)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,7 @@ def test_a_range_in_another_unit_is_counted_and_not_read(tmp_path: Path, ends: t
         ("12.0 g/dL - 15.5 g/dL", "12.0 - 15.5", "low"),
     ],
 )
-def test_a_range_of_an_hl7_message_is_read_in_each_of_its_forms(
+def test_range_of_an_hl7_message_is_read_in_each_form(
     tmp_path: Path, span: str, reference: str, direction: str
 ) -> None:
     """OBX-7 is free text: most systems write `low-high`, `<high` or `>low`."""
@@ -108,8 +113,8 @@ def test_a_range_of_an_hl7_message_is_read_in_each_of_its_forms(
     assert (value.name, value.unit, value.reference, value.direction) == ("Haemoglobin", "g/dL", reference, direction)
 
 
-def test_the_results_table_of_a_clinical_document_is_read_by_its_heading(tmp_path: Path) -> None:
-    """There the unit stands in the cell of the value, and sometimes behind both bounds."""
+def test_results_table_of_a_clinical_document_is_read_by_its_heading(tmp_path: Path) -> None:
+    """The unit is in the value's cell, and sometimes after both bounds."""
     rows = [
         ("Component", "Value", "Reference Range"),
         ("Haemoglobin", "9.8 g/dL (L)", "12.0 g/dL - 15.5 g/dL"),
@@ -123,9 +128,9 @@ def test_the_results_table_of_a_clinical_document_is_read_by_its_heading(tmp_pat
     (tmp_path / "d.xml").write_text(document)
     found = values_in(tmp_path)
     labs = [value for value in found.values if value.name in ("Haemoglobin", "Potassium", "Sodium", "Calcium")]
-    assert [(v.name, v.unit, v.direction, v.stated) for v in labs] == [
+    assert [(v.name, v.unit, v.direction, v.reported_direction) for v in labs] == [
         ("Haemoglobin", "g/dL", "low", "low"),
         ("Potassium", "mmol/L", "high", "high"),
         ("Sodium", "mmol/L", "normal", None),
     ]
-    assert found.unread >= 1
+    assert found.unparsed_lines >= 1

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -10,10 +11,14 @@ from fine_tune_assets.approval.approvals import Approval
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.ledger.reviews.reviews import list_decisions
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.shared_records import Decision
+from fine_tune_assets.ledger.audit.audit_log import list_entries
+from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets_tests.approval.examples import approve, corrections, drafts
+from fine_tune_assets_tests.cli.desk_users import OS_USER, TYPED, add_users
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 
 DRAFTS = drafts(source="elsewhere", authors=("ward-key",))
 (CORRECTION,) = [draft for draft in DRAFTS.to_pylist() if draft["source"] == "correction"]
@@ -26,11 +31,38 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("FINE_TUNE_LEDGER_URL", raising=False)
     write_table(Layout(tmp_path).table("drafted_examples"), DRAFTS)
     write_table(Layout(tmp_path).table("scrubbed_corrections"), corrections("ward-key"))
+    add_users("expert-1", "Ann", "Ben", "Cleo", "Ward-Key")
     return tmp_path
 
 
 def call(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ("review", *arguments))
+    """Run a command; a reviewer's password is on standard input."""
+    return CliRunner().invoke(main, ("review", *arguments), input=TYPED)
+
+
+def rows(*arguments: str) -> Any:
+    return json.loads(call(*arguments, "--json").stdout)
+
+
+def waiting() -> list[str]:
+    return [row["example_id"] for row in rows("list")]
+
+
+def decisions(data_dir: Path) -> list[Decision]:
+    ledger = fresh_ledger(f"sqlite:///{data_dir / 'ledger' / 'ledger.db'}")
+    try:
+        return list_decisions(ledger)
+    finally:
+        ledger.close()
+
+
+def audited(action: str) -> list[str]:
+    """Who did this, by the audit log."""
+    ledger = fresh_ledger(load_settings())
+    try:
+        return [entry.actor for entry in list_entries(ledger) if entry.action == action]
+    finally:
+        ledger.close()
 
 
 def approval_of(data_dir: Path) -> Approval:
@@ -43,12 +75,10 @@ def approval_of(data_dir: Path) -> Approval:
 
 def test_a_draft_that_is_approved_leaves_the_list_and_reaches_the_approved_table(data_dir: Path) -> None:
     """The way of one example through the hands of a reviewer."""
-    assert "2 waiting" in call("list").output
+    assert len(waiting()) == 2
     assert REPORT["output"] in call("show", REPORT["example_id"]).output
     assert call("approve", REPORT["example_id"], "--reviewer", "expert-1").exit_code == 0
-    listed = call("list").output
-    assert REPORT["example_id"] not in listed
-    assert "1 waiting" in listed
+    assert waiting() == [CORRECTION["example_id"]]
     (row,) = approval_of(data_dir).approved.to_pylist()
     assert (row["example_id"], row["approved_by"]) == (REPORT["example_id"], "expert-1")
 
@@ -56,7 +86,7 @@ def test_a_draft_that_is_approved_leaves_the_list_and_reaches_the_approved_table
 def test_a_repaired_output_is_read_from_a_file(data_dir: Path) -> None:
     """Most drafts need a word changed, not a rejection."""
     (data_dir / "repaired.txt").write_text("Rest and ice.\n")
-    arguments = ["--reviewer", "expert-1", "--output-file", str(data_dir / "repaired.txt")]
+    arguments = ["--reviewer", "expert-1", "--repair", str(data_dir / "repaired.txt")]
     assert call("approve", REPORT["example_id"], *arguments).exit_code == 0
     assert approval_of(data_dir).approved.column("output").to_pylist() == ["Rest and ice."]
 
@@ -64,7 +94,7 @@ def test_a_repaired_output_is_read_from_a_file(data_dir: Path) -> None:
 def test_a_rejected_draft_leaves_the_list_and_is_not_approved(data_dir: Path) -> None:
     """A no is a decision too."""
     assert call("reject", REPORT["example_id"], "--reviewer", "expert-1", "--reason", "wrong dose").exit_code == 0
-    assert "1 waiting" in call("list").output
+    assert len(waiting()) == 1
     assert (approval_of(data_dir).rejected, approval_of(data_dir).approved.num_rows) == (1, 0)
 
 
@@ -72,7 +102,8 @@ def test_the_author_of_a_correction_is_refused(data_dir: Path) -> None:
     """The gate closes at the desk already, with the reason."""
     refused = call("approve", CORRECTION["example_id"], "--reviewer", "Ward-Key")
     assert refused.exit_code == 1
-    assert "Another reviewer has to decide" in refused.output
+    assert CORRECTION["example_id"] in refused.stderr
+    assert decisions(data_dir) == []
     assert approval_of(data_dir).waiting == 2
     assert call("approve", CORRECTION["example_id"], "--reviewer", "expert-1").exit_code == 0
     assert approval_of(data_dir).waiting == 1
@@ -81,9 +112,10 @@ def test_the_author_of_a_correction_is_refused(data_dir: Path) -> None:
 def test_an_empty_repair_and_an_unknown_draft_are_refused(data_dir: Path) -> None:
     """A slip must not become training data."""
     (data_dir / "empty.txt").write_text(" \n")
-    arguments = ["--reviewer", "expert-1", "--output-file", str(data_dir / "empty.txt")]
-    assert "is empty" in call("approve", REPORT["example_id"], *arguments).output
-    assert "There is no draft nothing" in call("approve", "nothing", "--reviewer", "expert-1").output
+    arguments = ["--reviewer", "expert-1", "--repair", str(data_dir / "empty.txt")]
+    assert call("approve", REPORT["example_id"], *arguments).exit_code == 1
+    assert call("approve", "nothing", "--reviewer", "expert-1").exit_code == 1
+    assert decisions(data_dir) == []
     assert approval_of(data_dir).waiting == 2
 
 
@@ -100,32 +132,26 @@ def two_reviewers(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return data_dir
 
 
-def _decision_ids(data_dir: Path) -> list[str]:
-    ledger = fresh_ledger(f"sqlite:///{data_dir / 'ledger' / 'ledger.db'}")
-    try:
-        return [decision.decision_id for decision in list_decisions(ledger)]
-    finally:
-        ledger.close()
-
-
 def test_two_reviewers_and_an_adjudicator_at_the_terminal(two_reviewers: Path) -> None:
     """The whole way of a disagreement; the first word is hidden until the second one is in."""
     example_id = REPORT["example_id"]
     (two_reviewers / "repaired.txt").write_text("Rest and ice.\n")
-    first = call("approve", example_id, "--reviewer", "Ann", "--output-file", str(two_reviewers / "repaired.txt"))
+    first = call("approve", example_id, "--reviewer", "Ann", "--repair", str(two_reviewers / "repaired.txt"))
     assert "second_review" in first.output
-    assert "Ann:" not in call("show", example_id, "--reviewer", "Ben").output
-    assert "Another person" in call("approve", example_id, "--reviewer", "ann").output
+    assert rows("show", example_id, "--reviewer", "Ben")["decisions"] == []
+    again = call("approve", example_id, "--reviewer", "ann")
+    assert (again.exit_code, len(decisions(two_reviewers))) == (1, 1)
     assert "disagreement" in call("reject", example_id, "--reviewer", "Ben", "--code", "style").output
-    assert example_id in call("list", "--state", "disagreement").output
-    (approval, _) = _decision_ids(two_reviewers)
-    assert f"{approval}  " in call("show", example_id).output
-    settled = call("adjudicate", example_id, "approve", "--reviewer", "Cleo", "--as", approval)
-    assert "approved" in settled.output, settled.output
-    assert "raw 0.000" in call("agreement").output
-    assert "1 of 2 are open" in call("progress").output
-    revoked = call("revoke", approval, "--by", "Ann", "--reason", "wrong patient")
-    assert f"{example_id} is " in revoked.output
+    assert [row["example_id"] for row in rows("list", "--state", "disagreement")] == [example_id]
+    approval = decisions(two_reviewers)[0].decision_id
+    assert [entry["reviewer"] for entry in rows("show", example_id)["decisions"]] == ["Ann", "Ben"]
+    settled = call("adjudicate", example_id, "approve", "--reviewer", "Cleo", "--repair-from", approval)
+    assert settled.exit_code == 0, settled.output
+    assert rows("list", "--state", "approved")[0]["example_id"] == example_id
+    assert next(row for row in rows("agreement") if row["group"] == "all")["raw"] == 0
+    assert sum(row["approved"] for row in rows("progress")) == 1
+    assert call("revoke", approval, "--reviewer", "Ann", "--reason", "wrong subject").exit_code == 0
+    assert {entry["revoked_by"] for entry in rows("show", example_id)["decisions"]} == {None, "Ann"}
 
 
 def test_decisions_are_exported_and_imported_once(data_dir: Path) -> None:
@@ -134,11 +160,15 @@ def test_decisions_are_exported_and_imported_once(data_dir: Path) -> None:
     file = data_dir / "decisions.jsonl"
     assert "1 decisions written" in call("export", "--output", str(file)).output
     assert file.stat().st_mode & 0o077 == 0
-    again = call("import", str(file), "--by", "Eve")
-    assert (again.exit_code, "0 recorded, 1 known already" in again.output) == (0, True)
-    file.write_text(file.read_text() + "{\n")
-    faulty = call("import", str(file), "--by", "Eve")
-    assert (faulty.exit_code, "line 2: it is no JSON object" in faulty.output) == (1, True)
+    again = call("import", str(file))
+    assert (again.exit_code, "0 recorded, 1 already recorded" in again.output) == (0, True)
+    line = json.loads(file.read_text())
+    new = {**line, "id": "new", "reviewer": "Ben"}
+    file.write_text(f"{json.dumps(line)}\n{{\n{json.dumps(new)}\n")
+    faulty = call("import", str(file))
+    assert (faulty.exit_code, "line 2: " in faulty.stderr) == (1, True)
+    assert [decision.reviewer for decision in decisions(data_dir)] == ["Ann", "Ben"]
+    assert set(audited("imported a decision")) == {OS_USER}
 
 
 def test_drafts_go_to_label_studio_and_annotations_come_back(data_dir: Path) -> None:
@@ -152,9 +182,12 @@ def test_drafts_go_to_label_studio_and_annotations_come_back(data_dir: Path) -> 
     back.write_text(
         json.dumps([{**task, "id": n, "project": 1, "annotations": [{**said, "id": n}]} for n, task in enumerate(made)])
     )
-    arguments = [str(back), "--by", "Eve", "--reviewer"]
-    assert "2 not used" in call("import-label-studio", *arguments, "4=Ann").output
-    assert "2 recorded" in call("import-label-studio", *arguments, "3=Ann").output
+    arguments = [str(back), "--reviewer"]
+    unknown = call("import-label-studio", *arguments, "4=Ann")
+    assert (unknown.exit_code, decisions(data_dir)) == (1, [])
+    assert call("import-label-studio", *arguments, "3=Ann").exit_code == 0
+    assert len(decisions(data_dir)) == 2
+    assert set(audited("imported a decision")) == {OS_USER}
     assert approval_of(data_dir).approved.num_rows == 2
     assert "0 tasks written" in call("export-label-studio", "--output", str(tasks), "--config", str(config)).output
     assert "ANNOTATOR=NAME" in call("import-label-studio", *arguments, "Ann").output

@@ -1,11 +1,11 @@
-"""Which medicine, dose or frequency of an answer its input does not support, and what is left alone."""
+"""Which medicines, doses and frequencies of an answer its input does not support."""
 
 import pytest
 
-from fine_tune_assets.claims.frequencies import frequencies_in
-from fine_tune_assets.claims.medications import unsupported_medications
+from fine_tune_assets.claims.frequencies import extract_frequencies
+from fine_tune_assets.claims.medications import find_unsupported_medications
 from fine_tune_assets.claims.medicine_names import is_medicine
-from fine_tune_assets.claims.prescriptions import prescriptions_in
+from fine_tune_assets.claims.prescriptions import extract_prescriptions
 
 TWO = "She takes lisinopril 20 mg once daily and metformin 500 mg twice daily. She is 40."
 
@@ -27,9 +27,9 @@ TWO = "She takes lisinopril 20 mg once daily and metformin 500 mg twice daily. S
         ("Corvexil 10 mg daily.", "He takes something for it, 10 of them.", ["Corvexil 10 mg"]),
     ],
 )
-def test_another_medicine_dose_or_frequency_is_found(output: str, given: str, found: list[str]) -> None:
-    """Each of these is another prescription; most of the numbers do stand somewhere in the input."""
-    assert unsupported_medications(output, given) == found
+def test_unsupported_medicine_dose_or_frequency_is_found(output: str, given: str, found: list[str]) -> None:
+    """Each is a different prescription; most of the numbers do occur in the input."""
+    assert find_unsupported_medications(output, given) == found
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_another_medicine_dose_or_frequency_is_found(output: str, given: str, fo
         ("Rest.", ""),
     ],
 )
-def test_what_the_input_supports_in_other_words_is_left_alone(output: str, given: str) -> None:
-    """Brands, spoken numbers, misheard names, and what goes without saying: once a day."""
-    assert unsupported_medications(output, given) == []
+def test_prescriptions_in_other_words_are_supported(output: str, given: str) -> None:
+    """Brands, spoken numbers, misheard names, and the implied "once a day"."""
+    assert find_unsupported_medications(output, given) == []
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_what_the_input_supports_in_other_words_is_left_alone(output: str, given
         ("once weekly", [168]), ("every week", [168]), ("twice a week", [84]), ("every 2 weeks", [336]), ("as needed", []),
     ],
 )  # fmt: skip
-def test_every_way_to_say_how_often_is_one_number_of_hours(text: str, hours: list[int]) -> None:
-    """What two texts say can only be compared as one thing."""
-    assert sorted({one for found in frequencies_in(text) for one in found.hours}) == hours
+def test_every_frequency_phrase_is_converted_to_hours(text: str, hours: list[int]) -> None:
+    """Two texts can only be compared in a common unit."""
+    assert sorted({one for found in extract_frequencies(text) for one in found.interval_hours}) == hours
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_every_way_to_say_how_often_is_one_number_of_hours(text: str, hours: lis
         ("hydrocodone-acetaminophen 5 mg", [("hydrocodone", set()), ("acetaminophen", {"5"})]),
     ],
 )
-def test_a_dose_belongs_to_the_medicine_beside_it(text: str, read: list[tuple[str, set[str]]]) -> None:
-    """In a list of medicines each has the dose of its own."""
-    found = prescriptions_in(text)
+def test_dose_belongs_to_the_adjacent_medicine(text: str, read: list[tuple[str, set[str]]]) -> None:
+    """In a list of medicines, each has its own dose."""
+    found = extract_prescriptions(text)
     assert [(one.name, set().union(*(dose.values for dose in one.doses))) for one in found] == read
 
 
-def test_ordinary_words_are_no_medicine() -> None:
-    """They end alike."""
+def test_ordinary_words_are_not_medicines() -> None:
+    """They have the same endings."""
     assert [
         word for word in ("april", "cholesterol", "cocaine", "alcohol", "comparison", "toxin") if is_medicine(word)
     ] == []

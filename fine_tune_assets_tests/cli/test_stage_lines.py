@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fine_tune_assets.cli.graph import library_output_in
-from fine_tune_assets.cli.stage_lines import LINE_SECONDS, StageStates, count_words, stage_lines
-from fine_tune_assets.core.progress import counted
+from fine_tune_assets.cli.asset_commands import library_output_in
+from fine_tune_assets.cli.stage_lines import LINE_SECONDS, StageStates, format_count, stage_lines
+from fine_tune_assets.core.progress import add_report
 
 STAGES = {"train": "s06_adapters", "answer": "s07_judge_scores", "grade": "s07_judge_scores"}
 
@@ -50,7 +50,7 @@ def tell(logger: logging.Logger, step: str, message: str = "", event: str | None
     logger.info(message, extra=about)
 
 
-def test_where_nobody_sees_lines_change_there_is_one_in_thirty_seconds_at_most(
+def test_without_a_terminal_at_most_one_line_is_printed_per_thirty_seconds(
     clock: Clock, logger: logging.Logger
 ) -> None:
     """A log of continuous integration is read, not watched."""
@@ -59,11 +59,11 @@ def test_where_nobody_sees_lines_change_there_is_one_in_thirty_seconds_at_most(
         tell(logger, "train", event="STEP_START")
         for second in range(90):
             clock.now = 1000.0 + second
-            tell(logger, "train", f"{second} of 90 optimiser steps, loss 2.1")
+            tell(logger, "train", f"{second} of 90 optimizer steps, loss 2.1")
         tell(logger, "train", event="STEP_SUCCESS")
     lines = written.getvalue().splitlines()
     assert len(lines) == 90 / LINE_SECONDS
-    assert lines[1] == "s06 Adapters: 30 of 90 optimiser steps, 1/s, 1 min 00 s left"
+    assert lines[1] == "s06 Adapters: 30 of 90 optimizer steps, 1/s, 1 min 00 s left"
 
 
 def test_on_a_terminal_each_stage_has_one_line_that_says_how_it_ended(clock: Clock, logger: logging.Logger) -> None:
@@ -92,10 +92,10 @@ def test_a_terminal_shows_bar_rate_and_time_left_while_a_stage_runs(clock: Clock
     console = Console(file=written, width=120, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
     with stage_lines(console, logger, STAGES, clock):
         tell(logger, "train", event="STEP_START")
-        tell(logger, "train", "0 of 40 optimiser steps, loss 2.1")
+        tell(logger, "train", "0 of 40 optimizer steps, loss 2.1")
         clock.now += 20
-        tell(logger, "train", "10 of 40 optimiser steps, loss 1.9")
-    assert "10 of 40 optimiser steps, 30/min, 1 min 00 s left" in written.getvalue()
+        tell(logger, "train", "10 of 40 optimizer steps, loss 1.9")
+    assert "10 of 40 optimizer steps, 30/min, 1 min 00 s left" in written.getvalue()
 
 
 def test_a_terminal_does_not_show_what_libraries_print(
@@ -112,13 +112,13 @@ def test_a_terminal_does_not_show_what_libraries_print(
     assert capsys.readouterr() == ("a library's output\n", "a library's warning\n")
 
 
-def test_times_of_a_stage_add_up_over_its_steps_and_a_new_step_counts_anew(clock: Clock) -> None:
+def test_stage_time_is_the_sum_of_its_steps_and_a_new_step_restarts_the_count(clock: Clock) -> None:
     states = StageStates(STAGES, clock)
-    states.hear("answer", "STEP_START", "")
+    states.record_event("answer", "STEP_START", "")
     clock.now += 10
-    states.hear("answer", None, "5 of 10 answers")
-    states.hear("answer", "STEP_SUCCESS", "")
-    states.hear("grade", "STEP_START", "")
+    states.record_event("answer", None, "5 of 10 answers")
+    states.record_event("answer", "STEP_SUCCESS", "")
+    states.record_event("grade", "STEP_START", "")
     clock.now += 5
     state = states.states["s07_judge_scores"]
     assert state.elapsed(clock.now) == 15
@@ -128,21 +128,21 @@ def test_times_of_a_stage_add_up_over_its_steps_and_a_new_step_counts_anew(clock
 
 def test_steps_of_no_stage_and_lines_that_count_nothing_change_nothing(clock: Clock) -> None:
     states = StageStates({**STAGES, "own": "default"}, clock)
-    assert states.hear("own", "STEP_START", "") is None
-    assert states.hear(None, "RUN_START", "") is None
-    assert states.hear("train", None, "what served before is kept") is None
+    assert states.record_event("own", "STEP_START", "") is None
+    assert states.record_event(None, "RUN_START", "") is None
+    assert states.record_event("train", None, "what served before is kept") is None
 
 
 def test_a_count_without_a_rate_says_no_time() -> None:
-    assert count_words(counted(None, 3, 9, "exports (f16)", 0.0), 1.0) == "3 of 9 exports"
-    assert count_words(None, 1.0) == ""
+    assert format_count(add_report(None, 3, 9, "exports (f16)", 0.0), 1.0) == "3 of 9 exports"
+    assert format_count(None, 1.0) == ""
 
 
 PRINTS = """
 import os, subprocess, sys, warnings
 from pathlib import Path
 from rich.console import Console
-from fine_tune_assets.cli.graph import library_output_in
+from fine_tune_assets.cli.asset_commands import library_output_in
 with library_output_in(Path(sys.argv[1]), Console()) as console:
     warnings.warn("a library's warning")
     os.write(2, b"llama_context: n_ctx_seq (512) < n_ctx_train (2048)\\n")

@@ -1,4 +1,4 @@
-"""What the tests of the fork server run as `python -m`: the code in the environment variable PROGRAM."""
+"""Runs the code in the environment variable PROGRAM, as `python -m` in the fork server's tests."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Small model folders without weights: a tokenizer that reads bytes, a chat template, and when to stop."""
+"""Small model folders without weights: a byte-level tokenizer, a chat template, and stop tokens."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def make_model_folder(
     eos: str = "<end>",
     stops: Sequence[str] | None = None,
 ) -> Path:
-    """`added` are tokens of their own; `stops` are what generation_config.json names, which is absent without them."""
+    """`added`: added tokens. `stops`: stop tokens in generation_config.json, which is omitted if None."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: nothing lies under the final name after an error."""
+"""Atomic writes: after an error, nothing exists under the final name."""
 
 import os
 import resource
@@ -13,37 +13,37 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.core.files import folder_written_aside, write_table, write_text, written_aside
+from fine_tune_assets.core.files import atomic_folder, atomic_write, write_table, write_text
 
 
 class PowerCutError(Exception):
-    """Stands for whatever ends a write in its middle."""
+    """Any interruption of a write."""
 
 
 def write_half(path: Path) -> None:
-    with written_aside(path) as aside:
-        aside.write_text("half", encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
         raise PowerCutError
 
 
 def write_half_a_folder(folder: Path) -> None:
-    with folder_written_aside(folder) as aside:
-        (aside / "half").touch()
+    with atomic_folder(folder) as temporary:
+        (temporary / "half").touch()
         raise PowerCutError
 
 
-def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
-    """A reader that comes between must not see half a table."""
+def test_a_file_appears_under_its_name_only_when_complete(tmp_path: Path) -> None:
+    """A concurrent reader must not see half a table."""
     path = tmp_path / "new" / "file.txt"
-    with written_aside(path) as aside:
-        aside.write_text("half", encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
         assert not path.exists()
     assert path.read_text(encoding="utf-8") == "half"
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
-def test_after_an_error_the_old_file_stands_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
-    """Yesterday's table is better than half of today's."""
+def test_after_an_error_only_the_old_file_remains(tmp_path: Path) -> None:
+    """An old table is better than half a new one."""
     path = tmp_path / "file.txt"
     write_text(path, "old")
     with pytest.raises(PowerCutError):
@@ -52,41 +52,41 @@ def test_after_an_error_the_old_file_stands_and_nothing_is_left_beside_it(tmp_pa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_after_an_error_no_new_file_is_there(tmp_path: Path) -> None:
-    """Nothing under the final name: what exists is complete."""
+def test_after_an_error_no_new_file_exists(tmp_path: Path) -> None:
+    """Every existing file is complete."""
     with pytest.raises(PowerCutError):
         write_half(tmp_path / "file.txt")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_writer_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
-    """An absent file must not pass as a written one."""
-    with pytest.raises(FileNotFoundError), written_aside(tmp_path / "file.txt"):
+    """A missing file must not count as written."""
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "file.txt"):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Half an adapter under a fingerprint would be taken for the adapter."""
+def test_a_folder_appears_only_when_complete(tmp_path: Path) -> None:
+    """Half an adapter under its fingerprint would count as the adapter."""
     folder = tmp_path / "deep" / "f00"
     with pytest.raises(PowerCutError):
         write_half_a_folder(folder)
     assert list(folder.parent.iterdir()) == []
-    with folder_written_aside(folder) as aside:
-        (aside / "whole").touch()
+    with atomic_folder(folder) as temporary:
+        (temporary / "whole").touch()
         assert not folder.exists()
     assert [p.name for p in folder.parent.iterdir()] == ["f00"]
     assert [p.name for p in folder.iterdir()] == ["whole"]
 
 
 def write_folder(folder: Path, **files: str) -> None:
-    with folder_written_aside(folder) as aside:
+    with atomic_folder(folder) as temporary:
         for name, text in files.items():
-            (aside / name).write_text(text, encoding="utf-8")
+            (temporary / name).write_text(text, encoding="utf-8")
 
 
 def test_a_folder_with_the_same_content_is_kept(tmp_path: Path) -> None:
-    """It is named by its content, and may be in use."""
+    """It is named by its content and may be in use."""
     folder = tmp_path / "f00"
     write_folder(folder, weights="right")
     before = (folder / "weights").stat()
@@ -97,7 +97,7 @@ def test_a_folder_with_the_same_content_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["changed", "added", "removed"])
 def test_a_damaged_folder_is_replaced(tmp_path: Path, damage: str) -> None:
-    """Errors say "build it again": what is built then must not be thrown away for what is broken."""
+    """Errors tell users to build it again, so the new build must replace the damaged one."""
     folder = tmp_path / "f00"
     write_folder(folder, weights="right", config="right")
     if damage == "changed":
@@ -121,15 +121,15 @@ def test_a_table_is_readable_by_its_user_only(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _open_umask() -> Iterator[None]:
-    """What a new file gets without care: readable and writable by everybody."""
+    """A umask that makes new files accessible to all users by default."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
 @pytest.mark.usefixtures("_open_umask")
-def test_a_table_is_its_users_alone_while_it_is_written(tmp_path: Path) -> None:
-    """A large one takes minutes: long enough for another user of the machine to copy the reports."""
+def test_a_table_is_private_while_it_is_written(tmp_path: Path) -> None:
+    """Writing a large one takes minutes, in which another user could copy it."""
     rows = 2_000_000
     table = pa.table({"text": pa.array(range(rows), pa.int64()).cast(pa.string())})
     path = tmp_path / "tables" / "reports" / "b.parquet"
@@ -138,7 +138,7 @@ def test_a_table_is_its_users_alone_while_it_is_written(tmp_path: Path) -> None:
         written = pool.submit(write_table, path, table)
         while not written.done():
             for file in path.parent.glob(".*.tmp"):
-                with suppress(FileNotFoundError):  # it has its name by now
+                with suppress(FileNotFoundError):  # renamed meanwhile
                     modes.add(stat.S_IMODE(file.lstat().st_mode))
         written.result()
     assert modes == {0o600}
@@ -146,12 +146,12 @@ def test_a_table_is_its_users_alone_while_it_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_open_umask")
-def test_texts_and_folders_are_their_users_alone(tmp_path: Path) -> None:
-    """Exports hold texts of reports; a folder that was there keeps the rights that somebody gave it."""
+def test_texts_and_folders_are_private(tmp_path: Path) -> None:
+    """Exports contain report text. An existing folder keeps its mode."""
     (tmp_path / "data").mkdir(mode=0o750)
-    with folder_written_aside(tmp_path / "data" / "sets" / "f00") as aside:
-        assert stat.S_IMODE(aside.stat().st_mode) == 0o700
-        write_text(aside / "train.jsonl", "{}")
+    with atomic_folder(tmp_path / "data" / "sets" / "f00") as temporary:
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o700
+        write_text(temporary / "train.jsonl", "{}")
     made = [tmp_path / "data" / "sets", tmp_path / "data" / "sets" / "f00"]
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in made] == [0o700, 0o700]
     assert stat.S_IMODE((made[1] / "train.jsonl").stat().st_mode) == 0o600
@@ -160,7 +160,7 @@ def test_texts_and_folders_are_their_users_alone(tmp_path: Path) -> None:
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow above 1,000 bytes."""
+    """Limit the size of files to 1,000 bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
     try:
@@ -170,8 +170,8 @@ def full_disk() -> Iterator[None]:
 
 
 def test_a_full_disk_leaves_nothing_of_a_table(tmp_path: Path) -> None:
-    """Half a table under a temporary name is raw text that nobody looks for."""
+    """A forgotten temporary file would contain raw text."""
     table = pa.table({"text": [secrets.token_hex(10_000)]})
-    with full_disk(), pytest.raises(OSError, match="File too large"):
+    with full_disk(), pytest.raises(OSError, match="too large"):
         write_table(tmp_path / "t.parquet", table)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Fingerprints: equal for equal content, different for any other. Every gate rests on this."""
+"""Fingerprints are equal for equal content and differ otherwise. Every gate depends on this."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from fine_tune_assets.core.fingerprints import (
     fingerprint_table,
     fingerprint_text,
     keyed_hash,
-    require_folder,
+    require_unchanged_folder,
     short,
 )
 
@@ -33,20 +33,20 @@ def test_bytes_and_files_have_their_plain_sha256(tmp_path: Path) -> None:
 
 
 def test_the_order_of_keys_does_not_matter_and_the_order_of_lists_does() -> None:
-    """YAML and JSON writers order keys as they like."""
+    """YAML and JSON writers order keys arbitrarily."""
     assert fingerprint_json({"a": 1, "b": [1, 2]}) == fingerprint_json({"b": [1, 2], "a": 1})
     assert fingerprint_json([1, 2]) != fingerprint_json([2, 1])
 
 
 @pytest.mark.parametrize(("one", "other"), [("1", 1), (None, "null"), (["a", "b"], ["ab"]), ({}, []), (1, 1.5)])
-def test_values_that_look_alike_differ(one: object, other: object) -> None:
-    """Joined texts without separators would collide."""
+def test_similar_values_differ(one: object, other: object) -> None:
+    """Joining texts without separators would cause collisions."""
     assert fingerprint_json(one) != fingerprint_json(other)
     assert combine(["a", "b"]) != combine(["ab"]) != combine(["b", "a"])
 
 
 def test_a_folder_changes_with_names_contents_and_files(tmp_path: Path) -> None:
-    """A renamed, changed or added file is another folder; the folder's own name and place are not content."""
+    """Renamed, changed and added files count; the folder's own path does not."""
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         (folder / "sub").mkdir(parents=True)
@@ -65,8 +65,8 @@ def test_a_folder_changes_with_names_contents_and_files(tmp_path: Path) -> None:
     assert fingerprint_folder(two) != same
 
 
-def test_how_a_table_is_cut_into_chunks_does_not_matter() -> None:
-    """Reading a Parquet file back cuts it in other places: nothing behind it may run for that."""
+def test_the_chunking_of_a_table_does_not_matter() -> None:
+    """Reading a Parquet file changes the chunks and must not cause downstream runs."""
     table = pa.table({"id": ["a", "b", "c"], "n": [1, None, 3]})
     chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
     assert chunked.column("id").num_chunks == 2
@@ -74,7 +74,7 @@ def test_how_a_table_is_cut_into_chunks_does_not_matter() -> None:
 
 
 def test_a_table_changes_with_a_value_a_name_a_type_and_the_order_of_rows() -> None:
-    """Any of these is other content."""
+    """Each is a change of content."""
     table = pa.table({"id": ["a", "b"], "n": [1, 2]})
     others = [
         pa.table({"id": ["a", "b"], "n": [1, 3]}),
@@ -88,21 +88,21 @@ def test_a_table_changes_with_a_value_a_name_a_type_and_the_order_of_rows() -> N
 
 
 def test_a_keyed_hash_needs_its_key() -> None:
-    """Patients' ids are short: without a key, they could be found by trying all."""
+    """Subject ids are short: without a key, they could be found by brute force."""
     assert keyed_hash(b"k" * 32, "4711") == keyed_hash(b"k" * 32, "4711")
     assert keyed_hash(b"k" * 32, "4711") != keyed_hash(b"l" * 32, "4711")
     assert keyed_hash(b"k" * 32, "4711") != fingerprint_text("4711")
 
 
 def test_a_short_fingerprint_is_the_start_of_the_long_one() -> None:
-    """Folder names can be compared with what a table holds."""
+    """Folder names can be compared with fingerprints in tables."""
     long = fingerprint_text("x")
     assert long.startswith(short(long))
     assert len(short(long)) == SHORT_LENGTH
 
 
 def test_a_listing_changes_when_a_file_may_have_changed(tmp_path: Path) -> None:
-    """Weights of 100 GB can't be read every five seconds; a file that was written again is seen all the same."""
+    """Weights of 100 GB can't be hashed every five seconds, but a rewritten file is detected."""
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"old weights")
     os.utime(weights, ns=(1, 1))
@@ -115,14 +115,14 @@ def test_a_listing_changes_when_a_file_may_have_changed(tmp_path: Path) -> None:
         fingerprint_listing(tmp_path / "missing")
 
 
-def test_a_folder_that_changed_is_refused(tmp_path: Path) -> None:
-    """What was measured and what is loaded an hour later must be the same bytes."""
+def test_a_changed_folder_is_refused(tmp_path: Path) -> None:
+    """The loaded weights must be the measured ones."""
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"old")
     fingerprint = fingerprint_folder(tmp_path / "weights")
-    require_folder(tmp_path / "weights", fingerprint, "adapter")
+    require_unchanged_folder(tmp_path / "weights", fingerprint, "adapter")
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"new")
-    with pytest.raises(ChangedFolderError, match="adapter weights is not the one on record"):
-        require_folder(tmp_path / "weights", fingerprint, "adapter")
+    with pytest.raises(ChangedFolderError, match=f"adapter weights .*{short(fingerprint)}"):
+        require_unchanged_folder(tmp_path / "weights", fingerprint, "adapter")
     with pytest.raises(ChangedFolderError):
-        require_folder(tmp_path / "nowhere", fingerprint, "adapter")
+        require_unchanged_folder(tmp_path / "nowhere", fingerprint, "adapter")

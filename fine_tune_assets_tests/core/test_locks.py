@@ -1,4 +1,4 @@
-"""The locks in requirements/ follow pyproject.toml, and hold nothing that has to be built."""
+"""The lock files in requirements/ match pyproject.toml and contain only packages with wheels."""
 
 import importlib.util
 import re
@@ -13,7 +13,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from fine_tune_assets.core.extras import EXTRA_OF
+from fine_tune_assets.core.extras import EXTRA_BY_MODULE
 from fine_tune_assets.core.paths import PROJECT_DIR
 
 FOLDER = PROJECT_DIR / "requirements"
@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text(encoding="utf
 PYTHONS = ("3.11", "3.12", "3.13")
 RUNTIME = ("runtime", "torch-cuda")
 OTHER_ENVIRONMENTS = {"eval", "vllm"}
-"""Extras for environments of their own, which follow no lock."""
+"""Extras for separate environments without a lock file."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Pin:
 
 @cache
 def _pins(lock: str) -> tuple[Pin, ...]:
-    """Every line that names a package, with those that belong to it."""
+    """Every pinned package with its hashes."""
     text = (FOLDER / f"{lock}.txt").read_text(encoding="utf-8").replace("\\\n", " ")
     return tuple(_pin(line) for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
@@ -54,7 +54,7 @@ def _pin(line: str) -> Pin:
 
 
 def _wrong(wanted: str, locks: tuple[str, ...], python: str) -> str:
-    """Why a requirement of pyproject.toml is not met by these locks; empty if it is."""
+    """Why these locks do not meet a requirement of pyproject.toml; empty if they do."""
     requirement = Requirement(wanted)
     name = canonicalize_name(requirement.name)
     found = [pin for lock in locks for pin in _pins(lock) if pin.name == name and pin.holds_for(python)]
@@ -74,23 +74,23 @@ def _lock_module(name: str = "lock") -> ModuleType:
     return module
 
 
-def test_a_python_whose_cpu_wheel_the_lock_does_not_know_gets_the_cuda_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else `make setup` ends in a hash mismatch where pip finds the CPU wheel first."""
+def test_a_python_without_a_locked_cpu_wheel_gets_the_cuda_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise `make setup` fails with a hash mismatch if pip finds the CPU wheel first."""
     install = _lock_module("install")
     monkeypatch.setattr(sys, "version_info", (3, 12, 0))
     assert install.torch_lock("auto") == "torch-cuda"
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_a_lock_was_made_from_the_present_pyproject(lock: str) -> None:
-    """A dependency that was added and not locked would be missing on every new machine. `make locks` updates all of them."""
+def test_a_lock_was_built_from_the_current_pyproject(lock: str) -> None:
+    """An unlocked dependency would be missing on every new machine. `make locks` updates all locks."""
     head = (FOLDER / f"{lock}.txt").read_text(encoding="utf-8").splitlines()[1]
     assert head == f"# made from {_lock_module().required()}"
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_dependency_is_pinned_within_its_range(python: str) -> None:
-    """For each Python that is supported, by exactly one version."""
+    """With exactly one version for each supported Python."""
     pins = (FOLDER / "pins.in").read_text(encoding="utf-8").splitlines()
     wanted = PROJECT["dependencies"] + [line for line in pins if line and not line.startswith("#")]
     assert len(wanted) > 50
@@ -100,50 +100,50 @@ def test_every_dependency_is_pinned_within_its_range(python: str) -> None:
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("extra", sorted(set(PROJECT["optional-dependencies"]) - OTHER_ENVIRONMENTS))
 def test_every_extra_is_pinned_within_its_range(extra: str, python: str) -> None:
-    """What `make setup-extras` and `make setup-dev` install on top of what is there."""
+    """For `make setup-extras` and `make setup-dev`."""
     locks = (*RUNTIME, "extras", "dev") if extra == "dev" else (*RUNTIME, "extras")
     wanted = PROJECT["optional-dependencies"][extra]
     assert [why for one in wanted if (why := _wrong(one, locks, python))] == []
 
 
 def test_both_builds_of_torch_are_the_same_version() -> None:
-    """Otherwise a model would be measured with one and served by another."""
+    """Otherwise a model would be measured with one version and served with another."""
     (wanted,) = (one for one in PROJECT["dependencies"] if Requirement(one).name == "torch")
     versions = {pin.version for lock in ("torch-cpu", "torch-cuda") for pin in _pins(lock) if pin.name == "torch"}
     assert len(versions) == 1
     assert [_wrong(wanted, (lock,), "3.11") for lock in ("torch-cpu", "torch-cuda")] == ["", ""]
 
 
-def test_a_disagreement_is_found() -> None:
-    """The tests above must be able to fail: a range that excludes the pin, and a package that no lock names."""
+def test_a_mismatch_is_detected() -> None:
+    """Proves that the tests above can fail: a range that excludes the pin, and an unlocked package."""
     assert _wrong("dagster<1", RUNTIME, "3.11")
     assert _wrong("not-in-any-lock", RUNTIME, "3.11")
 
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_pin_has_a_hash(lock: str) -> None:
-    """pip refuses a lock in which a single one is missing."""
+    """pip refuses a lock with a missing hash."""
     assert [pin.name for pin in _pins(lock) if not pin.hashes] == []
 
 
 def test_no_package_is_pinned_by_two_locks() -> None:
-    """The second lock would replace what the first one installed. The two builds of torch exclude each other."""
+    """The second lock would replace the first one's package. The two torch builds are alternatives."""
     names = [name for lock in ("runtime", "extras", "dev", "torch-cuda") for name in {pin.name for pin in _pins(lock)}]
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
-def test_no_lock_holds_what_has_to_be_built_or_is_never_used() -> None:
-    """llama-cpp-python needs a compiler, rouge-score has no wheel; overrides.txt lists what is left out on purpose."""
+def test_no_lock_contains_packages_without_wheels_or_excluded_ones() -> None:
+    """llama-cpp-python needs a compiler, rouge-score has no wheel; overrides.txt lists the excluded packages."""
     overrides = (FOLDER / "overrides.txt").read_text(encoding="utf-8").splitlines()
     excluded = {canonicalize_name(Requirement(line).name) for line in overrides if line and not line.startswith("#")}
     assert "llama-cpp-python" in excluded
     assert [pin.name for lock in LOCKS for pin in _pins(lock) if pin.name in excluded | {"rouge-score"}] == []
 
 
-def test_the_command_that_errors_name_installs_every_extra() -> None:
-    """`core.extras` promises that `make setup-extras` is enough."""
+def test_setup_extras_installs_every_extra_named_in_errors() -> None:
+    """`core.extras` names `make setup-extras` in its error."""
     extras = PROJECT["optional-dependencies"]
-    assert set(EXTRA_OF.values()) <= set(_lock_module().EXTRAS) <= set(extras)
-    for module, extra in EXTRA_OF.items():
+    assert set(EXTRA_BY_MODULE.values()) <= set(_lock_module().EXTRAS) <= set(extras)
+    for module, extra in EXTRA_BY_MODULE.items():
         names = {canonicalize_name(Requirement(one).name) for one in extras[extra]}
         assert names & {canonicalize_name(module), f"{module}-skinny"}

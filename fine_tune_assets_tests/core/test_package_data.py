@@ -1,4 +1,4 @@
-"""Data files of the package are installed with it."""
+"""The package's data files are installed with it."""
 
 import tomllib
 from fnmatch import fnmatch
@@ -20,5 +20,5 @@ DATA = sorted(
 
 @pytest.mark.parametrize("name", DATA)
 def test_every_data_file_is_installed_with_the_package(name: str) -> None:
-    """Tests run in a checkout, where every file is there; an installation without one word list fails at its first report."""
+    """Tests run in a checkout with all files; an installation without a word list would fail at its first report."""
     assert any(fnmatch(name, pattern.replace("**/", "")) for pattern in PATTERNS["fine_tune_assets"])

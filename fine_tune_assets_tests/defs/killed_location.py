@@ -1,4 +1,4 @@
-"""A code location with one asset that trains as `adapters` does, on what lies in the data folder, and starts by itself."""
+"""A code location with one asset that trains like `adapters`, on the contents of the data folder, and starts automatically."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +8,12 @@ import dagster as dg
 
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.platform.automation import AUTOMATION_SENSOR, on_new_inputs
-from fine_tune_assets.defs.platform.resources import Worker, started_again_when_killed
+from fine_tune_assets.defs.platform.resources import Worker, retry_when_killed
 from fine_tune_assets.defs.s06_adapters.adapters import GPU
-from fine_tune_assets_tests.training.tiny import SETTINGS, train_request
+from fine_tune_assets_tests.training.tiny_training import SETTINGS, train_request
 
 TRAINING = replace(SETTINGS, epochs=5, dropout=0.1, checkpoint_minutes=0.0)
-"""A checkpoint after each of 45 steps: about three seconds, so that whoever kills has time to look."""
+"""A checkpoint after each of 45 steps: about three seconds, which gives the test time to kill the process."""
 
 
 def training_request(data: Path) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def training_request(data: Path) -> dict[str, Any]:
 
 @dg.asset(pool=GPU, automation_condition=on_new_inputs())
 def trained(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
-    with started_again_when_killed():
+    with retry_when_killed():
         result = worker.run(context, "training", training_request(load_settings().data_dir))
     return dg.MaterializeResult(metadata={n: result[n] or 0 for n in ("adapter_id", "resumed_from_step", "steps")})
 

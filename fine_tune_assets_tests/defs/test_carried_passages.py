@@ -10,16 +10,16 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import approved_examples, drafted_examples
-from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import _curation
-from fine_tune_assets.defs.s05_instruction_sets.set_evidence import _barred
+from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import _curation_sections
+from fine_tune_assets.defs.s05_instruction_sets.set_evidence import _restricted
 from fine_tune_assets.defs.s10_corrections.quarantine import quarantined_corrections
-from fine_tune_assets.tables.approval import ModelDraft
-from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.dedup import DuplicateReport, UniqueReport
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.serving import KnowledgeChunk
+from fine_tune_assets.tables.approval_rows import ModelDraft
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.serving_rows import KnowledgeChunk
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.ledger.made import record_decision
+from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 
 PASSAGE = {
     "passage_id": "p1", "title": "Leave", "source": "leave.md", "version": "2", "headings": [], "text": "Staff have 20 days.",
@@ -29,7 +29,7 @@ RESTRICTED = PASSAGE | {"source": "pay.md", "labels": ["hr"]}
 ON: dict[str, dict[str, Any]] = {"retrieval": {"enabled": True}, "corrections": {"maximum_author_fraction": 1.0}}
 OFF = [
     {"retrieval": {"enabled": False}, "corrections": {"maximum_author_fraction": 1.0}},
-    {"retrieval": {"enabled": True}, "corrections": {"maximum_author_fraction": 1.0, "with_passages": False}},
+    {"retrieval": {"enabled": True}, "corrections": {"maximum_author_fraction": 1.0, "include_passages": False}},
 ]
 
 
@@ -40,7 +40,7 @@ def corrections(*passages: list[dict[str, Any]] | None) -> pa.Table:
             "correction_id": f"c{number}",
             "release_id": "r",
             "author": "ward 3",
-            "patient_key": f"p{number}",
+            "subject_key": f"p{number}",
             "instruction": f"How many days of leave number {number} are there?",
             "input": "",
             "output": f"There are 20 days of number {number}.",
@@ -49,7 +49,7 @@ def corrections(*passages: list[dict[str, Any]] | None) -> pa.Table:
         }
         for number, told in enumerate(passages)
     ]
-    return table_of(rows, ScrubbedCorrection.SCHEMA)
+    return table_from_rows(rows, ScrubbedCorrection.SCHEMA)
 
 
 def quarantined(table: pa.Table) -> dg.MaterializeResult[pa.Table]:
@@ -69,9 +69,9 @@ def drafted(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def approved(drafts: list[dict[str, Any]], table: pa.Table) -> Any:
-    from fine_tune_assets.tables.approval import DraftedExample
+    from fine_tune_assets.tables.approval_rows import DraftedExample
 
-    of_drafts = table_of(drafts, DraftedExample.SCHEMA)
+    of_drafts = table_from_rows(drafts, DraftedExample.SCHEMA)
     return approved_examples(installation=Installation(), drafted_examples=of_drafts, scrubbed_corrections=table)
 
 
@@ -80,7 +80,7 @@ def close(*sources: str) -> None:
     named = {"leave.md": ["everyone"], "pay.md": ["everyone"], **{source: ["hr"] for source in sources}}
     plain = {"kind": "markdown", "title": "t", "version": "1", "heading_path": [], "text": "x", "tokens": 1}
     rows = [{"chunk_id": source, "source": source, "labels": labels, **plain} for source, labels in named.items()]
-    write_table(Installation().layout.table("knowledge_chunks"), table_of(rows, KnowledgeChunk.SCHEMA))
+    write_table(Installation().layout.table("knowledge_chunks"), table_from_rows(rows, KnowledgeChunk.SCHEMA))
 
 
 def test_a_correction_is_drafted_with_its_passages_in_the_recipes_template(installation_dir: Path) -> None:
@@ -106,21 +106,21 @@ def test_one_whose_passages_are_gone_waits_for_an_approver_and_is_counted(instal
     write_recipe(installation_dir, **ON)
     table = corrections([], [PASSAGE], None)
     made = quarantined(table)
-    assert [row["state"] for row in made.value.to_pylist()] == ["waiting", "ordinary", "ordinary"]
+    assert [row["state"] for row in made.value.to_pylist()] == ["pending", "clear", "clear"]
     assert made.metadata is not None
-    assert made.metadata["waiting"] == 1
+    assert made.metadata["pending"] == 1
     assert len(drafted(table)) == 2
 
 
 @pytest.mark.parametrize("recipe", [ON, *OFF], ids=["on", "no documents", "without passages"])
-def test_what_not_everyone_may_see_teaches_nobody(installation_dir: Path, recipe: dict[str, Any]) -> None:
+def test_corrections_with_restricted_passages_are_not_learned(installation_dir: Path, recipe: dict[str, Any]) -> None:
     """Not with its passages and not without them: what the answer says is what the document says."""
     write_recipe(installation_dir, **recipe)
     table = corrections([PASSAGE, RESTRICTED], [PASSAGE])
     made = quarantined(table)
-    assert [row["state"] for row in made.value.to_pylist()] == ["barred", "ordinary"]
+    assert [row["state"] for row in made.value.to_pylist()] == ["blocked", "clear"]
     assert made.metadata is not None
-    assert made.metadata["barred"] == 1
+    assert made.metadata["restricted"] == 1
     assert [draft["report_id"] for draft in drafted(table)] == ["correction/c1"]
 
 
@@ -137,15 +137,15 @@ def test_a_document_that_is_closed_later_takes_its_approved_examples_out(install
     assert approved(drafts, table).value.num_rows == 2
     close("pay.md")
     made = approved(drafts, table)
-    assert (made.value["report_id"].to_pylist(), made.metadata["not_for_everyone"]) == (["correction/c0"], 1)
+    assert (made.value["report_id"].to_pylist(), made.metadata["restricted"]) == (["correction/c0"], 1)
     assert [draft["report_id"] for draft in drafted(table)] == ["correction/c0"]
     write_table(Installation().layout.table("scrubbed_corrections"), table)
-    assert _barred(Installation()) == {"correction/c1"}
+    assert _restricted(Installation()) == {"correction/c1"}
 
 
-def test_a_set_names_the_template_by_which_it_was_made_only_where_there_is_one(installation_dir: Path) -> None:
-    """A set of before keeps its name."""
+def test_a_set_records_a_passage_template_only_if_it_has_one(installation_dir: Path) -> None:
+    """An earlier set keeps its name."""
     write_recipe(installation_dir, **OFF[0])
-    assert "passages" not in _curation(Installation().recipe)
+    assert "passages" not in _curation_sections(Installation().recipe)
     write_recipe(installation_dir, **ON)
-    assert "passages" in _curation(Installation().recipe)
+    assert "passages" in _curation_sections(Installation().recipe)

@@ -1,4 +1,4 @@
-"""The code location as a whole: it loads fast and light, and says of every asset what people need to know."""
+"""The code location: it loads without heavy libraries, and documents every asset, check and sensor."""
 
 import os
 import subprocess
@@ -12,16 +12,19 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from fine_tune_assets.core.paths import PACKAGE_DIR, PROJECT_DIR
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs.platform.automation import triggers
+from fine_tune_assets.defs.platform.automation import triggering_inputs
 from fine_tune_assets.defs.s06_adapters.adapters import GPU
-from fine_tune_assets.recipes.sections import SECTIONS
-from fine_tune_assets.tables.catalogue import TABLES
+from fine_tune_assets.recipes.recipe_parts import SECTIONS
+from fine_tune_assets.tables.asset_tables import TABLES
 
 HEAVY = (
     "torch",
     "transformers",
     "trl",
     "peft",
+    "pandas",
+    "alembic",
+    "cyclonedx",
     "presidio_analyzer",
     "spacy",
     "llama_cpp",
@@ -31,6 +34,7 @@ HEAVY = (
     "ray",
 )
 GROUPS = [
+    "recipe",
     "s01_raw_reports",
     "s02_scrubbed_reports",
     "s03_unique_reports",
@@ -63,8 +67,8 @@ def test_loading_the_definitions_takes_no_heavy_library(tmp_path: Path) -> None:
     assert done.stdout.strip() == ""
 
 
-def test_the_ten_groups_stand_in_the_order_of_the_data() -> None:
-    """Dagster sorts groups by name: the names are the order in which people read the graph."""
+def test_group_names_sort_in_the_order_of_the_stages() -> None:
+    """Dagster sorts groups by name."""
     assert sorted({node.group_name for node in NODES.values()}) == GROUPS
 
 
@@ -74,7 +78,7 @@ def test_no_stage_takes_from_a_later_one() -> None:
     back = {
         (parent.to_user_string(), name)
         for name, node in NODES.items()
-        for parent in triggers(node)
+        for parent in triggering_inputs(node)
         if GRAPH.get(parent).group_name > node.group_name
     }
     assert back == {
@@ -96,7 +100,7 @@ def test_every_asset_says_what_it_is_whose_it_is_and_of_what_kind(name: str) -> 
 
 @pytest.mark.parametrize("name", EXECUTABLE)
 def test_every_table_has_its_schema_with_the_meaning_of_each_column(name: str) -> None:
-    """A column that nobody can explain is not reviewed by anybody."""
+    """Every column needs a description."""
     shown = NODES[name].metadata["dagster/column_schema"]
     columns = getattr(shown, "value", shown).columns
     assert [column.name for column in columns] == TABLES[name].names
@@ -104,25 +108,25 @@ def test_every_table_has_its_schema_with_the_meaning_of_each_column(name: str) -
 
 
 def test_every_schema_belongs_to_an_asset() -> None:
-    """A schema without an asset is a table that nobody writes."""
+    """A schema without an asset is dead code."""
     assert set(EXECUTABLE) == set(TABLES)
 
 
 @pytest.mark.parametrize("name", [name for name in EXECUTABLE if name != "phi_taggers"])
-def test_every_asset_follows_its_inputs_by_itself(name: str) -> None:
-    """An asset without a condition is one that somebody must remember to click."""
+def test_every_asset_has_an_automation_condition(name: str) -> None:
+    """Otherwise it would have to be materialized by hand."""
     assert NODES[name].automation_condition is not None
 
 
-def test_sources_are_the_assets_that_nobody_computes() -> None:
-    """They come from outside, and each is reported by a sensor."""
+def test_external_assets_are_exactly_the_sources() -> None:
+    """A sensor reports each of them."""
     assert set(NODES) - set(EXECUTABLE) == {
         *(f"recipe/{section}" for section in SECTIONS),
         "ability_questions",
         "base_model_files",
         "corrections",
         "drafting_models",
-        "erased_patients",
+        "erased_subjects",
         "expert_decisions",
         "expert_ratings",
         "knowledge",
@@ -136,7 +140,7 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         "request_features",
         "raw_reports",
         "tagger_corpora",
-        "taken_surrogates",
+        "surrogate_collisions",
         "verdict_signatures",
     }
 
@@ -160,8 +164,8 @@ def test_sources_are_the_assets_that_nobody_computes() -> None:
         ("judge", {"judge_scores", "judge_agreement"}),
         ("abilities", {"retained_abilities"}),
         ("checks", {"answer_checks"}),
-        ("robustness", {"robustness_probes"}),
-        ("canaries", {"memorization_probes"}),
+        ("robustness", {"robustness_results"}),
+        ("planted_secrets", {"memorization_results"}),
         ("gate", {"judge_agreement", "promotion_verdicts"}),
         ("weights", {"merged_weights"}),
         ("exports", {"quantized_weights"}),
@@ -178,16 +182,16 @@ def test_a_section_of_the_recipe_is_read_by_what_it_decides(section: str, reader
 def test_only_the_ingest_of_batches_is_partitioned() -> None:
     """A batch is read and scrubbed alone; from the third stage on everything is compared with everything."""
     assert {name for name, node in NODES.items() if node.is_partitioned} == {
-        "erased_patients",
+        "erased_subjects",
         "raw_reports",
         "reports",
         "unreadable_reports",
         "scrubbed_reports",
         "phi_spans",
-        "held_reports",
+        "withheld_reports",
         "identifier_values",
         "missed_terms",
-        "taken_surrogates",
+        "surrogate_collisions",
     }
 
 
@@ -202,10 +206,9 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
     repository = defs.get_repository_def()
     sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
     assert set(sensors) == {
-        "raw_reports_changed",
-        "sources_changed",
-        "news_told",
-        "named_assets_requested",
+        "raw_report_sensor",
+        "source_sensor",
+        "notification_sensor",
         "automation",
     }
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
@@ -214,7 +217,7 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
 
 NO_GPU = {
     "base_models": "reads a folder's files",
-    "held_reports": "scrubs on the processor",
+    "withheld_reports": "scrubs on the processor",
     "identifier_values": "scrubs on the processor",
     "phi_spans": "scrubs on the processor",
     "scrub_recall": "scrubs on the processor",
@@ -225,12 +228,12 @@ NO_GPU = {
     "knowledge_indexes": "its encoder runs on the processor",
     "model_drafts": "would keep reports from the desk for as long as a training lasts",
 }
-"""What has a worker and does not wait for the GPU, and why."""
+"""Assets with a worker that don't use the GPU pool, and why."""
 
 
 @pytest.mark.parametrize("name", EXECUTABLE)
-def test_whatever_may_run_a_model_waits_for_the_gpu(name: str) -> None:
-    """A judge that starts beside a training takes the memory that the training counts on: one of them dies."""
+def test_every_asset_that_may_run_a_model_uses_the_gpu_pool(name: str) -> None:
+    """A judge and a training that run concurrently would exceed the memory of the GPU."""
     step = defs.resolve_assets_def(name)
     if "worker" in step.required_resource_keys and name not in NO_GPU:
         assert step.op.pool == GPU
@@ -238,5 +241,5 @@ def test_whatever_may_run_a_model_waits_for_the_gpu(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE_DIR / "defs").rglob("*.py")), ids=str)
 def test_annotations_under_defs_are_real(path: Path) -> None:
-    """Dagster reads those of `context` and of config; as strings it can't."""
+    """Dagster reads the annotations of `context` and config, and can't resolve strings."""
     assert "from __future__ import annotations" not in path.read_text(encoding="utf-8")

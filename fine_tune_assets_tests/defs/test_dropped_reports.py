@@ -12,13 +12,13 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import drafted_examples
-from fine_tune_assets.ledger.reviews.erasures import PatientIds, record_erasure
+from fine_tune_assets.ledger.reviews.erasures import SubjectIds, record_erasure
 from fine_tune_assets.ledger.reviews.review_items import find_item
-from fine_tune_assets.phi.scrubbing import scrubber_version
-from fine_tune_assets.tables.approval import ModelDraft
-from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
-from fine_tune_assets.tables.phi import ScrubbedReport, ScrubRecall
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.tables.approval_rows import ModelDraft
+from fine_tune_assets.tables.correction_rows import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport, ScrubRecall
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
 from fine_tune_assets_tests.stored_tables import stored_in
 
@@ -36,17 +36,17 @@ def scrubbed(texts: dict[str, tuple[str, str]]) -> pa.Table:
     row = {"batch": "b", "source": TRUSTED, "span_count": 0, "written_on": None}
     row["scrubber_version"] = scrubber_version(Installation().recipe.scrub)
     rows = [
-        {**row, "report_id": i, "patient_key": p, "text": t, "tagged_text": t, "fingerprint": fingerprint_text(t)}
+        {**row, "report_id": i, "subject_key": p, "text": t, "tagged_text": t, "fingerprint": fingerprint_text(t)}
         for i, (p, t) in texts.items()
     ]
-    return table_of(rows, ScrubbedReport.SCHEMA)
+    return table_from_rows(rows, ScrubbedReport.SCHEMA)
 
 
 def run(reports: pa.Table) -> tuple[pa.Table, Any]:
     """What both stages make of a batch: the duplicates, and the result of drafting."""
     row = {"labelled_set": "set", "measure": "masked_recall", "hits": 99, "total": 100, "low": 0.9, "high": 1.0}
     row |= {"value": 0.99, "scrubber_version": scrubber_version(Installation().recipe.scrub)}
-    recall = table_of([{**row, "label": label} for label in ("all", "direct")], ScrubRecall.SCHEMA)
+    recall = table_from_rows([{**row, "label": label} for label in ("all", "direct")], ScrubRecall.SCHEMA)
     write_table(Installation().layout.table("scrubbed_reports", "b"), reports)
     stored = stored_in(Installation().layout.data_dir, {"b": reports})
     unique, duplicates = drop_duplicates(
@@ -71,10 +71,10 @@ def test_a_contradiction_with_a_dropped_near_copy_waits_in_the_queue_although_it
     """Never silently dropped: the table says on what the two disagree, and a person decides."""
     duplicates, drafted = run(contradictory())
     (pair,) = duplicates.value.to_pylist()
-    assert (pair["kind"], pair["disagrees_on"]) == ("near", ["numbers", "sides", "denials"])
-    assert duplicates.metadata["dropped_that_disagree"] == 1
+    assert (pair["kind"], pair["conflicts"]) == ("near", ["numbers", "sides", "negations"])
+    assert duplicates.metadata["dropped_with_disagreement"] == 1
     (draft,) = drafted.value.to_pylist()
-    assert draft["flags"][-1].startswith("contradiction: report ")
+    assert draft["flags"][-1].startswith("contradiction: ")
     with Installation().ledger() as ledger:
         item = find_item(ledger, draft["example_id"])
     assert item is not None
@@ -89,13 +89,13 @@ def test_a_copy_that_agrees_leaves_the_trust_in_its_source() -> None:
 
 
 def test_a_dropped_report_of_an_erased_patient_is_not_read() -> None:
-    """Its text may still lie in a file while the erasure is going on."""
+    """A file may still contain its text while the erasure is running."""
     reports = contradictory()
     duplicates, _ = run(reports)
     gone = duplicates.value["dropped_id"][0].as_py()
-    patient = next(row["patient_key"] for row in reports.to_pylist() if row["report_id"] == gone)
+    patient = next(row["subject_key"] for row in reports.to_pylist() if row["report_id"] == gone)
     with Installation().ledger() as ledger:
-        record_erasure(ledger, patient_key=patient, by="officer", reason="Art. 17", ids=PatientIds(frozenset({"b"})))
+        record_erasure(ledger, subject_key=patient, by="officer", reason="Art. 17", ids=SubjectIds(frozenset({"b"})))
     (draft,) = run(reports)[1].value.to_pylist()
     assert not any(flag.startswith("contradiction") for flag in draft["flags"])
 
@@ -105,7 +105,7 @@ def test_a_dialogue_whose_note_was_dropped_is_named_with_the_note_that_stays(ins
     path = write_recipe(installation_dir)
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     pair = {"name": "note", "instruction": "Write the note.", "kind": "pairs"}
-    values["tasks"] = [{**pair, "input_ending": ".dialogue", "output_ending": ".note"}]
+    values["tasks"] = [{**pair, "input_suffix": ".dialogue", "output_suffix": ".note"}]
     replace_file(path, yaml.safe_dump(values).encode())
     texts = {
         "b/1.dialogue": (
@@ -121,7 +121,7 @@ def test_a_dialogue_whose_note_was_dropped_is_named_with_the_note_that_stays(ins
     }
     _, drafted = run(scrubbed(texts))
     assert drafted.value["report_id"].to_pylist() == ["b/1.note"]
-    assert (drafted.metadata["reports_without_partner"], drafted.metadata["partner_was_dropped"]) == (1, 1)
+    assert (drafted.metadata["reports_without_partner"], drafted.metadata["reports_with_dropped_partner"]) == (1, 1)
     table = drafted.metadata["dropped_partners"].value
     assert "| b/2.dialogue | b/2.note | b/1.note |" in table
     assert "knee" not in table

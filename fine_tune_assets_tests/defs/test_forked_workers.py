@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 import pytest
 
-from fine_tune_assets.core.processes.fork_server import ForkServer, fork_server, idle_server
+from fine_tune_assets.core.processes.fork_server import ForkServer, fork_server, reserve_server
 from fine_tune_assets.defs.platform import resources
 from fine_tune_assets.defs.platform.resources import Worker
 
@@ -25,7 +25,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return codes[-1]
 
     monkeypatch.setattr(ForkServer, "run", noted)
-    with fork_server(resources.WORKERS_IMPORT):
+    with fork_server(resources.WORKER_PRELOADS):
         deadline = time.monotonic() + 120
         while not _is_ready():
             assert time.monotonic() < deadline
@@ -34,7 +34,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def _is_ready() -> bool:
-    with idle_server() as server:
+    with reserve_server() as server:
         return server is not None
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
-from fine_tune_assets.instructions.certificate import separation
-from fine_tune_assets.tables.catalogue import TABLES
-from fine_tune_assets.tables.records import shown_columns
+from fine_tune_assets.instructions.certificate import check_separation
+from fine_tune_assets.tables.asset_tables import TABLES
+from fine_tune_assets.tables.record_classes import list_displayable_columns
 from fine_tune_assets_tests.conftest import count_of_examples, drop_dialogues, replace_file, write_recipe
-from fine_tune_assets_tests.reports.making_files import REPORT, WITH_PATIENT, WITH_SIDECAR, front_matter
+from fine_tune_assets_tests.reports.sample_files import REPORT, WITH_PATIENT, WITH_SIDECAR, front_matter
 
 pytestmark = pytest.mark.slow  # each scrub starts a process that loads Presidio
 
@@ -26,7 +26,7 @@ INGEST = {
     "scrub_recall",
     "scrubbed_reports",
     "phi_spans",
-    "held_reports",
+    "withheld_reports",
     "identifier_values",
     "unique_reports",
     "duplicate_reports",
@@ -38,7 +38,7 @@ INGEST = {
     "scrubbed_corrections",
     "quarantined_corrections",
 }
-OF_A_BATCH = {"reports", "unreadable_reports", "scrubbed_reports", "phi_spans", "held_reports", "identifier_values"}
+OF_A_BATCH = {"reports", "unreadable_reports", "scrubbed_reports", "phi_spans", "withheld_reports", "identifier_values"}
 MARKER = "Zyxomarkwort"
 
 
@@ -74,7 +74,7 @@ def test_reports_flow_to_instruction_sets_and_only_what_is_new_runs(
     made = pq.read_table(installation_dir / "tables" / "instruction_sets" / "instruction_sets.parquet")
     assert set(made.column("split").to_pylist()) == {"train", "validation", "test"}
     assert any(made.column("is_general").to_pylist())
-    assert separation(made).holds
+    assert check_separation(made).is_clean
 
     assert _materialize(instance).runs == []
 
@@ -100,7 +100,7 @@ def test_reports_flow_to_instruction_sets_and_only_what_is_new_runs(
     for asset in INGEST:
         shown = _as_shown(_latest_metadata(instance, asset))
         for row in _rows(installation_dir, asset):
-            for column in set(TABLES[asset].names) - set(shown_columns(TABLES[asset])):
+            for column in set(TABLES[asset].names) - set(list_displayable_columns(TABLES[asset])):
                 # The UI cuts a long value: its beginning is what would be seen.
                 beginning = _as_shown(row[column])[:30]
                 assert len(beginning) < 15 or beginning not in shown, f"{asset}.{column} is shown in the UI"
@@ -116,10 +116,10 @@ def _plant_and_ingest(installation_dir: Path, instance: dg.DagsterInstance) -> N
     folder = installation_dir / "raw_reports" / "2026-05"
     folder.mkdir()
     (folder / "visit.txt").write_text(
-        f"---\npatient_name: Ann {MARKER}\npatient_id: {MARKER}-7\n---\n"
+        f"---\nsubject_name: Ann {MARKER}\nsubject_id: {MARKER}-7\n---\n"
         f"CHIEF COMPLAINT\n\nAnn {MARKER} has pain. {MARKER.upper()}\n\nASSESSMENT AND PLAN\n\nRest, said {MARKER}.\n"
     )
-    (folder / "broken.txt").write_text(f"---\npatient_name: [{MARKER}\n---\n{MARKER}\n")
+    (folder / "broken.txt").write_text(f"---\nsubject_name: [{MARKER}\n---\n{MARKER}\n")
     (folder / "rows.jsonl").write_text(f'{{"text": "{MARKER}", \n')
     assert _materialize(instance).failed == []
 
@@ -148,7 +148,7 @@ def test_documents_of_every_format_flow_to_instruction_sets_without_those_whom_t
     drop_dialogues(installation_dir, "2026-02", 0, 24)
     folder = installation_dir / "raw_reports" / "2026-05"
     folder.mkdir()
-    named = f" {REPORT.patient_name} ({REPORT.patient_id}) was seen by Dr. {REPORT.physician_family}."
+    named = f" {REPORT.subject_name} ({REPORT.subject_id}) was seen by Dr. {REPORT.physician_family}."
     sections = tuple((heading, text + named) for heading, text in REPORT.sections)
     report = replace(REPORT, sections=sections)
     for ending, write in {**WITH_PATIENT, **WITH_SIDECAR}.items():
@@ -160,7 +160,7 @@ def test_documents_of_every_format_flow_to_instruction_sets_without_those_whom_t
     scrubbed = [row for row in _rows(installation_dir, "scrubbed_reports") if row["batch"] == "2026-05"]
     assert len(raw) == len(scrubbed) == len(WITH_PATIENT) + len(WITH_SIDECAR)
     for row in scrubbed:
-        for name in (report.given, report.family, report.physician_family, report.patient_id):
+        for name in (report.given, report.family, report.physician_family, report.subject_id):
             assert name.lower() not in row["text"].lower(), row["report_id"]
         assert "left wrist" in row["text"]
         assert "2.5 cm" in row["text"]
@@ -189,7 +189,8 @@ def test_a_scrubber_below_the_floor_scrubs_nothing_not_even_by_hand(
     by_hand = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=[
-            dg.AssetKey(f"{name}") for name in ("scrubbed_reports", "phi_spans", "held_reports", "identifier_values")
+            dg.AssetKey(f"{name}")
+            for name in ("scrubbed_reports", "phi_spans", "withheld_reports", "identifier_values")
         ],
         partition_key="2026-02",
         raise_on_error=False,
@@ -197,6 +198,6 @@ def test_a_scrubber_below_the_floor_scrubs_nothing_not_even_by_hand(
     assert not by_hand.success
     (failure,) = [event for event in by_hand.all_events if event.is_step_failure]
     assert failure.step_failure_data.error is not None
-    assert "the recipe demands 1.0" in failure.step_failure_data.error.to_string()
+    assert "GateClosedError: The scrubber removes" in failure.step_failure_data.error.to_string()
     assert not (installation_dir / "tables" / "scrubbed_reports").exists()
     assert list((installation_dir / "run" / "scratch").rglob("*.parquet")) == []

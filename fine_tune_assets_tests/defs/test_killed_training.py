@@ -1,4 +1,4 @@
-"""A training whose trainer, step or whole machine is killed goes on with nobody clicking, and ends with the same adapter."""
+"""A training resumes automatically after its trainer, its step or all processes are killed, and gives the same adapter."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.defs.platform.resources import started_again_when_killed
+from fine_tune_assets.defs.platform.resources import retry_when_killed
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, adapters
 from fine_tune_assets.engines.processes import start_process
 from fine_tune_assets_tests.defs.killed_location import TRAINING, trained
@@ -28,11 +28,11 @@ KINDS = {
     "step": b"multiprocessing-fork",
     "trainer": b"-m\0fine_tune_assets.training",
 }
-"""What stands on the command line of each."""
+"""Kind of process → part of its command line."""
 
 
 class Machine:
-    """The daemon, with what it starts: processes that carry this installation's data folder in their environment."""
+    """The daemon and its child processes, found by the data folder in their environment."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -63,7 +63,7 @@ class Machine:
                     os.kill(pid, signal.SIGKILL)
 
     def last_step(self) -> int:
-        """Of the checkpoints that are there; 0 without any."""
+        """Step of the newest checkpoint; 0 without one."""
         found = self._data.glob("checkpoints/*/checkpoint-*")
         return max((int(path.name.removeprefix("checkpoint-")) for path in found), default=0)
 
@@ -84,7 +84,7 @@ class Machine:
 def machine(installation_dir: Path) -> Iterator[Machine]:
     home = installation_dir.parent / "dagster"
     values = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8"))
-    # Only sooner than in daily use.
+    # Only the intervals are shorter than in production.
     values["run_monitoring"] |= {"poll_interval_seconds": 1, "free_slots_after_run_end_seconds": 1}
     (home / "dagster.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     machine = Machine(installation_dir)
@@ -99,20 +99,20 @@ def _made(instance: dg.DagsterInstance) -> dict[str, object]:
 
 
 def _uninterrupted(trainings: Trainings, data: Path) -> dict[str, object]:
-    """What such a training says; the same base model and examples are laid into `data`."""
-    whole = trainings.run("uninterrupted", TRAINING)
-    assert whole is not None
+    """The result of an uninterrupted training. Copies its base model and examples to `data`."""
+    result = trainings.run("uninterrupted", TRAINING)
+    assert result is not None
     shutil.copytree(trainings.root / "base", data / "base")
     shutil.copy(trainings.root / "uninterrupted" / "set.parquet", data)
-    return {"adapter_id": whole["adapter_id"], "resumed_from_step": 0, "steps": whole["steps"]}
+    return {"adapter_id": result["adapter_id"], "resumed_from_step": 0, "steps": result["steps"]}
 
 
 @pytest.mark.slow  # TRL takes 13 s to import, in each of four trainers
-def test_a_training_goes_on_whatever_is_killed(
+def test_a_training_resumes_whichever_process_is_killed(
     machine: Machine, installation_dir: Path, instance: dg.DagsterInstance, trainings: Trainings
 ) -> None:
-    """The kernel kills for want of memory, people by mistake, and power fails: a night's work must not be lost."""
-    whole = _uninterrupted(trainings, installation_dir)
+    """Out of memory, a mistake or a power failure must not lose a night of training."""
+    uninterrupted = _uninterrupted(trainings, installation_dir)
     machine.start_daemon()
     step = machine.wait_for_step(2)
     machine.kill("trainer")
@@ -121,7 +121,7 @@ def test_a_training_goes_on_whatever_is_killed(
     machine.wait_until(lambda: not machine.running("trainer"), "the trainer ends with its step")
     step = machine.wait_for_step(step + 2)
     machine.kill("daemon")
-    step = machine.wait_for_step(step + 2)  # nobody needs the daemon while it goes on
+    step = machine.wait_for_step(step + 2)  # a running training does not need the daemon
     machine.kill("code server", "step")
     machine.wait_until(lambda: not machine.running("trainer"), "the trainer ends with its step")
     assert not list(installation_dir.glob("adapters/*"))
@@ -130,7 +130,7 @@ def test_a_training_goes_on_whatever_is_killed(
     resumed = _made(instance)
     assert isinstance(resumed["resumed_from_step"], int)
     assert resumed["resumed_from_step"] >= step - 1
-    assert {**resumed, "resumed_from_step": 0} == whole
+    assert {**resumed, "resumed_from_step": 0} == uninterrupted
 
     runs = instance.get_runs
     machine.wait_until(lambda: all(run.is_finished for run in runs()), "the end of the run")
@@ -141,20 +141,20 @@ def test_a_training_goes_on_whatever_is_killed(
 
 CANCELLED = """
 import dagster as dg
-from fine_tune_assets.defs.platform.resources import started_again_when_killed
+from fine_tune_assets.defs.platform.resources import retry_when_killed
 
 @dg.asset
 def trained(context: dg.AssetExecutionContext) -> None:
     print("started", flush=True)
-    with started_again_when_killed():
+    with retry_when_killed():
         dg.PipesSubprocessClient().run(context=context, command=["sleep", "60"])
 
 print(dg.materialize([trained], raise_on_error=False).success)
 """
 
 
-def test_a_training_that_is_cancelled_is_not_started_again() -> None:
-    """Dagster's retry policy does so: the run was shown as cancelled, and its trainer went on beside the next one."""
+def test_a_cancelled_training_is_not_retried() -> None:
+    """Dagster's RetryPolicy would retry it: the run was shown as cancelled, and its trainer ran concurrently with the next."""
     assert adapters.op.retry_policy is None
     step = subprocess.Popen([sys.executable, "-c", CANCELLED], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert step.stdout is not None
@@ -163,15 +163,15 @@ def test_a_training_that_is_cancelled_is_not_started_again() -> None:
     assert step.communicate(timeout=WAIT_SECONDS)[0] in (b"", b"False\n")
 
 
-def test_a_worker_that_is_killed_each_time_is_told_in_words_that_name_memory() -> None:
-    """Nobody who does not program knows what code -9 means. A real process that kills itself, three times."""
+def test_the_error_after_the_last_kill_explains_how_to_save_memory() -> None:
+    """Users don't know what status -9 means. Uses a real process that kills itself three times."""
     kills_itself = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
     starts: list[int] = []
 
     @dg.asset
     def trained(context: dg.AssetExecutionContext) -> None:
         starts.append(context.op_execution_context.retry_number)
-        with started_again_when_killed():
+        with retry_when_killed():
             dg.PipesSubprocessClient().run(context=context, command=kills_itself)
 
     result = dg.materialize([trained], raise_on_error=False)

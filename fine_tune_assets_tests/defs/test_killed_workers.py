@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.defs.platform.resources import Worker, WorkerRefusal
+from fine_tune_assets.defs.platform.resources import Worker, WorkerError
 
 _KILLED: list[str] = []
 
@@ -25,7 +25,7 @@ class Dying(Worker):
 class Refusing(Worker):
     def run_once(self, context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
         _KILLED.append(context.run_id)
-        raise WorkerRefusal("GateClosedError", "Merging changed the model.")
+        raise WorkerError("GateClosedError", "Merging changed the model.")
 
 
 def _run(worker: Worker) -> bool:
@@ -39,7 +39,7 @@ def _run(worker: Worker) -> bool:
 
 @pytest.mark.parametrize(("deaths", "is_made"), [(1, True), (3, False)])
 def test_a_killed_worker_is_started_again_twice(deaths: int, is_made: bool) -> None:
-    """Somebody else's program took the memory for a moment; what is killed each time will not fit the next time either."""
+    """Another program may have used the memory briefly. A worker that is killed every time does not fit."""
     assert _run(Dying(deaths=deaths)) is is_made
     assert len(_KILLED) == deaths
 

@@ -12,15 +12,15 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.stages import STAGES
 from fine_tune_assets.defs.local_run import (
-    PROCESS,
+    PROCESS_TAG,
     VERDICT_CHECK,
     UnknownAssetError,
+    create_databases,
     execute_assets,
     fail_abandoned_runs,
-    make_databases,
+    map_steps_to_stages,
     materialize_stale,
     progress_logger,
-    stages_of_steps,
 )
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets_tests.conftest import replace_file
@@ -60,7 +60,7 @@ class Graph:
 
 @pytest.mark.usefixtures("installation_dir")
 def test_what_failed_is_tried_once_more_each_time_that_a_person_asks(instance: dg.DagsterInstance) -> None:
-    """Automation leaves a failed attempt alone; whoever freed the disk and asks again must not hear "up to date"."""
+    """Automation does not retry a failed run. A user who has freed disk space and retries must not get "up to date"."""
     graph = Graph()
     graph.is_broken = True
     assert [len(materialize_stale(graph.defs, instance).failed) for _ in range(2)] == [1, 1]
@@ -72,7 +72,7 @@ def test_what_failed_is_tried_once_more_each_time_that_a_person_asks(instance: d
 
 @pytest.mark.usefixtures("installation_dir")
 def test_what_was_killed_is_made_by_the_next_call(instance: dg.DagsterInstance) -> None:
-    """A run without its process stays "started" in Dagster's storage, and would hold its assets back for ever."""
+    """A run without its process stays "started" in Dagster's storage and would block its assets indefinitely."""
     killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_IT_WORKS], cwd=PROJECT_DIR, check=False)
     assert killed.returncode == -9
     (run,) = instance.get_runs()
@@ -84,15 +84,17 @@ def test_what_was_killed_is_made_by_the_next_call(instance: dg.DagsterInstance) 
 
 
 @pytest.mark.usefixtures("installation_dir")
-def test_an_asset_is_made_again_although_nothing_changed(instance: dg.DagsterInstance) -> None:
-    """A table that was lost is made again by its name; a name that is wrong is not silently nothing."""
+def test_a_named_asset_is_materialized_without_changes_and_an_unknown_name_is_an_error(
+    instance: dg.DagsterInstance,
+) -> None:
+    """Restores a lost table. A typo must cause an error."""
     graph = Graph()
     assert len(materialize_stale(graph.defs, instance).runs) == 1
-    assert [run.assets for run in materialize_stale(graph.defs, instance, again=["model"]).runs] == [("model",)]
+    assert [run.assets for run in materialize_stale(graph.defs, instance, forced=["model"]).runs] == [("model",)]
     assert graph.attempts == 2
     for name in ("modle", "expert_decisions"):
-        with pytest.raises(UnknownAssetError, match="Known: model"):
-            materialize_stale(graph.defs, instance, again=[name])
+        with pytest.raises(UnknownAssetError, match=f"{name}.* model"):
+            materialize_stale(graph.defs, instance, forced=[name])
 
 
 @pytest.mark.usefixtures("installation_dir")
@@ -100,7 +102,7 @@ def test_what_fails_again_is_not_tried_twice_in_one_call(instance: dg.DagsterIns
     """It may be a training of hours."""
     graph = Graph()
     graph.is_broken = True
-    assert len(materialize_stale(graph.defs, instance, again=["model"]).failed) == graph.attempts == 1
+    assert len(materialize_stale(graph.defs, instance, forced=["model"]).failed) == graph.attempts == 1
 
 
 def judged(check: str, error: Exception | None = None) -> dg.Definitions:
@@ -114,7 +116,7 @@ def judged(check: str, error: Exception | None = None) -> dg.Definitions:
 
     @dg.asset_check(asset="promotion_verdicts", name=check, blocking=True)
     def closed() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(passed=False, metadata={"why": "Verdict v is hold and nobody signed it."})
+        return dg.AssetCheckResult(passed=False, metadata={"reason": "Verdict v is hold and nobody signed it."})
 
     return dg.Definitions(assets=[promotion_verdicts], asset_checks=[closed], loggers={"progress": progress_logger})
 
@@ -123,20 +125,20 @@ def judged(check: str, error: Exception | None = None) -> dg.Definitions:
     ("check", "error", "is_stopped"),
     [
         (VERDICT_CHECK, None, True),
-        ("validation_loss_fell", None, False),
+        ("validation_loss_decreased", None, False),
         (VERDICT_CHECK, dg.Failure("GateClosedError: Verdict v on adapter a is hold."), True),
         (VERDICT_CHECK, dg.Failure("GateClosedError: Grades are about other examples."), False),
         (VERDICT_CHECK, dg.Failure("out of memory"), False),
     ],
 )
-def test_a_run_that_only_the_verdict_stopped_is_told_apart_from_one_that_failed(
+def test_a_run_blocked_only_by_the_verdict_differs_from_a_failed_run(
     check: str, error: Exception | None, is_stopped: bool
 ) -> None:
     """The demo ends well on the first kind, and never on the second."""
     with dg.DagsterInstance.ephemeral() as instance:
         run = execute_assets(judged(check, error), instance, ("promotion_verdicts",), None)
     assert not run.is_success
-    assert run.is_stopped_by_verdict == is_stopped
+    assert run.is_blocked_by_verdict == is_stopped
 
 
 def test_the_check_that_the_verdict_closes_is_in_the_graph() -> None:
@@ -152,15 +154,15 @@ def test_every_step_of_the_graph_belongs_to_a_stage() -> None:
     from fine_tune_assets.definitions import defs
 
     job = defs.resolve_implicit_global_asset_job_def()
-    assert {node.name for node in job.nodes} == set(stages_of_steps(defs))
-    assert set(stages_of_steps(defs).values()) == set(STAGES)
+    assert {node.name for node in job.nodes} == set(map_steps_to_stages(defs))
+    assert set(map_steps_to_stages(defs).values()) == set(STAGES)
 
 
 @pytest.mark.usefixtures("installation_dir")
-def test_a_run_of_another_machine_is_left_to_it(instance: dg.DagsterInstance) -> None:
+def test_a_run_of_another_machine_is_not_marked_as_failed(instance: dg.DagsterInstance) -> None:
     """Its process is not to be seen from here, and with a shared database it may be training now."""
     job = Graph().defs.resolve_implicit_global_asset_job_def()
-    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={PROCESS: "another:1-1"})
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={PROCESS_TAG: "another:1-1"})
     fail_abandoned_runs(instance)
     assert instance.get_runs(filters=dg.RunsFilter(run_ids=[run.run_id]))[0].status is dg.DagsterRunStatus.STARTED
 
@@ -182,7 +184,7 @@ def test_databases_are_there_before_services_want_them(installation_dir: Path) -
     home = installation_dir / "new-home"
     home.mkdir()
     with dg.DagsterInstance.local_temp(str(home)) as instance:
-        make_databases(instance)
+        create_databases(instance)
         made = {path.relative_to(home).as_posix() for path in home.rglob("*.db")}
         versions = instance.event_log_storage.alembic_version(), instance.run_storage.alembic_version()
     assert {"history/runs.db", "schedules/schedules.db"} <= made

@@ -1,4 +1,4 @@
-"""One retraining at a time: what arrives while it goes on waits for the next one, and is not lost."""
+"""One retraining at a time: data that arrives during a training is kept for the next one."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,16 +12,16 @@ from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs.platform.automation import InputsDiffer, InputsPresent, inputs_are_final, quiet
+from fine_tune_assets.defs.platform.automation import InputsChanged, InputsPresent, inputs_are_final, ready_to_run
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s06_adapters import adapters as s06_adapters
 from fine_tune_assets.defs.s06_adapters.adapters import weekly_retraining
-from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.training.decisions import Due
+from fine_tune_assets.recipes.recipe_parts import section_fingerprints
+from fine_tune_assets.training.training_due import TrainingDue
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.defs.platform.test_automation import Graph
-from fine_tune_assets_tests.instructions.examples import example, patients_in
-from fine_tune_assets_tests.lineage.made import store, store_set
+from fine_tune_assets_tests.instructions.examples import example, subjects_in
+from fine_tune_assets_tests.lineage.stored_data import store, store_set
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("installation_dir")
 @pytest.fixture
 def due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something new was approved: what `test_training_is_due…` prove is taken for granted here."""
-    monkeypatch.setattr(s06_adapters, "_due", lambda *_, **__: Due.NEXT)
+    monkeypatch.setattr(s06_adapters, "_decide_due", lambda *_, **__: TrainingDue.AFTER_CANDIDATE)
 
 
 def _weekly(instance: dg.DagsterInstance) -> object:
@@ -44,8 +44,8 @@ def _weekly(instance: dg.DagsterInstance) -> object:
 
 @pytest.mark.usefixtures("due")
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
-@pytest.mark.parametrize("made", ["adapters", "judge_scores", "memorization_probes", "served_models"])
-def test_the_week_starts_no_second_training_beside_one_that_goes_on(
+@pytest.mark.parametrize("made", ["adapters", "judge_scores", "memorization_results", "served_models"])
+def test_the_weekly_schedule_starts_no_second_training_during_a_running_one(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus, made: str
 ) -> None:
     """Two would take turns on the card and end with the older set in front of users; and a new adapter would take the place of
@@ -59,7 +59,7 @@ def test_the_week_starts_no_second_training_beside_one_that_goes_on(
 
 @pytest.mark.usefixtures("due")
 def test_a_run_that_makes_something_else_holds_up_no_training(instance: dg.DagsterInstance) -> None:
-    """Scrubbing goes on all day."""
+    """Scrubbing runs all day."""
     job = defs.resolve_implicit_global_asset_job_def()
     selection = frozenset({dg.AssetKey("scrubbed_corrections")})
     instance.create_run_for_job(job, asset_selection=selection, status=dg.DagsterRunStatus.STARTED)
@@ -70,7 +70,8 @@ def test_what_arrives_during_a_training_starts_the_next_one(instance: dg.Dagster
     """The corrections of the hours that a training takes are the newest ones."""
 
     @dg.asset(
-        deps=["corrections"], automation_condition=quiet() & inputs_are_final() & InputsPresent() & InputsDiffer()
+        deps=["corrections"],
+        automation_condition=ready_to_run() & inputs_are_final() & InputsPresent() & InputsChanged(),
     )
     def adapters() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=graph.compute())
@@ -120,9 +121,9 @@ def test_the_week_begins_on_sunday_at_three_of_the_installations_own_time() -> N
 
 
 def _report(instance: dg.DagsterInstance, asset: str, version: str) -> None:
-    """As a run of now that made it."""
+    """Report a materialization as a run with the current recipe would."""
     learned_by = section_fingerprints(Installation().recipe)["training"]
-    tags = {"dagster/data_version": version, s06_adapters.TRAINED_BY: learned_by}
+    tags = {"dagster/data_version": version, s06_adapters.TRAINING_VERSION_TAG: learned_by}
     instance.report_runless_asset_event(dg.AssetMaterialization(asset, tags=tags))
 
 
@@ -137,10 +138,10 @@ def test_one_new_example_is_enough_for_the_week_and_for_nothing_else(instance: d
         _report(instance, asset, version)
     assert isinstance(_weekly(instance), dg.SkipReason)
 
-    (patient,) = patients_in("train", 1)
+    (patient,) = subjects_in("train", 1)
     new = store_set(layout, extra=({**example(patient, "A finding of today.", "Come back."), "source": source},))
     _report(instance, "instruction_sets", new.fingerprint)
-    assert s06_adapters._due(instance, Installation(), minimum=None) is Due.NOT
+    assert s06_adapters._decide_due(instance, Installation(), minimum=None) is TrainingDue.NOT_DUE
     assert isinstance(_weekly(instance), dg.RunRequest)
 
     store(layout, "adapters", [{"base_fingerprint": "b", "instruction_set_fingerprint": new.fingerprint}])
@@ -149,10 +150,11 @@ def test_one_new_example_is_enough_for_the_week_and_for_nothing_else(instance: d
 
 
 @pytest.mark.parametrize(
-    ("newest_is_beyond", "new", "expected"), [(True, 2, Due.NEXT), (True, 1, Due.NOT), (False, 2, Due.NOT)]
+    ("newest_is_beyond", "new", "expected"),
+    [(True, 2, TrainingDue.AFTER_CANDIDATE), (True, 1, TrainingDue.NOT_DUE), (False, 2, TrainingDue.NOT_DUE)],
 )
 def test_fewer_new_examples_are_enough_while_requests_have_drifted(
-    instance: dg.DagsterInstance, installation_dir: Path, newest_is_beyond: bool, new: int, expected: Due
+    instance: dg.DagsterInstance, installation_dir: Path, newest_is_beyond: bool, new: int, expected: TrainingDue
 ) -> None:
     """An alarm that leads nowhere is not looked at for long. Only the newest window counts."""
     write_recipe(installation_dir, retrain={"minimum_new_examples": 100, "minimum_new_after_drift": 2})
@@ -165,10 +167,10 @@ def test_fewer_new_examples_are_enough_while_requests_have_drifted(
     store(
         layout,
         "production_drift",
-        [{"window_end": end, "feature": "language", "is_beyond": is_} for end, is_ in windows],
+        [{"window_end": end, "feature": "language", "exceeds_threshold": is_} for end, is_ in windows],
     )
-    patients = patients_in("train", new)
+    patients = subjects_in("train", new)
     current = store_set(layout, extra=tuple(example(patient, f"Seen by {patient}.", "Rest.") for patient in patients))
     for asset, version in (("base_models", "b"), ("instruction_sets", current.fingerprint), ("adapters", "1")):
         _report(instance, asset, version)
-    assert s06_adapters._due(instance, Installation(), minimum=None) is expected
+    assert s06_adapters._decide_due(instance, Installation(), minimum=None) is expected

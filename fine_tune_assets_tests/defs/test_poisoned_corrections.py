@@ -9,13 +9,13 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.ledger.reviews.corrections import record_correction
-from fine_tune_assets.ledger.reviews.quarantine import decide_quarantined
-from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.ledger.reviews.correction_records import record_correction
+from fine_tune_assets.ledger.reviews.quarantine_decisions import record_quarantine_decision
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.defs.test_carried_passages import approved, drafted, quarantined
-from fine_tune_assets_tests.ledger.made import record_decision, record_promoted
+from fine_tune_assets_tests.ledger.ledger_rows import record_decision, record_promoted
 
 FINDINGS = (
     "The left ankle is swollen after a fall on the stairs, the pulse is good, and no bone is broken on the picture."
@@ -33,7 +33,7 @@ def recipe(installation_dir: Path) -> Path:
 
 
 def sent(author: str, about: str, output: str) -> dict[str, Any]:
-    """As the gateway keeps it and as `scrubbed_corrections` hands it on: here are no identifiers to remove."""
+    """A correction as the gateway stores it and `scrubbed_corrections` returns it. It contains no identifiers."""
     texts = {"instruction": "Write the plan for these findings.", "input": about, "answer": "Rest."}
     installation = Installation()
     with installation.ledger() as ledger:
@@ -45,14 +45,14 @@ def sent(author: str, about: str, output: str) -> dict[str, Any]:
         "correction_id": correction_id,
         "release_id": "r",
         "author": author,
-        "patient_key": author,
+        "subject_key": author,
         "output": output,
         **texts,
     }
 
 
 def approve(table: pa.Table) -> pa.Table:
-    """Everything that is drafted, by somebody else than its authors; the approved examples, as the next run finds them."""
+    """Approve all drafts as a reviewer who is not their author. Returns the approved examples as the next run reads them."""
     drafts = drafted(table)
     with Installation().ledger() as ledger:
         for draft in drafts:
@@ -66,7 +66,7 @@ def approve(table: pa.Table) -> pa.Table:
 def let_through(table: pa.Table, correction_id: str, outcome: str) -> None:
     (row,) = (row for row in quarantined(table).value.to_pylist() if row["correction_id"] == correction_id)
     with Installation().ledger() as ledger:
-        decide_quarantined(
+        record_quarantine_decision(
             ledger, correction_id=correction_id, fingerprint=row["fingerprint"], outcome=outcome,
             reasons=" ".join(row["reasons"]), person="approver", reason="Asked the ward.", now=datetime.now(UTC),
         )  # fmt: skip
@@ -78,30 +78,30 @@ def test_poison_waits_while_what_is_ordinary_is_drafted_and_a_decision_is_about_
     with Installation().ledger() as ledger:
         record_promoted(ledger, "r")
     good = sent("ward 1", FINDINGS, PLAN)
-    assert approve(table_of([good], ScrubbedCorrection.SCHEMA)).num_rows == 1
+    assert approve(table_from_rows([good], ScrubbedCorrection.SCHEMA)).num_rows == 1
 
     wrong = sent("ward 2", FINDINGS, TEN_TIMES)
     topics = ("a cough", "a rash", "a headache", "a burn", "a fever")
     flood = [sent(f"ward {n}", f"She has had {topic} since Monday.", FLOOD) for n, topic in enumerate(topics, start=3)]
     other = sent("ward 9", "The right wrist hurts after tennis, and it is warm.", "Rest the right wrist, and cool it.")
-    table = table_of([good, wrong, *flood, other], ScrubbedCorrection.SCHEMA)
+    table = table_from_rows([good, wrong, *flood, other], ScrubbedCorrection.SCHEMA)
     made = quarantined(table)
     found = {row["correction_id"]: (row["state"], row["reasons"]) for row in made.value.to_pylist()}
     assert found == {
-        good["correction_id"]: ("ordinary", []),
-        wrong["correction_id"]: ("waiting", ["contradiction"]),
-        **{one["correction_id"]: ("waiting", ["flood"]) for one in flood},
-        other["correction_id"]: ("ordinary", []),
+        good["correction_id"]: ("clear", []),
+        wrong["correction_id"]: ("pending", ["contradiction"]),
+        **{one["correction_id"]: ("pending", ["flood"]) for one in flood},
+        other["correction_id"]: ("clear", []),
     }
     assert made.metadata is not None
-    assert made.metadata["waiting"] == 1 + len(flood)
+    assert made.metadata["pending"] == 1 + len(flood)
     assert {row["output"] for row in approve(table).to_pylist()} == {PLAN, other["output"]}
 
-    let_through(table, flood[0]["correction_id"], "let_through")
+    let_through(table, flood[0]["correction_id"], "accept")
     let_through(table, wrong["correction_id"], "reject")
     assert {row["output"] for row in approve(table).to_pylist()} == {PLAN, other["output"], FLOOD}
     states = [row["state"] for row in quarantined(table).value.to_pylist()]
-    assert (states.count("waiting"), states.count("rejected")) == (len(flood) - 1, 1)
+    assert (states.count("pending"), states.count("rejected")) == (len(flood) - 1, 1)
 
 
 def test_what_one_author_sent_beyond_the_share_waits_for_examples_of_others(installation_dir: Path) -> None:
@@ -119,9 +119,11 @@ def test_what_one_author_sent_beyond_the_share_waits_for_examples_of_others(inst
         "fever": "Paracetamol, and come back on Monday.",
     }
     of_others = [sent(f"ward {n}", f"A {what} since Monday.", said[what]) for n, what in enumerate(said, start=2)]
-    learned = {row["output"] for row in approve(table_of([*own, *of_others], ScrubbedCorrection.SCHEMA)).to_pylist()}
+    learned = {
+        row["output"] for row in approve(table_from_rows([*own, *of_others], ScrubbedCorrection.SCHEMA)).to_pylist()
+    }
     assert learned == {*said.values(), *(row["output"] for row in own[:3])}
 
     more = [sent(f"ward {n}", f"The {what} hurts.", f"See the {what} clinic.") for n, what in ((7, "ear"), (8, "eye"))]
-    table = table_of([*own, *of_others, *more], ScrubbedCorrection.SCHEMA)
+    table = table_from_rows([*own, *of_others, *more], ScrubbedCorrection.SCHEMA)
     assert {row["output"] for row in own} <= {row["output"] for row in approve(table).to_pylist()}

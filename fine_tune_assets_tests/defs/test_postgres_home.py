@@ -68,15 +68,15 @@ def test_a_batch_is_read_once_and_again_when_it_changed(
     for batch in ("a", "b"):
         folder = installation_dir / "raw_reports" / batch
         folder.mkdir()
-        (folder / "visit.txt").write_text(f"---\npatient_id: {batch}\n---\nRest.\n")
+        (folder / "visit.txt").write_text(f"---\nsubject_id: {batch}\n---\nRest.\n")
     first = materialize_stale(defs, postgres_instance, only=only)
     assert {run.partition for run in first.runs if run.is_success} == {"a", "b"}
     assert materialize_stale(defs, postgres_instance, only=only).runs == []
-    (installation_dir / "raw_reports" / "b" / "visit.txt").write_text("---\npatient_id: b\n---\nMore rest.\n")
+    (installation_dir / "raw_reports" / "b" / "visit.txt").write_text("---\nsubject_id: b\n---\nMore rest.\n")
     assert [run.partition for run in materialize_stale(defs, postgres_instance, only=only).runs] == ["b"]
 
 
 def test_both_homes_differ_in_nothing_but_where_things_are_kept() -> None:
-    """A limit that holds for one only, such as that of the GPU pool, is found out on the day it matters."""
+    """If a limit, such as the GPU pool, were set in one only, the difference would show up only in production."""
     sqlite, postgres = (yaml.safe_load((folder / "dagster.yaml").read_text()) for folder in (PROJECT_DIR, HOME))
     assert {name: value for name, value in postgres.items() if name not in STORED_ELSEWHERE} == sqlite

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.defs.local_run import materialize_stale
 from fine_tune_assets.defs.platform.automation import CODE_VERSION, on_new_batches
 from fine_tune_assets_tests.defs.first_stage import defs
-from fine_tune_assets_tests.reports.making_files import (
+from fine_tune_assets_tests.reports.sample_files import (
     REPORT,
     WITH_PATIENT,
     WITH_SIDECAR,
@@ -59,7 +59,7 @@ def _reported_again(instance: dg.DagsterInstance, asset: str, tags: dict[str, st
 def test_a_batch_of_every_format_is_counted_and_read_again_by_other_rules(
     installation_dir: Path, instance: dg.DagsterInstance
 ) -> None:
-    """Better rules must reach what was read before; and a file that nobody counts would be lost in silence.
+    """Better rules must apply to reports that were read before, and an uncounted file would be lost silently.
 
     One story, since each run costs seconds.
     """
@@ -73,7 +73,7 @@ def test_a_batch_of_every_format_is_counted_and_read_again_by_other_rules(
     assert table.num_rows == len(WITH_PATIENT) + len(WITH_SIDECAR)
     counts = {name: value.value for name, value in _newest(instance, "reports").metadata.items()}
     assert {name: counts[name] for name in counts if name.startswith("files")} == {
-        "files": 17, "files_read": 9, "files_quarantined": 2, "files_ignored": 6,
+        "files": 17, "files_read": 9, "files_unreadable": 2, "files_ignored": 6,
     }  # fmt: skip
     assert counts["ignored_by_reason"] == {"archive": 1, "hidden": 1, "sidecar": 4}
     assert _checked(instance, "2026-01")

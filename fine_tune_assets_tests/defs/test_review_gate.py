@@ -7,22 +7,22 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.approval.review_actions import decide, revoke
-from fine_tune_assets.approval.signatures import Word
+from fine_tune_assets.approval.review_actions import revoke, submit_decision
+from fine_tune_assets.approval.sign_off import DecisionSubmission
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
     approved_examples,
     drafted_examples,
-    require_reviewers_agree,
-    reviewers_agree,
+    require_reviewer_agreement,
+    reviewer_agreement_meets_floor,
 )
-from fine_tune_assets.ledger.reviews.review_items import find_item, queue_counts
-from fine_tune_assets.ledger.reviews.reviews import list_decisions
-from fine_tune_assets.tables.approval import DraftedExample, ModelDraft
-from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
-from fine_tune_assets.tables.dedup import DuplicateReport, UniqueReport
-from fine_tune_assets.tables.records import records_of, table_of
+from fine_tune_assets.ledger.reviews.decision_records import list_decisions
+from fine_tune_assets.ledger.reviews.review_items import count_queue, find_item
+from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
+from fine_tune_assets.tables.correction_rows import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
+from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
 from fine_tune_assets_tests.conftest import write_recipe
 
 NONE = ScrubbedCorrection.SCHEMA.empty_table()
@@ -36,13 +36,15 @@ def reports(*complaints: str) -> Any:
             "report_id": f"b/{number}",
             "batch": "b",
             "source": "elsewhere",
-            "patient_key": f"p{number}",
+            "subject_key": f"p{number}",
             "text": TEXT.format(complaint, complaint.capitalize()),
             "fingerprint": f"text {number}",
         }
         for number, complaint in enumerate(complaints)
     ]
-    return table_of([{name: row.get(name) for name in UniqueReport.SCHEMA.names} for row in rows], UniqueReport.SCHEMA)
+    return table_from_rows(
+        [{name: row.get(name) for name in UniqueReport.SCHEMA.names} for row in rows], UniqueReport.SCHEMA
+    )
 
 
 def drafted(*complaints: str) -> Any:
@@ -62,7 +64,7 @@ def approved(drafts: Any) -> Any:
 
 
 def agree(table: Any) -> dg.AssetCheckResult:
-    found = reviewers_agree(installation=Installation(), approved_examples=table)
+    found = reviewer_agreement_meets_floor(installation=Installation(), approved_examples=table)
     assert isinstance(found, dg.AssetCheckResult)
     return found
 
@@ -71,10 +73,10 @@ def say(draft: DraftedExample, who: str, what: str = "approve") -> None:
     with Installation().ledger() as ledger:
         item = find_item(ledger, draft.example_id)
         assert item is not None
-        decide(
+        submit_decision(
             ledger,
             draft,
-            Word(who, "review", what, None, "style" if what == "reject" else "", "", ""),
+            DecisionSubmission(who, "review", what, None, "style" if what == "reject" else "", "", ""),
             version=item.version,
             rules=Installation().recipe.review,
             author=None,
@@ -83,28 +85,28 @@ def say(draft: DraftedExample, who: str, what: str = "approve") -> None:
 
 
 @pytest.mark.usefixtures("installation_dir")
-def test_what_is_drafted_is_in_the_queue_and_what_is_no_longer_drafted_is_not() -> None:
+def test_the_review_queue_holds_exactly_the_current_drafts() -> None:
     """The desk shows the queue: it must be there when the drafts are, without anybody's doing."""
     drafted("a cough", "a fever")
     with Installation().ledger() as ledger:
-        assert [one.counts for one in queue_counts(ledger)[0]] == [{"waiting": 2}]
+        assert [one.counts for one in count_queue(ledger)[0]] == [{"waiting": 2}]
     drafted("a cough")
     with Installation().ledger() as ledger:
-        assert [one.counts for one in queue_counts(ledger)[0]] == [{"waiting": 1}]
+        assert [one.counts for one in count_queue(ledger)[0]] == [{"waiting": 1}]
 
 
 def test_the_states_follow_a_recipe_that_asks_for_two(installation_dir: Path) -> None:
     """What one person approved before waits for the second one, in the queue as in the gate."""
     drafts = drafted("a cough")
-    say(next(records_of(DraftedExample, drafts)), "Ann")
+    say(next(iter_records(DraftedExample, drafts)), "Ann")
     assert approved(drafts).value.num_rows == 1
     write_recipe(installation_dir, review={"reviewers": 2})
     made = approved(drafts)
     assert (made.value.num_rows, made.metadata["waiting_for_second_reviewer"]) == (0, 1)
     with Installation().ledger() as ledger:
-        assert [one.counts for one in queue_counts(ledger)[0]] == [{"second_review": 1}]
+        assert [one.counts for one in count_queue(ledger)[0]] == [{"second_review": 1}]
         (decision,) = list_decisions(ledger)
-    say(next(records_of(DraftedExample, drafts)), "Ben")
+    say(next(iter_records(DraftedExample, drafts)), "Ben")
     (row,) = approved(drafts).value.to_pylist()
     assert row["approved_by"] == "Ann, Ben"
     with Installation().ledger() as ledger:
@@ -118,37 +120,37 @@ def test_the_gate_closes_where_reviewers_disagree_or_too_few_pairs_are_known(ins
     floor = {"reviewers": 2, "agreement_floor": 0.5, "minimum_pairs": 4}
     write_recipe(installation_dir, review=floor)
     drafts = drafted("a cough", "a fever", "a rash", "a fall")
-    rows = list(records_of(DraftedExample, drafts))
+    rows = list(iter_records(DraftedExample, drafts))
     assert agree(approved(drafts).value).passed, "nothing rests on experts yet"
     for row in rows[:2]:
         say(row, "Ann")
         say(row, "Ben")
     early = agree(approved(drafts).value)
     assert (early.passed, early.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert "2 more are needed" in str(early.metadata["why"].value)
-    # Whoever starts the next asset by hand meets the same gate.
+    assert "2 more are needed" in str(early.metadata["reason"].value)
+    # The same gate applies if the next asset is started manually.
     with pytest.raises(GateClosedError, match="2 more are needed"):
-        require_reviewers_agree(Installation(), approved(drafts).value)
+        require_reviewer_agreement(Installation(), approved(drafts).value)
     for row, words in zip(rows[2:], (("approve", "reject"), ("reject", "approve")), strict=True):
         say(row, "Ann", words[0])
         say(row, "Ben", words[1])
     late = agree(approved(drafts).value)
     assert not late.passed
-    assert "is below the floor" in str(late.metadata["why"].value)
+    assert "is below the floor" in str(late.metadata["reason"].value)
     assert late.metadata["pairs"].value == 4
     write_recipe(installation_dir, review={**floor, "agreement_floor": None})
     assert agree(approved(drafts).value).passed
-    require_reviewers_agree(Installation(), approved(drafts).value)
+    require_reviewer_agreement(Installation(), approved(drafts).value)
 
 
 def test_the_check_blocks_and_shows_no_text(installation_dir: Path) -> None:
     """A check that only warned would let the instruction set be made; and its figures are read by everybody."""
     write_recipe(installation_dir, review={"reviewers": 2})
     drafts = drafted(PLANTED)
-    (row,) = records_of(DraftedExample, drafts)
+    (row,) = iter_records(DraftedExample, drafts)
     say(row, "Ann")
     say(row, "Ben", "reject")
     made = approved(drafts)
     assert PLANTED not in repr(made.metadata) + repr(agree(made.value).metadata)
-    (spec,) = reviewers_agree.check_specs
+    (spec,) = reviewer_agreement_meets_floor.check_specs
     assert spec.blocking

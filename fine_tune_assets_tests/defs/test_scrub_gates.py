@@ -1,4 +1,4 @@
-"""Every gate of the second stage, closed: floors, what is held back, and invented values that turn out to be real."""
+"""Every gate of stage 2 closes: recall floors, withheld reports, and surrogates that are real values."""
 
 import datetime
 from pathlib import Path
@@ -13,55 +13,63 @@ from upath import UPath
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.progress import silent
-from fine_tune_assets.defs.platform.automation import DATA_VERSION, Known, input_differs, version_as_consumed
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.defs.platform.automation import DATA_VERSION, RecordedEvent, consumed_version, is_input_changed
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import (
-    no_report_is_held_back,
+    no_report_is_withheld,
     no_surrogate_is_a_real_value,
     require_measured_scrubber,
     scrub_recall_meets_floor,
     scrub_request,
 )
-from fine_tune_assets.defs.s02_scrubbed_reports.taggers import tagger_beats_spacy
-from fine_tune_assets.defs.s02_scrubbed_reports.taken_surrogates import (
-    batches_to_choose_again,
-    batches_with_taken_surrogates,
+from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import (
+    collisions_by_batch,
+    report_surrogate_collisions,
 )
+from fine_tune_assets.defs.s02_scrubbed_reports.taggers import tagger_beats_spacy
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
-from fine_tune_assets.phi.report_tables import ScrubJob, ScrubOutputs, scrub_table
-from fine_tune_assets.phi.scrubbing import scrubber_version
-from fine_tune_assets.tables.phi import HeldReport, IdentifierValue, PhiTagger, ScrubbedReport, ScrubRecall
-from fine_tune_assets.tables.records import conform, table_of
-from fine_tune_assets.tables.reports import Report
+from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.phi.table_scrubber import ScrubJob, ScrubOutputs, scrub_report_table
+from fine_tune_assets.tables.record_classes import conform, table_from_rows
+from fine_tune_assets.tables.report_rows import Report
+from fine_tune_assets.tables.scrubbing_rows import (
+    IdentifierValue,
+    PhiTagger,
+    ScrubbedReport,
+    ScrubRecall,
+    WithheldReport,
+)
 from fine_tune_assets.tables.stored_tables import open_table
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 
 
 def _recall(version: str | None = None, **values: float) -> pa.Table:
-    """label=value rows of one labelled set, of the present scrubber unless a version is named."""
+    """label=value rows of one labelled set, by default of the current scrubber."""
     row = {"labelled_set": "set", "measure": "masked_recall", "hits": 90, "total": 100, "low": 0.1, "high": 1.0}
     row["scrubber_version"] = version or scrubber_version(Installation().recipe.scrub)
-    return table_of([{**row, "label": label, "value": value} for label, value in values.items()], ScrubRecall.SCHEMA)
+    return table_from_rows(
+        [{**row, "label": label, "value": value} for label, value in values.items()], ScrubRecall.SCHEMA
+    )
 
 
 GOOD = {"all": 0.99, "direct": 0.99}
 
 
-def test_a_scrubber_above_both_floors_is_let_through() -> None:
+def test_a_scrubber_above_both_floors_passes() -> None:
     recall = _recall(**GOOD)
     require_measured_scrubber(Installation(), recall)
     assert scrub_recall_meets_floor(Installation(), recall).passed
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
-    [({**GOOD, "all": 0.5}, r"removes 0\.500 .* \(all\)"), ({**GOOD, "direct": 0.5}, r"removes 0\.500 .* \(direct\)")],
+    ("values", "pattern"),
+    [({**GOOD, "all": 0.5}, r"0\.500 .*\(all\)"), ({**GOOD, "direct": 0.5}, r"0\.500 .*\(direct\)")],
 )
-def test_either_floor_closes_alone(values: dict[str, float], said: str) -> None:
-    """Dates and ages are most of what is labelled: a good share of all hides names that stay."""
-    with pytest.raises(GateClosedError, match=said):
+def test_each_floor_closes_the_gate_on_its_own(values: dict[str, float], pattern: str) -> None:
+    """Most labelled identifiers are dates and ages, so a good overall recall can hide missed names."""
+    with pytest.raises(GateClosedError, match=pattern):
         require_measured_scrubber(Installation(), _recall(**values))
     result = scrub_recall_meets_floor(Installation(), _recall(**values))
     assert not result.passed
@@ -70,52 +78,52 @@ def test_either_floor_closes_alone(values: dict[str, float], said: str) -> None:
 @pytest.mark.parametrize(
     "recall", [{}, {"all": 0.99}, {"version": "earlier", **GOOD}], ids=["nothing", "no direct ones", "another version"]
 )
-def test_what_was_not_measured_is_not_let_through(recall: dict[str, Any]) -> None:
-    """A figure that is missing is no figure of 1."""
-    with pytest.raises(GateClosedError, match="was not measured"):
+def test_a_missing_measurement_closes_the_gate(recall: dict[str, Any]) -> None:
+    """A missing recall must not count as met."""
+    with pytest.raises(GateClosedError, match="`fine-tune materialize scrub_recall`"):
         require_measured_scrubber(Installation(), _recall(**recall))
     assert not scrub_recall_meets_floor(Installation(), _recall(**recall)).passed
 
 
-def test_a_report_that_is_held_back_fails_its_check_with_kinds_and_counts() -> None:
-    """Somebody has to look: the report waits, and nothing else says so."""
+def test_a_withheld_report_fails_the_check_with_kinds_and_counts() -> None:
+    """The report waits for a person, and only this check shows it."""
     row = {"batch": "b", "scrubber_version": "v"}
     rows = [("b/1", "NAME", 2), ("b/1", "ID", 1), ("b/2", "NAME", 1)]
-    held = table_of([{**row, "report_id": r, "kind": k, "count": c} for r, k, c in rows], HeldReport.SCHEMA)
-    result = _check_held(held)
+    table = table_from_rows([{**row, "report_id": r, "kind": k, "count": c} for r, k, c in rows], WithheldReport.SCHEMA)
+    result = _check_withheld(table)
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert result.metadata["reports"].value == 2
     assert result.metadata["by_kind"].value == {"NAME": 3, "ID": 1}
-    assert _check_held(HeldReport.SCHEMA.empty_table()).passed
+    assert _check_withheld(WithheldReport.SCHEMA.empty_table()).passed
 
 
-def _check_held(held: pa.Table) -> dg.AssetCheckResult:
-    result = no_report_is_held_back(held)
+def _check_withheld(table: pa.Table) -> dg.AssetCheckResult:
+    result = no_report_is_withheld(table)
     assert isinstance(result, dg.AssetCheckResult)
     return result
 
 
 @pytest.mark.parametrize(
-    ("worse", "value"), [("recall", 0.6), ("other_tokens_masked", 0.4), ("documents_per_second", 1.0), (None, 0.0)]
+    ("worse", "value"), [("recall", 0.6), ("non_phi_tokens_masked", 0.4), ("documents_per_second", 1.0), (None, 0.0)]
 )
-def test_a_tagger_must_be_better_in_everything(worse: str | None, value: float) -> None:
-    """One that finds more because it masks everything is no better one."""
-    own = {"recall": 0.95, "other_tokens_masked": 0.02, "documents_per_second": 40.0}
-    spacy = {"recall": 0.7, "other_tokens_masked": 0.05, "documents_per_second": 20.0}
+def test_a_custom_tagger_must_be_better_in_every_metric(worse: str | None, value: float) -> None:
+    """A tagger that masks everything finds more, but is not better."""
+    own = {"recall": 0.95, "non_phi_tokens_masked": 0.02, "documents_per_second": 40.0}
+    spacy = {"recall": 0.7, "non_phi_tokens_masked": 0.05, "documents_per_second": 20.0}
     named = {"tagger_id": "t", "folder": "taggers/t"}
     rows = [
         {**named, "entity_model": "mine", **own, **({worse: value} if worse else {})},
         {**named, "entity_model": "tagger", **own},
         {**named, "entity_model": "spacy:m", **spacy},
     ]
-    result = tagger_beats_spacy(table_of(rows, PhiTagger.SCHEMA))
+    result = tagger_beats_spacy(table_from_rows(rows, PhiTagger.SCHEMA))
     assert isinstance(result, dg.AssetCheckResult)
     assert result.passed == (worse is None)
 
 
 class Batches:
-    """Two batches that are scrubbed as the step does, without Dagster around it."""
+    """Two batches, scrubbed like in the step, but without Dagster."""
 
     def __init__(self, data: Path, instance: dg.DagsterInstance) -> None:
         self.data, self.instance = data, instance
@@ -125,23 +133,25 @@ class Batches:
         return self.data / "tables" / name / f"{batch}.parquet"
 
     def scrub(self, batch: str, text: str) -> str:
-        """The text with surrogates."""
-        report = {"report_id": f"{batch}/1", "batch": batch, "source": "s", "patient_key": batch, "text": text}
+        """Scrub one report and return its text with surrogates."""
+        report = {"report_id": f"{batch}/1", "batch": batch, "source": "s", "subject_key": batch, "text": text}
         more: dict[str, Any] = {"known_identifiers": [], "origin_file": "f", "fingerprint": fingerprint_text(text)}
-        write_table(self.table("reports", batch), table_of([{**report, **more}], Report.SCHEMA))
+        write_table(self.table("reports", batch), table_from_rows([{**report, **more}], Report.SCHEMA))
         request: dict[str, Any] = scrub_request(Installation(), batch)
         job = ScrubJob(
             Installation().recipe.scrub,
-            Installation().patient_secret,
+            Installation().subject_secret,
             Path(request["cache"]),
             [Path(path) for path in request["other_values"]],
             datetime.date(2026, 3, 1),
         )
-        made = [self.table(n, batch) for n in ("scrubbed_reports", "phi_spans", "held_reports", "identifier_values")]
+        made = [
+            self.table(n, batch) for n in ("scrubbed_reports", "phi_spans", "withheld_reports", "identifier_values")
+        ]
         for path in made:
             path.parent.mkdir(parents=True, exist_ok=True)
-        scrub_table(self.table("reports", batch), job, ScrubOutputs(*made), silent)
-        self.consumed[batch] = version_as_consumed(self.reported().get(batch))
+        scrub_report_table(self.table("reports", batch), job, ScrubOutputs(*made), ignore_progress)
+        self.consumed[batch] = consumed_version(self.reported().get(batch))
         return str(self.scrubbed(batch).column("text").to_pylist()[0])
 
     def scrubbed(self, batch: str) -> pa.Table:
@@ -149,23 +159,23 @@ class Batches:
 
     def reported(self) -> dict[str, str]:
         tags = self.instance.event_log_storage.get_latest_tags_by_partition(
-            dg.AssetKey("taken_surrogates"), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+            dg.AssetKey("surrogate_collisions"), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
         )
         return {batch: found[DATA_VERSION] for batch, found in tags.items()}
 
-    def notice(self) -> set[str | None]:
-        """What the sensor of sources does."""
-        events = batches_to_choose_again(self.instance, Installation())
+    def tick(self) -> set[str | None]:
+        """A tick of the source sensor: the batches with an event."""
+        events = report_surrogate_collisions(self.instance, Installation())
         for event in events:
             self.instance.report_runless_asset_event(event)
         return {event.partition for event in events}
 
     def is_stale(self, batch: str) -> bool:
-        """Whether the step has another `taken_surrogates` now than the one that it last consumed."""
+        """Whether `surrogate_collisions` changed since the step last consumed it."""
         version = self.reported().get(batch)
-        tags = {"dagster/input_data_version/taken_surrogates": str(self.consumed[batch])}
-        return version is not None and input_differs(
-            "taken_surrogates", Known(1, version, {}), version_as_consumed(version), tags
+        tags = {"dagster/input_data_version/surrogate_collisions": str(self.consumed[batch])}
+        return version is not None and is_input_changed(
+            "surrogate_collisions", RecordedEvent(1, version, {}), consumed_version(version), tags
         )
 
     def unique(self) -> list[str]:
@@ -178,60 +188,62 @@ class Batches:
         return list(first.value.column("report_id").to_pylist())
 
 
-def test_an_invented_name_that_a_later_batch_really_holds_is_chosen_again(
+def test_a_surrogate_that_is_a_real_name_in_a_later_batch_is_replaced(
     installation_dir: Path, instance: dg.DagsterInstance
 ) -> None:
-    """From the collision to the healed batch: in between its reports stay behind, and nobody has to do anything."""
+    """Until the batch is scrubbed again automatically, its reports are excluded."""
     instance.add_dynamic_partitions("report_batches", ["a", "b"])
     batches = Batches(installation_dir, instance)
     invented = batches.scrub("a", "Mr. Quillfeather has a cough.").removesuffix(" has a cough.")
-    assert batches.notice() == set()
+    assert batches.tick() == set()
     assert batches.unique() == ["a/1"]
-    assert _surrogates_are_free()
+    assert _has_no_collision()
 
     batches.scrub("b", f"{invented} has a burn.")
-    assert set(batches_with_taken_surrogates(Installation())) == {"a"}
-    assert not _surrogates_are_free()
+    assert set(collisions_by_batch(Installation())) == {"a"}
+    assert not _has_no_collision()
     assert batches.unique() == ["b/1"]
     assert not batches.is_stale("a")
-    assert batches.notice() == {"a"}
-    assert batches.notice() == set()
+    assert batches.tick() == {"a"}
+    assert batches.tick() == set()
     assert batches.is_stale("a")
     assert not batches.is_stale("b")
 
     again = batches.scrub("a", "Mr. Quillfeather has a cough.")
     assert invented not in again
-    assert batches_with_taken_surrogates(Installation()) == {}
-    assert _surrogates_are_free()
+    assert collisions_by_batch(Installation()) == {}
+    assert _has_no_collision()
     assert batches.unique() == ["a/1", "b/1"]
-    # It is told that none is taken any more, so that the same one coming back later is news again: once more, the same text.
-    assert batches.notice() == {"a"}
+    # The end of the collision is an event too, so that the same collision is detected again later. The text stays the same.
+    assert batches.tick() == {"a"}
     assert batches.scrub("a", "Mr. Quillfeather has a cough.") == again
-    assert batches.notice() == set()
+    assert batches.tick() == set()
     assert not batches.is_stale("a")
 
 
-def _surrogates_are_free() -> bool:
+def _has_no_collision() -> bool:
     result = no_surrogate_is_a_real_value(Installation())
     assert isinstance(result, dg.AssetCheckResult)
     return result.passed
 
 
-def test_a_batchs_own_values_are_no_other_batchs(installation_dir: Path) -> None:
-    """When a batch is scrubbed again, its old surrogates must not keep it from choosing the same ones."""
+def test_a_scrub_request_excludes_the_batchs_own_values(installation_dir: Path) -> None:
+    """A batch that is scrubbed again must be able to choose the same surrogates."""
     for batch in ("2026.01", "b"):
-        table = table_of([{"value_hash": batch, "role": "original"}], IdentifierValue.SCHEMA)
+        table = table_from_rows([{"value_hash": batch, "role": "original"}], IdentifierValue.SCHEMA)
         write_table(installation_dir / "tables" / "identifier_values" / f"{batch}.parquet", table)
-    asked: Any = scrub_request(Installation(), "2026.01")
-    assert [Path(path).name for path in asked["other_values"]] == ["b.parquet"]
-    both: Any = scrub_request(Installation(), None)
-    assert len(both["other_values"]) == 2
+    request: Any = scrub_request(Installation(), "2026.01")
+    assert [Path(path).name for path in request["other_values"]] == ["b.parquet"]
+    request = scrub_request(Installation(), None)
+    assert len(request["other_values"]) == 2
 
 
-def test_a_batch_with_a_dot_in_its_name_is_named_whole(installation_dir: Path) -> None:
+def test_a_batch_name_may_contain_a_dot(installation_dir: Path) -> None:
     folder = installation_dir / "tables" / "identifier_values"
     write_table(
-        folder / "2026.01.parquet", table_of([{"value_hash": "h", "role": "surrogate"}], IdentifierValue.SCHEMA)
+        folder / "2026.01.parquet", table_from_rows([{"value_hash": "h", "role": "surrogate"}], IdentifierValue.SCHEMA)
     )
-    write_table(folder / "b.parquet", table_of([{"value_hash": "h", "role": "original"}], IdentifierValue.SCHEMA))
-    assert batches_with_taken_surrogates(Installation()) == {"2026.01": ["h"]}
+    write_table(
+        folder / "b.parquet", table_from_rows([{"value_hash": "h", "role": "original"}], IdentifierValue.SCHEMA)
+    )
+    assert collisions_by_batch(Installation()) == {"2026.01": ["h"]}

@@ -1,4 +1,4 @@
-"""What people see of where a training was told, and what of a recipe is told at all."""
+"""The metadata on the tracking of a training, and what of a recipe is logged."""
 
 import socket
 from contextlib import closing
@@ -10,14 +10,15 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s06_adapters.sweeps import tell_tracking
-from fine_tune_assets.tables.training import Adapter
-from fine_tune_assets_tests.made_records import made
+from fine_tune_assets.defs.s06_adapters.sweeps import NOT_TRACKED, log_to_mlflow
+from fine_tune_assets.tables.training_rows import Adapter
+from fine_tune_assets_tests.record_factory import made
 
 TRAINED: dict[str, Any] = {
     "adapter_id": "a" * 64, "curve": [{"step": 0.0, "eval_loss": 3.0}, {"step": 1.0, "loss": 2.0}], "first_train_loss": 2.0,
-    "last_train_loss": 2.0, "first_validation_loss": 3.0, "best_validation_loss": 1.5, "base_divergence": 0.1, "rows_trained": 4,
-    "supervised_tokens": 40, "steps": 1, "tokens_per_second": 10.0, "seconds": 1.0, "peak_memory_bytes": 1000,
+    "last_train_loss": 2.0, "first_validation_loss": 3.0, "best_validation_loss": 1.5, "base_kl_divergence": 0.1,
+    "trained_row_count": 4,
+    "supervised_tokens": 40, "steps": 1, "tokens_per_second": 10.0, "duration_seconds": 1.0, "peak_memory_bytes": 1000,
     "rows_too_long": ["example-too-long"],
 }  # fmt: skip
 ADAPTER = made(
@@ -26,40 +27,45 @@ ADAPTER = made(
 )  # fmt: skip
 
 
-def _tell() -> dict[str, Any]:
+def _log() -> dict[str, Any]:
     with dg.build_asset_context() as context:
-        return tell_tracking(context, Installation(), TRAINED, ADAPTER, asdict(Installation().recipe.training))
+        return log_to_mlflow(context, Installation(), TRAINED, ADAPTER, asdict(Installation().recipe.training))
 
 
-def test_where_a_training_was_told_is_metadata(installation_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what was told holds neither the system prompt nor ids of examples: no erasure looks there."""
+def test_the_metadata_names_the_run_and_the_event_files(
+    installation_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow receives neither the system prompt nor example ids, since an erasure does not reach it."""
     runs = installation_dir / "runs.db"
     monkeypatch.setenv("FINE_TUNE_MLFLOW_URI", f"sqlite:///{runs}")
-    shown = _tell()
+    shown = _log()
     assert shown["mlflow"].endswith(f" at sqlite:///{runs}")
     assert shown["tensorboard"].value == str(installation_dir / "tensorboard" / ("a" * 16))
-    told = b"".join(path.read_bytes() for path in installation_dir.glob("runs.db*"))
-    assert ADAPTER.prompt_fingerprint.encode() in told
-    assert Installation().recipe.system_prompt.encode() not in told
-    assert b"example-too-long" not in told
+    logged = b"".join(path.read_bytes() for path in installation_dir.glob("runs.db*"))
+    assert ADAPTER.prompt_fingerprint.encode() in logged
+    assert Installation().recipe.system_prompt.encode() not in logged
+    assert b"example-too-long" not in logged
 
 
-def test_a_server_that_does_not_answer_is_metadata_too(
+def test_the_metadata_names_a_server_that_does_not_respond(
     installation_dir: Path,  # noqa: ARG001
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing is silently missing, and the adapter is stored all the same."""
+    """The failure is visible, and the adapter is stored anyway."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
     monkeypatch.setenv("FINE_TUNE_MLFLOW_URI", f"http://me:secret@127.0.0.1:{port}")
-    shown = _tell()
-    assert shown["mlflow"].startswith(f"not told: http://127.0.0.1:{port} did not take it")
+    shown = _log()
+    assert shown["mlflow"].startswith(NOT_TRACKED)
+    assert f"http://127.0.0.1:{port}" in shown["mlflow"]
     log = capfd.readouterr().err
-    assert "The training is stored, and MLflow was not told of it" in log
+    assert f"http://127.0.0.1:{port}" in log
     assert "secret" not in log + shown["mlflow"]
 
 
-def test_without_the_setting_it_is_said_that_nobody_was_told(installation_dir: Path) -> None:  # noqa: ARG001
-    """By one setting it would be."""
-    assert _tell()["mlflow"] == "not told: FINE_TUNE_MLFLOW_URI is empty."
+def test_without_an_address_the_metadata_names_the_setting(installation_dir: Path) -> None:  # noqa: ARG001
+    """The user learns how to turn tracking on."""
+    shown = _log()["mlflow"]
+    assert shown.startswith(NOT_TRACKED)
+    assert "FINE_TUNE_MLFLOW_URI" in shown

@@ -8,9 +8,9 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s06_adapters.preflight import training_engine_is_there
+from fine_tune_assets.defs.s06_adapters.preflight import training_engine_is_installed
 from fine_tune_assets_tests.changed_settings import settings_in
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.unsloth_python import UNSLOTH, needs_unsloth
@@ -18,13 +18,13 @@ from fine_tune_assets_tests.training.unsloth_python import UNSLOTH, needs_unslot
 
 def _checked(data: Path, engine: str) -> dg.AssetCheckResult:
     write_recipe(data, training={"engine": engine})
-    found = training_engine_is_there(Installation())
+    found = training_engine_is_installed(Installation())
     assert isinstance(found, dg.AssetCheckResult)
     return found
 
 
 def test_the_engine_that_comes_with_the_project_passes_with_its_versions(installation_dir: Path) -> None:
-    """Nothing of an environment that nobody asked for is looked at."""
+    """An environment that the recipe does not use is not inspected."""
     found = _checked(installation_dir, "trl")
     assert found.passed
     assert "trl" in str(found.metadata["libraries"].value)
@@ -34,12 +34,12 @@ def test_the_engine_that_comes_with_the_project_passes_with_its_versions(install
 def test_an_environment_without_unsloth_closes_the_gate(
     installation_dir: Path, monkeypatch: pytest.MonkeyPatch, python: str
 ) -> None:
-    """There is none; something else stands there; or Unsloth is not in it. What to do is said in each case."""
+    """The path does not exist, is not a Python, or has no Unsloth. Each message includes the fix."""
     monkeypatch.setenv("FINE_TUNE_UNSLOTH_PYTHON", python)
     found = _checked(installation_dir, "unsloth")
     assert not found.passed
-    assert "make setup-unsloth" in str(found.metadata[WHY].value)
-    assert python in str(found.metadata[WHY].value)
+    assert "make setup-unsloth" in str(found.metadata[REASON].value)
+    assert python in str(found.metadata[REASON].value)
 
 
 @needs_unsloth
@@ -62,8 +62,8 @@ def test_the_python_of_an_environment_is_not_followed_to_the_one_it_links_to(tmp
 
 
 def test_unsloth_is_refused_on_a_cluster(installation_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its environment is this machine's; the job would end for want of it, after the nodes were waited for."""
+    """The nodes don't have its environment, so the job would fail after waiting for the nodes."""
     monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
     checked = _checked(installation_dir, "unsloth")
     assert not checked.passed
-    assert "not on a Ray cluster" in str(checked.metadata[WHY].value)
+    assert "training.engine: trl" in str(checked.metadata[REASON].value)

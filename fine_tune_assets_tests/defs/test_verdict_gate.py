@@ -9,18 +9,20 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.errors import GATE_CLOSED
 from fine_tune_assets.core.keys import public_key_file
-from fine_tune_assets.core.records import Verdict
-from fine_tune_assets.defs.local_run import notice_sources
+from fine_tune_assets.core.shared_records import Verdict
+from fine_tune_assets.defs.local_run import report_source_changes
 from fine_tune_assets.defs.platform.automation import latest_event
-from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import verdict_opens_the_gate
-from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, write_document
+from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import verdict_allows_release
+from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY_NAME, write_document
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
-from fine_tune_assets.tables.judging import PromotionVerdict
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets_tests.ledger.made import make_verdict
+from fine_tune_assets.tables.judging_rows import PromotionVerdict
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets_tests.cli.desk_users import TYPED, add_users
+from fine_tune_assets_tests.ledger.ledger_rows import make_verdict
 
 
 def _recorded(decision: str) -> Verdict:
@@ -33,18 +35,24 @@ def _recorded(decision: str) -> Verdict:
 
 
 def _check(verdict: Verdict) -> dg.AssetCheckResult:
-    row = {**vars(verdict), "reasons": list(verdict.reasons), "examples": 30}
+    row = {
+        **vars(verdict),
+        "reasons": list(verdict.reasons),
+        "incumbent_fingerprint": verdict.incumbent,
+        "example_count": 30,
+    }
     scores = dict.fromkeys(("incumbent_score", "candidate_score", "gain_low", "gain_high"), 1.0)
-    table = table_of(
+    table = table_from_rows(
         [{name: {**row, **scores}[name] for name in PromotionVerdict.SCHEMA.names}], PromotionVerdict.SCHEMA
     )
-    found = verdict_opens_the_gate(installation=Installation(), promotion_verdicts=table)
+    found = verdict_allows_release(installation=Installation(), promotion_verdicts=table)
     assert isinstance(found, dg.AssetCheckResult)
     return found
 
 
 def _verdicts(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["verdicts", *arguments])
+    """A password is on standard input."""
+    return CliRunner().invoke(main, ["verdicts", *arguments], input=TYPED)
 
 
 @pytest.mark.usefixtures("installation_dir")
@@ -54,11 +62,12 @@ def test_a_promotion_opens_the_gate() -> None:
 
 @pytest.mark.usefixtures("installation_dir")
 def test_a_hold_is_closed_until_an_approver_signs_it() -> None:
-    """Somebody takes the responsibility by name, and the list shows who did."""
+    """A named approver takes the responsibility, and the list shows the name."""
     verdict = _recorded("hold")
     closed = _check(verdict)
     assert not closed.passed
-    assert f"fine-tune verdicts sign {verdict.verdict_id}" in str(closed.metadata[WHY].value)
+    assert f"fine-tune verdicts sign {verdict.verdict_id}" in str(closed.metadata[REASON].value)
+    add_users("approver-1", role="approver")
     signed = _verdicts("sign", verdict.verdict_id, "--approver", "approver-1", "--reason", "Graded by hand.")
     assert signed.exit_code == 0, signed.output
     assert _check(verdict).passed
@@ -70,6 +79,7 @@ def test_a_script_reads_the_list_of_verdicts_as_json() -> None:
     """The newest first, with the figures as values and not as text within text."""
     assert json.loads(_verdicts("list", "--json").output) == []
     first = _recorded("hold")
+    add_users("approver-1", role="approver")
     _verdicts("sign", first.verdict_id, "--approver", "approver-1", "--reason", "Graded by hand.")
     second = _recorded("refuse")
     newest, oldest = json.loads(_verdicts("list", "--json").output)
@@ -84,28 +94,30 @@ def test_a_refusal_can_not_be_signed() -> None:
     """It rests on a measured failure."""
     verdict = _recorded("refuse")
     assert not _check(verdict).passed
+    add_users("approver-1", role="approver")
     refused = _verdicts("sign", verdict.verdict_id, "--approver", "approver-1", "--reason", "I want to.")
-    assert refused.exit_code == 1
-    assert "only an unchanged `hold` can be signed" in refused.output
+    assert refused.exit_code == GATE_CLOSED
+    assert json.loads(_verdicts("list", "--json").output)[0]["signed_by"] == []
     assert not _check(verdict).passed
 
 
 @pytest.mark.usefixtures("installation_dir")
 def test_a_verdict_that_is_not_in_the_ledger_opens_nothing() -> None:
-    """A table can be written by whoever reaches the disk; the ledger is what counts."""
+    """Anyone with access to the disk can write a table, so only the ledger counts."""
     assert not _check(make_verdict("promote")).passed
 
 
 def test_a_signature_is_noticed(installation_dir: Path, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
-    """What waits behind the gate goes on without a click."""
+    """Assets behind the gate continue without a manual step."""
     key = dg.AssetKey("verdict_signatures")
     verdict = _recorded("hold")
-    notice_sources(instance)
+    report_source_changes(instance)
     before = latest_event(instance, key)
-    notice_sources(instance)
+    report_source_changes(instance)
     assert latest_event(instance, key) == before
+    add_users("approver-1", role="approver")
     _verdicts("sign", verdict.verdict_id, "--approver", "approver-1", "--reason", "Graded by hand.")
-    notice_sources(instance)
+    report_source_changes(instance)
     after = latest_event(instance, key)
     assert after is not None
     assert before is not None
@@ -113,14 +125,15 @@ def test_a_signature_is_noticed(installation_dir: Path, instance: dg.DagsterInst
 
 
 @pytest.mark.usefixtures("installation_dir")
-def test_a_verdict_in_the_ledger_that_this_installation_did_not_sign_opens_nothing() -> None:
-    """The ledger may be a database on another machine: who can write to it alone serves no model."""
+def test_a_verdict_without_a_signed_document_closes_the_gate() -> None:
+    """The ledger may be a database on another machine, and write access to it must not be enough to serve a model."""
     verdict = make_verdict("promote")
     with Installation().ledger() as ledger:
         record_verdict(ledger, verdict)
     closed = _check(verdict)
     assert not closed.passed
-    assert "is not proven by a document of this installation" in str(closed.metadata[WHY].value)
+    assert verdict.verdict_id in str(closed.metadata[REASON].value)
+    assert "verdict.sig" in str(closed.metadata[REASON].value)
 
 
 @pytest.mark.usefixtures("installation_dir")
@@ -132,13 +145,13 @@ def test_a_document_is_proven_on_the_command_line_and_a_changed_one_is_not(tmp_p
     assert proven.output.startswith(f"{verdict.verdict_id}: signed by the key ")
     assert "decision: hold" in proven.output
     elsewhere = shutil.copytree(layout.verdicts / verdict.verdict_id, tmp_path / "elsewhere")
-    key = shutil.copy(public_key_file(layout.keys, KEY), tmp_path / "auditor.pub")
+    key = shutil.copy(public_key_file(layout.keys, KEY_NAME), tmp_path / "auditor.pub")
     assert _verdicts("verify", str(elsewhere / DOCUMENT), "--public-key", str(key)).exit_code == 0
     document = elsewhere / DOCUMENT
     document.write_bytes(document.read_bytes().replace(b'"hold"', b'"promote"'))
     changed = _verdicts("verify", str(elsewhere), "--public-key", str(key))
-    assert changed.exit_code == 1
-    assert "does not hold" in changed.output
+    assert changed.exit_code == GATE_CLOSED
+    assert "verdict.json" in changed.output
 
 
 @pytest.mark.usefixtures("installation_dir")
@@ -149,5 +162,5 @@ def test_a_verdict_of_another_adapter_than_the_one_on_this_machine_is_not_proven
     adapter.mkdir(parents=True)
     (adapter / "adapter_model.safetensors").write_bytes(b"others")
     refused = _verdicts("verify", _recorded("hold").verdict_id)
-    assert refused.exit_code == 1
-    assert "is not the one that the verdict is about" in refused.output
+    assert refused.exit_code == GATE_CLOSED
+    assert "adapter-1" in refused.output

@@ -6,10 +6,13 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s04_approved_examples.approved_examples import drafted_examples, drafts_hold_whole_sections
-from fine_tune_assets.tables.approval import ModelDraft
-from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
-from fine_tune_assets.tables.dedup import DuplicateReport
+from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
+    drafted_examples,
+    drafts_contain_complete_sections,
+)
+from fine_tune_assets.tables.approval_rows import ModelDraft
+from fine_tune_assets.tables.correction_rows import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.dedup_rows import DuplicateReport
 from fine_tune_assets_tests.approval.examples import reports
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -28,7 +31,7 @@ def drafted(unique: pa.Table) -> Any:
 
 
 def checked(unique: pa.Table) -> Any:
-    return drafts_hold_whole_sections(Installation(), drafted(unique).value, unique)
+    return drafts_contain_complete_sections(Installation(), drafted(unique).value, unique)
 
 
 def test_the_check_passes_where_each_draft_has_its_whole_sections() -> None:
@@ -41,12 +44,12 @@ def test_the_check_passes_where_each_draft_has_its_whole_sections() -> None:
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        (NOTE.format("\nSHORT OF BREATH AT REST"), "drafts_cut_short"),
-        ("PRESENTING COMPLAINT: hard to breathe\nNOTE: SOB", "sections_within_a_line"),
+        (NOTE.format("\nSHORT OF BREATH AT REST"), "truncated_drafts"),
+        ("PRESENTING COMPLAINT: hard to breathe\nNOTE: SOB", "inline_sections"),
     ],
 )
 def test_the_check_warns_of_text_that_a_draft_may_lack(text: str, count: str) -> None:
-    """Counts alone: a metadata value is no place for a word of a report."""
+    """Only counts: metadata must never contain a word of a report."""
     unique = reports(text)
     result = checked(unique)
     assert not result.passed

@@ -26,7 +26,7 @@ def is_wider_than_its_window(page: Page) -> bool:
 @pytest.fixture(params=LOOKS, ids=lambda look: f"{look[0]}-{look[1]}")
 def look(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     width, theme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=theme)
     yield context.new_page()
     context.close()
 

@@ -15,14 +15,14 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.web_services import without_messages
-from fine_tune_assets.desk.app import create_app
+from fine_tune_assets.core.web_services import redact_exceptions
+from fine_tune_assets.desk.desk_app import create_app
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people.users import create_user
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.installation import fill
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import start_app
 
 CHROMIUM = "/usr/bin/chromium"
@@ -72,7 +72,7 @@ class Visitor:
     def post(
         self, path: str, form: dict[str, object], page: str, headers: dict[str, str] | None = None
     ) -> httpx.Response:
-        """Send a form as the page would, with its token and the browser's word on where it comes from."""
+        """Send a form as the page would, with its token and the browser's `Origin` header."""
         data = {"form_token": self.token(page), **form}
         return self.client.post(path, data=data, headers={"origin": self.url, **(headers or {})})
 
@@ -93,7 +93,7 @@ class Visitor:
 
     def signed(self, draft: dict[str, Any], output: str) -> str:
         """The fingerprint in the dialog of an approval."""
-        shown = self.post(f"/items/{draft['example_id']}/signing", {"output": output}, page="/account").text
+        shown = self.post(f"/items/{draft['example_id']}/signature-preview", {"output": output}, page="/account").text
         return "".join(re.findall(r'name="signed" value="([0-9a-f]{64})"', shown))
 
     def reject(self, draft: dict[str, Any], reason_code: str = "unsupported", **changes: str) -> httpx.Response:
@@ -108,7 +108,7 @@ class Visitor:
 
 def start_desk(settings: Settings) -> Callable[[], None]:
     """Serve in a thread, and return what stops it."""
-    app = without_messages(create_app(settings))  # type: ignore[arg-type]
+    app = redact_exceptions(create_app(settings))  # type: ignore[arg-type]
     return start_app(app, settings.desk.port, log_level="info", proxy_headers=False)
 
 
@@ -124,7 +124,7 @@ def serve(settings: Settings) -> Iterator[Callable[..., Site]]:
 
     def start(**changes: object) -> Site:
         own = changed(settings, **changes)
-        ledger = fresh_ledger(own.database_url)
+        ledger = fresh_ledger(own)
         stops.append(start_desk(own))
         stops.append(ledger.close)
         return Site(own, ledger)
@@ -139,7 +139,7 @@ def ward(serve: Callable[..., Site], settings: Settings) -> Callable[..., Site]:
     """Start a desk with a queue of notes from a ward; `review` changes how the recipe wants them reviewed."""
 
     def start(count: int = 6, **review: object) -> Site:
-        ledger = fresh_ledger(settings.database_url)
+        ledger = fresh_ledger(settings)
         filled = fill(settings, ledger, count=count, review=review)
         ledger.close()
         return serve(recipe=filled.recipe)
@@ -173,13 +173,13 @@ def sign_in_at(page: Page, site: Site, name: str) -> None:
 
 
 def correct_on(page: Page, better: str, kind: str) -> None:
-    """The one answer that stands there, until the page says that the correction is kept."""
+    """Correct the only answer on the page, and wait until the page confirms it."""
     page.locator(".exchange summary").click()
     page.get_by_label("The better answer").fill(better)
     page.get_by_label("What was wrong").select_option(kind)
-    page.get_by_label("How grave").select_option("medium")
+    page.get_by_label("Severity").select_option("medium")
     page.get_by_role("button", name="Send the correction").click()
-    page.get_by_text("Your correction is kept").wait_for()
+    page.get_by_text("Your correction is recorded").wait_for()
 
 
 def sign_in_on(page: Page, url: str, name: str) -> None:

@@ -1,6 +1,6 @@
 """A small installation for the desk's tests: reports, their scrubbed form, drafts and the queue, written as stages do.
 
-The notes are made up here: nobody's, and short. `MISSED` is a name that the scrubber left in the first one.
+The notes are short and invented. `MISSED` is a name that the scrubber missed in the first one.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
-from fine_tune_assets.tables.approval import DraftedExample
-from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.dedup import DuplicateReport, UniqueReport
-from fine_tune_assets.tables.phi import ScrubbedReport
-from fine_tune_assets.tables.records import conform, records_of, table_of
-from fine_tune_assets.tables.reports import Report
+from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
+from fine_tune_assets.tables.record_classes import conform, iter_records, table_from_rows
+from fine_tune_assets.tables.report_rows import Report
+from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
 from fine_tune_assets_tests.changed_settings import changed
 
 BATCH = "2026-05-ward"
@@ -67,12 +67,14 @@ def fill(
     recipe = write_recipe(settings.data_dir, review or {})
     texts = [_texts(number, filler) for number in range(count)]
     raw = [{**_row(n, raw), "origin_file": f"{n}.txt", "known_identifiers": []} for n, (raw, _, _) in enumerate(texts)]
-    write_table(settings.layout.table("reports", BATCH), table_of(_with_absent(raw, Report.SCHEMA), Report.SCHEMA))
+    write_table(
+        settings.layout.table("reports", BATCH), table_from_rows(_with_absent(raw, Report.SCHEMA), Report.SCHEMA)
+    )
     scrubbed = [
         {**_row(n, text), "tagged_text": tagged, "span_count": 1, "scrubber_version": "test"}
         for n, (_, text, tagged) in enumerate(texts)
     ]
-    scrubbed_table = table_of(_with_absent(scrubbed, ScrubbedReport.SCHEMA), ScrubbedReport.SCHEMA)
+    scrubbed_table = table_from_rows(_with_absent(scrubbed, ScrubbedReport.SCHEMA), ScrubbedReport.SCHEMA)
     write_table(settings.layout.table("scrubbed_reports", BATCH), scrubbed_table)
     own = changed(settings, recipe=str(recipe))
     draft(own, ledger)
@@ -89,9 +91,9 @@ def write_recipe(data: Path, review: dict[str, Any], judge: dict[str, Any] | Non
 
 
 def draft(settings: Settings, ledger: Ledger, passage_template: str | None = None) -> None:
-    """Draft anew from the scrubbed reports, and bring the queue up to it."""
+    """Draft again from the scrubbed reports and refresh the queue."""
     scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH))
-    texts = list(records_of(ScrubbedText, scrubbed))
+    texts = list(iter_records(ScrubbedText, scrubbed))
     path = settings.layout.table("duplicate_reports")
     duplicates = (
         conform(pq.read_table(path), DuplicateReport.SCHEMA) if path.is_file() else DuplicateReport.SCHEMA.empty_table()
@@ -99,10 +101,10 @@ def draft(settings: Settings, ledger: Ledger, passage_template: str | None = Non
     gone = set(duplicates["dropped_id"].to_pylist())
     unique = [row for row in scrubbed.to_pylist() if row["report_id"] not in gone]
     drafts = draft_examples(
-        table_of(_with_absent(unique, UniqueReport.SCHEMA), UniqueReport.SCHEMA),
+        table_from_rows(_with_absent(unique, UniqueReport.SCHEMA), UniqueReport.SCHEMA),
         _corrections(settings),
         load_recipe(settings.recipe).tasks,
-        dropped=DroppedReports(duplicates, lambda ids: [text for text in texts if text.report_id in ids]),
+        dropped_reports=DroppedReports(duplicates, lambda ids: [text for text in texts if text.report_id in ids]),
         passage_template=passage_template,
     )
     write_table(settings.layout.table("drafted_examples"), drafts)
@@ -110,7 +112,7 @@ def draft(settings: Settings, ledger: Ledger, passage_template: str | None = Non
 
 
 def refresh_queue(settings: Settings, ledger: Ledger) -> None:
-    """By the drafts that there are and what is decided now."""
+    """Refresh the queue from the current drafts and decisions."""
     drafts = conform(pq.read_table(settings.layout.table("drafted_examples")), DraftedExample.SCHEMA)
     recipe, authors = load_recipe(settings.recipe), correction_authors(_corrections(settings))
     refresh_items(ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC))
@@ -126,10 +128,10 @@ def _corrections(settings: Settings) -> pa.Table:
 
 
 def add_copy(settings: Settings, ledger: Ledger) -> str:
-    """The first note arrives once more, under another patient's name and key; the id of that report."""
+    """Add the first note again under another patient's name and key; return the id of that report."""
     raw, text, tagged = _texts(0, 0)
     row = {**_row(0, raw.replace("Otto Reiher", "Emil Storch")), "report_id": f"{BATCH}/copy"}
-    row["patient_key"] = fingerprint_text("patient of the copy")
+    row["subject_key"] = fingerprint_text("patient of the copy")
     stored = {"origin_file": "copy.txt", "known_identifiers": [], "span_count": 1, "scrubber_version": "test"}
     scrubbed = {**row, **stored, "text": text.replace(INVENTED, "Ida Kranich"), "tagged_text": tagged}
     for name, schema, added in (
@@ -138,7 +140,7 @@ def add_copy(settings: Settings, ledger: Ledger) -> str:
     ):
         path = settings.layout.table(name, BATCH)
         rows = [*pq.read_table(path).to_pylist(), added]
-        write_table(path, table_of(_with_absent(rows, schema), schema))
+        write_table(path, table_from_rows(_with_absent(rows, schema), schema))
     draft(settings, ledger)
     return str(row["report_id"])
 
@@ -146,14 +148,14 @@ def add_copy(settings: Settings, ledger: Ledger) -> str:
 def add_dropped(settings: Settings, ledger: Ledger, output: str) -> str:
     """A near copy of the second note arrives, with another output, and is dropped for it; the id of the note that stays."""
     _, text, tagged = (note.replace(COMPLAINTS[1], output) for note in _texts(1, 0))
-    row = {**_row(1, text), "report_id": f"{BATCH}/near", "patient_key": fingerprint_text("patient of the near copy")}
+    row = {**_row(1, text), "report_id": f"{BATCH}/near", "subject_key": fingerprint_text("patient of the near copy")}
     path = settings.layout.table("scrubbed_reports", BATCH)
     added = {**row, "tagged_text": tagged, "span_count": 1, "scrubber_version": "test"}
     kept = pq.read_table(path).to_pylist()
-    write_table(path, table_of(_with_absent([*kept, added], ScrubbedReport.SCHEMA), ScrubbedReport.SCHEMA))
+    write_table(path, table_from_rows(_with_absent([*kept, added], ScrubbedReport.SCHEMA), ScrubbedReport.SCHEMA))
     pair = {"dropped_id": row["report_id"], "kept_id": f"{BATCH}/00001", "kind": "near", "similarity": 0.9}
-    pair |= {"reason": "The longer text stays.", "disagrees_on": ["numbers"], "fingerprint": row["fingerprint"]}
-    write_table(settings.layout.table("duplicate_reports"), table_of([pair], DuplicateReport.SCHEMA))
+    pair |= {"reason": "The longer text stays.", "conflicts": ["numbers"], "fingerprint": row["fingerprint"]}
+    write_table(settings.layout.table("duplicate_reports"), table_from_rows([pair], DuplicateReport.SCHEMA))
     draft(settings, ledger)
     return pair["kept_id"]
 
@@ -170,12 +172,12 @@ def add_correction(
         "correction_id": "c1",
         "release_id": "r",
         "author": author,
-        "patient_key": "user",
+        "subject_key": "user",
         "input": "",
     }
     row["passages"] = passages
     row |= {"instruction": "Which dose?", "output": "Ask the pharmacist."}
-    write_table(settings.layout.table("scrubbed_corrections"), table_of([row], ScrubbedCorrection.SCHEMA))
+    write_table(settings.layout.table("scrubbed_corrections"), table_from_rows([row], ScrubbedCorrection.SCHEMA))
     draft(settings, ledger, template)
 
 
@@ -192,7 +194,7 @@ def scrub_again(settings: Settings, ledger: Ledger, term: str) -> None:
     for row in rows:
         row["text"] = row["text"].replace(term, INVENTED)
         row["tagged_text"] = row["tagged_text"].replace(term, "[NAME]")
-    write_table(path, table_of(rows, ScrubbedReport.SCHEMA))
+    write_table(path, table_from_rows(rows, ScrubbedReport.SCHEMA))
     draft(settings, ledger)
 
 
@@ -212,7 +214,7 @@ def _row(number: int, text: str) -> dict[str, Any]:
         "report_id": f"{BATCH}/{number:05}",
         "batch": BATCH,
         "source": SOURCE,
-        "patient_key": fingerprint_text(f"patient {number}"),
+        "subject_key": fingerprint_text(f"patient {number}"),
         "text": text,
         "fingerprint": fingerprint_text(text),
     }

@@ -1,4 +1,4 @@
-"""Who may open what: one table, and nothing beside it."""
+"""Access: the table of routes is complete and enforced for every role."""
 
 import itertools
 from collections.abc import Callable
@@ -6,13 +6,20 @@ from collections.abc import Callable
 import pytest
 from starlette.routing import Route as AppRoute
 
+from fine_tune_assets.core.permissions import ROLES, Action, may
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.desk.app import create_app
+from fine_tune_assets.desk.desk_app import create_app
+from fine_tune_assets.desk.request_context import PublicAccess, UserAccess, is_allowed
 from fine_tune_assets.desk.routes import ROUTES
-from fine_tune_assets.desk.visits import Anybody, Users, is_for
-from fine_tune_assets.ledger.people.users import ROLES
 from fine_tune_assets_tests.desk.conftest import Site
 
+DAGSTER = {
+    ("GET", "/dagster"),
+    ("GET", "/dagster/session"),
+    ("GET", "/dagster/{path:path}"),
+    ("POST", "/dagster/graphql"),
+}
+"""Checked by `dagster_proxy`."""
 WORKS_FOR_ANYBODY = {
     ("GET", "/health"),
     ("GET", "/static/{name}"),
@@ -21,7 +28,7 @@ WORKS_FOR_ANYBODY = {
     ("GET", "/sign-in/link"),
     ("POST", "/sign-in/link"),
     ("GET", "/sign-in/oidc"),
-    ("GET", "/sign-in/oidc/return"),
+    ("GET", "/sign-in/oidc/callback"),
 }
 
 
@@ -29,8 +36,8 @@ def address(path: str) -> str:
     return "/".join("0" * 32 if part.startswith("{") else part for part in path.split("/"))
 
 
-def test_every_route_of_the_application_stands_in_the_table(settings: Settings) -> None:
-    """What is added beside the table would be open to all."""
+def test_every_route_of_the_application_is_in_the_table(settings: Settings) -> None:
+    """A route outside the table would have no access check."""
     app = create_app(settings)
     served = {
         (method, route.path)
@@ -38,19 +45,19 @@ def test_every_route_of_the_application_stands_in_the_table(settings: Settings) 
         if isinstance(route, AppRoute)
         for method in (route.methods or set()) - {"HEAD"}
     }
-    assert served == {(route.method, route.path) for route in ROUTES}
-    assert len(app.routes) == len(ROUTES)
+    assert served == {(route.method, route.path) for route in ROUTES} | DAGSTER
+    assert len(app.routes) == len(ROUTES) + len(DAGSTER) + 1  # and the WebSocket of the Dagster UI
 
 
-def test_only_these_routes_are_for_anybody() -> None:
+def test_only_these_routes_are_public() -> None:
     """A new public page is a decision, not an oversight."""
-    assert {(r.method, r.path) for r in ROUTES if isinstance(r.allowed, Anybody)} == WORKS_FOR_ANYBODY
+    assert {(r.method, r.path) for r in ROUTES if isinstance(r.access, PublicAccess)} == WORKS_FOR_ANYBODY
 
 
-def test_without_a_session_no_page_is_shown_and_no_form_taken(site: Site) -> None:
-    """Every route that is not for anybody, asked by nobody."""
+def test_without_a_session_pages_and_forms_are_refused(site: Site) -> None:
+    """Every route that is not public, without a session."""
     for route in ROUTES:
-        if isinstance(route.allowed, Anybody):
+        if isinstance(route.access, PublicAccess):
             continue
         visitor = site.visitor()
         if route.method == "GET":
@@ -63,24 +70,24 @@ def test_without_a_session_no_page_is_shown_and_no_form_taken(site: Site) -> Non
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_opens_exactly_its_routes(serve: Callable[..., Site], role: str) -> None:
-    """For each role each route: those of others answer 403 and do nothing."""
+    """Routes of other roles answer 403 and change nothing."""
     site = serve()
     site.add("Some One", role)
     visitor = site.signed_in("Some One")
     token = visitor.token("/account")
     for route in ROUTES:
-        if isinstance(route.allowed, Anybody) or route.path == "/sign-out":
+        if isinstance(route.access, PublicAccess) or route.path == "/sign-out":
             continue
         form = {"form_token": token}
         if route.method == "GET":
             status = visitor.get(address(route.path)).status_code
         else:
             status = visitor.client.post(address(route.path), data=form, headers={"origin": site.url}).status_code
-        assert (status == 403) == (not is_for(route.allowed, [role])), (route.path, status)
+        assert (status == 403) == (not is_allowed(route.access, [role])), (route.path, status)
         assert status < 500, route.path
 
 
-def test_the_menu_offers_only_what_opens(site: Site) -> None:
+def test_the_menu_lists_only_allowed_pages(site: Site) -> None:
     """A link that answers 403 is a dead end."""
     for count, roles in enumerate(itertools.combinations(ROLES, 2)):
         name = f"Some One {count}"
@@ -88,5 +95,22 @@ def test_the_menu_offers_only_what_opens(site: Site) -> None:
         visitor = site.signed_in(name)
         home = visitor.get("/").text
         for route in ROUTES:
-            if route.label and isinstance(route.allowed, Users):
-                assert (f'href="{route.path}"' in home) == is_for(route.allowed, roles), (roles, route.path)
+            if route.label and isinstance(route.access, UserAccess):
+                assert (f'href="{route.path}"' in home) == is_allowed(route.access, roles), (roles, route.path)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_dagster_ui_is_for_its_roles_and_says_when_it_does_not_run(serve: Callable[..., Site], role: str) -> None:
+    """Its webserver is not started here. `end_to_end/test_dagster_ui.py` uses the real one."""
+    site = serve()
+    site.add("Some One", role)
+    visitor, expected = site.signed_in("Some One"), 503 if may([role], Action.VIEW_DAGSTER) else 403
+    page = visitor.get("/dagster/runs")
+    assert page.status_code == expected
+    assert ("fine-tune up dagster-webserver" in page.text) == (expected == 503)
+    asked = {"query": "{ version }"}
+    reply = visitor.client.post("/dagster/graphql", json=asked, headers={"origin": site.url})
+    assert reply.status_code == expected
+    assert visitor.get("/dagster/session").status_code == (204 if expected == 503 else 401)
+    assert visitor.client.post("/dagster/graphql", json=asked).status_code == 403
+    assert visitor.client.post("/dagster/graphql", data=asked, headers={"origin": site.url}).status_code == 415

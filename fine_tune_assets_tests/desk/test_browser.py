@@ -1,4 +1,4 @@
-"""The desk in a real Chromium: accessible in both themes and widths, worked by keys alone, and never talking to elsewhere."""
+"""The desk in a real Chromium: accessible in both themes and widths, usable by keyboard, without third-party requests."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Browser, Page, TimeoutError, expect
 
+from fine_tune_assets.ledger.ledger_tables import sessions
 from fine_tune_assets.ledger.people.users import find_user
-from fine_tune_assets.ledger.reviews.missed_identifiers import list_marks
-from fine_tune_assets.ledger.reviews.reviews import list_decisions
-from fine_tune_assets.ledger.schema import sessions
+from fine_tune_assets.ledger.reviews.decision_records import list_decisions
+from fine_tune_assets.ledger.reviews.identifier_marks import list_marks
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.installation import MISSED, drafts_of
@@ -30,7 +30,7 @@ def site(ward: Callable[..., Site]) -> Site:
 
 
 def _press_until_open(look: Page, key: str, dialog: str) -> None:
-    """A key that comes while the dialog before is still closing goes to its field: people press it again, and so does this."""
+    """Press a key until its dialog opens: a key pressed while the previous dialog closes is lost."""
     for _ in range(3):
         look.keyboard.press(key)
         try:
@@ -43,7 +43,7 @@ def _press_until_open(look: Page, key: str, dialog: str) -> None:
 
 @pytest.mark.slow
 def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look: Page, site: Site) -> None:
-    """Both widths, both themes, and the states that are seen rarely: empty, refused, taken, gone."""
+    """Both widths, both themes, and rare states: empty, refused, claimed, removed."""
     first, second, third = drafts_of(site.settings)[:3]
     one, two = site.signed_in("Reviewer One"), site.signed_in("Reviewer Two")
     one.approve(first, "Cough and fever for two days.")
@@ -59,8 +59,8 @@ def test_every_page_and_dialog_passes_the_accessibility_rules_in_every_look(look
     sign_in_at(look, site, "All Roles")
     item = f"/items/{second['example_id']}"
     for path in (
-        "/", "/account", "/queue", "/queue?task=none", "/decisions", "/disagreements", "/agreement", "/patients", "/users",
-        "/arrivals",
+        "/", "/account", "/queue", "/queue?task=none", "/decisions", "/disagreements", "/agreement", "/subjects", "/users",
+        "/intake",
         "/audit?verify=1",
         "/nothing", f"/disagreements/{first['example_id']}", f"/items/{first['example_id']}/history",
         f"/items/{first['example_id']}", f"/items/{third['example_id']}", item,
@@ -107,13 +107,13 @@ def test_a_reviewer_works_by_keys_alone(page: Page, site: Site) -> None:
     expect(page.locator("#approve-dialog")).to_be_visible()
     expect(page.locator("#approve-dialog")).to_contain_text("as I repaired it")
     page.keyboard.press("Enter")
-    page.wait_for_url(f"**/items/{second['example_id']}?said=approved")
+    page.wait_for_url(f"**/items/{second['example_id']}?notice=approved")
     page.keyboard.press("r")
     page.keyboard.press("Space")
     page.keyboard.press("Enter")
-    page.wait_for_url("**said=rejected")
+    page.wait_for_url("**notice=rejected")
     page.keyboard.press("s")
-    page.wait_for_url("**said=skipped")
+    page.wait_for_url("**notice=skipped")
     made = list_decisions(site.ledger)
     assert [(d.decision, d.output) for d in made] == [
         ("approve", "sneezing and a really raw area, per patient?"), ("reject", None),
@@ -139,17 +139,17 @@ def test_what_is_selected_is_marked_and_the_item_leaves_the_queue(page: Page, si
     )
     page.get_by_role("button", name="I see PHI here").click()
     expect(page.locator("#mark-term")).to_have_value(MISSED)
-    page.get_by_label("What is it?").select_option("NAME")
-    page.get_by_role("button", name="Mark and hold back").click()
-    page.wait_for_url("**said=marked")
-    expect(page.locator(".said")).to_contain_text("held back")
+    page.get_by_label("Kind of identifier").select_option("NAME")
+    page.get_by_role("button", name="Mark and withhold").click()
+    page.wait_for_url("**notice=marked")
+    expect(page.locator(".said")).to_contain_text("withheld")
     assert [mark.kind for mark in list_marks(site.ledger)] == ["NAME"]
     page.goto(f"{site.url}/queue")
     expect(page.locator("table")).not_to_contain_text(marked["example_id"])
 
 
-def test_a_session_that_ran_out_costs_no_text(page: Page, site: Site) -> None:
-    """Signed out while typing: told so, and after signing in elsewhere the same text is sent by one more click."""
+def test_an_expired_session_loses_no_text(page: Page, site: Site) -> None:
+    """The page reports the end of the session; after signing in in another tab, the text can be sent again."""
     first = drafts_of(site.settings)[0]
     sign_in_at(page, site, "Reviewer One")
     page.goto(f"{site.url}/items/{first['example_id']}")
@@ -157,27 +157,27 @@ def test_a_session_that_ran_out_costs_no_text(page: Page, site: Site) -> None:
     with site.ledger.begin() as connection:
         connection.execute(sessions.update().values(expires_at=datetime.now(UTC) - timedelta(minutes=1)))
     page.locator("#output").fill("What was typed for half an hour.")
-    expect(page.locator("#notice")).to_contain_text("session is over")
+    expect(page.locator("#notice")).to_contain_text("session has ended")
     page.keyboard.press("Escape")
     page.keyboard.press("a")
-    expect(page.get_by_role("button", name="Open it again, with my text")).to_be_focused()
+    expect(page.get_by_role("button", name="Open again with my text")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Your session is over")).to_be_visible()
+    expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
     with page.context.expect_page() as opened:
-        page.get_by_role("link", name="Sign in, in another tab").click()
+        page.get_by_role("link", name="Sign in in another tab").click()
     sign_in_at(opened.value, site, "Reviewer One")
     page.get_by_role("button", name="Send again").click()
-    expect(page.get_by_role("heading", name="Send it once more")).to_be_visible()
+    expect(page.get_by_role("heading", name="Confirm your form")).to_be_visible()
     page.get_by_role("button", name="Send again").click()
     expect(page.locator("#output")).to_have_value("What was typed for half an hour.")
     page.keyboard.press("Control+Enter")
     page.get_by_role("button", name="Sign and approve as repaired").click()
-    page.wait_for_url("**said=approved")
+    page.wait_for_url("**notice=approved")
     assert list_decisions(site.ledger)[0].output == "What was typed for half an hour."
 
 
-def test_the_text_that_will_be_signed_stands_in_the_dialog(page: Page, site: Site) -> None:
-    """As it will be recorded, with the start of its fingerprint; and again as drafted after "Back to the draft"."""
+def test_the_dialog_shows_the_text_to_sign(page: Page, site: Site) -> None:
+    """The dialog shows the text as it will be recorded and its fingerprint; "Restore the draft" brings the draft back."""
     first = drafts_of(site.settings)[0]
     sign_in_at(page, site, "Reviewer One")
     page.goto(f"{site.url}/items/{first['example_id']}")
@@ -192,18 +192,18 @@ def test_the_text_that_will_be_signed_stands_in_the_dialog(page: Page, site: Sit
     expect(page.get_by_role("button", name="Sign and approve as repaired")).to_be_focused()
     assert shown.inner_text() == "Cough\nsince Monday."
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Back to the draft").click()
+    page.get_by_role("button", name="Restore the draft").click()
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("button", name="Sign and approve", exact=True)).to_be_focused()
     expect(shown).to_have_text(first["output"])
     page.keyboard.press("Enter")
-    page.wait_for_url("**said=approved")
+    page.wait_for_url("**notice=approved")
     assert list_decisions(site.ledger)[0].output is None
 
 
 @pytest.mark.parametrize("way", ["s", "n", "link", "sign out"])
-def test_a_changed_text_is_left_only_after_a_question(page: Page, site: Site, way: str) -> None:
-    """By keys alone. It is kept nowhere in the browser: other people sit at the same machine."""
+def test_leaving_a_changed_text_asks_for_confirmation(page: Page, site: Site, way: str) -> None:
+    """By keyboard. The browser stores no text, because others may use the same machine."""
     first = drafts_of(site.settings)[0]
     sign_in_at(page, site, "Reviewer One")
     page.goto(f"{site.url}/items/{first['example_id']}")
@@ -232,8 +232,10 @@ def test_a_changed_text_is_left_only_after_a_question(page: Page, site: Site, wa
     assert "typed" not in page.evaluate("JSON.stringify([sessionStorage, localStorage])")
 
 
-def test_an_unchanged_item_is_left_without_a_question_and_a_closed_tab_warns(page: Page, site: Site) -> None:
-    """A question that always comes is clicked away unread."""
+def test_leaving_an_unchanged_item_needs_no_confirmation_and_closing_a_changed_tab_warns(
+    page: Page, site: Site
+) -> None:
+    """Users dismiss a confirmation that always appears."""
     first = drafts_of(site.settings)[0]
     sign_in_at(page, site, "Reviewer One")
     page.goto(f"{site.url}/items/{first['example_id']}")
@@ -248,39 +250,39 @@ def test_an_unchanged_item_is_left_without_a_question_and_a_closed_tab_warns(pag
     assert asked == ["beforeunload"]
 
 
-def test_what_ends_somebodys_sessions_is_asked_before(page: Page, site: Site) -> None:
-    """The buttons stand close to each other, in a row a person."""
+def test_ending_another_users_sessions_asks_for_confirmation(page: Page, site: Site) -> None:
+    """The buttons of different users are close together."""
     sign_in_at(page, site, "All Roles")
     page.goto(f"{site.url}/users")
-    for answer, is_enabled in (("Cancel", True), ("Do it", False)):
+    for answer, is_enabled in (("Cancel", True), ("Confirm", False)):
         page.get_by_role("button", name="Disable Reviewer Two").click()
         expect(page.get_by_role("dialog", name="Disable Reviewer Two?")).to_be_visible()
         page.get_by_role("button", name=answer).click()
         if not is_enabled:
-            expect(page.get_by_role("status").first).to_contain_text("Reviewer Two is disabled")
+            expect(page.get_by_role("status").first).to_contain_text("Reviewer Two was disabled")
         assert find_user(site.ledger, "Reviewer Two").is_enabled == is_enabled
 
 
 def test_an_identifier_is_marked_by_keys_alone(page: Page, site: Site) -> None:
-    """Selecting takes a mouse, or a browser's caret mode that hardly anybody knows: the words can be typed."""
+    """Selecting text needs a mouse, so the identifier can be typed."""
     marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
     sign_in_at(page, site, "Reviewer One")
     page.goto(f"{site.url}/items/{marked['example_id']}")
     page.keyboard.press("p")
-    expect(page.get_by_label("The words that tell who somebody is")).to_be_focused()
+    expect(page.get_by_label("Identifier, exactly as in the report")).to_be_focused()
     page.keyboard.type(MISSED.upper())
     page.keyboard.press("Tab")
     page.keyboard.type("NAME")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.wait_for_url("**said=marked")
+    page.wait_for_url("**notice=marked")
     assert [mark.kind for mark in list_marks(site.ledger)] == ["NAME"]
 
 
 @pytest.mark.parametrize("size", [(800, 480), (800, 900), (1280, 600)], ids=str)
-def test_the_line_that_is_typed_lies_above_the_buttons(browser: Browser, site: Site, size: tuple[int, int]) -> None:
-    """The buttons stick to the window's lower edge, over the page."""
+def test_the_line_being_typed_is_above_the_buttons(browser: Browser, site: Site, size: tuple[int, int]) -> None:
+    """The buttons are fixed to the lower edge of the window."""
     context = browser.new_context(viewport={"width": size[0], "height": size[1]})
     page = context.new_page()
     sign_in_at(page, site, "Reviewer One")
@@ -307,8 +309,8 @@ def test_the_line_that_is_typed_lies_above_the_buttons(browser: Browser, site: S
     context.close()
 
 
-def test_the_theme_is_the_systems_until_it_is_chosen_and_then_stays(page: Page, site: Site) -> None:
-    """Without a flash of the other one: the server writes the choice into the page."""
+def test_the_system_theme_applies_until_the_user_chooses_one(page: Page, site: Site) -> None:
+    """The server renders the chosen theme, so the page does not flash."""
     page.emulate_media(color_scheme="dark")
     page.goto(f"{site.url}/sign-in")
     ground = "getComputedStyle(document.body.parentElement).backgroundColor"
@@ -321,8 +323,8 @@ def test_the_theme_is_the_systems_until_it_is_chosen_and_then_stays(page: Page, 
     assert page.locator("html").get_attribute("data-theme") == "light"
 
 
-def test_nothing_is_fetched_from_elsewhere_and_nothing_is_blocked(page: Page, site: Site) -> None:
-    """No CDN, no inline script: the policy forbids both, and no page needs either."""
+def test_pages_make_no_third_party_requests_and_violate_no_policy(page: Page, site: Site) -> None:
+    """The content security policy forbids CDNs and inline scripts."""
     hosts, complaints = set(), []
     page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -336,8 +338,8 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_is_blocked(page: Page, si
     assert complaints == []
 
 
-def test_motion_stops_and_focus_shows_for_who_wants_it(page: Page, site: Site) -> None:
-    """The skip link is the first stop, and a turning sign turns for nobody who asked for stillness."""
+def test_reduced_motion_and_focus_outlines_work(page: Page, site: Site) -> None:
+    """The skip link gets the first focus, and nothing moves with reduced motion."""
     page.emulate_media(reduced_motion="reduce")
     sign_in_at(page, site, "Reviewer One")
     page.goto(f"{site.url}/queue")

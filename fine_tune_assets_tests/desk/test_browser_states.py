@@ -1,4 +1,4 @@
-"""States of the desk's pages that are seen rarely, in a real Chromium: something refused, broken, taken, or still on its way."""
+"""Rare states of the desk's pages in a real Chromium: refused, broken, claimed by another user, or loading."""
 
 import threading
 from collections.abc import Callable
@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.ledger.schema import audit_lines, review_items, sessions
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.reports import UnreadableReport
+from fine_tune_assets.ledger.ledger_tables import audit_entries, review_items, sessions
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.report_rows import UnreadableReport
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.installation import BATCH, drafts_of
@@ -27,17 +27,17 @@ def site(ward: Callable[..., Site]) -> Site:
         ("All Roles", "ingest", "reviewer", "approver", "operator", "auditor"),
     ):
         made.add(name, *roles)
-    refused = {"batch": BATCH, "origin_file": "visits.csv", "record": 2, "reason": "no_patient", "size_bytes": 7}
+    refused = {"batch": BATCH, "origin_file": "visits.csv", "record": 2, "reason": "no_subject", "size_bytes": 7}
     rows = [
         {**refused, "detail": "Name the patient."},
         {**refused, "record": None, "detail": "There is no text in it."},
     ]
-    write_table(made.settings.layout.table("unreadable_reports", BATCH), table_of(rows, UnreadableReport.SCHEMA))
+    write_table(made.settings.layout.table("unreadable_reports", BATCH), table_from_rows(rows, UnreadableReport.SCHEMA))
     return made
 
 
 def hold(page: Page, address: str) -> threading.Event:
-    """Keep the answer of an address back until the event is set."""
+    """Delay the response of an address until the event is set."""
     go_on = threading.Event()
 
     def wait(route: Route) -> None:
@@ -50,37 +50,37 @@ def hold(page: Page, address: str) -> threading.Event:
 
 
 @pytest.mark.slow
-def test_what_is_seen_rarely_passes_the_accessibility_rules_in_every_look(look: Page, site: Site) -> None:
-    """A batch with refusals, what became of a patient, a full audit log, and one whose chain is broken."""
+def test_rare_states_are_accessible_in_every_look(look: Page, site: Site) -> None:
+    """A batch with unreadable files, a subject, a full audit log, and a broken chain."""
     first = drafts_of(site.settings)[0]
     site.signed_in("Reviewer One").approve(first, "Cough and fever for two days.")
     sign_in_at(look, site, "All Roles")
-    look.goto(f"{site.url}/arrivals/{BATCH}")
+    look.goto(f"{site.url}/intake/{BATCH}")
     expect(look.locator("main")).to_contain_text("Name the patient.")
     check(look, "batch")
-    look.goto(f"{site.url}/patients")
-    look.get_by_label("Patient key").fill("nobody")
+    look.goto(f"{site.url}/subjects")
+    look.get_by_label("Subject key").fill("unknown")
     look.keyboard.press("Enter")
     look.get_by_role("alert").wait_for()
-    check(look, "unknown patient")
-    look.get_by_label("Patient key").fill(first["patient_key"])
+    check(look, "unknown subject")
+    look.get_by_label("Subject key").fill(first["subject_key"])
     look.keyboard.press("Enter")
     expect(look.locator("main")).to_contain_text(first["example_id"])
-    check(look, "patient")
+    check(look, "subject")
     look.goto(f"{site.url}/audit?verify=1")
-    expect(look.locator("#chain")).to_contain_text("The chain is sound")
-    expect(look.locator("[aria-label='Audit lines'] tbody tr").nth(3)).to_be_attached()
+    expect(look.locator("#chain")).to_contain_text("The chain is intact")
+    expect(look.locator("[aria-label='Audit entries'] tbody tr").nth(3)).to_be_attached()
     check(look, "audit log")
     with site.ledger.begin() as connection:
-        connection.execute(audit_lines.update().where(audit_lines.c.position == 2).values(who="somebody else"))
+        connection.execute(audit_entries.update().where(audit_entries.c.position == 2).values(actor="another user"))
     look.get_by_role("button", name="Check the chain").click()
-    expect(look.locator("#chain")).to_contain_text("line 2 was changed")
+    expect(look.locator("#chain")).to_contain_text("The chain is broken")
     check(look, "broken chain")
 
 
 @pytest.mark.slow
-def test_what_comes_too_late_passes_the_accessibility_rules_in_every_look(look: Page, site: Site) -> None:
-    """An item that somebody else has by now, and a form whose session is over, with what was typed on both."""
+def test_late_forms_are_accessible_in_every_look(look: Page, site: Site) -> None:
+    """An item that another reviewer has claimed, and a form whose session has ended; both pages keep the text."""
     first = drafts_of(site.settings)[0]
     sign_in_at(look, site, "Reviewer One")
 
@@ -104,18 +104,18 @@ def test_what_comes_too_late_passes_the_accessibility_rules_in_every_look(look: 
     with site.ledger.begin() as connection:
         connection.execute(sessions.update().values(expires_at=datetime.now(UTC) - timedelta(minutes=1)))
     look.keyboard.press("Enter")
-    look.get_by_role("heading", name="Your session is over").wait_for()
-    check(look, "session is over")
+    look.get_by_role("heading", name="Your session has ended").wait_for()
+    check(look, "session has ended")
     with look.context.expect_page() as opened:
-        look.get_by_role("link", name="Sign in, in another tab").click()
+        look.get_by_role("link", name="Sign in in another tab").click()
     sign_in_at(opened.value, site, "Reviewer One")
     look.get_by_role("button", name="Send again").click()
-    look.get_by_role("heading", name="Send it once more").wait_for()
-    check(look, "send once more")
+    look.get_by_role("heading", name="Confirm your form").wait_for()
+    check(look, "confirm the form")
 
 
-def test_while_texts_are_compared_the_page_says_so(page: Page, site: Site) -> None:
-    """Of two texts of pages' length that takes a moment: nobody should read the diff of before as that of now."""
+def test_the_page_indicates_a_running_comparison(page: Page, site: Site) -> None:
+    """Comparing long texts takes a moment; the previous diff must not look current."""
     first = drafts_of(site.settings)[0]
     sign_in_at(page, site, "Reviewer One")
     page.goto(f"{site.url}/items/{first['example_id']}")
@@ -131,17 +131,17 @@ def test_while_texts_are_compared_the_page_says_so(page: Page, site: Site) -> No
     expect(indicator).to_be_hidden()
 
 
-def test_while_what_is_signed_is_being_made_nothing_can_be_signed(page: Page, site: Site) -> None:
-    """The dialog is there at once; the text in it, and with it the button, comes from the server."""
+def test_nothing_can_be_signed_before_the_preview_arrives(page: Page, site: Site) -> None:
+    """The dialog opens at once; its text and its button come from the server."""
     first = drafts_of(site.settings)[0]
     sign_in_at(page, site, "Reviewer One")
     page.goto(f"{site.url}/items/{first['example_id']}")
     page.keyboard.press("e")
-    go_on = hold(page, "**/signing")
+    go_on = hold(page, "**/signature-preview")
     page.locator("#output").fill("Cough since Monday.")
     page.keyboard.press("Control+Enter")
     dialog = page.locator("#approve-dialog")
-    expect(dialog).to_contain_text("What you sign is being made")
+    expect(dialog).to_contain_text("Preparing the text to sign")
     expect(dialog.get_by_role("button", name="Sign and approve")).to_have_count(0)
     go_on.set()
     expect(dialog.get_by_role("button", name="Sign and approve as repaired")).to_be_focused()

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from examples.correction_loop.clients import LoopError, Reviewer, http_client
-from fine_tune_assets.ledger.reviews.reviews import list_decisions
+from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site
 from fine_tune_assets_tests.desk.installation import SOURCE, add_correction
 

@@ -1,4 +1,4 @@
-"""The first page: stages with counts, what runs, the production model with its verdict, a box to ask. By role, and by itself."""
+"""The home page: stages with counts, running steps, the production model with its verdict, and a question box; per role."""
 
 import re
 import time
@@ -11,26 +11,26 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from fine_tune_assets.core.progress import RunningStep, reports_into, shown_running
-from fine_tune_assets.core.records import Verdict
+from fine_tune_assets.core.progress import RunningStep, progress_writer, publish_step
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.core.shipped_release import shipped_release
+from fine_tune_assets.core.shared_records import Verdict
+from fine_tune_assets.core.shipped_release import find_shipped_release
 from fine_tune_assets.core.stages import STAGES
-from fine_tune_assets.desk.overview import TableCounts, next_step, origin_of, read_models, read_stages
+from fine_tune_assets.desk.overview import TableCounts, explain_block, find_origin, read_model_summary, read_stages
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.schema import sessions
-from fine_tune_assets.ledger.serving.imported_releases import import_made_now
-from fine_tune_assets.ledger.serving.releases import importing, record_release
+from fine_tune_assets.ledger.ledger_tables import sessions
+from fine_tune_assets.ledger.serving.imported_releases import make_import
+from fine_tune_assets.ledger.serving.release_records import import_transaction, record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, sign_hold
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.accessibility import check, look
-from fine_tune_assets_tests.desk.asking import asking
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at, start_desk
 from fine_tune_assets_tests.desk.installation import fill, scrub_again
+from fine_tune_assets_tests.desk.scripted_engine import asking
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
-from fine_tune_assets_tests.ledger.made import make_release, make_verdict
-from fine_tune_assets_tests.serving.tiny import build_empty_release, make_ready, switched
+from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
+from fine_tune_assets_tests.serving.tiny_releases import build_empty_release, make_ready, switched
 
 __all__ = ["look"]
 STEP = RunningStep("s06_adapters", ("adapters",), None, started_at=0.0)
@@ -50,7 +50,7 @@ def test_every_stage_is_there_with_what_it_made(ward: Callable[..., Site]) -> No
     stages = read_stages(site.settings.layout, site.ledger, TableCounts(site.settings.layout), time.time())
     assert [stage.group for stage in stages] == list(STAGES)
     shown = {
-        stage.number: [(count.number, count.what) for count in (*([stage.main] if stage.main else []), *stage.more)]
+        stage.number: [(count.number, count.label) for count in (*([stage.main] if stage.main else []), *stage.more)]
         for stage in stages
     }
     assert shown[1] == [(6, "reports read")]
@@ -60,92 +60,96 @@ def test_every_stage_is_there_with_what_it_made(ward: Callable[..., Site]) -> No
 
 
 def test_counts_follow_a_file_that_is_replaced(settings: Settings) -> None:
-    ledger = open_ledger(settings.database_url)
+    ledger = open_ledger(settings)
     filled = fill(settings, ledger, count=3)
     counts = TableCounts(filled.layout)
-    assert counts.rows("scrubbed_reports") == 3
+    assert counts.count_rows("scrubbed_reports") == 3
     fill(settings, ledger, count=5)
-    assert counts.rows("scrubbed_reports") == 5
+    assert counts.count_rows("scrubbed_reports") == 5
     scrub_again(filled, ledger, "nothing")
-    assert counts.rows("scrubbed_reports") == 5
-    assert counts.rows("adapters") is None
+    assert counts.count_rows("scrubbed_reports") == 5
+    assert counts.count_rows("adapters") is None
     ledger.close()
 
 
 def test_the_production_model_names_its_release_its_origin_and_its_verdict(site: Site) -> None:
     release_id = build_empty_release(site.settings, site.ledger, "You are brief.", {})
-    assert read_models(site.ledger).production is None
+    assert read_model_summary(site.ledger).production is None
     switched(site.ledger, release_id)
-    production = read_models(site.ledger).production
+    production = read_model_summary(site.ledger).production
     assert production is not None
-    assert (production.release_id, production.origin, production.is_up) == (release_id, "own", True)
+    assert (production.release_id, production.origin, production.is_engine_running) == (release_id, "local", True)
     assert production.verdict is not None
     assert production.verdict.decision == "promote"
 
 
 def test_the_shipped_release_is_ones_own_once_it_was_made_here(site: Site) -> None:
     """The demo's recipe gives the same bits on many machines: the answer is then the user's own work."""
-    shipped = shipped_release()
+    shipped = find_shipped_release()
     assert shipped is not None
     verdict = make_verdict("promote", evidence=evidence(DOCUMENT))
-    made = import_made_now(shipped.release_id, "k" * 64, verdict, (), "An Operator")
+    made = make_import(shipped.release_id, "k" * 64, verdict, (), "An Operator")
     release = make_release(verdict, shipped.release_id)
-    with importing(site.ledger, release, made):
+    with import_transaction(site.ledger, release, made):
         pass
-    assert origin_of(site.ledger, shipped.release_id) == "shipped"
+    assert find_origin(site.ledger, shipped.release_id) == "shipped"
     record_verdict(site.ledger, verdict)
     record_release(site.ledger, release)
-    assert origin_of(site.ledger, shipped.release_id) == "own"
+    assert find_origin(site.ledger, shipped.release_id) == "local"
 
 
 def test_an_imported_release_says_so_and_shows_the_verdict_that_came_with_it(site: Site) -> None:
     """The page and the terminal say which of the two answers: the user's own, or one from elsewhere."""
     verdict = make_verdict("promote", evidence=evidence(DOCUMENT))
-    made = import_made_now("r1", "k" * 64, verdict, (), "An Operator")
-    with importing(site.ledger, make_release(verdict, "r1"), made):
+    made = make_import("r1", "k" * 64, verdict, (), "An Operator")
+    with import_transaction(site.ledger, make_release(verdict, "r1"), made):
         pass
     switched(site.ledger, "r1")
-    production = read_models(site.ledger).production
+    production = read_model_summary(site.ledger).production
     assert production is not None
     assert production.origin == "imported"
     assert production.verdict is not None
-    assert (production.verdict.verdict_id, production.verdict.is_whole) == (verdict.verdict_id, True)
-    assert production.verdict.target is not None
+    assert (production.verdict.verdict_id, production.verdict.is_intact) == (verdict.verdict_id, True)
+    assert production.verdict.target_metric is not None
     site.add("Operator", "operator")
     shown = site.signed_in("Operator").get("/").text
     assert "promote" in shown
     assert f"/verdicts/{verdict.verdict_id}" not in shown  # its page is at the installation that judged it
 
 
-def test_a_hold_shows_why_and_the_next_step_and_that_the_release_before_stays(site: Site) -> None:
-    """A hold is a result: whoever sees it knows what to do."""
+def test_a_hold_shows_its_reason_the_next_step_and_the_unchanged_release(site: Site) -> None:
+    """The page says what to do about a hold."""
     switched(site.ledger, build_empty_release(site.settings, site.ledger, "You are brief.", {}))
     verdict = record_hold(site)
     site.add("Operator", "operator")
     shown = unescape(site.signed_in("Operator").get("/").text)
-    for words in ("stays in service", "It may have lost arithmetic.", f"fine-tune verdicts sign {verdict.verdict_id}"):
+    for words in (
+        "remains in production",
+        "It may have lost arithmetic.",
+        f"fine-tune verdicts sign {verdict.verdict_id}",
+    ):
         assert words in shown
     assert f"/verdicts/{verdict.verdict_id}" in shown
 
 
 def test_a_signed_hold_and_a_promotion_stop_nothing(site: Site) -> None:
     verdict = record_hold(site)
-    stopped = read_models(site.ledger).stopped
+    stopped = read_model_summary(site.ledger).blocking_verdict
     assert stopped is not None
-    assert stopped.is_whole
-    assert "sign" in next_step(stopped, site.ledger)
+    assert stopped.is_intact
+    assert "sign" in explain_block(stopped, site.ledger)
     sign_hold(site.ledger, verdict.verdict_id, "Chief", "Read fifty answers.")
-    assert read_models(site.ledger).stopped is None
+    assert read_model_summary(site.ledger).blocking_verdict is None
     record_verdict(site.ledger, make_verdict("promote"))
-    assert read_models(site.ledger).stopped is None
+    assert read_model_summary(site.ledger).blocking_verdict is None
 
 
 def test_a_candidate_in_flight_is_shown_beside_the_model_that_answers(site: Site) -> None:
     release_id = build_empty_release(site.settings, site.ledger, "You are brief.", {})
-    make_ready(site.ledger, release_id, upto="wanted")
-    candidate = read_models(site.ledger).candidate
+    make_ready(site.ledger, release_id, upto="requested")
+    candidate = read_model_summary(site.ledger).candidate
     assert candidate is not None
-    assert (candidate.release_id, candidate.state) == (release_id, "wanted")
+    assert (candidate.release_id, candidate.state) == (release_id, "requested")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +172,7 @@ def test_a_role_sees_only_its_parts(serve: Callable[..., Site], role: str, sees:
     visitor = site.signed_in("Some One")
     parts = {
         "ask": 'id="question"', "model": "model-title", "stages": "stages-title",
-        "verdict": "/verdicts/", "graph": site.settings.dagster_address,
+        "verdict": "/verdicts/", "graph": 'id="graph"',
     }  # fmt: skip
     home, part = visitor.get("/").text, visitor.get("/overview").text
     assert {name for name, mark in parts.items() if mark in home} == sees
@@ -177,7 +181,7 @@ def test_a_role_sees_only_its_parts(serve: Callable[..., Site], role: str, sees:
 
 
 def test_an_open_page_does_not_keep_a_session_alive(site: Site) -> None:
-    """It asks every few seconds. Whoever left their desk must be signed out all the same."""
+    """Polling must not extend the session of an absent user."""
     site.add("Someone", "reviewer")
     visitor, before = site.signed_in("Someone"), datetime.now(UTC) - timedelta(minutes=20)
     with site.ledger.begin() as connection:
@@ -191,15 +195,15 @@ def test_an_open_page_does_not_keep_a_session_alive(site: Site) -> None:
     assert seen[1] > before
 
 
-def test_the_page_shows_progress_by_itself(page: Page, site: Site) -> None:
-    """What a worker reports arrives without a click, and is gone when the step is over."""
+def test_the_page_updates_progress_automatically(page: Page, site: Site) -> None:
+    """Progress appears without a click and disappears when the step ends."""
     site.add("Someone", "reviewer")
-    with shown_running(site.settings.layout.running_steps, replace(STEP, started_at=time.time())) as file:
+    with publish_step(site.settings.layout.running_steps, replace(STEP, started_at=time.time())) as file:
         sign_in_at(page, site, "Someone")
-        report, row = reports_into(file), page.locator(".stages li").nth(5)
+        report, row = progress_writer(file), page.locator(".stages li").nth(5)
         expect(row).to_contain_text("running")
-        report(60, 240, "optimiser steps, loss 2.1")
-        expect(row).to_contain_text("60 of 240 optimiser steps", timeout=15_000)
+        report(60, 240, "optimizer steps, loss 2.1")
+        expect(row).to_contain_text("60 of 240 optimizer steps", timeout=15_000)
         assert row.locator("progress").evaluate("bar => bar.value / bar.max") == 0.25
     expect(row).not_to_contain_text("running", timeout=15_000)
 
@@ -210,7 +214,7 @@ def test_the_box_on_the_first_page_asks_and_shows_the_answer_there(
     """The first thing that a new user does."""
     with asking(changed(settings, desk={"port": free_port()}), tmp_path / "engine.sock") as (own, speaker):
         stop = start_desk(own)
-        ledger = open_ledger(own.database_url)
+        ledger = open_ledger(own)
         site = Site(own, ledger)
         site.add("Someone", "user")
         sign_in_at(page, site, "Someone")
@@ -230,7 +234,7 @@ def test_the_first_page_is_accessible_in_every_look(look: Page, ward: Callable[.
     switched(site.ledger, build_empty_release(site.settings, site.ledger, "You are brief.", {}))
     record_hold(site)
     site.add("Someone", "reviewer", "operator")
-    with shown_running(site.settings.layout.running_steps, replace(STEP, started_at=time.time())) as file:
-        reports_into(file)(60, 240, "optimiser steps")
+    with publish_step(site.settings.layout.running_steps, replace(STEP, started_at=time.time())) as file:
+        progress_writer(file)(60, 240, "optimizer steps")
         sign_in_at(look, site, "Someone")
         check(look, "first page")

@@ -1,4 +1,4 @@
-"""Tables of an older version, until the next run makes them again: a page shows what it can, or says what to do."""
+"""Tables of an older version: pages work without optional columns, or say what to run."""
 
 from collections.abc import Callable
 from html import unescape
@@ -26,8 +26,8 @@ def site(ward: Ward) -> Site:
     return made
 
 
-def test_a_column_that_may_be_absent_is_no_hindrance(site: Site) -> None:
-    """The first start after an update: people work on while the tables are made again."""
+def test_pages_work_without_an_optional_column(site: Site) -> None:
+    """After an update, users continue to work while the tables are rebuilt."""
     draft = drafts_of(site.settings)[0]
     drop(site, "drafted_examples", "needs_review", "drafted_by")
     one = site.signed_in("One")
@@ -40,27 +40,27 @@ def test_a_column_that_may_be_absent_is_no_hindrance(site: Site) -> None:
     ("table", "column"),
     [("drafted_examples", "flags"), ("drafted_examples", "input"), ("scrubbed_reports", "tagged_text")],
 )
-def test_a_column_that_a_page_needs_is_asked_for_in_words(site: Site, table: str, column: str) -> None:
-    """Not "the desk failed": the reader learns what to run."""
+def test_a_missing_required_column_is_explained(site: Site, table: str, column: str) -> None:
+    """The page says what to run instead of "the desk failed"."""
     draft = drafts_of(site.settings)[0]
     drop(site, table, column, partition=BATCH if table == "scrubbed_reports" else None)
     shown = site.signed_in("One").get(f"/items/{draft['example_id']}")
     assert shown.status_code == 400
-    assert f"{table} was made by an older version and has no column {column}" in unescape(shown.text)
+    assert f"{table} was written by an older version and has no column {column}" in unescape(shown.text)
     assert f"fine-tune materialize {table}" in shown.text
 
 
-def test_a_trace_does_not_say_none_where_a_table_can_not_tell(site: Site) -> None:
-    """ "No model saw this patient" from a table that names no patients would be wrong."""
+def test_a_trace_does_not_say_none_if_the_table_lacks_the_column(site: Site) -> None:
+    """Without subject keys, "no model saw this subject" would be wrong."""
     draft = drafts_of(site.settings)[0]
-    drop(site, "drafted_examples", "patient_key")
-    asked = {"patient_key": draft["patient_key"]}
-    shown = site.signed_in("Chief").post("/patients", asked, page="/patients")
-    assert (shown.status_code, "has no column patient_key" in shown.text) == (400, True)
+    drop(site, "drafted_examples", "subject_key")
+    asked = {"subject_key": draft["subject_key"]}
+    shown = site.signed_in("Chief").post("/subjects", asked, page="/subjects")
+    assert (shown.status_code, "has no column subject_key" in shown.text) == (400, True)
 
 
-def test_a_mark_works_beside_batches_of_before(site: Site) -> None:
-    """Looking for copies reads every batch."""
+def test_a_mark_works_with_batches_of_older_versions(site: Site) -> None:
+    """The search for copies reads every batch."""
     draft = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
     path = site.settings.layout.table("scrubbed_reports", BATCH)
     write_table(path.with_name("2025-01-before.parquet"), pq.read_table(path).drop_columns(["tagged_text"]))

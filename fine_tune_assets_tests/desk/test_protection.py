@@ -10,7 +10,7 @@ import pytest
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.desk.app import create_app
+from fine_tune_assets.desk.desk_app import create_app
 from fine_tune_assets.ledger.people.users import disable_user, find_user, list_users, set_roles
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site, Visitor
 
@@ -39,7 +39,7 @@ def test_a_form_without_the_right_token_changes_nothing_and_is_shown_again(opera
 
 
 def test_a_token_of_another_session_or_of_no_session_is_worth_nothing(site: Site, operator: Visitor) -> None:
-    """Otherwise an attacker would use one of their own."""
+    """Otherwise an attacker could use a token from their own session."""
     site.add("Operator Two", "operator")
     other = site.signed_in("Operator Two").token("/users")
     anonymous = site.visitor().token("/sign-in")
@@ -100,7 +100,7 @@ def test_another_host_is_not_answered(site: Site) -> None:
 
 
 def test_signing_in_gives_a_new_session_and_signing_out_ends_it(site: Site) -> None:
-    """A token that somebody planted before, or kept for later, opens nothing."""
+    """Session fixation and replay fail."""
     site.add("Reviewer One", "reviewer")
     visitor = site.signed_in("Reviewer One")
     first = {cookie.name: cookie.value for cookie in visitor.client.cookies.jar}
@@ -115,7 +115,7 @@ def test_signing_in_gives_a_new_session_and_signing_out_ends_it(site: Site) -> N
 
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_of_plain_http(serve: Callable[..., Site]) -> None:
-    """With TLS in front: `__Host-`, Secure, HttpOnly, SameSite, whole host, no expiry of its own."""
+    """With TLS in front: `__Host-`, Secure, HttpOnly, SameSite, whole host, no expiry date."""
     site = serve(desk={"url": "https://desk.clinic.example"})
     site.add("Reviewer One", "reviewer")
     client = httpx.Client(base_url=site.url, headers={"host": "desk.clinic.example"}, trust_env=False)
@@ -182,7 +182,7 @@ def test_a_refused_sign_in_does_not_tell_why(site: Site) -> None:
 @pytest.mark.parametrize(
     "target", ["//elsewhere.example", "/\\elsewhere.example", "https://elsewhere.example", "\\\\x"]
 )
-def test_after_signing_in_nobody_is_sent_elsewhere(site: Site, target: str) -> None:
+def test_sign_in_never_redirects_to_another_site(site: Site, target: str) -> None:
     """An open redirect makes a phishing page look like ours."""
     site.add("Reviewer One", "reviewer")
     form = {"name": "Reviewer One", "password": PASSWORD, "next": target}
@@ -208,7 +208,7 @@ def test_nothing_that_is_typed_comes_out_in_a_log_or_an_error(
     assert MARKER not in broken.text + other_kind.text
 
 
-def test_what_stands_in_no_table_is_not_there_under_another_spelling(operator: Visitor) -> None:
+def test_an_unknown_path_is_not_found_under_another_spelling(operator: Visitor) -> None:
     """A redirect to "the same without the slash" is made of the Host header, and of http although the proxy has TLS."""
     for path in ("/users/", "/health/", "/static/../users/", "/users/%00", "/users?before=%00"):
         reply = operator.get(path)
@@ -221,8 +221,8 @@ def test_what_stands_in_no_table_is_not_there_under_another_spelling(operator: V
 
 
 @pytest.mark.parametrize("name", ["Reviewer\u200b One", "\u202eenO reweiveR", "Reviewer\x07 One"])
-def test_no_name_holds_what_nobody_sees(site: Site, operator: Visitor, name: str) -> None:
-    """Two users whose names look alike would be two people to the two-person rule, and one to whoever reads the log."""
+def test_names_contain_no_invisible_characters(site: Site, operator: Visitor, name: str) -> None:
+    """Users with look-alike names would count as two people for the two-person rule, but look like one in the log."""
     site.add("Reviewer One", "reviewer")
     assert operator.post("/users", {"name": name, "role": "reviewer"}, page="/users").status_code == 400
     assert [user.name for user in list_users(site.ledger)] == ["Operator One", "Reviewer One"]
@@ -249,6 +249,6 @@ def test_no_form_is_taken_without_its_token_signing_out_included(operator: Visit
     ids=lambda changes: str(changes),
 )
 def test_settings_that_would_open_the_desk_are_refused(tmp_path: Path, changes: dict[str, str]) -> None:
-    """It has no TLS of its own: passwords must not cross a network in the clear."""
+    """The desk itself has no TLS, and passwords must not cross a network unencrypted."""
     with pytest.raises(SettingsError):
         create_app(Settings(data_dir=tmp_path, **changes))  # type: ignore[arg-type]

@@ -1,18 +1,19 @@
-"""Reviewing over HTTP: the queue, one item, deciding, and that two people never overwrite each other."""
+"""Review pages over HTTP: queue, items, decisions, and concurrent reviewers."""
 
 import re
 from collections.abc import Callable
 
 import pytest
 
-from fine_tune_assets.approval.flags import kinds_of
+from fine_tune_assets.approval.flags import distinct_kinds
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.desk.rendering import NOTICES
+from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.reviews.missed_identifiers import list_marks, record_mark
+from fine_tune_assets.ledger.reviews.decision_records import list_decisions
+from fine_tune_assets.ledger.reviews.identifier_marks import list_marks, record_mark
 from fine_tune_assets.ledger.reviews.review_items import find_item
-from fine_tune_assets.ledger.reviews.reviews import list_decisions
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import (
     BATCH,
@@ -58,27 +59,27 @@ def state(site: Site, example_id: str) -> str:
     return item.state
 
 
-def test_the_queue_lists_what_waits_the_most_flagged_first(site: Site, one: Visitor) -> None:
-    """Reviewers' time goes where the doubt is."""
+def test_the_queue_lists_the_most_flagged_items_first(site: Site, one: Visitor) -> None:
+    """Reviewers' time goes to doubtful items first."""
     assert listed(one) == [draft["example_id"] for draft in drafts_of(site.settings)]
 
 
-def test_filters_narrow_the_list_and_an_unknown_value_is_no_error(site: Site, one: Visitor) -> None:
-    """A link from a mail of last month must not break."""
+def test_filters_narrow_the_list_and_unknown_values_are_ignored(site: Site, one: Visitor) -> None:
+    """Old links must keep working."""
     kind = "number not in input: "
     flagged = [d["example_id"] for d in drafts_of(site.settings) if any(flag.startswith(kind) for flag in d["flags"])]
     assert listed(one, "/queue?flag=number+not+in+input") == flagged
     assert listed(one, "/queue?task=chief_complaint&source=" + SOURCE + "&state=waiting&age=new") == listed(one)
-    assert "Nothing matches" in one.get("/queue?task=other").text
-    assert "Nothing matches" in one.get("/queue?age=7").text
+    assert "No item matches this filter" in one.get("/queue?task=other").text
+    assert "No item matches this filter" in one.get("/queue?age=7").text
     assert one.get("/queue?state=x&age=x&after=x&mine=x").status_code == 200
     assert listed(one, "/queue?mine=yes") == []
     one.get(f"/items/{flagged[0]}")
     assert listed(one, "/queue?mine=yes") == [flagged[0]]
 
 
-def test_a_long_queue_comes_in_parts_without_a_gap_or_a_repeat(ward: Ward) -> None:
-    """Keyset paging: what is decided meanwhile moves nothing."""
+def test_a_long_queue_is_paged_without_gaps_or_repeats(ward: Ward) -> None:
+    """Keyset paging: decisions made meanwhile do not shift the pages."""
     site = ward(count=120)
     site.add("Reviewer One", "reviewer")
     visitor, seen, path = site.signed_in("Reviewer One"), list[str](), "/queue"
@@ -91,7 +92,7 @@ def test_a_long_queue_comes_in_parts_without_a_gap_or_a_repeat(ward: Ward) -> No
 
 
 def test_an_approval_is_signed_recorded_and_leads_to_the_next_item(site: Site, one: Visitor) -> None:
-    """Who, when, what exactly, and what the signature means."""
+    """The record has reviewer, time, content and meaning."""
     first, second = drafts_of(site.settings)[:2]
     reply = one.approve(first)
     assert reply.status_code == 303
@@ -104,10 +105,12 @@ def test_an_approval_is_signed_recorded_and_leads_to_the_next_item(site: Site, o
     )
     assert "right as drafted" in decision.meaning
     assert state(site, first["example_id"]) == "approved"
-    assert any(line.who == "Reviewer One" and line.what == "decided approve" for line in audit.lines(site.ledger))
+    assert any(
+        line.actor == "Reviewer One" and line.action == "decided approve" for line in audit.list_entries(site.ledger)
+    )
 
 
-def test_a_repair_is_kept_as_typed_and_line_ends_of_a_browser_are_no_repair(site: Site, one: Visitor) -> None:
+def test_a_repair_is_recorded_as_typed_and_crlf_is_not_a_repair(site: Site, one: Visitor) -> None:
     """Browsers send CR LF; the draft has LF."""
     first, second = drafts_of(site.settings)[:2]
     one.approve(first, "Cough and fever\r\nfor two days.")
@@ -115,8 +118,8 @@ def test_a_repair_is_kept_as_typed_and_line_ends_of_a_browser_are_no_repair(site
     assert [decision.output for decision in list_decisions(site.ledger)] == ["Cough and fever\nfor two days.", None]
 
 
-def test_what_is_marked_in_a_repaired_text_is_what_that_text_says(ward: Ward) -> None:
-    """The number that the first reviewer put right is no fault any more; the one that they brought in is."""
+def test_flags_of_a_repaired_text_refer_to_that_text(ward: Ward) -> None:
+    """A number that the first reviewer corrected is no longer flagged; a new unsupported one is."""
     site = ward(own_edits="second_person")
     for name in ("Reviewer One", "Reviewer Two"):
         site.add(name, "reviewer")
@@ -128,18 +131,18 @@ def test_what_is_marked_in_a_repaired_text_is_what_that_text_says(ward: Ward) ->
     typed = {"output": "Cough and fever for 2 days,\r\ntemperature 39.9 C."}
     assert marked(one.post(f"{item}/diff", typed, page=item).text) == {"39.9"}
     one.approve(draft, typed["output"])
-    assert "as somebody repaired it" in two.get(item).text
+    assert "repaired by the first reviewer" in two.get(item).text
     assert marked(two.get(item).text) == {"39.9"}
 
 
 def marked(page: str) -> set[str]:
-    """What is marked itself, not only for its sentence: the first number of it."""
+    """The first number of each flagged place, without its sentence."""
     found = re.findall(r'<mark title="[^"]*">(?:<ins>)?([^<]*)', page)
     return {number[0] for text in found if (number := re.search(r"[\d.]+\d|\d", text))}
 
 
-def test_what_was_signed_must_be_what_is_decided(site: Site, one: Visitor) -> None:
-    """Signed "as drafted" for another text: nothing is recorded, and the text is still on the page."""
+def test_the_signed_meaning_must_match_the_decision(site: Site, one: Visitor) -> None:
+    """Signing "as drafted" for a changed text records nothing, and the page keeps the text."""
     first = drafts_of(site.settings)[0]
     reply = one.approve(first, "Cough for two days.", meaning="approve")
     assert reply.status_code == 400
@@ -147,26 +150,29 @@ def test_what_was_signed_must_be_what_is_decided(site: Site, one: Visitor) -> No
     assert list_decisions(site.ledger) == []
 
 
-def test_an_approval_names_the_fingerprint_of_the_text_that_was_shown(site: Site, one: Visitor) -> None:
-    """The text in the dialog is the text that is recorded: one that was exchanged on its way is not."""
+def test_an_approval_must_carry_the_fingerprint_of_the_text_shown(site: Site, one: Visitor) -> None:
+    """A text exchanged after the dialog was shown is refused."""
     first, second = drafts_of(site.settings)[:2]
     shown = one.post(
-        f"/items/{first['example_id']}/signing", {"output": "  Cough\r\nand fever. "}, page="/account"
+        f"/items/{first['example_id']}/signature-preview", {"output": "  Cough\r\nand fever. "}, page="/account"
     ).text
     assert ">Cough\nand fever.<" in shown
     assert "as I repaired it" in shown
     signed = one.signed(first, "Cough\nand fever.")
     for other in ("", one.signed(second, "Cough\nand fever."), one.signed(first, "Cough and fever.")):
         reply = one.approve(first, "Cough\nand fever.", signed=other)
-        assert (reply.status_code, "not the text that was shown" in reply.text) == (400, True)
+        assert (reply.status_code, 'role="alert"' in reply.text) == (400, True)
     assert list_decisions(site.ledger) == []
     one.approve(first, "Cough\nand fever.")
     assert list_decisions(site.ledger)[0].approved_fingerprint == signed
-    assert "is empty" in one.post(f"/items/{second['example_id']}/signing", {"output": " "}, page="/account").text
+    assert (
+        "is empty"
+        in one.post(f"/items/{second['example_id']}/signature-preview", {"output": " "}, page="/account").text
+    )
 
 
-def test_a_diff_of_a_long_text_that_was_written_anew_says_that_it_is_coarse(site: Site, one: Visitor) -> None:
-    """Whole parts stand there as removed and added: the reviewer must not take them for what was changed."""
+def test_a_diff_of_a_long_rewritten_text_says_that_it_is_coarse(site: Site, one: Visitor) -> None:
+    """The reviewer must know that parts shown as changed can contain unchanged words."""
     first = drafts_of(site.settings)[0]["example_id"]
     words = (f"word{number * 7919 % 10_007}{'.' if number % 9 == 0 else ''}" for number in range(33_000))
     one.get(f"/items/{first}")
@@ -176,8 +182,8 @@ def test_a_diff_of_a_long_text_that_was_written_anew_says_that_it_is_coarse(site
     assert ("too much to compare every word" in short, "too much to compare every word" in long) == (False, True)
 
 
-def test_a_text_that_is_too_long_to_be_checked_says_so(site: Site, one: Visitor) -> None:
-    """No flag must not be taken for no fault."""
+def test_a_text_too_long_to_check_says_so(site: Site, one: Visitor) -> None:
+    """A missing flag must not look like a passed check."""
     first = drafts_of(site.settings)[0]["example_id"]
     one.get(f"/items/{first}")
     for count, is_checked in ((2, True), (2_000, False)):
@@ -187,7 +193,7 @@ def test_a_text_that_is_too_long_to_be_checked_says_so(site: Site, one: Visitor)
 
 
 def test_a_rejection_needs_a_reason_from_the_list(site: Site, one: Visitor) -> None:
-    """Free text alone can't be counted."""
+    """Reasons are counted, so free text alone is not enough."""
     first = drafts_of(site.settings)[0]
     assert one.reject(first, reason_code="").status_code == 400
     assert one.reject(first, reason_code="other").status_code == 400
@@ -195,8 +201,8 @@ def test_a_rejection_needs_a_reason_from_the_list(site: Site, one: Visitor) -> N
     assert state(site, first["example_id"]) == "rejected"
 
 
-def test_who_opens_an_item_has_it_and_the_other_is_told_by_whom(site: Site, one: Visitor, two: Visitor) -> None:
-    """Two people never edit one item; skipping frees it."""
+def test_opening_an_item_claims_it_and_others_see_by_whom(site: Site, one: Visitor, two: Visitor) -> None:
+    """Only one person edits an item at a time; skipping frees it."""
     first = drafts_of(site.settings)[0]["example_id"]
     assert one.get(f"/items/{first}").status_code == 200
     taken = two.get(f"/items/{first}")
@@ -207,10 +213,8 @@ def test_who_opens_an_item_has_it_and_the_other_is_told_by_whom(site: Site, one:
     assert two.get(f"/items/{first}").status_code == 200
 
 
-def test_a_decision_about_an_older_state_is_refused_and_the_text_is_kept(
-    site: Site, one: Visitor, two: Visitor
-) -> None:
-    """The tab that was left open over lunch: the other's decision stands, and nothing that was typed is lost."""
+def test_a_stale_decision_is_refused_and_the_text_is_kept(site: Site, one: Visitor, two: Visitor) -> None:
+    """After another reviewer decided, an old tab can't overwrite the decision and keeps its text."""
     first = drafts_of(site.settings)[0]
     old = one.version(first["example_id"])
     one.post(f"/items/{first['example_id']}/skip", {}, page="/account")
@@ -222,13 +226,13 @@ def test_a_decision_about_an_older_state_is_refused_and_the_text_is_kept(
     assert "My own long text." in reply.text
     assert "Reviewer Two decided" in reply.text
     assert [decision.reviewer for decision in list_decisions(site.ledger)] == ["Reviewer Two"]
-    again = one.post(f"/items/{first['example_id']}/open", {"output": "My own long text."}, page="/account")
-    assert "This item is approved" in again.text
+    again = one.post(f"/items/{first['example_id']}/reopen", {"output": "My own long text."}, page="/account")
+    assert "State: approved" in again.text
     assert "My own long text." in again.text
 
 
 def test_a_second_reviewer_sees_nothing_of_the_first(ward: Ward) -> None:
-    """Blind: not on the item, not in its history, not in the queue."""
+    """Blind on the item, in its history and in the queue."""
     site = ward(reviewers=2)
     for name in ("Reviewer One", "Reviewer Two"):
         site.add(name, "reviewer")
@@ -245,25 +249,25 @@ def test_a_second_reviewer_sees_nothing_of_the_first(ward: Ward) -> None:
         assert "Reviewer One" not in text, path
         assert "repaired." not in text, path
     assert first["example_id"] not in listed(one)
-    assert "You gave the first look" in one.get(f"/items/{first['example_id']}").text
+    assert "You gave the first review" in one.get(f"/items/{first['example_id']}").text
     assert "Reviewer One" in one.get(f"/items/{first['example_id']}/history").text
     two.approve(first, "Cough and fever for two days, repaired.")
     assert state(site, first["example_id"]) == "approved"
 
 
-def test_what_is_marked_as_phi_leaves_at_once_and_comes_back_when_it_was_scrubbed(site: Site, one: Visitor) -> None:
-    """From the click on nobody sees, approves or trains on it. The term itself is in no answer but the dialog's own page."""
+def test_a_marked_item_is_withheld_at_once_and_returns_after_scrubbing(site: Site, one: Visitor) -> None:
+    """It is not shown, approved or trained on meanwhile. No response repeats the term."""
     marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
     item = f"/items/{marked['example_id']}"
     reply = one.post(f"{item}/mark", {"kind": "NAME", "term": MISSED}, page=item)
     assert reply.status_code == 303
-    assert "said=marked" in reply.headers["location"]
+    assert "notice=marked" in reply.headers["location"]
     assert MISSED not in reply.headers["location"]
     assert [(mark.kind, mark.marked_by) for mark in list_marks(site.ledger)] == [("NAME", "Reviewer One")]
     assert marked["example_id"] not in listed(one)
     held = one.get(item)
     assert held.status_code == 409
-    assert "held back" in held.text
+    assert "This item is withheld" in held.text
     assert MISSED not in held.text
     decide = {"decision": "approve", "output": "Half a repair.", "meaning": "approve_repaired", "version": "1"}
     late = one.post(f"{item}/decide", decide, page="/account")
@@ -273,7 +277,7 @@ def test_what_is_marked_as_phi_leaves_at_once_and_comes_back_when_it_was_scrubbe
     assert len(listed(one)) == len(drafts_of(site.settings))
 
 
-def test_a_copy_of_a_marked_report_leaves_with_it_whoever_it_is_filed_under(site: Site, one: Visitor) -> None:
+def test_a_copy_of_a_marked_report_is_withheld_under_any_subject(site: Site, one: Visitor) -> None:
     """The same words show the same identifier."""
     report_id = add_copy(site.settings, site.ledger)
     holding = [draft for draft in drafts_of(site.settings) if MISSED in draft["input"]]
@@ -288,10 +292,10 @@ def test_a_copy_of_a_marked_report_leaves_with_it_whoever_it_is_filed_under(site
     assert len(listed(one)) == len(drafts_of(site.settings))
 
 
-def test_a_marked_name_that_a_reviewer_types_holds_the_item_back_until_the_decision_is_revoked(
+def test_an_item_with_a_marked_name_in_its_repair_is_withheld_until_the_decision_is_revoked(
     site: Site, one: Visitor, two: Visitor
 ) -> None:
-    """What a person types is scrubbed by nobody; the next one to look must not read it."""
+    """Repairs are not scrubbed, so the next reviewer must not see the name."""
     holding = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
     item = f"/items/{holding['example_id']}"
     one.post(f"{item}/mark", {"kind": "NAME", "term": MISSED}, page=item)
@@ -308,8 +312,8 @@ def test_a_marked_name_that_a_reviewer_types_holds_the_item_back_until_the_decis
     assert two.get(item).status_code == 200
 
 
-def test_a_mark_that_can_not_be_is_refused_without_repeating_it_and_the_text_is_kept(site: Site, one: Visitor) -> None:
-    """An invented name is nobody's; the message must not carry what was selected into a log or a screenshot."""
+def test_an_invalid_mark_is_refused_without_repeating_it_and_the_text_is_kept(site: Site, one: Visitor) -> None:
+    """The message must not carry the selection into a log or a screenshot."""
     first = drafts_of(site.settings)[0]
     item = f"/items/{first['example_id']}"
     form = {"kind": "NAME", "term": "Zyxomarkwort", "output": "Half a repair."}
@@ -321,8 +325,8 @@ def test_a_mark_that_can_not_be_is_refused_without_repeating_it_and_the_text_is_
 
 
 @pytest.mark.parametrize("term", ["Otto Reiher", "Reiher", "otto", "Zyxomarkwort", INVENTED, "NAME", "[NAME]", "ough"])
-def test_marking_tells_nothing_of_what_the_report_does_not_show(site: Site, one: Visitor, term: str) -> None:
-    """The raw report is not to be read guess by guess: the patient's own name gets the answer that a made-up one gets."""
+def test_marking_reveals_nothing_about_the_raw_report(site: Site, one: Visitor, term: str) -> None:
+    """Guesses must not reveal the raw report: the subject's real name gets the same response as an invented one."""
     first = drafts_of(site.settings)[0]
     item = f"/items/{first['example_id']}"
     answers = set()
@@ -333,16 +337,16 @@ def test_marking_tells_nothing_of_what_the_report_does_not_show(site: Site, one:
     assert list_marks(site.ledger) == []
 
 
-def test_a_term_as_long_as_a_book_is_not_searched_for(site: Site, one: Visitor) -> None:
-    """Looking for 800,000 characters took 13 seconds of the server."""
+def test_a_very_long_term_is_not_searched_for(site: Site, one: Visitor) -> None:
+    """Searching for 800,000 characters took 13 seconds."""
     marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
     item = f"/items/{marked['example_id']}"
     reply = one.post(f"{item}/mark", {"kind": "NAME", "term": f"{MISSED}{' ' * 500}"}, page="/account")
     assert (reply.status_code, "Nothing was marked" in reply.text) == (400, True)
 
 
-def test_an_item_that_is_decided_can_still_be_marked(site: Site, one: Visitor, two: Visitor) -> None:
-    """Whoever reads it later may be the first to see the name. What is refused is shown to read only."""
+def test_a_decided_item_can_still_be_marked(site: Site, one: Visitor, two: Visitor) -> None:
+    """A later reader may be the first to notice the name. After a refused mark, the item is read-only."""
     marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
     item = f"/items/{marked['example_id']}"
     one.approve(marked)
@@ -354,8 +358,8 @@ def test_an_item_that_is_decided_can_still_be_marked(site: Site, one: Visitor, t
     assert two.get(item).status_code == 409
 
 
-def test_the_name_of_a_file_is_for_those_who_handle_the_files(ward: Ward) -> None:
-    """A file is often called as its patient is, and a report's id is made of it."""
+def test_only_operators_see_file_names(ward: Ward) -> None:
+    """File names often contain a subject's name, and report ids contain file names."""
     site = ward(reviewers=2)
     for role in ("reviewer", "approver", "auditor", "operator"):
         site.add(f"Some {role}", role)
@@ -369,14 +373,14 @@ def test_the_name_of_a_file_is_for_those_who_handle_the_files(ward: Ward) -> Non
         visitor = site.signed_in(f"Some {role}")
         shown = "".join(visitor.get(path).text for path in [*paths.get(role, []), f"/items/{example_id}/history"])
         if role != "reviewer":
-            shown += visitor.post("/patients", {"patient_key": first["patient_key"]}, page="/patients").text
+            shown += visitor.post("/subjects", {"subject_key": first["subject_key"]}, page="/subjects").text
         file = report_id.partition("/")[2]
         assert (report_id in shown, f"{int(file)}.txt" in shown) == (role == "operator",) * 2, role
         assert SOURCE in shown
 
 
-def test_only_the_own_decision_or_an_approver_can_take_it_back(site: Site, one: Visitor, two: Visitor) -> None:
-    """And then it waits again, with the reason on record."""
+def test_a_decision_can_be_revoked_only_by_its_author_or_an_approver(site: Site, one: Visitor, two: Visitor) -> None:
+    """The item then waits again, and the reason is recorded."""
     first, second = drafts_of(site.settings)[:2]
     one.approve(first)
     one.approve(second)
@@ -391,8 +395,8 @@ def test_only_the_own_decision_or_an_approver_can_take_it_back(site: Site, one: 
     assert "read it again" in one.get(f"/items/{first['example_id']}/history").text
 
 
-def test_a_disagreement_is_settled_by_a_third_person_only(ward: Ward) -> None:
-    """Both texts side by side; who took part can't settle it."""
+def test_only_a_third_person_can_adjudicate(ward: Ward) -> None:
+    """Reviewers of the item can't adjudicate it."""
     site = ward(reviewers=2)
     for name, roles in {
         "Reviewer One": ["reviewer"],
@@ -410,10 +414,10 @@ def test_a_disagreement_is_settled_by_a_third_person_only(ward: Ward) -> None:
     assert example_id in third.get("/disagreements").text
     shown = third.get(f"/disagreements/{example_id}").text
     assert "Reviewer One" in shown
-    assert "States something that the input does not say" in shown
+    assert "States something that the input does not" in shown
     version = re.search(r'name="version" value="(\d+)"', shown)
     assert version is not None
-    settle = f"/disagreements/{example_id}/settle"
+    settle = f"/disagreements/{example_id}/adjudicate"
     assert third.post(settle, {"choice": "7", "version": version[1]}, page="/account").status_code == 400
     assert third.post(settle, {"choice": "0", "version": version[1]}, page="/account").status_code == 303
     assert state(site, example_id) == "approved"
@@ -422,10 +426,10 @@ def test_a_disagreement_is_settled_by_a_third_person_only(ward: Ward) -> None:
     assert "29 %" not in site.signed_in("Third").get("/agreement").text
 
 
-def test_nothing_of_a_report_stands_in_an_address_or_a_log(
+def test_no_report_text_appears_in_an_address_or_a_log(
     site: Site, one: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Addresses are in the browser's history and in every proxy's log."""
+    """Browser histories and proxy logs contain addresses."""
     caplog.set_level("DEBUG")
     first = drafts_of(site.settings)[0]
     item = f"/items/{first['example_id']}"
@@ -438,19 +442,20 @@ def test_nothing_of_a_report_stands_in_an_address_or_a_log(
         assert word not in own
 
 
-def test_without_drafts_there_is_an_empty_queue_and_a_gone_item_says_so(serve: Callable[..., Site]) -> None:
-    """The first day of an installation is no error."""
+def test_without_drafts_the_queue_is_empty_and_items_are_not_found(serve: Callable[..., Site]) -> None:
+    """A new installation shows no error."""
     site = serve()
     site.add("Reviewer One", "reviewer")
     one = site.signed_in("Reviewer One")
-    assert "Nothing waits" in one.get("/queue").text
+    assert "The queue is empty" in one.get("/queue").text
     assert one.get("/items/0123456789abcdef").status_code == 404
     assert one.get("/items/..%2f..%2fkeys").status_code == 404
-    assert "Nothing is left here" in one.get(one.get("/queue/next").headers["location"]).text
+    assert one.get("/queue/next").headers["location"] == "/queue?notice=queue_empty"
+    assert NOTICES["queue_empty"] in one.get("/queue?notice=queue_empty").text
 
 
-def test_a_ledger_that_is_away_is_said_on_a_page(ward: Ward) -> None:
-    """Not a traceback, and not "wrong password"."""
+def test_an_unavailable_ledger_is_reported_on_a_page(ward: Ward) -> None:
+    """The page must show neither a traceback nor a failed sign-in."""
     site = ward()
     site.add("Reviewer One", "reviewer")
     one = site.signed_in("Reviewer One")
@@ -467,8 +472,8 @@ def _rename(site: Site, old: str, new: str) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
 
 
-def test_who_wrote_the_correction_can_only_read_its_draft(site: Site, one: Visitor, two: Visitor) -> None:
-    """Nobody approves what they wrote themselves: the page says so before they try, and refuses if they do."""
+def test_the_author_of_a_correction_can_only_read_its_draft(site: Site, one: Visitor, two: Visitor) -> None:
+    """Authors can't approve their own corrections: the page says so, and the server refuses."""
     add_correction(site.settings, site.ledger, author="reviewer  ONE")
     draft = next(row for row in drafts_of(site.settings) if row["source"] == "correction")
     item = f"/items/{draft['example_id']}"
@@ -493,21 +498,21 @@ def test_who_wrote_the_correction_can_only_read_its_draft(site: Site, one: Visit
     assert two.approve(draft).status_code == 303
 
 
-def test_a_draft_that_a_dropped_near_copy_contradicts_shows_what_that_one_says(site: Site, one: Visitor) -> None:
-    """Which of the two is right, a person can only say who reads both."""
+def test_a_draft_contradicted_by_a_dropped_duplicate_shows_the_duplicate(site: Site, one: Visitor) -> None:
+    """The reviewer must read both to decide which is right."""
     kept = add_dropped(site.settings, site.ledger, "No cough. Fever on the left side only, for 9 days.")
     draft = next(draft for draft in drafts_of(site.settings) if draft["report_id"] == kept)
-    assert kinds_of(draft["flags"])[-1] == "contradiction"
+    assert distinct_kinds(draft["flags"])[-1] == "contradiction"
     shown = one.get(f"/items/{draft['example_id']}").text
-    assert "Dropped as nearly the same" in shown
+    assert "Dropped duplicate" in shown
     assert "Fever on the left side only" in shown
     assert "/near" not in shown, "an id can hold a patient's name"
     other = next(draft for draft in drafts_of(site.settings) if draft["report_id"] != kept)
-    assert "Dropped as nearly the same" not in one.get(f"/items/{other['example_id']}").text
+    assert "Dropped duplicate" not in one.get(f"/items/{other['example_id']}").text
 
 
-def test_a_dropped_near_copy_with_a_marked_identifier_is_not_shown(site: Site, one: Visitor) -> None:
-    """It belongs to another patient, whose marks hold it back everywhere."""
+def test_a_dropped_duplicate_with_a_marked_identifier_is_not_shown(site: Site, one: Visitor) -> None:
+    """It belongs to another subject, and that subject's marks withhold it."""
     kept = add_dropped(site.settings, site.ledger, f"No cough. Left side, seen with {MISSED} for 9 days.")
     draft = next(draft for draft in drafts_of(site.settings) if draft["report_id"] == kept)
     item = f"/items/{draft['example_id']}"
@@ -517,22 +522,20 @@ def test_a_dropped_near_copy_with_a_marked_identifier_is_not_shown(site: Site, o
         read_or_create_key(site.settings.layout.keys, KEY_NAME),
         report_id=f"{BATCH}/near",
         batch=BATCH,
-        patient_key=fingerprint_text("patient of the near copy"),
+        subject_key=fingerprint_text("patient of the near copy"),
         kind="NAME",
         term=MISSED,
         labelled_case="{}",
         marked_by="Reviewer Two",
     )
     shown = one.get(item).text
-    assert "Dropped as nearly the same" in shown
+    assert "Dropped duplicate" in shown
     assert MISSED not in shown
 
 
 @pytest.mark.parametrize("template", ["Use these.\n\n{passages}\n\nQuestion: {question}", None])
-def test_a_draft_with_passages_shows_the_documents_beside_what_is_trained(
-    site: Site, one: Visitor, template: str | None
-) -> None:
-    """Who approves says that the answer follows from them. Where the example is without them they are not shown."""
+def test_a_draft_with_passages_shows_the_passages(site: Site, one: Visitor, template: str | None) -> None:
+    """Approving states that the answer follows from the passages. An example without passages shows none."""
     passage = {
         "passage_id": "p1",
         "title": "Formulary",
@@ -546,6 +549,8 @@ def test_a_draft_with_passages_shows_the_documents_beside_what_is_trained(
     shown = one.get(f"/items/{draft['example_id']}").text
     beside = shown.partition('class="citations"')[2].partition("</ol>")[0]
     assert ("formulary.csv" in beside and "Ask the &lt;pharmacist&gt;." in beside) == (template is not None)
-    assert ("&lt;document 1&gt;" in shown, "stand before the question" in shown) == ((template is not None),) * 2
-    assert ("there is no report behind it" in shown) == (template is None)
+    assert ("&lt;document 1&gt;" in shown, "The answer was based on these passages" in shown) == (
+        (template is not None),
+    ) * 2
+    assert ("has no report" in shown) == (template is None)
     assert one.approve(draft).status_code == 303

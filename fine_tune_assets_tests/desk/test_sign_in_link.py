@@ -1,4 +1,4 @@
-"""One-time links: each opens the desk once, for its user alone, and is in no log."""
+"""One-time links: each signs in its user once and never appears in a log."""
 
 import re
 from collections.abc import Callable
@@ -11,16 +11,17 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
+from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.cli.users import FIRST_USER, LinkError, link_for
+from fine_tune_assets.cli.user_commands import FIRST_USER, LinkError, create_link
 from fine_tune_assets.core.settings import PREFIX, Settings
-from fine_tune_assets.desk.application import WRONG_LINKS, WrongLinks
-from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.desk.desk_context import MAX_WRONG_LINKS, WrongLinkLimiter
+from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.errors import LedgerError
-from fine_tune_assets.ledger.people.sessions import LINK_MINUTES, issue_link, use_link
+from fine_tune_assets.ledger.ledger_errors import LedgerError
+from fine_tune_assets.ledger.ledger_tables import sign_in_links
+from fine_tune_assets.ledger.people.sessions import LINK_MINUTES, issue_link, redeem_link
 from fine_tune_assets.ledger.people.users import create_user, disable_user, find_user
-from fine_tune_assets.ledger.schema import sign_in_links
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site
 
@@ -38,7 +39,7 @@ def use(site: Site, code: str) -> httpx.Response:
 
 def test_a_link_opens_the_desk_once_with_the_rights_of_its_user(site: Site) -> None:
     """The first use signs in; the second is refused, and so is the first link after a second one was issued."""
-    old, new = token_of(link_for(site.settings)), token_of(link_for(site.settings))
+    old, new = token_of(create_link(site.settings)), token_of(create_link(site.settings))
     assert use(site, old).status_code == 401
     visitor = site.visitor()
     used = visitor.post(LINK, {"code": new}, page=LINK)
@@ -48,44 +49,44 @@ def test_a_link_opens_the_desk_once_with_the_rights_of_its_user(site: Site) -> N
     assert use(site, new).status_code == 401
 
 
-def test_opening_the_address_uses_nothing_up(site: Site) -> None:
-    """A preview or a prefetch asks for the page, without what stands behind the #."""
-    code = token_of(link_for(site.settings))
+def test_opening_the_page_does_not_use_up_the_link(site: Site) -> None:
+    """Link previews and prefetches request the page without the fragment."""
+    code = token_of(create_link(site.settings))
     for _ in range(3):
         assert site.visitor().get(LINK).status_code == 200
     assert use(site, code).status_code == 303
 
 
-def test_a_form_from_another_site_signs_nobody_in(site: Site) -> None:
-    """Otherwise a page elsewhere could sign a browser in under a name of its choice."""
-    code, visitor = token_of(link_for(site.settings)), site.visitor()
+def test_a_form_from_another_site_does_not_sign_in(site: Site) -> None:
+    """Otherwise another site could sign a browser in under a name of its choice."""
+    code, visitor = token_of(create_link(site.settings)), site.visitor()
     headers = {"origin": "http://elsewhere.example", "sec-fetch-site": "cross-site"}
     assert visitor.post(LINK, {"code": code}, page=LINK, headers=headers).status_code == 403
     assert visitor.client.post(LINK, data={"code": code}, headers={"origin": site.url}).status_code == 403
     assert use(site, code).status_code == 303
 
 
-def test_wrong_links_are_refused_and_then_not_looked_at(site: Site) -> None:
-    """After ten within a minute even the right one waits, and is still valid then."""
-    code = token_of(link_for(site.settings))
+def test_wrong_links_are_refused_and_then_rate_limited(site: Site) -> None:
+    """After ten wrong links within a minute, a valid link is refused too, but stays valid."""
+    code = token_of(create_link(site.settings))
     visitor = site.visitor()
     form = {"form_token": visitor.token(LINK)}
     statuses = [
         visitor.client.post(LINK, data={**form, "code": f"wrong-{n}"}, headers={"origin": site.url}).status_code
-        for n in range(WRONG_LINKS + 1)
+        for n in range(MAX_WRONG_LINKS + 1)
     ]
-    assert statuses == [401] * WRONG_LINKS + [429]
+    assert statuses == [401] * MAX_WRONG_LINKS + [429]
     assert use(site, code).status_code == 429
-    assert use_link(site.ledger, code, now=datetime.now(UTC)) is not None
+    assert redeem_link(site.ledger, code, now=datetime.now(UTC)) is not None
 
 
-def test_the_limit_on_wrong_links_ends_by_itself() -> None:
-    """Whoever sends wrong links shuts nobody out for longer than a minute."""
-    wrong = WrongLinks()
-    for second in range(WRONG_LINKS):
-        wrong.add(float(second))
-    assert wrong.are_too_many(59.9)
-    assert not wrong.are_too_many(60.1)
+def test_the_limit_on_wrong_links_ends_after_a_minute() -> None:
+    """Wrong links can block other users for at most a minute."""
+    wrong = WrongLinkLimiter()
+    for second in range(MAX_WRONG_LINKS):
+        wrong.record(float(second))
+    assert wrong.is_exceeded(59.9)
+    assert not wrong.is_exceeded(60.1)
 
 
 def test_a_link_is_valid_for_minutes_only(site: Site) -> None:
@@ -93,15 +94,15 @@ def test_a_link_is_valid_for_minutes_only(site: Site) -> None:
     now = datetime.now(UTC)
     minute = timedelta(minutes=1)
     code = issue_link(site.ledger, "Someone", now=now)
-    assert use_link(site.ledger, code, now=now + LINK_MINUTES * minute) is None
+    assert redeem_link(site.ledger, code, now=now + LINK_MINUTES * minute) is None
     code = issue_link(site.ledger, "Someone", now=now)
-    used = use_link(site.ledger, code, now=now + (LINK_MINUTES - 1) * minute)
+    used = redeem_link(site.ledger, code, now=now + (LINK_MINUTES - 1) * minute)
     assert used is not None
     assert used.name == "Someone"
     assert use(site, issue_link(site.ledger, "Someone", now=now - LINK_MINUTES * minute)).status_code == 401
 
 
-def test_a_disabled_user_gets_no_link_and_an_earlier_one_opens_nothing(site: Site) -> None:
+def test_a_disabled_user_gets_no_link_and_an_earlier_one_is_refused(site: Site) -> None:
     site.add("Operator", "operator")
     site.add("Gone", "reviewer")
     code = issue_link(site.ledger, "Gone", now=datetime.now(UTC))
@@ -111,35 +112,35 @@ def test_a_disabled_user_gets_no_link_and_an_earlier_one_opens_nothing(site: Sit
         issue_link(site.ledger, "Gone", now=datetime.now(UTC))
 
 
-def test_the_ledger_keeps_no_token_and_the_audit_log_says_who_got_a_link_and_used_it(site: Site) -> None:
-    """Whoever reads a backup of the ledger can't sign in with it."""
-    code = token_of(link_for(site.settings))
+def test_the_ledger_stores_no_token_and_the_audit_log_records_each_link_and_its_use(site: Site) -> None:
+    """A reader of a ledger backup can't sign in with it."""
+    code = token_of(create_link(site.settings))
     with site.ledger.read() as connection:
         rows = str(connection.execute(sa.select(sign_in_links)).all())
     assert code not in rows
     assert use(site, code).status_code == 303
-    lines = [(line.who, line.what, line.about) for line in audit.lines(site.ledger)]
-    assert ("operator", "issued a sign-in link", f"user {FIRST_USER}") in lines
+    lines = [(line.actor, line.action, line.resource) for line in audit.list_entries(site.ledger)]
+    assert (operating_system_user(), "issued a sign-in link", f"user {FIRST_USER}") in lines
     assert (FIRST_USER, "signed in", "by a one-time link") in lines
     assert code not in str(lines)
 
 
-def test_the_first_user_is_made_only_where_there_is_none(settings: Settings) -> None:
-    """An installation with users of its own gets no further one by a command that prints a link."""
-    ledger = open_ledger(settings.database_url)
+def test_the_first_user_is_created_only_if_there_are_no_users(settings: Settings) -> None:
+    """Printing a link never adds a user to an installation that has users."""
+    ledger = open_ledger(settings)
     create_user(ledger, "Chief", ["operator"], password=PASSWORD, oidc_identity=None, now=datetime.now(UTC))
-    with pytest.raises(LinkError, match="desk link NAME"):
-        link_for(settings)
-    assert token_of(link_for(settings, "chief"))
+    with pytest.raises(LinkError, match="users link NAME"):
+        create_link(settings)
+    assert token_of(create_link(settings, "chief"))
     with pytest.raises(LedgerError):
-        link_for(settings, FIRST_USER)
+        create_link(settings, FIRST_USER)
     ledger.close()
 
 
 def test_the_first_user_may_not_sign_a_verdict_and_has_no_password(settings: Settings) -> None:
-    """No secret to choose before the first look, and none that somebody else could guess."""
-    link_for(settings)
-    ledger = open_ledger(settings.database_url)
+    """The user need not choose a password, and there is none to guess."""
+    create_link(settings)
+    ledger = open_ledger(settings)
     user = find_user(ledger, FIRST_USER)
     ledger.close()
     assert user.roles == ("reviewer", "operator")
@@ -151,23 +152,23 @@ def test_the_command_prints_the_link_alone_on_its_first_line(
 ) -> None:
     monkeypatch.setenv(f"{PREFIX}DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv(f"{PREFIX}DESK_PORT", str(settings.desk.port))
-    done = CliRunner().invoke(main, ["desk", "link"])
+    done = CliRunner().invoke(main, ["users", "link"])
     assert done.exit_code == 0
     assert re.fullmatch(rf"http://127\.0\.0\.1:{settings.desk.port}/sign-in/link#[\w-]{{43}}\n", done.stdout)
 
 
 def test_in_a_browser_the_button_signs_in_and_the_token_leaves_the_address(page: Page, site: Site) -> None:
-    """It is neither in the history nor in what the browser sends along with later requests."""
+    """Neither the history nor later requests contain the token."""
     sent: list[str] = []
     page.on("request", lambda request: sent.append(f"{request.url} {request.headers.get('referer', '')}"))
-    address = link_for(site.settings)
+    address = create_link(site.settings)
     page.goto(address)
     expect(page).to_have_url(f"{site.url}{LINK}")
-    expect(page.get_by_label("What stands behind the #")).to_be_hidden()
+    expect(page.get_by_label("The part of the link after #")).to_be_hidden()
     page.get_by_role("button", name="Open the desk").click()
     page.get_by_role("button", name="Sign out").wait_for()
     asked = [line for line in sent if token_of(address) in line]
-    assert asked in ([], [f"{address} "])  # what was typed, never what was sent on
+    assert asked in ([], [f"{address} "])  # the typed address, never the redirected one
 
 
 @pytest.mark.slow
@@ -175,7 +176,7 @@ def test_the_page_of_a_link_is_accessible_in_every_look(look: Page, serve: Calla
     site = serve()
     look.goto(site.url + LINK)
     check(look, "link")
-    look.get_by_label("What stands behind the #").fill("wrong")
+    look.get_by_label("The part of the link after #").fill("wrong")
     look.get_by_role("button", name="Open the desk").click()
     look.get_by_role("alert").wait_for()
     check(look, "refused link")

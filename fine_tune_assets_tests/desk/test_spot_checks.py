@@ -1,4 +1,4 @@
-"""Blind spot-checks over HTTP: what a rater sees and does not see, and what becomes of a rating."""
+"""Blind spot checks over HTTP: what raters see, and how ratings are recorded."""
 
 import re
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.ledger.audit import audit_log as audit
+from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.erasures import list_erasures, record_erasure
-from fine_tune_assets.ledger.reviews.reviews import list_decisions
-from fine_tune_assets.ledger.reviews.spot_checks import list_spot_checks
-from fine_tune_assets.lineage.erasure import erasing_steps, find_patient
+from fine_tune_assets.ledger.reviews.spot_check_ratings import list_spot_checks
+from fine_tune_assets.lineage.erasure import build_erasure_steps, find_subject_ids
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import MISSED, drafts_of
-from fine_tune_assets_tests.desk.judged import ADAPTER, BASE, SYSTEM, WHY, id_of, judge_the_drafts, regrade
+from fine_tune_assets_tests.desk.judged_drafts import ADAPTER, BASE, SYSTEM, WHY, id_of, judge_the_drafts, regrade
 
 Ward = Callable[..., Site]
 RATING = {"score": "4", "error_kind": "omission"}
@@ -36,7 +36,7 @@ def site(ward: Ward) -> Site:
 
 
 def enter(site: Site, name: str) -> Visitor:
-    """Add a user and sign in. Only whom a test needs: a password takes long to hash."""
+    """Add a user and sign in. Tests add only the users that they need, because hashing a password is slow."""
     site.add(name, *ROLES[name])
     return site.signed_in(name)
 
@@ -59,30 +59,28 @@ def rate_all(visitor: Visitor, scores: list[dict[str, Any]], of: Callable[[dict[
         rate(visitor, id_of(row), score=str(of(row)), error_kind="none")
 
 
-def of_patient(scores: list[dict[str, Any]], patient: str) -> set[str]:
-    return {id_of(row) for row in scores if row["patient_key"] == patient}
+def of_subject(scores: list[dict[str, Any]], subject_key: str) -> set[str]:
+    return {id_of(row) for row in scores if row["subject_key"] == subject_key}
 
 
-def test_a_rater_is_asked_about_every_answer_once_and_each_in_another_order(
-    site: Site, scores: list[dict[str, Any]]
-) -> None:
-    """Two models gave the same answer to the first example: it is read once."""
+def test_each_rater_gets_every_answer_once_and_in_a_different_order(site: Site, scores: list[dict[str, Any]]) -> None:
+    """Both models gave the same answer to the first example, so it is rated once."""
     one, two = listed(enter(site, "Expert")), listed(enter(site, "Second"))
     assert set(one) == set(two) == {id_of(row) for row in scores}
     assert len(one) == len(scores) - 1
     assert one != two
 
 
-def test_no_page_of_a_rater_holds_grade_model_reference_or_example(site: Site, scores: list[dict[str, Any]]) -> None:
-    """Whoever knows one of these rates something else than the answer."""
+def test_raters_never_see_grade_model_reference_or_example(site: Site, scores: list[dict[str, Any]]) -> None:
+    """Each of these would bias the rating."""
     expert = enter(site, "Expert")
     drafts = {draft["example_id"]: draft for draft in drafts_of(site.settings)}
     pages = [expert.get("/spot-checks").text]
     for row in scores:
         shown = unescape(expert.get(f"/spot-checks/{id_of(row)}").text)
         assert row["answer"] in shown
-        told = (BASE, ADAPTER, WHY, SYSTEM, row["example_id"], str(row["score"]), ".2371", ".9371", "judge_version")
-        assert [word for word in told if word in shown] == []
+        secrets = (BASE, ADAPTER, WHY, SYSTEM, row["example_id"], str(row["score"]), ".2371", ".9371", "judge_version")
+        assert [word for word in secrets if word in shown] == []
         draft = drafts[row["example_id"]]
         assert draft["output"] in draft["input"] or draft["output"] not in shown
         pages.append(shown)
@@ -92,33 +90,33 @@ def test_no_page_of_a_rater_holds_grade_model_reference_or_example(site: Site, s
 def test_a_rating_is_recorded_with_its_name_and_the_next_answer_follows(
     site: Site, scores: list[dict[str, Any]]
 ) -> None:
-    """Criteria that were left open are absent, not 0."""
+    """Criteria without a rating are absent, not 0."""
     expert, row = enter(site, "Expert"), scores[3]
     reply = rate(expert, id_of(row), criterion_tone="9", criterion_format="")
     assert reply.status_code == 303
     after = expert.get(reply.headers["location"])
-    assert after.headers["location"].endswith("?said=rated")
+    assert after.headers["location"].endswith("?notice=rated")
     (kept,) = list_spot_checks(site.ledger)
     assert (kept.rater, kept.score, kept.error_kind, dict(kept.criteria)) == ("Expert", 4, "omission", {"tone": 9})
-    assert (kept.example_id, kept.patient_key, kept.task) == (row["example_id"], row["patient_key"], "chief_complaint")
+    assert (kept.example_id, kept.subject_key, kept.task) == (row["example_id"], row["subject_key"], "chief_complaint")
     assert id_of(row) not in listed(expert)
     assert id_of(row) in listed(enter(site, "Second"))
-    assert [(x.who, x.about) for x in audit.lines(site.ledger) if x.what == "rated an answer"] == [
+    assert [(x.actor, x.resource) for x in audit.list_entries(site.ledger) if x.action == "rated an answer"] == [
         ("Expert", f"answer {id_of(row)}")
     ]
 
 
-def test_sending_twice_stores_one_and_the_first_one_stands(site: Site, scores: list[dict[str, Any]]) -> None:
-    """A double click, the back button, or second thoughts after the next answer."""
+def test_a_repeated_rating_is_ignored(site: Site, scores: list[dict[str, Any]]) -> None:
+    """After a double click, the back button or a change of mind, the first rating counts."""
     expert, answer_id = enter(site, "Expert"), id_of(scores[2])
     rate(expert, answer_id)
     again = rate(expert, answer_id, score="9")
-    assert "said=already" in again.headers["location"]
-    assert "said=already" in expert.get(f"/spot-checks/{answer_id}").headers["location"]
+    assert "notice=already_rated" in again.headers["location"]
+    assert "notice=already_rated" in expert.get(f"/spot-checks/{answer_id}").headers["location"]
     assert [check.score for check in list_spot_checks(site.ledger)] == [4]
 
 
-def test_what_is_no_rating_is_refused_and_what_was_chosen_stays(site: Site, scores: list[dict[str, Any]]) -> None:
+def test_an_invalid_rating_is_refused_and_the_choices_are_kept(site: Site, scores: list[dict[str, Any]]) -> None:
     """A forgotten grade must not become a bad one."""
     expert = enter(site, "Expert")
     for name, wrong in (
@@ -133,28 +131,28 @@ def test_what_is_no_rating_is_refused_and_what_was_chosen_stays(site: Site, scor
     assert list_spot_checks(site.ledger) == []
 
 
-def test_a_patient_who_was_erased_is_gone_at_once(site: Site, scores: list[dict[str, Any]]) -> None:
-    """From the tombstone on, before a single file was written again; and with the set, when that is gone."""
-    expert, patient = enter(site, "Expert"), scores[2]["patient_key"]
-    theirs = of_patient(scores, patient)
+def test_an_erased_subject_disappears_at_once(site: Site, scores: list[dict[str, Any]]) -> None:
+    """When the erasure is recorded, before any file is rewritten, and after the set is removed."""
+    expert, subject_key = enter(site, "Expert"), scores[2]["subject_key"]
+    theirs = of_subject(scores, subject_key)
     rate(expert, next(iter(theirs)))
-    ids = find_patient(site.settings.layout, patient)
-    record_erasure(site.ledger, patient_key=patient, by="officer", reason="Art. 17", ids=ids)
+    ids = find_subject_ids(site.settings.layout, subject_key)
+    record_erasure(site.ledger, subject_key=subject_key, by="officer", reason="Art. 17", ids=ids)
     assert not theirs & set(listed(expert))
     second = enter(site, "Second")
     for answer_id in theirs:
         assert expert.get(f"/spot-checks/{answer_id}").status_code == 404
         assert rate(second, answer_id).status_code == 404
     (erasure,) = list_erasures(site.ledger)
-    for _, step in erasing_steps(site.settings.layout, site.ledger, erasure):
+    for _, step in build_erasure_steps(site.settings.layout, site.ledger, erasure):
         step()
     assert list_spot_checks(site.ledger) == []
     assert listed(expert) == []
-    assert "Nothing may be shown now" in expert.get("/spot-checks").text
+    assert "No answer may be shown" in expert.get("/spot-checks").text
 
 
-def test_an_example_that_is_not_approved_any_more_is_not_shown(site: Site, scores: list[dict[str, Any]]) -> None:
-    """Nothing is judged on it any more either."""
+def test_an_example_that_is_no_longer_approved_is_not_shown(site: Site, scores: list[dict[str, Any]]) -> None:
+    """Such an example is not used for evaluation either."""
     expert, row = enter(site, "Expert"), scores[2]
     decision = next(d for d in list_decisions(site.ledger) if d.example_id == row["example_id"])
     chief = enter(site, "Chief")
@@ -167,21 +165,19 @@ def test_an_example_that_is_not_approved_any_more_is_not_shown(site: Site, score
     assert expert.get(f"/spot-checks/{id_of(row)}").status_code == 404
 
 
-def test_what_holds_a_marked_identifier_is_not_shown(site: Site, scores: list[dict[str, Any]]) -> None:
-    """In its report, or only in what a model answered: the model may have learned it."""
+def test_an_answer_with_a_marked_identifier_is_not_shown(site: Site, scores: list[dict[str, Any]]) -> None:
+    """Also if only the answer contains it: the model may have memorized it."""
     expert = enter(site, "Expert")
     marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
-    theirs = of_patient(scores, marked["patient_key"])
+    theirs = of_subject(scores, marked["subject_key"])
     form = {"kind": "NAME", "term": MISSED}
     assert expert.post(f"/items/{marked['example_id']}/mark", form, page="/account").status_code == 303
     assert not theirs & set(listed(expert))
     assert expert.get(f"/spot-checks/{next(iter(theirs))}").status_code == 404
 
 
-def test_a_set_that_does_not_say_by_whom_it_was_approved_shows_nothing(
-    site: Site, scores: list[dict[str, Any]]
-) -> None:
-    """Of before provenance was kept: nobody can tell whether its examples still stand."""
+def test_a_set_without_provenance_shows_nothing(site: Site, scores: list[dict[str, Any]]) -> None:
+    """For a set of an older version, it is unknown whether its examples are still approved."""
     for path in site.settings.layout.instruction_sets.glob("*/provenance.parquet"):
         path.unlink()
     expert = enter(site, "Expert")
@@ -190,10 +186,10 @@ def test_a_set_that_does_not_say_by_whom_it_was_approved_shows_nothing(
 
 
 def test_new_grades_bring_new_answers_and_the_old_ratings_stay(site: Site, scores: list[dict[str, Any]]) -> None:
-    """The table is read again when it is another one."""
+    """A changed table is read again."""
     expert = enter(site, "Expert")
     rate(expert, id_of(scores[2]))
-    regrade(site.settings, answer="The same words to everybody.")
+    regrade(site.settings, answer="The same words for every example.")
     shown = set(listed(expert))
     assert len(shown) == len({row["example_id"] for row in scores})
     assert not shown & {id_of(row) for row in scores}
@@ -201,8 +197,8 @@ def test_new_grades_bring_new_answers_and_the_old_ratings_stay(site: Site, score
 
 
 @pytest.mark.usefixtures("scores")
-def test_how_many_are_asked_about_is_the_recipes(site: Site) -> None:
-    """With the next page, without a restart."""
+def test_the_recipe_sets_the_sample_size(site: Site) -> None:
+    """A change takes effect without a restart."""
     path = site.settings.data_dir / "recipe.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     expert = enter(site, "Expert")
@@ -213,22 +209,23 @@ def test_how_many_are_asked_about_is_the_recipes(site: Site) -> None:
     assert "judge.spot_checks" in expert.get("/spot-checks").text
 
 
-def test_before_anything_was_judged_there_is_nothing_to_rate(site: Site) -> None:
+def test_without_graded_answers_there_is_nothing_to_rate(site: Site) -> None:
     expert = enter(site, "Expert")
-    assert "Nothing was judged yet" in expert.get("/spot-checks").text
-    assert expert.get("/spot-checks/next").headers["location"] == "/spot-checks?said=all_rated"
+    assert "No graded answers yet" in expert.get("/spot-checks").text
+    assert expert.get("/spot-checks/next").headers["location"] == "/spot-checks?notice=all_rated"
 
 
-def test_only_approvers_see_how_the_judge_compares_and_raters_among_them_when_they_are_done(
+def test_only_approvers_see_the_comparison_with_the_judge_and_only_after_rating_everything(
     site: Site, scores: list[dict[str, Any]]
 ) -> None:
-    """To see it before would tell what the judge thinks of what is still to be rated."""
+    """An earlier look would reveal the judge's grades of unrated answers."""
     both, chief = enter(site, "Both"), enter(site, "Chief")
-    assert "Nobody has rated" in chief.get("/agreement").text
+    assert "No answer of the current sample has been rated" in chief.get("/agreement").text
     rate_all(enter(site, "Expert"), scores, lambda row: max(1, min(10, round(row["score"]))))
-    assert "You may still rate 11 answers blindly" in both.get("/agreement").text
+    assert "You have 11 answers to rate blindly" in both.get("/agreement").text
     assert "Spearman" not in both.get("/agreement").text
-    assert "The judge beside experts" not in enter(site, "Auditor").get("/agreement").text
+    assert "h-judge" in both.get("/agreement").text
+    assert "h-judge" not in enter(site, "Auditor").get("/agreement").text
     shown = chief.get("/agreement").text
     number = r'<td class="number">(?:<strong>)?([0-9.]+)(?:</strong>)?</td>\s*'
     row = re.search(rf"all tasks</th>{number}{number}{number}", shown)
@@ -239,8 +236,8 @@ def test_only_approvers_see_how_the_judge_compares_and_raters_among_them_when_th
     assert "Spearman" in both.get("/agreement").text
 
 
-def test_a_rating_of_nobody_is_none(site: Site, scores: list[dict[str, Any]]) -> None:
-    """Auditors and approvers read; they are not asked."""
+def test_only_reviewers_can_rate(site: Site, scores: list[dict[str, Any]]) -> None:
+    """Auditors and approvers can't rate."""
     for name in ("Auditor", "Chief"):
         assert rate(enter(site, name), id_of(scores[2])).status_code == 403
     assert list_spot_checks(site.ledger) == []

@@ -6,7 +6,7 @@ from typing import Any
 FIGURE: dict[str, Any] = {
     "family": "target", "name": "grade", "unit": "points", "candidate": 7.41, "incumbent": 6.93, "difference": 0.48,
     "low": 0.12, "high": 0.85, "p": 0.004, "adjusted_p": 0.012, "items": 180, "margin": 0.0, "outcome": "passes",
-    "is_within": True, "needed": 240, "why": "",
+    "is_within_margin": True, "needed_items": 240, "reason": "",
 }  # fmt: skip
 SHARE: dict[str, Any] = FIGURE | {"unit": "share", "margin": 0.05}
 LOST: dict[str, Any] = {"candidate": 0.61, "incumbent": 0.72, "difference": -0.11, "low": -0.2, "high": -0.02}
@@ -18,9 +18,9 @@ FIGURES = [
     FIGURE,
     SHARE
     | LOST
-    | {"family": "abilities", "name": "copa", "outcome": "fails", "why": "It may have lost more than 0.05."},
+    | {"family": "abilities", "name": "copa", "outcome": "fails", "reason": "It may have lost more than 0.05."},
     SHARE | KEPT | {"family": "abilities", "name": "pubmedqa"},
-    FIGURE | NONE | {"family": "subgroups", "name": GROUP, "outcome": "unknown", "why": "Only 3 patients."},
+    FIGURE | NONE | {"family": "subgroups", "name": GROUP, "outcome": "unknown", "reason": "Only 3 patients."},
     SHARE | SAME | {"family": "robustness", "name": "prompt injection", "adjusted_p": 0.0000004},
 ]
 DOCUMENT: dict[str, Any] = {
@@ -34,23 +34,24 @@ DOCUMENT: dict[str, Any] = {
         "kind": "offline",
         "agreement": 0.62,
         "floor": 0.6,
-        "licensed": True,
-        "why_not": "",
-        "cannot_see": "It can't see what was made up.",
+        "is_qualified": True,
+        "failure_reason": "",
+        "blind_spots": "It can't see what was made up.",
         "labelled_sets": {"rated_summaries": "labelled-1"},
     },
-    "on_peoples_scale": {"candidate": 6.31, "incumbent": 5.92, "labelled_sets": ["rated_summaries"]},
+    "calibrated_means": {"candidate": 6.31, "incumbent": 5.92, "labelled_sets": ["rated_summaries"]},
     "gate": {
         "minimum_gain": 0.0,
         "minimum_examples": 100,
         "requires": ["abilities", "safety"],
         "ability_budgets": {"copa": 0.1},
     },
-    "figures": FIGURES,
+    "metrics": FIGURES,
     "expected": [["target", "grade"]],
     "missing_grades": 2,
     "power": {
-        "examples": 180, "patients": 90, "needed": 240, "detectable": 0.35, "gain": 0.3, "intra_patient_correlation": None,
+        "examples": 180, "subjects": 90, "needed_examples": 240, "detectable_gain": 0.35, "target_gain": 0.3,
+        "intra_subject_correlation": None,
     },
     "distributions": {
         "candidate": [[1, 4, 12], [4, 7, 60], [7, 10, 108]],
@@ -58,8 +59,8 @@ DOCUMENT: dict[str, Any] = {
         "differences": [[-3, -1, 11], [-1, 1, 120], [1, 3, 49]],
     },
     "preferences": {
-        "pairs": 178, "missing": 2, "better": 96, "equal": 22, "worse": 60, "share": 0.601, "low": 0.53, "high": 0.67,
-        "consistent": 0.84, "why": "",
+        "pairs": 178, "missing": 2, "better": 96, "equal": 22, "worse": 60, "win_share": 0.601, "low": 0.53, "high": 0.67,
+        "position_consistency": 0.84, "reason": "",
     },
     "fingerprints": {"recipe": "recipe-1", "judge_scores": "scores-1", "judge_agreement": "agreement-1"},
 }  # fmt: skip

@@ -1,6 +1,6 @@
-"""Finds every `fine-tune` and `make` call that the repository tells somebody to run, and holds it against the real commands.
+"""Finds every `fine-tune` and `make` call in the repository's texts and checks it against the real commands.
 
-A call in a shell block is meant to be run as it stands: all that it needs must be there. One in running text may name a command
+A call in a shell block must be complete and executable. A call in running text may name a command
 alone.
 """
 
@@ -30,9 +30,9 @@ _PLACEHOLDER = "X"
 class Call:
     place: str
     words: tuple[str, ...]
-    """The program and what it is given."""
+    """The program and its arguments."""
     is_whole: bool
-    """Meant to be run as it stands."""
+    """Whether the call must be executable unchanged."""
 
 
 def all_calls() -> list[Call]:
@@ -52,7 +52,7 @@ def _in_pages() -> Iterator[Call]:
 
 
 def _in_code() -> Iterator[Call]:
-    """What any text in the package puts between backticks; a value that is filled in counts as a placeholder."""
+    """Text between backticks in any string of the package; an interpolated value counts as a placeholder."""
     for place, nodes in modules().items():
         for text in _texts(nodes):
             for inline in _INLINE.findall(text):
@@ -63,14 +63,14 @@ def _in_code() -> Iterator[Call]:
 
 @cache
 def modules() -> dict[str, list[ast.AST]]:
-    """Every module of the package that mentions a command, as the nodes of its syntax tree."""
+    """Syntax trees of the modules that mention a command."""
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE_DIR.rglob("*.py"))}
     mentions = re.compile(r"fine-tune|make |materiali", re.IGNORECASE)
     return {_place(path): list(ast.walk(ast.parse(text))) for path, text in texts.items() if mentions.search(text)}
 
 
 def _in_comments() -> Iterator[Call]:
-    """Recipes, the Makefile and what is copied to a server: comments, help, and the lines that are run."""
+    """Comments, help and command lines of recipes, the Makefile and deployment files."""
     patterns = ("fine_tune_assets/recipes/*.yaml", "Makefile", "*.yaml", "deploy/**/*")
     files = [
         path for pattern in patterns for path in PROJECT_DIR.glob(pattern) if path.is_file() and path.suffix != ".md"
@@ -99,7 +99,7 @@ def _place(path: Path) -> str:
 
 
 def _texts(nodes: list[ast.AST]) -> Iterator[str]:
-    """Every string of a module, docstrings too; parts that were formatted into one are one."""
+    """Every string of a module, including docstrings; an f-string counts as one string."""
     inner: set[int] = set()
     for node in nodes:
         if isinstance(node, ast.JoinedStr):
@@ -112,13 +112,13 @@ def _texts(nodes: list[ast.AST]) -> Iterator[str]:
 
 def _calls_in_shell(text: str, place: str, *, is_whole: bool) -> Iterator[Call]:
     for line in re.sub(r"\\\n", " ", text).splitlines():
-        # What a command is given by another one is a value here; the other one is a call of its own.
+        # A command substitution is a value of the outer command and a separate call.
         for inside in re.findall(r"\$\(([^()]+)\)", line):
             yield from _calls_in_shell(inside, place, is_whole=is_whole)
         for words in _commands(re.sub(r"\$\([^()]+\)", _PLACEHOLDER, line)):
             at = next((i for i, word in enumerate(words) if _PROGRAM.fullmatch(word)), None)
             if at is not None:
-                # In a synopsis what may be left out stands in brackets.
+                # A synopsis marks optional words with brackets.
                 given = (word.strip("[]…") or word for word in words[at + 1 :] if word != "]")
                 yield Call(place, ("fine-tune", *given), is_whole)
             elif words[:1] == ["make"]:
@@ -126,7 +126,7 @@ def _calls_in_shell(text: str, place: str, *, is_whole: bool) -> Iterator[Call]:
 
 
 def _commands(line: str) -> Iterator[list[str]]:
-    """The commands of a line, each as its words."""
+    """Split a line into commands, each a list of words."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars="|<>&;()")
     lexer.whitespace_split, lexer.commenters = True, "#"
     command: list[str] = []
@@ -137,13 +137,13 @@ def _commands(line: str) -> Iterator[list[str]]:
                 command = []
             else:
                 command.append(word)
-    except ValueError:  # a quote that is closed on another line: of a program in another language
+    except ValueError:  # the quote ends on another line: a program in another language
         pass
     yield command
 
 
 def what_is_wrong(call: Call) -> str:
-    """Empty if the call can be made."""
+    """Describe why the call is invalid; empty if it is valid."""
     return _wrong_target(call.words[1:]) if call.words[0] == "make" else _wrong_command(call)
 
 
@@ -155,7 +155,7 @@ def _wrong_target(words: tuple[str, ...]) -> str:
 
 def _wrong_command(call: Call) -> str:
     command: click.Command = main
-    context, words = click.Context(main, info_name="fine-tune"), list(call.words[1:])
+    context, words = click.Context(main, info_name="fine-tune", **main.context_settings), list(call.words[1:])
     while isinstance(command, click.Group) and words and not words[0].startswith("-") and words[0] != "…":
         found = command.get_command(context, words[0])
         if found is None:
@@ -184,12 +184,15 @@ def _wrong_values(command: click.Command, given: dict[str, object], *, is_whole:
             return f"{parameter.human_readable_name} is missing"
         for one in value if isinstance(value, list | tuple) else [value]:
             if isinstance(one, str) and not _is_choice(parameter.type, one):
-                return f"{one} is no value of {parameter.human_readable_name}"
+                return f"{one} is not a valid value of {parameter.human_readable_name}"
     return ""
 
 
 def _is_choice(kind: click.ParamType, value: str) -> bool:
-    return not isinstance(kind, click.Choice) or is_placeholder(value) or value in kind.choices
+    if not isinstance(kind, click.Choice) or is_placeholder(value):
+        return True
+    choices = {str(choice) for choice in kind.choices}
+    return value in choices or (not kind.case_sensitive and value.casefold() in map(str.casefold, choices))
 
 
 def is_placeholder(word: str) -> bool:

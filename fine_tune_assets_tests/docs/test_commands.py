@@ -1,4 +1,4 @@
-"""Whatever documentation, comments and messages tell somebody to run can be run: the commands, options and assets exist."""
+"""Every call in documentation, comments and messages is valid: the commands, options and assets exist."""
 
 import ast
 import re
@@ -14,12 +14,13 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.definitions import defs
+from fine_tune_assets.defs.local_run import UnknownAssetError, select_assets
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.serving.services import known_services
-from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.dedup import UniqueReport
-from fine_tune_assets.tables.instructions import InstructionRow
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.dedup_rows import UniqueReport
+from fine_tune_assets.tables.instruction_rows import InstructionRow
+from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.docs.command_calls import Call, all_calls, is_placeholder, modules, what_is_wrong
 
 CALLS = all_calls()
@@ -35,7 +36,7 @@ def test_every_call_can_be_made() -> None:
 
 
 def test_calls_are_found_everywhere() -> None:
-    """Where a pattern stops matching, nothing is tested any more."""
+    """If a pattern stops matching, its calls are no longer tested."""
     places = {call.place for call in CALLS}
     for place in (
         "README.md",
@@ -61,6 +62,11 @@ def test_calls_are_found_everywhere() -> None:
         ("fine-tune", "plan", "llama3_8b_qlora_24gb", "24"),
         ("fine-tune", "users", "add", "NAME", "--role", "owner"),
         ("fine-tune", "keys", "create", "--scope"),
+        ("fine-tune", "phi", "mark", "REPORT_ID", "--kind", "NAME"),
+        ("fine-tune", "phi", "mark", "add", "REPORT_ID", "--kind", "ward"),
+        ("fine-tune", "subjects", "erase", "KEY", "--reason", "TEXT", "--by", "NAME"),
+        ("fine-tune", "subjects", "reset"),
+        ("fine-tune", "completion", "powershell"),
     ],
 )
 def test_a_call_that_fails_is_found(words: tuple[str, ...]) -> None:
@@ -70,13 +76,13 @@ def test_a_call_that_fails_is_found(words: tuple[str, ...]) -> None:
 
 def test_a_call_in_a_shell_block_needs_all_of_its_arguments() -> None:
     """In running text the command's name is enough."""
-    words = ("fine-tune", "erase")
+    words = ("fine-tune", "subjects", "erase")
     assert what_is_wrong(Call("here", words, is_whole=True))
     assert not what_is_wrong(Call("here", words, is_whole=False))
 
 
 def test_every_asset_that_is_to_be_materialized_exists() -> None:
-    """An asset that was renamed lives on in the hints."""
+    """Dagster's selection syntax included. An asset that was renamed remains in the hints."""
     named = {
         (call.place, word)
         for call in CALLS
@@ -85,7 +91,21 @@ def test_every_asset_that_is_to_be_materialized_exists() -> None:
         if not word.startswith("-") and not is_placeholder(word)
     }
     assert len(named) > 10
-    assert [found for found in sorted(named) if found[1] not in _assets()] == []
+    assert {"+promotion_verdicts", "adapters+"} <= {word for _, word in named}
+    assert [found for found in sorted(named) if not _is_selection(found[1])] == []
+
+
+@pytest.mark.parametrize("selection", ["+adapter", "adapters++ or", "group:nothing", "materialise"])
+def test_a_selection_that_matches_no_asset_is_found(selection: str) -> None:
+    """The test above must be able to fail."""
+    assert not _is_selection(selection)
+
+
+def _is_selection(word: str) -> bool:
+    try:
+        return bool(select_assets(defs, [word]))
+    except UnknownAssetError:
+        return False
 
 
 def test_every_service_that_is_to_be_started_exists() -> None:
@@ -132,7 +152,7 @@ def test_no_message_says_to_materialize_without_the_command() -> None:
     assert [(place, text) for place, text in _literals() if wordless.search(text) and "fine-tune" not in text] == []
 
 
-def test_a_command_in_a_message_stands_between_backticks() -> None:
+def test_commands_in_messages_are_in_backticks() -> None:
     """So that it is seen, and tested above. Docstrings aside, and lines that are a command as a whole."""
     bare = re.compile(r"(?<![/`])\bfine-tune [a-z]")
     assert [(place, text) for place, text in _literals() if bare.search(re.sub(r"`[^`]*`?", "", text))] == []
@@ -149,10 +169,10 @@ def test_the_tutorial_finds_the_correction_that_it_made(tmp_path: Path, monkeypa
     text = (PROJECT_DIR / "docs/tutorial/first-model.md").read_text(encoding="utf-8")
     (sent,) = re.findall(r"\\\"instruction\\\": \\\"([^\\]+)\\\"", text)
     correction = dict.fromkeys(ScrubbedCorrection.SCHEMA.names) | {
-        "correction_id": "c1", "release_id": "r1", "author": "my-laptop", "patient_key": "p",
+        "correction_id": "c1", "release_id": "r1", "author": "demo", "subject_key": "p",
         "instruction": sent, "input": "DIALOGUE", "output": "Allergic to penicillin.",
     }  # fmt: skip
-    corrections = table_of([correction], ScrubbedCorrection.SCHEMA)
+    corrections = table_from_rows([correction], ScrubbedCorrection.SCHEMA)
     drafted = draft_examples(UniqueReport.SCHEMA.empty_table(), corrections, recipe.tasks)
     ((source, task),) = zip(drafted["source"].to_pylist(), drafted["task"].to_pylist(), strict=True)
     row = {
@@ -161,11 +181,11 @@ def test_the_tutorial_finds_the_correction_that_it_made(tmp_path: Path, monkeypa
         "line": "a-line",
         "source": source,
         "task": task,
-        "patient_key": "p",
+        "subject_key": "p",
         "is_general": False,
     }
     row |= {"messages": [{"role": "user", "content": "x"}], "fingerprint": "f"}
-    write_table(Layout(tmp_path / "data").table("instruction_sets"), table_of([row], InstructionRow.SCHEMA))
+    write_table(Layout(tmp_path / "data").table("instruction_sets"), table_from_rows([row], InstructionRow.SCHEMA))
     monkeypatch.chdir(tmp_path)
     (query,) = re.findall(r"duckdb\.sql\(\\\"(.+)\\\"\)\.show", text)
     assert duckdb.sql(query).fetchall() == [("e1", "train", task)]

@@ -1,9 +1,15 @@
-"""What is kept of a request, and that it is no word of it."""
+"""Features of a request reveal no word of it."""
 
 import pytest
 
-from fine_tune_assets.drift.exchange_features import Exchange, features_of, is_refusal, reading_of, task_headings
-from fine_tune_assets.drift.languages import UNKNOWN, language_of
+from fine_tune_assets.drift.exchange_features import (
+    Exchange,
+    extract_features,
+    extractor_fingerprint,
+    is_refusal,
+    task_headings,
+)
+from fine_tune_assets.drift.languages import UNKNOWN, detect_language
 from fine_tune_assets.recipes.loader import load_recipe
 
 HEADINGS = task_headings(load_recipe("demo_smollm2").tasks)
@@ -25,15 +31,15 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize(("language", "text"), SENTENCES.items(), ids=list(SENTENCES))
-def test_a_sentence_of_a_note_is_in_its_language(language: str, text: str) -> None:
-    """A shift of language is what a window of another clinic shows first."""
-    assert language_of(text) == language
+def test_the_language_of_a_sentence_is_detected(language: str, text: str) -> None:
+    """A change of language is the first sign of requests from another clinic."""
+    assert detect_language(text) == language
 
 
-def test_key_words_are_of_no_known_language() -> None:
-    """A name of a drug is none: what can't be told is a bin of its own."""
-    assert language_of("BP 120/80 HR 72 SpO2 98% metoprolol lisinopril aspirin") == UNKNOWN
-    assert language_of("") == UNKNOWN
+def test_keyword_notes_have_an_unknown_language() -> None:
+    """Drug names belong to no language; undecidable texts have a separate bin."""
+    assert detect_language("BP 120/80 HR 72 SpO2 98% metoprolol lisinopril aspirin") == UNKNOWN
+    assert detect_language("") == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -50,24 +56,26 @@ def test_key_words_are_of_no_known_language() -> None:
         ("I have had a cough for three days.", "stop", False),
     ],
 )
-def test_an_answer_is_refused_by_its_beginning(answer: str, reason: str, expected: bool) -> None:
-    """What a patient can't do is no refusal."""
+def test_a_refusal_is_detected_by_its_opening(answer: str, reason: str, expected: bool) -> None:
+    """Something that a subject can't do is not a refusal."""
     assert is_refusal(answer, reason) is expected
 
 
-def test_features_hold_names_of_bins_and_never_a_word_of_the_text() -> None:
-    """Headings are by the recipe's words: a heading that only the text has is a text's."""
+def test_features_contain_bin_names_and_no_word_of_the_text() -> None:
+    """Only the recipe's headings are used: other headings in the text may contain PHI."""
     prompt = "Write the note.\n\nDIALOGUE\nDoctor: how are you?\n\nZEBRAFINCH\nThe patient is well."
-    found = features_of(Exchange(prompt, "Zebrafinch is well.", "stop", None), HEADINGS)
-    assert (found.sections, found.prompt_words, found.answer_words, found.is_refused) == (
+    features = extract_features(Exchange(prompt, "Zebrafinch is well.", "stop", None), HEADINGS)
+    assert (features.sections, features.prompt_words, features.answer_words, features.is_refused) == (
         "DIALOGUE",
         "8-15",
         "2-3",
         False,
     )
-    assert "zebrafinch" not in str(found).lower()
+    assert "zebrafinch" not in str(features).lower()
 
 
-def test_another_list_of_headings_is_another_reading() -> None:
-    """Windows that were read otherwise must not be compared."""
-    assert reading_of(HEADINGS) == reading_of(list(HEADINGS)) != reading_of(HEADINGS[1:])
+def test_other_headings_change_the_extractor_fingerprint() -> None:
+    """Windows extracted differently must not be compared."""
+    assert (
+        extractor_fingerprint(HEADINGS) == extractor_fingerprint(list(HEADINGS)) != extractor_fingerprint(HEADINGS[1:])
+    )

@@ -1,4 +1,4 @@
-"""How often there is an alarm where nothing moved, and that there is one where something did: by simulation, on real texts."""
+"""False-alarm and detection rates of drift, simulated on real texts."""
 
 import csv
 from collections.abc import Sequence
@@ -11,25 +11,25 @@ import pytest
 from scipy.stats import binom
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.drift.exchange_features import Exchange, features_of, sums_of, task_headings
-from fine_tune_assets.drift.references import (
+from fine_tune_assets.drift.drift_metrics import TESTED_FEATURES, Window, measure_drift
+from fine_tune_assets.drift.drift_reference import (
     Reference,
-    as_json,
-    from_json,
-    highest_rate,
-    make_reference,
+    build_reference,
+    max_expected_rate,
     psi,
     psi_limit,
+    reference_from_json,
+    reference_to_json,
 )
-from fine_tune_assets.drift.windows import JUDGED, Window, figures_of
+from fine_tune_assets.drift.exchange_features import Exchange, extract_features, sum_features, task_headings
 from fine_tune_assets.recipes.loader import load_recipe
 
 DIALOGUES = PROJECT_DIR / "data/raw_reports/2026-02-dialogues/visits.csv"
 HEADINGS = task_headings(load_recipe("demo_smollm2").tasks)
 RATE = 0.05
-LEVEL = RATE / len(JUDGED)
+LEVEL = RATE / len(TESTED_FEATURES)
 LEAST_PSI = 0.0001
-"""Here chance alone is looked at, and no least size of a shift."""
+"""No minimum shift here: only chance is tested."""
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 GERMAN = (
     "Der Patient klagt seit drei Tagen über Husten und hat kein Fieber, die Lunge ist frei, und es geht ihm besser."
@@ -44,7 +44,7 @@ SHIFTS = {
 
 
 def _chance_limit(windows: int) -> int:
-    """Alarms that a true rate of RATE passes once in a thousand runs of this test; seeds are fixed all the same."""
+    """Number of alarms that a true rate of RATE exceeds once in a thousand runs; the seeds are fixed anyway."""
     return int(binom.ppf(0.999, windows, RATE))
 
 
@@ -57,18 +57,18 @@ def texts() -> list[Exchange]:
 
 
 def _window(chosen: Sequence[Exchange]) -> Window:
-    return Window(NOW, NOW, reduce(add, (sums_of(features_of(one, HEADINGS)) for one in chosen)), {})
+    return Window(NOW, NOW, reduce(add, (sum_features(extract_features(one, HEADINGS)) for one in chosen)), {})
 
 
 @pytest.fixture(scope="module")
 def reference(texts: list[Exchange]) -> Reference:
-    found = make_reference(texts, HEADINGS, level=LEVEL, seed=1)
-    assert found is not None
-    return found
+    built = build_reference(texts, HEADINGS, level=LEVEL, seed=1)
+    assert built is not None
+    return built
 
 
-def test_limits_of_distances_are_passed_as_seldom_as_asked_for() -> None:
-    """The stated rate, where both sides are new samples of one source."""
+def test_psi_limits_meet_the_requested_false_alarm_rate() -> None:
+    """Both sides are new samples of the same source."""
     random, shares = np.random.default_rng(7), np.array([0.5, 0.3, 0.15, 0.05])
     alarms, trials, rate, size = 0, 40, 0.05, 50
     for trial in range(trials):
@@ -77,13 +77,13 @@ def test_limits_of_distances_are_passed_as_seldom_as_asked_for() -> None:
     assert alarms <= binom.ppf(0.999, trials, rate)
 
 
-def test_a_rate_is_passed_as_seldom_as_asked_for() -> None:
-    """Also where the training set has hardly any refusal: the limit knows that it does not know."""
+def test_rate_limits_meet_the_requested_false_alarm_rate() -> None:
+    """Also with hardly any refusals in the training set: the limit accounts for the uncertainty."""
     random, alarms, trials = np.random.default_rng(3), 0, 2000
     for _ in range(trials):
         truth = random.beta(0.5, 20)
         known, new = random.binomial(300, truth), random.binomial(100, truth)
-        alarms += new / 100 > highest_rate(known, 300, 100, 0.02)
+        alarms += new / 100 > max_expected_rate(known, 300, 100, 0.02)
     assert alarms <= binom.ppf(0.999, trials, 0.02)
 
 
@@ -91,39 +91,39 @@ def test_a_rate_is_passed_as_seldom_as_asked_for() -> None:
 def test_traffic_like_the_training_set_raises_no_more_alarms_than_stated(
     texts: list[Exchange], reference: Reference
 ) -> None:
-    """Of a hundred quiet windows, over all features together: else people learn to look away."""
+    """Over all features of a hundred quiet windows; frequent false alarms get ignored."""
     random, windows = np.random.default_rng(11), 100
     alarms = 0
     for _ in range(windows):
         chosen = random.integers(len(texts), size=60)
         window = _window([texts[n] for n in chosen])
-        alarms += any(figure.is_beyond for figure in figures_of([window], reference, LEAST_PSI, LEVEL))
+        alarms += any(figure.exceeds_threshold for figure in measure_drift([window], reference, LEAST_PSI, LEVEL))
     assert alarms <= _chance_limit(windows)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("feature", SHIFTS)
-def test_a_shift_of_half_of_the_requests_is_found(feature: str, texts: list[Exchange], reference: Reference) -> None:
-    """In windows of 60 with the shipped recipe's limits: nine of ten, at least."""
-    random, found = np.random.default_rng(5), 0
-    level = load_recipe("demo_smollm2").drift.false_alarm_fraction / len(JUDGED)
-    assert level < LEVEL  # the reference's own limits are then easier to pass than the shipped ones
+def test_a_shift_of_half_the_requests_is_detected(feature: str, texts: list[Exchange], reference: Reference) -> None:
+    """In at least nine of ten windows of 60 requests, with the sample recipe's limits."""
+    random, detected = np.random.default_rng(5), 0
+    level = load_recipe("demo_smollm2").drift.false_alarm_rate / len(TESTED_FEATURES)
+    assert level < LEVEL  # so the reference's limits are lower than the sample recipe's
     for _ in range(10):
         chosen = random.integers(len(texts), size=60)
         moved = [SHIFTS[feature](texts[n]) if place % 2 else texts[n] for place, n in enumerate(chosen)]
-        figures = figures_of([_window(moved)], reference, 0.2, level)
-        found += any(figure.is_beyond for figure in figures if figure.feature == feature)
-    assert found >= 9
+        figures = measure_drift([_window(moved)], reference, 0.2, level)
+        detected += any(figure.exceeds_threshold for figure in figures if figure.feature == feature)
+    assert detected >= 9
 
 
-def test_a_reference_is_the_same_after_it_was_stored_and_of_few_examples_there_is_none() -> None:
-    """It is kept as JSON; of fewer than fifty examples sums would say something of each."""
+def test_a_reference_survives_json_and_requires_enough_examples() -> None:
+    """Sums over fewer than fifty examples could reveal a single one."""
     few = [Exchange(f"The patient has had a cough for {n} days.", "Cough.", "stop") for n in range(60)]
-    made = make_reference(few, HEADINGS, level=0.01, seed=1)
+    made = build_reference(few, HEADINGS, level=0.01, seed=1)
     assert made is not None
-    stored = as_json(made)
-    assert as_json(from_json(stored)) == stored
+    stored = reference_to_json(made)
+    assert reference_to_json(reference_from_json(stored)) == stored
     assert "cough" not in stored.lower()
     assert made.limit("language", 24) is None
     assert made.limit("language", 25) is not None
-    assert make_reference(few[:49], HEADINGS, level=0.01, seed=1) is None
+    assert build_reference(few[:49], HEADINGS, level=0.01, seed=1) is None

@@ -1,9 +1,9 @@
-"""The sentence encoder: the published vectors, and a text's vector whatever stands beside it."""
+"""The sentence encoder gives the published model's vectors, and a text's vector does not depend on its batch."""
 
 import numpy as np
 import pytest
 
-from fine_tune_assets.embeddings.encoder import WINDOW_PIECES, bundled_encoder, bundled_folder, encode_passages
+from fine_tune_assets.embeddings.encoder import WINDOW_PIECES, bundled_encoder, bundled_encoder_folder, encode_passages
 
 TEXTS = [
     "The patient denies chest pain.",
@@ -16,7 +16,7 @@ TEXTS = [
 ]
 
 
-def test_vectors_have_length_one_and_like_texts_are_near() -> None:
+def test_vectors_are_unit_vectors_and_similar_texts_are_close() -> None:
     vectors = bundled_encoder().encode(TEXTS)
     assert vectors.shape == (len(TEXTS), 384)
     assert vectors.dtype == np.float32
@@ -24,7 +24,7 @@ def test_vectors_have_length_one_and_like_texts_are_near() -> None:
     assert vectors[0] @ vectors[1] > 0.6 > 0.3 > vectors[0] @ vectors[2]
 
 
-def test_a_text_has_the_same_vector_to_the_last_bit_in_any_company_and_with_any_threads() -> None:
+def test_a_vector_is_bit_identical_in_any_batch_and_with_any_thread_count() -> None:
     """Stored vectors are compared with new ones; a cosine at the threshold must not depend on the batch."""
     encoder = bundled_encoder()
     together = encoder.encode(TEXTS * 8, threads=2)[: len(TEXTS)]
@@ -33,23 +33,23 @@ def test_a_text_has_the_same_vector_to_the_last_bit_in_any_company_and_with_any_
     assert np.array_equal(encoder.encode(TEXTS[::-1])[::-1], alone)
 
 
-def test_a_long_text_is_read_to_its_end_in_passages() -> None:
+def test_a_long_text_is_encoded_to_its_end_in_passages() -> None:
     long = " ".join(f"word{number}" for number in range(400))
     vectors, counts = encode_passages(["short", long, long + " and a new last page about the knee"])
     assert counts[0] == 1
-    assert counts[1] == -(-len(bundled_encoder().pieces([long])[0]) // WINDOW_PIECES)
+    assert counts[1] == -(-len(bundled_encoder().tokenize([long])[0]) // WINDOW_PIECES)
     assert vectors.shape == (counts.sum(), 384)
     assert not np.array_equal(vectors[counts[0] + counts[1] - 1], vectors[-1])
     assert encode_passages([])[0].shape == (0, 384)
 
 
 @pytest.mark.slow
-def test_the_vectors_are_those_of_the_published_model() -> None:
-    """The graph is built here of the published weights: torch must say the same of them."""
+def test_vectors_match_the_published_model() -> None:
+    """The ONNX graph is rebuilt from the published weights, so it is compared with torch."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    folder = bundled_folder()
+    folder = bundled_encoder_folder()
     model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
     tokens = AutoTokenizer.from_pretrained(folder, local_files_only=True)(
         [t for t in TEXTS if t], padding=True, truncation=True, max_length=256, return_tensors="pt"

@@ -1,4 +1,4 @@
-"""A small installation that the whole graph can run on in a few minutes, and services on ports of their own."""
+"""A small installation on which the whole graph runs in a few minutes, and services on separate ports."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fine_tune_assets.cli.demo.summary import demo_figures
+from fine_tune_assets.cli.demo.summary import read_summary
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.settings import PREFIX
@@ -26,7 +26,7 @@ SMALL = {
     "split": {"minimum_examples": 20, "test_fraction": 0.25, "validation_fraction": 0.1, "salt": "end-to-end"},
     "training": {"epochs": 1, "max_length": 160, "batch_size": 4, "learning_rate": 5.0e-4},
     "judge": {"test_examples": 8, "max_new_tokens": 24, "ability_items": 4, "robustness_items": 1, "batch_size": 8},
-    # Nine steps of training can't make it clearly better: here only a much worse candidate is held back.
+    # Nine training steps can't produce a clear gain: this gate stops only a much worse candidate.
     "gate": {
         "minimum_examples": 5,
         "maximum_ability_loss": 0.6,
@@ -36,18 +36,18 @@ SMALL = {
     },
     "scrub": {"recall_floor": 0.5, "direct_recall_floor": 0.5},
     "corrections": {"minimum_new": 5},
-    # A second training for each candidate: test_memorization_probes.py has one.
-    "canaries": {"enabled": False},
+    # Would train a second time for each candidate; covered by test_memorization_probes.py.
+    "planted_secrets": {"enabled": False},
 }
-"""The demo's recipe with fewer examples: every stage is the real one."""
+"""The demo's recipe with fewer examples; every stage is real."""
 
 
-# The kernel counts what finds no way out: every attempt, of whatever program, also a look-up of a name.
+# The kernel counts unroutable packets: every attempt of every program, including DNS look-ups.
 ATTEMPTS = (
     "awk '/^Ip:/ && $13 ~ /[0-9]/ {n += $13} /^Ip6OutNoRoutes/ {n += $2} END {print n}' /proc/net/snmp /proc/net/snmp6"
 )
 PROBE = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('192.0.2.1', 9))"
-"""To an address for documentation (RFC 5737), so that nobody is bothered: shows that attempts are counted."""
+"""Sends to a documentation address (RFC 5737), which reaches no host: shows that attempts are counted."""
 COMMANDS = f"""
 ip link set lo up
 for command in demo demo up status down down; do
@@ -62,7 +62,7 @@ Served = tuple["Small", str]
 
 
 class Small:
-    """One installation: its folder, its recipe, and the environment that names both."""
+    """An installation: its folder, its recipe, and the environment that points to both."""
 
     project = PROJECT_DIR
 
@@ -76,16 +76,16 @@ class Small:
         for other in set(gold.parent.glob("*.jsonl")) - {gold}:
             other.unlink()
         gold.write_text("".join(gold.read_text(encoding="utf-8").splitlines(keepends=True)[:20]), encoding="utf-8")
-        # A fixed key: it decides the patients' splits.
-        (self.data / "keys" / "patients.key").write_bytes(b"k" * 32)
-        (self.data / "keys" / "patients.key").chmod(0o600)
+        # A fixed key, because it determines the splits of the subjects.
+        (self.data / "keys" / "subjects.key").write_bytes(b"k" * 32)
+        (self.data / "keys" / "subjects.key").chmod(0o600)
         shutil.copy(PROJECT_DIR / "dagster.yaml", self.home)
         for number in range(2):
             drop_dialogues(
                 self.data, f"2026-0{number + 1}-dialogues", first=number * REPORTS_A_BATCH, count=REPORTS_A_BATCH
             )
         self.write_recipe()
-        self.ports = free_port(), free_port(), free_port()
+        self.ports = free_port(), free_port()
 
     def write_recipe(self, **changes: Mapping[str, Any]) -> None:
         values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
@@ -101,9 +101,8 @@ class Small:
             "RECIPE": self.data / "recipe.yaml",
             "DAGSTER_HOME": self.home,
             "GATEWAY_PORT": self.ports[0],
-            "DAGSTER_PORT": self.ports[1],
-            "DESK_PORT": self.ports[2],
-            "THREADS": 1,  # half of the time goes into imports: another worker makes better use of a second core
+            "DESK_PORT": self.ports[1],
+            "THREADS": 1,  # imports take half of the time, so another worker uses a second core better
         }
         kept = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "DAGSTER_"))}
         named = {PREFIX + name: str(value) for name, value in own.items()}
@@ -120,7 +119,7 @@ class Small:
         )
 
     def processes(self) -> list[str]:
-        """Numbers of those that run for it."""
+        """Ids of the processes of this installation."""
         own = str(self.data).encode()
         return [path.parent.name for path in Path("/proc").glob("[0-9]*/environ") if own in _read(path)]
 
@@ -134,15 +133,15 @@ def _read(environ: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Day:
-    """The installation of somebody's first day, and what it was when the day was over: others go on with it."""
+    """An installation after a user's first day, and the state at its end. Other tests continue with it."""
 
     small: Small
     printed: list[tuple[str, str]]
-    """Each command and what it printed, in order."""
+    """Each command and its output, in order."""
     release_id: str
-    """That of the demo."""
+    """The demo's release."""
     left: list[str]
-    """Processes that `down` left behind."""
+    """Processes that survived `down`."""
 
     def of(self, command: str) -> list[str]:
         return [text for name, text in self.printed if name == command]
@@ -150,7 +149,7 @@ class Day:
 
 @pytest.fixture(scope="session")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
-    """The whole graph, run where only loopback exists. Without a base model: it is imported from its package there."""
+    """Run the whole graph with loopback as the only network. The base model is imported from its package in that run."""
     small = Small(tmp_path_factory.mktemp("alone"))
     try:
         done = subprocess.run(
@@ -164,12 +163,12 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-4000:]
         parts = re.split(r"^== (.+)\n", done.stdout, flags=re.MULTILINE)[1:]
         printed = list(zip(parts[::2], parts[1::2], strict=True))
-        yield Day(small, printed, demo_figures(small.data / "tables")["release"], small.processes())
+        yield Day(small, printed, read_summary(small.data / "tables")["release"], small.processes())
     finally:
         small.run("-m", "fine_tune_assets.cli.main", "down")
 
 
 @pytest.fixture(scope="session")
 def served(day: Day) -> Served:
-    """The small installation on which the whole graph ran, and the release that it ended with."""
+    """The small installation after the whole graph ran, and its release."""
     return day.small, day.release_id

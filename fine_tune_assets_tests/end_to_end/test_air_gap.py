@@ -1,4 +1,4 @@
-"""Nothing leaves: what a user runs on the first day, where only loopback exists. What came of it is in test_whole_graph.py."""
+"""No network access: the commands of a first day with loopback as the only network. test_whole_graph.py checks the results."""
 
 import re
 
@@ -9,8 +9,8 @@ from fine_tune_assets_tests.end_to_end.conftest import Day
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
-def test_the_demo_serves_a_release_without_a_network_and_makes_nothing_twice(day: Day) -> None:
-    """Unchanged inputs must never cost a GPU hour: the second one finds everything made, and the first one did not."""
+def test_the_demo_serves_a_release_without_a_network_and_repeats_no_work(day: Day) -> None:
+    """Unchanged inputs must never cost a GPU hour: the first run builds everything, the second run nothing."""
     first, second = day.of("demo")
     for shown in (first, second):
         assert day.release_id in shown
@@ -22,14 +22,14 @@ def test_the_demo_serves_a_release_without_a_network_and_makes_nothing_twice(day
     assert "Everything is up to date." in second
 
 
-def test_nothing_even_tried_to_get_out(day: Day) -> None:
-    """A program that asks for updates and copes without an answer gives the building away all the same."""
+def test_nothing_attempts_to_leave_the_machine(day: Day) -> None:
+    """A program that checks for updates reveals the installation even if it tolerates a missing reply."""
     assert day.of("attempts") == ["0\n"]
     assert int(day.of("attempts with a probe")[0]) > 0
 
 
-def test_up_starts_everything_and_down_leaves_nothing(day: Day) -> None:
-    """Both may be called again, and no engine, no daemon and no run is left behind."""
+def test_up_starts_everything_and_down_stops_everything(day: Day) -> None:
+    """Both are idempotent, and no engine, daemon or run remains."""
     (up,), (status,) = day.of("up"), day.of("status")
     for service in ("supervisor", "gateway", "dagster-webserver", "dagster-daemon"):
         assert re.search(rf"^  {service} +up ", up, re.MULTILINE), up

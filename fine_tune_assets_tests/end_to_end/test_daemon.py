@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.defs.local_run import make_databases
+from fine_tune_assets.defs.local_run import create_databases
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.conftest import count_of_examples, drop_dialogues, replace_file, write_recipe
-from fine_tune_assets_tests.end_to_end.waiting import until, until_quiet
+from fine_tune_assets_tests.end_to_end.daemon_waits import until, until_quiet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-DAEMON = ("dagster-daemon",)
+DAEMON = ("code-server", "dagster-daemon")
 DEADLINE_SECONDS = 240
 QUIET_SECONDS = 20
 OF_A_BATCH = ("reports", "unreadable_reports", "scrubbed_reports", "phi_spans")
@@ -29,7 +29,7 @@ def running(installation_dir: Path, instance: dg.DagsterInstance) -> Iterator[Se
     """The daemon of an installation whose base model's folder does not exist, so that no training ever starts."""
     write_recipe(installation_dir, base_model={"folder": str(installation_dir / "no-such-model")})
     settings = load_settings()
-    make_databases(instance)
+    create_databases(instance)
     start_services(settings, DAEMON)
     yield settings
     stop_services(settings, DAEMON)

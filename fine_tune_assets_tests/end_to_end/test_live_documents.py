@@ -15,23 +15,23 @@ import pytest
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.releases.release_folders import RETRIEVAL
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.defs.local_run import make_databases
+from fine_tune_assets.defs.local_run import create_databases
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s08_merged_weights.release_parts import retrieval_contract
+from fine_tune_assets.defs.s08_merged_weights.release_parts import build_retrieval_contract
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.people.api_keys import create_key
+from fine_tune_assets.serving.rollout import deploy_release
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switch import serve_release
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file, write_recipe
-from fine_tune_assets_tests.end_to_end.waiting import until, until_quiet
+from fine_tune_assets_tests.end_to_end.daemon_waits import until, until_quiet
 from fine_tune_assets_tests.gateway.test_live_facts import QUESTION, TEMPLATE
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.serving.tiny_releases import build_release
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-SERVICES = ("supervisor", "gateway", "dagster-daemon")
+SERVICES = ("supervisor", "gateway", "code-server", "dagster-daemon")
 MADE = ("knowledge_chunks", "knowledge_indexes", "served_knowledge")
 FIRST_SECONDS = 300
 """The daemon starts, and everything else that is new in a new installation is made too."""
@@ -54,7 +54,7 @@ def running(installation_dir: Path, instance: dg.DagsterInstance) -> Iterator[Se
     shutil.copytree(PROJECT_DIR / "data" / "knowledge", installation_dir / "knowledge")
     _keep_lines(installation_dir / "evaluation" / "abilities" / "pubmed_qa.jsonl", 6)
     settings = changed(load_settings(), gateway={"port": free_port()})
-    make_databases(instance)
+    create_databases(instance)
     try:
         start_services(settings, SERVICES)
         yield settings
@@ -64,11 +64,11 @@ def running(installation_dir: Path, instance: dg.DagsterInstance) -> Iterator[Se
 
 def asker(settings: Settings) -> Callable[[], Said]:
     """Through the gateway of a live release, as any application asks."""
-    ledger = open_ledger(settings.database_url)
+    ledger = open_ledger(settings)
     own = {"enabled": True, "passages": 1, "template": TEMPLATE}
-    contract = replace(retrieval_contract(Installation().recipe), **own)
+    contract = replace(build_retrieval_contract(Installation().recipe), **own)
     release_id = build_release(settings, ledger, "You answer questions.", files={RETRIEVAL: contract.as_json()})
-    serve_release(ledger, release_id, timeout_seconds=240)
+    deploy_release(ledger, release_id, timeout_seconds=240)
     key = create_key(ledger, "asks", ["chat"]).secret
     ledger.close()
     client = openai.OpenAI(api_key=key, base_url=f"{settings.gateway_address}/v1", max_retries=0)
@@ -88,7 +88,7 @@ def materializations(instance: dg.DagsterInstance, asset: str) -> int:
     return len(instance.fetch_materializations(dg.AssetKey(asset), limit=100).records)
 
 
-def test_a_changed_document_changes_the_answer_within_a_minute_and_nobody_does_anything(
+def test_a_changed_document_changes_the_answer_within_a_minute_without_manual_steps(
     running: Settings, instance: dg.DagsterInstance
 ) -> None:
     """20 days, then 25, as a person writes it into the file: another passage is cited, and the model says it. No run trains or

@@ -1,4 +1,4 @@
-"""A reviewer marks what the scrubber missed: from the mark on the command line to the instruction set, and back.
+"""A reviewer marks a missed identifier: from the mark on the command line to the instruction set, and back.
 
 One planted word, which no rule can find, in two batches of one patient; the real scrubber; all of stages 1 to 5.
 """
@@ -17,16 +17,16 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import require_nothing_missed
-from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import require_no_missed_identifiers
+from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
 from fine_tune_assets_tests.conftest import drop_dialogues
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
-from fine_tune_assets_tests.ledger.made import record_decision
+from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 
-# Each scrub starts a process that loads Presidio, and the story has ten.
+# Each of ten scrubs starts a process that loads Presidio.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 MISSED = "zyxomarkwort"
-"""Written small and known to nobody: no rule and no model takes it for a name."""
+"""An invented lowercase word: no rule and no model recognizes it as a name."""
 BEHIND_SCRUBBING = {
     "unique_reports",
     "duplicate_reports",
@@ -48,11 +48,11 @@ class Small:
             folder = data / "raw_reports" / batch
             folder.mkdir()
             (folder / "visit.txt").write_text(
-                f"---\npatient_name: Ann Quillfeather\npatient_id: 7-7-7\n---\nCHIEF COMPLAINT\n\nIt is {complaint}.\n\n"
+                f"---\nsubject_name: Ann Quillfeather\nsubject_id: 7-7-7\n---\nCHIEF COMPLAINT\n\nIt is {complaint}.\n\n"
                 f"HISTORY OF PRESENT ILLNESS\n\nShe has {complaint}, better with {MISSED} tea on 03/14/2024.\n"
             )
         (data / "raw_reports" / MARKED / "other.txt").write_text(
-            "---\npatient_id: 8-8-8\n---\nCHIEF COMPLAINT\n\nA burn.\n\nHISTORY OF PRESENT ILLNESS\n\n"
+            "---\nsubject_id: 8-8-8\n---\nCHIEF COMPLAINT\n\nA burn.\n\nHISTORY OF PRESENT ILLNESS\n\n"
             f"It came from the {MISSED} press.\n"
         )
 
@@ -66,19 +66,19 @@ class Small:
         return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
     def holding(self, asset: str) -> set[str]:
-        """The reports of the patient whose row in this table holds the word."""
+        """The reports of the subject whose row in this table contains the word."""
         rows = self.rows(asset)
-        return {row["report_id"] for row in rows if MISSED in str(row) and row["patient_key"] == self.patient}
+        return {row["report_id"] for row in rows if MISSED in str(row) and row["subject_key"] == self.patient}
 
     @property
     def patient(self) -> str:
-        return next(str(r["patient_key"]) for r in self.rows("reports") if r["report_id"] == f"{MARKED}/visit")
+        return next(str(r["subject_key"]) for r in self.rows("reports") if r["report_id"] == f"{MARKED}/visit")
 
     def approve(self) -> None:
-        """An expert approves every draft of the patient that there is now."""
+        """An expert approves every current draft of the subject."""
         with Installation().ledger() as ledger:
             for draft in self.rows("drafted_examples"):
-                if draft["patient_key"] == self.patient:
+                if draft["subject_key"] == self.patient:
                     record_decision(
                         ledger,
                         **{name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")},
@@ -95,10 +95,10 @@ def call(*arguments: str, term: str = "") -> str:
     return str(done.output)
 
 
-def test_what_a_reviewer_marks_is_held_back_scrubbed_again_and_measured(
+def test_a_marked_report_is_withheld_scrubbed_again_and_measured(
     installation_dir: Path, instance: dg.DagsterInstance
 ) -> None:
-    """One story, since each scrub takes ten seconds."""
+    """One long test, because each scrub takes ten seconds."""
     small = Small(installation_dir, instance)
     small.materialize()
     small.approve()
@@ -106,45 +106,45 @@ def test_what_a_reviewer_marks_is_held_back_scrubbed_again_and_measured(
     assert small.holding("scrubbed_reports") == small.holding("approved_examples") == both
     floor = small.rows("scrub_recall")
     before = pq.read_table(installation_dir / "tables" / "instruction_sets" / "instruction_sets.parquet")
-    require_nothing_missed(Installation(), before)
+    require_no_missed_identifiers(Installation(), before)
 
-    mark_id = call("mark", f"{MARKED}/visit", "--kind", "name", "--by", "expert-1", term=f"{MISSED}\n").split()[0]
-    assert "1 held back" in call("marks")
+    mark_id = call("mark", "add", f"{MARKED}/visit", "--kind", "name", term=f"{MISSED}\n").split()[0]
+    assert "1 withheld" in call("mark", "list")
     with pytest.raises(GateClosedError, match=r"^2 examples"):
-        require_nothing_missed(Installation(), before)
+        require_no_missed_identifiers(Installation(), before)
 
-    # Before anything is scrubbed again, as while the scrubber works: both reports leave, and what was made of them.
+    # Before reports are scrubbed again, and while the scrubber works: both reports and everything derived from them are withheld.
     at_once = small.materialize(BEHIND_SCRUBBING)
     assert {asset for asset, _ in at_once.materialized} == BEHIND_SCRUBBING
     assert small.holding("scrubbed_reports") == both
     for asset in ("unique_reports", "drafted_examples", "approved_examples"):
         assert both & {row["report_id"] for row in small.rows(asset)} == set(), asset
-    assert small.patient not in {row["patient_key"] for row in small.rows("instruction_sets")}
+    assert small.patient not in {row["subject_key"] for row in small.rows("instruction_sets")}
     assert f"{MARKED}/other" in {row["report_id"] for row in small.rows("unique_reports")}
 
     again = small.materialize()
     scrubbed_again = {p for asset, p in again.materialized if asset == "scrubbed_reports"}
     assert scrubbed_again == {MARKED, OTHER_BATCH}
     assert [asset for asset, _ in again.materialized].count("scrub_recall") == 1
-    assert "1 removed" in call("marks")
+    assert "1 removed" in call("mark", "list")
     texts = {row["report_id"]: row["tagged_text"] for row in small.rows("scrubbed_reports")}
     assert all("better with [NAME] tea on [DATE]" in texts[report_id] for report_id in both)
-    # Another patient's word stays: it may be an ordinary one there.
+    # The word stays in another subject's reports: there it may be an ordinary word.
     assert MISSED in texts[f"{MARKED}/other"]
-    # The expert approved another text: the new one waits.
+    # The expert approved a different text, so the new one waits.
     drafts = {row["report_id"] for row in small.rows("drafted_examples")}
     approved = {row["report_id"] for row in small.rows("approved_examples")}
     assert both <= drafts
     assert both & approved == set()
 
     recalls = [r for r in small.rows("scrub_recall") if r["measure"] == "masked_recall"]
-    marked = {r["label"]: r for r in recalls if r["labelled_set"] == MARKED_BY_REVIEWERS}
+    marked = {r["label"]: r for r in recalls if r["labelled_set"] == REVIEWER_MARKS}
     assert (marked["NAME"]["total"], marked["NAME"]["hits"], marked["DATE"]["hits"]) == (1, 0, 1)
-    assert [row for row in small.rows("scrub_recall") if row["labelled_set"] != MARKED_BY_REVIEWERS] == floor
+    assert [row for row in small.rows("scrub_recall") if row["labelled_set"] != REVIEWER_MARKS] == floor
     assert small.materialize().runs == []
     _require_nowhere(small)
 
-    call("unmark", mark_id, "--by", "expert-2")
+    call("mark", "withdraw", mark_id)
     back = small.materialize()
     assert {p for asset, p in back.materialized if asset == "scrubbed_reports"} == {MARKED, OTHER_BATCH}
     assert small.holding("scrubbed_reports") == small.holding("approved_examples") == both
@@ -153,7 +153,7 @@ def test_what_a_reviewer_marks_is_held_back_scrubbed_again_and_measured(
 
 
 def _require_nowhere(small: Small) -> None:
-    """The word is in the raw reports and in the other patient's text, and in plain text nowhere else."""
+    """The word is in the raw reports and in the other subject's text, and in plain text nowhere else."""
     roots = Path(os.environ["DAGSTER_HOME"]), small.data / "ledger", small.data / "run"
     files = [path for root in roots for path in root.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".db", ".out", ".err"}
@@ -161,7 +161,7 @@ def _require_nowhere(small: Small) -> None:
     for run in small.instance.get_runs():
         assert MISSED not in str([run.tags, run.run_config, *small.instance.all_logs(run.run_id)]).lower()
     for asset in sorted(INGEST - {"reports"}):
-        of_others = [row for row in small.rows(asset) if row.get("patient_key") == small.patient]
+        of_others = [row for row in small.rows(asset) if row.get("subject_key") == small.patient]
         assert MISSED not in str(of_others or small.rows(asset)).lower() or asset in _OF_THE_OTHER, asset
 
 

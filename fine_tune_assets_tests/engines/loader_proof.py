@@ -1,6 +1,6 @@
-"""What a model folder is to whichever transformers is on the path: `python loader_proof.py OUT.json FOLDER...`.
+"""Loads model folders with the installed transformers and records the results: `python loader_proof.py OUT.json FOLDER...`.
 
-Imports nothing of the project, so that it runs in another environment. Also writes tiny models of several families.
+Imports nothing from the project, so that it runs in another environment. Also writes tiny models of several families.
 """
 
 import json
@@ -32,19 +32,19 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     }, "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 16, "query_pre_attn_scalar": 8}),
     "phi3": ("Phi3Config", {"rope_parameters": {"rope_type": "default", "rope_theta": 444.0}}),
 }  # fmt: skip
-"""Family → its configuration class, with rotary bases that no version takes for granted."""
+"""Family → its configuration class and options, with rotary bases that differ from every version's default."""
 
 
 @dataclass(frozen=True)
 class Difference:
     same_tokens: bool
-    same_prompt: bool
+    matching_prompts: bool
     largest: float
-    """Between log-probabilities, in nats."""
+    """Largest difference of log-probabilities, in nats."""
 
 
 def prove(folder: Path) -> dict[str, Any]:
-    """Token ids, the rendered prompt, and the log-probabilities of 500 tokens at each place of the first text."""
+    """Token ids, the rendered prompt, and the log-probabilities of 500 tokens at each position of the first text."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -65,11 +65,11 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> Difference:
 
 
 def write_family(name: str, folder: Path, tokenizer: Path) -> Path:
-    """A tiny model with random weights, saved by transformers 5 and made portable as every folder here is."""
+    """A tiny model with random weights, saved by transformers 5 and made compatible."""
     import torch
     import transformers
 
-    from fine_tune_assets.engines.portable import make_portable
+    from fine_tune_assets.engines.compatibility import make_compatible
 
     kind, options = FAMILIES[name]
     torch.manual_seed(0)
@@ -77,12 +77,12 @@ def write_family(name: str, folder: Path, tokenizer: Path) -> Path:
     model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for weights in model.parameters():
-            weights.mul_(8)  # else everything is near zero, and any rotary base gives about the same
+            weights.mul_(8)  # otherwise all values are near zero, and any rotary base gives about the same
     model.save_pretrained(folder)
     for path in tokenizer.glob("*token*"):
         shutil.copy(path, folder)
     shutil.copy(tokenizer / "chat_template.jinja", folder)
-    make_portable(folder)
+    make_compatible(folder)
     return folder
 
 

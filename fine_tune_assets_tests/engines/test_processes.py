@@ -10,7 +10,7 @@ from fine_tune_assets.engines.processes import (
     ProcessIdentity,
     identify,
     is_alive,
-    is_killed,
+    is_ending,
     read_identity,
     start_process,
     stop_process,
@@ -29,12 +29,12 @@ def _start(tmp_path: Path, code: str, die_with_parent: bool = True) -> "subproce
     )
 
 
-def test_a_recycled_process_id_is_not_taken_for_ours(tmp_path: Path) -> None:
-    """After a reboot the number in a pid file belongs to somebody else, who must not be killed."""
+def test_a_reused_process_id_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """After a reboot, the number in a pid file may belong to another process, which must not be killed."""
     process = _start(tmp_path, "import time; time.sleep(60)")
     identity = identify(process.pid)
     assert identity is not None
-    other = ProcessIdentity(identity.pid, identity.started - 1)
+    other = ProcessIdentity(identity.pid, identity.start_ticks - 1)
     stop_process(other, tmp_path / "log", grace_seconds=1)
     assert not is_alive(other)
     assert is_alive(identity)
@@ -42,8 +42,8 @@ def test_a_recycled_process_id_is_not_taken_for_ours(tmp_path: Path) -> None:
     assert process.wait() == -signal.SIGTERM
 
 
-def test_children_get_ordinary_signals_back(tmp_path: Path) -> None:
-    """Dagster copies an inherited "ignore SIGINT" to everything it starts, and runs could not be cancelled."""
+def test_children_have_default_signal_handlers(tmp_path: Path) -> None:
+    """Dagster passes an inherited "ignore SIGINT" to everything it starts, which would make runs uncancellable."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         code = "import signal; print([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])"
@@ -70,16 +70,16 @@ def _parent_and_child(tmp_path: Path) -> "tuple[subprocess.Popen[bytes], Process
     return process, own, child
 
 
-def test_stopping_ends_what_the_process_started_too(tmp_path: Path) -> None:
-    """A Dagster daemon that ends leaves its code servers and runs."""
+def test_stopping_a_process_stops_its_children(tmp_path: Path) -> None:
+    """A Dagster daemon that exits leaves its code servers and runs."""
     _, own, child = _parent_and_child(tmp_path)
     stop_process(own, tmp_path / "log", grace_seconds=5)
     assert not is_alive(child)
 
 
 @pytest.mark.parametrize("is_zombie", [True, False])
-def test_stopping_one_that_was_killed_ends_what_it_left_behind(tmp_path: Path, is_zombie: bool) -> None:
-    """`make down` after the daemon was killed: its code servers must not stay."""
+def test_stopping_a_killed_process_stops_its_orphans(tmp_path: Path, is_zombie: bool) -> None:
+    """`make down` after the daemon was killed must stop its code servers."""
     process, own, child = _parent_and_child(tmp_path)
     process.kill()
     if not is_zombie:
@@ -90,8 +90,8 @@ def test_stopping_one_that_was_killed_ends_what_it_left_behind(tmp_path: Path, i
     assert not is_alive(child)
 
 
-def test_a_group_that_is_not_provably_ours_is_left_alone(tmp_path: Path) -> None:
-    """Its leader has our dead service's old number, started a child and died: that child is somebody else's."""
+def test_a_group_without_our_mark_is_not_stopped(tmp_path: Path) -> None:
+    """Its leader reused our dead service's number, started a child and died: the child belongs to another program."""
     process, own, child = _parent_and_child(tmp_path)
     process.kill()
     process.wait()
@@ -100,7 +100,7 @@ def test_a_group_that_is_not_provably_ours_is_left_alone(tmp_path: Path) -> None
     os.kill(child.pid, signal.SIGKILL)
 
 
-def test_a_process_that_shall_die_with_its_parent_does(tmp_path: Path) -> None:
+def test_a_process_dies_with_its_parent_if_requested(tmp_path: Path) -> None:
     """A killed run must leave nothing on the GPU."""
     code = (
         "import sys, os, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
@@ -126,8 +126,8 @@ def test_a_process_that_shall_die_with_its_parent_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "12", '{"pid": 1}'])
-def test_a_pid_file_that_cant_be_read_names_nobody(tmp_path: Path, content: str) -> None:
-    """A file that was cut off by a full disk must not stop `fine-tune up`."""
+def test_an_unreadable_pid_file_gives_no_identity(tmp_path: Path, content: str) -> None:
+    """A file truncated by a full disk must not stop `fine-tune up`."""
     path = tmp_path / "x.pid"
     assert read_identity(path) is None
     path.write_text(content)
@@ -136,22 +136,22 @@ def test_a_pid_file_that_cant_be_read_names_nobody(tmp_path: Path, content: str)
     assert read_identity(path) == ProcessIdentity(1, 2)
 
 
-def test_a_killed_process_counts_as_gone_before_the_kernel_has_ended_it(tmp_path: Path) -> None:
-    """Else `up` right after a kill takes the dying supervisor for a running one, and starts none."""
+def test_a_killed_process_counts_as_ending_before_it_exits(tmp_path: Path) -> None:
+    """Otherwise `up` right after a kill takes the dying supervisor for a running one and starts none."""
     busy, process = (_start(tmp_path, "while True: pass") for _ in range(2))
     try:
         for started in (busy, process):
             os.sched_setaffinity(started.pid, [min(os.sched_getaffinity(0))])
-        # It runs only when nothing else wants its core, so that it can't end at once.
+        # Runs only if nothing else wants its core, so that it cannot exit at once.
         os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
         identity = identify(process.pid)
         assert identity is not None
-        assert not is_killed(identity)
+        assert not is_ending(identity)
         os.kill(process.pid, signal.SIGKILL)
         assert is_alive(identity)
-        assert is_killed(identity)
+        assert is_ending(identity)
     finally:
         for started in (busy, process):
             started.kill()
             started.wait()
-    assert is_killed(identity)
+    assert is_ending(identity)

@@ -1,4 +1,4 @@
-"""What the correction loop teaches: a rule on the sample's own texts, and dialogues of which each is used once."""
+"""The task of the correction loop: a rule on the sample's texts, with each dialogue used once."""
 
 import pytest
 
@@ -17,8 +17,8 @@ def shares() -> Shares:
     return share_out(read_visits(VISITS), REPORTED, CORRECTED, ONLY_ASKED)
 
 
-def test_only_the_same_words_as_the_line_are_right() -> None:
-    """A nearly right answer does not count: the loop would then prove nothing."""
+def test_only_the_exact_words_of_the_line_are_correct() -> None:
+    """If a nearly correct answer counted, the loop would prove nothing."""
     found = _found("Doctor: And your medicines?\nPatient: I only take iron in the morning.\nDoctor: Good.")
     assert found is not None
     assert found.line == "Handover: medications. Told by: patient. Own words: I only take iron in the morning."
@@ -38,13 +38,13 @@ def test_only_the_same_words_as_the_line_are_right() -> None:
         "Doctor: Well?\nPatient: I only take iron in the morning.\n" + "Doctor: And?\n" * 40,
     ],
 )
-def test_a_dialogue_without_a_certain_line_is_left_out(dialogue: str) -> None:
-    """A line that somebody would have to guess would teach a guess."""
+def test_a_dialogue_without_an_unambiguous_line_is_excluded(dialogue: str) -> None:
+    """A guessed line would teach the model to guess."""
     assert _found(dialogue) is None
 
 
 def test_the_sample_is_large_enough_and_no_dialogue_is_used_twice(shares: Shares) -> None:
-    """What is asked before and after must not be among what was taught."""
+    """Evaluation questions must not be among the corrections."""
     handovers = (*shares.corrected, *shares.only_asked)
     ids = [visit["report_id"] for visit in shares.reported] + [handover.visit_id for handover in handovers]
     assert (len(shares.reported), len(shares.corrected), len(shares.only_asked)) == (REPORTED, CORRECTED, ONLY_ASKED)
@@ -54,15 +54,15 @@ def test_the_sample_is_large_enough_and_no_dialogue_is_used_twice(shares: Shares
     assert all(handover.line.partition("Own words: ")[2] in handover.input for handover in handovers)
 
 
-def test_every_visit_of_the_first_release_is_one_that_its_task_has_a_label_for(shares: Shares) -> None:
-    """A visit without one becomes no example."""
+def test_every_visit_of_the_first_release_has_a_label_of_its_task(shares: Shares) -> None:
+    """A visit without a label yields no example."""
     (task,) = load_recipe("demo_loop").tasks
     assert set(task.labels) == TAUGHT_SECTIONS
     assert {visit["section_name"] for visit in shares.reported} <= TAUGHT_SECTIONS
 
 
-def test_the_corrections_are_enough_for_a_training() -> None:
-    """Some of them are tested on. With too few others the loop would wait an hour for a training that never becomes due."""
+def test_the_corrections_suffice_for_a_training() -> None:
+    """Some are in the test split. With too few others, the loop would wait an hour for a training that is never due."""
     recipe = load_recipe("demo_loop")
     learned = CORRECTED * (1 - recipe.split.validation_fraction - recipe.split.test_fraction)
     assert learned >= 1.5 * max(recipe.corrections.minimum_new, recipe.retrain.minimum_new_examples)

@@ -1,4 +1,4 @@
-"""A whole installation for the gateway's tests: supervisor, gateway and a real engine, each a process of its own."""
+"""An installation for the gateway's tests: supervisor, gateway and a real engine in separate processes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people.api_keys import create_key
+from fine_tune_assets.serving.rollout import deploy_release
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switch import serve_release
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.ledger.ledger_rows import owned_key
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
+from fine_tune_assets_tests.serving.tiny_releases import build_release
 
 SERVICES = ("supervisor", "gateway")
 
@@ -24,10 +25,10 @@ class Installation:
     settings: Settings
     ledger: Ledger
     chat_key: str
-    """May ask, and may not correct."""
+    """Has the scope `chat` only."""
     correct_key: str
     release_id: str
-    """Of the release that was live first."""
+    """The first live release."""
 
     @property
     def url(self) -> str:
@@ -45,16 +46,16 @@ class Installation:
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("installation"), gateway={"port": free_port()}, threads=2)
-    ledger = fresh_ledger(settings.database_url)
+    ledger = fresh_ledger(settings)
     try:
         start_services(settings, SERVICES)
         release_id = build_release(settings, ledger, "You are brief.")
-        serve_release(ledger, release_id, timeout_seconds=120)
+        deploy_release(ledger, release_id, timeout_seconds=120)
         yield Installation(
             settings,
             ledger,
             create_key(ledger, "asks only", ["chat"]).secret,
-            create_key(ledger, "corrects", ["chat", "correct"]).secret,
+            owned_key(ledger, "corrects", ["chat", "correct"]).secret,
             release_id,
         )
     finally:

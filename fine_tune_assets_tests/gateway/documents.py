@@ -1,4 +1,4 @@
-"""The gateway's OpenAPI document, as a gateway with the default settings serves it."""
+"""The gateway's OpenAPI document with default settings."""
 
 import copy
 from functools import cache
@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.requests.openapi import openapi_document
+from fine_tune_assets.gateway.gateway_app import create_app
+from fine_tune_assets.gateway.requests.openapi import build_openapi
 
 
 def gateway_document() -> dict[str, Any]:
@@ -18,11 +18,11 @@ def gateway_document() -> dict[str, Any]:
 @cache
 def _document() -> dict[str, Any]:
     with TemporaryDirectory() as folder:
-        return openapi_document(create_app(Settings(data_dir=Path(folder))), 2048)
+        return build_openapi(create_app(Settings(data_dir=Path(folder))), 2048)
 
 
 def inlined(node: Any, document: dict[str, Any]) -> Any:
-    """A schema of the document without references."""
+    """A schema of the document with references inlined."""
     if isinstance(node, list):
         return [inlined(each, document) for each in node]
     if not isinstance(node, dict):

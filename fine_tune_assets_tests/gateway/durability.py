@@ -1,7 +1,6 @@
-"""Posts corrections to a gateway process that is killed again and again, and says what became of them.
+"""Posts corrections to a gateway process that is killed repeatedly, and compares the ledger with the acknowledgements.
 
-Owns the process, the clients that send again until they are answered, and the comparison with the ledger. Used by the test and by
-`make bench-corrections`.
+Used by the test and by `make bench-corrections`.
 """
 
 import os
@@ -24,10 +23,9 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.people.api_keys import create_key
-from fine_tune_assets.ledger.reviews.corrections import list_corrections
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
-from fine_tune_assets_tests.ledger.made import record_promoted
+from fine_tune_assets.ledger.reviews.correction_records import list_corrections
+from fine_tune_assets_tests.ledger.ledger_rows import owned_key, record_promoted
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 
 RELEASE = "r-1"
 _GIVE_UP_SECONDS = 120
@@ -36,20 +34,20 @@ _GIVE_UP_SECONDS = 120
 @dataclass
 class Outcome:
     acknowledged: dict[int, str] = field(default_factory=dict)
-    """Number of the post → id that it was acknowledged with."""
+    """Number of the post → acknowledged id."""
     seconds: list[float] = field(default_factory=list)
-    """How long each acknowledged request took, from sending to 201."""
+    """Duration of each acknowledged request."""
     sent_again: int = 0
     kills: int = 0
     total_seconds: float = 0.0
     lost: int = 0
-    """Acknowledged, and not in the ledger with this id and text."""
+    """Acknowledged, but not in the ledger with this id and text."""
     twice: int = 0
     """In the ledger more than once."""
 
 
 class KilledGateway:
-    """A gateway process of its own."""
+    """A separate gateway process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._process = settings, self._start(settings)
@@ -58,12 +56,12 @@ class KilledGateway:
     def _start(settings: Settings) -> subprocess.Popen[bytes]:
         own = {"DATA_DIR": settings.data_dir, "GATEWAY_PORT": settings.gateway.port, "CORRECTIONS_DAILY_LIMIT": 0}
         environment = {**os.environ, **OFFLINE_ENVIRONMENT, **{f"FINE_TUNE_{n}": str(v) for n, v in own.items()}}
-        command = [sys.executable, "-m", "fine_tune_assets.cli.main", "gateway"]
+        command = [sys.executable, "-m", "fine_tune_assets.cli.main", "run", "gateway"]
         with (settings.data_dir / "gateway.log").open("ab") as log:
             return subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stdout=log, stderr=log)
 
     def kill(self) -> None:
-        """SIGKILL: nothing is flushed, nothing closed."""
+        """Send SIGKILL, so that nothing is flushed or closed."""
         self._process.kill()
         self._process.wait()
 
@@ -82,9 +80,9 @@ def _running(settings: Settings) -> Iterator[KilledGateway]:
 
 def post_under_kills(settings: Settings, posts: int, kills: int, clients: int, seed: int) -> Outcome:
     """Send `posts` corrections, each until it is acknowledged, while the gateway is killed `kills` times."""
-    ledger, outcome, lock = fresh_ledger(settings.database_url), Outcome(), threading.Lock()
+    ledger, outcome, lock = fresh_ledger(settings), Outcome(), threading.Lock()
     record_promoted(ledger, RELEASE)
-    key = create_key(ledger, "durability", ["correct"]).secret
+    key = owned_key(ledger, "durability", ["correct"]).secret
     draws = random.Random(seed)
     stops = sorted(draws.sample(range(1, posts - clients), kills))
     started = time.monotonic()
@@ -134,8 +132,8 @@ def _post_until_kept(
 
 
 def _compare(settings: Settings, outcome: Outcome) -> None:
-    """As a gateway that starts after all this would read it."""
-    ledger = fresh_ledger(settings.database_url)
+    """Read the ledger like a gateway that starts afterwards."""
+    ledger = fresh_ledger(settings)
     kept = list_corrections(ledger, read_or_create_key(Path(settings.layout.keys), KEY_NAME))
     ledger.close()
     texts = {correction.correction_id: correction.corrected_answer for correction in kept}

@@ -1,4 +1,4 @@
-"""Clients as people have them, unchanged, against a real gateway and a real engine: OpenAI's, LangChain's and curl."""
+"""Unmodified clients (OpenAI, LangChain, curl) with a real gateway and a real engine."""
 
 import json
 import subprocess
@@ -13,10 +13,10 @@ from pydantic import BaseModel, SecretStr
 
 from fine_tune_assets.core.releases.release_folders import read_release
 from fine_tune_assets.embeddings.encoder import bundled_encoder
-from fine_tune_assets.ledger.audit.requests import verify_requests
+from fine_tune_assets.ledger.audit.request_log import verify_requests
 from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets_tests.gateway.conftest import Installation
-from fine_tune_assets_tests.ledger.made import live_of
+from fine_tune_assets_tests.ledger.ledger_rows import live_of
 
 ASK: dict[str, Any] = {"model": "live", "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 6}
 FINDING = {
@@ -42,39 +42,42 @@ def client(installation: Installation, key: str) -> openai.OpenAI:
     return installation.openai(key)
 
 
-def test_a_stream_tells_its_tokens_only_to_who_asks_and_they_are_those_of_the_whole_answer(
+def test_a_stream_has_usage_only_on_request_and_equal_to_the_whole_answers(
     client: openai.OpenAI,
 ) -> None:
-    """Budgets rest on them, so the engine must say the same either way."""
+    """Budgets use these counts, so they must not depend on streaming."""
     whole = client.chat.completions.create(**ASK).usage
     plain = list(client.chat.completions.create(**ASK, stream=True))
-    told = list(client.chat.completions.create(**ASK, stream=True, stream_options={"include_usage": True}))
+    with_usage = list(client.chat.completions.create(**ASK, stream=True, stream_options={"include_usage": True}))
     assert [chunk.usage for chunk in plain] == [None] * len(plain)
-    assert (told[-1].choices, told[-1].usage) == ([], whole)
+    used = with_usage[-1].usage
+    assert with_usage[-1].choices == []
+    # How many tokens the engine had in its cache depends on the slot, and is not counted.
+    assert (used.prompt_tokens, used.completion_tokens) == (whole.prompt_tokens, whole.completion_tokens)
     assert whole.prompt_tokens > 10
 
 
-def test_a_schema_is_kept_by_the_real_engine(client: openai.OpenAI) -> None:
-    """The model itself can hardly write JSON: only the grammar makes it."""
+def test_the_real_engine_enforces_a_schema(client: openai.OpenAI) -> None:
+    """This model can hardly write JSON without the grammar."""
     form: Any = {"type": "json_schema", "json_schema": {"name": "finding", "schema": FINDING, "strict": True}}
-    asked = ASK | {"max_tokens": 60, "response_format": form}
-    jsonschema.validate(json.loads(client.chat.completions.create(**asked).choices[0].message.content), FINDING)
-    text = "".join(c.choices[0].delta.content or "" for c in client.chat.completions.create(**asked, stream=True))
+    body = ASK | {"max_tokens": 60, "response_format": form}
+    jsonschema.validate(json.loads(client.chat.completions.create(**body).choices[0].message.content), FINDING)
+    text = "".join(c.choices[0].delta.content or "" for c in client.chat.completions.create(**body, stream=True))
     jsonschema.validate(json.loads(text), FINDING)
 
 
-def test_the_engine_tells_the_probabilities_of_its_tokens(client: openai.OpenAI, installation: Installation) -> None:
-    """Evaluation tools rank answers by them."""
+def test_the_engine_returns_log_probabilities(client: openai.OpenAI, installation: Installation) -> None:
+    """Evaluation tools need them."""
     live = live_of(installation.ledger)
     release = read_release(installation.settings.layout.releases / live.release_id)
     assert release.engine == "llama_cpp"
-    told = client.chat.completions.create(**ASK, logprobs=True, top_logprobs=2).choices[0].logprobs
-    assert told is not None
-    assert len(told.content[0].top_logprobs) == 2
+    logprobs = client.chat.completions.create(**ASK, logprobs=True, top_logprobs=2).choices[0].logprobs
+    assert logprobs is not None
+    assert len(logprobs.content[0].top_logprobs) == 2
 
 
-def test_completions_are_the_same_answer_and_raw_ones_are_not(client: openai.OpenAI) -> None:
-    """The prompt is the user's turn, unless the key may be raw and says so."""
+def test_completions_equal_chat_answers_and_raw_ones_do_not(client: openai.OpenAI) -> None:
+    """The prompt is a user turn, unless the request is raw and the key has the scope."""
     chat = client.chat.completions.create(**ASK).choices[0].message.content
     done = client.completions.create(model="live", prompt="Say yes.", max_tokens=6)
     assert (done.choices[0].text, done.object) == (chat, "text_completion")
@@ -92,10 +95,8 @@ def test_completions_are_the_same_answer_and_raw_ones_are_not(client: openai.Ope
     assert "".join(chunk.choices[0].text for chunk in streamed if chunk.choices) == raw.choices[0].text
 
 
-def test_a_key_that_may_sends_a_system_message_and_another_may_not(
-    client: openai.OpenAI, installation: Installation
-) -> None:
-    """The release's own is what was judged."""
+def test_only_a_key_with_the_scope_can_send_a_system_message(client: openai.OpenAI, installation: Installation) -> None:
+    """The release was judged with its own system prompt."""
     asked = ASK | {"messages": [{"role": "system", "content": "You are brief. " * 2}, *ASK["messages"]]}
     tokens = client.chat.completions.create(**asked).usage.prompt_tokens
     assert 2 < tokens - client.chat.completions.create(**ASK).usage.prompt_tokens < 8  # in its place, not besides
@@ -103,8 +104,8 @@ def test_a_key_that_may_sends_a_system_message_and_another_may_not(
         installation.openai().chat.completions.create(**asked)
 
 
-def test_embeddings_are_the_encoders_in_both_forms(client: openai.OpenAI) -> None:
-    """OpenAI's client asks for base64 unless told otherwise."""
+def test_embeddings_equal_the_encoders_in_both_formats(client: openai.OpenAI) -> None:
+    """OpenAI's client requests base64 by default."""
     texts = ["A cough for three weeks.", "A sore knee."]
     reply = client.embeddings.create(model="all-MiniLM-L6-v2", input=texts)
     plain = client.embeddings.create(model="all-MiniLM-L6-v2", input=texts, encoding_format="float")
@@ -118,7 +119,7 @@ def test_embeddings_are_the_encoders_in_both_forms(client: openai.OpenAI) -> Non
     assert "all-MiniLM-L6-v2" in [model.id for model in client.models.list()]
 
 
-def test_langchain_asks_streams_embeds_and_gets_an_answer_in_a_schema(installation: Installation, key: str) -> None:
+def test_langchain_chats_streams_embeds_and_gets_structured_output(installation: Installation, key: str) -> None:
     """As in the how-to."""
     url, secret = f"{installation.url}/v1", SecretStr(key)
     model = ChatOpenAI(model="live", base_url=url, api_key=secret, max_retries=0, max_completion_tokens=40)
@@ -135,7 +136,7 @@ def test_langchain_asks_streams_embeds_and_gets_an_answer_in_a_schema(installati
 
 
 def test_curl_streams(installation: Installation, key: str) -> None:
-    """The smallest client there is."""
+    """The simplest client."""
     command = ["curl", "-sN", "--noproxy", "*", f"{installation.url}/v1/chat/completions"]
     headers = ["-H", f"Authorization: Bearer {key}", "-H", "Content-Type: application/json"]
     sent = ["-d", json.dumps(ASK | {"stream": True})]
@@ -144,8 +145,8 @@ def test_curl_streams(installation: Installation, key: str) -> None:
     assert done.stdout.endswith("data: [DONE]\n\n")
 
 
-def test_all_of_it_is_in_an_unbroken_chain(installation: Installation) -> None:
-    """The tests above are a day in the life of a gateway."""
+def test_the_request_log_of_these_tests_is_an_intact_chain(installation: Installation) -> None:
+    """Covers all requests of the tests above."""
     check = verify_requests(installation.ledger)
     assert check.is_intact
-    assert check.lines > 0
+    assert check.entry_count > 0

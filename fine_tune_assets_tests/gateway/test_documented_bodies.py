@@ -1,5 +1,5 @@
-"""The OpenAPI document says exactly which bodies the gateway takes: its fields are the code's, and what it allows is taken.
-Clients are generated from it: a field that is missing there does not exist for them."""
+"""The OpenAPI document matches the bodies that the gateway accepts. Clients are generated from it, so a missing field does not
+exist for them."""
 
 import json
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from fine_tune_assets.ledger.people.api_keys import SCOPES
-from fine_tune_assets_tests.gateway.answers.test_chat import Answering, Engine, answering
-from fine_tune_assets_tests.gateway.callers.test_limits import WHOLE
+from fine_tune_assets.core.permissions import SCOPES
+from fine_tune_assets_tests.gateway.answers.test_chat_completions import Answering, Engine, answering
+from fine_tune_assets_tests.gateway.callers.test_rate_limits import WHOLE
 from fine_tune_assets_tests.gateway.documents import gateway_document, inlined
 
 DOCUMENT = gateway_document()
 
 
 def bodies() -> dict[str, dict[str, Any]]:
-    """Route, with the number of the form where a body has several → schema."""
+    """Route and number of the alternative → schema."""
     found = {}
     for path, methods in DOCUMENT["paths"].items():
         if "post" in methods:
@@ -51,7 +51,7 @@ REQUIRED = {
 
 
 def test_each_body_has_exactly_these_fields() -> None:
-    """A field that appears or disappears is a change for every client. A route that is not here fails too."""
+    """Adding or removing a field affects every client. A route that is not listed here fails too."""
     assert {name: sorted(body["properties"]) for name, body in BODIES.items()} == {
         name: sorted(taken.split()) for name, taken in TAKEN.items()
     }
@@ -59,12 +59,12 @@ def test_each_body_has_exactly_these_fields() -> None:
     assert {name: body["required"] for name, body in BODIES.items()} == REQUIRED
 
 
-def test_so_have_the_objects_within_them() -> None:
-    """A tool's function, and what a stream may be asked to tell."""
+def test_nested_objects_have_exactly_these_fields() -> None:
+    """A tool's function, and the stream options."""
     schemas = DOCUMENT["components"]["schemas"]
-    assert set(schemas["Function"]["properties"]) == {"name", "description", "parameters", "strict"}
+    assert set(schemas["FunctionDefinition"]["properties"]) == {"name", "description", "parameters", "strict"}
     assert set(schemas["StreamOptions"]["properties"]) == {"include_usage", "include_obfuscation"}
-    for closed in ("Function", "StreamOptions", "ResponseFormat"):
+    for closed in ("FunctionDefinition", "StreamOptions", "ResponseFormat"):
         assert schemas[closed]["additionalProperties"] is False
 
 
@@ -72,7 +72,7 @@ def test_so_have_the_objects_within_them() -> None:
 class Running(Answering):
     @property
     def least(self) -> dict[str, dict[str, Any]]:
-        """The smallest body of each kind."""
+        """The minimal body of each kind."""
         thumb = {"release_id": self.release_id, "rating": "up"}
         texts = {"instruction": "i", "answer": "", "corrected_answer": "c"}
         return {
@@ -96,7 +96,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def values(schema: dict[str, Any]) -> list[Any]:
-    """Some that a schema allows: each of a list, the ends of a range, nothing where that is allowed."""
+    """Sample values of a schema: each value of an enum, both ends of a range, and null if allowed."""
     if "type" not in schema and ("anyOf" in schema or "oneOf" in schema):
         return [value for one in schema.get("anyOf") or schema["oneOf"] for value in values(one)]
     if "enum" in schema:
@@ -121,54 +121,52 @@ def values(schema: dict[str, Any]) -> list[Any]:
 
 
 OF_OTHERS = {"not_supported", "model_not_found", "release_not_found"}
-"""The live release and its program say no, or the name of a model is none: the field is one."""
+"""Codes of refusals that do not concern the field: unsupported by the engine, or an unknown model or release."""
 ALONE = {"stream_options", "top_logprobs", "tool_choice"}
-"""Fields that need another one."""
+"""Fields that need another field."""
 
 
 @pytest.mark.parametrize(("route", "name"), [(r, name) for r, body in BODIES.items() for name in body["properties"]])
-def test_the_gateway_takes_what_the_document_allows(running: Running, route: str, name: str) -> None:
-    """Each field of each body with values that the document allows, beside the least that must be sent."""
+def test_the_gateway_accepts_what_the_document_allows(running: Running, route: str, name: str) -> None:
+    """Each field of each body with allowed values, added to the minimal body."""
     for value in values(BODIES[route]["properties"][name]):
         if name in ALONE and value is not None:
             continue
         if name in ("max_tokens", "max_completion_tokens") and (value or 0) > 100:
-            continue  # as this installation has it: below
+            continue  # this installation's limit is tested below
         if name == "messages":
             value = [*value, *running.least[route]["messages"]]  # the last one is the user's
         body = running.least[route] | {name: value}
         if not Draft202012Validator(BODIES[route]).is_valid(body):
-            continue  # what must be sent, sent as nothing
+            continue  # a required field that is empty
         reply = running.send(route, body)
         if reply.status_code not in (200, 201):
             assert reply.json()["error"]["code"] in OF_OTHERS, (value, reply.text)
 
 
 @pytest.mark.parametrize(("route", "name"), [(r, name) for r, body in BODIES.items() for name in body["required"]])
-def test_what_the_document_requires_is_refused_without_it(running: Running, route: str, name: str) -> None:
-    """A client that was made from the document never runs into it. (A thumb without a rating is half a correction.)"""
+def test_a_body_without_a_required_field_is_refused(running: Running, route: str, name: str) -> None:
+    """Feedback without a rating counts as an incomplete correction."""
     body = {key: value for key, value in running.least[route].items() if key != name}
     assert running.send(route, body).status_code == 400
 
 
 @pytest.mark.parametrize("route", BODIES)
-def test_a_field_that_the_document_lacks_is_refused_by_name(running: Running, route: str) -> None:
-    """Nothing that somebody asked for is passed over in silence."""
+def test_an_undocumented_field_is_refused_by_name(running: Running, route: str) -> None:
+    """No requested option is silently ignored."""
     reply = running.send(route, running.least[route] | {"no_such_field": 1})
     assert (reply.status_code, "no_such_field" in reply.json()["error"]["message"]) == (400, True)
 
 
 @pytest.mark.parametrize(("name", "value"), [("rating", "sideways"), ("error_kind", "none"), ("severity", "x")])
-def test_a_word_that_is_on_no_list_is_refused_and_not_allowed_by_the_document(
-    running: Running, name: str, value: str
-) -> None:
-    """The lists are the code's own."""
+def test_an_unknown_enum_value_is_refused_by_gateway_and_document(running: Running, name: str, value: str) -> None:
+    """Both use the code's lists."""
     body = running.least["/v1/corrections 1"] | {name: value}
     assert running.send("/v1/corrections 1", body).status_code == 400
     assert not Draft202012Validator(BODIES["/v1/corrections 1"]).is_valid(body)
 
 
-def test_the_document_names_the_longest_answer_of_this_installation(running: Running) -> None:
+def test_the_document_contains_this_installations_max_tokens(running: Running) -> None:
     """It is a setting."""
     schemas = running.client.get("/openapi.json").json()["components"]["schemas"]
     assert schemas["CompletionRequest"]["properties"]["max_tokens"]["anyOf"][0]["maximum"] == 100
@@ -176,7 +174,7 @@ def test_the_document_names_the_longest_answer_of_this_installation(running: Run
     for name in ("max_tokens", "max_completion_tokens"):
         most = properties[name]["anyOf"][0]["maximum"]
         statuses = [
-            running.send("/v1/chat/completions 0", {**running.least["/v1/chat/completions 0"], name: asked}).status_code
-            for asked in (most, most + 1)
+            running.send("/v1/chat/completions 0", {**running.least["/v1/chat/completions 0"], name: value}).status_code
+            for value in (most, most + 1)
         ]
         assert (most, statuses) == (100, [200, 400])

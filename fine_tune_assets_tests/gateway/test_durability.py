@@ -1,4 +1,4 @@
-"""201 means that it is on disk, whatever becomes of the gateway a moment later."""
+"""A 201 response means that the correction is on disk, even if the gateway is killed a moment later."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ POSTS, KILLS = 300, 4
 
 
 @pytest.mark.slow
-def test_a_gateway_that_is_killed_loses_nothing_it_acknowledged_and_keeps_nothing_twice(tmp_path: Path) -> None:
-    """Users write a better answer once. The 10,000 of `make bench-corrections`, with fewer posts."""
+def test_a_killed_gateway_loses_and_duplicates_no_acknowledged_correction(tmp_path: Path) -> None:
+    """As `make bench-corrections`, with fewer posts."""
     outcome = post_under_kills(
         Settings(data_dir=tmp_path, gateway={"port": free_port()}), POSTS, KILLS, clients=8, seed=20260101
     )
     assert outcome.kills == KILLS
-    assert outcome.sent_again > 0  # the kills hit something
+    assert outcome.sent_again > 0  # the kills interrupted requests
     assert len(outcome.acknowledged) == POSTS
     assert len(set(outcome.acknowledged.values())) == POSTS
     assert (outcome.lost, outcome.twice) == (0, 0)

@@ -1,4 +1,4 @@
-"""Unexpected errors of the gateway: answered and logged without their message."""
+"""Unexpected errors of the gateway are answered and logged without their message."""
 
 import logging
 
@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fine_tune_assets.core.web_services import without_messages
-from fine_tune_assets.gateway.wire_format import answer_unexpected_error
+from fine_tune_assets.core.web_services import redact_exceptions
+from fine_tune_assets.gateway.wire_format import handle_unexpected_error
 
 MARKER = "Zyxomarkwort"
 
@@ -21,15 +21,15 @@ def _failing_app() -> FastAPI:
         raise ValueError(f"can't parse {MARKER}")
 
     app.router.add_route("/", fail)
-    app.add_exception_handler(Exception, answer_unexpected_error)
+    app.add_exception_handler(Exception, handle_unexpected_error)
     return app
 
 
 @pytest.mark.anyio
-async def test_what_a_message_quotes_is_neither_answered_nor_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A parser's error quotes what it could not parse: a line of a report, in a log that operators read."""
+async def test_the_message_of_an_error_is_neither_sent_nor_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A parser's error may quote a line of a report."""
     caplog.set_level(logging.DEBUG)
-    transport = httpx.ASGITransport(without_messages(_failing_app()))
+    transport = httpx.ASGITransport(redact_exceptions(_failing_app()))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         response = await client.get("/")
     assert response.status_code == 500
@@ -39,8 +39,8 @@ async def test_what_a_message_quotes_is_neither_answered_nor_logged(caplog: pyte
 
 
 @pytest.mark.anyio
-async def test_without_it_the_message_would_be_raised_to_the_server(caplog: pytest.LogCaptureFixture) -> None:
-    """The test above can fail: this is what uvicorn would log."""
+async def test_without_the_wrapper_the_server_gets_the_message(caplog: pytest.LogCaptureFixture) -> None:
+    """Proves that the test above can fail: uvicorn would log this error."""
     caplog.set_level(logging.DEBUG)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(_failing_app()), base_url="http://gateway") as client:
         with pytest.raises(ValueError, match=MARKER):

@@ -1,24 +1,24 @@
-"""The users of the correction loop's example at a real gateway and engine: they ask, correct, and do not notice a switch."""
+"""The correction loop example with a real gateway and engine: its users chat, correct, and do not notice a switch."""
 
 import pytest
 
 from examples.correction_loop.clients import LoopError, Traffic, ask, correct, http_client
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.reviews.corrections import list_corrections
-from fine_tune_assets.serving.switch import serve_release
+from fine_tune_assets.ledger.reviews.correction_records import list_corrections
+from fine_tune_assets.serving.rollout import deploy_release
 from fine_tune_assets_tests.gateway.conftest import Installation
-from fine_tune_assets_tests.ledger.made import live_of
+from fine_tune_assets_tests.ledger.ledger_rows import live_of
 from fine_tune_assets_tests.serving.load import wait
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.serving.tiny_releases import build_release
 
 INSTRUCTION, INPUT = "Write the handover line.", "NOTE SECTION\nplan\n\nDIALOGUE\nPatient: I will come back."
 
 
-def test_a_user_corrects_the_answer_of_a_release_and_a_key_that_may_only_ask_does_not(
+def test_a_user_corrects_an_answer_and_a_chat_key_can_not(
     installation: Installation,
 ) -> None:
-    """The correction is kept with its author and the release that answered; sent again, it is the same one."""
+    """The correction is stored with author and release; a retry is the same correction."""
     key = read_or_create_key(installation.settings.layout.keys, KEY_NAME)
     with http_client(installation.url) as gateway:
         answer = ask(gateway, installation.correct_key, f"{INSTRUCTION}\n\n{INPUT}", max_tokens=4)
@@ -39,17 +39,17 @@ def test_a_user_corrects_the_answer_of_a_release_and_a_key_that_may_only_ask_doe
 
 
 def test_the_background_traffic_sees_both_releases_and_no_failure(installation: Installation) -> None:
-    """As in the example, with a switch that it is not told of."""
+    """With a switch during the traffic."""
     live = live_of(installation.ledger)
     with http_client(installation.url) as gateway, Traffic(gateway, installation.chat_key) as traffic:
         _wait_for(traffic, live.release_id)
         second = build_release(installation.settings, installation.ledger, "You are briefer.")
-        serve_release(installation.ledger, second, timeout_seconds=120)
+        deploy_release(installation.ledger, second, timeout_seconds=120)
         _wait_for(traffic, second)
     assert traffic.tally.failed == {}
     assert set(traffic.tally.by_release) == {live.release_id, second}
 
 
 def _wait_for(traffic: Traffic, release_id: str) -> None:
-    """Until that release has answered a request and a stream."""
+    """Wait until that release has answered a request and a stream."""
     wait(lambda: traffic.tally.by_release[release_id] >= 2, 120)

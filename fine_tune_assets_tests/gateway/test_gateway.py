@@ -1,4 +1,4 @@
-"""Over real HTTP, with OpenAI's own client and a real engine."""
+"""The gateway over real HTTP, with OpenAI's client and a real engine."""
 
 import json
 import os
@@ -18,27 +18,26 @@ from starlette.testclient import TestClient
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.engines.addresses import open_client, socket_of
-from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.engines.listen_addresses import open_client, socket_path
+from fine_tune_assets.gateway.gateway_app import create_app
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.people.api_keys import create_key, revoke_key
-from fine_tune_assets.ledger.reviews.corrections import list_corrections
-from fine_tune_assets.ledger.reviews.feedback import thumbs_by_release
-from fine_tune_assets.serving.switch import serve_release
+from fine_tune_assets.ledger.reviews.correction_records import list_corrections
+from fine_tune_assets.ledger.reviews.feedback import count_feedback_by_release
+from fine_tune_assets.serving.rollout import deploy_release
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.conftest import Installation
-from fine_tune_assets_tests.ledger.made import live_of
+from fine_tune_assets_tests.ledger.ledger_rows import live_of, owned_key
 from fine_tune_assets_tests.serving.load import wait
-from fine_tune_assets_tests.serving.tiny import build_release, engine_process
+from fine_tune_assets_tests.serving.tiny_releases import build_release, engine_process
 
 MARKER = "Zebrafinch-7731"
 ASK = {"model": "live", "messages": [{"role": "user", "content": f"Say yes. {MARKER}"}], "max_tokens": 5}
 V1 = [("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("POST", "/v1/corrections")]
-"""The others are in `test_matrix`, without a server."""
+"""`test_matrix` covers the other routes, without a server."""
 
 
 def test_a_question_is_answered_by_the_live_release(installation: Installation) -> None:
-    """The one thing that users come for."""
     raw = installation.openai().chat.completions.with_raw_response.create(**ASK)  # type: ignore[call-overload]
     answer = raw.parse()
     assert raw.headers["x-release-id"] == installation.release_id
@@ -47,7 +46,7 @@ def test_a_question_is_answered_by_the_live_release(installation: Installation) 
     assert answer.usage.completion_tokens > 0
 
 
-def test_the_models_are_the_live_release_and_its_alias(installation: Installation) -> None:
+def test_models_lists_the_alias_and_the_live_release(installation: Installation) -> None:
     """A client that lists models finds a name that works."""
     assert [model.id for model in installation.openai().models.list()] == ["live", installation.release_id]
 
@@ -57,7 +56,7 @@ def test_the_models_are_the_live_release_and_its_alias(installation: Installatio
 def test_without_a_known_key_every_route_answers_401(
     installation: Installation, method: str, path: str, header: str | None
 ) -> None:
-    """Deny comes first: before the body is read, and whatever it holds."""
+    """Authentication comes before the body is read."""
     headers = {"Authorization": header} if header else {}
     reply = httpx.request(method, installation.url + path, headers=headers, content=b"{", trust_env=False)
     assert reply.status_code == 401
@@ -66,7 +65,7 @@ def test_without_a_known_key_every_route_answers_401(
 
 
 def test_an_expired_and_a_revoked_key_answer_401(installation: Installation) -> None:
-    """From that moment on, in the running gateway."""
+    """In the running gateway, at once."""
     expired = create_key(installation.ledger, "expired", ["chat"], datetime.now(UTC) - timedelta(seconds=1))
     revoked = create_key(installation.ledger, "revoked", ["chat"])
     assert installation.openai(revoked.secret).models.list()
@@ -79,29 +78,29 @@ def test_an_expired_and_a_revoked_key_answer_401(installation: Installation) -> 
 
 
 def test_a_key_of_another_scope_answers_403(installation: Installation) -> None:
-    """Who may ask may not write training data, and so the other way round."""
-    only_correct = create_key(installation.ledger, "corrects only", ["correct"]).secret
+    """A chat key can't write training data, and a correction key can't chat."""
+    only_correct = owned_key(installation.ledger, "corrects only", ["correct"]).secret
     assert installation.post("/v1/corrections", installation.chat_key, json={}).status_code == 403
     assert installation.post("/v1/chat/completions", only_correct, json=ASK).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/v1/openapi.json", "/redoc", "/v1/responses", "/tokenize", "/v1"])
 def test_routes_that_are_not_listed_do_not_exist(installation: Installation, path: str) -> None:
-    """Whatever the frameworks or the engine bring along stays inside."""
+    """Routes of the frameworks or the engine are not exposed."""
     reply = httpx.get(installation.url + path, trust_env=False)
     assert reply.status_code == 404
     assert "error" in reply.json()
 
 
-def test_health_needs_no_key_and_tells_nothing(installation: Installation) -> None:
-    """A load balancer asks it; so can anybody."""
+def test_health_needs_no_key_and_reveals_nothing(installation: Installation) -> None:
+    """It is for load balancers, but public."""
     assert httpx.get(f"{installation.url}/health", trust_env=False).json() == {"status": "ok"}
     assert httpx.get(f"{installation.url}/ready", trust_env=False).json() == {"status": "ready"}
     assert httpx.post(f"{installation.url}/health", trust_env=False).status_code == 405
 
 
 def test_a_body_over_the_limit_is_refused_with_and_without_its_length(installation: Installation) -> None:
-    """One caller must not fill the memory."""
+    """One caller must not exhaust the memory."""
 
     def chunks():  # type: ignore[no-untyped-def]
         yield from [b"x" * 100_000] * 11
@@ -112,14 +111,14 @@ def test_a_body_over_the_limit_is_refused_with_and_without_its_length(installati
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"messages": NaN}'])
-def test_a_body_that_is_no_json_object_is_an_error_of_the_caller(installation: Installation, content: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_gets_400(installation: Installation, content: bytes) -> None:
     """Not a crash, and not a traceback."""
     reply = installation.post("/v1/chat/completions", installation.chat_key, content=content)
     assert reply.status_code == 400
 
 
-def test_half_a_surrogate_pair_is_an_error_of_the_caller(installation: Installation) -> None:
-    """JSON can spell it, and it is no character: nothing behind the gateway can write it down."""
+def test_an_unpaired_surrogate_gets_400(installation: Installation) -> None:
+    """JSON can contain it, but it is not a character and can't be encoded."""
     ask = ASK | {"messages": [{"role": "user", "content": f"{MARKER} \ud800"}]}
     correction = _correction(installation) | {"corrected_answer": f"{MARKER} \udfff"}
     for path, body in (("/v1/chat/completions", ask), ("/v1/corrections", correction)):
@@ -131,8 +130,8 @@ def test_half_a_surrogate_pair_is_an_error_of_the_caller(installation: Installat
     assert installation.post("/v1/chat/completions", installation.chat_key, content=json.dumps(paired)).is_success
 
 
-def test_a_question_longer_than_the_context_says_so(installation: Installation) -> None:
-    """The likeliest mistake with long reports."""
+def test_a_question_longer_than_the_context_gets_its_own_code(installation: Installation) -> None:
+    """The most common error with long reports."""
     ask = ASK | {"messages": [{"role": "user", "content": f"{MARKER} " * 2000}]}
     reply = installation.post("/v1/chat/completions", installation.chat_key, json=ask)
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
@@ -144,8 +143,8 @@ def _correction(installation: Installation) -> dict[str, str]:
     return {"release_id": installation.release_id, **texts}
 
 
-def test_a_correction_is_kept_once_under_the_keys_name(installation: Installation) -> None:
-    """201 means that it is on disk; sending it again after a lost answer adds nothing."""
+def test_a_correction_is_stored_once_under_the_keys_name(installation: Installation) -> None:
+    """201 means that it is on disk; a retry adds nothing."""
     body, headers = _correction(installation), {"Idempotency-Key": "one"}
     replies = [
         installation.post("/v1/corrections", installation.correct_key, json=body, headers=headers) for _ in range(2)
@@ -161,20 +160,20 @@ def test_a_correction_is_kept_once_under_the_keys_name(installation: Installatio
     assert conflict.status_code == 409
 
 
-def test_a_thumb_is_kept_without_any_text(installation: Installation) -> None:
-    """An answer that was good has no better one."""
+def test_feedback_is_stored_without_text(installation: Installation) -> None:
+    """A rating needs no better answer."""
     body = {"release_id": installation.release_id, "rating": "up"}
     reply = installation.post("/v1/corrections", installation.correct_key, json=body)
     assert (reply.status_code, reply.json()["object"]) == (201, "feedback")
-    assert thumbs_by_release(installation.ledger)[installation.release_id]["up"] >= 1
+    assert count_feedback_by_release(installation.ledger)[installation.release_id]["up"] >= 1
     refused = installation.post("/v1/corrections", installation.correct_key, json=body | {"answer": MARKER})
     assert refused.status_code == 400
     assert MARKER not in refused.text
 
 
-def test_who_sends_too_much_in_a_day_is_told_to_come_later(installation: Installation) -> None:
-    """One key must not be able to flood the reviewers."""
-    settings, key = installation.settings, create_key(installation.ledger, "sends much", ["correct"]).secret
+def test_corrections_beyond_the_daily_limit_get_429(installation: Installation) -> None:
+    """One key must not flood the reviewers."""
+    settings, key = installation.settings, owned_key(installation.ledger, "sends much", ["correct"]).secret
     headers = {"Authorization": f"Bearer {key}"}
     with TestClient(create_app(changed(settings, corrections_daily_limit=2))) as client:
         replies = [client.post("/v1/corrections", json=_correction(installation), headers=headers) for _ in range(3)]
@@ -183,8 +182,8 @@ def test_who_sends_too_much_in_a_day_is_told_to_come_later(installation: Install
     assert replies[-1].headers["retry-after"]
 
 
-def test_what_users_write_is_in_no_file_of_the_installation(installation: Installation) -> None:
-    """Not in the database, its write-ahead log, or any log: whoever finds the disk finds ciphertext."""
+def test_users_texts_are_in_no_file_in_clear(installation: Installation) -> None:
+    """Not in the database, its write-ahead log, or any log."""
     assert installation.post("/v1/corrections", installation.correct_key, json=_correction(installation)).is_success
     assert installation.post("/v1/chat/completions", installation.chat_key, json=ASK).is_success
     data_dir = installation.settings.data_dir
@@ -194,18 +193,18 @@ def test_what_users_write_is_in_no_file_of_the_installation(installation: Instal
     assert [p.name for p in files if MARKER.encode() in p.read_bytes()] == []
 
 
-def test_the_engine_itself_is_not_open_to_a_gateway_key(installation: Installation) -> None:
-    """The gateway is the one way in, even for a program of the same user."""
+def test_the_engine_refuses_a_gateway_key(installation: Installation) -> None:
+    """Only the gateway has the engine's key, even for processes of the same user."""
     live = live_of(installation.ledger)
     assert live.engine_url is not None
     with open_client(live.engine_url, installation.chat_key, 30) as client:
         assert client.post("chat/completions", json=ASK).status_code == 401
 
 
-def test_the_engine_is_reached_by_no_port_and_by_no_other_user(installation: Installation) -> None:
-    """vLLM leaves routes open that ask for no key: nobody else may come so far as to ask."""
+def test_the_engine_has_no_port_and_a_private_socket(installation: Installation) -> None:
+    """vLLM has routes without authentication, so other users must not reach it."""
     live = live_of(installation.ledger)
-    path = socket_of(live.engine_url or "")
+    path = socket_path(live.engine_url or "")
     assert path is not None
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     identity = engine_process(installation.settings, live.deployment_id)
@@ -222,21 +221,21 @@ def test_the_engine_is_reached_by_no_port_and_by_no_other_user(installation: Ins
         text=True,
         check=False,
     )
-    if os.getuid() == 0:  # only root can try as somebody else
+    if os.getuid() == 0:  # only root can switch to another user
         assert "PermissionError" in tried.stderr
 
 
 def test_a_gateway_open_to_the_network_is_refused(installation: Installation) -> None:
-    """Keys would travel in clear text."""
-    with pytest.raises(SettingsError, match="loopback only"):
+    """Keys would be sent in clear text."""
+    with pytest.raises(SettingsError, match=r"0\.0\.0\.0"):
         create_app(changed(installation.settings, gateway={"host": "0.0.0.0"}))
     with socket.socket() as probe:
         probe.settimeout(2)
         assert probe.connect_ex(("127.0.0.2", installation.settings.gateway.port)) != 0
 
 
-def test_a_switch_with_requests_running_loses_none(installation: Installation) -> None:
-    """Users must not notice that a new model came."""
+def test_a_switch_with_requests_in_progress_loses_none(installation: Installation) -> None:
+    """Users must not notice a switch."""
     client = installation.openai()
     before = live_of(installation.ledger)
     following = build_release(installation.settings, installation.ledger, "You are very brief.")
@@ -251,17 +250,17 @@ def test_a_switch_with_requests_running_loses_none(installation: Installation) -
         return reply.headers["x-release-id"], json.loads(lines[-1])["choices"][0]["finish_reason"]
 
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(ask, number) for number in range(8)]
-        serve_release(installation.ledger, following, timeout_seconds=120)
-        asked += [pool.submit(ask, number) for number in range(8, 24)]
-        answers = [future.result(timeout=120) for future in asked]
+        futures = [pool.submit(ask, number) for number in range(8)]
+        deploy_release(installation.ledger, following, timeout_seconds=120)
+        futures += [pool.submit(ask, number) for number in range(8, 24)]
+        answers = [future.result(timeout=120) for future in futures]
     assert {reason for _, reason in answers} <= {"stop", "length"}
     assert {release_id for release_id, _ in answers} == {before.release_id, following}
     assert answers[-1][0] == following
 
 
-def test_an_engine_that_dies_while_it_answers_says_so_and_comes_back(installation: Installation) -> None:
-    """Half an answer must not pass for a whole one; and nobody has to be called at night."""
+def test_a_stream_ends_with_an_error_if_its_engine_dies_and_the_engine_restarts(installation: Installation) -> None:
+    """An incomplete answer must not look complete, and no operator is needed."""
     live = live_of(installation.ledger)
     engine = engine_process(installation.settings, live.deployment_id)
     client = installation.openai()
@@ -269,7 +268,8 @@ def test_an_engine_that_dies_while_it_answers_says_so_and_comes_back(installatio
     stream = client.chat.completions.create(**long)  # type: ignore[call-overload]
     next(iter(stream))
     os.kill(engine.pid, signal.SIGKILL)
-    with pytest.raises(openai.APIError, match="went away"):
+    with pytest.raises(openai.APIError) as broken:
         list(stream)
+    assert broken.value.code == "stream_broken"
     wait(lambda: installation.post("/v1/chat/completions", installation.chat_key, json=ASK).status_code != 503)
     assert client.chat.completions.create(**ASK).choices[0].message.content  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""A changed document changes the served answer, with nothing trained: supervisor, gateway, sensor and the real engine."""
+"""A changed document changes the answer without training, with real supervisor, gateway, sensor and engine."""
 
 import shutil
 import time
@@ -14,24 +14,24 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.releases.release_folders import RETRIEVAL
 from fine_tune_assets.core.settings import PREFIX, Settings, load_settings
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s08_merged_weights.release_parts import retrieval_contract
+from fine_tune_assets.defs.s08_merged_weights.release_parts import build_retrieval_contract
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets.retrieval.lance_store import LanceStore
+from fine_tune_assets.serving.rollout import deploy_release
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switch import serve_release
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file
 from fine_tune_assets_tests.defs.s09_served_models.test_knowledge import run
-from fine_tune_assets_tests.defs.test_sources import _reported
+from fine_tune_assets_tests.defs.test_external_sources import _reported
 from fine_tune_assets_tests.gateway.conftest import SERVICES
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.retrieval.conftest import pgvector_url
-from fine_tune_assets_tests.serving.tiny import build_release
+from fine_tune_assets_tests.serving.tiny_releases import build_release
 
 pytestmark = pytest.mark.slow  # starts an engine, and embeds the documents twice
 TEMPLATE = "{passages}\n\n{question}"
-"""The recipe's own asks for more than a model of 135M that learned nothing can do: it answers with the number of the document."""
+"""Simpler than the recipe's template, which an untrained 135M model can't follow: it answers with the document's number."""
 QUESTION = "How many days of paid time off a year do full-time staff have?"
 
 
@@ -39,7 +39,7 @@ QUESTION = "How many days of paid time off a year do full-time staff have?"
 def settings(
     request: pytest.FixtureRequest, installation_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Settings]:
-    """With the documents' index beside the data, and by one setting in PostgreSQL."""
+    """With the index in the data folder, and in PostgreSQL by one setting."""
     if request.param == "pgvector":
         monkeypatch.setenv(f"{PREFIX}KNOWLEDGE_URL", pgvector_url(request))
     shutil.copytree(PROJECT_DIR / "data" / "knowledge", installation_dir / "knowledge")
@@ -53,12 +53,12 @@ def settings(
 
 
 def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings, instance: dg.DagsterInstance) -> None:
-    """20 days, then 25, from the same release; a stream tells the citations, and OpenAI's client reads it all."""
+    """20 days, then 25, from the same release. OpenAI's client also reads a stream's citations."""
     own = {"enabled": True, "passages": 1, "template": TEMPLATE}
-    contract = replace(retrieval_contract(Installation().recipe), **own)
-    ledger = fresh_ledger(settings.database_url)
+    contract = replace(build_retrieval_contract(Installation().recipe), **own)
+    ledger = fresh_ledger(settings)
     release_id = build_release(settings, ledger, "You answer questions.", files={RETRIEVAL: contract.as_json()})
-    serve_release(ledger, release_id, timeout_seconds=240)
+    deploy_release(ledger, release_id, timeout_seconds=240)
     key = create_key(ledger, "asks", ["chat"]).secret
     client = openai.OpenAI(api_key=key, base_url=f"{settings.gateway_address}/v1", max_retries=0)
 
@@ -80,7 +80,7 @@ def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings
     changed = time.monotonic()
     assert _reported(instance) == {"knowledge"}
     assert run(instance).success
-    assert bool(LanceStore(settings.layout.knowledge_indexes).built()) == (not settings.knowledge.url)
+    assert bool(LanceStore(settings.layout.knowledge_indexes).list_indexes()) == (not settings.knowledge.url)
     while (found := ask())[2] == first:
         assert time.monotonic() - changed < 60
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Every route, for everybody who might ask: nobody gets in who should not, and nobody who should is kept out."""
+"""Authentication and scopes of every route: callers without permission are refused, the others are admitted."""
 
 import base64
 import hashlib
@@ -18,17 +18,18 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from starlette.testclient import TestClient
 
-from fine_tune_assets.core.oidc import OidcError
+from fine_tune_assets.core.oidc_provider import OidcError
+from fine_tune_assets.core.permissions import SCOPES
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.callers.oidc_tokens import FAILED_SECONDS, KeySource
+from fine_tune_assets.gateway.callers.oidc_tokens import FAILURE_BACKOFF_SECONDS, KeySource
+from fine_tune_assets.gateway.gateway_app import create_app
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.people.api_keys import SCOPES, create_key, revoke_key
+from fine_tune_assets.ledger.ledger_tables import corrections
+from fine_tune_assets.ledger.people.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.people.users import create_user
-from fine_tune_assets.ledger.schema import corrections
 from fine_tune_assets_tests.gateway.documents import gateway_document
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
-from fine_tune_assets_tests.ledger.made import record_promoted
+from fine_tune_assets_tests.ledger.ledger_rows import owned_key, record_promoted
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 
 ISSUER, AUDIENCE = "https://login.test", "gateway"
 ROUTES = {
@@ -42,7 +43,7 @@ ROUTES = {
 }
 OPEN = {("GET", "/health"), ("GET", "/ready")}
 IN = {200, 400, 503}
-"""Behind the door: with an empty body the field that is missing is named, and without a release nothing is live."""
+"""Status codes of an admitted request: these tests send an empty body and have no live release."""
 
 
 @dataclass
@@ -59,9 +60,9 @@ class House:
 
     def token(self, key: Any = None, header: dict[str, Any] | None = None, **claims: Any) -> str:
         now = int(time.time())
-        said = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u-17", "exp": now + 300, "scope": "ask other"} | claims
-        said = {name: value for name, value in said.items() if value is not None}
-        return jwt.encode(header or {"alg": "ES256", "kid": "k1"}, said, key or self.signing)
+        payload = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u-17", "exp": now + 300, "scope": "ask other"} | claims
+        payload = {name: value for name, value in payload.items() if value is not None}
+        return jwt.encode(header or {"alg": "ES256", "kid": "k1"}, payload, key or self.signing)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +79,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             "oidc_scopes": "ask=chat send=correct vectors=embed count=metrics",
         },
     )
-    ledger = fresh_ledger(settings.database_url)
-    keys = {scope: create_key(ledger, scope, [scope]).secret for scope in SCOPES}
+    ledger = fresh_ledger(settings)
+    keys = {scope: owned_key(ledger, scope, [scope]).secret for scope in SCOPES}
     keys["expired"] = create_key(ledger, "expired", SCOPES, datetime.now(UTC) - timedelta(seconds=1)).secret
     revoked = create_key(ledger, "revoked", SCOPES)
     revoke_key(ledger, revoked.key_id)
@@ -89,15 +90,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     ledger.close()
 
 
-def test_the_matrix_is_of_all_routes_and_so_is_the_document() -> None:
-    """A route that nobody thought of here is one that nobody guards."""
+def test_the_matrix_and_the_document_cover_all_routes() -> None:
+    """A route that is not listed here would be untested."""
     listed = {(m.upper(), path) for path, methods in gateway_document()["paths"].items() for m in methods}
     assert listed == set(ROUTES) | OPEN
 
 
 @pytest.mark.parametrize("route", sorted(OPEN))
-def test_health_and_readiness_need_no_key_and_say_nothing(house: House, route: tuple[str, str]) -> None:
-    """Load balancers have none."""
+def test_health_and_readiness_need_no_key_and_reveal_nothing(house: House, route: tuple[str, str]) -> None:
+    """Load balancers have no key."""
     reply = house.ask(route, None)
     assert (reply.status_code in (200, 503), set(reply.json())) == (True, {"status"})
 
@@ -113,10 +114,10 @@ def test_health_and_readiness_need_no_key_and_say_nothing(house: House, route: t
         ("nonsense", "invalid_token"),
     ],
 )
-def test_nobody_gets_in_without_a_key_that_opens(
+def test_requests_without_a_valid_key_are_refused(
     house: House, route: tuple[str, str], who: str | None, code: str
 ) -> None:
-    """Deny comes first, whatever is asked."""
+    """Authentication comes before everything else."""
     reply = house.ask(route, None if who is None else house.keys.get(who, who))
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, code)
     assert reply.headers["www-authenticate"] == "Bearer"
@@ -124,15 +125,15 @@ def test_nobody_gets_in_without_a_key_that_opens(
 
 @pytest.mark.parametrize("path", sorted(path for method, path in ROUTES if method == "POST"))
 def test_without_a_key_no_body_is_checked(house: House, path: str) -> None:
-    """A caller who is not let in learns nothing about bodies."""
+    """An unauthenticated caller learns nothing about bodies."""
     for content in (b"no JSON", b'{"no_such_field": 1}', b" " * 1_000_001):
         reply = house.client.post(path, content=content, headers={"Authorization": "Bearer fta_0_0"})
         assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("path", sorted(path for method, path in {*ROUTES, *OPEN} if method == "GET"))
-def test_what_can_be_read_answers_head_as_it_answers_get(house: House, path: str) -> None:
-    """Load balancers often ask so."""
+def test_get_routes_answer_head_in_the_same_way(house: House, path: str) -> None:
+    """Load balancers often use HEAD."""
     headers = {"Authorization": f"Bearer {house.keys['chat']}"}
     get, head = house.client.get(path, headers=headers), house.client.head(path, headers=headers)
     assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
@@ -140,7 +141,7 @@ def test_what_can_be_read_answers_head_as_it_answers_get(house: House, path: str
 
 @pytest.mark.parametrize("route", sorted(ROUTES))
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_key_opens_what_its_scope_says_and_nothing_else(house: House, route: tuple[str, str], scope: str) -> None:
+def test_a_key_is_limited_to_its_scope(house: House, route: tuple[str, str], scope: str) -> None:
     """Each of the seven routes with each of the six scopes."""
     reply = house.ask(route, house.keys[scope])
     if ROUTES[route] in (None, scope):
@@ -150,8 +151,8 @@ def test_a_key_opens_what_its_scope_says_and_nothing_else(house: House, route: t
 
 
 @pytest.mark.parametrize("route", sorted(ROUTES))
-def test_a_token_opens_what_the_provider_allows(house: House, route: tuple[str, str]) -> None:
-    """Their names for scopes are ours by the setting; the claim may be a list."""
+def test_a_token_is_limited_to_its_mapped_scopes(house: House, route: tuple[str, str]) -> None:
+    """`gateway.oidc_scopes` maps the provider's scopes; the claim may be a list."""
     theirs = {"chat": "ask", "correct": "send", "embed": "vectors", "metrics": "count", None: "other"}[ROUTES[route]]
     assert house.ask(route, house.token(scope=[theirs])).status_code in IN
     if ROUTES[route] is not None:
@@ -171,14 +172,14 @@ WRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("route", sorted(ROUTES))
 @pytest.mark.parametrize("what", WRONG)
-def test_a_token_that_is_not_for_us_opens_nothing(house: House, route: tuple[str, str], what: str) -> None:
-    """It may be a good one, for another program of the same provider."""
+def test_a_token_for_another_service_is_refused(house: House, route: tuple[str, str], what: str) -> None:
+    """It may be valid for another application of the same provider."""
     reply = house.ask(route, house.token(scope="ask send vectors count", **WRONG[what]))
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_token")
 
 
-def test_who_is_a_user_of_the_desk_too_is_one_person_in_both(house: House) -> None:
-    """Nobody may review their own correction, whichever door it came in by."""
+def test_a_desk_user_with_a_token_is_one_person(house: House) -> None:
+    """Otherwise users could review their own corrections."""
     record_promoted(house.ledger, "r-1")
     identity, now = f"{ISSUER}|u-17", datetime.now(UTC)
     create_user(house.ledger, "Ward Three", ("reviewer",), password=None, oidc_identity=identity, now=now)
@@ -191,21 +192,21 @@ def test_who_is_a_user_of_the_desk_too_is_one_person_in_both(house: House) -> No
     assert list(authors) == ["Ward Three", "oidc:u-18"]
 
 
-def test_a_provider_that_is_away_is_not_asked_for_every_request(tmp_path: Path) -> None:
-    """Each attempt may take ten seconds, for which everybody waits."""
+def test_an_unreachable_provider_is_not_contacted_for_every_request(tmp_path: Path) -> None:
+    """Each attempt may take ten seconds, for which all callers wait."""
     place, key = tmp_path / "jwks.json", ECKey.generate_key("P-256", {"kid": "k1", "use": "sig"})
     source = KeySource(str(place))
     for _ in range(2):
         with pytest.raises(OidcError):
             source.keys()
         place.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
-    time.sleep(FAILED_SECONDS)
+    time.sleep(FAILURE_BACKOFF_SECONDS)
     assert source.keys().keys
 
 
 @pytest.mark.parametrize("route", sorted(ROUTES))
-def test_the_id_of_a_key_opens_nothing_without_its_secret(house: House, route: tuple[str, str]) -> None:
-    """Ids stand in logs, where many read them. The key is one that the route would let in."""
+def test_a_key_id_without_its_secret_is_refused(house: House, route: tuple[str, str]) -> None:
+    """Ids are in logs, which many can read. The route would admit the complete key."""
     prefix, key_id, secret = house.keys[ROUTES[route] or "chat"].split("_", 2)
     for wrong in ("", "0", secret[:-1], f"{secret}0", house.keys["expired"].split("_", 2)[2]):
         reply = house.ask(route, f"{prefix}_{key_id}_{wrong}")
@@ -213,10 +214,8 @@ def test_the_id_of_a_key_opens_nothing_without_its_secret(house: House, route: t
 
 
 @pytest.mark.parametrize("route", sorted(ROUTES))
-def test_an_expired_token_says_so_but_for_the_minute_that_clocks_may_differ(
-    house: House, route: tuple[str, str]
-) -> None:
-    """The application then fetches a new one."""
+def test_an_expired_token_is_refused_after_the_tolerated_clock_difference(house: House, route: tuple[str, str]) -> None:
+    """The code tells the application to fetch a new token."""
     now, scope = int(time.time()), "ask send vectors count"
     assert house.ask(route, house.token(exp=now - 30, scope=scope)).status_code in IN
     reply = house.ask(route, house.token(exp=now - 90, scope=scope))
@@ -225,11 +224,11 @@ def test_an_expired_token_says_so_but_for_the_minute_that_clocks_may_differ(
 
 @pytest.fixture(scope="module")
 def forged(house: House) -> list[str]:
-    """Another key under the same name; no signature at all; the public key as a shared secret; another signature."""
+    """Another key with the same id, no signature, the public key as a shared secret, and a wrong signature."""
     other = ECKey.generate_key("P-256", {"kid": "k1"})
     public, scope = house.signing.as_pem(private=False), "ask send vectors count"
-    said = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u", "exp": 2**40, "scope": scope}
-    claims = base64.urlsafe_b64encode(json.dumps(said).encode()).rstrip(b"=")
+    payload = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u", "exp": 2**40, "scope": scope}
+    claims = base64.urlsafe_b64encode(json.dumps(payload).encode()).rstrip(b"=")
     none = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=") + b"." + claims + b"."
     return [
         house.token(key=other, scope=scope),
@@ -241,23 +240,23 @@ def forged(house: House) -> list[str]:
 
 
 @pytest.mark.parametrize("route", sorted(ROUTES))
-def test_a_forged_signature_opens_nothing(house: House, forged: list[str], route: tuple[str, str]) -> None:
-    """The scopes in it would open every route."""
+def test_a_forged_signature_is_refused(house: House, forged: list[str], route: tuple[str, str]) -> None:
+    """The forged scopes would give access to every route."""
     for number, token in enumerate(forged):
         assert house.ask(route, token).status_code == 401, number
 
 
 def _signed_with_the_public_key(public: bytes, claims: bytes) -> str:
-    """By hand: the library refuses to."""
-    said = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"k1"}').rstrip(b"=") + b"." + claims
-    signature = hmac.new(public, said, hashlib.sha256).digest()
-    return (said + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+    """Signed manually, since the library refuses this."""
+    signed = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"k1"}').rstrip(b"=") + b"." + claims
+    signature = hmac.new(public, signed, hashlib.sha256).digest()
+    return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
 
 
-def test_keys_that_the_provider_changed_are_read_again_but_not_at_every_request(
+def test_rotated_provider_keys_are_refreshed_at_a_limited_rate(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Providers change their keys; and a flood of forged names must not become a flood of questions to the provider."""
+    """A flood of tokens with unknown key ids must not become a flood of requests to the provider."""
     from fine_tune_assets.gateway.callers import oidc_tokens
 
     path, first = tmp_path / "jwks.json", ECKey.generate_key("P-256", {"kid": "a"})
@@ -271,16 +270,16 @@ def test_keys_that_the_provider_changed_are_read_again_but_not_at_every_request(
     path.write_text(json.dumps({"keys": [second.as_dict(private=False)]}))
     with pytest.raises(oidc_tokens.TokenError):
         verifier.verify(new, now)
-    monkeypatch.setattr(oidc_tokens, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(oidc_tokens, "REFRESH_INTERVAL_SECONDS", 0.0)
     assert verifier.verify(new, now).subject == "u-17"
     with pytest.raises(oidc_tokens.TokenError):
         verifier.verify(old, now)
 
 
 @pytest.mark.parametrize("key", [OctKey.generate_key(256), ECKey.generate_key("P-256")])
-def test_a_key_file_with_secrets_in_place_of_public_keys_is_not_used(tmp_path: Path, key: Any) -> None:
-    """A shared secret would let its holders sign; a private key shows that the file is the wrong one."""
-    from fine_tune_assets.core.oidc import OidcError
+def test_a_key_file_with_secret_or_private_keys_is_refused(tmp_path: Path, key: Any) -> None:
+    """Holders of a shared secret could sign, and a private key shows that it is the wrong file."""
+    from fine_tune_assets.core.oidc_provider import OidcError
     from fine_tune_assets.gateway.callers.oidc_tokens import KeySource
 
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": [key.as_dict(private=True)]}))

@@ -1,5 +1,5 @@
-"""Bearer tokens whose provider publishes its keys at an address inside the network: a real HTTP(S) server that changes its keys,
-is away, takes long or says nonsense. The clock alone is not real, where an hour would have to pass."""
+"""Bearer tokens whose provider publishes its keys at a URL: a real HTTP(S) server that rotates keys, is down, hangs or sends
+invalid responses. Only the clock is fake where an hour would have to pass."""
 
 import json
 import ssl
@@ -22,23 +22,23 @@ from joserfc.jwk import ECKey, RSAKey
 from starlette.testclient import TestClient
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.oidc import OidcError
+from fine_tune_assets.core.oidc_provider import OidcError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.desk.oidc import new_attempt, read_provider
-from fine_tune_assets.gateway.app import create_app
+from fine_tune_assets.desk.oidc_sign_in import make_attempt, read_provider
 from fine_tune_assets.gateway.callers.oidc_tokens import (
-    ASK_AGAIN_SECONDS,
-    FAILED_SECONDS,
-    FRESH_SECONDS,
-    KEEP_SECONDS,
+    FAILURE_BACKOFF_SECONDS,
+    MAX_AGE_SECONDS,
+    REFRESH_AFTER_SECONDS,
+    REFRESH_INTERVAL_SECONDS,
     KeySource,
     TokenError,
     TokenVerifier,
 )
+from fine_tune_assets.gateway.gateway_app import create_app
 from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.test_workers import Authority, Issued
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import serving
 from fine_tune_assets_tests.serving.load import wait
 
@@ -54,17 +54,17 @@ def key_named(name: str | None) -> ECKey:
 
 
 def token(key: ECKey, name: str | None = None, **claims: Any) -> str:
-    said = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u-17", "exp": int(time.time()) + 300, "scope": "chat"} | claims
-    return jwt.encode({"alg": "ES256"} | ({"kid": name} if name else {}), said, key)
+    payload = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u-17", "exp": int(time.time()) + 300, "scope": "chat"} | claims
+    return jwt.encode({"alg": "ES256"} | ({"kid": name} if name else {}), payload, key)
 
 
 @dataclass
 class Provider:
-    """What the server says, as the test wants it at the moment."""
+    """The state of the fake provider."""
 
     keys: list[Any] = field(default_factory=list)
     answer: tuple[int, dict[str, str], bytes] | None = None
-    """In place of the keys."""
+    """Sent instead of the keys."""
     may_answer: threading.Event = field(default_factory=threading.Event)
     asked: int = 0
     port: int = 0
@@ -73,13 +73,13 @@ class Provider:
     def reply(self, path: str) -> tuple[int, dict[str, str], bytes]:
         self.asked += 1
         self.may_answer.wait(60)
-        said = self.metadata if path.endswith("openid-configuration") else {"keys": self.keys}
-        return self.answer or (200, {"content-type": "application/json"}, json.dumps(said).encode())
+        content = self.metadata if path.endswith("openid-configuration") else {"keys": self.keys}
+        return self.answer or (200, {"content-type": "application/json"}, json.dumps(content).encode())
 
 
 @contextmanager
 def publishing(provider: Provider, certificate: Issued | None = None) -> Iterator[Provider]:
-    """On the provider's port if it has one already: so it comes back where it was."""
+    """Serve on the provider's earlier port, if it had one."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -118,7 +118,7 @@ class Clock:
 
 @dataclass
 class Known:
-    """A verifier of the provider's keys at an address, with a clock of its own."""
+    """A verifier for the provider's keys, with a fake clock."""
 
     provider: Provider
     clock: Clock = field(default_factory=Clock)
@@ -136,10 +136,10 @@ class Known:
 
 @contextmanager
 def gateway(folder: Path, **changes: Any) -> Iterator[tuple[TestClient, str]]:
-    """A gateway that lets tokens in, and an API key of it."""
+    """A gateway that accepts tokens, and one of its API keys."""
     named = Settings(data_dir=folder / "data", gateway={"oidc_issuer": ISSUER, "oidc_audience": AUDIENCE})
     settings = changed(named, **changes)
-    ledger = fresh_ledger(settings.database_url)
+    ledger = fresh_ledger(settings)
     key = create_key(ledger, uuid.uuid4().hex, ["chat"]).secret
     with TestClient(create_app(settings)) as client:
         yield client, key
@@ -159,10 +159,8 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path, "hospital")
 
 
-def test_keys_at_an_https_address_of_the_hospitals_own_authority_let_tokens_in(
-    tmp_path: Path, authority: Authority
-) -> None:
-    """No public authority signs `login.intranet`. The keys are asked for once, and not for each request."""
+def test_tokens_are_accepted_with_keys_from_a_server_with_a_private_ca(tmp_path: Path, authority: Authority) -> None:
+    """No public CA signs `login.intranet`. The keys are fetched once, not per request."""
     key = key_named("a")
     with publishing(Provider(public(key)), authority.issue("login")) as provider:
         place = f"https://localhost:{provider.port}/certs"
@@ -172,8 +170,8 @@ def test_keys_at_an_https_address_of_the_hospitals_own_authority_let_tokens_in(
     assert provider.asked == 1
 
 
-def test_a_server_that_nobody_vouches_for_is_not_believed(tmp_path: Path, authority: Authority) -> None:
-    """Who answers in the provider's place could let anybody in. Keys of the gateway's own go on."""
+def test_keys_from_a_server_with_an_untrusted_certificate_are_refused(tmp_path: Path, authority: Authority) -> None:
+    """An impostor could publish its own keys. API keys still work."""
     key = key_named("a")
     with publishing(Provider(public(key)), authority.issue("login")) as provider:
         place = f"https://localhost:{provider.port}/certs"
@@ -192,10 +190,10 @@ def test_a_server_that_nobody_vouches_for_is_not_believed(tmp_path: Path, author
     {"gateway": {"oidc_jwks": "https://login.intranet/certs"}, "oidc": {"ca": __file__}},
     {"gateway": {"oidc_jwks": ""}},
 ])  # fmt: skip
-def test_a_gateway_that_could_not_believe_its_provider_does_not_start(tmp_path: Path, changes: dict[str, str]) -> None:
-    """Over an open line anybody could put their own keys in; found out at the first request it would be a night call."""
+def test_a_gateway_without_a_secure_provider_url_does_not_start(tmp_path: Path, changes: dict[str, str]) -> None:
+    """Without TLS anyone on the network could replace the keys. The error comes at the start, not at the first request."""
     base = Settings(data_dir=tmp_path, gateway={"oidc_issuer": ISSUER, "oidc_audience": AUDIENCE})
-    with pytest.raises(SettingsError, match=r"gateway\.oidc|authority"):
+    with pytest.raises(SettingsError, match=r"gateway\.oidc_jwks"):
         create_app(changed(base, **changes))
 
 
@@ -205,43 +203,43 @@ def provider() -> Iterator[Provider]:
         yield made
 
 
-def test_a_new_key_opens_from_the_next_minute_on_and_one_that_was_taken_away_no_longer(provider: Provider) -> None:
-    """Providers change their keys, first beside the old one, then alone."""
+def test_a_new_key_is_accepted_within_a_minute_and_a_removed_one_is_refused(provider: Provider) -> None:
+    """Providers rotate keys: first both are published, then only the new one."""
     old, new = key_named("a"), key_named("b")
     provider.keys = public(old)
     known = Known(provider)
     assert known.opens(token(old, "a"))
     provider.keys = public(old, new)
-    assert not known.opens(token(new, "b"))  # asked within this minute
-    known.clock.now += ASK_AGAIN_SECONDS
+    assert not known.opens(token(new, "b"))  # refreshed within this minute already
+    known.clock.now += REFRESH_INTERVAL_SECONDS
     assert known.opens(token(new, "b"))
     assert known.opens(token(old, "a"))
     provider.keys = public(new)
-    known.clock.now += FRESH_SECONDS + 1
+    known.clock.now += REFRESH_AFTER_SECONDS + 1
     assert known.opens(token(new, "b"))
     assert not known.opens(token(old, "a"))
 
 
-def test_a_provider_that_does_not_name_its_keys_may_change_them_too(provider: Provider) -> None:
-    """Then only the signature shows that another key is needed."""
+def test_keys_without_ids_can_be_rotated_too(provider: Provider) -> None:
+    """Only the signature shows that a refresh is needed."""
     old, new = key_named(None), key_named(None)
     provider.keys = public(old)
     known = Known(provider)
     assert known.opens(token(old))
     provider.keys = public(new)
-    known.clock.now += ASK_AGAIN_SECONDS
+    known.clock.now += REFRESH_INTERVAL_SECONDS
     assert known.opens(token(new))
     assert not known.opens(token(old))
 
 
 @pytest.mark.parametrize("is_named", [True, False])
-def test_a_flood_of_forged_tokens_is_no_flood_at_the_provider(provider: Provider, is_named: bool) -> None:
-    """Anybody can send tokens that name keys which nobody has, or are signed with another."""
+def test_a_flood_of_forged_tokens_does_not_reach_the_provider(provider: Provider, is_named: bool) -> None:
+    """Anyone can send tokens with unknown key ids or wrong signatures."""
     good = key_named("a")
     provider.keys = public(good)
     known = Known(provider)
     assert known.opens(token(good, "a"))
-    known.clock.now += ASK_AGAIN_SECONDS
+    known.clock.now += REFRESH_INTERVAL_SECONDS
     for number in range(30):
         assert not known.opens(token(key_named("x"), f"k{number}" if is_named else "a"))
         known.clock.now += 1
@@ -249,34 +247,34 @@ def test_a_flood_of_forged_tokens_is_no_flood_at_the_provider(provider: Provider
     assert known.opens(token(good, "a"))
 
 
-def test_a_provider_that_is_away_is_missed_only_when_its_keys_are_an_hour_old(provider: Provider) -> None:
-    """A restart of the sign-in server at the wrong minute must shut nobody out; and nothing opens for ever."""
+def test_keys_of_an_unreachable_provider_are_used_for_an_hour(provider: Provider) -> None:
+    """A restart of the sign-in server must lock out no one, but keys must expire."""
     key = key_named("a")
     provider.keys = public(key)
     known = Known(provider)
     assert known.opens(token(key, "a"))
     provider.answer = (503, {}, b"")
-    for _ in range(int(KEEP_SECONDS // 600)):
+    for _ in range(int(MAX_AGE_SECONDS // 600)):
         known.clock.now += 599
         assert known.opens(token(key, "a"))
     asked = provider.asked
-    assert asked == 1 + 3  # at 2995 s for the third time since they were half an hour old
+    assert asked == 1 + 3  # refresh attempts at 2396 s, 2995 s and 3594 s
     known.clock.now += 10
     with pytest.raises(OidcError):
         known.verifier.verify(token(key, "a"), datetime.now(UTC))
     provider.answer = None
-    known.clock.now += FAILED_SECONDS
+    known.clock.now += FAILURE_BACKOFF_SECONDS
     assert known.opens(token(key, "a"))
 
 
-def test_a_token_of_a_new_key_while_the_provider_is_away_is_asked_to_come_again(provider: Provider) -> None:
-    """It may be a good one: "not valid" would have the application sign in anew, again and again."""
+def test_a_token_with_an_unknown_key_gets_503_while_the_provider_is_down(provider: Provider) -> None:
+    """It may be valid: with 401 the application would sign in again and again."""
     key = key_named("a")
     provider.keys = public(key)
     known = Known(provider)
     assert known.opens(token(key, "a"))
     provider.answer = (500, {}, b"")
-    known.clock.now += ASK_AGAIN_SECONDS
+    known.clock.now += REFRESH_INTERVAL_SECONDS
     for _ in range(3):
         with pytest.raises(OidcError):
             known.verifier.verify(token(key_named("b"), "b"), datetime.now(UTC))
@@ -284,8 +282,8 @@ def test_a_token_of_a_new_key_while_the_provider_is_away_is_asked_to_come_again(
     assert (provider.asked, known.opens(token(key, "a"))) == (2, True)
 
 
-def test_a_gateway_starts_without_its_provider_and_lets_tokens_in_when_that_is_back(tmp_path: Path) -> None:
-    """After a power cut nobody knows what starts first."""
+def test_a_gateway_starts_without_its_provider_and_accepts_tokens_once_it_is_up(tmp_path: Path) -> None:
+    """After a power failure the order of starts is not defined."""
     key, provider = key_named("a"), Provider()
     with publishing(provider):
         provider.keys = public(key)
@@ -294,7 +292,7 @@ def test_a_gateway_starts_without_its_provider_and_lets_tokens_in_when_that_is_b
         assert code(ask(client, token(key, "a"))) == (503, "not_available")
         assert ask(client, own).status_code == 200
         with publishing(provider):
-            time.sleep(FAILED_SECONDS)
+            time.sleep(FAILURE_BACKOFF_SECONDS)
             assert ask(client, token(key, "a")).status_code == 200
         assert ask(client, token(key, "a")).status_code == 200
 
@@ -308,15 +306,15 @@ def test_a_gateway_starts_without_its_provider_and_lets_tokens_in_when_that_is_b
     (302, {"location": "/elsewhere"}, b""),
     (404, {}, b"{}"),
 ], ids=str)  # fmt: skip
-def test_what_is_no_set_of_keys_lets_nobody_in(provider: Provider, answer: tuple[int, dict[str, str], bytes]) -> None:
-    """A page of a proxy, or an address that leads elsewhere: never an error of ours, never a key."""
+def test_an_invalid_key_set_is_refused(provider: Provider, answer: tuple[int, dict[str, str], bytes]) -> None:
+    """Such as a proxy's error page or a redirect."""
     provider.answer = answer
     with pytest.raises(OidcError):
         KeySource(f"http://127.0.0.1:{provider.port}/keys").keys()
 
 
-def test_keys_that_we_do_not_know_do_not_cost_those_that_we_do(provider: Provider) -> None:
-    """A provider that adds a kind of key which this version can't read must not shut everybody out (RFC 7517, section 5)."""
+def test_unsupported_keys_are_skipped(provider: Provider) -> None:
+    """A key type that this version does not support must not lock out everyone (RFC 7517, section 5)."""
     key = key_named("a")
     strange: list[Any] = [
         {"kty": "EC", "kid": "s1", "crv": "BP-256", "x": "AA", "y": "AA"},
@@ -333,8 +331,8 @@ def test_keys_that_we_do_not_know_do_not_cost_those_that_we_do(provider: Provide
         assert not known.opens(token(key, f"s{number}"))
 
 
-def test_a_provider_that_hangs_holds_up_no_api_key(tmp_path: Path, provider: Provider) -> None:
-    """Tokens wait for it, ten seconds at most; who has a key does not know that there is a provider."""
+def test_a_hung_provider_does_not_delay_api_keys(tmp_path: Path, provider: Provider) -> None:
+    """Only tokens wait for the provider, at most ten seconds."""
     key = key_named("a")
     provider.keys = public(key)
     provider.may_answer.clear()
@@ -350,13 +348,13 @@ def test_a_provider_that_hangs_holds_up_no_api_key(tmp_path: Path, provider: Pro
     assert provider.asked == 1
 
 
-def test_who_has_keys_does_not_wait_for_whoever_asks_for_newer_ones(provider: Provider) -> None:
-    """Each half hour one request asks; if the provider hangs, only that one."""
+def test_a_refresh_does_not_block_other_requests(provider: Provider) -> None:
+    """If the provider hangs during a refresh, only the refreshing request waits."""
     key = key_named("a")
     provider.keys = public(key)
     known = Known(provider)
     assert known.opens(token(key, "a"))
-    known.clock.now += FRESH_SECONDS + 1
+    known.clock.now += REFRESH_AFTER_SECONDS + 1
     provider.may_answer.clear()
     asking = threading.Thread(target=known.opens, args=(token(key, "a"),))
     asking.start()
@@ -368,8 +366,8 @@ def test_who_has_keys_does_not_wait_for_whoever_asks_for_newer_ones(provider: Pr
     assert provider.asked == 2
 
 
-def test_the_desk_believes_the_same_authority(authority: Authority) -> None:
-    """One setting for both doors; without it the desk does not lead people to a server that nobody vouches for."""
+def test_the_desk_trusts_the_same_ca(authority: Authority) -> None:
+    """One setting for both services. Without it the desk does not send users to a server with an untrusted certificate."""
     with publishing(Provider(public(key_named("a"))), authority.issue("login")) as provider:
         issuer = f"https://localhost:{provider.port}"
         provider.metadata = {"issuer": issuer, "authorization_endpoint": f"{issuer}/authorize"}
@@ -379,9 +377,11 @@ def test_the_desk_believes_the_same_authority(authority: Authority) -> None:
             found = read_provider(changed(settings, oidc={"ca": authority_file}))
             assert found is not None
             if is_believed:
-                assert found.address(new_attempt(), "https://desk/return").startswith(f"{issuer}/authorize?")
+                assert found.make_authorization_url(make_attempt(), "https://desk/return").startswith(
+                    f"{issuer}/authorize?"
+                )
             else:
                 with pytest.raises(OidcError):
-                    found.address(new_attempt(), "https://desk/return")
-        with pytest.raises(SettingsError, match="authority"):
+                    found.make_authorization_url(make_attempt(), "https://desk/return")
+        with pytest.raises(SettingsError, match=r"nowhere\.pem"):
             read_provider(changed(settings, oidc={"ca": "nowhere.pem"}))

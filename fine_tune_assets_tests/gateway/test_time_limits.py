@@ -1,4 +1,4 @@
-"""Who is too slow: a caller who sends by the byte, and a model that comes to no end. Each holds a place that others wait for."""
+"""Time limits for slow callers and endless answers, each of which occupies a slot."""
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.gateway.app import create_app
-from fine_tune_assets.gateway.requests import requests
+from fine_tune_assets.gateway.gateway_app import create_app
+from fine_tune_assets.gateway.requests import request_parsing as requests
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.ledger_tables import request_entries
 from fine_tune_assets.ledger.people.api_keys import create_key
-from fine_tune_assets.ledger.schema import request_lines
-from fine_tune_assets_tests.gateway.answers.test_chat import make_live
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.gateway.answers.test_chat_completions import make_live
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import StreamServer, serving
 
 LIMIT_SECONDS = 1
@@ -26,17 +26,15 @@ LIMIT_SECONDS = 1
 
 def _codes(ledger: Ledger) -> list[tuple[int, str | None]]:
     with ledger.read() as connection:
-        rows = connection.execute(request_lines.select().order_by(request_lines.c.position)).mappings()
+        rows = connection.execute(request_entries.select().order_by(request_entries.c.position)).mappings()
         return [(row["status"], row["code"]) for row in rows]
 
 
-def test_a_body_that_comes_too_slowly_is_408_and_the_place_is_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Half a minute is the code's; here half a second, for a body that takes ten."""
-    monkeypatch.setattr(requests, "_READ_SECONDS", 0.5)
+def test_a_slow_body_gets_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of 30 s is 0.5 s here, and the body takes 10 s."""
+    monkeypatch.setattr(requests, "_READ_TIMEOUT_SECONDS", 0.5)
     settings = Settings(data_dir=tmp_path / "d")
-    ledger = fresh_ledger(settings.database_url)
+    ledger = fresh_ledger(settings)
     key = create_key(ledger, "a", ["chat"]).secret
 
     async def dripping() -> AsyncIterator[bytes]:
@@ -62,7 +60,7 @@ def test_a_body_that_comes_too_slowly_is_408_and_the_place_is_free(
 
 
 class _Endless(BaseHTTPRequestHandler):
-    """A model that goes on and on."""
+    """An engine whose answer does not end."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
@@ -75,7 +73,7 @@ class _Endless(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 time.sleep(0.1)
         except OSError:
-            pass  # the gateway hung up, as it should
+            pass  # the gateway closed the connection, as expected
 
     def log_message(self, *_: object) -> None:
         pass
@@ -87,16 +85,16 @@ def endless(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "e.sock"
 
 
-def test_a_stream_that_comes_to_no_end_is_cut_off_and_says_so(tmp_path: Path, endless: Path) -> None:
-    """Within the stream, since its status went out long ago: no client may take half an answer for a whole one."""
+def test_an_endless_stream_is_cut_off_with_an_error_event(tmp_path: Path, endless: Path) -> None:
+    """The status was sent before, so the error is in the stream: an incomplete answer must not look complete."""
     settings = Settings(data_dir=tmp_path / "d", gateway={"timeout_seconds": LIMIT_SECONDS})
-    ledger = fresh_ledger(settings.database_url)
+    ledger = fresh_ledger(settings)
     make_live(settings, ledger, endless, "One.")
     key = create_key(ledger, "a", ["chat"]).secret
     with TestClient(create_app(settings)) as client:
-        headers, asked = {"authorization": f"Bearer {key}"}, {"messages": [{"role": "user", "content": "hi"}]}
+        headers, body = {"authorization": f"Bearer {key}"}, {"messages": [{"role": "user", "content": "hi"}]}
         began = time.monotonic()
-        reply = client.post("/v1/chat/completions", json={**asked, "stream": True}, headers=headers)
+        reply = client.post("/v1/chat/completions", json={**body, "stream": True}, headers=headers)
         assert time.monotonic() - began < 20
     events = [json.loads(line[6:]) for line in reply.text.split("\n") if line.startswith("data: {")]
     assert reply.status_code == 200

@@ -1,4 +1,4 @@
-"""Two gateway processes behind one port, with TLS: what is shared holds for both."""
+"""Two gateway processes on one port, with TLS: they share limits, request log and metrics."""
 
 import datetime as dt
 import ipaddress
@@ -23,15 +23,15 @@ from cryptography.x509.oid import NameOID
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running_server import free_port
-from fine_tune_assets.gateway.listeners import check_listening
-from fine_tune_assets.ledger.audit.requests import verify_requests
+from fine_tune_assets.gateway.listeners import check_listener
+from fine_tune_assets.ledger.audit.request_log import verify_requests
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people.api_keys import KeyLimits, create_key
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.postgres import PostgresServer, postgres_server
 from fine_tune_assets_tests.serving.load import wait
-from fine_tune_assets_tests.serving.tiny import service_process
+from fine_tune_assets_tests.serving.tiny_releases import service_process
 
 __all__ = ["postgres_server"]
 
@@ -43,7 +43,7 @@ class Issued:
 
 
 class Authority:
-    """One that issues certificates for loopback."""
+    """A CA that issues certificates for loopback."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
@@ -86,8 +86,6 @@ class Authority:
 
 @dataclass(frozen=True)
 class Pair:
-    """Of processes."""
-
     settings: Settings
     ledger: Ledger
     authority: Authority
@@ -127,7 +125,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             "tls_client_ca": str(authority.certificate),
         },
     )
-    ledger = fresh_ledger(settings.database_url)
+    ledger = fresh_ledger(settings)
     try:
         start_services(settings, ["gateway"])
         found = Pair(settings, ledger, authority, caller)
@@ -139,8 +137,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.slow
-def test_a_limit_holds_for_both_and_their_lines_are_one_chain(pair: Pair) -> None:
-    """Exactly as many as allowed, whichever process answers; and none of the lines of either is lost."""
+def test_both_processes_share_a_limit_and_one_hash_chain(pair: Pair) -> None:
+    """The limit is exact across processes, and no line is lost."""
     if datetime.now(UTC).second > 40:
         time.sleep(61 - datetime.now(UTC).second)
     key = create_key(pair.ledger, "limited", ["chat", "metrics"], limits=KeyLimits(60)).secret
@@ -149,14 +147,14 @@ def test_a_limit_holds_for_both_and_their_lines_are_one_chain(pair: Pair) -> Non
         with pair.client(pair.caller) as client:
             return client.get("/openapi.json", headers={"Authorization": f"Bearer {key}"}).status_code
 
-    before = verify_requests(pair.ledger).lines
+    before = verify_requests(pair.ledger).entry_count
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(ask, range(100)))
-    # A process may hold a part (a twentieth) that it does not come to use.
+    # A process may lease 5 % that it does not use.
     assert 57 <= statuses.count(200) <= 60
     assert set(statuses) == {200, 429}
     check = verify_requests(pair.ledger)
-    assert (check.is_intact, check.lines - before) == (True, 100)
+    assert (check.is_intact, check.entry_count - before) == (True, 100)
     with pair.client(pair.caller) as client:
         text = client.get("/metrics", headers={"Authorization": f"Bearer {key}"}).text
     counted = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if 'route="/openapi.json",status="' in line]
@@ -164,8 +162,8 @@ def test_a_limit_holds_for_both_and_their_lines_are_one_chain(pair: Pair) -> Non
 
 
 @pytest.mark.slow
-def test_without_a_certificate_of_the_authority_there_is_no_way_in(pair: Pair, tmp_path: Path) -> None:
-    """Not even to /health; one of another authority is none."""
+def test_connections_without_a_certificate_of_the_ca_are_refused(pair: Pair, tmp_path: Path) -> None:
+    """Even for /health. A certificate of another CA is refused too."""
     with pair.client(pair.caller) as client:
         assert client.get("/health").status_code == 200
     stranger = Authority(tmp_path, "stranger").issue("caller")
@@ -177,8 +175,8 @@ def test_without_a_certificate_of_the_authority_there_is_no_way_in(pair: Pair, t
 
 
 @pytest.mark.slow
-def test_no_worker_outlives_a_parent_that_is_killed(pair: Pair) -> None:
-    """Else an old one would go on answering on the same port, unwatched. The last test here: it ends the gateway."""
+def test_workers_end_with_a_killed_parent(pair: Pair) -> None:
+    """Otherwise an old worker would keep answering on the port. Must be the last test with `pair`: it ends the gateway."""
     workers, identity = pair.workers, service_process(pair.settings, "gateway")
     os.kill(identity.pid, signal.SIGKILL)
     wait(lambda: not any(map(_is_running, workers)), 20)
@@ -188,20 +186,20 @@ def _is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_beyond_loopback_there_must_be_tls(tmp_path: Path) -> None:
-    """Keys would travel in clear text."""
+def test_addresses_other_than_loopback_need_tls(tmp_path: Path) -> None:
+    """Keys would be sent in clear text."""
     issued = Authority(tmp_path, "authority").issue("gateway")
     certificate = {"tls_cert": str(issued.certificate), "tls_key": str(issued.key)}
     for host in ("0.0.0.0", "::", "::1", "10.0.0.5", "gateway.intranet"):
-        with pytest.raises(SettingsError, match="loopback only"):
-            check_listening(Settings(gateway={"host": host}))
-        check_listening(Settings(gateway={"host": host, "behind_tls_proxy": True}))
-        check_listening(Settings(gateway={"host": host, **certificate}))
-    check_listening(Settings())
+        with pytest.raises(SettingsError, match=f"host is {host},"):
+            check_listener(Settings(gateway={"host": host}))
+        check_listener(Settings(gateway={"host": host, "behind_tls_proxy": True}))
+        check_listener(Settings(gateway={"host": host, **certificate}))
+    check_listener(Settings())
 
 
-def test_half_of_tls_is_refused(tmp_path: Path) -> None:
-    """A gateway that starts without what was asked for is worse than one that does not start."""
+def test_incomplete_tls_settings_are_refused(tmp_path: Path) -> None:
+    """A gateway must not start with less protection than configured."""
     issued = Authority(tmp_path, "authority").issue("gateway")
     both = {"tls_cert": str(issued.certificate), "tls_key": str(issued.key)}
     for wrong in (
@@ -212,7 +210,7 @@ def test_half_of_tls_is_refused(tmp_path: Path) -> None:
         {"workers": 0},
     ):
         with pytest.raises(SettingsError):
-            check_listening(Settings(gateway=wrong))
+            check_listener(Settings(gateway=wrong))
     issued.key.chmod(0o644)
-    with pytest.raises(SettingsError, match="chmod"):
-        check_listening(Settings(gateway=both))
+    with pytest.raises(SettingsError, match="chmod 600"):
+        check_listener(Settings(gateway=both))

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that says what a test tells it to: the outside world of a judge."""
+"""A real HTTP server on loopback with scripted replies, for tests of judges."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ MODEL = "llama-judge"
 
 
 class ChatServerOfATest:
-    """`posts` holds the body of every question, in the order in which they came."""
+    """`posts` holds the body of every request in order of arrival."""
 
     def __init__(self, say: Callable[[dict[str, Any]], Said], key: str = "", root: str = "/models/llama") -> None:
         self.posts: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ class ChatServerOfATest:
 
 
 def completion(text: str, first_token: dict[str, float] | None = None, finish: str = "stop") -> Said:
-    """A chat completion as servers send it."""
+    """A chat completion in the OpenAI format."""
     listed = [{"token": token, "logprob": value} for token, value in (first_token or {}).items()]
     logprobs = {"content": [{"token": "x", "logprob": 0.0, "top_logprobs": listed}]} if first_token else None
     choice = {"message": {"content": text}, "finish_reason": finish, "logprobs": logprobs}

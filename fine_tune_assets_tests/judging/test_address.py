@@ -1,11 +1,11 @@
-"""Which servers may be asked: nothing of a report leaves the network."""
+"""Judge addresses: text of reports must not leave the network."""
 
 from urllib.parse import urlsplit
 
 import pytest
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.judging.judges.registry import require_inside
+from fine_tune_assets.judging.judges.judge_registry import require_private_address
 
 
 @pytest.mark.parametrize(
@@ -20,23 +20,23 @@ from fine_tune_assets.judging.judges.registry import require_inside
         "http://100.64.0.9/v1",
     ],
 )
-def test_addresses_inside_of_a_network_may_be_asked(url: str) -> None:
-    """Each form in which a private address is written; refused, it would raise."""
-    require_inside(url)
+def test_private_addresses_are_accepted(url: str) -> None:
+    """Every notation of a private address."""
+    require_private_address(url)
     with pytest.raises(SettingsError):
-        require_inside(url.replace(urlsplit(url).netloc, "8.8.8.8"))
+        require_private_address(url.replace(urlsplit(url).netloc, "8.8.8.8"))
 
 
 @pytest.mark.parametrize(
     "url", ["https://1.1.1.1/v1", "http://172.32.0.1/v1", "https://[2a00:1450::1]/v1", "http://[::ffff:8.8.8.8]/v1"]
 )
-def test_public_addresses_may_not(url: str) -> None:
-    """Encrypted or not: who answers there is not the hospital."""
-    with pytest.raises(SettingsError, match="would leave the network"):
-        require_inside(url)
+def test_public_addresses_are_refused(url: str) -> None:
+    """Also with encryption, because the server is outside the organization."""
+    with pytest.raises(SettingsError, match="FINE_TUNE_JUDGE_URL"):
+        require_private_address(url)
 
 
 @pytest.mark.parametrize("url", ["judge.intranet/v1", "file:///etc/passwd", "http://", "https:///v1"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="must begin with http"):
-        require_inside(url)
+def test_an_invalid_address_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="FINE_TUNE_JUDGE_URL"):
+        require_private_address(url)

@@ -1,4 +1,4 @@
-"""A real model judges through a real llama.cpp server: as an endpoint, and served from its file for the time of judging."""
+"""A real small model as judge, through a real llama.cpp server: as an endpoint, and started from its file."""
 
 import json
 import logging
@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.engines.llama_cpp import start_llama_cpp
-from fine_tune_assets.engines.running_server import CONFIG, RunningEngine, stop_engine, wait_until_healthy
-from fine_tune_assets.judging.judges.grades import CRITERIA, Answered, AskedExample, Pair
-from fine_tune_assets.judging.judges.registry import judge_of
-from fine_tune_assets.tables.columns_in_common import Message
-from fine_tune_assets_tests.serving.tiny import tiny_gguf
+from fine_tune_assets.engines.running_server import CONFIG_FILE, RunningEngine, stop_engine, wait_until_healthy
+from fine_tune_assets.judging.judges.grades import CRITERIA, AnswerPair, EvaluationExample, GradableAnswer
+from fine_tune_assets.judging.judges.judge_registry import open_judge
+from fine_tune_assets.tables.common_columns import Message
+from fine_tune_assets_tests.serving.tiny_releases import tiny_gguf
 
 pytestmark = pytest.mark.slow
 PLANTED = "Zyxwvutquark"
-ANSWERED = Answered(
+ANSWERED = GradableAnswer(
     "a-1",
     "note",
     "Name the chief complaint.",
@@ -26,11 +26,11 @@ ANSWERED = Answered(
     "Cough for three weeks.",
     "Cough",
 )
-PAIR = Pair("p-1", "note", ANSWERED.instruction, ANSWERED.input, ANSWERED.output, "Headache.", None)
+PAIR = AnswerPair("p-1", "note", ANSWERED.instruction, ANSWERED.input, ANSWERED.output, "Headache.", None)
 EXAMPLES = [
-    AskedExample(
+    EvaluationExample(
         example_id=f"e-{weeks}",
-        patient_key=f"p-{weeks}",
+        subject_key=f"p-{weeks}",
         task="note",
         messages=(
             Message(role="user", content=f"Name the chief complaint.\n\nA cough, for {weeks} weeks."),
@@ -76,18 +76,18 @@ def _request(folder: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_small_models_grade_has_the_form_of_the_rubric(
+def test_a_small_models_grade_follows_the_rubric(
     engine: RunningEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """135M parameters can't judge, but the schema holds their reply: a grade of whole numbers with its reasons."""
+    """A 135M model can't judge, but the schema constrains its reply to whole numbers with reasons."""
     caplog.set_level(logging.DEBUG)
     key = tmp_path / "key"
     key.touch(mode=0o600)
     key.write_text(engine.api_key)
     request = _request(tmp_path, kind="endpoint", model="judge", url=engine.url, key_file=str(key))
-    with judge_of(request) as judge:
-        (grade,) = judge.grade([ANSWERED], silent)
-        (found,) = judge.compare([PAIR], silent)
+    with open_judge(request) as judge:
+        (grade,) = judge.grade([ANSWERED], ignore_progress)
+        (found,) = judge.compare([PAIR], ignore_progress)
     assert grade.score is not None, grade.reason
     assert tuple(grade.criteria) == CRITERIA
     assert all(criterion.score in range(1, 11) for criterion in grade.criteria.values())
@@ -96,60 +96,60 @@ def test_a_small_models_grade_has_the_form_of_the_rubric(
 
 
 def test_exchanging_two_answers_exchanges_their_probabilities(engine: RunningEngine, tmp_path: Path) -> None:
-    """The same two answers exchanged: what is about the answers changes sides, and the two probabilities sum to one."""
+    """The two probabilities sum to one."""
     key = tmp_path / "key"
     key.touch(mode=0o600)
     key.write_text(engine.api_key)
     request = _request(tmp_path, kind="endpoint", model="judge", url=engine.url, key_file=str(key))
-    exchanged = Pair(**{**vars(PAIR), "output_1": PAIR.output_2, "output_2": PAIR.output_1})
-    with judge_of(request) as judge:
-        one, other = judge.compare([PAIR, exchanged], silent)
+    exchanged = AnswerPair(**{**vars(PAIR), "output_1": PAIR.output_2, "output_2": PAIR.output_1})
+    with open_judge(request) as judge:
+        one, other = judge.compare([PAIR, exchanged], ignore_progress)
     assert one.probability is not None
     assert other.probability is not None
     assert one.probability + other.probability == pytest.approx(1.0, abs=0.02)
-    assert one.is_consistent == other.is_consistent
+    assert one.is_position_consistent == other.is_position_consistent
 
 
 def test_a_small_model_compares_candidate_and_incumbent_on_every_example(tmp_path: Path) -> None:
-    """As the judging step asks it: both orders, one preference an example."""
+    """As in the judging step: both orders, one preference per example."""
     from fine_tune_assets.engines.transformers_models import Answer
-    from fine_tune_assets.judging.contestants.comparison import Answering, Contestant, compare_answers
+    from fine_tune_assets.judging.evaluation.model_comparison import Contestant, ContestantAnswer, compare_answers
 
-    def saying(role: str, text: str) -> list[Answering]:
+    def saying(role: str, text: str) -> list[ContestantAnswer]:
         contestant = Contestant(role, role, lambda _: [])
-        return [Answering(contestant, example, Answer(text, True)) for example in EXAMPLES]
+        return [ContestantAnswer(contestant, example, Answer(text, True)) for example in EXAMPLES]
 
     answers = [*saying("base", "Headache."), *saying("adapter", "Cough for three weeks.")]
-    with judge_of(_request(tmp_path)) as judge:
-        found = compare_answers(answers, judge, "base", silent)
+    with open_judge(_request(tmp_path)) as judge:
+        found = compare_answers(answers, judge, "base", ignore_progress)
     assert list(found) == [example.example_id for example in EXAMPLES]
     assert all(0 < (preference.probability or 0) < 1 for preference in found.values())
-    assert all(preference.is_consistent is not None for preference in found.values())
+    assert all(preference.is_position_consistent is not None for preference in found.values())
 
 
-def test_a_model_file_is_served_for_the_time_of_judging_only(tmp_path: Path) -> None:
-    """What is kept needs no server at all: the second time nothing is started."""
-    with judge_of(_request(tmp_path)) as judge:
+def test_a_model_file_is_served_only_while_judging(tmp_path: Path) -> None:
+    """Cached results start no server."""
+    with open_judge(_request(tmp_path)) as judge:
         version = judge.version
         assert not list((tmp_path / "run").glob("*"))  # the version is known before anything runs
-        (first,) = judge.compare([PAIR], silent)
+        (first,) = judge.compare([PAIR], ignore_progress)
         (running,) = (tmp_path / "run").iterdir()
         assert (running / "process.json").is_file()
-        served = json.loads((running / CONFIG).read_text())
-        assert served["n-gpu-layers"] == -1  # a GPU is many times faster; without one, as here, it is ignored
+        served = json.loads((running / CONFIG_FILE).read_text())
+        assert served["n-gpu-layers"] == -1  # ignored without a GPU, as here
     assert not running.exists()
-    with judge_of(_request(tmp_path)) as judge:
-        assert judge.compare([PAIR], silent) == [first]
+    with open_judge(_request(tmp_path)) as judge:
+        assert judge.compare([PAIR], ignore_progress) == [first]
         assert judge.version == version
         assert not list((tmp_path / "run").glob("*"))
 
 
 def test_another_context_or_another_file_is_another_judge(tmp_path: Path) -> None:
-    """A licence is for what was measured."""
+    """A qualification applies to the measured judge only."""
     other = tmp_path / "other.gguf"
     other.write_bytes(b"other weights")
     versions = set()
     for changes in ({}, {"context_tokens": 1024}, {"model": str(other)}):
-        with judge_of(_request(tmp_path, **changes)) as judge:
+        with open_judge(_request(tmp_path, **changes)) as judge:
             versions.add(judge.version)
     assert len(versions) == 3

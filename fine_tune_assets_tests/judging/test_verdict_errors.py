@@ -1,81 +1,84 @@
-"""How often the gate is wrong, by simulation of candidates whose true effect is known."""
+"""Error rates of the promotion rule, by simulation of candidates with a known true effect."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fine_tune_assets.judging.statistics.paired_differences import DRAWS, compare_means, drawn_means, p_of_draws
+from fine_tune_assets.judging.statistics.paired_differences import (
+    DRAWS,
+    compare_means,
+    p_value_of_draws,
+    resample_means,
+)
 from fine_tune_assets.judging.statistics.power import examples_needed
-from fine_tune_assets.judging.verdicts.promotion_rule import decide
-from fine_tune_assets_tests.judging.made import GATE, GOOD_TABLES, evidence, graded
+from fine_tune_assets.judging.verdicts.promotion_rule import decide_promotion
+from fine_tune_assets_tests.judging.verdict_inputs import GATE, GOOD_TABLES, evidence, graded
 
 CANDIDATES = 2000
 SPREAD, SHARED = 2.2, 0.4
-"""Of a difference of grades, and the share of its variance that a patient's examples have in common. The demo's own spread."""
+"""Standard deviation of the grade differences, and the share of its variance within a subject, as in the demo."""
 
 
 def _differences(
-    patients: int, effect: float, candidates: int, is_skewed: bool, seed: int
+    subjects: int, effect: float, candidates: int, is_skewed: bool, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Differences, a candidate a column, and the patient of each row: one to four examples a patient."""
+    """Differences (one column per candidate) and the subject of each row, with one to four examples per subject."""
     random = np.random.default_rng(seed)
-    patient = np.repeat(np.arange(patients), random.integers(1, 5, size=patients))
+    subject = np.repeat(np.arange(subjects), random.integers(1, 5, size=subjects))
 
     def noise(size: tuple[int, int]) -> np.ndarray:
-        # Skewed: many small gains, few large losses, as of a model that now and then invents something.
+        # Skewed: many small gains and few large losses, like a model that occasionally hallucinates.
         return 1 - random.exponential(size=size) if is_skewed else random.normal(size=size)
 
-    shared, own = noise((patients, candidates))[patient], noise((len(patient), candidates))
-    return effect + SPREAD * (np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * own), patient
+    shared, own = noise((subjects, candidates))[subject], noise((len(subject), candidates))
+    return effect + SPREAD * (np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * own), subject
 
 
-def _promoted_share(differences: np.ndarray, patient: np.ndarray) -> float:
-    """Share of the candidates whose gain is shown, all at once: the rule of the target without its table."""
-    sums = np.zeros((patient.max() + 1, differences.shape[1]))
-    np.add.at(sums, patient, differences)
-    counts, shown = np.bincount(patient).astype(float), 0
+def _promoted_share(differences: np.ndarray, subject: np.ndarray) -> float:
+    """Share of candidates with a significant gain: a vectorized version of the rule for the target."""
+    sums = np.zeros((subject.max() + 1, differences.shape[1]))
+    np.add.at(sums, subject, differences)
+    counts, shown = np.bincount(subject).astype(float), 0
     for part in np.array_split(np.arange(differences.shape[1]), 8):
-        drawn = drawn_means(sums[:, part], counts)
+        drawn = resample_means(sums[:, part], counts)
         at_or_below = (drawn <= 0).sum(axis=0) + DRAWS - len(drawn)
-        shown += int(np.sum(p_of_draws(at_or_below, len(counts)) <= 0.025))
+        shown += int(np.sum(p_value_of_draws(at_or_below, len(counts)) <= 0.025))
     return shown / differences.shape[1]
 
 
-def test_the_shares_below_are_of_the_rule_that_decides() -> None:
-    """The same candidates one by one, through the table of grades and the gate."""
-    differences, patient = _differences(25, 0.8, 24, False, 1)
-    names = {f"e{i:03}": f"p{who:03}" for i, who in enumerate(patient)}
+def test_the_simulation_matches_the_promotion_rule() -> None:
+    """The same candidates pass through the grade table and the rule one by one."""
+    differences, subject = _differences(25, 0.8, 24, False, 1)
+    names = {f"e{i:03}": f"p{who:03}" for i, who in enumerate(subject)}
     one_by_one = []
     for column in differences.T:
         rows = {name: (5.5 + d / 2, 5.5 - d / 2) for name, d in zip(names, column, strict=True)}
         made = evidence(replace(GOOD_TABLES, judge_scores=graded(rows, names)))
-        one_by_one.append(decide(made, GATE).decision == "promote")
+        one_by_one.append(decide_promotion(made, GATE).decision == "promote")
     assert 0.2 < np.mean(one_by_one) < 0.9
-    assert np.mean(one_by_one) == _promoted_share(differences, patient)
+    assert np.mean(one_by_one) == _promoted_share(differences, subject)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("effect", [0.0, -0.3])
-@pytest.mark.parametrize(("patients", "is_skewed"), [(8, True), (20, False), (20, True), (40, False), (40, True)])
-def test_a_candidate_that_is_no_better_is_promoted_one_time_in_twenty_at_most(
-    patients: int, is_skewed: bool, effect: float
+@pytest.mark.parametrize(("subjects", "is_skewed"), [(8, True), (20, False), (20, True), (40, False), (40, True)])
+def test_a_candidate_without_a_gain_is_promoted_at_most_one_time_in_twenty(
+    subjects: int, is_skewed: bool, effect: float
 ) -> None:
-    """2,000 candidates that are as good or worse; few patients with one to four examples each."""
-    share = _promoted_share(*_differences(patients, effect, CANDIDATES, is_skewed, seed=patients))
+    """2,000 candidates that are equal or worse, with few subjects of one to four examples each."""
+    share = _promoted_share(*_differences(subjects, effect, CANDIDATES, is_skewed, seed=subjects))
     assert share <= 0.05
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("effect", "is_skewed"), [(0.5, False), (1.0, False), (0.5, True), (1.0, True)])
-def test_a_true_gain_is_found_four_times_in_five_with_the_number_that_is_called_enough(
-    effect: float, is_skewed: bool
-) -> None:
-    """The number is taken from one test split, the candidates are others."""
-    first, patient = _differences(4000, effect, 1, is_skewed, seed=3)
-    means = compare_means(first[:, 0].tolist(), [f"p{who:04}" for who in patient])
+def test_a_true_gain_is_detected_with_power_080_at_the_needed_number(effect: float, is_skewed: bool) -> None:
+    """The number comes from one test split and is applied to other candidates."""
+    first, subject = _differences(4000, effect, 1, is_skewed, seed=3)
+    means = compare_means(first[:, 0].tolist(), [f"p{who:04}" for who in subject])
     needed = examples_needed(means, effect)
     assert needed is not None
-    patients = round(needed / len(patient) * 4000)
-    found = _promoted_share(*_differences(patients, effect, CANDIDATES, is_skewed, seed=4))
+    subjects = round(needed / len(subject) * 4000)
+    found = _promoted_share(*_differences(subjects, effect, CANDIDATES, is_skewed, seed=4))
     assert found >= 0.8

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets_tests.ledger.fresh import fresh_database, fresh_ledger
+from fine_tune_assets.ledger.database import Ledger, open_database
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_database, fresh_ledger, keys_of
 from fine_tune_assets_tests.postgres import PostgresServer, postgres_server
 
 __all__ = ["postgres_server"]
@@ -20,7 +20,7 @@ def database(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of a database without a table, or a file that does not exist yet."""
+    """URL of a database without tables, or of a file that does not exist yet."""
     if database == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}"
     server: PostgresServer = request.getfixturevalue("postgres_server")
@@ -29,7 +29,7 @@ def empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
 
 @pytest.fixture
 def ledger_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Of a new ledger."""
+    """URL of a new ledger."""
     if database == "sqlite":
         url = f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}"
         fresh_ledger(url).close()
@@ -41,6 +41,6 @@ def ledger_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) ->
 
 @pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Ledger]:
-    opened = open_ledger(ledger_url)
+    opened = open_database(ledger_url, keys_of(ledger_url))
     yield opened
     opened.close()

@@ -6,51 +6,55 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fine_tune_assets.ledger.audit import audit
-from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.errors import LedgerError
-from fine_tune_assets.ledger.schema import metadata
+from fine_tune_assets.ledger.audit import audit_log as audit
+from fine_tune_assets.ledger.database import Ledger, open_database
+from fine_tune_assets.ledger.ledger_errors import LedgerError
+from fine_tune_assets.ledger.ledger_tables import metadata
+from fine_tune_assets_tests.ledger.new_ledgers import keys_of
 
 
-def test_migrations_make_exactly_the_tables_of_the_schema(empty_url: str) -> None:
-    """A column that is in the schema and not in a migration would be missing in every real installation."""
+def test_migrations_create_exactly_the_schema_tables(empty_url: str) -> None:
+    """A column in the schema but not in a migration would be missing in every real installation."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    with open_ledger(empty_url).read() as connection:
+    with open_database(empty_url, keys_of(empty_url)).read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_a_ledger_of_an_unknown_version_is_refused_and_left_as_it_is(empty_url: str) -> None:
-    """Writing into tables that another version made would lose what this one does not know."""
-    ledger = open_ledger(empty_url)
+def test_ledger_of_an_unknown_version_is_refused_and_unchanged(empty_url: str) -> None:
+    """Writing to tables from another version would lose data that this version does not know."""
+    ledger = open_database(empty_url, keys_of(empty_url))
     audit.append(ledger, "tester", "said", "something")
     with ledger.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0016'"))
     with pytest.raises(LedgerError, match="schema revision 0016"):
-        open_ledger(empty_url)
+        open_database(empty_url, keys_of(empty_url))
     with ledger.read() as connection:
         assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() == "0016"
-    assert [line.about for line in audit.lines(ledger)] == ["something"]
+    assert [line.resource for line in audit.list_entries(ledger)] == ["something"]
 
 
-def test_several_processes_may_open_a_new_ledger_at_once(empty_url: str) -> None:
-    """`fine-tune up` starts the supervisor, the gateway and Dagster together on a fresh installation. What each wrote stays."""
+def test_several_processes_can_open_a_new_ledger_at_once(empty_url: str) -> None:
+    """`fine-tune up` starts the supervisor, the gateway and Dagster together on a fresh installation."""
     code = (
-        "import sys; from fine_tune_assets.ledger.database import open_ledger;"
-        "from fine_tune_assets.ledger.audit import audit;"
-        "audit.append(open_ledger(sys.argv[1]), 'tester', 'opened', 'it')"
+        "import sys; from pathlib import Path; from fine_tune_assets.ledger.database import open_database;"
+        "from fine_tune_assets.ledger.audit import audit_log as audit;"
+        "audit.append(open_database(sys.argv[1], Path(sys.argv[2])), 'tester', 'opened', 'it')"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", code, empty_url], stderr=subprocess.PIPE) for _ in range(4)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, empty_url, str(keys_of(empty_url))], stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0], errors
-    check = audit.verify(open_ledger(empty_url))
+    check = audit.verify_entries(open_database(empty_url, keys_of(empty_url)))
     assert check.is_intact
-    assert check.lines == 4
+    assert check.entry_count == 4
 
 
-def test_a_failed_transaction_leaves_nothing_behind(ledger: Ledger) -> None:
-    """A decision without its audit line, or the other way round, must not exist."""
+def test_failed_transaction_leaves_nothing_behind(ledger: Ledger) -> None:
+    """A decision and its audit entry exist together or not at all."""
 
     def fail_half_way() -> None:
         with ledger.begin() as connection:
@@ -59,13 +63,13 @@ def test_a_failed_transaction_leaves_nothing_behind(ledger: Ledger) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail_half_way()
-    assert audit.lines(ledger) == []
+    assert audit.list_entries(ledger) == []
 
 
 def test_a_sqlite_ledger_is_private_durable_and_in_wal_mode(tmp_path: Path) -> None:
-    """It holds key hashes and encrypted corrections; readers must not wait for writers."""
+    """It contains key hashes and encrypted corrections; readers must not wait for writers."""
     path = tmp_path / "new" / "ledger.db"
-    ledger = open_ledger(f"sqlite:///{path}")
+    ledger = open_database(f"sqlite:///{path}", tmp_path)
     with ledger.begin() as connection:
         found = {
             name: connection.execute(sa.text(f"PRAGMA {name}")).scalar()
@@ -76,34 +80,35 @@ def test_a_sqlite_ledger_is_private_durable_and_in_wal_mode(tmp_path: Path) -> N
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_only_who_asks_for_it_writes_without_waiting_for_the_disk(tmp_path: Path) -> None:
-    """On one connection in turns: a correction after a request's line must wait again. No end of a process loses either."""
+def test_only_explicit_non_durable_writes_skip_fsync(tmp_path: Path) -> None:
+    """The same connection must be durable again afterwards. A killed process loses neither kind of write."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    ledger = open_ledger(url)
+    ledger = open_database(url, keys_of(url))
     for is_synced, level in ((False, 1), (True, 2), (False, 1)):
-        with ledger.begin(is_synced=is_synced) as connection:
+        with ledger.begin(is_durable=is_synced) as connection:
             assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == level
     code = (
-        "import os, sys; from fine_tune_assets.ledger.audit import audit\n"
-        "from fine_tune_assets.ledger.database import open_ledger\n"
-        "with open_ledger(sys.argv[1]).begin(is_synced=False) as connection: audit.append(connection, 'a', 'wrote', 'x')\n"
+        "import os, sys; from fine_tune_assets.ledger.audit import audit_log as audit\n"
+        "from pathlib import Path; from fine_tune_assets.ledger.database import open_database\n"
+        "with open_database(sys.argv[1], Path(sys.argv[2])).begin(is_durable=False) as connection:\n"
+        "    audit.append(connection, 'a', 'wrote', 'x')\n"
         "os.kill(os.getpid(), 9)"
     )
-    assert subprocess.run([sys.executable, "-c", code, url], check=False).returncode == -9
-    assert [line.what for line in audit.lines(ledger)] == ["wrote"]
+    assert subprocess.run([sys.executable, "-c", code, url, str(ledger.keys)], check=False).returncode == -9
+    assert [line.action for line in audit.list_entries(ledger)] == ["wrote"]
     ledger.sync()
     ledger.close()
 
 
 @pytest.mark.parametrize("url", ["mysql://localhost/x", "sqlite://", "nonsense", "postgresql+asyncpg://localhost/x"])
-def test_another_kind_of_database_is_refused_with_a_clear_error(url: str) -> None:
-    """A ledger in memory would forget every approval."""
+def test_other_kinds_of_database_are_refused(url: str, tmp_path: Path) -> None:
+    """A ledger in memory would lose every approval."""
     with pytest.raises(LedgerError):
-        open_ledger(url)
+        open_database(url, tmp_path)
 
 
-def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
-    """The message lands in logs."""
+def test_unreachable_server_is_named_without_its_password(tmp_path: Path) -> None:
+    """The message ends up in logs."""
     with pytest.raises(LedgerError, match=r"127\.0\.0\.1:1/x") as caught:
-        open_ledger("postgresql://user:hunter2@127.0.0.1:1/x")
+        open_database("postgresql://user:hunter2@127.0.0.1:1/x", tmp_path)
     assert "hunter2" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Traces are tested on both databases, and below one data folder."""
+"""Traces are tested on both databases, with one data folder."""
 
 from pathlib import Path
 

@@ -1,78 +1,78 @@
-"""Sets that are kept in memory say what the files say now: above all, who is in them no more."""
+"""Cached sets match their files, above all after an erasure."""
 
 from datetime import UTC, datetime
 
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews.erasures import PatientIds
-from fine_tune_assets.lineage.instruction_sets import KnownSets, erase_from_sets, lift_from_sets, set_folders
-from fine_tune_assets.lineage.patient_rows import PatientRows
-from fine_tune_assets.lineage.traces import trace_example, trace_patient
-from fine_tune_assets_tests.lineage.made import TESTED, TRAINED, example_of, store_examples, store_set
+from fine_tune_assets.ledger.reviews.erasures import SubjectIds
+from fine_tune_assets.lineage.set_history import SetCache, erase_from_sets, list_sets, remove_tombstones
+from fine_tune_assets.lineage.subject_rows import SubjectRows
+from fine_tune_assets.lineage.traces import trace_example, trace_subject
+from fine_tune_assets_tests.lineage.stored_data import TESTED, TRAINED, example_of, store_examples, store_set
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 
 
-def patient_rows(patient_key: str) -> PatientRows:
-    return PatientRows(patient_key, PatientIds(frozenset(), frozenset(), frozenset({example_of(patient_key)})))
+def subject_rows(subject_key: str) -> SubjectRows:
+    return SubjectRows(subject_key, SubjectIds(frozenset(), frozenset(), frozenset({example_of(subject_key)})))
 
 
-def test_what_is_kept_is_what_a_set_says_itself(layout: Layout) -> None:
-    """Each column that is asked for, values that are in no set, and many at once."""
+def test_cached_set_matches_its_files(layout: Layout) -> None:
+    """For every queried column, unknown values, and many values at once."""
     store_set(layout)
-    (kept,), (read,) = KnownSets(layout.instruction_sets).folders(), set_folders(layout.instruction_sets)
-    assert kept.known_rows is not None
+    (cached,), (read,) = SetCache(layout.instruction_sets).list_sets(), list_sets(layout.instruction_sets)
+    assert cached.cached_rows is not None
     for column, *values in (
-        ("patient_key", TRAINED),
-        ("patient_key", TRAINED, TESTED, "nobody"),
+        ("subject_key", TRAINED),
+        ("subject_key", TRAINED, TESTED, "nobody"),
         ("example_id", example_of(TESTED)),
         ("report_id",),
     ):
-        assert kept.rows(column, *values) == read.rows(column, *values)
+        assert cached.find_rows(column, *values) == read.find_rows(column, *values)
 
 
-def test_an_erased_patient_is_gone_from_what_is_kept_and_the_others_stay(layout: Layout) -> None:
-    """The desk runs for weeks; an erasure is another process."""
+def test_erased_subject_disappears_from_the_cache_and_others_stay(layout: Layout) -> None:
+    """The desk runs for weeks; an erasure runs in another process."""
     store_set(layout)
-    known = KnownSets(layout.instruction_sets)
-    assert known.folders()[0].rows("patient_key", TRAINED)
-    erase_from_sets(layout.instruction_sets, patient_rows(TRAINED), "erasure-1", NOW)
-    (stored,) = known.folders()
-    assert (stored.rows("patient_key", TRAINED), stored.erased is not None) == ([], True)
-    assert stored.rows("patient_key", TESTED)
-    # A second one, from what remained of the first.
-    erase_from_sets(layout.instruction_sets, patient_rows(TESTED), "erasure-2", NOW)
-    assert known.folders()[0].rows("patient_key", TESTED) == []
+    known = SetCache(layout.instruction_sets)
+    assert known.list_sets()[0].find_rows("subject_key", TRAINED)
+    erase_from_sets(layout.instruction_sets, subject_rows(TRAINED), "erasure-1", NOW)
+    (stored,) = known.list_sets()
+    assert (stored.find_rows("subject_key", TRAINED), stored.tombstone is not None) == ([], True)
+    assert stored.find_rows("subject_key", TESTED)
+    # A second subject, from the remains of the first erasure.
+    erase_from_sets(layout.instruction_sets, subject_rows(TESTED), "erasure-2", NOW)
+    assert known.list_sets()[0].find_rows("subject_key", TESTED) == []
 
 
-def test_a_set_that_comes_is_seen_and_one_that_went_is_not_kept(layout: Layout) -> None:
-    """A training on a new set is asked about the minute after."""
-    known = KnownSets(layout.instruction_sets)
-    assert known.folders() == []
+def test_new_set_is_found_and_a_deleted_one_is_dropped(layout: Layout) -> None:
+    """A new set is traced minutes after its training."""
+    known = SetCache(layout.instruction_sets)
+    assert known.list_sets() == []
     store_set(layout)
-    assert len(known.folders()) == 1
-    erase_from_sets(layout.instruction_sets, patient_rows(TRAINED), "erasure-1", NOW)
-    lift_from_sets(layout.instruction_sets, "erasure-1")
-    assert known.folders() == []
+    assert len(known.list_sets()) == 1
+    erase_from_sets(layout.instruction_sets, subject_rows(TRAINED), "erasure-1", NOW)
+    remove_tombstones(layout.instruction_sets, "erasure-1")
+    assert known.list_sets() == []
 
 
-def test_an_unchanged_set_is_read_once_and_beyond_the_limit_none_is_kept(layout: Layout) -> None:
-    """Memory is bounded; what is not kept is read from its file and says the same."""
+def test_unchanged_set_is_read_once_and_sets_beyond_the_limit_are_not_cached(layout: Layout) -> None:
+    """Memory is bounded; other sets are read from disk with the same result."""
     store_set(layout)
-    known = KnownSets(layout.instruction_sets)
-    assert known.folders()[0] is known.folders()[0]
-    (unkept,) = KnownSets(layout.instruction_sets, kept_bytes=0).folders()
-    assert unkept.known_rows is None
-    assert unkept.rows("patient_key", TRAINED) == known.folders()[0].rows("patient_key", TRAINED)
+    known = SetCache(layout.instruction_sets)
+    assert known.list_sets()[0] is known.list_sets()[0]
+    (unkept,) = SetCache(layout.instruction_sets, max_bytes=0).list_sets()
+    assert unkept.cached_rows is None
+    assert unkept.find_rows("subject_key", TRAINED) == known.list_sets()[0].find_rows("subject_key", TRAINED)
 
 
-def test_a_trace_by_kept_sets_is_the_trace_by_files(layout: Layout, ledger: Ledger) -> None:
-    """The desk keeps them, the command line does not: one answer."""
+def test_trace_with_cached_sets_equals_trace_from_files(layout: Layout, ledger: Ledger) -> None:
+    """The desk caches sets and the command line does not."""
     store_set(layout)
     store_examples(layout)
-    known = KnownSets(layout.instruction_sets)
+    known = SetCache(layout.instruction_sets)
     for _ in range(2):
-        assert trace_patient(layout, ledger, TRAINED, known) == trace_patient(layout, ledger, TRAINED)
-        kept = trace_example(layout, ledger, example_of(TESTED), known_sets=known)
-        assert kept == trace_example(layout, ledger, example_of(TESTED))
-        assert kept.sets
+        assert trace_subject(layout, ledger, TRAINED, known) == trace_subject(layout, ledger, TRAINED)
+        cached = trace_example(layout, ledger, example_of(TESTED), set_cache=known)
+        assert cached == trace_example(layout, ledger, example_of(TESTED))
+        assert cached.sets

@@ -1,4 +1,4 @@
-"""A model that is merged in a second. Owns nothing else."""
+"""A model that merges in a second."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def two_layers(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first two layers of the small model, in a folder of their own."""
+    """The first two layers of the small model."""
     from fine_tune_assets.engines.transformers_models import load_model  # with torch, which takes seconds
     from fine_tune_assets.merging.merge import TOKENIZER_FILES
 

@@ -1,4 +1,4 @@
-"""What comes back from llmcompressor's environment, without it: the program here writes what transformers 5 writes there."""
+"""Handling of llmcompressor's output, without it: a stand-in program writes what transformers 5 writes."""
 
 import json
 from pathlib import Path
@@ -22,8 +22,8 @@ def program(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_compressed_export_can_be_read_by_older_readers_too(tmp_path: Path) -> None:
-    """transformers 4 takes a rotary base of 10,000 for granted where only the new name is there."""
+def test_older_readers_can_read_a_compressed_export(tmp_path: Path) -> None:
+    """Given only the new name, transformers 4 silently assumes a rotary base of 10,000."""
     merged, folder = tmp_path / "merged", tmp_path / "fp8"
     merged.mkdir()
     (merged / "tokenizer.json").write_text("{}")
@@ -35,8 +35,8 @@ def test_a_compressed_export_can_be_read_by_older_readers_too(tmp_path: Path) ->
     assert (folder / "tokenizer.json").read_text() == "{}"
 
 
-def test_what_the_program_says_is_the_reason_of_an_export_that_failed(tmp_path: Path) -> None:
+def test_the_programs_last_line_is_the_reason_of_a_failed_export(tmp_path: Path) -> None:
     (tmp_path / "merged").mkdir()
-    said = "#!/bin/sh\necho 'rows are no multiple of 128' >&2\nexit 1\n"
-    with pytest.raises(ExportError, match=r"could not make a w4a16 export.*no multiple of 128"):
-        compress(tmp_path / "merged", tmp_path / "w4a16", "w4a16", program(tmp_path, said))
+    script = "#!/bin/sh\necho 'rows: 127 of 128' >&2\nexit 1\n"
+    with pytest.raises(ExportError, match=r"w4a16.*127 of 128"):
+        compress(tmp_path / "merged", tmp_path / "w4a16", "w4a16", program(tmp_path, script))

@@ -1,4 +1,4 @@
-"""Exports that are cut off: nothing goes on running, and nothing is left on the disk. The converter is a stand-in."""
+"""Interrupted exports leave no process and no file behind. The converter is a stand-in."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.engines.processes import identify, is_alive
-from fine_tune_assets_tests.serving.tiny import tiny_gguf
+from fine_tune_assets_tests.serving.tiny_releases import tiny_gguf
 
 pytestmark = pytest.mark.slow
 """The exporter loads torch."""
@@ -26,12 +26,12 @@ def main():
 EXPORT = """
 import sys
 from pathlib import Path
-from fine_tune_assets.core.files import written_aside
-from fine_tune_assets.merging.exports import _only_export
-from fine_tune_assets.merging.gguf import Converter
+from fine_tune_assets.core.files import atomic_write
+from fine_tune_assets.merging.exports import _exclusive_export
+from fine_tune_assets.merging.gguf import GgufConverter
 weights = Path("weights").resolve()
-with _only_export(weights), Converter(Path("merged"), weights) as converter:
-    with written_aside(weights / "merged.q8_0.gguf") as aside:
+with _exclusive_export(weights), GgufConverter(Path("merged"), weights) as converter:
+    with atomic_write(weights / "merged.q8_0.gguf") as aside:
         converter.write("q8_0", aside)
 """
 
@@ -47,8 +47,8 @@ def _unfinished(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "weights").glob(".*.gguf.*"))
 
 
-def test_the_converter_dies_with_the_worker_and_the_next_export_removes_what_it_left(tmp_path: Path) -> None:
-    """Somebody ends the run: a converter that goes on writes many GB that nobody will ever ask for."""
+def test_the_converter_dies_with_the_worker_and_the_next_export_cleans_up(tmp_path: Path) -> None:
+    """After a killed run, a surviving converter would write many GB that are never used."""
     pid_file = tmp_path / "pid"
     export = _start_export(tmp_path, f"Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)")
     deadline = time.monotonic() + 60
@@ -66,24 +66,24 @@ def test_the_converter_dies_with_the_worker_and_the_next_export_removes_what_it_
         time.sleep(0.02)
     assert len(_unfinished(tmp_path)) == 1
 
-    (tmp_path / "weights" / ".other.0f.tmp").mkdir()  # a merge that is going on
+    (tmp_path / "weights" / ".other.0f.tmp").mkdir()  # a merge in progress
     errors = _start_export(tmp_path, "sys.exit('no such architecture')").communicate()[1]
-    assert "The GGUF converter failed for merged: no such architecture" in errors
+    assert "merged: no such architecture" in errors
     assert _unfinished(tmp_path) == []
     assert (tmp_path / "weights" / ".other.0f.tmp").is_dir()
 
 
-def test_a_file_with_another_template_or_end_than_the_model_learned_is_refused(smollm2: Path) -> None:
-    """The engine renders with the template inside of the file, and goes on after a token that it takes for no end."""
+def test_a_file_with_another_template_or_stop_token_is_rejected(smollm2: Path) -> None:
+    """The engine renders prompts with the template inside the file, and generates past an unknown stop token."""
     from fine_tune_assets.core.errors import GateClosedError
     from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
     from fine_tune_assets.engines.gguf_model import open_gguf
-    from fine_tune_assets.merging.gguf import require_contract
+    from fine_tune_assets.merging.gguf import require_prompt_contract
 
     contract = read_prompt_contract(smollm2, "Be brief.")
     with open_gguf(tiny_gguf()) as model:
-        require_contract(model, contract.chat_template, contract.turn_end_id)
-        with pytest.raises(GateClosedError, match="another chat template"):
-            require_contract(model, f"{contract.chat_template} ", contract.turn_end_id)
-        with pytest.raises(GateClosedError, match="would not stop at token 300"):
-            require_contract(model, contract.chat_template, 300)
+        require_prompt_contract(model, contract.chat_template, contract.turn_end_id)
+        with pytest.raises(GateClosedError, match=r"chat_template\.jinja"):
+            require_prompt_contract(model, f"{contract.chat_template} ", contract.turn_end_id)
+        with pytest.raises(GateClosedError, match="token 300"):
+            require_prompt_contract(model, contract.chat_template, 300)

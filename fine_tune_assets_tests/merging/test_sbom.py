@@ -1,4 +1,4 @@
-"""The bill of materials: it is CycloneDX, it says what there is, and it is the same each time."""
+"""The bill of materials is valid CycloneDX, complete and reproducible."""
 
 import json
 from pathlib import Path
@@ -7,23 +7,23 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from fine_tune_assets.merging.sbom import Material, bill_of_materials, installed_packages
-from fine_tune_assets_tests.merging.released import sbom
+from fine_tune_assets_tests.merging.whole_release import sbom
 
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
-MODEL = Material("model", "demo", "c" * 64, "LicenseRef-llama3", "What is served")
+MODEL = Material("model", "demo", "c" * 64, "LicenseRef-llama3", "Served model")
 
 
-def test_it_is_valid_cyclonedx_with_every_package_of_this_environment() -> None:
-    """Other people's tools read it. The validator is asked whether it can say no."""
+def test_the_sbom_is_valid_and_lists_every_installed_package() -> None:
+    """Third-party tools read it. The validator must also be able to fail."""
     text = bill_of_materials(MODEL, [], installed_packages("graph"))
     assert VALIDATOR.validate_str(text) is None
     assert VALIDATOR.validate_str(text.replace('"libraries"', '"x"').replace('"library"', '"no such type"')) is not None
-    found = {component["name"].lower() for component in json.loads(text)["components"]}
-    assert {"torch", "dagster", "model-signing", "python"} <= found
+    names = {component["name"].lower() for component in json.loads(text)["components"]}
+    assert {"torch", "dagster", "model-signing", "python"} <= names
 
 
-def test_it_names_models_data_and_packages_with_their_licences() -> None:
-    """One that is no SPDX licence is named as it was stated."""
+def test_the_sbom_lists_models_data_and_packages_with_licences() -> None:
+    """A licence outside SPDX keeps its stated name."""
     values = json.loads(sbom())
     assert VALIDATOR.validate_str(sbom()) is None
     served = values["metadata"]["component"]
@@ -37,19 +37,24 @@ def test_it_names_models_data_and_packages_with_their_licences() -> None:
 
 
 def test_the_same_release_gives_the_same_bytes() -> None:
-    """It is part of the release's id: a clock or a random number would make every build another release."""
+    """It is part of the release id: a clock or random number would make every build a new release."""
     assert sbom() == sbom()
     assert bill_of_materials(MODEL, [], []) != bill_of_materials(MODEL, [MODEL], [])
 
 
-def test_packages_of_another_environment_are_read_from_its_folder(tmp_path: Path) -> None:
-    """vLLM lives in its own; one without any is one without packages."""
+def test_packages_of_another_environment_are_read(tmp_path: Path) -> None:
+    """vLLM has its own environment; an empty folder has no packages."""
     folder = tmp_path / "seen-1.2.dist-info"
     folder.mkdir()
-    text = "Metadata-Version: 2.1\nName: seen\nVersion: 1.2\nLicense: Here stands\n the whole text\n" + (
+    text = "Metadata-Version: 2.1\nName: seen\nVersion: 1.2\nLicense: This is\n the full text\n" + (
         "Classifier: License :: OSI Approved :: MIT License\n"
     )
     (folder / "METADATA").write_text(text, encoding="utf-8")
-    (found,) = installed_packages("vllm", [tmp_path])
-    assert (found.name, found.version, found.licence, found.environment) == ("seen", "1.2", "MIT License", "vllm")
+    (package,) = installed_packages("vllm", [tmp_path])
+    assert (package.name, package.version, package.licence, package.environment) == (
+        "seen",
+        "1.2",
+        "MIT License",
+        "vllm",
+    )
     assert installed_packages("vllm", []) == []

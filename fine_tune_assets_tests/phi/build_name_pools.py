@@ -1,9 +1,9 @@
-"""Writes the name pools of fine_tune_assets/phi/reference from Faker's locale data.
+"""Writes the name pools in fine_tune_assets/phi/reference from Faker's locale data.
 
     python -m fine_tune_assets_tests.phi.build_name_pools
 
-Owns the selection: which locales, and which names are left out since they are words, places or eponyms too. Not used at run
-time: a new version of Faker must not change the surrogates of texts that exist.
+Selects locales, and excludes names that are also words, places or eponyms. Not used at run time: a new version of Faker must not
+change the surrogates of existing texts.
 """
 
 import importlib
@@ -17,10 +17,10 @@ from faker.providers.address.en import Provider as Countries
 from faker.providers.address.en_US import Provider as States
 
 from fine_tune_assets.phi.replacement import name_pools
-from fine_tune_assets.phi.replacement.keyed_draws import normalise
-from fine_tune_assets.phi.spans.word_lists import ALSO_WORDS, HEADING_WORDS, ORDINARY_WORDS
+from fine_tune_assets.phi.replacement.keyed_draws import normalize
+from fine_tune_assets.phi.spans.identifier_words import AMBIGUOUS_NAMES, HEADING_WORDS, ORDINARY_WORDS
 
-FOLDER = name_pools.FOLDER
+FOLDER = name_pools.REFERENCE_DIR
 SURNAME_LOCALES = "en_US en_GB en_IE en_NZ es_ES es_MX es_CL fr_FR fr_CA de_DE sv_SE da_DK no_NO pt_PT".split()  # noqa: SIM905
 GIVEN_LOCALES = "en_US en_GB en_IE en_NZ es_ES es_MX fr_FR fr_CA sv_SE da_DK no_NO pt_BR".split()  # noqa: SIM905
 KNOWN_LOCALES = [
@@ -29,7 +29,7 @@ KNOWN_LOCALES = [
     *"en_IN en_NG en_KE es_CO es_AR es_CL fr_QC fi_FI pl_PL cs_CZ ro_RO ga_IE hu_HU hr_HR tr_TR et_EE lv_LV".split(),  # noqa: SIM905
     *"lt_LT sk_SK sl_SI is_IS yo_NG ha_NG ig_NG zu_ZA id_ID az_AZ uz_UZ tw_GH vi_VN".split(),  # noqa: SIM905
 ]
-# Names that stand for a disease, a sign, a score, a device or a statistic in a report, and well-known places and brands.
+# Names of diseases, signs, scores, devices and statistics in reports, and well-known places and brands.
 EPONYMS = frozenset(
     """addison adson albers allen alport alvarado alzheimer angelman apgar asperger babinski baker bakers bankart barlow
     barre barrett bartholin bartter basedow bauer bechterew becker behcet bell bennett berger bernard billroth binet
@@ -68,27 +68,27 @@ EPONYMS = frozenset(
 
 def surnames() -> list[str]:
     found = _of(SURNAME_LOCALES, "last_names", "last_names_male", "last_names_female")
-    return sorted(n for n in found if _is_usable(n) and normalise(n) not in known_given_names())
+    return sorted(n for n in found if _is_usable(n) and normalize(n) not in known_given_names())
 
 
 def given_names() -> dict[str, str]:
-    """Name → f, m or u (given to women and to men)."""
+    """Name → f, m or u (both)."""
     kinds = known_given_names()
     found = _of(GIVEN_LOCALES, "first_names_male", "first_names_female")
-    return {n: kinds[normalise(n)] for n in sorted(found) if _is_usable(n) and normalise(n) in kinds}
+    return {n: kinds[normalize(n)] for n in sorted(found) if _is_usable(n) and normalize(n) in kinds}
 
 
 @cache
 def known_given_names() -> Mapping[str, str]:
-    """Normalised name → f, m or u; without those that more people in the USA have as a surname."""
-    women = {normalise(n) for n in _of(KNOWN_LOCALES, "first_names_female", "first_names_female_est")}
-    men = {normalise(n) for n in _of(KNOWN_LOCALES, "first_names_male", "first_names_male_est")}
+    """Normalized name → f, m or u, excluding those that more people in the USA have as a surname."""
+    women = {normalize(n) for n in _of(KNOWN_LOCALES, "first_names_female", "first_names_female_est")}
+    men = {normalize(n) for n in _of(KNOWN_LOCALES, "first_names_male", "first_names_male_est")}
     names = sorted(n for n in women | men if len(n) > 1 and n.isalpha() and not _is_mostly_a_surname(n))
     return {n: _usual_gender(n, n in women, n in men) for n in names}
 
 
 def _usual_gender(name: str, is_womans: bool, is_mans: bool) -> str:
-    """Where both have it in some country, the USA decide if there nine of ten are of one gender."""
+    """If a name has both genders, US data decides when nine of ten are of one gender."""
     if not (is_womans and is_mans):
         return "f" if is_womans else "m"
     women, men = _usa("first_names_female").get(name, 0), _usa("first_names_male").get(name, 0)
@@ -106,7 +106,7 @@ def _is_mostly_a_surname(name: str) -> bool:
 def _usa(kind: str) -> Mapping[str, float]:
     names: Any = getattr(importlib.import_module("faker.providers.person.en_US").Provider, kind)
     total = sum(names.values())
-    return {normalise(name): weight / total for name, weight in names.items()}
+    return {normalize(name): weight / total for name, weight in names.items()}
 
 
 def _of(locales: Iterable[str], *kinds: str) -> set[str]:
@@ -115,13 +115,13 @@ def _of(locales: Iterable[str], *kinds: str) -> set[str]:
 
 
 def _is_usable(name: str) -> bool:
-    """Four to eleven plain letters, with an initial that many names share, and nothing else than a name."""
+    """Four to eleven plain letters, with a common initial, and nothing but a name."""
     is_plain = name.isascii() and name.isalpha() and name == name.capitalize() and 4 <= len(name) <= 11
     return is_plain and name[0] in name_pools.INITIALS and not is_word(name.lower())
 
 
 def is_word(name: str) -> bool:
-    """Whether it, or what it may be the plural of, is an English or clinical word, a place or an eponym."""
+    """Whether the name or its singular is an English or clinical word, a place or an eponym."""
     stems = {name, name.removesuffix("s"), name.removesuffix("es"), name.removesuffix("ies") + "y"}
     return bool(stems & _words())
 
@@ -129,8 +129,8 @@ def is_word(name: str) -> bool:
 @cache
 def _words() -> frozenset[str]:
     english = {w for w in get_english_words_set(["web2", "gcide"], alpha=True) if w == w.lower()}
-    places = {normalise(n) for n in (*Countries.countries, *States.states)}
-    return frozenset(english | places | EPONYMS | ORDINARY_WORDS | ALSO_WORDS | {w.lower() for w in HEADING_WORDS})
+    places = {normalize(n) for n in (*Countries.countries, *States.states)}
+    return frozenset(english | places | EPONYMS | ORDINARY_WORDS | AMBIGUOUS_NAMES | {w.lower() for w in HEADING_WORDS})
 
 
 def write() -> None:

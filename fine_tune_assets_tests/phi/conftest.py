@@ -1,4 +1,4 @@
-"""The real scrubber, built once: it takes about ten seconds; and what every request to it holds."""
+"""Builds the real scrubber once, which takes about ten seconds, and the common fields of its requests."""
 
 import json
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.phi.scrubbing import Scrubber, build_scrubber
+from fine_tune_assets.phi.scrubber import Scrubber, build_scrubber
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ScrubSettings
 
@@ -23,9 +23,9 @@ def scrubber(settings: ScrubSettings) -> Scrubber:
 
 @pytest.fixture(scope="module")
 def request_of(tmp_path_factory: pytest.TempPathFactory, settings: ScrubSettings) -> dict[str, Any]:
-    """As JSON brings it; tests change copies."""
+    """A parsed JSON request; tests change copies of it."""
     folder = tmp_path_factory.mktemp("request")
-    key = folder / "patients.key"
+    key = folder / "subjects.key"
     key.write_bytes(b"k" * 32)
     key.chmod(0o600)
     return {

@@ -1,4 +1,4 @@
-"""Where a stated day is found: in every format, and no other day."""
+"""Known dates in every format, without matching other dates."""
 
 from datetime import date
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets_tests.phi.known import scrubbed
+from fine_tune_assets_tests.phi.partial_scrub import scrubbed
 
 STATED = [
     "1957-03-14",
@@ -57,8 +57,8 @@ WRITTEN = [
 
 @pytest.mark.parametrize("stated", STATED)
 @pytest.mark.parametrize("written", WRITTEN)
-def test_a_day_is_found_in_every_format(stated: str, written: str) -> None:
-    """The header states one format; the note, the letter and the dictation use the others."""
+def test_known_date_is_found_in_every_format(stated: str, written: str) -> None:
+    """The header uses one format; notes, letters and dictations use others."""
     assert scrubbed(f"Seen ({written}), well.", "date", stated) == "Seen ([DATE]), well."
 
 
@@ -79,36 +79,36 @@ def test_a_day_is_found_in_every_format(stated: str, written: str) -> None:
         "11957-03-14, 1957-03-145, 3/14/19570",
     ],
 )
-def test_another_day_and_a_bare_year_survive(text: str) -> None:
-    """Other dates are for other rules; a year alone is no identifier."""
+def test_other_dates_and_bare_years_are_kept(text: str) -> None:
+    """Other rules handle other dates; a year alone is not an identifier."""
     assert scrubbed(text, "date", "1957-03-14") == text
 
 
-def test_a_birthday_in_two_numbers_goes_only_where_it_is_said() -> None:
+def test_two_number_birthday_is_removed_only_after_a_birth_word() -> None:
     """3/14 alone is a score."""
     assert scrubbed("born 3/14, DOB: 03/14, birthday is 3/14, pain 3/14", "date", "1957-03-14") == (
         "born [DATE], DOB: [DATE], birthday is [DATE], pain 3/14"
     )
 
 
-def test_two_figures_after_a_day_may_be_something_else() -> None:
-    """The dose stays."""
+def test_two_digits_after_a_day_are_kept() -> None:
+    """The dose must stay."""
     assert scrubbed("march 14, 20 tablets", "date", "1957-03-14") == "[DATE], 20 tablets"
 
 
-def test_years_in_words_of_this_century_are_read() -> None:
-    """Dictated: two thousand and five, and twenty oh five."""
+def test_spelled_years_of_this_century_are_read() -> None:
+    """As dictated: two thousand and five, and twenty oh five."""
     text = "june twenty-first two thousand and five; the twenty first of june twenty oh five"
     assert scrubbed(text, "date", "2005-06-21") == "[DATE]; [DATE]"
 
 
-def test_a_day_that_can_be_read_twice_goes_in_both_readings() -> None:
-    """3/4 is in March here and in April there; the file doesn't say which."""
+def test_ambiguous_date_is_removed_in_both_readings() -> None:
+    """3/4 is March 4 or April 3 depending on the country; the file does not say which."""
     assert scrubbed("March 4, 1957; 4 March 1957; 3 April 1957", "date", "3/4/1957") == "[DATE]; [DATE]; [DATE]"
 
 
-def test_a_month_that_is_stated_without_a_day_goes_with_its_year() -> None:
-    """FHIR knows birth dates of this kind."""
+def test_month_without_a_day_is_removed_with_its_year() -> None:
+    """FHIR allows such birth dates."""
     assert (
         scrubbed("Born March 1957, 03/1957; 1957; March 2, 1958", "date", "1957-03")
         == "Born [DATE], [DATE]; 1957; March 2, 1958"
@@ -134,7 +134,7 @@ FORMATS = [
     st.sampled_from(FORMATS),
     st.sampled_from(FORMATS[:1] + FORMATS[4:7]),
 )
-def test_any_day_in_any_format_is_gone(day: date, written: str, stated: str) -> None:
-    """No list of examples holds all days."""
+def test_any_date_in_any_format_is_removed(day: date, written: str, stated: str) -> None:
+    """No list of examples covers all dates."""
     left = scrubbed(f"Seen {day.strftime(written)} again.", "date", day.strftime(stated))
     assert left in ("Seen [DATE] again.", f"Seen {day.strftime('%A')}, [DATE] again.")

@@ -1,10 +1,10 @@
-"""Where a stated name is found, and where the same letters are a word of a note."""
+"""Known names, and the same letters as ordinary words."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets_tests.phi.known import scrubbed
+from fine_tune_assets_tests.phi.partial_scrub import scrubbed
 
 STATED = [
     "DOE^JOHN^A",
@@ -45,8 +45,8 @@ WRITTEN = [
 
 @pytest.mark.parametrize("stated", STATED)
 @pytest.mark.parametrize("written", WRITTEN)
-def test_a_name_is_found_in_any_order_and_case(stated: str, written: str) -> None:
-    """Systems state a name in one way and people write it in all others."""
+def test_name_is_found_in_any_order_and_case(stated: str, written: str) -> None:
+    """Systems state a name in one order; people write it in all others."""
     assert scrubbed(f"Seen: {written} today; {written}\nleft.", "name", stated) == "Seen: [NAME] today; [NAME]\nleft."
 
 
@@ -74,14 +74,14 @@ def test_a_name_is_found_in_any_order_and_case(stated: str, written: str) -> Non
         ("Robert (Bob) Quixley", ["Bob Quixley", "Bob"]),
     ],
 )
-def test_a_name_is_found_in_every_spelling(stated: str, written: list[str]) -> None:
-    """Hyphens, accents and particles are lost and won on the way between two systems."""
+def test_name_is_found_in_every_spelling(stated: str, written: list[str]) -> None:
+    """Hyphens, accents and particles change between systems."""
     for name in written:
         assert scrubbed(f"I saw {name} today.", "name", stated) == "I saw [NAME] today."
 
 
-def test_a_name_that_is_broken_over_two_lines_goes_from_both() -> None:
-    """The line's end stays: the recipe finds sections by lines."""
+def test_name_across_a_line_break_is_removed_from_both_lines() -> None:
+    """The line break must stay, because recipes find sections by lines."""
     assert scrubbed("It was John\nQuixley, who left.", "name", "John Quixley") == "It was [NAME]\n[NAME], who left."
 
 
@@ -110,8 +110,8 @@ def test_a_name_that_is_broken_over_two_lines_goes_from_both() -> None:
         ("Anda Lee", "He and a friend."),
     ],
 )
-def test_words_and_abbreviations_of_a_note_survive(stated: str, text: str) -> None:
-    """A word that is masked everywhere is lost for training, and the model learns to write [NAME] for it."""
+def test_words_and_abbreviations_in_a_note_are_kept(stated: str, text: str) -> None:
+    """Otherwise the word is lost for training, and the model learns to write [NAME] instead."""
     assert scrubbed(text, "name", stated) == text
 
 
@@ -124,34 +124,34 @@ def test_words_and_abbreviations_of_a_note_survive(stated: str, text: str) -> No
         ("Dr. GOOD, Mr. Good's dog", "Dr. [NAME], Mr. [NAME] dog"),
     ],
 )
-def test_a_name_that_is_a_word_goes_where_it_is_the_name(text: str, expected: str) -> None:
-    """Capitalised, after a title, or after its first name."""
+def test_name_that_is_a_word_is_removed_only_as_a_name(text: str, expected: str) -> None:
+    """Capitalised, after a title, or after the first name."""
     assert scrubbed(text, "name", "Scott Good") == expected
 
 
-def test_in_a_dictation_in_capitals_a_word_is_a_word() -> None:
-    """Capitals say nothing there: the whole name, a title and a short header still do."""
+def test_words_in_an_all_capitals_dictation_are_kept() -> None:
+    """Capitals carry no information there, but the full name, a title and a short header do."""
     text = "MR. LONG WILL COME BACK AFTER A LONG TIME.\nWILL LONG IS WELL AND WILL GO.\nPATIENT: LONG"
     assert scrubbed(text, "name", "Will Long") == (
         "MR. [NAME] WILL COME BACK AFTER A LONG TIME.\n[NAME] IS WELL AND WILL GO.\nPATIENT: [NAME]"
     )
 
 
-def test_a_title_makes_an_eponym_a_person() -> None:
-    """Dr. Graves' disease is hers."""
+def test_title_turns_an_eponym_into_a_person() -> None:
+    """ "Dr. Graves' disease" is her disease."""
     assert scrubbed("Dr. Graves disease; Graves came", "name", "Ann Graves") == "Dr. [NAME] disease; [NAME] came"
 
 
-def test_the_next_sentence_is_not_an_initial() -> None:
-    """A and I begin sentences."""
+def test_start_of_the_next_sentence_is_not_an_initial() -> None:
+    """A and I start sentences."""
     assert (
         scrubbed("By John Doe. A scan. I saw John. I left", "name", "DOE^JOHN^A^I")
         == "By [NAME]. A scan. I saw [NAME]. I left"
     )
 
 
-def test_two_persons_stay_two_findings() -> None:
-    """The counts in the audit are of findings."""
+def test_two_people_stay_two_findings() -> None:
+    """The audit counts findings."""
     assert scrubbed("Quixley, Quixley", "name", "Quixley") == "[NAME], [NAME]"
 
 
@@ -175,8 +175,8 @@ _CASES = [str, str.lower, str.title]
 
 
 @given(_WORDS, _WORDS, st.sampled_from(_FORMS), st.sampled_from(_FORMS[:4]), st.sampled_from(_CASES))
-def test_any_name_in_any_form_is_gone(given_name: str, family: str, form: str, stated: str, case: type[str]) -> None:
-    """No list of examples holds all names."""
+def test_any_name_in_any_form_is_removed(given_name: str, family: str, form: str, stated: str, case: type[str]) -> None:
+    """No list of examples covers all names."""
     value = stated.format(g=given_name, f=family) if "^" in stated or "," in stated else f"{given_name} {family}"
     text = case(f"Seen {form.format(g=given_name, f=family, i=given_name[0])} today")
     left = scrubbed(text, "name", value).lower()

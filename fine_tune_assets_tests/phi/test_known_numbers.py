@@ -1,11 +1,11 @@
-"""Where stated ids, telephone numbers and addresses of the web are found, and where digits are something else."""
+"""Known ids, telephone numbers and web addresses, and the same digits with another meaning."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
-from fine_tune_assets_tests.phi.known import scrubbed
+from fine_tune_assets_tests.phi.partial_scrub import scrubbed
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ from fine_tune_assets_tests.phi.known import scrubbed
         ),
     ],
 )
-def test_an_id_is_found_with_and_without_its_separators(stated: str, written: list[str]) -> None:
-    """Every system has its own mask for the same number."""
+def test_id_is_found_with_and_without_separators(stated: str, written: list[str]) -> None:
+    """Every system formats the same number differently."""
     for number in written:
         assert scrubbed(f"File {number}, seen.", "id", stated) == "File [ID], seen."
 
 
-def test_an_id_goes_from_behind_its_label() -> None:
+def test_id_is_removed_after_its_label() -> None:
     """MRN00123 in the note is 123 in the header."""
     assert scrubbed("MRN00123, MRN: 123, MRN 0123", "id", "123") == "MRN[ID], MRN: [ID], MRN [ID]"
     assert scrubbed("ACC884213 and HN-884213", "id", "884213") == "ACC[ID] and HN-[ID]"
@@ -49,8 +49,8 @@ def test_an_id_goes_from_behind_its_label() -> None:
         ("A-10023", "BA10023, A100234"),
     ],
 )
-def test_other_numbers_survive(stated: str, text: str) -> None:
-    """A dose that is masked teaches the model to write [ID] for a dose."""
+def test_other_numbers_are_kept(stated: str, text: str) -> None:
+    """A masked dose teaches the model to write [ID] for a dose."""
     assert scrubbed(text, "id", stated) == text
 
 
@@ -72,39 +72,39 @@ def test_other_numbers_survive(stated: str, text: str) -> None:
         "(559) 555-0142 ext. 12",
     ],
 )
-def test_a_telephone_number_is_found_in_any_grouping(stated: str, written: str) -> None:
-    """With or without its country, area and extension it is the same telephone."""
+def test_telephone_number_is_found_in_any_grouping(stated: str, written: str) -> None:
+    """With or without country code, area code and extension, it is the same telephone."""
     assert scrubbed(f"Call {written}, please.", "phone", stated) == "Call [PHONE], please."
 
 
-def test_a_foreign_number_is_found_at_home_and_from_abroad() -> None:
+def test_foreign_number_is_found_in_national_and_international_form() -> None:
     """+44 becomes 0."""
     text = "020 7946 0018; +44 20 7946 0018; +44 (0)20 7946 0018; 0044 20 7946 0018; 02079460018"
     assert scrubbed(text, "phone", "+44 20 7946 0018") == "; ".join(["[PHONE]"] * 5)
 
 
-def test_a_part_of_a_longer_number_is_no_telephone() -> None:
-    """These digits belong to something else."""
+def test_part_of_a_longer_number_is_not_a_telephone_number() -> None:
+    """These digits belong to another number."""
     text = "555-01423, 95555501427, 55501429"
     assert scrubbed(text, "phone", "(559) 555-0142") == text
 
 
-def test_mail_and_web_addresses_go_in_any_case() -> None:
-    """With or without what a browser adds."""
+def test_email_and_web_addresses_are_removed_in_any_case() -> None:
+    """With or without the prefix that browsers add."""
     assert scrubbed("Mail J.Doe@Example.org, not xj.doe@example.org", "email", "j.doe@example.org") == (
         "Mail [EMAIL], not xj.doe@example.org"
     )
     assert scrubbed("https://www.example.org/a and example.org/a", "url", "www.example.org/a/") == "[URL] and [URL]"
 
 
-def test_an_age_over_89_goes_where_it_is_no_measurement() -> None:
-    """Up to 89 it stays: Safe Harbor."""
+def test_age_over_89_is_removed_unless_it_is_a_measurement() -> None:
+    """Safe Harbor allows ages up to 89."""
     assert scrubbed("91 years, SpO2 91%, 91/60, 91.5, 191", "age", "91Y") == "[AGE] years, SpO2 91%, 91/60, 91.5, 191"
     assert scrubbed("89 years", "age", "89") == "89 years"
 
 
-def test_a_blank_value_finds_nothing() -> None:
-    """An empty field in the metadata is usual."""
+def test_blank_value_finds_nothing() -> None:
+    """Metadata often contains empty fields."""
     assert (
         find_known_identifiers("Any text.", [{"kind": kind, "value": " "} for kind in ("name", "id", "date", "phone")])
         == []
@@ -145,8 +145,8 @@ _ANYTHING = st.one_of(st.text(max_size=20), st.lists(st.sampled_from(_PIECES), m
 @given(
     st.sampled_from(["name", "id", "date", "age", "phone", "email", "address", "facility", "url"]), _ANYTHING, _ANYTHING
 )
-def test_no_value_and_no_text_stops_the_search(kind: str, value: str, around: str) -> None:
-    """Metadata holds anything; one odd field must not stop a batch."""
+def test_any_value_and_text_can_be_searched(kind: str, value: str, around: str) -> None:
+    """Metadata may contain anything; an odd field must not stop a batch."""
     text = f"{around} {value} {around}"
     for span in find_known_identifiers(text, [{"kind": kind, "value": value}]):
         assert 0 <= span.start < span.end <= len(text)

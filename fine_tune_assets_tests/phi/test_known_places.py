@@ -1,8 +1,8 @@
-"""Where stated addresses and facilities are found, whole and in parts, and which words stay."""
+"""Known addresses and facilities, whole and in parts, and which words are kept."""
 
 import pytest
 
-from fine_tune_assets_tests.phi.known import scrubbed
+from fine_tune_assets_tests.phi.partial_scrub import scrubbed
 
 
 @pytest.mark.parametrize("stated", ["12 Main St, Springfield, IL 62704", "12 Main Street^^Springfield^IL^62704^USA"])
@@ -22,12 +22,12 @@ from fine_tune_assets_tests.phi.known import scrubbed
         "62704-1234",
     ],
 )
-def test_an_address_goes_whole_and_in_its_parts(stated: str, written: str) -> None:
+def test_address_is_removed_whole_and_in_parts(stated: str, written: str) -> None:
     """A town and a ZIP code alone are identifiers under Safe Harbor."""
     assert scrubbed(f"Lives at {written} now.", "address", stated) == "Lives at [LOCATION] now."
 
 
-def test_streets_are_found_in_their_short_forms() -> None:
+def test_abbreviated_streets_are_found() -> None:
     """North and N, Avenue and Ave."""
     stated = "768 North Silver Avenue Apt 4^^Reading^PA^19601"
     for written in ("768 N Silver Ave", "768 N. Silver Avenue, Apt. 4", "N. Silver Ave", "768 Silver Ave"):
@@ -35,7 +35,7 @@ def test_streets_are_found_in_their_short_forms() -> None:
         assert "768" not in scrubbed(f"At {written} now", "address", stated)
 
 
-def test_an_address_without_commas_and_one_from_abroad_are_read() -> None:
+def test_addresses_without_commas_or_from_abroad_are_found() -> None:
     """Not every system writes commas."""
     assert scrubbed("Springfield; 12 Main St", "address", "12 Main St Springfield IL 62704") == "[LOCATION]; [LOCATION]"
     assert scrubbed("SW1A2AA; sw1a 2aa; london", "address", "10 Downing Street, London, SW1A 2AA") == (
@@ -52,12 +52,12 @@ def test_an_address_without_commas_and_one_from_abroad_are_read() -> None:
         ("1 Oak Rd, Mobile, AL", "Mobile and alert."),
     ],
 )
-def test_words_of_an_address_survive_as_words(stated: str, text: str) -> None:
+def test_words_of_an_address_are_kept_as_ordinary_words(stated: str, text: str) -> None:
     """Normal is a town in Illinois."""
     assert scrubbed(text, "address", stated) == text
 
 
-def test_a_town_that_is_a_word_goes_after_from_and_before_its_state() -> None:
+def test_town_that_is_a_word_is_removed_after_from_or_before_its_state() -> None:
     """There it is the town."""
     assert scrubbed("from Normal; Normal, IL", "address", "1 Oak Rd, Normal, IL") == "from [LOCATION]; [LOCATION]"
 
@@ -75,7 +75,7 @@ def test_a_town_that_is_a_word_goes_after_from_and_before_its_state() -> None:
         ("Hope Clinic", ["Hope Clinic", "Hope"]),
     ],
 )
-def test_a_facility_goes_with_and_without_its_kind(stated: str, written: list[str]) -> None:
+def test_facility_is_removed_with_and_without_its_kind(stated: str, written: list[str]) -> None:
     """People say Mercy General for Mercy General Hospital."""
     for name in written:
         assert scrubbed(f"Seen at {name} today", "facility", stated) == "Seen at [FACILITY] today"
@@ -92,6 +92,6 @@ def test_a_facility_goes_with_and_without_its_kind(stated: str, written: list[st
         ("Mountain Regional Institute", "An MRI."),
     ],
 )
-def test_what_names_no_place_survives(stated: str, text: str) -> None:
-    """Every report of a hospital has its departments in it."""
+def test_words_that_name_no_place_are_kept(stated: str, text: str) -> None:
+    """Every hospital report names departments."""
     assert scrubbed(text, "facility", stated) == text

@@ -1,4 +1,4 @@
-"""The requests that the Dagster steps send: tables in, tables out, and only counts in the answer."""
+"""Requests from Dagster steps: tables in, tables out, and only counts in the answer."""
 
 import json
 from dataclasses import asdict
@@ -8,43 +8,43 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.progress import silent
-from fine_tune_assets.phi.__main__ import measure, scrub, scrub_corrections
-from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.phi.__main__ import measure_scrub_recall, scrub_corrections, scrub_reports
+from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.recipes.schema import ScrubSettings
-from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.phi import ScrubRecall
-from fine_tune_assets.tables.records import conform, table_of
-from fine_tune_assets.tables.reports import Report
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.record_classes import conform, table_from_rows
+from fine_tune_assets.tables.report_rows import Report
+from fine_tune_assets.tables.scrubbing_rows import ScrubRecall
 
 MARKER = "Zyxwvutquark"
 
 
-def test_scrub_writes_its_tables_and_answers_with_counts(
+def test_scrub_writes_its_tables_and_returns_counts(
     tmp_path: Path, request_of: dict[str, Any], settings: ScrubSettings
 ) -> None:
-    """The answer goes into Dagster's event log: the planted name must not be in it, nor in any file but the first."""
+    """The answer goes into Dagster's event log, so the planted name must not be in it, nor in any output file."""
     report = {
         "report_id": "b/1",
         "batch": "b",
         "source": "s",
-        "patient_key": "k",
+        "subject_key": "k",
         "origin_file": "f",
         "fingerprint": "x",
     }
     known = [{"kind": "name", "value": MARKER}]
     text = f"{MARKER.lower()} was seen on 03/14/2024."
     write_table(
-        tmp_path / "in.parquet", table_of([{**report, "text": text, "known_identifiers": known}], Report.SCHEMA)
+        tmp_path / "in.parquet", table_from_rows([{**report, "text": text, "known_identifiers": known}], Report.SCHEMA)
     )
-    made = {name: str(tmp_path / f"{name}.parquet") for name in ("scrubbed", "spans", "held", "values")}
-    result = scrub({**request_of, "reports": str(tmp_path / "in.parquet"), **made}, silent)
+    made = {name: str(tmp_path / f"{name}.parquet") for name in ("scrubbed", "spans", "withheld", "values")}
+    result = scrub_reports({**request_of, "reports": str(tmp_path / "in.parquet"), **made}, ignore_progress)
     assert result == {
         "reports": 1,
-        "held": 0,
+        "withheld": 0,
         "spans": 2,
-        "from_cache": 0,
-        "by_label": {"DATE": 1, "NAME": 1},
+        "cache_hits": 0,
+        "spans_by_kind": {"DATE": 1, "NAME": 1},
         "scrubber_version": scrubber_version(settings),
     }
     for written in (json.dumps(result), *(str(pq.read_table(path).to_pylist()) for path in made.values())):
@@ -53,27 +53,30 @@ def test_scrub_writes_its_tables_and_answers_with_counts(
     assert MARKER.lower().encode() not in cache.lower()
 
 
-def test_corrections_are_scrubbed_in_all_texts_and_so_is_the_answer(tmp_path: Path, request_of: dict[str, Any]) -> None:
-    """What a user types may name a patient in the question, the input or the answer."""
-    correction = {"correction_id": "c", "release_id": "r", "author": "u", "patient_key": "k"}
+def test_all_texts_of_a_correction_are_scrubbed(tmp_path: Path, request_of: dict[str, Any]) -> None:
+    """Users may name a patient in the question, the input or the answer."""
+    correction = {"correction_id": "c", "release_id": "r", "author": "u", "subject_key": "k"}
     texts = dict.fromkeys(("instruction", "input", "output", "answer"), "Dr. Quixley came on 03/14/2024.")
-    write_table(tmp_path / "in.parquet", table_of([{**correction, **texts}], ScrubbedCorrection.SCHEMA))
+    write_table(tmp_path / "in.parquet", table_from_rows([{**correction, **texts}], ScrubbedCorrection.SCHEMA))
     files = {"corrections": str(tmp_path / "in.parquet"), "output": str(tmp_path / "out.parquet")}
     settings = {**request_of["settings"], "replacement": "tags"}
-    result = scrub_corrections({**request_of, **files, "settings": settings}, silent)
-    assert (result["corrections"], result["held"]) == (1, 0)
+    result = scrub_corrections({**request_of, **files, "settings": settings}, ignore_progress)
+    assert (result["corrections"], result["withheld"]) == (1, 0)
     (row,) = pq.read_table(tmp_path / "out.parquet").to_pylist()
     absent = dict.fromkeys(("error_kind", "severity", "received_at", "edit_fraction", "knowledge_index", "passages"))
     assert row == {**correction, **dict.fromkeys(texts, "[NAME] came on [DATE]."), **absent}
 
 
-def test_measuring_writes_the_table_and_answers_with_the_recall(tmp_path: Path, settings: ScrubSettings) -> None:
+def test_measuring_writes_the_table_and_returns_the_recall(tmp_path: Path, settings: ScrubSettings) -> None:
     """The gate before scrubbing reads this number."""
     gold = {"id": "1", "text": "On 03/14/2024.", "spans": [{"start": 3, "end": 13, "label": "DATE"}]}
     (tmp_path / "gold.jsonl").write_text(json.dumps(gold))
     output = tmp_path / "out.parquet"
     request = {"gold": [str(tmp_path / "gold.jsonl")], "output": str(output), "settings": asdict(settings)}
-    assert measure(request, silent) == {"recall": 1.0, "scrubber_version": scrubber_version(settings)}
+    assert measure_scrub_recall(request, ignore_progress) == {
+        "recall": 1.0,
+        "scrubber_version": scrubber_version(settings),
+    }
     table = conform(pq.read_table(output), ScrubRecall.SCHEMA)
     recalls = [row["label"] for row in table.to_pylist() if row["measure"] == "masked_recall"]
     assert recalls == ["DATE", "all"]

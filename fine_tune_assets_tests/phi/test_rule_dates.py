@@ -1,11 +1,11 @@
-"""Days as notes write them in short; a score or a fraction in the same form must stay."""
+"""Short dates in notes; scores and fractions in the same form must stay."""
 
 import pytest
 
-from fine_tune_assets.phi.recognizers.short_dates import days_like_others, short_date_around
+from fine_tune_assets.phi.recognizers.short_dates import find_corroborated_dates, widen_to_short_date
 from fine_tune_assets.phi.spans.spans import Span
 from fine_tune_assets.phi.tagger.prediction import TaggedWord
-from fine_tune_assets_tests.phi.known import by_rules
+from fine_tune_assets_tests.phi.partial_scrub import by_rules
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from fine_tune_assets_tests.phi.known import by_rules
         ("Please move the 03-07 appt.", "Please move the [DATE] appt."),
     ],
 )
-def test_a_month_and_day_after_an_event_or_before_a_time_goes(text: str, expected: str) -> None:
-    """Notes in short leave the year and the word "on" away."""
+def test_month_and_day_after_an_event_or_before_a_time_is_removed(text: str, expected: str) -> None:
+    """Short notes omit the year and the word "on"."""
     assert by_rules(text) == expected
 
 
@@ -34,8 +34,8 @@ def test_a_month_and_day_after_an_event_or_before_a_time_goes(text: str, expecte
         "Vision 20/20, BP 118/76 1200, placed 13/14 implants.",
     ],
 )
-def test_a_score_a_fraction_or_a_pressure_stays(text: str) -> None:
-    """Masked, they would teach the model to write [DATE] for a strength."""
+def test_scores_fractions_and_pressures_are_kept(text: str) -> None:
+    """If masked, they would teach the model to write [DATE] for a strength."""
     assert by_rules(text) == text
 
 
@@ -50,7 +50,7 @@ def test_a_score_a_fraction_or_a_pressure_stays(text: str) -> None:
     ],
 )
 def test_holidays_are_dates(text: str, expected: str) -> None:
-    """With the year of the report a holiday is one day."""
+    """With the year of the report, a holiday is a date."""
     assert by_rules(text) == expected
 
 
@@ -67,8 +67,8 @@ def test_holidays_are_dates(text: str, expected: str) -> None:
         ("A tenth of it; the third time; on the first try.", "A tenth of it; the third time; on the first try."),
     ],
 )
-def test_an_ordinal_is_a_day_only_where_nothing_follows_that_it_counts(text: str, expected: str) -> None:
-    """Toes, ribs and floors are counted in the same words."""
+def test_ordinal_is_a_day_only_if_it_counts_nothing(text: str, expected: str) -> None:
+    """Toes, ribs and floors use the same ordinals."""
     assert by_rules(text) == expected
 
 
@@ -83,7 +83,7 @@ def test_an_ordinal_is_a_day_only_where_nothing_follows_that_it_counts(text: str
         ("dob is march third nineteen forty", "dob is [DATE]"),
     ],
 )
-def test_months_and_birth_dates_go_in_dictation_too(text: str, expected: str) -> None:
+def test_dictated_months_and_birth_dates_are_removed(text: str, expected: str) -> None:
     """Dictation has neither capitals nor digits."""
     assert by_rules(text) == expected
 
@@ -96,7 +96,7 @@ def test_months_and_birth_dates_go_in_dictation_too(text: str, expected: str) ->
         ("Died at 58. Sats at 94%. hes 91 kg", "Died at 58. Sats at 94%. hes 91 kg"),
     ],
 )
-def test_ages_over_89_go_in_short_forms(text: str, expected: str) -> None:
+def test_abbreviated_ages_over_89_are_removed(text: str, expected: str) -> None:
     """45 CFR 164.514(b)(2)(i)(C)."""
     assert by_rules(text) == expected
 
@@ -105,18 +105,18 @@ def test_ages_over_89_go_in_short_forms(text: str, expected: str) -> None:
     ("text", "at", "expected"),
     [("seen 3/14, well", 5, "3/14"), ("seen 31-1 well", 7, "31-1"), ("IOP 17/31 well", 4, "17"), ("pH 3/14/9", 3, "3")],
 )
-def test_half_of_a_day_is_widened_to_the_whole(text: str, at: int, expected: str) -> None:
-    """The tagger judges the two numbers apart."""
+def test_part_of_a_short_date_is_widened(text: str, at: int, expected: str) -> None:
+    """The tagger scores the two numbers separately."""
     end = at + len(text[at:].split("/")[0].split(" ")[0].split("-")[0])
-    start, end = short_date_around(text, at, end)
+    start, end = widen_to_short_date(text, at, end)
     assert text[start:end] == expected
 
 
-def test_days_like_one_that_was_found_are_taken_from_a_doubtful_tagger() -> None:
-    """A log of days is seldom certain on every line; scores of the same form stay."""
+def test_dates_like_a_found_one_need_less_tagger_probability() -> None:
+    """A log of dates is rarely certain on every line; scores of the same form must stay."""
     text = "6/3: well. 6/4: worse. Strength 4/5, murmur 2/6, ratio 2/3."
     words = [TaggedWord(at, at + 1, "DATE", 0.1) for at in range(len(text)) if text[at].isdigit()]
     found = [Span(0, 3, "DATE", "tagger", 0.9)]
-    assert [text[s.start : s.end] for s in days_like_others(text, found, words)] == ["6/3", "6/4"]
-    assert list(days_like_others(text, [], words)) == []
-    assert list(days_like_others(text, found, [])) == []
+    assert [text[s.start : s.end] for s in find_corroborated_dates(text, found, words)] == ["6/3", "6/4"]
+    assert list(find_corroborated_dates(text, [], words)) == []
+    assert list(find_corroborated_dates(text, found, [])) == []

@@ -1,8 +1,8 @@
-"""Names, numbers and places that the words around them give away, by the rules alone."""
+"""Names, numbers and places found by the words around them, with rules alone."""
 
 import pytest
 
-from fine_tune_assets_tests.phi.known import by_rules
+from fine_tune_assets_tests.phi.partial_scrub import by_rules
 
 
 @pytest.mark.parametrize(
@@ -17,8 +17,8 @@ from fine_tune_assets_tests.phi.known import by_rules
         ("Seen with PT Evaluation and by RN. Teacher IEP.", "Seen with PT Evaluation and by RN. Teacher IEP."),
     ],
 )
-def test_a_name_after_a_role_goes(text: str, expected: str) -> None:
-    """Roles stand where a title would."""
+def test_name_after_a_role_is_removed(text: str, expected: str) -> None:
+    """A role takes the position of a title."""
     assert by_rules(text) == expected
 
 
@@ -34,7 +34,7 @@ def test_a_name_after_a_role_goes(text: str, expected: str) -> None:
         ("Sons 2, daughters 3.", "Sons 2, daughters 3."),
     ],
 )  # fmt: skip
-def test_names_in_lists_and_initials_at_the_end_go(text: str, expected: str) -> None:
+def test_names_in_lists_and_closing_initials_are_removed(text: str, expected: str) -> None:
     """Hand-over lists and dictations have no sentence around a name."""
     assert by_rules(text) == expected
 
@@ -49,8 +49,8 @@ def test_names_in_lists_and_initials_at_the_end_go(text: str, expected: str) -> 
         ("count one two three four five six seven", "count one two three four five six seven"),
     ],
 )
-def test_numbers_in_words_go(text: str, expected: str) -> None:
-    """Dictation spells them."""
+def test_spelled_numbers_are_removed(text: str, expected: str) -> None:
+    """Dictation spells numbers."""
     assert by_rules(text) == expected
 
 
@@ -66,8 +66,8 @@ def test_numbers_in_words_go(text: str, expected: str) -> None:
         ("On a long road; on exit he fell.", "On a long road; on exit he fell."),
     ],
 )
-def test_ways_to_reach_somebody_in_short_forms_go(text: str, expected: str) -> None:
-    """Notes shorten telephones and addresses too."""
+def test_abbreviated_contact_details_are_removed(text: str, expected: str) -> None:
+    """Notes abbreviate telephones and addresses too."""
     assert by_rules(text) == expected
 
 
@@ -81,8 +81,8 @@ def test_ways_to_reach_somebody_in_short_forms_go(text: str, expected: str) -> N
         ("Penmoor, MD", "[LOCATION]"),
     ],
 )
-def test_two_words_and_a_degree_are_a_person(text: str, expected: str) -> None:
-    """MD is Maryland as well; the kind decides which surrogate takes the place."""
+def test_two_words_with_a_degree_are_a_person(text: str, expected: str) -> None:
+    """MD is also Maryland; the kind decides which surrogate is used."""
     assert by_rules(text) == expected
 
 
@@ -96,6 +96,6 @@ def test_two_words_and_a_degree_are_a_person(text: str, expected: str) -> None:
         ("visit 11-204", "visit [ID]"),
     ],
 )
-def test_more_degrees_and_what_is_no_number_of_a_device_or_visit(text: str, expected: str) -> None:
-    """Times and counts stand after the same words as identifiers."""
+def test_further_degrees_and_numbers_that_are_not_ids(text: str, expected: str) -> None:
+    """Times and counts follow the same words as identifiers."""
     assert by_rules(text) == expected

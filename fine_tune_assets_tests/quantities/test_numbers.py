@@ -1,10 +1,10 @@
-"""Numbers that an output holds and its input does not."""
+"""Numbers in an output that its input does not contain."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.quantities.numbers import numbers_in, unsupported_numbers
+from fine_tune_assets.quantities.numbers import find_unsupported_numbers, read_numbers
 
 SMALL = [
     "zero",
@@ -36,20 +36,22 @@ def spoken(number: int) -> str:
 
 
 @given(number=st.integers(0, 99), joiner=st.sampled_from([" ", "-"]))
-def test_every_number_word_up_to_ninety_nine_supports_its_digits(number: int, joiner: str) -> None:
-    """In a dialogue people say numbers; in the note they are written."""
-    assert unsupported_numbers(f"He is {number}.", f"I'm {spoken(number).replace(' ', joiner)} now") == []
+def test_number_words_up_to_ninety_nine_support_their_digits(number: int, joiner: str) -> None:
+    """People say numbers in a dialogue; notes contain digits."""
+    assert find_unsupported_numbers(f"He is {number}.", f"I'm {spoken(number).replace(' ', joiner)} now") == []
 
 
-@given(written=st.integers(0, 99), said=st.integers(0, 99))
-def test_a_number_that_was_not_said_is_found(written: int, said: int) -> None:
-    """The gate for a reviewer's eye: 40 where 80 was said must be flagged."""
-    if str(written) not in numbers_in(spoken(said)):
-        assert unsupported_numbers(f"Take {written} mg.", f"take {spoken(said)} milligrams") == [f"{written} mg"]
+@given(written=st.integers(0, 99), input_number=st.integers(0, 99))
+def test_number_missing_from_the_input_is_found(written: int, input_number: int) -> None:
+    """A reviewer must see a flag: 40 instead of the spoken 80."""
+    if str(written) not in read_numbers(spoken(input_number)):
+        assert find_unsupported_numbers(f"Take {written} mg.", f"take {spoken(input_number)} milligrams") == [
+            f"{written} mg"
+        ]
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "input_text"),
     [
         ("BP 140/90", "one forty over ninety"),
         ("in 2008", "in two thousand eight"),
@@ -80,13 +82,13 @@ def test_a_number_that_was_not_said_is_found(written: int, said: int) -> None:
         ("One of the first signs.", ""),
     ],
 )
-def test_ways_of_saying_a_number_are_understood(output: str, said: str) -> None:
+def test_spoken_forms_of_a_number_are_understood(output: str, input_text: str) -> None:
     """A false alarm on every example would teach reviewers to ignore the flags."""
-    assert unsupported_numbers(output, said) == []
+    assert find_unsupported_numbers(output, input_text) == []
 
 
 @pytest.mark.parametrize(
-    ("output", "said", "found"),
+    ("output", "input_text", "found"),
     [
         ("in his 60s", "he is seventy four", ["60"]),
         ("14 days", "three weeks", ["14 days"]),
@@ -96,13 +98,11 @@ def test_ways_of_saying_a_number_are_understood(output: str, said: str) -> None:
         ("Take 3. Then rest.", "take two", ["3"]),
     ],
 )
-def test_what_looks_like_a_way_of_saying_it_and_is_another_number_is_found(
-    output: str, said: str, found: list[str]
-) -> None:
-    """Every reading that is granted could let a wrong dose through."""
-    assert unsupported_numbers(output, said) == found
+def test_similar_spoken_form_of_another_number_is_found(output: str, input_text: str, found: list[str]) -> None:
+    """Every accepted reading could let a wrong dose through."""
+    assert find_unsupported_numbers(output, input_text) == found
 
 
-def test_each_unsupported_number_is_named_once_with_its_unit() -> None:
-    """The reviewer searches for what the flag says."""
-    assert unsupported_numbers("40 mg, then 40 mg, seventy six days", "") == ["40 mg", "seventy six"]
+def test_unsupported_number_is_listed_once_with_its_unit() -> None:
+    """The reviewer searches for the flagged text."""
+    assert find_unsupported_numbers("40 mg, then 40 mg, seventy six days", "") == ["40 mg", "seventy six"]

@@ -1,4 +1,4 @@
-"""ZIP archives: each entry is a file of its own, and no archive can harm the batch or its machine."""
+"""ZIP archives: each entry is a file, and no archive can harm the batch or the machine."""
 
 import io
 import struct
@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.reports.archives import ArchiveLimits, ReadLimits
-from fine_tune_assets.reports.batch_reader import BatchReading, read_batch
-from fine_tune_assets_tests.reports.making_files import REPORT, as_docx, as_fhir, as_hl7, as_text, as_zip, front_matter
+from fine_tune_assets.reports.batch_reader import BatchResult, read_batch
+from fine_tune_assets_tests.reports.sample_files import REPORT, as_docx, as_fhir, as_hl7, as_text, as_zip, front_matter
 from fine_tune_assets_tests.reports.test_formats import SECRET, read, reasons
 
-NOTE = b"---\npatient_id: p\n---\nRest.\n"
+NOTE = b"---\nsubject_id: p\n---\nRest.\n"
 
 
-def read_limited(folder: Path, **limits: int) -> BatchReading:
+def read_limited(folder: Path, **limits: int) -> BatchResult:
     reading = read_batch(folder, "b1", SECRET, ReadLimits(archives=ArchiveLimits(**limits)))
-    assert reading.accounting.is_balanced
+    assert reading.file_counts.is_balanced
     return reading
 
 
-def test_every_entry_is_a_file_of_its_own(tmp_path: Path) -> None:
-    """Read, quarantined or ignored: all of it is counted, with the archive's name before it."""
+def test_every_entry_is_counted_as_a_file(tmp_path: Path) -> None:
+    """Read, unreadable or ignored: every entry is counted, with the archive's path as prefix."""
     inner = as_zip({"deep.hl7": as_hl7(REPORT)})
     files = {
         "visit.txt": as_text(REPORT), "sub/scan.docx": as_docx(REPORT), "sub/scan.yaml": front_matter(REPORT).encode(),
@@ -38,21 +38,21 @@ def test_every_entry_is_a_file_of_its_own(tmp_path: Path) -> None:
         "b1/all.zip/more.zip/deep-1", "b1/all.zip/sub/scan", "b1/all.zip/visit",
     ]  # fmt: skip
     assert reasons(reading) == [("all.zip/empty.txt", None, "empty"), ("all.zip/photo.png", None, "unsupported_format")]
-    assert {name: why.value for name, why in reading.ignored.items()} == {
+    assert {name: reason.value for name, reason in reading.ignored.items()} == {
         "all.zip": "archive", "all.zip/more.zip": "archive", "all.zip/.DS_Store": "hidden",
         "all.zip/__MACOSX/._visit.txt": "hidden", "all.zip/sub/scan.yaml": "sidecar",
     }  # fmt: skip
-    assert (reading.accounting.files, reading.accounting.files_read) == (11, 4)
+    assert (reading.file_counts.files, reading.file_counts.files_read) == (11, 4)
 
 
-def test_bombs_are_not_unpacked(tmp_path: Path) -> None:
-    """42 kB that become 4 GB end the process and with it every batch."""
+def test_zip_bombs_are_not_unpacked(tmp_path: Path) -> None:
+    """42 kB that unpack to 4 GB would kill the process and every batch."""
     (tmp_path / "ratio.zip").write_bytes(as_zip({"zeros.txt": b"0" * 30_000_000}))
     (tmp_path / "many.zip").write_bytes(as_zip({f"{n}.txt": NOTE for n in range(11)}))
     (tmp_path / "large.zip").write_bytes(as_zip({f"{n}.txt": NOTE * 100 for n in range(9)}))
     (tmp_path / "nested.zip").write_bytes(as_zip({"1.zip": as_zip({"2.zip": as_zip({"3.txt": NOTE})})}))
     (tmp_path / "good.txt").write_bytes(NOTE)
-    reading = read_limited(tmp_path, most_entries=10, most_bytes=20_000, most_ratio=200)
+    reading = read_limited(tmp_path, max_entries=10, max_unpacked_bytes=20_000, max_compression_ratio=200)
     assert reasons(reading) == [
         ("large.zip", None, "unsafe_archive"),
         ("many.zip", None, "unsafe_archive"),
@@ -62,14 +62,14 @@ def test_bombs_are_not_unpacked(tmp_path: Path) -> None:
     assert reading.reports.column("report_id").to_pylist() == ["b1/good"]
 
 
-def test_an_archive_of_a_bomb_by_ratio_alone_is_refused(tmp_path: Path) -> None:
-    """The sum of the sizes alone would let ten such archives through."""
+def test_an_archive_above_the_compression_ratio_is_unreadable(tmp_path: Path) -> None:
+    """The limit on total size alone would accept ten such archives."""
     (tmp_path / "ratio.zip").write_bytes(as_zip({"zeros.txt": b"0" * 30_000_000}))
     ((_, _, reason),) = reasons(read(tmp_path))
     assert reason == "unsafe_archive"
 
 
-def test_an_entry_that_is_larger_than_it_says_is_refused(tmp_path: Path) -> None:
+def test_an_entry_larger_than_declared_is_unreadable(tmp_path: Path) -> None:
     """The size in the directory is only a claim."""
     packed = bytearray(as_zip({"a.txt": NOTE + b"x" * 5_000}))
     for place in (packed.index(b"PK\x01\x02") + 24, 22):
@@ -80,13 +80,13 @@ def test_an_entry_that_is_larger_than_it_says_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt"])
-def test_a_name_that_leads_out_of_the_archive_is_refused(tmp_path: Path, name: str) -> None:
-    """Nothing is unpacked to disk; but such an archive was made to do harm, and its names would be shown as ours."""
+def test_a_path_traversal_makes_the_archive_unreadable(tmp_path: Path, name: str) -> None:
+    """Nothing is unpacked to disk, but such an archive is malicious, and its paths would be shown as ours."""
     (tmp_path / "slip.zip").write_bytes(as_zip({name: NOTE}))
     assert reasons(read(tmp_path)) == [("slip.zip", None, "unsafe_archive")]
 
 
-def test_links_passwords_and_damage_cost_their_entry(tmp_path: Path) -> None:
+def test_links_passwords_and_corruption_affect_only_their_entry(tmp_path: Path) -> None:
     """The other entries of the archive are read."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -96,9 +96,9 @@ def test_links_passwords_and_damage_cost_their_entry(tmp_path: Path) -> None:
         for name in ("bad.txt", "good.txt", "locked.txt"):
             archive.writestr(name, NOTE)
     packed = bytearray(buffer.getvalue())
-    packed[packed.index(NOTE)] ^= 0xFF  # of bad.txt: its checksum is wrong now
+    packed[packed.index(NOTE)] ^= 0xFF  # corrupts the checksum of bad.txt
     entry = packed.rindex(b"PK\x01\x02")
-    packed[entry + 8] |= 1  # of locked.txt: encrypted
+    packed[entry + 8] |= 1  # marks locked.txt as encrypted
     (tmp_path / "mixed.zip").write_bytes(packed)
     reading = read(tmp_path)
     assert reasons(reading) == [
@@ -109,13 +109,13 @@ def test_links_passwords_and_damage_cost_their_entry(tmp_path: Path) -> None:
     assert reading.reports.column("report_id").to_pylist() == ["b1/mixed.zip/good"]
 
 
-def test_an_archive_without_a_file_says_so(tmp_path: Path) -> None:
-    """An export that failed."""
+def test_an_empty_archive_is_unreadable(tmp_path: Path) -> None:
+    """A failed export must not pass as an empty batch."""
     (tmp_path / "empty.zip").write_bytes(as_zip({}))
     assert reasons(read(tmp_path)) == [("empty.zip", None, "empty")]
 
 
-def test_a_batch_file_in_an_archive_is_not_ignored_in_silence(tmp_path: Path) -> None:
-    """Whoever packed it expects that it is obeyed."""
+def test_a_batch_file_in_an_archive_is_reported(tmp_path: Path) -> None:
+    """Its author expects it to take effect."""
     (tmp_path / "all.zip").write_bytes(as_zip({"batch.yaml": b"source: x\n", "a.txt": NOTE}))
     assert reasons(read(tmp_path)) == [("all.zip/batch.yaml", None, "unsupported_format")]

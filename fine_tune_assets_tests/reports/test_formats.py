@@ -1,4 +1,4 @@
-"""One report in every format: the same numbers, units, sides and negations come out, and the people it names are known."""
+"""One report in every format: numbers, units, sides, negations and the people it names are the same."""
 
 import io
 import re
@@ -10,16 +10,16 @@ import pypdfium2
 import pytest
 
 from fine_tune_assets.reports.archives import ReadLimits
-from fine_tune_assets.reports.batch_reader import BatchReading, read_batch
-from fine_tune_assets.reports.facts import Found, distinct
-from fine_tune_assets.reports.fidelity import differences
-from fine_tune_assets.reports.formats.registry import read_document
-from fine_tune_assets.reports.identifiers import Identifier, Kind
-from fine_tune_assets.reports.isolation import IsolatedDocuments
-from fine_tune_assets.reports.ocr import OcrProgram, find_ocr, text_of_words
-from fine_tune_assets.reports.text_cleanup import plain_symbols, tidy
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
-from fine_tune_assets_tests.reports.making_files import (
+from fine_tune_assets.reports.batch_reader import BatchResult, read_batch
+from fine_tune_assets.reports.fidelity import count_differences
+from fine_tune_assets.reports.formats.document_formats import read_document
+from fine_tune_assets.reports.isolated_reader import IsolatedReader
+from fine_tune_assets.reports.ocr import OcrProgram, find_ocr, parse_word_table
+from fine_tune_assets.reports.report_metadata import ParsedReport, deduplicate_identifiers
+from fine_tune_assets.reports.stated_identifiers import Identifier, IdentifierKind
+from fine_tune_assets.reports.text_cleanup import decode_symbol_font, normalize_layout
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
+from fine_tune_assets_tests.reports.sample_files import (
     COLUMNS,
     REPORT,
     WITH_PATIENT,
@@ -42,13 +42,13 @@ FILES = Path(__file__).parent / "files"
 MARKER = "Zyxwvutquark"
 
 
-def read(folder: Path) -> BatchReading:
+def read(folder: Path) -> BatchResult:
     reading = read_batch(folder, "b1", SECRET, ReadLimits())
-    assert reading.accounting.is_balanced
+    assert reading.file_counts.is_balanced
     return reading
 
 
-def reasons(reading: BatchReading) -> list[tuple[str, int | None, str]]:
+def reasons(reading: BatchResult) -> list[tuple[str, int | None, str]]:
     return [(r["origin_file"], r["record"], r["reason"]) for r in reading.unreadable.to_pylist()]
 
 
@@ -57,15 +57,15 @@ def all_in_one_line(text: str) -> str:
 
 
 def check_signs(text: str) -> None:
-    found = all_in_one_line(text)
+    line = all_in_one_line(text)
     for sign in REPORT.signs:
-        assert all_in_one_line(sign) in found
-    assert differences(" ".join(sign for _, sign in REPORT.sections), text, is_all=False) == {}
+        assert all_in_one_line(sign) in line
+    assert count_differences(" ".join(sign for _, sign in REPORT.sections), text, is_complete=False) == {}
 
 
 @pytest.mark.parametrize("ending", [*WITH_PATIENT, *WITH_SIDECAR])
-def test_every_format_holds_the_same_report(tmp_path: Path, ending: str) -> None:
-    """A number, a side or a negation that is lost on the way is worse than a report that is not read."""
+def test_every_format_yields_the_same_report(tmp_path: Path, ending: str) -> None:
+    """A lost number, side or negation is worse than an unreadable report."""
     (tmp_path / f"visit.{ending}").write_bytes({**WITH_PATIENT, **WITH_SIDECAR}[ending](REPORT))
     if ending in WITH_SIDECAR:
         (tmp_path / "visit.yaml").write_text(front_matter(REPORT))
@@ -73,13 +73,13 @@ def test_every_format_holds_the_same_report(tmp_path: Path, ending: str) -> None
     assert reasons(reading) == []
     (row,) = reading.reports.to_pylist()
     check_signs(row["text"])
-    assert {("id", REPORT.patient_id)} <= {(i["kind"], i["value"]) for i in row["known_identifiers"]}
-    assert "99" not in row["text"], "a script is no text"
+    assert {("id", REPORT.subject_id)} <= {(i["kind"], i["value"]) for i in row["known_identifiers"]}
+    assert "99" not in row["text"], "a script is not text"
 
 
 @pytest.mark.parametrize("ending", ["hl7", "json", "ndjson", "xml"])
-def test_whom_a_format_names_itself_is_known(tmp_path: Path, ending: str) -> None:
-    """These values are removed for certain; a name that only stands in the text is found by a guess."""
+def test_identifiers_stated_by_a_format_are_extracted(tmp_path: Path, ending: str) -> None:
+    """These values are removed for certain; a name that occurs only in the text must be recognized."""
     (tmp_path / f"visit.{ending}").write_bytes(WITH_PATIENT[ending](REPORT))
     (row,) = read(tmp_path).reports.to_pylist()
     stated = {(i["kind"], i["value"].title() if i["kind"] == "name" else i["value"]) for i in row["known_identifiers"]}
@@ -87,25 +87,25 @@ def test_whom_a_format_names_itself_is_known(tmp_path: Path, ending: str) -> Non
 
 
 @pytest.mark.parametrize(("ending", "write"), [("csv", as_csv), ("jsonl", as_jsonl)])
-def test_tables_hold_it_too(tmp_path: Path, ending: str, write: type(as_csv)) -> None:
-    """The columns are named by batch.yaml."""
+def test_tables_yield_the_same_report(tmp_path: Path, ending: str, write: type(as_csv)) -> None:
+    """batch.yaml maps the columns."""
     (tmp_path / "batch.yaml").write_text(COLUMNS)
     (tmp_path / f"visits.{ending}").write_bytes(write(REPORT))
     (row,) = read(tmp_path).reports.to_pylist()
     check_signs(row["text"])
 
 
-def test_one_patient_is_the_same_in_every_format(tmp_path: Path) -> None:
-    """HL7 from one system and FHIR from another: in two splits the patient would be trained on and tested with."""
+def test_a_subject_is_the_same_in_every_format(tmp_path: Path) -> None:
+    """With HL7 from one system and FHIR from another, the subject could end up in both train and test."""
     for ending, write in WITH_PATIENT.items():
         (tmp_path / f"from-{ending}.{ending}").write_bytes(write(REPORT))
-    assert len(set(read(tmp_path).reports.column("patient_key").to_pylist())) == 1
+    assert len(set(read(tmp_path).reports.column("subject_key").to_pylist())) == 1
 
 
-def test_a_docx_keeps_what_its_library_leaves_out() -> None:
-    """Content controls, tracked insertions, text boxes, headers and footers: hospital templates are made of them."""
+def test_docx_text_includes_what_its_library_omits() -> None:
+    """Hospital templates consist of content controls, tracked insertions, text boxes, headers and footers."""
     text = read_document("docx", as_awkward_docx(REPORT), None).text
-    for kept in (
+    for text_part in (
         "Controlled 41 mg",
         "Inserted 42 mg",
         "Boxed 44 mg",
@@ -115,7 +115,7 @@ def test_a_docx_keeps_what_its_library_leaves_out() -> None:
         "37 ±0.2",
         "x=45",
     ):
-        assert kept in text
+        assert text_part in text
     assert "Deleted" not in text
     assert "5.1 x 10^9/L" in text
     check_signs(text)
@@ -124,8 +124,8 @@ def test_a_docx_keeps_what_its_library_leaves_out() -> None:
 @pytest.mark.parametrize(
     "path", sorted(p for p in FILES.iterdir() if p.suffix in {".rtf", ".docx", ".html", ".pdf"}), ids=lambda p: p.name
 )
-def test_what_other_programs_write_is_read_unchanged(tmp_path: Path, path: Path) -> None:
-    """LibreOffice and pandoc wrote these: a writer of our own shares our misunderstandings."""
+def test_files_of_other_programs_are_read_unchanged(tmp_path: Path, path: Path) -> None:
+    """LibreOffice and pandoc wrote these: our own writers share our misunderstandings."""
     (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / path.with_suffix(".yaml").name).write_text(front_matter(REPORT))
     reading = read(tmp_path)
@@ -138,58 +138,58 @@ def test_what_other_programs_write_is_read_unchanged(tmp_path: Path, path: Path)
     assert "3-4 h" in text
 
 
-def test_headers_footnotes_and_text_boxes_of_rtf_are_kept() -> None:
-    """The library leaves them out: there stand the patient's name and the addendum."""
+def test_rtf_text_includes_headers_footnotes_and_text_boxes() -> None:
+    """The library omits them, but they contain the patient's name and addenda."""
     rtf = (
         rb"{\rtf1\ansi\ansicpg1252{\header Head 71\par}{\footer Foot 72\par}Body 73 mg{\footnote Note 74}\par "
         rb"{\shp{\*\shpinst\shpleft1{\sp{\sn shapeType}{\sv 202}}{\shptxt Box 75\par}}{\shprslt Box 75\par}}"
         rb"5 x 10{\super 9}/L, \u177?2 at 37\'b0C \{x\}\par}"
     )
-    found = read_document("rtf", rtf, None)
-    for kept in ("Head 71", "Foot 72", "Body 73 mg", "Note 74", "Box 75", "10^9/L", "±2", "37°C"):
-        assert kept in found.text
-    assert found.text.count("Box 75") == 1
-    assert differences(found.evidence or "", found.text, found.is_all_evidence) == {}
+    report = read_document("rtf", rtf, None)
+    for text_part in ("Head 71", "Foot 72", "Body 73 mg", "Note 74", "Box 75", "10^9/L", "±2", "37°C"):
+        assert text_part in report.text
+    assert report.text.count("Box 75") == 1
+    assert count_differences(report.reference_text or "", report.text, report.is_reference_complete) == {}
 
 
-def test_signs_of_the_font_symbol_are_what_people_see() -> None:
+def test_symbol_font_characters_are_decoded() -> None:
     """Read as Latin letters, "INR ≥ 3" would be "INR ³ 3"."""
     fonts = rb"{\fonttbl{\f0\fswiss\fcharset0 Arial;}{\f3\froman\fcharset2\fprq2 Symbol;}}"
     rtf = rb"{\rtf1\ansi" + fonts + rb"\f0 INR {\f3\fs20\'b3} 3 \'b3 \u-3919?2}"
-    found = read_document("rtf", rtf, None)
-    assert found.text == "INR ≥ 3 ³ ±2"
-    assert differences(found.evidence or "", found.text, found.is_all_evidence) == {}
-    assert plain_symbols("\uf0a33 \uf06d \uf035 \uf07f") == "≤3 μ 5 \uf07f"
+    report = read_document("rtf", rtf, None)
+    assert report.text == "INR ≥ 3 ³ ±2"
+    assert count_differences(report.reference_text or "", report.text, report.is_reference_complete) == {}
+    assert decode_symbol_font("\uf0a33 \uf06d \uf035 \uf07f") == "≤3 μ 5 \uf07f"
 
 
-def test_a_page_keeps_its_tables_lists_and_lines() -> None:
+def test_html_tables_lists_and_lines_are_preserved() -> None:
     """A result and its value must stay together."""
     page = (
         b"<html><body><h1>Labs</h1><table><tr><th>Test<th>Value<tr><td>Na<td>140<br>mmol/L</table>"
         b"<ul><li>no fever<li>BP&nbsp;120/80"
         b"</ul><pre>K   4.1\nCl  99</pre>5 &lt; 7<sup>2</sup> <del>8 mg</del></body></html>"
     )
-    found = read_document("html", page, None)
-    assert found.text.split("\n") == [
+    report = read_document("html", page, None)
+    assert report.text.split("\n") == [
         "Labs", "", "Test | Value", "Na | 140 mmol/L", "", "- no fever", "- BP 120/80", "", "K   4.1", "Cl  99", "5 < 7^2",
     ]  # fmt: skip
-    assert differences(found.evidence or "", found.text, found.is_all_evidence) == {}
+    assert count_differences(report.reference_text or "", report.text, report.is_reference_complete) == {}
 
 
 @pytest.mark.parametrize(("declared", "encoding"), [("windows-1252", "cp1252"), ("utf-8", "utf-8")])
-def test_a_page_is_read_in_the_character_set_that_it_names(declared: str, encoding: str) -> None:
-    """± and ° are what gets lost."""
+def test_html_is_decoded_with_its_declared_character_set(declared: str, encoding: str) -> None:
+    """Otherwise ± and ° are lost."""
     page = f'<html><head><meta charset="{declared}"></head><body>37.2 °C ± 0.1</body></html>'
     assert read_document("html", page.encode(encoding), None).text == "37.2 °C ± 0.1"
 
 
-def read_without_ocr(kind: str, content: bytes) -> Found:
-    """As on a machine without tesseract."""
+def read_without_ocr(kind: str, content: bytes) -> ParsedReport:
+    """Simulates a machine without tesseract."""
     return read_document(kind, content, None)
 
 
-def test_without_an_ocr_program_a_scan_is_quarantined_and_says_so(tmp_path: Path) -> None:
-    """A page that is silently empty would be a report with half of its findings."""
+def test_without_ocr_a_scan_is_unreadable_and_names_the_remedy(tmp_path: Path) -> None:
+    """A silently empty page would lose half of a report's findings."""
     (tmp_path / "scan.pdf").write_bytes(as_scan(REPORT))
     (tmp_path / "scan.yaml").write_text(front_matter(REPORT))
     reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), read_without_ocr)
@@ -199,22 +199,22 @@ def test_without_an_ocr_program_a_scan_is_quarantined_and_says_so(tmp_path: Path
 
 @pytest.fixture
 def ocr() -> OcrProgram:
-    found = find_ocr()
-    if found is None:
+    program = find_ocr()
+    if program is None:
         pytest.skip("tesseract is not installed: apt-get install tesseract-ocr")
-    return found
+    return program
 
 
-def test_a_scan_is_read_by_the_ocr_program(ocr: OcrProgram) -> None:
-    """The picture of the page says what the page says."""
+def test_ocr_reads_a_scan(ocr: OcrProgram) -> None:
+    """The picture of a page yields the page's text."""
     check_signs(read_document("pdf", as_scan(REPORT), ocr).text)
 
 
-def test_an_ocr_program_that_fails_costs_one_file() -> None:
-    """It is another program, and may be missing a language, or broken."""
+def test_a_failing_ocr_program_affects_only_one_file() -> None:
+    """It may lack a language or be broken."""
     with pytest.raises(UnreadableError) as caught:
         read_document("pdf", as_scan(REPORT), OcrProgram("/bin/false"))
-    assert caught.value.reason is Reason.READER_FAILED
+    assert caught.value.reason is UnreadableReason.READER_FAILED
 
 
 WORDS = (
@@ -223,16 +223,16 @@ WORDS = (
 )
 
 
-def test_a_number_that_the_ocr_program_is_not_sure_of_closes_the_gate() -> None:
+def test_an_uncertain_number_in_ocr_closes_the_gate() -> None:
     """3 and 8 look alike on a fax."""
-    assert text_of_words(WORDS.format(conf=95, text='"8')) == 'Dose "8\n\nsmudge'
+    assert parse_word_table(WORDS.format(conf=95, text='"8')) == 'Dose "8\n\nsmudge'
     with pytest.raises(UnreadableError) as caught:
-        text_of_words(WORDS.format(conf=41, text="8"))
-    assert caught.value.reason is Reason.UNSURE_SCAN
+        parse_word_table(WORDS.format(conf=41, text="8"))
+    assert caught.value.reason is UnreadableReason.LOW_OCR_CONFIDENCE
 
 
-def test_a_pdf_with_a_password_is_quarantined_and_one_with_rights_only_is_read() -> None:
-    """Many systems forbid editing, which hides nothing."""
+def test_a_password_makes_a_pdf_unreadable_but_edit_restrictions_do_not() -> None:
+    """Many systems restrict editing, which hides nothing."""
     for user, owner in (("secret", "secret"), ("", "secret")):
         writer = pypdf.PdfWriter(clone_from=io.BytesIO(as_pdf(REPORT)))
         writer.encrypt(user, owner, algorithm="AES-256")
@@ -241,19 +241,19 @@ def test_a_pdf_with_a_password_is_quarantined_and_one_with_rights_only_is_read()
         if user:
             with pytest.raises(UnreadableError) as caught:
                 read_document("pdf", buffer.getvalue(), None)
-            assert caught.value.reason is Reason.ENCRYPTED
+            assert caught.value.reason is UnreadableReason.ENCRYPTED
         else:
             check_signs(read_document("pdf", buffer.getvalue(), None).text)
 
 
-def test_what_was_typed_into_a_form_is_text() -> None:
-    """It lies beside the page, and most readers leave it out."""
+def test_form_values_are_text() -> None:
+    """They are separate from the page content, and most readers omit them."""
     text = read_document("pdf", as_form("Dose 17 mg"), None).text
     assert text.split("\n") == ["Printed 16 mg", "Dose 17 mg"]
 
 
-def test_a_document_whose_text_is_a_picture_is_quarantined() -> None:
-    """A letterhead and a scan would be a report that says nothing."""
+def test_a_document_whose_text_is_a_picture_is_unreadable() -> None:
+    """A letterhead above a scan would be a report without content."""
     picture = io.BytesIO()
     pypdfium2.PdfDocument(as_pdf(REPORT))[0].render(scale=0.2).to_pil().save(picture, format="PNG")
     document = docx.Document()
@@ -263,13 +263,13 @@ def test_a_document_whose_text_is_a_picture_is_quarantined() -> None:
     document.save(buffer)
     with pytest.raises(UnreadableError) as caught:
         read_document("docx", buffer.getvalue(), None)
-    assert caught.value.reason is Reason.NO_TEXT_LAYER
+    assert caught.value.reason is UnreadableReason.NO_TEXT_LAYER
 
 
-def test_typographic_letters_and_hyphens_become_plain_and_raised_digits_stay() -> None:
-    """A name that is set with a joined "fi" would not be found; 10⁹ must never become 109."""
+def test_ligatures_and_hyphens_are_normalized_and_superscripts_stay() -> None:
+    """A name with an "fi" ligature would not be found; 10⁹ must never become 109."""
     assert (
-        tidy("O\ufb03ce of Mrs\u00a0Smith\u2011Ha\u00adll, 10⁹/L m²\u200b \x0c end ")
+        normalize_layout("O\ufb03ce of Mrs\u00a0Smith\u2011Ha\u00adll, 10⁹/L m²\u200b \x0c end ")
         == "Office of Mrs Smith-Hall, 10⁹/L m²\n end"
     )
 
@@ -297,11 +297,11 @@ def broken() -> dict[str, bytes]:
     }
 
 
-def test_a_broken_file_of_each_format_is_quarantined_with_its_reason(tmp_path: Path, broken: dict[str, bytes]) -> None:
-    """None stops the others, and each says what is wrong."""
+def test_a_corrupt_file_of_each_format_is_unreadable_with_its_reason(tmp_path: Path, broken: dict[str, bytes]) -> None:
+    """None affects the others."""
     for name, content in broken.items():
         (tmp_path / name).write_bytes(content)
-        (tmp_path / name).with_suffix(".yaml").write_text("patient_id: p\n")
+        (tmp_path / name).with_suffix(".yaml").write_text("subject_id: p\n")
     (tmp_path / "good.txt").write_bytes(as_text(REPORT))
     reading = read(tmp_path)
     assert reading.reports.column("origin_file").to_pylist() == ["good.txt"]
@@ -313,8 +313,8 @@ def test_a_broken_file_of_each_format_is_quarantined_with_its_reason(tmp_path: P
     }  # fmt: skip
 
 
-def test_no_reason_quotes_what_is_in_a_document(tmp_path: Path) -> None:
-    """Libraries quote what they stumble over; the quarantine table is shown to people who may not read reports."""
+def test_no_reason_quotes_document_content(tmp_path: Path) -> None:
+    """Libraries quote what they fail on; people who may not read reports see the table."""
     (tmp_path / "a.rtf").write_text("{\\rtf1 \\'zz" + MARKER + " \\u99999999999999 }")
     (tmp_path / "b.xml").write_text(f"<{MARKER}>")
     (tmp_path / "c.json").write_text(f'{{"{MARKER}": ')
@@ -326,53 +326,55 @@ def test_no_reason_quotes_what_is_in_a_document(tmp_path: Path) -> None:
     assert MARKER not in str(reading.unreadable.to_pylist())
 
 
-def test_a_document_without_a_patient_is_quarantined(tmp_path: Path) -> None:
-    """A PDF names nobody itself: a sidecar must."""
+def test_a_document_without_a_subject_is_unreadable(tmp_path: Path) -> None:
+    """A PDF names no subject, so it needs a sidecar."""
     (tmp_path / "visit.pdf").write_bytes(as_pdf(REPORT))
-    assert reasons(read(tmp_path)) == [("visit.pdf", None, "no_patient")]
+    assert reasons(read(tmp_path)) == [("visit.pdf", None, "no_subject")]
 
 
-def test_a_sidecar_and_the_batch_file_state_facts(tmp_path: Path) -> None:
-    """What the file does not say, the file beside it says; what that does not say, the batch file."""
-    (tmp_path / "batch.yaml").write_text("source: s\nfacts: {patient_id: 0123, facility: Lakeside}\n")
+def test_sidecar_and_batch_file_add_metadata(tmp_path: Path) -> None:
+    """The file takes precedence over its sidecar, and the sidecar over the batch file."""
+    (tmp_path / "batch.yaml").write_text("source: s\nmetadata: {subject_id: 0123, facility: Lakeside}\n")
     (tmp_path / "a.pdf").write_bytes(as_pdf(REPORT))
     (tmp_path / "b.pdf").write_bytes(as_pdf(REPORT))
-    (tmp_path / "b.yml").write_text("patient_id: 0456\nreport_id: own\nrelative: Ann Lee\n")
+    (tmp_path / "b.yml").write_text("subject_id: 0456\nreport_id: own\nrelative: Ann Lee\n")
     first, second = read(tmp_path).reports.to_pylist()
     assert (first["report_id"], second["report_id"]) == ("b1/a", "b1/own")
     assert [(i["kind"], i["value"]) for i in first["known_identifiers"]] == [("id", "0123"), ("facility", "Lakeside")]
     assert {i["value"] for i in second["known_identifiers"]} == {"0456", "Ann Lee", "0123", "Lakeside"}
-    assert first["patient_key"] != second["patient_key"]
+    assert first["subject_key"] != second["subject_key"]
 
 
-def test_a_sidecar_that_cannot_be_used_holds_its_report_back(tmp_path: Path) -> None:
-    """It may name someone whom nobody would remove."""
+def test_an_invalid_sidecar_makes_its_report_unreadable(tmp_path: Path) -> None:
+    """It may name someone whose name would otherwise not be removed."""
     (tmp_path / "a.pdf").write_bytes(as_pdf(REPORT))
-    (tmp_path / "a.yaml").write_text(f"patient_id: 1\nspouse: {MARKER}\n")
-    (tmp_path / "alone.yaml").write_text("patient_id: 1\n")
+    (tmp_path / "a.yaml").write_text(f"subject_id: 1\nspouse: {MARKER}\n")
+    (tmp_path / "alone.yaml").write_text("subject_id: 1\n")
     reading = read(tmp_path)
     assert reasons(reading) == [("a.pdf", None, "bad_sidecar"), ("alone.yaml", None, "unsupported_format")]
     assert MARKER not in str(reading.unreadable.to_pylist())
 
 
-def test_words_that_fill_an_empty_field_are_nobodys_name() -> None:
-    """Cause unknown: a patient called UNKNOWN would take that word out of every finding."""
+def test_placeholder_words_of_empty_fields_are_not_identifiers() -> None:
+    """A subject named UNKNOWN would remove that word from every finding, as in "cause unknown"."""
     words = ("Unknown", "UNKNOWN unknown", "N/A", "Ann Unknown", "Ann Unknown")
-    assert [i.value for i in distinct(Identifier(Kind.NAME, word) for word in words)] == ["Ann Unknown"]
+    assert [i.value for i in deduplicate_identifiers(Identifier(IdentifierKind.NAME, word) for word in words)] == [
+        "Ann Unknown"
+    ]
 
 
-def test_a_changed_sidecar_is_another_version_of_the_batch(tmp_path: Path) -> None:
-    """Somebody added the patient's maiden name: the report must be scrubbed again."""
+def test_a_changed_sidecar_changes_the_batch_version(tmp_path: Path) -> None:
+    """If it adds the subject's maiden name, the report must be scrubbed again."""
     (tmp_path / "a.pdf").write_bytes(as_pdf(REPORT))
-    (tmp_path / "a.yaml").write_text("patient_id: 1\n")
+    (tmp_path / "a.yaml").write_text("subject_id: 1\n")
     before = read(tmp_path).version
-    (tmp_path / "a.yaml").write_text("patient_id: 1\nrelative: Ann Lee\n")
+    (tmp_path / "a.yaml").write_text("subject_id: 1\nrelative: Ann Lee\n")
     assert read(tmp_path).version != before
 
 
-def test_a_document_is_the_same_in_its_own_process() -> None:
-    """Nothing is lost on the way through the pipe."""
+def test_a_document_read_in_the_subprocess_is_the_same() -> None:
+    """The protocol must lose nothing."""
     content = as_awkward_docx(REPORT)
-    with IsolatedDocuments(ReadLimits(), None) as documents:
+    with IsolatedReader(ReadLimits(), None) as documents:
         assert documents("docx", content) == read_document("docx", content, None)
         assert documents("text", plain(REPORT).encode()) == read_document("text", plain(REPORT).encode(), None)

@@ -1,4 +1,4 @@
-"""Damaged and made-up files of every format: each is read or quarantined, and nothing else ever happens."""
+"""Damaged and fabricated files of every format are either read or unreadable, with no other effect."""
 
 import json
 import random
@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.reports.__main__ import answer
+from fine_tune_assets.reports.__main__ import handle_request
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
-from fine_tune_assets.reports.facts import Found
-from fine_tune_assets.reports.formats.registry import DOCUMENT_FORMATS, read_document
+from fine_tune_assets.reports.formats.document_formats import DOCUMENT_FORMATS, read_document
+from fine_tune_assets.reports.report_metadata import ParsedReport
 from fine_tune_assets.reports.unreadable_files import UnreadableError
-from fine_tune_assets_tests.reports.making_files import (
+from fine_tune_assets_tests.reports.sample_files import (
     REPORT,
     WITH_PATIENT,
     WITH_SIDECAR,
@@ -36,7 +36,7 @@ MUTANTS = 25
 
 
 def mutants(content: bytes, seed: int) -> list[bytes]:
-    """The content with a few bytes changed, cut out, doubled or cut off, the same at every run."""
+    """The content with a few bytes changed, removed, repeated or truncated; the same in every run."""
     rng = random.Random(seed)
     made = []
     for _ in range(MUTANTS):
@@ -58,21 +58,21 @@ def mutants(content: bytes, seed: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("ending", list(WRITERS))
-def test_a_damaged_file_is_read_or_quarantined(tmp_path: Path, ending: str) -> None:
-    """A batch that fails over one damaged file loses all others."""
+def test_a_damaged_file_is_read_or_unreadable(tmp_path: Path, ending: str) -> None:
+    """Failing a batch over one damaged file would lose all others."""
     for number, content in enumerate(mutants(WRITERS[ending](REPORT), seed=len(ending))):
         (tmp_path / f"{number:02}.{ending}").write_bytes(content)
-    (tmp_path / "batch.yaml").write_text("facts: {patient_id: p}\n")
+    (tmp_path / "batch.yaml").write_text("metadata: {subject_id: p}\n")
 
-    def read_here(kind: str, content: bytes) -> Found:
-        found = answer({"kind": kind, "ocr": None}, content)
-        if isinstance(found, UnreadableError):
-            raise found
-        return found
+    def read_here(kind: str, content: bytes) -> ParsedReport:
+        outcome = handle_request({"kind": kind, "ocr": None}, content)
+        if isinstance(outcome, UnreadableError):
+            raise outcome
+        return outcome
 
     reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), read_here)
-    assert reading.accounting.is_balanced
-    assert reading.accounting.files > MUTANTS
+    assert reading.file_counts.is_balanced
+    assert reading.file_counts.files > MUTANTS
 
 
 def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -82,8 +82,8 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from _places(item, (*at, key))
 
 
-def test_a_resource_with_any_type_in_any_place_is_read_or_quarantined(tmp_path: Path) -> None:
-    """JSON says nothing about types: a list where a text belongs is a typing error in somebody's export."""
+def test_a_resource_with_wrong_types_is_read_or_unreadable(tmp_path: Path) -> None:
+    """JSON does not enforce types: exports may have a list where a text belongs."""
     attachment = {"contentType": "text/plain", "data": attached(b"Note.")}
     more = [
         {"resourceType": "Organization", "id": "o", "alias": ["x"], "name": "y", "address": [{"line": ["z"]}]},
@@ -103,7 +103,7 @@ def test_a_resource_with_any_type_in_any_place_is_read_or_quarantined(tmp_path: 
         holder[at[-1]] = strange[number % len(strange)]
         (tmp_path / f"{number}.json").write_text(json.dumps(changed))
     reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), lambda kind, content: read_document(kind, content, None))
-    assert reading.accounting.is_balanced
+    assert reading.file_counts.is_balanced
     assert reading.reports.num_rows > len(places)
 
 
@@ -112,13 +112,12 @@ def test_a_resource_with_any_type_in_any_place_is_read_or_quarantined(tmp_path: 
     "content",
     [b"\x00", b"<", b"<a" * 10_000, b"{\\rtf1 " + b"{" * 50_000 + b"}", b"%PDF-1.7\n" * 500, b"PK\x03\x04" * 99],
 )
-def test_made_up_content_is_refused_or_read(kind: str, content: bytes) -> None:
-    """Whatever its ending says."""
-    assert isinstance(answer({"kind": kind, "ocr": None}, content), Found | UnreadableError)
+def test_fabricated_content_is_read_or_unreadable(kind: str, content: bytes) -> None:
+    assert isinstance(handle_request({"kind": kind, "ocr": None}, content), ParsedReport | UnreadableError)
 
 
 def test_entities_are_never_expanded() -> None:
-    """A few lines of XML could become gigabytes, or hold any file of this machine."""
+    """A few lines of XML could expand to gigabytes or include any file of this machine."""
     bomb = "".join(
         f'<!ENTITY a{n} "{"&a" + str(n - 1) + ";" * 1}{("&a" + str(n - 1) + ";") * 9}">' for n in range(1, 9)
     )
@@ -129,6 +128,6 @@ def test_entities_are_never_expanded() -> None:
         "</component></structuredBody></component></ClinicalDocument>"
     )
     for content in (document, outside):
-        assert isinstance(answer({"kind": "ccda", "ocr": None}, content.encode()), UnreadableError)
+        assert isinstance(handle_request({"kind": "ccda", "ocr": None}, content.encode()), UnreadableError)
     evil = as_zip({"word/document.xml": outside.encode(), "[Content_Types].xml": b"<Types/>"})
-    assert isinstance(answer({"kind": "docx", "ocr": None}, evil), UnreadableError)
+    assert isinstance(handle_request({"kind": "docx", "ocr": None}, evil), UnreadableError)

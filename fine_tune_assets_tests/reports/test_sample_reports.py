@@ -1,4 +1,4 @@
-"""The unchanged sample has public keys, so that every machine makes the same of it; everything else has secret ones."""
+"""Unchanged sample subjects have public keys, so that all machines get the same result; all others have secret keys."""
 
 import shutil
 from pathlib import Path
@@ -9,15 +9,15 @@ import pytest
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.sample_subjects import is_sample_subject, sample_subject_key
-from fine_tune_assets.instructions.splits import split_of
+from fine_tune_assets.instructions.splits import assign_split
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
 from fine_tune_assets.reports.batches import list_batches
-from fine_tune_assets.reports.identifiers import patient_key
-from fine_tune_assets.reports.patient_files import files_of_batches
-from fine_tune_assets.reports.sample_reports import SAMPLE_LIST, list_sample, sample_list
-from fine_tune_assets.reports.unreadable_files import Reason
+from fine_tune_assets.reports.sample_reports import SAMPLE_LIST, list_sample_fingerprints, load_sample_list
+from fine_tune_assets.reports.stated_identifiers import make_subject_key
+from fine_tune_assets.reports.subject_files import find_files_in_batches
+from fine_tune_assets.reports.unreadable_files import UnreadableReason
 
 SAMPLE = PROJECT_DIR / "data" / "raw_reports"
 NOTES = "2026-01-visit-notes"
@@ -26,7 +26,7 @@ ONE, OTHER = b"1" * 32, b"2" * 32
 
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
-    """A copy of a batch of the sample, in which one patient has two reports: D2N015 and its amended form."""
+    """A copy of a sample batch in which one subject has two reports: D2N015 and its amended version."""
     return Path(shutil.copytree(SAMPLE / NOTES, tmp_path / NOTES))
 
 
@@ -35,39 +35,39 @@ def read(folder: Path, secret: bytes = ONE) -> pa.Table:
 
 
 def keys(folder: Path, secret: bytes = ONE) -> dict[str, str]:
-    return dict(zip(*(read(folder, secret)[name].to_pylist() for name in ("report_id", "patient_key")), strict=True))
+    return dict(zip(*(read(folder, secret)[name].to_pylist() for name in ("report_id", "subject_key")), strict=True))
 
 
-def test_the_list_is_that_of_the_sample() -> None:
-    """After a change of the sample or of a reader: make sample-list."""
-    assert SAMPLE_LIST.read_text(encoding="utf-8").split() == list_sample(SAMPLE)
+def test_the_fingerprint_list_matches_the_sample() -> None:
+    """After changing the sample or a reader, run `make sample-list`."""
+    assert SAMPLE_LIST.read_text(encoding="utf-8").split() == list_sample_fingerprints(SAMPLE)
 
 
 @pytest.mark.parametrize("batch", list_batches(SAMPLE))
-def test_two_installations_read_the_same_of_the_sample_and_split_it_alike(batch: str) -> None:
-    """Keys among all the rest: then all that is drawn by them is the same too."""
+def test_two_installations_read_and_split_the_sample_identically(batch: str) -> None:
+    """Everything derived from the keys is then the same too."""
     one, other = (read(SAMPLE / batch, secret) for secret in (ONE, OTHER))
     assert fingerprint_table(one) == fingerprint_table(other)
-    assert all(is_sample_subject(key) for key in one["patient_key"].to_pylist())
+    assert all(is_sample_subject(key) for key in one["subject_key"].to_pylist())
 
 
-def test_no_subject_of_the_sample_is_in_two_batches() -> None:
-    """Whether a subject is the sample's is decided batch by batch."""
-    found = [set(read(SAMPLE / batch)["patient_key"].to_pylist()) for batch in list_batches(SAMPLE)]
-    assert len(set().union(*found)) == sum(map(len, found))
+def test_no_sample_subject_is_in_two_batches() -> None:
+    """Membership in the sample is decided per batch."""
+    keys_by_batch = [set(read(SAMPLE / batch)["subject_key"].to_pylist()) for batch in list_batches(SAMPLE)]
+    assert len(set().union(*keys_by_batch)) == sum(map(len, keys_by_batch))
 
 
 def test_the_sample_fills_every_split_of_the_demo() -> None:
-    """With the installation's own key a split was empty or small now and then, by luck."""
+    """With secret keys, a split was sometimes empty or small by chance."""
     rule = load_recipe("demo_smollm2").split
-    subjects = {key for batch in list_batches(SAMPLE) for key in read(SAMPLE / batch)["patient_key"].to_pylist()}
-    splits = [split_of(key, rule.salt, rule.validation_fraction, rule.test_fraction) for key in subjects]
+    subjects = {key for batch in list_batches(SAMPLE) for key in read(SAMPLE / batch)["subject_key"].to_pylist()}
+    splits = [assign_split(key, rule.salt, rule.validation_fraction, rule.test_fraction) for key in subjects]
     assert splits.count("validation") >= 10
     assert splits.count("test") >= 60
 
 
 def test_a_subject_with_a_changed_report_has_a_secret_key_for_all_of_them(notes: Path) -> None:
-    """Both of its reports: a subject in two splits would be trained and tested on."""
+    """Both reports: a subject in two splits would be trained and tested on."""
     before = keys(notes)
     (notes / "D2N015.txt").write_text((notes / "D2N015.txt").read_text() + "\nA new line.\n")
     after, elsewhere = keys(notes), keys(notes, OTHER)
@@ -78,48 +78,48 @@ def test_a_subject_with_a_changed_report_has_a_secret_key_for_all_of_them(notes:
     assert {report_id for report_id in after if after[report_id] != elsewhere[report_id]} == changed
 
 
-@pytest.mark.parametrize("change", ["patient_name: Somebody Else", "patient_id: VA049"])
-def test_other_metadata_is_another_report(notes: Path, change: str) -> None:
-    """The scrubber looks for what the metadata states, so the texts would not be the same."""
+@pytest.mark.parametrize("change", ["subject_name: Another Name", "subject_id: VA049"])
+def test_changed_metadata_makes_the_key_secret(notes: Path, change: str) -> None:
+    """The scrubber searches for stated identifiers, so the scrubbed texts would differ."""
     path, name = notes / "D2N015.txt", change.partition(":")[0]
     lines = [change if line.startswith(f"{name}:") else line for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines) + "\n")
     assert not is_sample_subject(keys(notes)[f"{NOTES}/D2N015"])
 
 
-def test_a_subject_that_is_not_of_the_sample_has_a_secret_key(tmp_path: Path, notes: Path) -> None:
-    """Also with the id of one that is, in the batch beside it, or with its very text in another batch."""
-    (notes / "own.txt").write_text("---\npatient_id: '7'\n---\nPLAN\n\nRest.\n")
-    assert keys(notes)[f"{NOTES}/own"] == patient_key(ONE, "7")
+def test_a_subject_outside_the_sample_has_a_secret_key(tmp_path: Path, notes: Path) -> None:
+    """Even with a sample subject's id in another batch, or with a sample report's text."""
+    (notes / "own.txt").write_text("---\nsubject_id: '7'\n---\nPLAN\n\nRest.\n")
+    assert keys(notes)[f"{NOTES}/own"] == make_subject_key(ONE, "7")
     copied = tmp_path / "2027-01"
     copied.mkdir()
     shutil.copy(SAMPLE / NOTES / "D2N001.txt", copied)
-    assert keys(copied)["2027-01/D2N001"] == patient_key(ONE, "VA049")
+    assert keys(copied)["2027-01/D2N001"] == make_subject_key(ONE, "VA049")
 
 
-def test_a_report_that_is_added_for_a_subject_of_the_sample_makes_its_key_secret(notes: Path) -> None:
-    """It counts as the sample's only if all its reports are."""
-    (notes / "own.txt").write_text("---\npatient_id: VA049\n---\nPLAN\n\nRest.\n")
-    found = keys(notes)
-    assert found[f"{NOTES}/own"] == found[f"{NOTES}/D2N001"] == patient_key(ONE, "VA049")
+def test_an_added_report_makes_a_sample_subjects_key_secret(notes: Path) -> None:
+    """A subject belongs to the sample only if all its reports do."""
+    (notes / "own.txt").write_text("---\nsubject_id: VA049\n---\nPLAN\n\nRest.\n")
+    subject_keys = keys(notes)
+    assert subject_keys[f"{NOTES}/own"] == subject_keys[f"{NOTES}/D2N001"] == make_subject_key(ONE, "VA049")
 
 
-def test_the_raw_files_of_a_subject_of_the_sample_are_found_by_its_public_key(notes: Path) -> None:
-    """Else an erasure would leave them."""
-    found, faults = files_of_batches([notes], ONE, sample_subject_key("VA049"), ReadLimits())
-    assert ([path.name for path in found.own], faults) == (["D2N001.txt"], [])
+def test_raw_files_of_a_sample_subject_are_found_by_its_public_key(notes: Path) -> None:
+    """Otherwise an erasure would leave them."""
+    files, errors = find_files_in_batches([notes], ONE, sample_subject_key("VA049"), ReadLimits())
+    assert ([path.name for path in files.exclusive], errors) == (["D2N001.txt"], [])
 
 
 @pytest.mark.parametrize("is_changed", [False, True])
-def test_an_erased_subject_of_the_sample_stays_out_when_its_report_is_changed(notes: Path, is_changed: bool) -> None:
-    """Its key is another one then, and the tombstone has the old one."""
+def test_an_erased_sample_subject_stays_erased_after_a_change(notes: Path, is_changed: bool) -> None:
+    """The change gives the subject another key, but the erasure recorded the public one."""
     if is_changed:
-        (notes / "D2N001.txt").write_text("---\npatient_id: VA049\n---\nPLAN\n\nRest.\n")
-    reading = read_batch(notes, NOTES, ONE, ReadLimits(), erased={sample_subject_key("VA049")})
+        (notes / "D2N001.txt").write_text("---\nsubject_id: VA049\n---\nPLAN\n\nRest.\n")
+    reading = read_batch(notes, NOTES, ONE, ReadLimits(), erased_subjects={sample_subject_key("VA049")})
     assert f"{NOTES}/D2N001" not in reading.reports["report_id"].to_pylist()
-    assert Reason.ERASED_PATIENT.value in reading.unreadable["reason"].to_pylist()
+    assert UnreadableReason.ERASED_SUBJECT.value in reading.unreadable["reason"].to_pylist()
 
 
-def test_no_fingerprint_of_the_list_stands_twice() -> None:
-    """Two reports with one would be one report."""
-    assert len(sample_list()) == len(SAMPLE_LIST.read_text(encoding="utf-8").split())
+def test_the_fingerprint_list_has_no_duplicates() -> None:
+    """Two reports with the same fingerprint could not be distinguished."""
+    assert len(load_sample_list()) == len(SAMPLE_LIST.read_text(encoding="utf-8").split())

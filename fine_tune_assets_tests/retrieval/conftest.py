@@ -1,5 +1,7 @@
-"""Both stores. pgvector is tested where the tests' own server has it, or where FINE_TUNE_TEST_PGVECTOR_URL names a database that
-does: on Debian, after installing postgresql-15-pgvector or the like."""
+"""Both stores. pgvector is tested if the tests' server has the extension, or on the database of FINE_TUNE_TEST_PGVECTOR_URL.
+
+On Debian, install for example postgresql-15-pgvector.
+"""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ import pytest
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.retrieval.pgvector_store import PgvectorStore
 from fine_tune_assets.retrieval.stores import KnowledgeStoreError, Store
-from fine_tune_assets.tables.serving import KnowledgeChunk
+from fine_tune_assets.tables.serving_rows import KnowledgeChunk
 from fine_tune_assets_tests.postgres import PostgresServer
 
 PGVECTOR_URL = os.environ.get("FINE_TUNE_TEST_PGVECTOR_URL")
@@ -22,26 +24,26 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "lancedb":
         yield LanceStore(tmp_path / "indexes")
         return
-    found = PgvectorStore(pgvector_url(request))
-    yield found
-    _empty(found)
+    pgvector = PgvectorStore(pgvector_url(request))
+    yield pgvector
+    _empty(pgvector)
 
 
 def pgvector_url(request: pytest.FixtureRequest) -> str:
-    """Of an empty store; the test is skipped where no server has the extension."""
+    """URL of an empty store; skips the test if no server has the extension."""
     url = PGVECTOR_URL
     if url is None:
         server: PostgresServer = request.getfixturevalue("postgres_server")
         url = server.url(server.create_database())
-    found = PgvectorStore(url)
+    pgvector = PgvectorStore(url)
     try:
-        found.build("0" * 64, KnowledgeChunk.SCHEMA.empty_table(), np.zeros((0, 0), np.float32))
+        pgvector.build("0" * 64, KnowledgeChunk.SCHEMA.empty_table(), np.zeros((0, 0), np.float32))
     except KnowledgeStoreError as error:
         pytest.skip(str(error))
-    _empty(found)
+    _empty(pgvector)
     return url
 
 
 def _empty(store: Store) -> None:
-    for name in store.built():
+    for name in store.list_indexes():
         store.remove(name)

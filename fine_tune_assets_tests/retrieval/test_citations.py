@@ -1,4 +1,4 @@
-"""What an answer says and no passage holds."""
+"""Claims of an answer that no passage supports."""
 
 import pytest
 
@@ -30,23 +30,23 @@ DOSE = Passage("p2", "Formulary", "formulary.csv", "7", (), "Medicine: Enoxapari
         ("It holds since 3 March 2021 [1].", {"dates": 1}),
     ],
 )
-def test_what_no_passage_holds_is_flagged(answer: str, counts: dict[str, int]) -> None:
+def test_unsupported_claims_are_flagged(answer: str, counts: dict[str, int]) -> None:
     assert check_citations(answer, [LEAVE, DOSE]).counts == counts
 
 
-def test_a_flag_says_where_and_not_what() -> None:
+def test_a_finding_has_a_position_and_no_text() -> None:
     answer = "Full-time staff have 25 days a year [1]."
     check = check_citations(answer, [LEAVE])
-    (found,) = check.unsupported
-    assert answer[found.start : found.end].startswith("25")
+    (claim,) = check.unsupported
+    assert answer[claim.start : claim.end].startswith("25")
     assert (check.cited, check.is_supported) == ((1,), False)
-    assert "25" not in repr(found).replace(f"start={found.start}", "").replace(f"end={found.end}", "")
+    assert "25" not in repr(claim).replace(f"start={claim.start}", "").replace(f"end={claim.end}", "")
 
 
-def test_what_the_asker_said_may_be_repeated() -> None:
+def test_content_of_the_question_may_be_repeated() -> None:
     assert check_citations("After 7 years it is 20 days.", [LEAVE], "I am here for 7 years.").is_supported
     assert not check_citations("After 7 years it is 20 days.", [LEAVE]).is_supported
 
 
-def test_an_answer_without_passages_has_nothing_to_rest_on() -> None:
+def test_an_answer_without_passages_is_unsupported() -> None:
     assert check_citations("It is 20 days [1].", []).counts == {"citations": 1, "numbers": 1}

@@ -1,4 +1,4 @@
-"""The figures that let an index become live, and each of them closing the gate."""
+"""Each metric of an index can close the gate."""
 
 import json
 from pathlib import Path
@@ -8,36 +8,45 @@ import pytest
 
 from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE
 from fine_tune_assets.embeddings.encoder import bundled_encoder, encode_passages, piece_counter
-from fine_tune_assets.retrieval.document_index import Asked, Workplace, chunk_table, faults_of, make_index
+from fine_tune_assets.retrieval.document_index import (
+    IndexEnvironment,
+    IndexRequirements,
+    build_chunk_table,
+    describe_faults,
+    make_index,
+)
 from fine_tune_assets.retrieval.lance_store import LanceStore
-from fine_tune_assets.retrieval.retrieval_quality import QuestionsError, read_own_questions, read_shipped_set
-from fine_tune_assets.tables.serving import KnowledgeChunk
-from fine_tune_assets_tests.retrieval.made import LEAVE, NOW, SALARIES, VISITS, document
+from fine_tune_assets.retrieval.retrieval_quality import QuestionsError, read_bundled_questions, read_own_questions
+from fine_tune_assets.tables.serving_rows import KnowledgeChunk
+from fine_tune_assets_tests.retrieval.small_index import LEAVE, NOW, SALARIES, VISITS, document
 
-ASKED = Asked(passages=3, minimum_score=0.55, chunk_tokens=160, recall_floor=0.9, mrr_floor=0.85, refused_floor=0.9)
-FLOORS = {"recall_floor": 0.9, "mrr_floor": 0.85, "refused_floor": 0.9}
+ASKED = IndexRequirements(
+    passages=3, minimum_score=0.55, chunk_tokens=160, recall_floor=0.9, mrr_floor=0.85, refusal_rate_floor=0.9
+)
+FLOORS = {"recall_floor": 0.9, "mrr_floor": 0.85, "refusal_rate_floor": 0.9}
 PASSED = {
-    "recall": 0.95, "mrr": 0.9, "refused": 0.95, "own_questions": 5, "own_recall": 1.0, "known_items": 9, "known_recall": 1.0,
+    "recall": 0.95, "mrr": 0.9, "refusal_rate": 0.95, "custom_question_count": 5, "custom_recall": 1.0, "known_item_count": 9,
+    "known_item_recall": 1.0,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["recall", "mrr", "refused", "own_recall", "known_recall"])
+@pytest.mark.parametrize("name", ["recall", "mrr", "refusal_rate", "custom_recall", "known_item_recall"])
 @pytest.mark.parametrize("value", [0.5, None])
-def test_every_figure_closes_the_gate(name: str, value: float | None) -> None:
-    """Below its floor, and when it is missing: a missing figure is never a good one."""
-    assert faults_of(PASSED, FLOORS) == ""
-    said = faults_of({**PASSED, name: value}, FLOORS)
-    assert said.startswith(name)
-    assert ("not measured" in said) is (value is None)
+def test_every_metric_closes_the_gate(name: str, value: float | None) -> None:
+    """Below its floor, and when missing: a missing metric is never a pass."""
+    assert describe_faults(PASSED, FLOORS) == ""
+    reason = describe_faults({**PASSED, name: value}, FLOORS)
+    assert reason.startswith(name)
+    assert ("not measured" in reason) is (value is None)
 
 
-def test_figures_that_nobody_asked_for_are_not_missed() -> None:
-    none = {"own_questions": 0, "own_recall": None, "known_items": 0, "known_recall": None}
-    assert faults_of({**PASSED, **none}, FLOORS) == ""
+def test_metrics_without_a_floor_may_be_missing() -> None:
+    none = {"custom_question_count": 0, "custom_recall": None, "known_item_count": 0, "known_item_recall": None}
+    assert describe_faults({**PASSED, **none}, FLOORS) == ""
 
 
 def shipped_file(folder: Path, wrong: bool = False) -> Path:
-    """Three questions; the third one's abstract is left out. `wrong`: each question stands under another abstract."""
+    """Three questions; the third one's abstract is not indexed. `wrong` assigns questions to other abstracts."""
     abstracts = [
         (
             "Soap removed spores that alcohol left on the hands of nurses.",
@@ -58,44 +67,46 @@ def shipped_file(folder: Path, wrong: bool = False) -> Path:
     return path
 
 
-def made(folder: Path, wrong: bool = False, own: str = "", chunks: Any = None) -> dict[str, Any]:
-    at = Workplace(folder, LanceStore(folder), "f" * 64, encode_passages, bundled_encoder().encode, piece_counter())
+def made(folder: Path, wrong: bool = False, custom: str = "", chunks: Any = None) -> dict[str, Any]:
+    at = IndexEnvironment(
+        folder, LanceStore(folder), "f" * 64, encode_passages, bundled_encoder().encode, piece_counter()
+    )
     documents = [document("leave.md", LEAVE), document("visits.md", VISITS), document("pay.md", SALARIES, ("hr",))]
-    questions = folder / "own.jsonl"
+    questions = folder / "custom.jsonl"
     folder.mkdir(exist_ok=True)
-    questions.write_text(own, encoding="utf-8")
-    table = chunk_table(documents, 160, piece_counter()) if chunks is None else chunks
+    questions.write_text(custom, encoding="utf-8")
+    table = build_chunk_table(documents, 160, piece_counter()) if chunks is None else chunks
     return make_index(
-        table, at, ASKED, read_shipped_set(shipped_file(folder, wrong)), read_own_questions(questions), NOW
+        table, at, ASKED, read_bundled_questions(shipped_file(folder, wrong)), read_own_questions(questions), NOW
     )
 
 
-def test_an_index_that_finds_what_it_holds_passes(tmp_path: Path) -> None:
-    own = json.dumps(
+def test_an_index_that_finds_its_content_passes(tmp_path: Path) -> None:
+    custom = json.dumps(
         {"question": "In which band is a ward head paid?", "source": "pay.md", "labels": ["hr"], "contains": "band 12"}
     )
-    row = made(tmp_path / "i", own=own)
-    assert (row["is_passed"], row["why"]) == (True, "")
-    assert (row["recall"], row["refused"], row["own_recall"], row["known_recall"]) == (1.0, 1.0, 1.0, 1.0)
+    row = made(tmp_path / "i", custom=custom)
+    assert (row["is_passed"], row["failure_reason"]) == (True, "")
+    assert (row["recall"], row["refusal_rate"], row["custom_recall"], row["known_item_recall"]) == (1.0, 1.0, 1.0, 1.0)
     assert (row["documents"], row["chunks"]) == (3, 3)
-    assert LanceStore(tmp_path / "i").built() == [row["index_fingerprint"][:16]]
+    assert LanceStore(tmp_path / "i").list_indexes() == [row["index_fingerprint"][:16]]
 
 
 def test_questions_that_find_another_passage_close_the_gate(tmp_path: Path) -> None:
     row = made(tmp_path / "i", wrong=True)
     assert row["is_passed"] is False
-    assert "recall is" in row["why"]
+    assert "recall is" in row["failure_reason"]
 
 
-def test_own_questions_close_the_gate(tmp_path: Path) -> None:
-    """The caller has no label for that document: the question is wrong about who may see what, or the label is."""
-    own = json.dumps({"question": "In which band is a ward head paid?", "source": "pay.md"})
-    row = made(tmp_path / "i", own=own)
-    assert (row["is_passed"], row["own_recall"]) == (False, 0.0)
+def test_custom_questions_close_the_gate(tmp_path: Path) -> None:
+    """Without the document's label, the question can't find it: either the question or the label is wrong."""
+    custom = json.dumps({"question": "In which band is a ward head paid?", "source": "pay.md"})
+    row = made(tmp_path / "i", custom=custom)
+    assert (row["is_passed"], row["custom_recall"]) == (False, 0.0)
 
 
 def test_an_index_without_documents_is_not_measured(tmp_path: Path) -> None:
-    """Who takes the last document away wants nothing of it to be answered."""
+    """Removing the last document must be possible: no question is answered then."""
     row = made(tmp_path / "i", chunks=KnowledgeChunk.SCHEMA.empty_table())
     assert (row["is_passed"], row["recall"], row["chunks"]) == (True, None, 0)
 
@@ -110,7 +121,7 @@ def test_an_index_without_documents_is_not_measured(tmp_path: Path) -> None:
         '{"question": 1, "source": "y"}',
     ],
 )
-def test_a_question_that_can_not_be_read_is_named_by_its_line(tmp_path: Path, line: str) -> None:
+def test_an_invalid_question_is_named_by_its_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "own_questions.jsonl"
     path.write_text(f'{{"question": "a", "source": "b"}}\n{line}\n', encoding="utf-8")
     with pytest.raises(QuestionsError, match="Line 2"):

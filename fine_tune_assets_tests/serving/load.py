@@ -1,4 +1,4 @@
-"""An installation under load, for tests of switches, rollbacks and trials: who asks all the time, and an engine that fails."""
+"""An installation under load, for tests of switches, rollbacks and canary releases, and an engine that fails."""
 
 import threading
 import time
@@ -15,12 +15,12 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets.ledger.serving.deployments import Deployment
+from fine_tune_assets.serving.rollout import deploy_release
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets.serving.switch import serve_release
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
-from fine_tune_assets_tests.ledger.made import deployment_of, live_of
+from fine_tune_assets_tests.ledger.ledger_rows import deployment_of, live_of
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import StreamServer, serving
-from fine_tune_assets_tests.serving.tiny import build_release, engine_process
+from fine_tune_assets_tests.serving.tiny_releases import build_release, engine_process
 
 OURS = ("supervisor", "gateway")
 KEEP = timedelta(hours=1)
@@ -32,6 +32,7 @@ class Running:
     ledger: Ledger
     key: str
     built: int = 0
+    asked: int = 0
 
     @property
     def url(self) -> str:
@@ -49,19 +50,22 @@ class Running:
         return identity.pid
 
     def ask(self, max_tokens: int = 4) -> httpx.Response:
-        body = {"messages": [{"role": "user", "content": "Say yes."}], "max_tokens": max_tokens}
+        """Never the same request twice: one during which an engine was killed is refused."""
+        self.asked += 1
+        content = f"Say yes, number {self.asked}."
+        body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
         headers = {"Authorization": f"Bearer {self.key}"}
         return httpx.post(self.url, json=body, headers=headers, timeout=60, trust_env=False)
 
 
 @contextmanager
 def installation(settings: Settings) -> Iterator[Running]:
-    """With supervisor and gateway, and a first release that is live."""
-    ledger = fresh_ledger(settings.database_url)
+    """Supervisor and gateway with a live release."""
+    ledger = fresh_ledger(settings)
     try:
         start_services(settings, OURS)
         made = Running(settings, ledger, create_key(ledger, "asks", ["chat"]).secret)
-        serve_release(ledger, made.release(), timeout_seconds=120)
+        deploy_release(ledger, made.release(), timeout_seconds=120)
         yield made
     finally:
         stop_services(settings, OURS)
@@ -70,7 +74,7 @@ def installation(settings: Settings) -> Iterator[Running]:
 
 @dataclass
 class Streams:
-    """What callers got who asked one after another, several at once."""
+    """Results of concurrent callers that each send one request after another."""
 
     whole: int = 0
     faults: list[str] = field(default_factory=list)
@@ -99,7 +103,7 @@ class Streams:
 
 @contextmanager
 def streams_of(running: Running, count: int, keys: Sequence[str] = ()) -> Iterator[Streams]:
-    """`count` at once; each with one of these keys, else with the installation's."""
+    """`count` concurrent callers with these keys, or with the installation's key."""
     streams, keys = Streams(), keys or [running.key]
     threads = [threading.Thread(target=streams.ask_on, args=(running, keys[i % len(keys)])) for i in range(count)]
     for thread in threads:
@@ -136,7 +140,7 @@ class _Failing(BaseHTTPRequestHandler):
 
 @contextmanager
 def answers_500(path: Path) -> Iterator[None]:
-    """In the place of an engine's socket: the process lives, and every request fails."""
+    """Replace an engine's socket by a server on which every request fails, while the engine's process runs."""
     path.unlink()
     with serving(StreamServer(str(path), _Failing)):
         yield

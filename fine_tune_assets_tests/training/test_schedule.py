@@ -1,4 +1,4 @@
-"""When a training writes a checkpoint: by time, and where the validation loss is measured."""
+"""When a training writes checkpoints and measures the validation loss."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +17,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seconds
 
 
-def test_a_checkpoint_is_written_every_so_many_minutes_since_the_last_one(clock: list[float]) -> None:
-    """A power cut costs that much at most, whatever the number of steps."""
-    from fine_tune_assets.training.lora.sft import Schedule
+def test_a_checkpoint_is_written_at_the_configured_interval(clock: list[float]) -> None:
+    """The interval limits the time lost to a power failure, whatever the number of steps."""
+    from fine_tune_assets.training.lora.sft import ScheduleCallback
 
-    schedule = Schedule(order=None, evaluations={7}, steps_per_epoch=10, minutes=5)  # type: ignore[arg-type]
+    schedule = ScheduleCallback(order=None, evaluations={7}, steps_per_epoch=10, minutes=5)  # type: ignore[arg-type]
 
     def after(step: int, seconds: float) -> tuple[bool, bool]:
         clock[0] += seconds
@@ -34,6 +34,6 @@ def test_a_checkpoint_is_written_every_so_many_minutes_since_the_last_one(clock:
     assert after(1, 299) == (False, False)
     assert after(2, 1) == (True, False)
     assert after(3, 200) == (False, False)
-    assert after(7, 1) == (True, True)  # each measured loss has its weights
+    assert after(7, 1) == (True, True)  # every measured loss has a checkpoint
     assert after(8, 299) == (False, False)
     assert after(9, 1) == (True, False)

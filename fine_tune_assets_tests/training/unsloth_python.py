@@ -1,7 +1,6 @@
-"""The environment that Unsloth is installed in, where there is one.
+"""The Python environment of Unsloth, if `make setup-unsloth` has built it; otherwise its tests are skipped.
 
-CI does not build it (3 GB): there and after `make setup` alone these tests are skipped, with the reason. `make setup-unsloth`
-makes it.
+CI does not build it, because it takes 3 GB.
 """
 
 import pytest

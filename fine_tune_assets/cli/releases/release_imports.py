@@ -1,12 +1,10 @@
-"""`fine-tune releases import` in its order: unpack, prove, probe, and only then put in place and record.
+"""`fine-tune releases import`: unpack, verify and probe a release, then move it into place and record it.
 
-Owns that order, and that nothing is left of what was refused. What each step looks at is in `core.release_archives`,
-`release_proofs` and `serving.probing`.
+If any step fails, nothing stays on disk or in the ledger.
 """
 
 import fcntl
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fine_tune_assets.cli.releases.release_proofs import prove_release
-from fine_tune_assets.core.files import make_folder
+from fine_tune_assets.core.files import make_folder, make_read_only, remove_folder
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.records import Release
 from fine_tune_assets.core.releases.release_archives import unpack_release
 from fine_tune_assets.core.releases.release_folders import (
     VERDICT_DOCUMENT,
@@ -25,24 +22,29 @@ from fine_tune_assets.core.releases.release_folders import (
     ReleaseFolder,
     read_release,
 )
-from fine_tune_assets.core.releases.release_keys import imported_key_file, keep_imported_key, release_key_fingerprint
+from fine_tune_assets.core.releases.release_keys import imported_key_file, release_key_fingerprint, store_imported_key
 from fine_tune_assets.core.releases.release_signing import verify_signed_release, verifying_key
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.shared_records import Release
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.serving.imported_releases import ReleaseImport, import_made_now, key_of_import
-from fine_tune_assets.ledger.serving.releases import importing, recorded_releases, require_importable
-from fine_tune_assets.ledger.serving.verdict_documents import prove
-from fine_tune_assets.serving.engine_start import gguf_files_of
-from fine_tune_assets.serving.release_probes import Findings, probe_here
+from fine_tune_assets.ledger.serving.imported_releases import ReleaseImport, find_import_key, make_import
+from fine_tune_assets.ledger.serving.release_records import (
+    import_transaction,
+    list_recorded_releases,
+    require_importable,
+)
+from fine_tune_assets.ledger.serving.verdict_documents import verify_document
+from fine_tune_assets.serving.engine_start import find_gguf_files
+from fine_tune_assets.serving.release_probes import ProbeResult, probe_release
 
 SCRATCH, LOCK = ".importing", "import.lock"
-Probe = Callable[[ReleaseFolder, Settings], Findings]
-Tell = Callable[[str], None]
+Probe = Callable[[ReleaseFolder, Settings], ProbeResult]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the person who imports says."""
+class ImportRequest:
+    """The arguments of an import."""
 
     archive: Path
     public_key: Path
@@ -50,55 +52,60 @@ class Given:
     is_placeholder: bool = False
 
 
-def import_release(given: Given, settings: Settings, ledger: Ledger, tell: Tell, probe: Probe = probe_here) -> str:
-    """The id of the release, which is recorded and in its place; nothing is served yet. One that is here already, whole, stays as
-    it is.
+def import_release(
+    request: ImportRequest, settings: Settings, ledger: Ledger, report: Report, probe: Probe = probe_release
+) -> str:
+    """Import a release without deploying it; return its id. An intact release that is already imported is not changed.
 
-    Raises FineTuneError with the reason if anything does not hold. Nothing is left and nothing is recorded then.
+    Raises FineTuneError if a check fails; then nothing is stored or recorded.
     """
     layout = settings.layout
     with _scratch(layout) as scratch:
-        unpack_release(given.archive, given.public_key, scratch)
-        for line in prove_release(scratch, given.public_key, None):
-            tell(line)
+        unpack_release(request.archive, request.public_key, scratch)
+        for line in prove_release(scratch, request.public_key, None):
+            report(line)
         unpacked = read_release(scratch)
         if _is_here(layout, ledger, unpacked.release_id):
-            tell(f"release {unpacked.release_id} is here already, whole: nothing to import")
+            report(f"release {unpacked.release_id} is already here and intact: nothing to import")
             return unpacked.release_id
         if unpacked.base_gguf:
-            gguf_files_of(unpacked)  # before an engine is started on them
-        release, made = _release(unpacked, layout), _import(unpacked, given)
-        require_importable(ledger, release, made)  # before an engine is started for it
-        tell(f"probes on this machine: {probe(unpacked, settings).in_words}")
-        _put_in_place(scratch, release, made, given.public_key, layout, ledger)
+            find_gguf_files(unpacked)  # before the probe starts an engine
+        release, made = _release(unpacked, layout), _import(unpacked, request)
+        require_importable(ledger, release, made)  # before the probe starts an engine
+        report(f"probes on this machine: {probe(unpacked, settings).summary}")
+        _put_in_place(scratch, release, made, request.public_key, layout, ledger)
         return unpacked.release_id
 
 
 @contextmanager
 def _scratch(layout: Layout) -> Iterator[Path]:
-    """A private empty folder, gone at the end; what a killed import left goes first. One import at a time."""
+    """A private temporary folder. Removes leftovers of a killed import. Only one import runs at a time."""
     make_folder(layout.releases)
     make_folder(layout.run)
     with (layout.run / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ReleaseError("Another import is running. Try again when it has ended.") from error
+            raise ReleaseError(
+                "Another import is running. Run `fine-tune releases import` again when it has ended."
+            ) from error
         scratch = layout.releases / SCRATCH
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch.exists():
+            remove_folder(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700)
         try:
             yield scratch
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if scratch.exists():
+                remove_folder(scratch, ignore_errors=True)
 
 
 def _is_here(layout: Layout, ledger: Ledger, release_id: str) -> bool:
-    known = next((one for one in recorded_releases(ledger) if one.release.release_id == release_id), None)
+    known = next((one for one in list_recorded_releases(ledger) if one.release.release_id == release_id), None)
     if known is None or known.removed_at is not None:
         return False
     try:
-        key = verifying_key(layout.keys, release_id, key_of_import(ledger, release_id))
+        key = verifying_key(layout.keys, release_id, find_import_key(ledger, release_id))
         verify_signed_release(layout.data_dir / known.release.folder, release_id, key)
     except ReleaseError:
         return False
@@ -111,36 +118,39 @@ def _release(unpacked: ReleaseFolder, layout: Layout) -> Release:
     bound = {name: unpacked.manifest.get(name) for name in names}
     missing = [name for name, value in bound.items() if not isinstance(value, str) or not value]
     if missing:
-        raise ReleaseError(f"Release {unpacked.release_id} does not say its {', '.join(missing)}.")
+        raise ReleaseError(f"Release {unpacked.release_id} lacks {', '.join(missing)} in its manifest.")
     return Release(release_id=unpacked.release_id, folder=str(folder), **{name: str(bound[name]) for name in names})
 
 
-def _import(unpacked: ReleaseFolder, given: Given) -> ReleaseImport:
-    verdict = prove(unpacked.folder / VERDICT_DOCUMENT, unpacked.folder / VERDICT_KEY).verdict
+def _import(unpacked: ReleaseFolder, request: ImportRequest) -> ReleaseImport:
+    verdict = verify_document(unpacked.folder / VERDICT_DOCUMENT, unpacked.folder / VERDICT_KEY).verdict
     signers = [str(who) for who in unpacked.manifest.get("verdict_signers", [])]
-    key = release_key_fingerprint(given.public_key)
-    return import_made_now(unpacked.release_id, key, verdict, signers, given.by, is_placeholder=given.is_placeholder)
+    key = release_key_fingerprint(request.public_key)
+    return make_import(unpacked.release_id, key, verdict, signers, request.by, is_placeholder=request.is_placeholder)
 
 
 def _put_in_place(
     scratch: Path, release: Release, made: ReleaseImport, public_key: Path, layout: Layout, ledger: Ledger
 ) -> None:
-    """Key, folder and row, or none of them."""
+    """Store key, folder and record together, or none of them."""
     folder = layout.data_dir / release.folder
     key, aside = imported_key_file(layout.keys, release.release_id), scratch.with_name(f"{SCRATCH}-{uuid.uuid4().hex}")
     before = key.read_bytes() if key.is_file() else None
     try:
-        with importing(ledger, release, made):
-            keep_imported_key(layout.keys, release.release_id, public_key)
-            if folder.exists():  # damaged, or made and never recorded
+        with import_transaction(ledger, release, made):
+            store_imported_key(layout.keys, release.release_id, public_key)
+            if folder.exists():  # damaged, or never recorded
                 os.replace(folder, aside)
             os.replace(scratch, folder)
+            make_read_only(folder)
     except BaseException:
         if folder.exists() and not scratch.exists():
+            folder.chmod(0o700)
             os.replace(folder, scratch)
         if aside.exists():
             os.replace(aside, folder)
         key.unlink(missing_ok=True) if before is None else key.write_bytes(before)
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if aside.exists():
+            remove_folder(aside, ignore_errors=True)

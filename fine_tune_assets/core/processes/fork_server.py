@@ -1,7 +1,7 @@
-"""Worker processes forked from a server that has already imported the heavy libraries, which saves 5 seconds each.
+"""Forks worker processes from a server that has already imported the heavy libraries, which saves 5 seconds each.
 
-Owns the server and its protocol. Each worker is still a process of its own, one at a time, and both die with the process that
-started the server. Not used on a machine with a GPU: a process that has initialized CUDA cannot be forked.
+The server runs one worker at a time, and both die with the process that started the server. Not used on a machine with a GPU: a
+process that has initialized CUDA cannot be forked.
 """
 
 import gc
@@ -21,23 +21,29 @@ from pathlib import Path
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT, go_offline, use_large_pages
-from fine_tune_assets.core.processes.parent import PARENT, die_with_parent, parent_variable
+from fine_tune_assets.core.processes.parent import PARENT_VARIABLE, die_with_parent, parent_environment
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-_INTERRUPTED_SECONDS = 20.0
+_INTERRUPT_TIMEOUT_SECONDS = 20.0
 """How long an interrupted worker may take to exit."""
-_NUMBER = 8
+_NUMBER_BYTES = 8
 """Bytes of a number in the protocol."""
 
 
 class ForkServer:
-    """`imported`: modules to preload. They must not start threads or keep values from the environment."""
+    """`preloaded_modules`: modules to preload. They must not start threads or keep values from the environment."""
 
-    def __init__(self, imported: Sequence[str]) -> None:
+    def __init__(self, preloaded_modules: Sequence[str]) -> None:
         ours, theirs = socket.socketpair()
         self._line, self._is_ready = ours, False
-        command = [sys.executable, "-m", "fine_tune_assets.core.processes.fork_server", str(theirs.fileno()), *imported]
-        environment = {**os.environ, **OFFLINE_ENVIRONMENT, **parent_variable()}
+        command = [
+            sys.executable,
+            "-m",
+            "fine_tune_assets.core.processes.fork_server",
+            str(theirs.fileno()),
+            *preloaded_modules,
+        ]
+        environment = {**os.environ, **OFFLINE_ENVIRONMENT, **parent_environment()}
         self._process = subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, pass_fds=(theirs.fileno(),))
         theirs.close()
 
@@ -45,7 +51,7 @@ class ForkServer:
         """Run `python -m module` with that environment, and return its exit code: negative for a signal."""
         request = json.dumps([module, dict(environment)]).encode()
         try:
-            socket.send_fds(self._line, [_bytes_of(len(request))], [1, 2])
+            socket.send_fds(self._line, [_encode_number(len(request))], [1, 2])
             self._line.sendall(request)
             worker = _receive_number(self._line)
             try:
@@ -78,64 +84,64 @@ class ForkServer:
     def _interrupt(self, worker: int) -> None:
         with suppress(OSError):
             os.kill(worker, signal.SIGINT)
-            self._line.settimeout(_INTERRUPTED_SECONDS)
+            self._line.settimeout(_INTERRUPT_TIMEOUT_SECONDS)
             _receive_number(self._line)
             return
         self.stop()
 
 
 @dataclass
-class _Block:
-    imported: Sequence[str]
+class _ServerScope:
+    preloaded_modules: Sequence[str]
     server: ForkServer | None = None
     """Started with the first worker, for the second one."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-_block: _Block | None = None
+_scope: _ServerScope | None = None
 
 
 @contextmanager
-def fork_server(imported: Sequence[str]) -> Iterator[None]:
+def fork_server(preloaded_modules: Sequence[str]) -> Iterator[None]:
     """Fork the workers that this process starts inside the block, unless the machine has a GPU."""
-    global _block
-    if _block is not None or any(Path(device).exists() for device in _GPU_DEVICES):
+    global _scope
+    if _scope is not None or any(Path(device).exists() for device in _GPU_DEVICES):
         yield
         return
-    _block = block = _Block(imported)
+    _scope = block = _ServerScope(preloaded_modules)
     try:
         yield
     finally:
-        _block = None
+        _scope = None
         if block.server is not None:
             block.server.stop()
 
 
 @contextmanager
-def idle_server() -> Iterator[ForkServer | None]:
+def reserve_server() -> Iterator[ForkServer | None]:
     """The enclosing block's server, reserved for one worker. None outside a block, or while the server is busy or starting."""
-    block = _block
+    block = _scope
     if block is None or not block.lock.acquire(blocking=False):
         yield None
         return
     try:
         if block.server is None or not block.server.is_running:
-            block.server = ForkServer(block.imported)
+            block.server = ForkServer(block.preloaded_modules)
         yield block.server if block.server.is_ready else None
     finally:
         block.lock.release()
 
 
-def _bytes_of(number: int) -> bytes:
-    return number.to_bytes(_NUMBER, "little", signed=True)
+def _encode_number(number: int) -> bytes:
+    return number.to_bytes(_NUMBER_BYTES, "little", signed=True)
 
 
 def _receive_number(line: socket.socket) -> int:
-    return int.from_bytes(_receive(line, _NUMBER), "little", signed=True)
+    return int.from_bytes(_receive(line, _NUMBER_BYTES), "little", signed=True)
 
 
 def _receive(line: socket.socket, count: int) -> bytes:
-    """Raises ConnectionError if the other side is gone."""
+    """Raises ConnectionError if the other side has closed the socket."""
     received = bytearray()
     while len(received) < count:
         part = line.recv(count - len(received))
@@ -147,22 +153,22 @@ def _receive(line: socket.socket, count: int) -> bytes:
 
 def _serve(line: socket.socket) -> None:
     while True:
-        head, outputs, _, _ = socket.recv_fds(line, _NUMBER, 2)
+        head, outputs, _, _ = socket.recv_fds(line, _NUMBER_BYTES, 2)
         if not head:
             return
         module, environment = json.loads(_receive(line, int.from_bytes(head, "little", signed=True)))
         server, worker = os.getpid(), os.fork()
         if not worker:
             line.close()
-            _become(module, {**environment, PARENT: str(server)}, outputs)
+            _run_worker(module, {**environment, PARENT_VARIABLE: str(server)}, outputs)
         for output in outputs:
             os.close(output)
-        line.sendall(_bytes_of(worker))
+        line.sendall(_encode_number(worker))
         _, status = os.waitpid(worker, 0)
-        line.sendall(_bytes_of(os.waitstatus_to_exitcode(status)))
+        line.sendall(_encode_number(os.waitstatus_to_exitcode(status)))
 
 
-def _become(module: str, environment: dict[str, str], outputs: list[int]) -> None:
+def _run_worker(module: str, environment: dict[str, str], outputs: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for standard, output in zip((1, 2), outputs, strict=True):
         os.dup2(output, standard)

@@ -1,6 +1,6 @@
-"""Every hub, telemetry and update switch of the libraries in use, turned off.
+"""Disables downloads, telemetry and update checks of the libraries in use.
 
-Imports none of these libraries, so that a process can do it before anything else.
+Imports none of these libraries, so that a process can call it first.
 """
 
 import logging
@@ -25,18 +25,17 @@ OFFLINE_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
 }
-"""Every hub, telemetry and update switch of the libraries in use, off; and their progress bars, which fill logs: ours tell
-more. Set before any of them is imported."""
+"""Disables downloads, telemetry, update checks and progress bars, which fill logs. Set it before importing the libraries."""
 
 
 def use_large_pages() -> None:
-    """Have torch put large tensors into pages of their own, which go back when they are freed: a training on a CPU holds 15 %
-    less (docs/decisions/0021-the-resource-plan.md). Before torch is imported."""
+    """Make torch allocate large tensors in transparent huge pages, which are returned when freed: a training on a CPU uses 15 %
+    less memory (docs/decisions/0021-training-plan.md). Call it before importing torch."""
     os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
 
 
 def go_offline() -> None:
-    """Turn off every hub, telemetry and update switch for this process and its children."""
+    """Apply `OFFLINE_ENVIRONMENT` to this process and its children."""
     os.environ.update(OFFLINE_ENVIRONMENT)
-    # On some processors it advises at each import to install a package that fetches programs from a hub.
+    # On some CPUs, each import logs the advice to install a package that downloads kernels from a hub.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -1,7 +1,4 @@
-"""A process that ends with the one that started it, so that a killed run leaves nothing behind on a GPU or a core.
-
-Linux only; elsewhere it does nothing.
-"""
+"""Kills a process when its parent ends, so that a killed run leaves no process on a GPU or CPU. Linux only."""
 
 import ctypes
 import multiprocessing
@@ -10,21 +7,21 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-PARENT = "FINE_TUNE_PARENT"
-"""Environment variable: the process that started this one. The kernel tells nobody of a parent that ended before it was asked
-to, and a program of Python comes to ask only when its interpreter is up."""
+PARENT_VARIABLE = "FINE_TUNE_PARENT"
+"""Environment variable with the id of the parent process. Without it, a parent that ended while the Python interpreter was
+starting would go unnoticed: the kernel reports only later ends."""
 
 
-def parent_variable() -> dict[str, str]:
-    """Into the environment of a program that this process starts."""
-    return {PARENT: str(os.getpid())}
+def parent_environment() -> dict[str, str]:
+    """Variables to add to the environment of a child process."""
+    return {PARENT_VARIABLE: str(os.getpid())}
 
 
 def die_with_parent() -> None:
-    """Be killed when the parent ends, however it ends, or has ended. Is not handed on to processes that are forked later."""
+    """Kill this process when its parent ends or has already ended. Forked children do not inherit this."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         forked_from = multiprocessing.parent_process()
-        parent = os.environ.get(PARENT) if forked_from is None else forked_from.pid
+        parent = os.environ.get(PARENT_VARIABLE) if forked_from is None else forked_from.pid
         if parent is not None and os.getppid() != int(parent):
             os.kill(os.getpid(), signal.SIGKILL)

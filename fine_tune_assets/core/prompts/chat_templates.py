@@ -1,7 +1,7 @@
-"""Chat templates as models bring them: read from a model's folder, rendered without the library that trains.
+"""Reads and renders the chat templates of models without the training library.
 
-Owns the Jinja environment that Hugging Face templates expect, and where in a rendered text the assistant's words stand, as a
-template marks them by `{% generation %}`. Does not know tokens.
+Provides the Jinja environment that Hugging Face templates expect, and the spans of assistant text that a template marks with
+`{% generation %}`.
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import Any
 from fine_tune_assets.core.errors import ModelFolderError
 
 Span = tuple[int, int]
-"""First character and the one after the last."""
+"""Start and end offset in characters; the end is exclusive."""
 _START, _END = "\ufdd0", "\ufdd1"
-"""Around marked words while a template renders. Unicode keeps these two for use inside a program: no text holds them."""
+"""Markers around the assistant's text during rendering: Unicode noncharacters, reserved for internal use."""
 
 
 def read_chat_template(folder: Path) -> str:
@@ -28,38 +28,38 @@ def read_chat_template(folder: Path) -> str:
     config = folder / "tokenizer_config.json"
     stored = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
     if not isinstance(stored, str):
-        raise ModelFolderError(f"{folder.name} has no chat template. An instruction-tuned model is needed.")
+        raise ModelFolderError(f"{folder.name} has no chat template. Use an instruction-tuned model.")
     return stored
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedChat:
     text: str
-    marked: tuple[Span, ...]
-    """What the template marks as the assistant's, in its order; nothing if it has no marks."""
+    assistant_spans: tuple[Span, ...]
+    """The assistant's text in order; empty if the template has no `{% generation %}` tags."""
 
 
 class ChatTemplate:
-    """A compiled template. Raises ModelFolderError if it can't be read."""
+    """A compiled template. Raises ModelFolderError if it is invalid."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        """`special_tokens`: name as templates use it, such as `bos_token`, → token."""
+        """`special_tokens`: name in templates, such as `bos_token` → token."""
         self.source = source
         self._special = dict(special_tokens)
-        self._template = _compiled(source)
+        self._template = _compile_template(source)
 
     @property
-    def has_marks(self) -> bool:
+    def has_generation_marks(self) -> bool:
         return "endgeneration" in self.source
 
     def render(
         self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool, now: datetime | None = None
-    ) -> Rendered:
-        """Raises ModelFolderError if the template refuses the conversation. `now` is for templates that ask for the date."""
+    ) -> RenderedChat:
+        """Raises ModelFolderError if the template refuses the conversation. `now`: for templates that insert the date."""
         from jinja2 import TemplateError
 
         if any(mark in message["content"] for message in messages for mark in (_START, _END)):
-            raise ModelFolderError("A message holds a character that is none (U+FDD0 or U+FDD1). Take it out.")
+            raise ModelFolderError("A message contains the noncharacter U+FDD0 or U+FDD1. Remove it.")
         try:
             text = self._template.render(
                 messages=[dict(message) for message in messages],
@@ -69,32 +69,32 @@ class ChatTemplate:
                 strftime_now=(now or datetime.now()).strftime,
                 **self._special,
             )
-        # Without its cause, which may quote what it can't render.
+        # Without the cause, which may quote the message.
         except (TemplateError, TypeError) as error:
             raise ModelFolderError(f"The chat template can't render a conversation ({type(error).__name__}).") from None
-        return _without_marks(str(text))
+        return _strip_marks(str(text))
 
 
-def _without_marks(text: str) -> Rendered:
+def _strip_marks(text: str) -> RenderedChat:
     parts, spans, length = [], [], 0
     for number, part in enumerate(text.replace(_END, _START).split(_START)):
         if number % 2:
             spans.append((length, length + len(part)))
         parts.append(part)
         length += len(part)
-    return Rendered("".join(parts), tuple(spans))
+    return RenderedChat("".join(parts), tuple(spans))
 
 
 @lru_cache(maxsize=64)
-def _compiled(source: str) -> Any:
-    """With what Hugging Face templates may use: the same whitespace rules, and the same few functions."""
+def _compile_template(source: str) -> Any:
+    """Compile with the whitespace rules and functions of Hugging Face's environment."""
     from jinja2 import TemplateError
     from jinja2.ext import Extension, loopcontrols
     from jinja2.nodes import CallBlock
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """`{% generation %}` around the assistant's words: they are written as they are, between two marks."""
+        """`{% generation %}` blocks: their text is rendered between two markers."""
 
         tags = {"generation"}
 
@@ -117,4 +117,4 @@ def _compiled(source: str) -> Any:
     try:
         return environment.from_string(source)
     except TemplateError as error:
-        raise ModelFolderError(f"The chat template can't be read ({type(error).__name__}).") from None
+        raise ModelFolderError(f"The chat template is invalid ({type(error).__name__}).") from None

@@ -1,7 +1,7 @@
-"""The prompt contract: all that decides how a model is asked and when it stops, as one record with one fingerprint.
+"""The prompt contract: system prompt, chat template, special tokens and stop tokens in one record with one fingerprint.
 
-Owns reading it from a model's folder, without the library that trains, and as it lies in a release (`prompt.json`). Training,
-merging, export and release each compare it; whoever asks the model takes the system prompt from it.
+It is read from a model's folder without the training library, and stored in a release as `prompt.json`. Training, merging, export
+and release compare its fingerprint.
 """
 
 import json
@@ -12,27 +12,27 @@ from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.core.prompts.chat import control_tokens, conversation
 from fine_tune_assets.core.prompts.chat_templates import ChatTemplate, read_chat_template
+from fine_tune_assets.core.prompts.conversations import build_conversation, find_control_tokens
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
 
 _ANSWER = "Yes"
-_TWO_DAYS = (datetime(2001, 2, 3), datetime(2022, 11, 30))
+_SAMPLE_DATES = (datetime(2001, 2, 3), datetime(2022, 11, 30))
 
 
 class PromptContractError(FineTuneError):
-    """Training and inference would not see the same prompt, or not end at the same token."""
+    """Prompt or stop token would differ between training and inference."""
 
     def __init__(self, message: str, reason: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason or message
-        """The same without the example's id."""
+        """The message without the example's id."""
 
 
 @dataclass(frozen=True)
 class SpecialToken:
     name: str
-    """As templates use it, such as `bos_token`."""
+    """Name in templates, such as `bos_token`."""
     text: str
     token_id: int
 
@@ -43,11 +43,11 @@ class PromptContract:
     chat_template: str
     special_tokens: tuple[SpecialToken, ...]
     stop_ids: tuple[int, ...]
-    """Tokens at which an engine stops: the tokenizer's end of text, and what generation_config.json names."""
+    """Tokens at which an engine stops: the tokenizer's end of text, and those in generation_config.json."""
     turn_end_id: int
-    """The one of them that the template writes behind an answer: what the model learns to stop with."""
+    """The stop token that the template writes after an answer, and that the model learns to end with."""
     control_tokens: tuple[str, ...] = ()
-    """What stays text where it stands in a message (see core/prompts/chat.py)."""
+    """Tokens that are escaped in messages (see core/prompts/conversations.py)."""
 
     @property
     def fingerprint(self) -> str:
@@ -57,8 +57,8 @@ class PromptContract:
         return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
 
 
-def contract_from_json(text: str) -> PromptContract:
-    """Raises ValueError, TypeError or KeyError if it is none."""
+def parse_prompt_contract(text: str) -> PromptContract:
+    """Raises ValueError, TypeError or KeyError for an invalid contract."""
     values: dict[str, Any] = json.loads(text)
     tokens = tuple(SpecialToken(**token) for token in values["special_tokens"])
     lists = {name: tuple(values[name]) for name in ("stop_ids", "control_tokens")}
@@ -66,32 +66,32 @@ def contract_from_json(text: str) -> PromptContract:
 
 
 def read_prompt_contract(folder: Path, system_prompt: str) -> PromptContract:
-    """The contract of a model's folder. Raises ModelFolderError, and PromptContractError if it can't be kept."""
-    return contract_of(FolderTokenizer(folder, read_chat_template(folder)), folder, system_prompt)
+    """The contract of a model's folder. Raises ModelFolderError, or PromptContractError if inference would differ."""
+    return build_prompt_contract(FolderTokenizer(folder, read_chat_template(folder)), folder, system_prompt)
 
 
-def contract_of(tokenizer: FolderTokenizer, folder: Path, system_prompt: str) -> PromptContract:
-    """The same with a tokenizer that is read already."""
-    stops = sorted({tokenizer.eos_token_id, *generation_stops(folder)})
+def build_prompt_contract(tokenizer: FolderTokenizer, folder: Path, system_prompt: str) -> PromptContract:
+    """The contract of a model's folder, with an existing tokenizer. Raises as `read_prompt_contract`."""
+    stops = sorted({tokenizer.eos_token_id, *read_generation_stops(folder)})
     special = [
         SpecialToken(name, text, token_id)
         for name, text in sorted(tokenizer.special_tokens_map.items())
         if (token_id := tokenizer.token_id(text)) is not None
     ]
     template = ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens_map)
-    _require_same_every_day(template, folder, system_prompt)
-    turn_end = _turn_end(template, tokenizer, folder, system_prompt)
+    _require_undated_template(template, folder, system_prompt)
+    turn_end = _find_turn_end(template, tokenizer, folder, system_prompt)
     if turn_end not in stops:
         raise PromptContractError(
-            f"{folder.name}: the chat template ends an answer with {tokenizer.token(turn_end)}, and neither the tokenizer's "
-            "eos_token nor generation_config.json names it: the model would go on. Name it in eos_token_id there."
+            f"{folder.name}: the chat template ends an answer with {tokenizer.token(turn_end)}, which is neither the tokenizer's "
+            "eos_token nor in generation_config.json, so the engine would not stop there. Add it to eos_token_id in that file."
         )
-    control = control_tokens(tokenizer.added_tokens_decoder, tokenizer.chat_template)
+    control = find_control_tokens(tokenizer.added_tokens_decoder, tokenizer.chat_template)
     return PromptContract(system_prompt, tokenizer.chat_template, tuple(special), tuple(stops), turn_end, control)
 
 
-def generation_stops(folder: Path) -> list[int]:
-    """Ids of the tokens that `generate` stops at by default; of config.json where there is no generation_config.json."""
+def read_generation_stops(folder: Path) -> list[int]:
+    """Default stop token ids from generation_config.json, or from config.json if that file is missing."""
     for name in ("generation_config.json", "config.json"):
         if not (folder / name).is_file():
             continue
@@ -103,21 +103,21 @@ def generation_stops(folder: Path) -> list[int]:
     return []
 
 
-def _require_same_every_day(template: ChatTemplate, folder: Path, system_prompt: str) -> None:
-    asked = conversation(system_prompt, "Say yes.", "")
-    if len({template.render(asked, True, now=day).text for day in _TWO_DAYS}) > 1:
+def _require_undated_template(template: ChatTemplate, folder: Path, system_prompt: str) -> None:
+    conversation = build_conversation(system_prompt, "Say yes.", "")
+    if len({template.render(conversation, True, now=day).text for day in _SAMPLE_DATES}) > 1:
         raise PromptContractError(
-            f"{folder.name}: the chat template writes today's date into the prompt, so what is asked tomorrow is not what was "
-            "trained. Put a fixed date in the place of strftime_now in chat_template.jinja."
+            f"{folder.name}: the chat template writes the current date into the prompt, so the prompt would differ from the "
+            "trained one. Replace strftime_now in chat_template.jinja by a fixed date."
         )
 
 
-def _turn_end(template: ChatTemplate, tokenizer: FolderTokenizer, folder: Path, system_prompt: str) -> int:
-    """The first token behind an answer."""
-    whole = template.render(conversation(system_prompt, "Say it.", "", _ANSWER), False).text
-    behind = tokenizer(whole.rpartition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
-    if not behind:
+def _find_turn_end(template: ChatTemplate, tokenizer: FolderTokenizer, folder: Path, system_prompt: str) -> int:
+    """The first token after an answer."""
+    rendered = template.render(build_conversation(system_prompt, "Say it.", "", _ANSWER), False).text
+    following = tokenizer(rendered.rpartition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
+    if not following:
         raise PromptContractError(
-            f"{folder.name}: the chat template writes nothing behind an answer: no end is learned."
+            f"{folder.name}: the chat template writes no token after an answer, so the model would not learn to stop."
         )
-    return behind[0]
+    return following[0]

@@ -1,8 +1,7 @@
-"""How a release uses what is retrieved: one record with one fingerprint, which lies in a release as `knowledge_index.json`.
+"""The retrieval contract: how a release answers from documents, stored in the release as `knowledge_index.json`.
 
-Owns its fields, how they are kept, how a question and passages become one message, in training as in front of users, and how
-both are told apart again. Not which index answers: that changes with the documents, from one minute to the next
-(docs/decisions/0039-which-documents-answer.md).
+Combines a question and its passages into one message, in the same way for training and serving, and splits them again. The
+contract does not name the index, which changes with the documents (docs/decisions/0039-document-retrieval.md).
 """
 
 import json
@@ -12,30 +11,35 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.core.prompts.chat import Message, as_plain_for_any, parts_of, user_content
+from fine_tune_assets.core.prompts.conversations import (
+    Message,
+    escape_known_control_tokens,
+    split_user_content,
+    user_content,
+)
 
 PASSAGES, QUESTION = "{passages}", "{question}"
-_PLACES = re.compile(r"\{(passages|question)\}")
+_PLACEHOLDERS = re.compile(r"\{(passages|question)\}")
 _FENCE = re.compile(r"<(?=\s*/?\s*document\b)", re.IGNORECASE)
 _FENCED = re.compile(r"<document (\d+)>\n.*?\(version .*?\n</document \1>", re.DOTALL)
 EVERYONE = "everyone"
-"""The access label that every caller holds."""
+"""The access label that every caller has."""
 
 
 @dataclass(frozen=True)
 class RetrievalContract:
     template: str
-    """With `{passages}` and `{question}`, each once."""
+    """Contains `{passages}` and `{question}` once each."""
     nothing_found: str
-    """What is answered, and stands in the place of passages, when no document is relevant."""
+    """The answer if no document is relevant; in training it replaces the passages."""
     passages: int
-    """At most as many are given to the model."""
+    """Maximum number of passages in a prompt."""
     minimum_score: float
-    """A passage below it is not relevant."""
+    """Passages with a lower score are not relevant."""
     index_format: str
-    """Fingerprint of the embedder and of how an index is made and searched: only an index of this format may answer."""
+    """Fingerprint of the embedder and of how an index is built and searched. Only an index of this format is used."""
     enabled: bool = False
-    """Whether questions are answered from documents at all. Releases of before it could be said do not."""
+    """Whether questions are answered from documents. False for older releases without this field."""
 
     @property
     def fingerprint(self) -> str:
@@ -45,15 +49,15 @@ class RetrievalContract:
         return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
 
 
-def retrieval_contract_from_json(text: str) -> RetrievalContract:
-    """Raises ValueError, TypeError or KeyError if it is none."""
+def parse_retrieval_contract(text: str) -> RetrievalContract:
+    """Raises ValueError, TypeError or KeyError for an invalid contract."""
     values: dict[str, Any] = json.loads(text)
     return RetrievalContract(**values)
 
 
 @dataclass(frozen=True)
 class PassageText:
-    """A part of a document, as the model is shown it."""
+    """A part of a document, as inserted into a prompt."""
 
     passage_id: str
     title: str
@@ -63,119 +67,121 @@ class PassageText:
     text: str
 
     @property
-    def where(self) -> str:
+    def breadcrumb(self) -> str:
         return " > ".join(dict.fromkeys((self.title, *self.headings)))
 
 
 @dataclass(frozen=True)
 class Passage(PassageText):
-    """One that was found for a question, as an answer cites it."""
+    """A passage retrieved for a question."""
 
     score: float
-    """0 to 1: how well it fits the question."""
+    """Relevance for the question, 0 to 1."""
 
 
 @dataclass(frozen=True)
-class CarriedPassage(PassageText):
-    """One that an answer was given from, as a correction of that answer carries it."""
+class CorrectionPassage(PassageText):
+    """A passage that a corrected answer was based on."""
 
     labels: tuple[str, ...]
-    """Who could see it when the correction came."""
+    """Its access labels when the correction arrived."""
 
 
-def carried_passages(rows: Iterable[Mapping[str, Any]]) -> tuple[CarriedPassage, ...]:
-    """Of plain values, such as a table's or JSON's."""
+def parse_passages(rows: Iterable[Mapping[str, Any]]) -> tuple[CorrectionPassage, ...]:
+    """Build passages from rows of a table or JSON."""
     return tuple(
-        CarriedPassage(**{**row, "headings": tuple(row["headings"]), "labels": tuple(row["labels"])}) for row in rows
+        CorrectionPassage(**{**row, "headings": tuple(row["headings"]), "labels": tuple(row["labels"])}) for row in rows
     )
 
 
-def are_for_everyone(passages: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether every caller might see all of these plain values: what one could not see may not speak from the model to all."""
+def are_public(passages: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether every caller can see all passages. Restricted passages must not be trained on: the model answers everyone."""
     return all(EVERYONE in row["labels"] for row in passages)
 
 
 @dataclass(frozen=True)
-class AnsweredFrom:
-    """What a corrected answer was given from."""
+class AnswerSources:
+    """The sources of a corrected answer."""
 
     knowledge_index: str
     passage_ids: tuple[str, ...]
-    """In the order in which they stood before the question."""
-    passages: tuple[CarriedPassage, ...]
-    """In the same order; empty where no index holds them any more."""
+    """In the order of the prompt."""
+    passages: tuple[CorrectionPassage, ...]
+    """In the same order; empty if no index contains them any longer."""
 
     @property
-    def is_gone(self) -> bool:
+    def is_missing(self) -> bool:
         return not self.passages
 
 
-def with_passages(
+def add_passages(
     messages: Sequence[Message], passages: Sequence[PassageText], template: str, nothing_found: str
 ) -> list[Message]:
-    """The conversation with the passages put before its last question. Pure, and the same in training and in front of users.
+    """Insert the passages before the last question, in the same way for training and serving.
 
-    What a document says stays text: it can neither end its passage nor hold a control token of any known model.
+    Document text is escaped: it can neither end its passage nor contain a control token of a known model family.
     """
     *before, last = messages
-    parts = {"passages": _joined(passages) or nothing_found, "question": last["content"]}
-    # In one go: a passage that holds {question} is not filled in.
-    content = _PLACES.sub(lambda place: parts[place[1]], template)
+    parts = {"passages": _format_passages(passages) or nothing_found, "question": last["content"]}
+    # Replace both in one pass, so that `{question}` in a passage stays as it is.
+    content = _PLACEHOLDERS.sub(lambda placeholder: parts[placeholder[1]], template)
     return [*before, {**last, "content": content}]
 
 
-def example_with_passages(
+def add_passages_to_example(
     instruction: str, input_text: str, passages: Sequence[PassageText], template: str
 ) -> tuple[str, str]:
-    """Instruction and input of an example whose user's turn is what `with_passages` makes of that question, to the letter.
+    """Instruction and input of an example whose user turn equals the one that `add_passages` builds.
 
-    The instruction is the template's first paragraph where no passage begins in it, as in any example; else all is.
+    The instruction is the template's first paragraph, or the whole turn if that paragraph contains a placeholder.
     """
     question = [{"role": "user", "content": user_content(instruction, input_text)}]
-    content = with_passages(question, passages, template, "")[-1]["content"]
-    first, rest = parts_of(content)
-    is_apart = _PLACES.search(parts_of(template)[0]) is None and user_content(first, rest) == content
-    return (first, rest) if is_apart else (content, "")
+    content = add_passages(question, passages, template, "")[-1]["content"]
+    first, rest = split_user_content(content)
+    is_separable = (
+        _PLACEHOLDERS.search(split_user_content(template)[0]) is None and user_content(first, rest) == content
+    )
+    return (first, rest) if is_separable else (content, "")
 
 
 @dataclass(frozen=True)
 class BareQuestion:
-    """An example's question, with what stands before it apart."""
+    """An example's question, separated from its passages."""
 
     documents: tuple[str, ...]
-    """The passages, as they stand there."""
+    """The passages as formatted in the prompt."""
     instruction: str
     input: str
 
     @property
-    def subject(self) -> str:
-        """What is asked about: the input, or the instruction itself where there is none."""
+    def topic(self) -> str:
+        """The input, or the instruction if the input is empty."""
         return self.input.strip() or self.instruction
 
 
-def bare_question(instruction: str, input_text: str) -> BareQuestion:
-    """Two questions are compared without the passages before them: they fill the input, and may be the same in both.
+def strip_passages(instruction: str, input_text: str) -> BareQuestion:
+    """Separate a question from its passages, so that questions are compared without them.
 
-    >>> passage = CarriedPassage("p", "Leave", "leave.md", "1", (), "20 days.", ("everyone",))
+    >>> passage = CorrectionPassage("p", "Leave", "leave.md", "1", (), "20 days.", ("everyone",))
     >>> template = "Use these.\\n\\n{passages}\\n\\nQuestion: {question}"
-    >>> bare_question(*example_with_passages("How long?", "", [passage], template)).subject
+    >>> strip_passages(*add_passages_to_example("How long?", "", [passage], template)).topic
     'Question: How long?'
     """
     documents = tuple(found[0] for found in _FENCED.finditer(f"{instruction}\n{input_text}"))
     if not documents:
         return BareQuestion((), instruction, input_text)
-    bare, about = (_FENCED.sub("", text).strip() for text in (instruction, input_text))
-    return BareQuestion(documents, bare, about)
+    bare_instruction, bare_input = (_FENCED.sub("", text).strip() for text in (instruction, input_text))
+    return BareQuestion(documents, bare_instruction, bare_input)
 
 
-def _joined(passages: Sequence[PassageText]) -> str:
-    return "\n\n".join(_fenced(number, passage) for number, passage in enumerate(passages, start=1))
+def _format_passages(passages: Sequence[PassageText]) -> str:
+    return "\n\n".join(_format_passage(number, passage) for number, passage in enumerate(passages, start=1))
 
 
-def _fenced(number: int, passage: PassageText) -> str:
-    about = f"{passage.where} (version {passage.version})"
-    return f"<document {number}>\n{_harmless(about)}\n{_harmless(passage.text)}\n</document {number}>"
+def _format_passage(number: int, passage: PassageText) -> str:
+    heading = f"{passage.breadcrumb} (version {passage.version})"
+    return f"<document {number}>\n{_escape_fences(heading)}\n{_escape_fences(passage.text)}\n</document {number}>"
 
 
-def _harmless(text: str) -> str:
-    return _FENCE.sub("< ", as_plain_for_any(text))
+def _escape_fences(text: str) -> str:
+    return _FENCE.sub("< ", escape_known_control_tokens(text))

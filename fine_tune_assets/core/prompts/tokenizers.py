@@ -1,7 +1,7 @@
-"""A base model's tokenizer from its folder, without the library that trains.
+"""Loads a base model's tokenizer from its folder without the training library.
 
-Owns reading its files. Renders and counts exactly as the trainer does, which is tested against the trainer's own; so what is
-too long, and what is learned, is known before a GPU is used.
+It renders and counts exactly like the trainer's tokenizer, which a test checks, so that overlong examples and loss masks are
+known before a GPU is used.
 """
 
 import json
@@ -15,13 +15,13 @@ from fine_tune_assets.core.prompts.chat_templates import ChatTemplate
 
 TOKENIZER = "tokenizer.json"
 _CONFIG = "tokenizer_config.json"
-_CONTEXT = 8
-"""Tokens before a piece that its text may depend on, such as whether it begins with a space."""
-_HALF_A_CHARACTER = "\ufffd"
+_CONTEXT_TOKENS = 8
+"""Preceding tokens that a piece's text may depend on, such as for a leading space."""
+_REPLACEMENT_CHARACTER = "\ufffd"
 
 
 class FolderTokenizer:
-    """Does what `core.chat.render` and the trainer ask of a tokenizer. Raises ModelFolderError if the folder lacks a file."""
+    """The tokenizer interface of `conversations.render` and the trainer. Raises ModelFolderError if a file is missing."""
 
     def __init__(self, folder: Path, chat_template: str) -> None:
         from tokenizers import Tokenizer
@@ -33,7 +33,7 @@ class FolderTokenizer:
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.special_tokens_map = _special_tokens(folder)
+        self.special_tokens_map = _read_special_tokens(folder)
         self._template = ChatTemplate(chat_template, self.special_tokens_map)
         self.chat_template = chat_template
         self.eos_token = self.special_tokens_map.get("eos_token", "")
@@ -61,35 +61,35 @@ class FolderTokenizer:
 
     @property
     def added_tokens_decoder(self) -> Mapping[int, Any]:
-        """Token id → token of its own, as trainers' tokenizers have it."""
+        """Token id → added token, as in Transformers."""
         return dict(self._tokenizer.get_added_tokens_decoder())
 
     def is_special(self, token_id: int) -> bool:
-        """Whether it is a token of its own, such as `<|im_end|>`, and not made of the text's letters."""
+        """Whether it is an added token, such as `<|im_end|>`."""
         return token_id in self._tokenizer.get_added_tokens_decoder()
 
-    def pieces(self, ids: Sequence[int], start: int, end: int) -> list[tuple[list[int], str]]:
-        """`ids[start:end]` as text, cut where tokens end. Several tokens make one piece where they share a character."""
+    def split_pieces(self, ids: Sequence[int], start: int, end: int) -> list[tuple[list[int], str]]:
+        """`ids[start:end]` as pieces of text. Tokens that share a character form one piece."""
         pieces: list[tuple[list[int], str]] = []
         first = start
-        for place in range(start, end):
-            context = list(ids[max(0, first - _CONTEXT) : first])
-            text = self._text([*context, *ids[first : place + 1]])[len(self._text(context)) :]
-            if not text.endswith(_HALF_A_CHARACTER) or place + 1 == end:
-                pieces.append((list(ids[first : place + 1]), text))
-                first = place + 1
+        for index in range(start, end):
+            context = list(ids[max(0, first - _CONTEXT_TOKENS) : first])
+            text = self._text([*context, *ids[first : index + 1]])[len(self._text(context)) :]
+            if not text.endswith(_REPLACEMENT_CHARACTER) or index + 1 == end:
+                pieces.append((list(ids[first : index + 1]), text))
+                first = index + 1
         return pieces
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
-def _special_tokens(folder: Path) -> dict[str, str]:
-    """Name → token, as templates use them: `bos_token` and the like."""
+def _read_special_tokens(folder: Path) -> dict[str, str]:
+    """Name in templates, such as `bos_token` → token."""
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelFolderError(f"{folder.name}/{_CONFIG} can't be read ({type(error).__name__}).") from None
+        raise ModelFolderError(f"{folder.name}/{_CONFIG} is unreadable ({type(error).__name__}).") from None
     tokens = {name: value for name, value in config.items() if name.endswith("_token")}
     read = {name: value.get("content") if isinstance(value, dict) else value for name, value in tokens.items()}
     return {name: value for name, value in read.items() if isinstance(value, str)}

@@ -1,7 +1,7 @@
-"""A release as one file: an uncompressed tar that holds the signature first, then the manifest, then every other file by name.
+"""Packs a release into one file, an uncompressed tar, and unpacks it. The same release gives the same bytes.
 
-Owns writing and unpacking it. The same release gives the same bytes. Nothing in an archive is believed before the signature, its
-first member, holds: that says which members follow and what each must be, and anything else is refused by name.
+The members are the signature, the manifest, then all other files by name. Unpacking verifies the signature first: it lists the
+hash of every following member, and any other member is refused by name.
 """
 
 import hashlib
@@ -12,167 +12,171 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from fine_tune_assets.core.files import make_folder, new_private_file, written_aside
+from fine_tune_assets.core.files import atomic_write, make_folder, open_private_file
 from fine_tune_assets.core.releases.release_folders import MANIFEST, SEALS, SIGNATURE, SIZES, ReleaseError, is_member
-from fine_tune_assets.core.releases.release_signing import signed_files
+from fine_tune_assets.core.releases.release_signing import read_signed_files
 
-MOST_SEAL_BYTES = 2**20
-"""Of a signature or a public key, which no manifest names: a signature takes 200 bytes for each file."""
-MOST_MANIFEST_BYTES = 2**24
+MAX_SEAL_BYTES = 2**20
+"""Limit for signatures and public keys, which the manifest does not list: a signature takes 200 bytes per file."""
+MAX_MANIFEST_BYTES = 2**24
 _BLOCK, _RECORD, _CHUNK = tarfile.BLOCKSIZE, tarfile.RECORDSIZE, 2**20
 
 
 class ArchiveError(ReleaseError):
-    """A file is not the archive of a release, or was changed. Nothing of it is kept."""
+    """The file is not a release archive, or was changed."""
 
 
 def write_release_archive(folder: Path, files: Mapping[str, str], archive: Path) -> None:
-    """Pack a release folder that was verified just now; `files`: every file → SHA-256, as it was found then.
+    """Pack a verified release folder. `files`: every file → SHA-256, as found by the verification.
 
-    Raises ArchiveError if a file changed since, or is none that a release holds, OSError if `archive` can't be written.
+    Raises ArchiveError if a file has changed since or is not part of a release, OSError if `archive` can't be written.
     """
-    with written_aside(archive) as aside, new_private_file(aside) as out:
-        for name in _order(files):
+    with atomic_write(archive) as temporary, open_private_file(temporary) as out:
+        for name in _order_members(files):
             _require_member(name, archive.name)
             with (folder / name).open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                out.write(_header(name, size))
+                out.write(_build_header(name, size))
                 if _copy(file, out, size) != files[name]:
-                    raise ArchiveError(f"{name} of release {folder.name} changed while it was packed. Export it again.")
+                    raise ArchiveError(
+                        f"{name} of release {folder.name} changed while it was packed. Run the export again."
+                    )
             out.write(bytes(-size % _BLOCK))
-        out.write(_end_at(out.tell()))
+        out.write(_end_padding(out.tell()))
 
 
 def unpack_release(archive: Path, public_key: Path, folder: Path) -> None:
-    """Write the members into `folder`, a private one that is empty. It is left as it is when this raises.
+    """Write the members into `folder`, which is private and empty. On an error the caller has to remove it.
 
-    Raises ArchiveError that names the member which was changed, added, left out, doubled or is no plain file, ReleaseError if
-    the owner of the key did not sign it.
+    Raises ArchiveError with the name of the member that is changed, unexpected, missing, duplicated or not a regular file,
+    ReleaseError if the owner of the key did not sign the release.
     """
     try:
         with archive.open("rb") as file:
-            _Unpacking(file, archive.name, public_key, folder).run()
+            _Unpacker(file, archive.name, public_key, folder).run()
     except OSError as error:
         raise ArchiveError(f"{archive.name} can't be unpacked: {error.strerror or type(error).__name__}.") from error
 
 
-class _Unpacking:
+class _Unpacker:
     def __init__(self, file: IO[bytes], name: str, public_key: Path, folder: Path) -> None:
         self._file, self._name, self._public_key, self._folder = file, name, public_key, folder
-        self._taken: list[str] = []
+        self._extracted: list[str] = []
         self._signed: dict[str, str] = {}
 
     def run(self) -> None:
-        self._take(SIGNATURE, most=MOST_SEAL_BYTES)
-        self._signed = signed_files(self._folder / SIGNATURE, self._name, self._public_key)
+        self._extract_member(SIGNATURE, max_size=MAX_SEAL_BYTES)
+        self._signed = read_signed_files(self._folder / SIGNATURE, self._name, self._public_key)
         for name in self._signed:
             _require_member(name, self._name)
-        self._take(MANIFEST, most=MOST_MANIFEST_BYTES)
-        sizes = self._sizes()
-        for name in _order({**self._signed, SIGNATURE: ""})[2:]:
+        self._extract_member(MANIFEST, max_size=MAX_MANIFEST_BYTES)
+        sizes = self._read_sizes()
+        for name in _order_members({**self._signed, SIGNATURE: ""})[2:]:
             if name in SEALS:
-                self._take(name, most=MOST_SEAL_BYTES)
+                self._extract_member(name, max_size=MAX_SEAL_BYTES)
             else:
-                self._take(name, size=sizes.get(name))
+                self._extract_member(name, size=sizes.get(name))
         self._require_end()
 
-    def _take(self, name: str, *, size: int | None = None, most: int | None = None) -> None:
-        """The next member, which must be `name`, and of `size` or at most `most` bytes."""
-        found = self._next(name)
+    def _extract_member(self, name: str, *, size: int | None = None, max_size: int | None = None) -> None:
+        """Extract the next member, which must be `name` and have `size` or at most `max_size` bytes."""
+        found = self._read_header(name)
         if name == SIGNATURE and (found is None or found.name != SIGNATURE):
             raise ArchiveError(
-                f"{self._name} is no archive of a signed release: {SIGNATURE} is missing as its first file."
+                f"{self._name} is not the archive of a signed release: its first file is not {SIGNATURE}."
             )
-        if found is None or (found.name != name and found.name in self._signed and found.name not in self._taken):
+        if found is None or (found.name != name and found.name in self._signed and found.name not in self._extracted):
             raise ArchiveError(f"{self._name}: {name} is missing.")
         self._require_known(found.name, name)
-        if found.size != size if most is None else found.size > most:
-            raise ArchiveError(f"{self._name}: {name} has {found.size} bytes and not {_wanted(size, most)}.")
+        if found.size != size if max_size is None else found.size > max_size:
+            raise ArchiveError(
+                f"{self._name}: {name} has {found.size} bytes instead of {_expected_size(size, max_size)}."
+            )
         target = self._folder / name
         make_folder(target.parent)
-        with new_private_file(target) as out:
+        with open_private_file(target) as out:
             digest = _copy(self._file, out, found.size)
         if digest is None or any(self._file.read(-found.size % _BLOCK)):
-            raise ArchiveError(f"{self._name}: {name} is cut short, or is followed by something.")
+            raise ArchiveError(f"{self._name}: {name} is truncated, or has bytes after its end.")
         if name != SIGNATURE and digest != self._signed.get(name):
-            raise ArchiveError(f"{self._name}: {name} was changed since the release was signed.")
-        self._taken.append(name)
+            raise ArchiveError(f"{self._name}: {name} was changed after the release was signed.")
+        self._extracted.append(name)
 
-    def _next(self, wanted: str) -> tarfile.TarInfo | None:
-        """The header of the next member; None at the end. Only the one form is read in which we write: no links, devices, sparse
-        files or long names, and nothing that describes another member."""
+    def _read_header(self, expected: str) -> tarfile.TarInfo | None:
+        """The header of the next member; None at the end. Accepts only the format that we write: no links, devices, sparse
+        files, long names or extended headers."""
         block = self._file.read(_BLOCK)
         if not any(block):
             return None
         try:
             found = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
         except tarfile.HeaderError as error:
-            raise ArchiveError(f"{self._name}: the header before {wanted} can't be read ({error}).") from error
+            raise ArchiveError(f"{self._name}: the header before {expected} is unreadable ({error}).") from error
         if found.type not in tarfile.REGULAR_TYPES:
-            raise ArchiveError(f"{self._name}: {_shown(found.name)} is a link or no plain file.")
-        if is_member(found.name) and block != _header(found.name, found.size):
-            raise ArchiveError(f"{self._name}: the header of {found.name} is not as it was written.")
+            raise ArchiveError(f"{self._name}: {_quote_name(found.name)} is not a regular file.")
+        if is_member(found.name) and block != _build_header(found.name, found.size):
+            raise ArchiveError(f"{self._name}: the header of {found.name} was changed.")
         return found
 
-    def _require_known(self, found: str, wanted: str) -> None:
-        if found in self._taken:
-            raise ArchiveError(f"{self._name}: {_shown(found)} is there twice.")
-        if found != wanted:
-            raise ArchiveError(f"{self._name}: {_shown(found)} is no part of the release; {wanted} belongs there.")
+    def _require_known(self, found: str, expected: str) -> None:
+        if found in self._extracted:
+            raise ArchiveError(f"{self._name}: {_quote_name(found)} is duplicated.")
+        if found != expected:
+            raise ArchiveError(f"{self._name}: {_quote_name(found)} is not part of the release; expected {expected}.")
 
-    def _sizes(self) -> Mapping[str, int]:
+    def _read_sizes(self) -> Mapping[str, int]:
         try:
             manifest: Any = json.loads((self._folder / MANIFEST).read_text(encoding="utf-8"))
             return {str(name): int(size) for name, size in manifest[SIZES].items()}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ArchiveError(
-                f"{self._name}: {MANIFEST} does not say how large each file is. Build the release again."
+                f"{self._name}: {MANIFEST} does not list the size of each file. Build and export the release again."
             ) from error
 
     def _require_end(self) -> None:
-        place = self._file.tell()
-        found = self._next("the end")
+        position = self._file.tell()
+        found = self._read_header("the end")
         if found is not None:
-            self._require_known(found.name, "nothing")
-        self._file.seek(place)
-        if self._file.read(_RECORD + 2 * _BLOCK) != _end_at(place):
-            raise ArchiveError(f"{self._name}: something other than the end follows the last file.")
+            self._require_known(found.name, "the end")
+        self._file.seek(position)
+        if self._file.read(_RECORD + 2 * _BLOCK) != _end_padding(position):
+            raise ArchiveError(f"{self._name}: unexpected bytes follow the last file.")
 
 
-def _order(files: Mapping[str, str]) -> list[str]:
+def _order_members(files: Mapping[str, str]) -> list[str]:
     return [SIGNATURE, MANIFEST, *sorted(files.keys() - {SIGNATURE, MANIFEST})]
 
 
-def _require_member(name: str, where: str) -> None:
+def _require_member(name: str, archive: str) -> None:
     if not is_member(name):
-        raise ArchiveError(f"{where}: {_shown(name)} is none of the files that a release holds.")
+        raise ArchiveError(f"{archive}: {_quote_name(name)} is not a file of a release.")
 
 
-def _header(name: str, size: int) -> bytes:
-    """The one way in which a member is described: a plain file without owner, time or anything else."""
+def _build_header(name: str, size: int) -> bytes:
+    """The header of a regular file without owner and time, so that equal releases give equal bytes."""
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = size, 0o600
     return entry.tobuf(tarfile.GNU_FORMAT, "ascii", "strict")
 
 
-def _end_at(place: int) -> bytes:
-    return bytes(2 * _BLOCK + -(place + 2 * _BLOCK) % _RECORD)
+def _end_padding(position: int) -> bytes:
+    return bytes(2 * _BLOCK + -(position + 2 * _BLOCK) % _RECORD)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], size: int) -> str | None:
     """Copy `size` bytes and return their SHA-256; None if there are fewer."""
-    digest, left = hashlib.sha256(), size
-    while left and (chunk := source.read(min(left, _CHUNK))):
+    digest, remaining = hashlib.sha256(), size
+    while remaining and (chunk := source.read(min(remaining, _CHUNK))):
         digest.update(chunk)
         target.write(chunk)
-        left -= len(chunk)
-    return None if left else digest.hexdigest()
+        remaining -= len(chunk)
+    return None if remaining else digest.hexdigest()
 
 
-def _wanted(size: int | None, most: int | None) -> str:
-    return f"at most {most}" if most is not None else "the size that the manifest names" if size is None else str(size)
+def _expected_size(size: int | None, max_size: int | None) -> str:
+    return f"at most {max_size}" if max_size is not None else "the size in the manifest" if size is None else str(size)
 
 
-def _shown(name: str) -> str:
-    """A name that anybody may have written, on a terminal."""
+def _quote_name(name: str) -> str:
+    """Escape an untrusted name for a terminal."""
     return ascii(name)

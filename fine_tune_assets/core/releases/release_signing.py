@@ -1,8 +1,7 @@
-"""The signature on a release: by the OpenSSF's model signing, offline, with a key of this installation.
+"""Signs and verifies release folders with OpenSSF model signing, offline, with a key of this installation.
 
-Owns signing a folder, and asking whether a folder is what was signed. One signature covers every file but itself, so what was
-changed, taken away or added no longer verifies; nor does what another key signed. Standard tools can check it too
-(docs/how-to/verify-a-release.md). No network: only the signing by key of `model_signing` is used, never Sigstore's.
+The signature covers every other file, so that a changed, missing or added file fails verification. Standard tools can verify it
+too (docs/how-to/verify-a-release.md). Uses only key-based signing of `model_signing`, never Sigstore, which needs the network.
 """
 
 import base64
@@ -14,7 +13,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 
 from fine_tune_assets.core.errors import SettingsError, materialize_hint
-from fine_tune_assets.core.fingerprints import RememberedHashes, fingerprint_file, short
+from fine_tune_assets.core.fingerprints import FileHashCache, fingerprint_file, short
 from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.releases.release_folders import (
     MANIFEST,
@@ -23,8 +22,8 @@ from fine_tune_assets.core.releases.release_folders import (
     HashFile,
     ReleaseError,
     ReleaseFolder,
+    hash_release_files,
     read_release,
-    release_files,
     verify_release,
 )
 from fine_tune_assets.core.releases.release_keys import (
@@ -35,30 +34,31 @@ from fine_tune_assets.core.releases.release_keys import (
     require_imported_key,
 )
 
-MOST_HASHES = 10_000
-_AGAIN = (
-    f"Nothing is started on it. {materialize_hint('releases')} If it came from another installation, import it again: "
+MAX_CACHED_HASHES = 10_000
+_REPAIR_HINT = (
+    f"It is not served. {materialize_hint('releases')} If it came from another installation, import it again with "
     "`fine-tune releases import`."
 )
 
 
 class SignedReleases:
-    """Releases of this installation, verified again and again: a file is read once as long as it can't have changed."""
+    """Verifies releases repeatedly, and hashes a file again only if it may have changed."""
 
     def __init__(self, keys: Path) -> None:
         self._keys = keys
-        self._hash_file = RememberedHashes(MOST_HASHES, time.time_ns)
+        self._hash_file = FileHashCache(MAX_CACHED_HASHES, time.time_ns)
 
     def verify(self, folder: Path, release_id: str, imported_key: str | None = None) -> ReleaseFolder:
-        """`imported_key`: fingerprint of the key that the ledger has for an imported release; None for one that was made here.
-        Raises ReleaseError."""
+        """`imported_key`: key fingerprint in the ledger for an imported release; None for one built here. Raises ReleaseError."""
         public_key = verifying_key(self._keys, release_id, imported_key)
         return verify_signed_release(folder, release_id, public_key, self._hash_file)
 
 
 def verifying_key(keys: Path, release_id: str, imported_key: str | None) -> Path:
-    """The public key that must have signed the release: this installation's own, or the one that it was imported with.
-    Raises ReleaseError if the latter is gone or another one."""
+    """The public key that must have signed the release: this installation's own, or the one it was imported with.
+
+    Raises ReleaseError if the latter is missing or was replaced.
+    """
     if imported_key is None:
         return public_key_file(keys, KEY)
     try:
@@ -68,83 +68,88 @@ def verifying_key(keys: Path, release_id: str, imported_key: str | None) -> Path
 
 
 def sign_release(folder: Path, release_id: str, keys: Path) -> None:
-    """Add the signature to a folder that holds all other files, as its manifest names them: weights are not read again.
+    """Sign a folder that contains all other files, using the manifest's hashes so that weights are not read again.
 
-    Raises SettingsError if the key can't be used.
+    Raises SettingsError if the key is unusable.
     """
-    from model_signing import signing  # 0.6 s, and only who signs or verifies needs it
+    from model_signing import signing  # imported here because it takes 0.6 s
 
     ensure_signing_key(keys)
     (folder / SIGNATURE).unlink(missing_ok=True)
     small = [name for name in (MANIFEST, *sorted(SEALS)) if (folder / name).is_file()]
     files = read_release(folder).manifest["files"] | {name: fingerprint_file(folder / name) for name in small}
     config = signing.Config().use_elliptic_key_signer(private_key=private_key_file(keys))
-    config.set_hashing_config(_as_hashed(files, release_id)).sign(folder, folder / SIGNATURE)
+    config.set_hashing_config(_hashing_config(files, release_id)).sign(folder, folder / SIGNATURE)
     (folder / SIGNATURE).chmod(0o600)
 
 
 def verify_signed_release(
     folder: Path, release_id: str, public_key: Path, hash_file: HashFile = fingerprint_file
 ) -> ReleaseFolder:
-    """`verify_release`, and that the owner of `public_key` signed exactly these files. Raises ReleaseError."""
-    files = release_files(folder, hash_file)
+    """Like `verify_release`, and checks that the owner of `public_key` signed exactly these files. Raises ReleaseError."""
+    files = hash_release_files(folder, hash_file)
     require_release_signature(folder, release_id, public_key, files)
     return verify_release(folder, release_id, files=files)
 
 
 def require_release_signature(folder: Path, name: str, public_key: Path, files: dict[str, str]) -> None:
-    """Raise ReleaseError unless exactly `files` were signed with the private half of the key."""
+    """Raise ReleaseError unless exactly `files` were signed with the private key of `public_key`."""
     from model_signing import verifying
 
     if SIGNATURE not in files:
-        raise ReleaseError(f"Release {name} is not signed: it has no {SIGNATURE}. {_AGAIN}")
+        raise ReleaseError(f"Release {name} is not signed: it has no {SIGNATURE}. {_REPAIR_HINT}")
     try:
-        known = release_key_fingerprint(public_key)
+        trusted = release_key_fingerprint(public_key)
     except SettingsError as error:
         raise ReleaseError(f"Release {name} can't be verified. {error}") from error
-    signer = _signer_named(folder / SIGNATURE)
-    if signer is not None and signer != known:
+    signer = _read_signer(folder / SIGNATURE)
+    if signer is not None and signer != trusted:
         raise ReleaseError(
-            f"Release {name} was signed by another key ({short(signer)}) than this one ({short(known)}). {_AGAIN}"
+            f"Release {name} was signed by the key {short(signer)}, but {short(trusted)} is trusted for it. {_REPAIR_HINT}"
         )
     signed = {file: found for file, found in files.items() if file != SIGNATURE}
     config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
     try:
-        config.set_hashing_config(_as_hashed(signed, name)).verify(folder, folder / SIGNATURE)
+        config.set_hashing_config(_hashing_config(signed, name)).verify(folder, folder / SIGNATURE)
     except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        is_other = isinstance(error, ValueError) and str(error).startswith("Signature mismatch")
-        why = _difference(_signed_files(folder / SIGNATURE), signed) if is_other else "it is broken, or by another key"
-        raise ReleaseError(f"The signature on release {name} does not hold: {why}. {_AGAIN}") from error
+        is_mismatch = isinstance(error, ValueError) and str(error).startswith("Signature mismatch")
+        reason = (
+            _describe_difference(_parse_signed_files(folder / SIGNATURE), signed)
+            if is_mismatch
+            else "it is damaged, or by another key"
+        )
+        raise ReleaseError(f"The signature of release {name} is invalid: {reason}. {_REPAIR_HINT}") from error
 
 
-def signed_files(signature: Path, name: str, public_key: Path) -> dict[str, str]:
-    """File → SHA-256 of all that the owner of the key signed, from the signature alone: what a release must turn out to be.
+def read_signed_files(signature: Path, name: str, public_key: Path) -> dict[str, str]:
+    """File → SHA-256 of everything that was signed, read from the signature alone.
 
     Raises ReleaseError unless the signature is by this key.
     """
     try:
-        files = _signed_files(signature)
+        files = _parse_signed_files(signature)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ReleaseError(f"{SIGNATURE} of {name} can't be read ({type(error).__name__}): it was changed.") from error
+        raise ReleaseError(f"{SIGNATURE} of {name} is unreadable ({type(error).__name__}): it was changed.") from error
     require_release_signature(signature.parent, name, public_key, {**files, SIGNATURE: ""})
     return files
 
 
-def _signed_files(signature: Path) -> dict[str, str]:
-    """What a signature that holds is on, for people: file → SHA-256."""
+def _parse_signed_files(signature: Path) -> dict[str, str]:
+    """File → SHA-256 from the payload of a signature. Does not verify the signature."""
     payload = json.loads(signature.read_text(encoding="utf-8"))["dsseEnvelope"]["payload"]
-    return {one["name"]: one["digest"] for one in json.loads(base64.b64decode(payload))["predicate"]["resources"]}
+    resources = json.loads(base64.b64decode(payload))["predicate"]["resources"]
+    return {resource["name"]: resource["digest"] for resource in resources}
 
 
-def _difference(signed: dict[str, str], found: dict[str, str]) -> str:
+def _describe_difference(signed: dict[str, str], found: dict[str, str]) -> str:
     changed = sorted(name for name in signed.keys() & found.keys() if signed[name] != found[name])
     missing, extra = sorted(signed.keys() - found.keys()), sorted(found.keys() - signed.keys())
-    counted = (("changed", changed), ("missing", missing), ("unexpected", extra))
-    return ", ".join(f"{len(names)} files {what} {names}" for what, names in counted if names)
+    differences = (("changed", changed), ("missing", missing), ("unexpected", extra))
+    return ", ".join(f"{len(names)} files {kind} {names}" for kind, names in differences if names)
 
 
-def _signer_named(signature: Path) -> str | None:
-    """The fingerprint of the key that a signature says it is by; None where it says nothing that can be read."""
+def _read_signer(signature: Path) -> str | None:
+    """The key fingerprint that a signature claims; None if it is unreadable."""
     try:
         hint = json.loads(signature.read_text(encoding="utf-8"))["verificationMaterial"]["publicKey"]["hint"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -152,9 +157,9 @@ def _signer_named(signature: Path) -> str | None:
     return hint if isinstance(hint, str) else None
 
 
-def _as_hashed(files: dict[str, str], name: str) -> Any:
-    """What model signing would find in the folder, from hashes that are known: it would read 16 GB of weights once more, follow
-    what a signature says to ignore, and leave `.git` out."""
+def _hashing_config(files: dict[str, str], name: str) -> Any:
+    """A model signing configuration with known hashes. By default the library would hash 16 GB of weights again, skip the files
+    that the signature says to ignore, and skip `.git`."""
     from model_signing import hashing, manifest
     from model_signing._hashing.hashing import Digest
 

@@ -1,7 +1,7 @@
-"""Whether a candidate is on its way: trained, and not yet served, held or refused.
+"""Whether a candidate is in flight: trained, and not yet served, held or refused.
 
-What was approved meanwhile waits for it. A training in between would put the next adapter in its place, and where corrections
-never end no release would ever come of any.
+Newly approved examples wait for it. Otherwise the next training would replace the candidate, and with a steady stream of
+corrections no candidate would ever be released.
 """
 
 from collections.abc import Mapping
@@ -9,59 +9,61 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from fine_tune_assets.defs.platform.automation import differs_from_inputs, latest_events, triggers
+from fine_tune_assets.defs.platform.automation import has_changed_inputs, latest_events, triggering_inputs
+from fine_tune_assets.defs.platform.dagster_compat.private_names import AssetCheckExecutionRecordStatus
 
-FIRST, LAST = dg.AssetKey("adapters"), dg.AssetKey("served_models")
-AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-"""Of runs that may have read something already: of those that wait in line none has."""
-NOT_OVER = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, *AT_WORK]
+FIRST_ASSET, LAST_ASSET = dg.AssetKey("adapters"), dg.AssetKey("served_models")
+ACTIVE_STATUSES = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+"""Statuses of runs that may have read data already. Queued runs have not."""
+UNFINISHED_STATUSES = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, *ACTIVE_STATUSES]
 
 
-def is_on_its_way(graph: Any, instance: dg.DagsterInstance) -> bool:
-    """Whether anything between the adapter and what is served is being made, or is the next to be. What failed, and what
-    waits behind a closed gate, for a signature or for ever, is not."""
-    stages = stages_of(graph)
-    if is_being_made(instance, stages):
+def has_candidate_in_flight(graph: Any, instance: dg.DagsterInstance) -> bool:
+    """Whether any asset between the adapter and the production model is in progress or about to run.
+
+    Failed assets and assets behind a closed gate don't count.
+    """
+    stages = candidate_assets(graph)
+    if is_in_progress(instance, stages):
         return True
     waiting: set[dg.AssetKey] = set()
     for key in graph.toposorted_asset_keys:
-        if key not in stages or not differs_from_inputs(graph, graph.get(key), instance):
+        if key not in stages or not has_changed_inputs(graph, graph.get(key), instance):
             continue
-        parents = triggers(graph.get(key))
-        if not waiting.isdisjoint(parents) or not _are_open(graph, instance, parents):
+        parents = triggering_inputs(graph.get(key))
+        if not waiting.isdisjoint(parents) or not are_gates_open(graph, instance, parents):
             waiting.add(key)
         else:
             return True
     return False
 
 
-def is_being_made(instance: dg.DagsterInstance, keys: AbstractSet[dg.AssetKey]) -> bool:
-    """Whether a run that is not over makes one of them."""
-    going_on = instance.get_runs(dg.RunsFilter(statuses=NOT_OVER))
-    return any(run.asset_selection is None or not keys.isdisjoint(run.asset_selection) for run in going_on)
+def is_in_progress(instance: dg.DagsterInstance, keys: AbstractSet[dg.AssetKey]) -> bool:
+    """Whether an unfinished run materializes one of these assets."""
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES))
+    return any(run.asset_selection is None or not keys.isdisjoint(run.asset_selection) for run in unfinished)
 
 
-def stages_of(graph: Any) -> set[dg.AssetKey]:
-    """What is made of an adapter on its way to the users."""
-    parents = {key: triggers(graph.get(key)) for key in graph.get_all_asset_keys()}
+def candidate_assets(graph: Any) -> set[dg.AssetKey]:
+    """The assets between an adapter and the production model."""
+    parents = {key: triggering_inputs(graph.get(key)) for key in graph.get_all_asset_keys()}
     children = {key: {child for child, above in parents.items() if key in above} for key in parents}
-    return _reached(children, FIRST) & (_reached(parents, LAST) | {LAST})
+    return _find_reachable(children, FIRST_ASSET) & (_find_reachable(parents, LAST_ASSET) | {LAST_ASSET})
 
 
-def _reached(neighbours: Mapping[dg.AssetKey, AbstractSet[dg.AssetKey]], start: dg.AssetKey) -> set[dg.AssetKey]:
+def _find_reachable(neighbours: Mapping[dg.AssetKey, AbstractSet[dg.AssetKey]], start: dg.AssetKey) -> set[dg.AssetKey]:
     found: set[dg.AssetKey] = set()
-    left = [start]
-    while left:
-        further = neighbours.get(left.pop(), set()) - found
+    pending = [start]
+    while pending:
+        further = neighbours.get(pending.pop(), set()) - found
         found |= further
-        left += further
+        pending += further
     return found
 
 
-def _are_open(graph: Any, instance: dg.DagsterInstance, keys: AbstractSet[dg.AssetKey]) -> bool:
-    """Whether all are there, and each of their blocking checks passed."""
+def are_gates_open(graph: Any, instance: dg.DagsterInstance, keys: AbstractSet[dg.AssetKey]) -> bool:
+    """Whether all assets are materialized and all their blocking checks passed."""
     if not all(latest_events(instance, keys).values()):
         return False
     blocking = [check for key in keys for check in graph.get(key).check_keys if graph.get(check).blocking]

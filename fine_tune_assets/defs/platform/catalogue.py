@@ -1,8 +1,7 @@
-"""The only way from an asset's name to its stored table, for every read that does not come through the IO manager.
+"""Access to stored tables by asset name, for reads that bypass the IO manager (`parquet_io_manager.py`).
 
-Owns that a step reads only what its asset declares, so that the lineage in the Dagster UI is complete. Outside of a step
-(sensors, schedules, commands) nothing is checked. Must not hold: which columns a stage reads, and how a table is written (see
-`io.py`).
+A step may read only tables that its asset declares, so that the lineage in the Dagster UI is complete. Outside a step (sensors,
+schedules, commands) nothing is checked.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,42 +16,43 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.tables.catalogue import TABLES
-from fine_tune_assets.tables.records import conform
-from fine_tune_assets.tables.stored_tables import read_rows, rows_if_stored
+from fine_tune_assets.tables.asset_tables import TABLES
+from fine_tune_assets.tables.record_classes import conform
+from fine_tune_assets.tables.stored_tables import read_rows, read_rows_if_present
 
 CYCLES = {
     (
         "quarantined_corrections",
         "approved_examples",
-    ): "Corrections are compared with the approved examples, which are made of "
-    "the corrections that passed this comparison.",
+    ): "Corrections are compared with the approved examples, which contain the corrections that passed this comparison.",
 }
-"""(asset, table that it reads) → why that is so. Declaring the table would make a cycle, which Dagster refuses."""
+"""(asset, undeclared table that it reads) → reason. Declaring the table would create a cycle, which Dagster rejects."""
 
 
 class UndeclaredReadError(FineTuneError):
-    """A step read a table that its asset does not declare."""
+    """A step tried to read a table that its asset does not declare."""
 
 
 @dataclass(frozen=True)
 class StoredAsset:
-    """The stored table of one asset: one Parquet file, or one for each batch. It holds rows of erased patients until the erasure
-    has ended."""
+    """The stored table of an asset: one Parquet file, or one per batch.
+
+    Contains rows of erased subjects until the erasure is complete.
+    """
 
     name: str
     folder: Path
 
     @property
     def path(self) -> Path:
-        """The file of an unpartitioned asset, whether or not it exists."""
+        """The file of an unpartitioned asset; it may not exist."""
         return self.folder / f"{self.name}.parquet"
 
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("*.parquet"))
 
     def table(self) -> pa.Table:
-        """Of an unpartitioned asset; empty if it was never made. Raises TableError."""
+        """The table of an unpartitioned asset; empty if it was never materialized. Raises TableError."""
         schema = TABLES[self.name]
         return (
             conform(pq.read_table(self.path, partitioning=None), schema)
@@ -61,20 +61,20 @@ class StoredAsset:
         )
 
     def rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Of an unpartitioned asset, with these columns or all; none if it was never made."""
-        return rows_if_stored(self.path, columns)
+        """The rows of an unpartitioned asset, with these columns or all; none if it was never materialized."""
+        return read_rows_if_present(self.path, columns)
 
     def find(
         self, key: str, values: Collection[str], columns: Sequence[str] | None = None, *, batch: str | None = None
     ) -> list[dict[str, Any]]:
-        """The rows whose `key` is one of the values, of one batch or of every file. Raises OldTableError."""
+        """The rows whose `key` column has one of the values, in one batch or in all. Raises OutdatedTableError."""
         files = self.files() if batch is None else [self.folder / f"{batch}.parquet"]
         present = [file for file in files if values and file.is_file()]
         return [row for file in present for row in read_rows(file, self.name, key, values, columns)]
 
 
 def stored_asset(layout: Layout, name: str) -> StoredAsset:
-    """Raises UndeclaredReadError if a step of an asset that does not declare the table asks for it."""
+    """Raises UndeclaredReadError inside a step whose asset does not declare the table."""
     _require_declared(name)
     return StoredAsset(name, layout.tables / name)
 
@@ -85,26 +85,26 @@ def _require_declared(table: str) -> None:
         return
     readers = {*step.assets_def.keys, *(check.asset_key for check in step.assets_def.check_specs)}
     names = sorted(key.to_user_string() for key in readers)
-    if dg.AssetKey(table) in _declared(step, readers) or any((name, table) in CYCLES for name in names):
+    if dg.AssetKey(table) in _declared_inputs(step, readers) or any((name, table) in CYCLES for name in names):
         return
     raise UndeclaredReadError(
         f"Step {step.op.name} of asset {', '.join(names)} reads the table {table}, which is not declared. Add {table!r} to "
-        "`deps` of the asset, or to `additional_deps` of the check. If a change of the table must not make the asset again, also "
-        "name it as `untriggered` in the asset's automation condition."
+        "`deps` of the asset, or to `additional_deps` of the check. If a change of the table must not trigger the asset, also "
+        "name it as `ignored` in the asset's automation condition."
     )
 
 
 def _current_step() -> dg.OpExecutionContext | None:
-    """Of the asset or asset check that runs in this thread; None outside of a step."""
+    """The context of the asset or check that runs in this thread; None outside a step."""
     for kind in (dg.AssetExecutionContext, dg.AssetCheckExecutionContext):
         with suppress(dg.DagsterInvariantViolationError):
             return kind.get().op_execution_context
     return None
 
 
-def _declared(step: dg.OpExecutionContext, readers: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
-    """The assets themselves, their dependencies, and what their check declares besides."""
+def _declared_inputs(step: dg.OpExecutionContext, readers: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
+    """The assets themselves, their dependencies, and the additional dependencies of their checks."""
     graph = step.job_def.asset_layer.asset_graph
     inputs = (graph.get(key).parent_keys for key in readers if graph.has(key))
-    of_check = {dep.asset_key for check in step.assets_def.check_specs for dep in check.additional_deps}
-    return {*readers, *of_check}.union(*inputs)
+    check_inputs = {dep.asset_key for check in step.assets_def.check_specs for dep in check.additional_deps}
+    return {*readers, *check_inputs}.union(*inputs)

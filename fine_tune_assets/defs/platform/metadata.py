@@ -1,4 +1,4 @@
-"""What people see of a table in the Dagster UI: row count, columns with their meaning, and a few rows without any text."""
+"""Metadata for the Dagster UI: row counts, column schemas, sample rows without report text, and check results."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -8,13 +8,13 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.tables.catalogue import TABLES
-from fine_tune_assets.tables.records import shown_columns
+from fine_tune_assets.tables.asset_tables import TABLES
+from fine_tune_assets.tables.record_classes import list_displayable_columns
 
 SAMPLE_ROWS = 5
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
-WHY = "why"
-"""Metadata of a check result: its reasons in plain words, which the command line prints too."""
+REASON = "reason"
+"""Metadata key of a check result's reasons, which the command line prints too."""
 OWNERS = {
     "data": ["team:data"],
     "clinical": ["team:clinical"],
@@ -24,13 +24,13 @@ OWNERS = {
 
 
 def column_schema(name: str) -> dg.TableSchema:
-    """The columns of a table asset, from its schema in core."""
+    """The columns of a table asset, with descriptions from its record class."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 field.name,
                 type=str(field.type),
-                description=(field.metadata or {}).get(b"meaning", b"").decode(),
+                description=(field.metadata or {}).get(b"description", b"").decode(),
                 constraints=dg.TableColumnConstraints(nullable=field.nullable),
             )
             for field in TABLES[name]
@@ -43,31 +43,32 @@ def definition_metadata(name: str) -> dict[str, Any]:
 
 
 def table_metadata(name: str, table: pa.Table) -> dict[str, Any]:
-    """Row count and a sample of the columns that hold no report text."""
-    shown = table.select(shown_columns(TABLES[name])).slice(0, SAMPLE_ROWS)
+    """Row count, and sample rows of the columns without report text."""
+    shown = table.select(list_displayable_columns(TABLES[name])).slice(0, SAMPLE_ROWS)
     return {"dagster/row_count": table.num_rows, "sample": markdown_table(shown.to_pylist())}
 
 
-def stored_metadata(instance: dg.DagsterInstance, name: str, batch: str | None = None) -> dict[str, Any]:
-    """What the newest materialization of an asset, or of one batch of it, says of itself; nothing before the first one."""
-    of_the_batch = None if batch is None else [batch]
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=of_the_batch)
-    records = instance.fetch_materializations(wanted, limit=1).records
+def read_metadata(instance: dg.DagsterInstance, name: str, batch: str | None = None) -> dict[str, Any]:
+    """Metadata of the newest materialization of an asset or of one batch; empty before the first one."""
+    records_filter = dg.AssetRecordsFilter(
+        asset_key=dg.AssetKey(name), asset_partitions=None if batch is None else [batch]
+    )
+    records = instance.fetch_materializations(records_filter, limit=1).records
     found = records[0].asset_materialization if records else None
     return {key: value.value for key, value in found.metadata.items()} if found else {}
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
-    """Rows as a Markdown table; long values are cut."""
+    """Rows as a Markdown table; long values are truncated."""
     if not rows:
         return dg.MetadataValue.md("No rows.")
     names = list(rows[0])
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
+    lines += ["| " + " | ".join(_format_cell(row[name]) for name in names) + " |" for row in rows]
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
     if _FINGERPRINT.fullmatch(text):
         return short(text)
@@ -82,9 +83,9 @@ def table_outs(
     owners: list[str],
     condition: dg.AutomationCondition,
     code_version: str | None = None,
-    with_identifiers: Collection[str] = (),
+    tables_with_phi: Collection[str] = (),
 ) -> dict[str, dg.AssetOut]:
-    """The tables that one step makes. They are made again when `code_version` is another one."""
+    """Outputs of a step that materializes several tables. A new `code_version` triggers it."""
     return {
         name: dg.AssetOut(
             code_version=code_version,
@@ -92,7 +93,7 @@ def table_outs(
             description=description,
             owners=owners,
             kinds={"parquet"},
-            tags={"phi": "yes"} if name in with_identifiers else None,
+            tags={"phi": "yes"} if name in tables_with_phi else None,
             metadata=definition_metadata(name),
             automation_condition=condition,
         )
@@ -100,19 +101,19 @@ def table_outs(
     }
 
 
-def checked(passed: bool, why: str | None = None, /, **shown: Any) -> dg.AssetCheckResult:
-    """A check's result: its figures, and the reason if there is one to give."""
-    return dg.AssetCheckResult(passed=passed, metadata={**shown, **({WHY: why} if why else {})})
+def check_result(passed: bool, why: str | None = None, /, **shown: Any) -> dg.AssetCheckResult:
+    """The result of a check: its figures and, if given, the reason."""
+    return dg.AssetCheckResult(passed=passed, metadata={**shown, **({REASON: why} if why else {})})
 
 
-def warned(passed: bool, why: str | None = None, /, **shown: Any) -> dg.AssetCheckResult:
-    """The same of a check that only warns."""
-    metadata = {**shown, **({WHY: why} if why else {})}
+def warning_result(passed: bool, why: str | None = None, /, **shown: Any) -> dg.AssetCheckResult:
+    """The result of a check that only warns."""
+    metadata = {**shown, **({REASON: why} if why else {})}
     return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 
 
-def result(name: str, table: pa.Table, version: str, **metadata: Any) -> dg.MaterializeResult:
-    """A table asset's result: the table, its data version, and what people see."""
+def table_result(name: str, table: pa.Table, version: str, **metadata: Any) -> dg.MaterializeResult:
+    """The result of a table asset: the table, its data version and its metadata."""
     return dg.MaterializeResult(
         asset_key=name,
         value=table,

@@ -1,67 +1,92 @@
-"""Telling people what happened while nobody looked: failed runs, candidates on hold, rollbacks, a quarantine that waits.
+"""Detects what people should be notified of: failed runs, stopped candidates, rollbacks, drift and pending corrections.
 
-Belongs here: noticing. Must stay out: how a message is sent (see `notifications/`). Nothing is sent unless the settings name a
-webhook or a mail server, and what fails in sending fails nothing else.
+`notifications/` sends the messages. Without a webhook or mail server in the settings, nothing is sent. A delivery that fails
+affects nothing else.
 """
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.corrections.quarantine import WAITING
+from fine_tune_assets.corrections.quarantine_rules import PENDING
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.notifications import left_by_themselves, stopped_candidates
-from fine_tune_assets.notifications.delivery import channels, is_untold, notify
-from fine_tune_assets.notifications.messages import Message, kind_of_error
+from fine_tune_assets.ledger.notification_log import (
+    automatic_rollbacks,
+    list_changed_releases,
+    list_stopped_candidates,
+    list_tampering,
+)
+from fine_tune_assets.notifications.delivery import configured_channels, is_due, notify
+from fine_tune_assets.notifications.messages import Message, extract_error_type
 
 _WILL_RETRY = "dagster/will_retry"
 LOOK_BACK = timedelta(days=1)
-"""Older news are none: who turns notifications on is not told of last year."""
-SETTLING = timedelta(seconds=20)
-"""Dagster says of a failed run that it will be retried only after it said that it failed."""
+"""Older events are not reported, so that turning notifications on does not send a year of messages."""
+TAMPERING_INTERVAL = timedelta(hours=1)
+MAX_ABOUT = 200
+"""Characters of the id in the ledger."""
+RETRY_DELAY = timedelta(seconds=20)
+"""Dagster tags a failed run for retry only some time after it has recorded the failure."""
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells by webhook and mail of failed runs, candidates on hold, rollbacks, drift, and a quarantine that waits.",
+    description="Sends a webhook or mail for failed runs, candidates on hold, rollbacks, drift, and corrections in quarantine.",
 )
-def news_told(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SkipReason:
+def notification_sensor(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SkipReason:
     settings = installation.settings
-    if not channels(settings):
-        return dg.SkipReason("The settings name nobody to tell.")
+    if not configured_channels(settings):
+        return dg.SkipReason(
+            "No webhook or mail server is configured. Set FINE_TUNE_NOTIFY_WEBHOOK_URL to be notified."
+        )
     now = datetime.now(UTC)
-    told = 0
+    sent = 0
     try:
         with installation.ledger() as ledger:
-            for message in [*failed_runs(context.instance, settings, ledger, now), *news(installation, ledger, now)]:
+            for message in [
+                *failed_runs(context.instance, settings, ledger, now),
+                *recent_messages(installation, ledger, now),
+                *tampering_messages(context, ledger, now),
+            ]:
                 for channel, error in notify(settings, ledger, message, now).items():
-                    told += error is None
+                    sent += error is None
                     if error is not None:
-                        context.log.warning(f"{channel} could not be told of {message.event} {message.about}: {error}.")
+                        context.log.warning(
+                            f"The {channel} notification of {message.event} {message.about} failed: {error}."
+                        )
     except FineTuneError as error:
         context.log.error(str(error))
-    return dg.SkipReason(f"{told} messages were sent." if told else "Nothing new to tell.")
+    return dg.SkipReason(f"{sent} messages were sent." if sent else "There is nothing new to send.")
+
+
+def tampering_messages(context: dg.SensorEvaluationContext, ledger: Ledger, now: datetime) -> Iterator[Message]:
+    """Messages about what was changed in the ledger from outside, once a day. Looks once an hour, because it reads everything."""
+    if context.cursor and now - datetime.fromisoformat(context.cursor) < TAMPERING_INTERVAL:
+        return
+    context.update_cursor(now.isoformat())
+    for what in list_tampering(ledger):
+        yield Message("broken_seal", f"{now:%Y-%m-%d} {what}"[:MAX_ABOUT])
 
 
 def failed_runs(instance: dg.DagsterInstance, settings: Settings, ledger: Ledger, now: datetime) -> Iterator[Message]:
-    """Runs of the last day that failed and are not retried, less those whose message was sent or is not due."""
-    lately = dg.RunsFilter(
-        statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK, updated_before=now - SETTLING
+    """Messages about runs of the last day that failed and are not retried, if not yet sent and due."""
+    recent_failures = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK, updated_before=now - RETRY_DELAY
     )
-    for record in instance.get_run_records(lately):
+    for record in instance.get_run_records(recent_failures):
         run = record.dagster_run
         is_retried = run.tags.get(_WILL_RETRY) == "true"
-        if is_retried or not is_untold(settings, ledger, "run_failed", run.run_id, now):
+        if is_retried or not is_due(settings, ledger, "run_failed", run.run_id, now):
             continue
         events = [log.dagster_event for log in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)]
         failures = [event for event in events if event is not None and event.step_key]
-        kinds = [_kind(event.step_failure_data.error) for event in failures]
+        kinds = [_root_error_kind(event.step_failure_data.error) for event in failures]
         yield Message(
             "run_failed",
             run.run_id,
@@ -71,33 +96,35 @@ def failed_runs(instance: dg.DagsterInstance, settings: Settings, ledger: Ledger
         )
 
 
-def _kind(error: SerializableErrorInfo | None) -> str:
-    """Of what went wrong first: Dagster puts an error of its own around one that it did not expect."""
+def _root_error_kind(error: Any) -> str:
+    """The type of the root cause: Dagster wraps unexpected errors in its own."""
     while error is not None and error.cause is not None:
         error = error.cause
-    return kind_of_error(error.message) if error else ""
+    return extract_error_type(error.message) if error else ""
 
 
-def news(installation: Installation, ledger: Ledger, now: datetime) -> Iterator[Message]:
-    """What happened in the last day; who was told of it is not asked here."""
+def recent_messages(installation: Installation, ledger: Ledger, now: datetime) -> Iterator[Message]:
+    """Messages about the last day, including those already sent."""
     desk = installation.settings.desk_address
-    for decision, verdict_id in stopped_candidates(ledger, now - LOOK_BACK):
+    for decision, verdict_id in list_stopped_candidates(ledger, now - LOOK_BACK):
         yield Message(f"verdict_{decision}", verdict_id, link=f"{desk}/verdicts/{verdict_id}")
-    for deployment_id in left_by_themselves(ledger, now - LOOK_BACK):
+    for deployment_id in automatic_rollbacks(ledger, now - LOOK_BACK):
         yield Message("rolled_back", deployment_id, assets=("served_models",))
+    for what in list_changed_releases(ledger, now - LOOK_BACK):
+        yield Message("changed_release", what, assets=("served_models",))
     quarantined = installation.stored("quarantined_corrections").rows(("state",))
-    if any(row["state"] == WAITING for row in quarantined):
+    if any(row["state"] == PENDING for row in quarantined):
         yield Message("quarantine", f"{now:%Y-%m-%d}", assets=("quarantined_corrections",), link=f"{desk}/quarantine")
-    yield from _drifted(installation, now - LOOK_BACK)
+    yield from _drift_message(installation, now - LOOK_BACK)
 
 
-def _drifted(installation: Installation, since: datetime) -> Iterator[Message]:
-    """Once a window: of the newest one that was beyond a limit, if it ended since then.
+def _drift_message(installation: Installation, since: datetime) -> Iterator[Message]:
+    """A message about the newest window since then with drift.
 
-    Also when requests were as trained after it: while a server was away, the next window may have come.
+    Sent even if a later window has no drift: that window may have ended while this server was down.
     """
-    rows = installation.stored("production_drift").rows(("release_id", "window_end", "is_beyond"))
-    beyond = [row for row in rows if row["window_end"] >= since and row["is_beyond"]]
+    rows = installation.stored("production_drift").rows(("release_id", "window_end", "exceeds_threshold"))
+    beyond = [row for row in rows if row["window_end"] >= since and row["exceeds_threshold"]]
     if beyond:
         newest = max(beyond, key=lambda row: row["window_end"])
         link = f"{installation.settings.dagster_address}/assets/production_drift"

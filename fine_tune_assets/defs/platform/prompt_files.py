@@ -1,7 +1,4 @@
-"""Which tokenizer and chat template the recipe names, without importing a model.
-
-Belongs here: their hashes, for a set's manifest and for noticing that they changed. Must stay out: reading tokens.
-"""
+"""Hashes of the recipe's tokenizer and chat template, for manifests and change detection. Loads no model."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,33 +8,33 @@ from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_lis
 from fine_tune_assets.core.prompts.chat_templates import read_chat_template
 from fine_tune_assets.core.prompts.tokenizers import TOKENIZER
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.training.base_models.registry import bundled_gguf
+from fine_tune_assets.training.base_models.registration import bundled_gguf
 
 
-def prompt_files(installation: Installation) -> dict[str, str | None]:
-    """SHA-256 of the recipe's tokenizer and chat template. None where the folder lacks them: base_models says what is wrong.
+def fingerprint_prompt_files(installation: Installation) -> dict[str, str | None]:
+    """SHA-256 of the recipe's tokenizer and chat template; None if they can't be read, which `base_models` reports.
 
-    The bundled model has both in the one file that it is imported from.
+    The bundled model contains both in its GGUF file.
     """
     named = installation.recipe.base_model.folder
     try:
         if named is None:
-            bundled = _hashed(bundled_gguf())
+            bundled = _fingerprint(bundled_gguf())
             return {"tokenizer": bundled, "chat_template": bundled}
         folder = installation.path(named)
         return {
-            "tokenizer": _hashed(folder / TOKENIZER),
+            "tokenizer": _fingerprint(folder / TOKENIZER),
             "chat_template": fingerprint_text(read_chat_template(folder)),
         }
     except (OSError, ValueError, FineTuneError):
         return {"tokenizer": None, "chat_template": None}
 
 
-def _hashed(path: Path) -> str:
-    return _hash(path, fingerprint_listing(path))
+def _fingerprint(path: Path) -> str:
+    return _cached_fingerprint(path, fingerprint_listing(path))
 
 
 @lru_cache(maxsize=4)
-def _hash(path: Path, _listed: str) -> str:
-    """Remembered until the file changes: it is asked for at every tick."""
+def _cached_fingerprint(path: Path, _listed: str) -> str:
+    """Cached until the file changes, since every sensor tick needs it."""
     return fingerprint_file(path)

@@ -1,7 +1,4 @@
-"""What assets work with: the installation (settings, recipe, ledger, keys) and the worker that runs heavy work.
-
-Must not hold: anything about one stage.
-"""
+"""Resources of all assets: the installation (settings, recipe, ledger, keys) and the worker for heavy work."""
 
 import os
 import shutil
@@ -16,30 +13,30 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dagster._core.errors import DagsterPipesExecutionError
 from upath import UPath
 
-from fine_tune_assets.core.errors import FineTuneError, without_message
-from fine_tune_assets.core.keys import PATIENTS_KEY, read_or_create_key, require_key
+from fine_tune_assets.core.errors import FineTuneError, summarize_exception
+from fine_tune_assets.core.keys import SUBJECTS_KEY, read_or_create_key, require_key
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
-from fine_tune_assets.core.processes.fork_server import ForkServer, idle_server
+from fine_tune_assets.core.processes.fork_server import ForkServer, reserve_server
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
-from fine_tune_assets.core.processes.parent import parent_variable
-from fine_tune_assets.core.processes.worker import ANSWER_FILE, ERROR, RESULT, RUNNING_FILE, read_answer
-from fine_tune_assets.core.progress import Progress, RunningStep, reports_into, shown_running
+from fine_tune_assets.core.processes.parent import parent_environment
+from fine_tune_assets.core.processes.worker import ERROR, PROGRESS_FILE, RESPONSE_FILE, RESULT, read_response
+from fine_tune_assets.core.progress import Progress, RunningStep, progress_writer, publish_step
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.defs.platform.catalogue import StoredAsset, stored_asset
-from fine_tune_assets.defs.platform.io import ParquetTables
-from fine_tune_assets.defs.platform.ray_cluster import answer_from_cluster
+from fine_tune_assets.defs.platform.dagster_compat.private_names import DagsterPipesExecutionError
+from fine_tune_assets.defs.platform.parquet_io_manager import ParquetIOManager
+from fine_tune_assets.defs.platform.ray_cluster import run_on_cluster
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
-from fine_tune_assets.ledger.reviews.erasures import erased_patients
+from fine_tune_assets.ledger.reviews.erasures import list_erased_subjects
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import Recipe
 
 
 class Installation(dg.ConfigurableResource):
-    """This installation: its settings, its recipe, its ledger and its keys."""
+    """Settings, recipe, ledger and keys of this installation."""
 
     @property
     def settings(self) -> Settings:
@@ -53,8 +50,8 @@ class Installation(dg.ConfigurableResource):
         """The stored table of an asset. Raises UndeclaredReadError inside a step whose asset does not declare it."""
         return stored_asset(self.layout, asset)
 
-    def tables_with(self, *assets: str) -> Path:
-        """The folder of all tables, for code that opens those of these assets itself. Raises as `stored` does."""
+    def tables_folder(self, *assets: str) -> Path:
+        """The folder of all tables, for code that opens the tables of these assets itself. Raises as `stored` does."""
         for asset in assets:
             self.stored(asset)
         return self.layout.tables
@@ -64,32 +61,32 @@ class Installation(dg.ConfigurableResource):
         return load_recipe(self.settings.recipe)
 
     @property
-    def patient_secret(self) -> bytes:
-        """What patients' keys are made with. Raises SettingsError if it is lost.
+    def subject_secret(self) -> bytes:
+        """The secret that subject keys are derived with. Raises SettingsError if it is lost.
 
-        With another one, a patient of the tables that are there would get a second key, and could be in train and in test.
+        A new secret would give known subjects a second key, so that one subject could be in both train and test.
         """
-        require_key(self.layout.keys, PATIENTS_KEY, self.layout.tables / "reports")
-        return read_or_create_key(self.layout.keys, PATIENTS_KEY)
+        require_key(self.layout.keys, SUBJECTS_KEY, self.layout.tables / "reports")
+        return read_or_create_key(self.layout.keys, SUBJECTS_KEY)
 
     @property
     def corrections_key(self) -> bytes:
         return read_or_create_key(self.layout.keys, KEY_NAME)
 
     def stored_path(self, path: str) -> str:
-        """How a path is kept in a table: relative where it lies below the data folder, which may move."""
+        """The form of a path in tables: relative if below the data folder, which may move."""
         absolute = Path(path).resolve()
         return (
             str(absolute.relative_to(self.layout.data_dir)) if absolute.is_relative_to(self.layout.data_dir) else path
         )
 
     def path(self, stored: str) -> Path:
-        """The path that a table holds."""
+        """The absolute path for a path stored in a table."""
         return self.layout.data_dir / stored
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        ledger = open_ledger(self.settings.database_url)
+        ledger = open_ledger(self.settings)
         try:
             yield ledger
         finally:
@@ -99,27 +96,27 @@ class Installation(dg.ConfigurableResource):
     def _scratch(self) -> Path:
         return self.layout.run / "scratch"
 
-    def remove_left_scratch(self, instance: dg.DagsterInstance) -> int:
-        """Remove what steps left that were killed: it may be raw text. How many runs' it was."""
+    def remove_stale_scratch(self, instance: dg.DagsterInstance) -> int:
+        """Remove scratch folders of killed steps, which may contain raw text. Returns the number of runs."""
         count = 0
-        for left in self._scratch.glob("*"):
-            run = instance.get_run_by_id(left.name)
+        for folder in self._scratch.glob("*"):
+            run = instance.get_run_by_id(folder.name)
             if run is None or run.is_finished:
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
                 count += 1
         return count
 
-    def erased_patients(self) -> frozenset[str]:
-        """Keys of the patients of whom nothing may be read, stored or learned."""
+    def erased_subjects(self) -> frozenset[str]:
+        """Keys of the erased subjects."""
         with self.ledger() as ledger:
-            return erased_patients(ledger)
+            return list_erased_subjects(ledger)
 
     @contextmanager
     def scratch(self, context: dg.AssetExecutionContext, *names: str) -> Iterator[list[Path]]:
-        """Paths for tables on their way to or from a worker, which are gone when the block ends."""
+        """Paths for tables that are exchanged with a worker; removed when the block ends."""
         own = self._scratch / context.run_id
         if not own.is_dir():
-            self.remove_left_scratch(context.instance)
+            self.remove_stale_scratch(context.instance)
         folder = own / context.op_execution_context.op.name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         paths = [folder / f"{name}.parquet" for name in names]
@@ -130,115 +127,114 @@ class Installation(dg.ConfigurableResource):
                 path.unlink(missing_ok=True)
 
 
-WORKERS_IMPORT = (
+WORKER_PRELOADS = (
     "fine_tune_assets.training.lora.trainer",
-    "fine_tune_assets.judging.contestants.local_models",
-    "fine_tune_assets.judging.judges.registry",
+    "fine_tune_assets.judging.evaluation.local_models",
+    "fine_tune_assets.judging.judges.judge_registry",
     "fine_tune_assets.merging.exports",
     "fine_tune_assets.merging.merge",
     "fine_tune_assets.phi.measurement.recall",
     "fine_tune_assets.retrieval.retrieval_quality",
 )
-"""What a fork server imports for them."""
+"""Modules that the fork server imports before it forks workers."""
 
 
-class WorkerRefusal(dg.Failure):
-    """What a worker said instead of a result: the kind of its error, and its words for people."""
+class WorkerError(dg.Failure):
+    """An error that a worker reported: its type and its message."""
 
-    def __init__(self, kind: str, said: str) -> None:
-        super().__init__(f"{kind}: {said}", allow_retries=False)
-        self.kind, self.said = kind, said
-
-
-class WorkerDied(dg.Failure):
-    """A worker ended without a word: killed, most often for want of memory."""
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}", allow_retries=False)
+        self.kind, self.message = kind, message
 
 
-KILLED = (
-    "The worker was killed or ended without a word, each time that it was started: most often for want of memory. If it was "
-    "training: in the recipe halve training.batch_size and double gradient_accumulation (the same steps, slower), lower "
-    "max_length, or set gradient_checkpointing: true; `fine-tune plan RECIPE` says what a training takes. If it was judging: "
-    "lower judge.batch_size. Or stop what else needs memory here."
+class WorkerCrash(dg.Failure):
+    """A worker ended without reporting a result or an error: usually killed because memory ran out."""
+
+
+WORKER_KILLED = (
+    "The worker was killed, or ended without a result, at every attempt. The usual cause is insufficient memory. For training: "
+    "in the recipe, halve training.batch_size and double gradient_accumulation (the same steps, slower), lower max_length, or "
+    "set gradient_checkpointing: true; `fine-tune plan RECIPE` shows the memory that a training needs. For judging: lower "
+    "judge.batch_size. Or stop other programs that use memory on this machine."
 )
-_RETRIES = 2
+_MAX_RETRIES = 2
 
 
 class Worker(dg.ConfigurableResource):
     """Runs `python -m fine_tune_assets.<package>` with one request, streaming its log and its progress to the UI."""
 
     def run(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> dict[str, Any]:
-        """The worker's result; one that was killed is started again, twice. Raises dg.Failure with the worker's own words, or
-        with the kind of error only."""
-        with started_again_when_killed():
+        """Run a worker and return its result. A killed worker is restarted, at most twice.
+
+        Raises dg.Failure with the worker's message, or with the type of an unexpected error only.
+        """
+        with retry_when_killed():
             return self.run_once(context, package, request)
 
     def run_once(
         self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None
     ) -> dict[str, Any]:
-        """As `run`, for who sees to a worker's end themselves.
-
-        `python`: the interpreter of another environment than this one.
-        """
+        """As `run`, without restarts. `python`: the interpreter of another environment."""
         module = f"fine_tune_assets.{package}"
-        with tempfile.TemporaryDirectory(prefix="worker-") as folder, step_shown(context) as running:
-            file = Path(folder) / "answer.json"
-            extras = {**request, ANSWER_FILE: str(file), RUNNING_FILE: str(running)}
-            with idle_server() as server:
+        with tempfile.TemporaryDirectory(prefix="worker-") as folder, tracked_step(context) as running:
+            response_file = Path(folder) / "answer.json"
+            extras = {**request, RESPONSE_FILE: str(response_file), PROGRESS_FILE: str(running)}
+            with reserve_server() as server:
                 if server is None or python is not None or _is_unsloth(request):
                     _run_program(context, [str(python or sys.executable), "-m", module], extras)
                 else:
                     _run_forked(context, server, module, extras)
-            answer = read_answer(file)
-        return self._result(package, answer)
+            response = read_response(response_file)
+        return self._result(package, response)
 
     def make_table(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> pa.Table:
-        """What the worker writes to the `output` of its request."""
+        """Run a worker and return the table that it writes to the `output` of its request."""
         with Installation().scratch(context, "output") as (output,):
             self.run(context, package, {**request, "output": str(output)})
             return pq.read_table(output)
 
-    def run_where_set(
+    def run_local_or_cluster(
         self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None
     ) -> dict[str, Any]:
-        """As `run_once`, on the Ray cluster if the settings name one: with the interpreter of its nodes."""
+        """As `run_once`, on the Ray cluster if one is configured. The cluster ignores `python`."""
         settings = load_settings()
         if not settings.ray.address:
             return self.run_once(context, package, request, python)
-        with step_shown(context):
-            return self._result(package, answer_from_cluster(context, package, request, settings))
+        with tracked_step(context):
+            return self._result(package, run_on_cluster(context, package, request, settings))
 
     @staticmethod
-    def _result(package: str, answer: dict[str, Any] | None) -> dict[str, Any]:
-        if answer is None:
-            raise WorkerDied(f"The worker {package} ended without a result. Its log is above.")
-        if ERROR in answer:
-            raise WorkerRefusal(answer["type"], answer[ERROR])
-        return dict(answer[RESULT])
+    def _result(package: str, response: dict[str, Any] | None) -> dict[str, Any]:
+        if response is None:
+            raise WorkerCrash(f"The worker {package} ended without a result. Its log is above.")
+        if ERROR in response:
+            raise WorkerError(response["type"], response[ERROR])
+        return dict(response[RESULT])
 
 
 def _is_unsloth(request: dict[str, Any]) -> bool:
-    """It changes other libraries while they are imported, so it must come first."""
+    """Unsloth patches other libraries on import, so it can't run in a forked worker that has already imported them."""
     return bool((request.get("settings") or {}).get("engine") == "unsloth")
 
 
 def _run_program(context: dg.AssetExecutionContext, command: Sequence[str], extras: dict[str, Any]) -> None:
-    environment = {**OFFLINE_ENVIRONMENT, **parent_variable()}
+    environment = {**OFFLINE_ENVIRONMENT, **parent_environment()}
     client = dg.PipesSubprocessClient(cwd=str(PROJECT_DIR), env=environment)
     client.run(context=context, command=command, extras=extras)
 
 
 def _run_forked(context: dg.AssetExecutionContext, server: ForkServer, module: str, extras: dict[str, Any]) -> None:
-    """As Dagster's own client runs a program."""
+    """Run a forked worker in a Pipes session, like PipesSubprocessClient."""
     injector, reader = dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
     with dg.open_pipes_session(context, injector, reader, extras) as session:
         code = server.run(module, {**os.environ, **OFFLINE_ENVIRONMENT, **session.get_bootstrap_env_vars()})
         if code:
-            raise DagsterPipesExecutionError(f"The worker {module} ended with code {code}.")
+            raise DagsterPipesExecutionError(f"The worker {module} exited with status {code}.")
 
 
 @contextmanager
-def step_shown(context: dg.AssetExecutionContext) -> Iterator[Path]:
-    """The desk's first page shows the step while the block runs. Yields the step's file."""
+def tracked_step(context: dg.AssetExecutionContext) -> Iterator[Path]:
+    """Show the step on the desk's first page while the block runs. Yields the step's file."""
     keys = sorted(context.selected_asset_keys)
     groups = {spec.group_name for spec in context.assets_def.specs if spec.key in keys}
     step = RunningStep(
@@ -247,15 +243,15 @@ def step_shown(context: dg.AssetExecutionContext) -> Iterator[Path]:
         partition=context.partition_key if context.has_partition_key else None,
         started_at=time.time(),
     )
-    with shown_running(load_settings().layout.running_steps, step) as file:
+    with publish_step(load_settings().layout.running_steps, step) as file:
         yield file
 
 
 @contextmanager
-def progress_shown(context: dg.AssetExecutionContext) -> Iterator[Progress]:
-    """Progress of a step that works in its own process: into its log, and onto the desk's first page."""
-    with step_shown(context) as file:
-        write = reports_into(file)
+def tracked_progress(context: dg.AssetExecutionContext) -> Iterator[Progress]:
+    """Progress of a step that runs in this process: to its log and to the desk's first page."""
+    with tracked_step(context) as file:
+        write = progress_writer(file)
 
         def report(done: int, total: int, what: str) -> None:
             context.log.info(f"{done} of {total} {what}")
@@ -265,10 +261,10 @@ def progress_shown(context: dg.AssetExecutionContext) -> Iterator[Progress]:
 
 
 @contextmanager
-def errors_for_people() -> Iterator[None]:
-    """An expected error ends the step with its own words, any other without its message; neither is retried.
+def user_facing_errors() -> Iterator[None]:
+    """Turn errors into dg.Failure without retries: expected ones with their message, others with their type only.
 
-    A retry that the step itself asks for goes through.
+    Retries that the step requests pass through.
     """
     try:
         yield
@@ -276,29 +272,30 @@ def errors_for_people() -> Iterator[None]:
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from None
     except (dg.Failure, dg.RetryRequested):
         raise
-    except Exception as error:  # noqa: BLE001 (whatever goes wrong, its message may quote a report)
-        raise dg.Failure(without_message(error), allow_retries=False) from None
+    except Exception as error:  # noqa: BLE001 (the message of any error may quote a report)
+        raise dg.Failure(summarize_exception(error), allow_retries=False) from None
 
 
 @contextmanager
-def started_again_when_killed() -> Iterator[None]:
-    """A step whose worker was killed is started again, twice: a trainer goes on from its last checkpoint. What a worker says
-    itself is not tried again. The last one's end is told in words: Dagster's own name a code.
+def retry_when_killed() -> Iterator[None]:
+    """Restart a step whose worker was killed, at most twice. A trainer resumes from its last checkpoint.
 
-    Not a RetryPolicy: Dagster applies one to a step that is cancelled or stopped too (1.13.27, `op_execution_error_boundary`),
-    and a cancelled training went on, beside the next one.
+    Errors that a worker reports are not retried. After the last attempt the error explains the usual cause.
+
+    This is not a RetryPolicy: Dagster applies those to cancelled steps too (1.13.27, `op_execution_error_boundary`), so a
+    cancelled training would run concurrently with the next one.
     """
     try:
         yield
     except (DagsterPipesExecutionError, dg.Failure) as error:
         if isinstance(error, dg.Failure) and not error.allow_retries:
             raise
-        was_killed = isinstance(error, DagsterPipesExecutionError | WorkerDied)
-        if was_killed and dg.AssetExecutionContext.get().op_execution_context.retry_number >= _RETRIES:
-            raise dg.Failure(KILLED, allow_retries=False) from error
-        raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=5) from error
+        was_killed = isinstance(error, DagsterPipesExecutionError | WorkerCrash)
+        if was_killed and dg.AssetExecutionContext.get().op_execution_context.retry_number >= _MAX_RETRIES:
+            raise dg.Failure(WORKER_KILLED, allow_retries=False) from error
+        raise dg.RetryRequested(max_retries=_MAX_RETRIES, seconds_to_wait=5) from error
 
 
 @dg.io_manager
-def parquet_tables(_context: dg.InitResourceContext) -> ParquetTables:
-    return ParquetTables(UPath(load_settings().layout.tables), Installation().erased_patients)
+def parquet_io_manager(_context: dg.InitResourceContext) -> ParquetIOManager:
+    return ParquetIOManager(UPath(load_settings().layout.tables), Installation().erased_subjects)

@@ -1,45 +1,53 @@
-"""Stage 1: from batch folders to readable reports.
-
-Belongs here: the batches that people drop, and reading one batch. Must stay out: changing a report's text.
-"""
+"""Stage 1: reads batch folders into reports, and detects new and changed batches."""
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.fingerprints import RememberedHashes, fingerprint_table, short
+from fine_tune_assets.core.errors import FineTuneError, materialize_hint
+from fine_tune_assets.core.fingerprints import FileHashCache, fingerprint_table, short
+from fine_tune_assets.defs.jobs import INGEST_BATCH, plan_ingest
 from fine_tune_assets.defs.platform.automation import batch_event, batch_versions, on_new_batches
-from fine_tune_assets.defs.platform.metadata import OWNERS, checked, result, stored_metadata, table_outs, warned
-from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
+from fine_tune_assets.defs.platform.metadata import (
+    OWNERS,
+    REASON,
+    check_result,
+    read_metadata,
+    table_outs,
+    table_result,
+    warning_result,
+)
+from fine_tune_assets.defs.platform.production_checks import report_changed_check
+from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.reports.archives import ReadLimits
-from fine_tune_assets.reports.batch_reader import Accounting, ChangedBatchError, count_by_reason, read_version
-from fine_tune_assets.reports.batches import NotBatches, fingerprint_batch, list_batches, list_not_batches
-from fine_tune_assets.reports.rules_version import reader_version
-from fine_tune_assets.reports.unreadable_files import Reason
+from fine_tune_assets.reports.batch_reader import ChangedBatchError, FileCounts, count_by_reason, read_batch_version
+from fine_tune_assets.reports.batches import StrayEntries, find_stray_entries, fingerprint_batch, list_batches
+from fine_tune_assets.reports.reader_version import read_reader_version
+from fine_tune_assets.reports.unreadable_files import UnreadableReason
 
 GROUP = "s01_raw_reports"
 BATCHES = dg.DynamicPartitionsDefinition(name="report_batches")
-ADDED_AT_ONCE = 500
-"""SQLite refuses very many keys in one call (dagster issue 16260)."""
-READ_AGAIN = 3
-"""Times that one run reads a batch again that changed meanwhile, before it fails and leaves it to the next run."""
-PAUSE_SECONDS = 1
-NAMES_SHOWN = 5
-ERASED_PATIENTS = dg.AssetKey("erased_patients")
-_HASHES = RememberedHashes(most=100_000, now_ns=time.time_ns)
-"""The sensor's own: what a step stores is always compared with the bytes that it read."""
+MAX_NEW_PARTITIONS = 500
+"""SQLite rejects too many keys in one call (dagster issue 16260)."""
+MAX_REREADS = 3
+"""Times that a run reads a batch again that changed during reading. After that it fails; the next run tries again."""
+RETRY_PAUSE_SECONDS = 1
+MAX_NAMES_SHOWN = 5
+MISSING_CHECK, MISSING_METRIC, CHECKED_ASSET = "batch_folders_are_present", "missing_batches", "unique_reports"
+ERASED_SUBJECTS = dg.AssetKey("erased_subjects")
+_HASH_CACHE = FileHashCache(max_files=100_000, now_ns=time.time_ns)
+"""Used by the sensor only: a step always hashes the bytes that it reads."""
 
 raw_reports = dg.AssetSpec(
     "raw_reports",
     partitions_def=BATCHES,
     group_name=GROUP,
-    description="The batch folders in `data/raw_reports`, as people dropped them. One partition is one folder.",
+    description="The batch folders in `data/raw_reports`. Each folder is one partition.",
     owners=OWNERS["data"],
     kinds={"file"},
     tags={"phi": "yes"},
@@ -49,17 +57,16 @@ raw_reports = dg.AssetSpec(
 @dg.multi_asset(
     outs=table_outs(
         {
-            "reports": "Every report that could be read, with the identifiers that its own metadata states.",
-            "unreadable_reports": "Every file and record that could not be read, with the reason and what to do. Nothing is "
-            "lost.",
+            "reports": "All readable reports, with the identifiers that their metadata states.",
+            "unreadable_reports": "All files and records that could not be read, with the reason and what to do.",
         },
         group=GROUP,
         owners=OWNERS["data"],
-        condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_PATIENTS)),
-        code_version=short(reader_version()),
-        with_identifiers=("reports",),
+        condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_SUBJECTS)),
+        code_version=short(read_reader_version()),
+        tables_with_phi=("reports",),
     ),
-    deps=[raw_reports, ERASED_PATIENTS],
+    deps=[raw_reports, ERASED_SUBJECTS],
     partitions_def=BATCHES,
     name="read_reports",
 )
@@ -68,111 +75,149 @@ def read_reports(
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
     batch = context.partition_key
     folder = installation.layout.raw_reports / batch
-    # Dagster records this version as the one that the tables were made from. Anything else must not be stored under it: once
-    # the folder is back at this version nothing would differ any more, and the wrong table would stay for ever.
+    # Dagster records this version as the source of the tables, so tables of any other version must not be stored: once the
+    # folder is back at this version, no difference would be detected, and the wrong table would never be replaced.
     version = batch_versions(context.instance, raw_reports.key, [batch]).get(batch)
-    with errors_for_people():
-        # Asked before a byte is read: who is erased meanwhile makes the batch be read again.
-        erased = installation.erased_patients()
+    with user_facing_errors():
+        # Read first: a subject that is erased during reading triggers another reading of the batch.
+        erased = installation.erased_subjects()
         try:
-            reading = read_version(folder, batch, installation.patient_secret, ReadLimits(), version, erased)
+            reading = read_batch_version(folder, batch, installation.subject_secret, ReadLimits(), version, erased)
         except ChangedBatchError:
-            # The step reports what is there now, as the sensor does: the sensor itself stays silent if that is the version
-            # of before. The next try then reads it, or, after the last one, the next run: an event that is newer than a
-            # failed run makes it start again by itself, however long the folder keeps changing.
+            # Report the current version here, since the sensor reports nothing if the folder is back at the previous version.
+            # The retry reads it, or after the last retry the next run: an event newer than a failed run triggers a new run.
             context.instance.report_runless_asset_event(batch_event(raw_reports.key, batch, fingerprint_batch(folder)))
-            if context.retry_number < READ_AGAIN:
-                raise dg.RetryRequested(max_retries=READ_AGAIN, seconds_to_wait=PAUSE_SECONDS) from None
+            if context.retry_number < MAX_REREADS:
+                raise dg.RetryRequested(max_retries=MAX_REREADS, seconds_to_wait=RETRY_PAUSE_SECONDS) from None
             raise
-    refused = pc.sum(pc.equal(reading.unreadable["reason"], Reason.ERASED_PATIENT.value)).as_py() or 0
+    refused = pc.sum(pc.equal(reading.unreadable["reason"], UnreadableReason.ERASED_SUBJECT.value)).as_py() or 0
     counts = {
-        **asdict(reading.accounting),
-        "of_erased_patients": refused,
+        **asdict(reading.file_counts),
+        "of_erased_subjects": refused,
         "read": reading.reports.num_rows,
         "unreadable": reading.unreadable.num_rows,
         "ignored_by_reason": dg.MetadataValue.json(count_by_reason(reading.ignored)),
     }
-    yield result("reports", reading.reports, fingerprint_table(reading.reports), **counts)
-    yield result("unreadable_reports", reading.unreadable, fingerprint_table(reading.unreadable), **counts)
+    yield table_result("reports", reading.reports, fingerprint_table(reading.reports), **counts)
+    yield table_result("unreadable_reports", reading.unreadable, fingerprint_table(reading.unreadable), **counts)
 
 
-# Partitioned like its asset, else a later good batch takes the place of a bad one's result, and of several runs at once each
-# may judge the batch of another. Dagster calls that a preview; 1.13.27 keeps and shows the partition of each result.
+# Partitioned like the asset: otherwise a later good batch would replace the result of a bad one, and concurrent runs could check
+# each other's batches. This is a preview feature; Dagster 1.13.27 stores and shows the partition of each result.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.PreviewWarning)
 
-    @dg.asset_check(
-        asset="reports", partitions_def=BATCHES, description="The batch holds at least one report that could be read."
-    )
+    @dg.asset_check(asset="reports", partitions_def=BATCHES, description="The batch has at least one readable report.")
     def batch_has_readable_reports(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         batch = context.partition_key
-        said = stored_metadata(context.instance, "reports", batch)
-        counts = {name: said.get(name) for name in ("read", "unreadable", "files")}
-        return warned(said["read"] > 0, **counts, batch=batch)
+        metadata = read_metadata(context.instance, "reports", batch)
+        counts = {name: metadata.get(name) for name in ("read", "unreadable", "files")}
+        return warning_result(metadata["read"] > 0, **counts, batch=batch)
 
     @dg.asset_check(
         asset="reports",
         partitions_def=BATCHES,
         blocking=True,
-        description="Every file of the batch, and every entry of its archives, was read, quarantined, or ignored for a reason.",
+        description="Every file and archive entry of the batch was read, listed as unreadable, or ignored for a stated reason.",
     )
     def every_file_is_accounted_for(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         batch = context.partition_key
-        said = stored_metadata(context.instance, "reports", batch)
-        counts = {field.name: said[field.name] for field in fields(Accounting) if field.name in said}
-        passed = len(counts) == len(fields(Accounting)) and Accounting(**counts).is_balanced
-        why = "A file of the batch was neither read, nor quarantined, nor ignored. Read it again."
-        return checked(passed, None if passed else why, **counts, batch=batch)
+        metadata = read_metadata(context.instance, "reports", batch)
+        counts = {field.name: metadata[field.name] for field in fields(FileCounts) if field.name in metadata}
+        passed = len(counts) == len(fields(FileCounts)) and FileCounts(**counts).is_balanced
+        reason = f"A file of batch {batch} was neither read, nor listed as unreadable, nor ignored. {materialize_hint('reports')}"
+        return check_result(passed, None if passed else reason, **counts, batch=batch)
 
 
 @dg.sensor(
+    job=INGEST_BATCH,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Notices new and changed batch folders, by their content.",
+    description="Detects new and changed batch folders, and starts `ingest_batch`.",
 )
-def raw_reports_changed(
+def raw_report_sensor(
     context: dg.SensorEvaluationContext, installation: Installation
 ) -> dg.SensorResult | dg.SkipReason:
-    return report_batches(context.instance, installation)
+    found = report_batches(context.instance, installation)
+    if isinstance(found, dg.SkipReason):
+        return found
+    assert context.repository_def is not None
+    reported = [event for event in found.asset_events if isinstance(event, dg.AssetMaterialization)]
+    batches = [event.partition for event in reported if event.partition is not None]
+    return dg.SensorResult(
+        run_requests=plan_ingest(context.repository_def.asset_graph, context.instance, batches),
+        dynamic_partitions_requests=found.dynamic_partitions_requests,
+        asset_events=found.asset_events,
+    )
 
 
 def report_batches(instance: dg.DagsterInstance, installation: Installation) -> dg.SensorResult | dg.SkipReason:
-    """Report each folder whose content is not the one last reported.
+    """Report each folder whose content differs from the last reported version.
 
-    The last reported version is read from Dagster itself, not from a cursor: after a lost cursor nothing is reported twice
-    and nothing is missed.
+    That version is read from Dagster's events, not from a cursor, so that losing a cursor neither repeats nor skips a report.
     """
     root = installation.layout.raw_reports
     try:
-        versions = {batch: fingerprint_batch(root / batch, _HASHES) for batch in list_batches(root)}
-        beside = list_not_batches(root)
+        versions = {batch: fingerprint_batch(root / batch, _HASH_CACHE) for batch in list_batches(root)}
+        stray = find_stray_entries(root)
     except (FineTuneError, OSError) as error:
-        return dg.SkipReason(f"The folder of raw reports can't be read now: {type(error).__name__}.")
+        return dg.SkipReason(f"The folder of raw reports can't be read: {type(error).__name__}.")
     known = batch_versions(instance, raw_reports.key)
     changed = [batch for batch, version in versions.items() if known.get(batch) != version]
-    # What is reported was read now: a remembered hash that is wrong would be reported and put right by the step for ever.
+    # Hash changed batches again without the cache: a wrong cached hash would be reported, then corrected by the step, endlessly.
     versions |= {batch: fingerprint_batch(root / batch) for batch in changed}
     changed = [batch for batch in changed if known.get(batch) != versions[batch]]
-    if not changed:
-        return dg.SkipReason(f"No batch folder is new or changed.{not_read(beside)}")
+    shown = describe_missing(sorted(known.keys() - versions.keys()))
+    checks = report_changed_check(instance, MISSING_CHECK, MISSING_METRIC, shown, asset=CHECKED_ASSET)
+    if not changed and not checks:
+        return dg.SkipReason(f"No batch folder is new or changed.{describe_ignored(stray)}")
     new = sorted(set(changed) - set(instance.get_dynamic_partitions(str(BATCHES.name))))
     return dg.SensorResult(
-        dynamic_partitions_requests=[BATCHES.build_add_request(new[:ADDED_AT_ONCE])] if new else [],
+        dynamic_partitions_requests=[BATCHES.build_add_request(new[:MAX_NEW_PARTITIONS])] if new else [],
         asset_events=[
-            batch_event(raw_reports.key, batch, versions[batch])
-            for batch in changed
-            if batch not in new[ADDED_AT_ONCE:]
+            *(
+                batch_event(raw_reports.key, batch, versions[batch])
+                for batch in changed
+                if batch not in new[MAX_NEW_PARTITIONS:]
+            ),
+            *checks,
         ],
     )
 
 
-def not_read(beside: NotBatches) -> str:
-    """What lies beside the batch folders, in words; empty if there is nothing."""
-    said = ""
-    if beside.folders:
-        shown, more = beside.folders[:NAMES_SHOWN], len(beside.folders) - NAMES_SHOWN
+@dg.asset_check(
+    asset=CHECKED_ASSET,
+    name=MISSING_CHECK,
+    description="Every batch that was read still has its folder. A removed folder changes no table: data is removed only by an "
+    "erasure, which is recorded.",
+)
+def batch_folders_are_present(
+    context: dg.AssetCheckExecutionContext, installation: Installation
+) -> dg.AssetCheckResult:
+    known = batch_versions(context.instance, raw_reports.key)
+    shown = describe_missing(sorted(known.keys() - set(list_batches(installation.layout.raw_reports))))
+    return warning_result(not shown[MISSING_METRIC], **shown)
+
+
+def describe_missing(batches: Sequence[str]) -> dict[str, int | str]:
+    """Metadata of the check. Names of batches are not identifying."""
+    if not batches:
+        return {MISSING_METRIC: 0}
+    names = ", ".join(batches[:MAX_NAMES_SHOWN]) + (" and more" if len(batches) > MAX_NAMES_SHOWN else "")
+    reason = (
+        f"Removed from data/raw_reports: {names}. Their reports stay in the tables. Restore the folders; to remove a "
+        "subject's data, run `fine-tune subjects erase KEY --reason REASON`."
+    )
+    return {MISSING_METRIC: len(batches), REASON: reason}
+
+
+def describe_ignored(stray: StrayEntries) -> str:
+    """Sentences about entries of `data/raw_reports` that are not batches; empty if there are none."""
+    text = ""
+    if stray.folders:
+        shown, more = stray.folders[:MAX_NAMES_SHOWN], len(stray.folders) - MAX_NAMES_SHOWN
         names = ", ".join(repr(name) for name in shown) + (f" and {more} more" if more > 0 else "")
-        said += f" Folders that are not read, unfinished, linked or with a name that can't be used: {names}."
-    if beside.files:
-        said += f" Files beside the folders, which are not read: {beside.files}. Put them into a batch folder."
-    return said
+        text += f" Ignored folders (incomplete, symbolic links or invalid names): {names}."
+    if stray.files:
+        text += f" Ignored files outside batch folders: {stray.files}. Move them into a batch folder."
+    return text

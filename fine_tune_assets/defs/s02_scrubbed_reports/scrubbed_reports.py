@@ -1,7 +1,4 @@
-"""Stage 2: identifiers out.
-
-Belongs here: measuring the scrubber and scrubbing a batch. Must stay out: what counts as an identifier (see `phi/`).
-"""
+"""Stage 2: measures the scrubber and scrubs batches. `phi/` defines what an identifier is."""
 
 import datetime
 import warnings
@@ -16,34 +13,41 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.keys import PATIENTS_KEY
+from fine_tune_assets.core.keys import SUBJECTS_KEY
 from fine_tune_assets.defs.platform.automation import on_new_batches, on_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, result, table_outs, warned
+from fine_tune_assets.defs.platform.metadata import (
+    OWNERS,
+    check_result,
+    definition_metadata,
+    table_outs,
+    table_result,
+    warning_result,
+)
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
     gold_files,
+    load_missed_terms,
     missed_identifiers,
-    missed_terms_of_batches,
-    terms_of,
+    missed_terms,
 )
-from fine_tune_assets.defs.s02_scrubbed_reports.taken_surrogates import (
-    batches_with_taken_surrogates,
-    taken_surrogates_of_batches,
+from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import (
+    collisions_by_batch,
+    surrogate_collisions,
 )
-from fine_tune_assets.phi.measurement.recall import ALL, DIRECT, overall_recall
-from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS, with_missed_terms
-from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.phi.measurement.recall import ALL, DIRECT, lowest_recall
+from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS, add_missed_terms
+from fine_tune_assets.phi.scrubber import scrubber_version
 
 GROUP = "s02_scrubbed_reports"
-SECOND_THOUGHTS = dg.AssetSelection.assets(missed_terms_of_batches.key, taken_surrogates_of_batches.key)
-"""What makes a batch be scrubbed again. Most batches have none."""
+RESCRUB_TRIGGERS = dg.AssetSelection.assets(missed_terms.key, surrogate_collisions.key)
+"""Inputs that trigger another scrubbing of a batch. Most batches have none."""
 
 labelled_reports = dg.AssetSpec(
     "labelled_reports",
     group_name=GROUP,
-    description="Texts in which people marked every identifier (`data/evaluation/phi`). They measure the scrubber.",
+    description="Texts in which people labelled every identifier (`data/evaluation/phi`). They measure the scrubber.",
     owners=OWNERS["clinical"],
     kinds={"json"},
 )
@@ -53,7 +57,7 @@ labelled_reports = dg.AssetSpec(
     group_name=GROUP,
     deps=[labelled_reports, missed_identifiers, recipe_section("scrub")],
     automation_condition=on_new_inputs(),
-    description="How many of the identifiers in the labelled texts the scrubber removes whole, by kind.",
+    description="The share of identifiers in the labelled texts that the scrubber removes completely, by kind.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("scrub_recall"),
@@ -63,7 +67,7 @@ def scrub_recall(
 ) -> dg.MaterializeResult[pa.Table]:
     labelled = sorted((installation.layout.evaluation / "phi").glob("*.jsonl"))
     with (
-        errors_for_people(),
+        user_facing_errors(),
         installation.scratch(context, "scrub_recall") as (output,),
         gold_files(installation, labelled, output) as gold,
     ):
@@ -75,25 +79,25 @@ def scrub_recall(
         }
         measured = worker.run(context, "phi", request)
         table = pq.read_table(output)
-    # Without what was marked: a new case must not scrub every batch again.
-    version = fingerprint_table(table.filter(pc.not_equal(table["labelled_set"], MARKED_BY_REVIEWERS)))
-    return result("scrub_recall", table, version, recall=measured["recall"])
+    # Without reviewers' marks: a new mark must not scrub every batch again.
+    version = fingerprint_table(table.filter(pc.not_equal(table["labelled_set"], REVIEWER_MARKS)))
+    return table_result("scrub_recall", table, version, recall=measured["recall"])
 
 
 @dg.asset_check(
     asset="scrub_recall",
     blocking=True,
-    description="The scrubber removes at least the share of labelled identifiers that the recipe demands.",
+    description="The scrubber removes at least the share of labelled identifiers that the recipe requires.",
 )
 def scrub_recall_meets_floor(installation: Installation, scrub_recall: pa.Table) -> dg.AssetCheckResult:
-    floors = measured_floors(installation, scrub_recall)
+    floors = measure_floors(installation, scrub_recall)
     figures = {f"{f.label}_recall": f.recall for f in floors if f.recall is not None}
-    return checked(all(f.is_met for f in floors), **{f"{f.label}_floor": f.floor for f in floors}, **figures)
+    return check_result(all(f.is_met for f in floors), **{f"{f.label}_floor": f.floor for f in floors}, **figures)
 
 
 @dataclass(frozen=True)
-class Floor:
-    """A floor of the recipe and what was measured: the lowest recall of any labelled set."""
+class MeasuredFloor:
+    """A recall floor of the recipe and the lowest measured recall of any labelled set."""
 
     label: str
     floor: float
@@ -104,27 +108,28 @@ class Floor:
         return self.recall is not None and self.recall >= self.floor
 
 
-def measured_floors(installation: Installation, scrub_recall: pa.Table) -> list[Floor]:
+def measure_floors(installation: Installation, scrub_recall: pa.Table) -> list[MeasuredFloor]:
     settings = installation.recipe.scrub
     version = scrubber_version(settings)
     floors = {ALL: settings.recall_floor, DIRECT: settings.direct_recall_floor}
-    return [Floor(label, floor, overall_recall(scrub_recall, version, label)) for label, floor in floors.items()]
+    return [MeasuredFloor(label, floor, lowest_recall(scrub_recall, version, label)) for label, floor in floors.items()]
 
 
 @dg.multi_asset(
     outs=table_outs(
         {
-            "scrubbed_reports": "The reports with every identifier that was found replaced, by invented values and by its kind.",
-            "phi_spans": "Where each identifier stood, of which kind it is and which rule found it; never the value.",
-            "held_reports": "Reports in which a second look still found something: they are held back. Kinds and counts only.",
-            "identifier_values": "Keyed hashes of the values that occur in the batch and of those put in their place: none may "
-            "be both.",
+            "scrubbed_reports": "The reports with every found identifier replaced, by an invented value and by its kind.",
+            "phi_spans": "Position, kind and recognizer of each identifier that was found, without its value.",
+            "withheld_reports": "Reports that are withheld because a second pass still found identifiers. Shows kinds and counts "
+            "only.",
+            "identifier_values": "Keyed hashes of the real values in the batch and of the invented values that replace them. No "
+            "value may be both.",
         },
         group=GROUP,
         owners=OWNERS["clinical"],
-        condition=on_new_batches(optional=SECOND_THOUGHTS),
+        condition=on_new_batches(optional=RESCRUB_TRIGGERS),
     ),
-    deps=[missed_terms_of_batches, taken_surrogates_of_batches],
+    deps=[missed_terms, surrogate_collisions],
     partitions_def=BATCHES,
     name="scrub_reports",
 )
@@ -135,34 +140,36 @@ def scrub_reports(
     reports: pa.Table,
     scrub_recall: pa.Table,
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
-    with errors_for_people():
+    with user_facing_errors():
         require_measured_scrubber(installation, scrub_recall)
-        reports = with_missed_terms(reports, terms_of(installation))
+        reports = add_missed_terms(reports, load_missed_terms(installation))
     with installation.scratch(context, "reports", *OUTPUTS) as (raw, *made):
         write_table(raw, reports)
-        request = {"action": "scrub", "reports": str(raw), **scrub_request(installation, context.partition_key)}
+        request = {"action": "scrub_reports", "reports": str(raw), **scrub_request(installation, context.partition_key)}
         counts = worker.run(
             context, "phi", {**request, **{name: str(p) for name, p in zip(OUTPUTS, made, strict=True)}}
         )
-        scrubbed, spans, held, values = (pq.read_table(path) for path in made)
-    told = {"identifiers_removed": counts["spans"], "held_back": counts["held"], "from_cache": counts["from_cache"]}
-    yield result("scrubbed_reports", scrubbed, fingerprint_table(scrubbed), **told)
-    yield result("phi_spans", spans, fingerprint_table(spans), by_kind=dg.MetadataValue.json(counts["by_label"]))
-    yield result("held_reports", held, fingerprint_table(held), held_back=counts["held"])
-    yield result("identifier_values", values, fingerprint_table(values))
+        scrubbed, spans, withheld, values = (pq.read_table(path) for path in made)
+    shown = {"identifiers_removed": counts["spans"], "withheld": counts["withheld"], "cache_hits": counts["cache_hits"]}
+    yield table_result("scrubbed_reports", scrubbed, fingerprint_table(scrubbed), **shown)
+    yield table_result(
+        "phi_spans", spans, fingerprint_table(spans), by_kind=dg.MetadataValue.json(counts["spans_by_kind"])
+    )
+    yield table_result("withheld_reports", withheld, fingerprint_table(withheld), withheld=counts["withheld"])
+    yield table_result("identifier_values", values, fingerprint_table(values))
 
 
-OUTPUTS = ("scrubbed", "spans", "held", "values")
-"""Of the worker, in the order of the assets."""
+OUTPUTS = ("scrubbed", "spans", "withheld", "values")
+"""The worker's output files, in the order of the assets."""
 
 
 def scrub_request(installation: Installation, batch: str | None) -> dict[str, object]:
-    """What every request to scrub holds. `batch`: the one whose own values will be replaced."""
-    assert installation.patient_secret  # raises in plain words if the key is lost
+    """The common part of all scrub requests. `batch`: the one whose values are about to be replaced."""
+    assert installation.subject_secret  # raises SettingsError if the key is lost
     values = installation.stored("identifier_values").files()
     return {
         "settings": asdict(installation.recipe.scrub),
-        "key_file": str(installation.layout.keys / f"{PATIENTS_KEY}.key"),
+        "key_file": str(installation.layout.keys / f"{SUBJECTS_KEY}.key"),
         "cache": str(installation.layout.cache / "scrubbed"),
         "other_values": [str(path) for path in values if path.stem != batch],
         "today": datetime.date.today().isoformat(),
@@ -173,40 +180,40 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.PreviewWarning)
 
     @dg.asset_check(
-        asset="held_reports",
+        asset="withheld_reports",
         partitions_def=BATCHES,
-        description="The second look at the scrubbed reports of the batch found nothing, so none is held back.",
+        description="The second pass over the scrubbed reports of the batch found no identifier, so no report is withheld.",
     )
-    def no_report_is_held_back(held_reports: pa.Table) -> dg.AssetCheckResult:
-        held = held_reports.group_by("kind").aggregate([("count", "sum")]).to_pylist()
-        return warned(
-            held_reports.num_rows == 0,
-            reports=len(set(held_reports.column("report_id").to_pylist())),
-            by_kind=dg.MetadataValue.json({row["kind"]: row["count_sum"] for row in held}),
+    def no_report_is_withheld(withheld_reports: pa.Table) -> dg.AssetCheckResult:
+        sums = withheld_reports.group_by("kind").aggregate([("count", "sum")]).to_pylist()
+        return warning_result(
+            withheld_reports.num_rows == 0,
+            reports=len(set(withheld_reports.column("report_id").to_pylist())),
+            by_kind=dg.MetadataValue.json({row["kind"]: row["count_sum"] for row in sums}),
         )
 
 
 @dg.asset_check(
     asset="identifier_values",
-    description="No invented value of any batch is a real value of a batch: reports of one where it is are held back.",
+    description="No invented value is a real value of another batch. A batch with such a value is withheld and scrubbed again.",
 )
 def no_surrogate_is_a_real_value(installation: Installation) -> dg.AssetCheckResult:
-    taken = batches_with_taken_surrogates(installation)
-    counts = {batch: len(hashes) for batch, hashes in taken.items()}
-    return warned(not taken, taken_by_batch=dg.MetadataValue.json(counts))
+    collisions = collisions_by_batch(installation)
+    counts = {batch: len(hashes) for batch, hashes in collisions.items()}
+    return warning_result(not collisions, collisions_by_batch=dg.MetadataValue.json(counts))
 
 
 def require_measured_scrubber(installation: Installation, scrub_recall: pa.Table) -> None:
-    """The gate itself: also when this step is launched by hand, in a run without the check."""
-    floors = measured_floors(installation, scrub_recall)
+    """Raise GateClosedError unless the scrubber meets its floors. Applies to runs without the check too."""
+    floors = measure_floors(installation, scrub_recall)
     for floor in floors:
         if floor.recall is None:
             raise GateClosedError(
-                f"This version of the scrubber was not measured ({floor.label}). {materialize_hint('scrub_recall')} The labelled "
-                "sets must hold direct identifiers, such as names."
+                f"This version of the scrubber has not been measured ({floor.label}). {materialize_hint('scrub_recall')} The "
+                "labelled sets must contain direct identifiers, such as names."
             )
         if not floor.is_met:
             raise GateClosedError(
-                f"The scrubber removes {floor.recall:.3f} of the labelled identifiers ({floor.label}), the recipe demands "
-                f"{floor.floor}."
+                f"The scrubber removes {floor.recall:.3f} of the labelled identifiers ({floor.label}), below the recipe's floor "
+                f"of {floor.floor}."
             )

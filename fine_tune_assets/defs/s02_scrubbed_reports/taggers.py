@@ -1,7 +1,4 @@
-"""Stage 2, for those who want a tagger of their own: trained on their labelled reports beside ours.
-
-Belongs here: training one by hand, and whether it is better. Must stay out: how it is trained (see `phi/tagger/`).
-"""
+"""Stage 2: trains a custom tagger on the organization's labelled reports, and compares it with the others (`phi/tagger/`)."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,28 +7,28 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, result, warned
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result, warning_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.tables.phi import PhiTagger
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.scrubbing_rows import PhiTagger
 
 GROUP = "s02_scrubbed_reports"
 
 tagger_corpora = dg.AssetSpec(
     "tagger_corpora",
     group_name=GROUP,
-    description="Labelled reports and clinical prose that a tagger learns from (`data/tagger_training`).",
+    description="Labelled reports and clinical prose for training a tagger (`data/tagger_training`).",
     owners=OWNERS["clinical"],
     kinds={"json"},
 )
 
 
-# Without a condition: it takes a quarter of an hour and changes nothing until a recipe names its folder.
+# Without an automation condition: training takes 15 minutes and has no effect until a recipe names the folder.
 @dg.asset(
     group_name=GROUP,
     deps=[tagger_corpora, recipe_section("tagger")],
-    description="A tagger trained here, beside the one that comes with the package and spaCy's. Made by hand only.",
+    description="A custom tagger, compared with the bundled tagger and spaCy's. Materialize it by hand.",
     owners=OWNERS["ml"],
     kinds={"onnx"},
     metadata=definition_metadata("phi_taggers"),
@@ -51,21 +48,23 @@ def phi_taggers(
     made = worker.run(context, "phi", request)
     folder = Path(made["folder"])
     rows = [
-        {"tagger_id": folder.name, "folder": installation.stored_path(str(folder)), **row} for row in made["compared"]
+        {"tagger_id": folder.name, "folder": installation.stored_path(str(folder)), **row} for row in made["comparison"]
     ]
-    return result("phi_taggers", table_of(rows, PhiTagger.SCHEMA), fingerprint_json(folder.name), folder=str(folder))
+    return table_result(
+        "phi_taggers", table_from_rows(rows, PhiTagger.SCHEMA), fingerprint_json(folder.name), folder=str(folder)
+    )
 
 
 @dg.asset_check(
     asset="phi_taggers",
-    description="The tagger that was trained removes more identifiers and fewer other words than spaCy's model, and is faster.",
+    description="The custom tagger removes more identifiers and fewer other words than spaCy's model, and is faster.",
 )
 def tagger_beats_spacy(phi_taggers: pa.Table) -> dg.AssetCheckResult:
     rows = phi_taggers.to_pylist()
     own, spacy = rows[0], rows[-1]
     better = {
         "recall": own["recall"] > spacy["recall"],
-        "other_tokens_masked": own["other_tokens_masked"] < spacy["other_tokens_masked"],
+        "non_phi_tokens_masked": own["non_phi_tokens_masked"] < spacy["non_phi_tokens_masked"],
         "documents_per_second": own["documents_per_second"] > spacy["documents_per_second"],
     }
-    return warned(all(better.values()), better=dg.MetadataValue.json(better))
+    return warning_result(all(better.values()), better=dg.MetadataValue.json(better))

@@ -1,8 +1,4 @@
-"""Stage 3: one row a distinct report.
-
-Belongs here: which scrubbed reports are compared at all, joining all batches and dropping duplicates. Must stay out: how
-similarity is computed (see `dedup/`).
-"""
+"""Stage 3: joins the scrubbed reports of all batches and drops duplicates. `dedup/` computes the similarity."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,37 +9,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.dedup.batches import missing_by_batch
-from fine_tune_assets.dedup.duplicates import Duplicates, find_among
-from fine_tune_assets.dedup.store import Store
-from fine_tune_assets.defs.platform.automation import on_new_inputs_and_at_once
+from fine_tune_assets.dedup.duplicates import Duplicates, find_duplicates_in_batches
+from fine_tune_assets.dedup.report_reader import count_missing_by_batch
+from fine_tune_assets.dedup.sketch_store import FileStore
+from fine_tune_assets.defs.platform.automation import on_new_inputs_or_source
+from fine_tune_assets.defs.platform.cross_group_search import count_threads
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
-    checked,
+    check_result,
     markdown_table,
-    result,
-    stored_metadata,
+    read_metadata,
     table_outs,
-    warned,
+    table_result,
+    warning_result,
 )
-from fine_tune_assets.defs.platform.pair_finding import threads_of
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, errors_for_people, step_shown
-from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import missed_identifiers, terms_of
+from fine_tune_assets.defs.platform.resources import Installation, tracked_step, user_facing_errors
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import load_missed_terms, missed_identifiers
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import require_measured_scrubber
-from fine_tune_assets.defs.s02_scrubbed_reports.taken_surrogates import batches_with_taken_surrogates
+from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import collisions_by_batch
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
-from fine_tune_assets.phi.missed_identifiers.terms import Terms, holds_missed_terms
-from fine_tune_assets.phi.scrubbing import scrubber_version
+from fine_tune_assets.phi.missed_identifiers.missed_terms import TermsBySubject, flag_missed_terms
+from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.tables.stored_tables import StoredTable
 
 GROUP = "s03_unique_reports"
-_ONLY_READ = ("reports", "identifier_values")
-"""Tables that hold reports back. A change in what they hold back is reported as `missed_identifiers`, or scrubs a batch again."""
-MEANINGS = {
-    "segments": "different lines, headings and sentences that many patients' reports share",
-    "reports_with_some": "reports that hold some of them",
-    "reports_of_nothing_else": "reports that consist of nothing else: compared as a whole only",
+_IGNORED_INPUTS = ("reports", "identifier_values")
+"""Tables that decide which reports are withheld. A relevant change updates `missed_identifiers`, or scrubs a batch again."""
+BOILERPLATE_COUNTS = {
+    "segments": "distinct lines and sentences that many subjects share",
+    "reports_with_boilerplate": "reports that contain boilerplate",
+    "reports_of_boilerplate_only": "reports of boilerplate only, compared in full",
 }
 
 
@@ -51,17 +47,17 @@ MEANINGS = {
     outs=table_outs(
         {
             "unique_reports": "The distinct scrubbed reports of all batches.",
-            "duplicate_reports": "Every report that was dropped, which one stays in its place, why, and what they disagree on.",
+            "duplicate_reports": "Every dropped report, with the report that is kept instead, the reason, and their conflicts.",
         },
         group=GROUP,
         owners=OWNERS["data"],
-        # A report in which a reviewer sees an identifier leaves before its batch is scrubbed again.
-        condition=on_new_inputs_and_at_once(missed_identifiers.key.to_user_string(), untriggered=_ONLY_READ),
-        # Named anew when the columns change: both tables are then made once more.
-        code_version="what the two disagree on",
+        # A report with a marked identifier is removed before its batch is scrubbed again.
+        condition=on_new_inputs_or_source(missed_identifiers.key.to_user_string(), ignored=_IGNORED_INPUTS),
+        # Change this when the columns change, so that both tables are rebuilt.
+        code_version="2",  # adds where the two disagree
     ),
-    deps=[*_ONLY_READ, recipe_section("dedup"), missed_identifiers],
-    # A batch that could not be scrubbed is left out and must not hold up the others.
+    deps=[*_IGNORED_INPUTS, recipe_section("dedup"), missed_identifiers],
+    # A batch that could not be scrubbed is skipped and must not block the others.
     ins={"scrubbed_reports": dg.AssetIn(metadata={"allow_missing_partitions": True})},
     name="drop_duplicates",
 )
@@ -71,100 +67,110 @@ def drop_duplicates(
     scrubbed_reports: dict[str, StoredTable],
     scrub_recall: pa.Table,
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
-    with errors_for_people(), step_shown(context):
+    with user_facing_errors(), tracked_step(context):
         require_measured_scrubber(installation, scrub_recall)
-        version, taken = scrubber_version(installation.recipe.scrub), batches_with_taken_surrogates(installation)
-        terms = terms_of(installation)
-        chosen = {name: _choose(batch, version, terms, taken) for name, batch in scrubbed_reports.items()}
-        found = _found(installation, chosen, context.log.info)
-    stored, present = sum(of.stored for of in chosen.values()), sum(of.present for of in chosen.values())
-    reports, kinds = sum(of.count for of in chosen.values()), found.duplicates["kind"].to_pylist()
+        version, collisions = scrubber_version(installation.recipe.scrub), collisions_by_batch(installation)
+        terms = load_missed_terms(installation)
+        eligible = {
+            name: _select_eligible(batch, version, terms, collisions) for name, batch in scrubbed_reports.items()
+        }
+        found = _find_duplicates(installation, eligible, context.log.info)
+    stored = sum(batch.stored_count for batch in eligible.values())
+    current = sum(batch.current_count for batch in eligible.values())
+    reports, kinds = sum(batch.count for batch in eligible.values()), found.duplicates["kind"].to_pylist()
     counts = {
         "reports": reports,
         "unique": found.unique.num_rows,
         "duplicates": found.duplicates.num_rows,
-        "scrubbed_by_an_earlier_scrubber": stored - present,
-        "held_back": present - reports,
+        "from_earlier_scrubber": stored - current,
+        "withheld": current - reports,
         **{f"dropped_{kind}": kinds.count(kind) for kind in ("exact", "near", "semantic")},
-        "dropped_that_disagree": sum(map(bool, found.duplicates["disagrees_on"].to_pylist())),
-        **{f"{what}_made": found.made.get(what, 0) for what in ("sketches", "signatures", "vectors")},
-        # Counts only: what the lines say is text of reports.
+        "dropped_with_disagreement": sum(map(bool, found.duplicates["conflicts"].to_pylist())),
+        **{f"{what}_made": found.computed.get(what, 0) for what in ("sketches", "signatures", "vectors")},
+        # Counts only, since boilerplate is report text.
         "boilerplate": markdown_table(
             [
-                {"left out of the comparison": meaning, "count": found.boilerplate.get(name, 0)}
-                for name, meaning in MEANINGS.items()
+                {"excluded from the comparison": meaning, "count": found.boilerplate.get(name, 0)}
+                for name, meaning in BOILERPLATE_COUNTS.items()
             ]
         ),
     }
-    yield result("unique_reports", found.unique, fingerprint_table(found.unique), **counts)
-    yield result("duplicate_reports", found.duplicates, fingerprint_table(found.duplicates), **counts)
+    yield table_result("unique_reports", found.unique, fingerprint_table(found.unique), **counts)
+    yield table_result("duplicate_reports", found.duplicates, fingerprint_table(found.duplicates), **counts)
 
 
 @dataclass(frozen=True)
-class ChosenReports:
-    """The reports of a batch that go on."""
+class EligibleReports:
+    """The reports of a batch that are compared: scrubbed by the current scrubber and not withheld."""
 
     batch: StoredTable
-    is_chosen: pa.BooleanArray
-    stored: int
-    present: int
-    """Of these the present scrubber left so many."""
+    is_eligible: pa.BooleanArray
+    stored_count: int
+    current_count: int
+    """Number of stored reports that the current scrubber produced."""
 
     @property
     def count(self) -> int:
-        return self.is_chosen.true_count
+        return self.is_eligible.true_count
 
     def select(self, names: Sequence[str]) -> pa.Table:
         table = self.batch.select(names)
-        return table if self.count == self.stored else table.filter(self.is_chosen)
+        return table if self.count == self.stored_count else table.filter(self.is_eligible)
 
 
-def _choose(batch: StoredTable, scrubber: str, terms: Terms, taken: Collection[str]) -> ChosenReports:
-    """Those that the present scrubber left and that nothing holds back. `taken`: batches with surrogates that occur in a report
-    since; they choose others by themselves, and are compared then."""
-    facts = batch.select(["batch", "scrubber_version", "patient_key"])
-    # What an earlier scrubber left stays behind: a rule that was added for a leak is of no use otherwise.
-    is_present = pc.equal(facts["scrubber_version"], scrubber)
+def _select_eligible(
+    batch: StoredTable, scrubber: str, terms: TermsBySubject, colliding_batches: Collection[str]
+) -> EligibleReports:
+    """Select the reports of a batch to compare.
+
+    `colliding_batches` have surrogates that are real values in another report. They are scrubbed again automatically, and
+    compared after that.
+    """
+    columns = batch.select(["batch", "scrubber_version", "subject_key"])
+    # Reports of an earlier scrubber are excluded: otherwise a rule that closes a leak would have no effect on them.
+    is_current = pc.equal(columns["scrubber_version"], scrubber)
     texts = [batch.select(["tagged_text"])["tagged_text"]] if terms else []
-    held_back = holds_missed_terms(facts["patient_key"], texts, terms)
-    is_taken = pc.is_in(facts["batch"], pa.array(sorted(taken), pa.string()))
-    chosen = pc.and_(is_present, pc.invert(pc.or_(held_back, is_taken)))
-    is_chosen = pa.concat_arrays(chosen.chunks) if chosen.num_chunks else pa.array([], pa.bool_())
-    return ChosenReports(batch, is_chosen, facts.num_rows, pc.sum(is_present).as_py() or 0)
+    is_withheld = flag_missed_terms(columns["subject_key"], texts, terms)
+    is_colliding = pc.is_in(columns["batch"], pa.array(sorted(colliding_batches), pa.string()))
+    mask = pc.and_(is_current, pc.invert(pc.or_(is_withheld, is_colliding)))
+    is_eligible = pa.concat_arrays(mask.chunks) if mask.num_chunks else pa.array([], pa.bool_())
+    return EligibleReports(batch, is_eligible, columns.num_rows, pc.sum(is_current).as_py() or 0)
 
 
-def _found(installation: Installation, batches: Mapping[str, ChosenReports], tell: Callable[[str], None]) -> Duplicates:
-    """In this process, although a model runs: the encoder needs onnxruntime and no torch."""
-    settings, threads = installation.recipe.dedup, threads_of(installation)
-    return find_among(
+def _find_duplicates(
+    installation: Installation, batches: Mapping[str, EligibleReports], log: Callable[[str], None]
+) -> Duplicates:
+    """Runs in this process, since the encoder needs onnxruntime but not torch."""
+    settings, threads = installation.recipe.dedup, count_threads(installation)
+    return find_duplicates_in_batches(
         batches,
         settings,
-        lambda done, total, what: tell(f"{done} of {total} {what}"),
+        lambda done, total, unit: log(f"{done} of {total} {unit}"),
         encode=partial(encode_passages, threads=threads),
         encoder_version=encoder_version(),
-        kept=Store(installation.layout.cache / "dedup"),
+        store=FileStore(installation.layout.cache / "dedup"),
         threads=threads,
     )
 
 
 @dg.asset_check(
-    asset="unique_reports", blocking=True, description="Every report is either kept or named as a duplicate."
+    asset="unique_reports", blocking=True, description="Every report is either kept or listed as a duplicate."
 )
-def no_report_is_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    said = stored_metadata(context.instance, "unique_reports")
-    counts = {name: int(said[name]) for name in ("reports", "unique", "duplicates")}
-    return checked(counts["reports"] == counts["unique"] + counts["duplicates"], **counts)
+def every_report_is_unique_or_duplicate(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    metadata = read_metadata(context.instance, "unique_reports")
+    counts = {name: int(metadata[name]) for name in ("reports", "unique", "duplicates")}
+    return check_result(counts["reports"] == counts["unique"] + counts["duplicates"], **counts)
 
 
 @dg.asset_check(
     asset="unique_reports",
-    additional_deps=["held_reports"],
+    additional_deps=["withheld_reports"],
     additional_ins={"duplicate_reports": dg.AssetIn("duplicate_reports")},
-    description="Every report that could be read is here, named as a duplicate or held back: no batch waits for the scrubber.",
+    description="Every readable report is kept, listed as a duplicate, or withheld. No batch is waiting for the scrubber.",
 )
-def no_batch_is_left_behind(
+def every_readable_report_is_accounted_for(
     installation: Installation, unique_reports: StoredTable, duplicate_reports: pa.Table
 ) -> dg.AssetCheckResult:
-    reports, held = installation.stored("reports").folder, installation.stored("held_reports").folder
-    missing = missing_by_batch(reports, held, unique_reports.select(["report_id"]), duplicate_reports)
-    return warned(not missing, missing_by_batch=dg.MetadataValue.json(missing))
+    reports, withheld = installation.stored("reports").folder, installation.stored("withheld_reports").folder
+    missing = count_missing_by_batch(reports, withheld, unique_reports.select(["report_id"]), duplicate_reports)
+    return warning_result(not missing, missing_by_batch=dg.MetadataValue.json(missing))

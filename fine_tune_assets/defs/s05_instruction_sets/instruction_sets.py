@@ -1,10 +1,6 @@
-"""Stage 5: what the model is trained and tested on.
-
-Belongs here: mixing, splitting and storing one instruction set. Must stay out: tokens and models.
-"""
+"""Stage 5: mixes approved examples with general data, splits them, and stores the instruction set."""
 
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -12,33 +8,34 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.automation import on_new_inputs, with_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
-from fine_tune_assets.defs.platform.prompt_files import prompt_files
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
+from fine_tune_assets.defs.platform.prompt_files import fingerprint_prompt_files
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s04_approved_examples.approved_examples import require_reviewers_agree
+from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
+from fine_tune_assets.defs.s04_approved_examples.approved_examples import require_reviewer_agreement
 from fine_tune_assets.defs.s05_instruction_sets.set_evidence import (
-    READ_BESIDE,
+    CONTEXT_TABLES,
+    build_context,
     find_identifiers,
     leak_search,
-    surroundings,
 )
-from fine_tune_assets.instructions.assembly import InstructionSet, build_instruction_set, dropped_by_reason
-from fine_tune_assets.instructions.general import read_general_data
+from fine_tune_assets.instructions.assembly import InstructionSet, build_instruction_set, count_dropped_by_reason
+from fine_tune_assets.instructions.general_data import read_general_data
 from fine_tune_assets.instructions.mixture import BuildRules
-from fine_tune_assets.instructions.set_figures import share_table
+from fine_tune_assets.instructions.set_statistics import share_table
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
-from fine_tune_assets.lineage.instruction_sets import left_out_file, write_left_out
+from fine_tune_assets.lineage.set_history import excluded_examples_path, write_excluded_examples
+from fine_tune_assets.recipes.recipe_parts import section_values
 from fine_tune_assets.recipes.schema import Recipe
-from fine_tune_assets.recipes.sections import section_values
+from fine_tune_assets.tables.instruction_rows import ExcludedExample
 
 GROUP = "s05_instruction_sets"
 PASSAGES = "passages"
-CURATION = ("scrub", "dedup", "tasks", "trusted_sources", "review", "corrections", PASSAGES, "instructions")
-"""Sections of the recipe by which a report becomes an example of a set."""
+CURATION_SECTIONS = ("scrub", "dedup", "tasks", "trusted_sources", "review", "corrections", PASSAGES, "instructions")
+"""Sections of the recipe that decide how a report becomes an example of a set."""
 APPROVED, LEFT_OUT = "approved", "left_out"
-"""Metadata by which rows in = rows kept + rows left out is checked."""
-SHOWN_AT_MOST = 200
+"""Metadata keys for the check that rows in = rows kept + rows excluded."""
+MAX_ROWS_SHOWN = 200
 
 general_files = dg.AssetSpec(
     "general_files",
@@ -51,7 +48,7 @@ general_files = dg.AssetSpec(
 ability_questions = dg.AssetSpec(
     "ability_questions",
     group_name=GROUP,
-    description="General questions kept out of training (`data/evaluation/abilities`). They show what was forgotten.",
+    description="General questions that are never trained on (`data/evaluation/abilities`). They measure forgetting.",
     owners=OWNERS["ml"],
     kinds={"json"},
 )
@@ -60,26 +57,25 @@ ability_questions = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     deps=[general_files],
-    # Made again when what is read of a row changes: it has a kind now.
-    code_version="2",
+    code_version="2",  # rows have a kind
     automation_condition=on_new_inputs(),
-    description="General instructions that are mixed in, so that the model keeps what it knew.",
+    description="General instructions that are mixed in, so that the model keeps its general abilities.",
     owners=OWNERS["data"],
     kinds={"parquet"},
     metadata=definition_metadata("general_examples"),
 )
 def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Table]:
-    with errors_for_people():
-        data = read_general_data(installation.layout.general)
-    left_out = dg.MetadataValue.json({source: dict(reasons) for source, reasons in data.left_out.items()})
-    return result("general_examples", data.table, fingerprint_table(data.table), left_out=left_out)
+    with user_facing_errors():
+        data = read_general_data(installation.layout.general_data)
+    excluded = dg.MetadataValue.json({source: dict(reasons) for source, reasons in data.skipped.items()})
+    return table_result("general_examples", data.table, fingerprint_table(data.table), left_out=excluded)
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*READ_BESIDE, ability_questions, recipe_section("dedup"), recipe_section("instructions")],
-    automation_condition=with_new_inputs(untriggered=READ_BESIDE),
-    description="Train, validation and test conversations. A patient is in one split only, for ever.",
+    deps=[*CONTEXT_TABLES, ability_questions, recipe_section("dedup"), recipe_section("instructions")],
+    automation_condition=with_new_inputs(ignored=CONTEXT_TABLES),
+    description="Conversations for training, validation and testing. A subject always stays in the same split.",
     owners=OWNERS["ml"],
     kinds={"parquet", "dataset"},
     metadata=definition_metadata("instruction_sets"),
@@ -95,32 +91,34 @@ def instruction_sets(
 ) -> dg.MaterializeResult[pa.Table]:
     recipe = installation.recipe
     with ExitStack() as until_stored:
-        with errors_for_people():
-            require_reviewers_agree(installation, approved_examples)
+        with user_facing_errors():
+            require_reviewer_agreement(installation, approved_examples)
             search = until_stored.enter_context(leak_search(installation))
-            around = surroundings(installation, approved_examples, unique_reports, search)
-            built = build_instruction_set(approved_examples, general_examples, _rules(recipe), around)
+            build = build_context(installation, approved_examples, unique_reports, search)
+            built = build_instruction_set(approved_examples, general_examples, _build_rules(recipe), build)
         identifiers = find_identifiers(context, installation, worker, built, drafted_examples)
-        with errors_for_people():
+        with user_facing_errors():
             evidence = {
                 "identifiers": identifiers,
-                "recipe": section_values(recipe, _curation(recipe)),
-                **prompt_files(installation),
+                "recipe": section_values(recipe, _curation_sections(recipe)),
+                **fingerprint_prompt_files(installation),
             }
             root = installation.layout.instruction_sets
-            stored = write_instruction_set(root, built, deciding_facts(recipe), search, evidence)
-            write_left_out(root, stored.fingerprint, [asdict(dropped) for dropped in built.dropped])
-    return result("instruction_sets", built.table, stored.fingerprint, **_shown(stored, built))
+            stored = write_instruction_set(root, built, defining_facts(recipe), search, evidence)
+            write_excluded_examples(
+                root, stored.fingerprint, [ExcludedExample.from_row(vars(dropped)) for dropped in built.dropped]
+            )
+    return table_result("instruction_sets", built.table, stored.fingerprint, **_set_metadata(stored, built))
 
 
-def _curation(recipe: Recipe) -> list[str]:
-    """Where no passage stands before a question, a set is what it was before there was the option."""
-    return [name for name in CURATION if name != PASSAGES or recipe.passage_template is not None]
+def _curation_sections(recipe: Recipe) -> list[str]:
+    """The curation sections, without `passages` if the option is off, so that earlier sets keep their fingerprint."""
+    return [name for name in CURATION_SECTIONS if name != PASSAGES or recipe.passage_template is not None]
 
 
-def _rules(recipe: Recipe) -> BuildRules:
+def _build_rules(recipe: Recipe) -> BuildRules:
     return BuildRules(
-        line=recipe.name,
+        product_line=recipe.name,
         system_prompt=recipe.system_prompt,
         general_fraction=recipe.general_fraction,
         replay_fraction=recipe.replay_fraction,
@@ -128,9 +126,9 @@ def _rules(recipe: Recipe) -> BuildRules:
     )
 
 
-def deciding_facts(recipe: Recipe) -> dict[str, Any]:
-    """What of the recipe decides a set. An option that is off is not named: it decides nothing, and a set of before there was
-    the option is the same set."""
+def defining_facts(recipe: Recipe) -> dict[str, Any]:
+    """The recipe values that define a set. Omits options that are off, so that sets from before an option keep their
+    fingerprint."""
     options = {"test_from": recipe.split.test_from, "replay_fraction": recipe.replay_fraction}
     return {
         "recipe": recipe.name,
@@ -144,7 +142,7 @@ def deciding_facts(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _shown(stored: StoredInstructionSet, built: InstructionSet) -> dict[str, Any]:
+def _set_metadata(stored: StoredInstructionSet, built: InstructionSet) -> dict[str, Any]:
     counts = stored.manifest["counts"]
     dropped = [{"example": d.example_id, "reason": d.reason} for d in built.dropped]
     return {
@@ -155,14 +153,14 @@ def _shown(stored: StoredInstructionSet, built: InstructionSet) -> dict[str, Any
         "train": int(counts["train"]),
         APPROVED: built.approved,
         LEFT_OUT: len(built.dropped),
-        "left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.dropped)),
-        "left_out_file": dg.MetadataValue.path(str(left_out_file(stored.folder.parent, stored.fingerprint))),
-        # The first ones: an event is no place for thousands of lines.
-        "left_out_first": markdown_table(dropped[:SHOWN_AT_MOST]),
-        "general_wanted": built.general_wanted,
-        "general_left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.general_left_out)),
-        "replay_wanted": built.replay_wanted,
+        "left_out_by_reason": dg.MetadataValue.json(count_dropped_by_reason(built.dropped)),
+        "left_out_file": dg.MetadataValue.path(str(excluded_examples_path(stored.folder.parent, stored.fingerprint))),
+        # The first rows only, since an event must stay small.
+        "left_out_first": markdown_table(dropped[:MAX_ROWS_SHOWN]),
+        "general_wanted": built.general_target,
+        "general_left_out_by_reason": dg.MetadataValue.json(count_dropped_by_reason(built.general_dropped)),
+        "replay_wanted": built.replay_target,
         "replayed": built.replayed,
-        "replay_left_out_by_reason": dg.MetadataValue.json(dropped_by_reason(built.replay_left_out)),
+        "replay_left_out_by_reason": dg.MetadataValue.json(count_dropped_by_reason(built.replay_dropped)),
         "leakage_certificate": stored.manifest["leakage_certificate"],
     }

@@ -1,7 +1,5 @@
-"""Stage 5, what a set is built beside: how leaks are looked for, what earlier sets tested, what may be replayed, and the look for
-identifiers in the final texts.
-
-Belongs here: handing the parts of other packages to `instructions/`. Must stay out: what is a leak or an identifier.
+"""Stage 5: inputs for building an instruction set: the leak search, earlier test splits, replayable examples, and the scan of
+the final texts for identifiers. Connects other packages with `instructions/`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,114 +12,119 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.approval.drafts import CORRECTION
-from fine_tune_assets.approval.still_approved import why_not_taught_again
+from fine_tune_assets.approval.lapsed_approvals import find_replay_exclusion
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
-from fine_tune_assets.defs.platform.pair_finding import threads_of, whole_text_finder
+from fine_tune_assets.defs.platform.cross_group_search import count_threads, whole_text_finder
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import READ_FOR_TERMS, terms_of
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import TERM_TABLES, load_missed_terms
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import scrub_request
-from fine_tune_assets.defs.s04_approved_examples.standing_decisions import decisions_of_now
-from fine_tune_assets.defs.s10_corrections.quarantine import READ_FOR_BARRED, barred_reports
+from fine_tune_assets.defs.s04_approved_examples.current_decisions import current_decisions
+from fine_tune_assets.defs.s10_corrections.quarantine import ACCESS_TABLE, restricted_reports
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
-from fine_tune_assets.embeddings.vector_cache import Remembered
-from fine_tune_assets.instructions.assembly import Dropped, InstructionSet, Surroundings
-from fine_tune_assets.instructions.earlier_sets import earlier_tests, read_replayable, sort_out
-from fine_tune_assets.instructions.leaks import LeakSearch, read_evaluation_texts
+from fine_tune_assets.embeddings.vector_cache import CachedEncoder
+from fine_tune_assets.instructions.assembly import BuildContext, DroppedExample, InstructionSet
+from fine_tune_assets.instructions.earlier_sets import filter_replayable, read_earlier_tests, read_replayable
+from fine_tune_assets.instructions.leakage import LeakSearch, read_evaluation_texts
 from fine_tune_assets.instructions.provenance import correction_facts, report_facts
 from fine_tune_assets.instructions.set_examples import SetExample
-from fine_tune_assets.instructions.splits import SplitRule, late_patients, require_fitting_day
-from fine_tune_assets.phi.measurement.final_texts import FINAL_TEXTS
-from fine_tune_assets.phi.missed_identifiers.terms import holds_missed_terms
-from fine_tune_assets.phi.scrubbing import scrubber_version
-from fine_tune_assets.tables.records import Record, records_of, table_of
+from fine_tune_assets.instructions.splits import SplitRule, find_late_subjects, require_comparable_test_from
+from fine_tune_assets.phi.measurement.final_text_scan import FinalText
+from fine_tune_assets.phi.missed_identifiers.missed_terms import flag_missed_terms
+from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.tables.record_classes import Record, iter_records, table_from_records
 
 VECTORS = "leaks/vectors.npz"
-"""Below the cache. An erasure removes it as a whole."""
-READ_BESIDE = (*READ_FOR_TERMS, READ_FOR_BARRED, "identifier_values", "scrubbed_corrections")
-"""The tables that this module reads while a set is built. What changes in them reaches a set with the examples."""
+"""Relative to the cache folder. An erasure removes the whole file."""
+CONTEXT_TABLES = (*TERM_TABLES, ACCESS_TABLE, "identifier_values", "scrubbed_corrections")
+"""Tables that this module reads while a set is built. Their changes reach a set through the examples."""
 
 
 @contextmanager
 def leak_search(installation: Installation) -> Iterator[LeakSearch]:
-    """In whole texts, boilerplate included. At the end, vectors that this search did not ask for are removed."""
-    settings, threads, version = installation.recipe.dedup, threads_of(installation), encoder_version()
-    encode = Remembered(partial(encode_passages, threads=threads), version, installation.layout.cache / VECTORS)
+    """A leak search over whole texts, including boilerplate. Removes vectors that it did not use from the cache at the end."""
+    settings, threads, version = installation.recipe.dedup, count_threads(installation), encoder_version()
+    encode = CachedEncoder(partial(encode_passages, threads=threads), version, installation.layout.cache / VECTORS)
     try:
         yield LeakSearch(
-            find_pairs=pair_finder(settings, encode, version, leave_out_boilerplate=False, threads=threads),
-            find_words=whole_text_finder(installation),
+            find_pairs=pair_finder(settings, encode, version, ignore_boilerplate=False, threads=threads),
+            find_lexical_pairs=whole_text_finder(installation),
             kinds=("exact", "near", "semantic"),
-            described=f"the same words in whole texts; near from a Jaccard similarity of {settings.near_threshold} over shingles "
-            f"of {SHINGLE_WORDS} words; meaning from a cosine of {settings.semantic_threshold} (all-MiniLM-L6-v2, "
+            description=f"the same words in whole texts; near from a Jaccard similarity of {settings.near_threshold} over "
+            f"shingles of {SHINGLE_WORDS} words; meaning from a cosine of {settings.semantic_threshold} (all-MiniLM-L6-v2, "
             f"{short(version)})",
             evaluation=read_evaluation_texts(installation.layout.evaluation),
         )
     finally:
-        encode.forget_others()
+        encode.remove_unused()
 
 
-def surroundings(installation: Installation, approved: pa.Table, reports: pa.Table, search: LeakSearch) -> Surroundings:
-    """What is known beside the examples. `reports`: `unique_reports`."""
+def build_context(
+    installation: Installation, approved: pa.Table, reports: pa.Table, search: LeakSearch
+) -> BuildContext:
+    """Everything else that a set is built from. `reports`: the table `unique_reports`."""
     recipe, root = installation.recipe, installation.layout.instruction_sets
-    require_fitting_day(recipe.split, recipe.scrub)
-    earlier = earlier_tests(root, recipe.split)
+    require_comparable_test_from(recipe.split, recipe.scrub)
+    earlier = read_earlier_tests(root, recipe.split)
     ids = approved.column("report_id")
     corrections = approved.filter(pc.equal(approved.column("source"), CORRECTION)).column("report_id").to_pylist()
     facts = report_facts(reports, ids) | correction_facts(iter(corrections), scrubber_version(recipe.scrub))
-    replayable, not_replayable = _replayable(installation, approved) if recipe.replay_fraction else ([], [])
-    return Surroundings(
-        rule=SplitRule(recipe.split, late_patients(reports, recipe.split.test_from), earlier.by_this_rule),
-        leaks=search,
-        earlier=earlier,
+    replayable, not_replayable = _select_replayable(installation, approved) if recipe.replay_fraction else ([], [])
+    return BuildContext(
+        split_rule=SplitRule(recipe.split, find_late_subjects(reports, recipe.split.test_from), earlier.same_rule),
+        leak_search=search,
+        earlier_tests=earlier,
         reports=facts,
         replayable=replayable,
         not_replayable=not_replayable,
     )
 
 
-def _replayable(installation: Installation, approved: pa.Table) -> tuple[list[SetExample], list[Dropped]]:
-    """Examples of earlier sets that are not among the approved ones now, and may be taught again: by the decisions of this
-    moment, if their patient was not erased, and if they hold nothing that a reviewer marked since."""
+def _select_replayable(installation: Installation, approved: pa.Table) -> tuple[list[SetExample], list[DroppedExample]]:
+    """Examples of earlier sets that are not in `approved` and may be trained on again, and those that may not, with reasons.
+
+    An example is excluded if its subject is erased, a reviewer marked an identifier in it, it rests on a restricted document, or
+    its approval has lapsed.
+    """
     recipe, present = installation.recipe, set(approved.column("fingerprint").to_pylist())
     found = read_replayable(
         installation.layout.instruction_sets, recipe.name, recipe.split.salt, scrubber_version(recipe.scrub)
     )
     examples = [example for example in found if example.fingerprint not in present]
-    now, erased = decisions_of_now(installation), installation.erased_patients()
-    missed, barred = _with_missed(installation, examples), _barred(installation)
+    now, erased = current_decisions(installation), installation.erased_subjects()
+    missed, restricted = _with_missed_terms(installation, examples), _restricted(installation)
 
-    def why_not(example: SetExample) -> str | None:
-        if example.patient_key in erased:
-            return "its patient was erased"
+    def find_reason(example: SetExample) -> str | None:
+        if example.subject_key in erased:
+            return "its subject was erased"
         if example.fingerprint in missed:
-            return "it holds an identifier that a reviewer marked"
-        if example.report_id in barred:
-            return "it rests on a document that not everyone may see"
-        return why_not_taught_again(example, now)
+            return "it contains an identifier that a reviewer marked"
+        if example.report_id in restricted:
+            return "it rests on a restricted document"
+        return find_replay_exclusion(example, now)
 
-    return sort_out(examples, why_not)
-
-
-def _barred(installation: Installation) -> frozenset[str]:
-    """Of all corrections: an earlier set may hold what is no draft now."""
-    return barred_reports(installation, installation.stored("scrubbed_corrections").table())
+    return filter_replayable(examples, find_reason)
 
 
-def _with_missed(installation: Installation, examples: Sequence[SetExample]) -> set[str]:
-    """Fingerprints of the examples that hold what was marked for their patient."""
+def _restricted(installation: Installation) -> frozenset[str]:
+    """Restricted reports among all corrections, since an earlier set may contain some that are no longer drafts."""
+    return restricted_reports(installation, installation.stored("scrubbed_corrections").table())
+
+
+def _with_missed_terms(installation: Installation, examples: Sequence[SetExample]) -> set[str]:
+    """Fingerprints of the examples that contain a term marked for their subject."""
 
     def column(name: str) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array([getattr(example, name) for example in examples], pa.string())])
 
     texts = [column(name) for name in ("instruction", "input", "output")]
-    holds = holds_missed_terms(column("patient_key"), texts, terms_of(installation))
-    return {example.fingerprint for example, is_held in zip(examples, holds.to_pylist(), strict=True) if is_held}
+    flags = flag_missed_terms(column("subject_key"), texts, load_missed_terms(installation))
+    return {example.fingerprint for example, is_marked in zip(examples, flags.to_pylist(), strict=True) if is_marked}
 
 
-class _Texts(Record):
+class _ExampleTexts(Record):
     example_id: str
     instruction: str
     input: str
@@ -135,20 +138,22 @@ def find_identifiers(
     built: InstructionSet,
     drafts: pa.Table,
 ) -> dict[str, Any]:
-    """Example id → kind → count in what is about to be stored, general data aside, with the scrubber that looked."""
-    corrections = records_of(_Texts, drafts.filter(pc.equal(drafts.column("source"), CORRECTION)))
-    passed = {one.example_id: _text_of(one) for one in corrections}
-    patients = built.table.column("patient_key").to_pylist()
+    """Scan the examples, except general data: example id → kind → count, and the version of the scrubber."""
+    corrections = iter_records(_ExampleTexts, drafts.filter(pc.equal(drafts.column("source"), CORRECTION)))
+    trusted = {correction.example_id: _join_texts(correction) for correction in corrections}
+    subjects = built.table.column("subject_key").to_pylist()
     rows = [
-        {"example_id": one.example_id, "text": _text_of(one), "passed": passed.get(one.example_id)}
-        for one, patient in zip(records_of(_Texts, built.examples), patients, strict=True)
-        if patient is not None
+        FinalText(
+            example_id=example.example_id, text=_join_texts(example), trusted_text=trusted.get(example.example_id)
+        )
+        for example, subject in zip(iter_records(_ExampleTexts, built.examples), subjects, strict=True)
+        if subject is not None
     ]
     with installation.scratch(context, "final_texts") as (path,):
-        write_table(path, table_of(rows, FINAL_TEXTS))
+        write_table(path, table_from_records(FinalText, rows))
         request = {"action": "scan_final_texts", "texts": str(path), **scrub_request(installation, None)}
         return worker.run(context, "phi", request)
 
 
-def _text_of(example: _Texts) -> str:
+def _join_texts(example: _ExampleTexts) -> str:
     return "\n\n".join(text for text in (example.instruction, example.input, example.output) if text)

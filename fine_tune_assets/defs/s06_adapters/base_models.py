@@ -1,7 +1,4 @@
-"""Stage 6: the base model, checked and described.
-
-Belongs here: what people see of it. Must stay out: what makes a folder safe (see `training/base_models/`).
-"""
+"""Stage 6: imports and describes the base model. `training/base_models/` checks the folder."""
 
 from typing import Any
 
@@ -10,31 +7,31 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.defs.platform.automation import on_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GROUP
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.training import BaseModel
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.training_rows import BaseModel
 
 base_model_files = dg.AssetSpec(
     "base_model_files",
     group_name="s06_adapters",
-    description="The recipe's base model folder, or the bundled file: names, sizes and times of the last change.",
+    description="The recipe's base model folder, or the bundled file: file names, sizes and modification times.",
     owners=OWNERS["ml"],
     kinds={"file"},
 )
 
-_DECIDING = (
+_VERSION_FIELDS = (
     "name",
     "fingerprint",
     "architecture",
-    "parameters",
+    "parameter_count",
     "source_fingerprint",
     "licence",
     "chat_template_fingerprint",
 )
-"""The same weights in another place are the same model; and what engines can do with it changes with their versions."""
+"""Without the folder, since a moved model is the same model, and without engine support, which changes with engine versions."""
 
 
 @dg.asset(
@@ -59,19 +56,19 @@ def base_models(
     }
     model = worker.run(context, "training", request)
     model["folder"] = installation.stored_path(model["folder"])
-    version = fingerprint_json({name: model[name] for name in _DECIDING})
-    return result(
+    version = fingerprint_json({name: model[name] for name in _VERSION_FIELDS})
+    return table_result(
         "base_models",
-        table_of([model], BaseModel.SCHEMA),
+        table_from_rows([model], BaseModel.SCHEMA),
         version,
-        parameters=model["parameters"],
-        facts=markdown_table(_facts(model)),
-        what_engines_can_do=markdown_table(model["uses"]),
+        parameter_count=model["parameter_count"],
+        facts=markdown_table(_fact_rows(model)),
+        engine_support=markdown_table(model["engine_support"]),
     )
 
 
-def _facts(model: dict[str, Any]) -> list[dict[str, Any]]:
-    shown = {name: value for name, value in model.items() if name not in ("uses", "folder")}
+def _fact_rows(model: dict[str, Any]) -> list[dict[str, Any]]:
+    shown = {name: value for name, value in model.items() if name not in ("engine_support", "folder")}
     return [
         {"fact": name.replace("_", " "), "value": " ".join(value) if isinstance(value, list) else value}
         for name, value in shown.items()

@@ -1,8 +1,7 @@
-"""Stage 6, before a GPU is used: every example as the trainer will learn it.
+"""Stage 6: preflight checks on every example with the base model's tokenizer, before a GPU is used.
 
-Belongs here: looking through the set with the imported model's tokenizer, the record that training asks for, the page that shows
-what is learned, and whether the engine that the recipe trains with is installed. Must stay out: which tokens are learned (see
-`training/supervision/loss_mask.py`), and what an environment needs (see `training/environments.py`).
+Also writes the loss mask page, and checks that the training engine is installed. See `training/supervision/loss_mask.py` and
+`training/environments.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,43 +15,48 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.core.prompts.chat_templates import read_chat_template
-from fine_tune_assets.core.prompts.prompt_contract import PromptContract, contract_of
+from fine_tune_assets.core.prompts.prompt_contract import PromptContract, build_prompt_contract
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
 from fine_tune_assets.defs.platform.automation import on_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, checked, markdown_table, result, table_outs
+from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, markdown_table, table_outs, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s05_instruction_sets.set_checks import stored_set
+from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
+from fine_tune_assets.defs.s05_instruction_sets.set_checks import read_matching_set
 from fine_tune_assets.defs.s06_adapters.adapters import GROUP
-from fine_tune_assets.instructions.set_figures import TokenCount, length_plot_png, token_table
+from fine_tune_assets.instructions.set_statistics import TokenCount, length_plot_png, token_table
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
-from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.tables.instructions import InstructionRow
-from fine_tune_assets.tables.records import only_record, records_of, table_from
-from fine_tune_assets.tables.training import BaseModel, ExampleLength, TrainingPreflight
+from fine_tune_assets.recipes.recipe_parts import section_fingerprints
+from fine_tune_assets.tables.instruction_rows import InstructionRow
+from fine_tune_assets.tables.record_classes import iter_records, read_single_record, table_from_records
+from fine_tune_assets.tables.training_rows import BaseModel, ExampleLength, TrainingPreflight
 from fine_tune_assets.training.environments import installed_versions, require_environment
 from fine_tune_assets.training.lora.training_engines import library_versions
 from fine_tune_assets.training.supervision.loss_mask import supervise
-from fine_tune_assets.training.supervision.mask_page import LOSS_MASKS, chosen_examples, mask_page, shown_example
-from fine_tune_assets.training.supervision.preflight import (
+from fine_tune_assets.training.supervision.mask_page import (
+    LOSS_MASKS,
+    make_mask_example,
+    render_mask_page,
+    select_examples,
+)
+from fine_tune_assets.training.supervision.preflight_checks import (
     Conversation,
     inspect_rows,
-    masked_by,
-    preflight_row,
-    too_long,
+    list_too_long,
+    make_preflight,
+    template_name,
 )
 from fine_tune_assets.training.supervision.training_templates import templates_version
 
-SHOWN_AT_MOST = 50
+MAX_ROWS_SHOWN = 50
 
 
 @dg.multi_asset(
     outs=table_outs(
         {
-            "example_lengths": "Tokens of every example, as the trainer counts them, whether it fits into the recipe's "
-            "max_length, and what is wrong with it.",
-            "training_preflights": "Whether training may start on this set with this base model and these settings; with a page "
-            "that shows which tokens are learned.",
+            "example_lengths": "The number of tokens of every example, whether it fits the recipe's max_length, and its error if "
+            "it has one.",
+            "training_preflights": "Whether training may start with this set, base model and settings. A page shows the tokens "
+            "that are trained on.",
         },
         group=GROUP,
         owners=OWNERS["ml"],
@@ -65,55 +69,55 @@ SHOWN_AT_MOST = 50
 def preflight(
     context: dg.AssetExecutionContext, installation: Installation, instruction_sets: pa.Table, base_models: pa.Table
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
-    settings, base = installation.recipe.training, only_record(BaseModel, base_models)
+    settings, base = installation.recipe.training, read_single_record(BaseModel, base_models)
     folder = installation.path(base.folder)
-    with errors_for_people():
-        stored = stored_set(context.instance, installation, instruction_sets)
+    with user_facing_errors():
+        stored = read_matching_set(context.instance, installation, instruction_sets)
         tokenizer = FolderTokenizer(folder, read_chat_template(folder))
-        contract = contract_of(tokenizer, folder, stored.manifest["facts"]["system_prompt"])
-        rows = inspected(instruction_sets, tokenizer, contract, settings.max_length)
+        contract = build_prompt_contract(tokenizer, folder, stored.manifest["facts"]["system_prompt"])
+        rows = inspect_examples(instruction_sets, tokenizer, contract, settings.max_length)
         bound = {
             "instruction_set_fingerprint": stored.fingerprint,
             "base_fingerprint": base.fingerprint,
             "training_fingerprint": section_fingerprints(installation.recipe)["training"],
             "prompt_fingerprint": contract.fingerprint,
-            "masked_by": masked_by(tokenizer),
+            "mask_template": template_name(tokenizer),
         }
-        record = preflight_row(rows, settings, bound)
+        record = make_preflight(rows, settings, bound)
         page = _write_page(installation, stored, rows, tokenizer, contract, base.name, record)
-    yield _lengths(rows, settings.max_length, tokenizer)
-    preflights = table_from(TrainingPreflight, [record])
-    yield result(
+    yield _length_result(rows, settings.max_length, tokenizer)
+    preflights = table_from_records(TrainingPreflight, [record])
+    yield table_result(
         "training_preflights",
         preflights,
         fingerprint_table(preflights),
-        what_is_learned=dg.MetadataValue.path(str(page)),
+        loss_mask_page=dg.MetadataValue.path(str(page)),
         stop_tokens=", ".join(tokenizer.token(stop) or str(stop) for stop in contract.stop_ids),
-        masked_by=record.masked_by,
+        mask_template=record.mask_template,
     )
 
 
-def inspected(
+def inspect_examples(
     instruction_set: pa.Table, tokenizer: FolderTokenizer, contract: PromptContract, max_length: int
 ) -> list[ExampleLength]:
-    """In the set's order."""
-    rows = records_of(Conversation, instruction_set)
-    return [found.length(max_length) for found in inspect_rows(rows, tokenizer, contract.stop_ids)]
+    """One record per example, in the order of the set."""
+    rows = iter_records(Conversation, instruction_set)
+    return [found.as_record(max_length) for found in inspect_rows(rows, tokenizer, contract.stop_ids)]
 
 
-def _lengths(
+def _length_result(
     rows: Sequence[ExampleLength], max_length: int, tokenizer: FolderTokenizer
 ) -> dg.MaterializeResult[pa.Table]:
-    table = table_from(ExampleLength, rows)
-    counts = [TokenCount(r.example_id, r.split, r.tokens or 0, r.learned or 0) for r in rows if not r.fault]
+    table = table_from_records(ExampleLength, rows)
+    counts = [TokenCount(r.example_id, r.split, r.tokens or 0, r.supervised_tokens or 0) for r in rows if not r.error]
     plot = length_plot_png(counts, max_length)
-    return result(
+    return table_result(
         "example_lengths",
         table,
         fingerprint_table(table),
         tokens=markdown_table(token_table(counts, max_length)),
         lengths=dg.MetadataValue.md(f"![lengths](data:image/png;base64,{plot})"),
-        too_long=dg.MetadataValue.json(too_long(rows)),
+        too_long=dg.MetadataValue.json(list_too_long(rows)),
         **tokenizer.fingerprints,
     )
 
@@ -127,13 +131,13 @@ def _write_page(
     base_name: str,
     record: TrainingPreflight,
 ) -> Path:
-    """In the cache, whose files an erasure removes; one page, of the set that was looked through last."""
-    trained = _of_ids(stored.table, [row.example_id for row in rows if row.fits])
-    chosen = chosen_examples(trained)
-    by_id = {row.example_id: row for row in records_of(InstructionRow, _of_ids(trained, chosen))}
+    """Write the loss mask page to the cache, whose files an erasure removes. Replaces the page of an earlier set."""
+    trained = _select_ids(stored.table, [row.example_id for row in rows if row.fits])
+    chosen = select_examples(trained)
+    by_id = {row.example_id: row for row in iter_records(InstructionRow, _select_ids(trained, chosen))}
     shown = [
-        shown_example(
-            supervise(tokenizer, example.example_id, [m.as_row() for m in example.messages], contract.stop_ids),
+        make_mask_example(
+            supervise(tokenizer, example.example_id, [m.to_row() for m in example.messages], contract.stop_ids),
             example.task,
             tokenizer,
             contract.stop_ids,
@@ -143,38 +147,40 @@ def _write_page(
     facts = [
         ("instruction set", short(stored.fingerprint)),
         ("base model", base_name),
-        ("answers marked by", record.masked_by),
-        ("examples of train and validation", record.rows),
-        ("of these trained and validated on", record.rows_trained),
+        ("loss mask template", record.mask_template),
+        ("examples in train and validation", record.row_count),
+        ("of these used", record.trained_row_count),
     ]
     folder = installation.layout.cache / LOSS_MASKS
     for earlier in folder.glob("*.html"):
         earlier.unlink(missing_ok=True)
     page = folder / f"{short(stored.fingerprint)}.html"
-    write_text(page, mask_page(shown, facts))
+    write_text(page, render_mask_page(shown, facts))
     return page
 
 
-def _of_ids(table: pa.Table, example_ids: Sequence[str]) -> pa.Table:
+def _select_ids(table: pa.Table, example_ids: Sequence[str]) -> pa.Table:
     return table.filter(pc.is_in(table.column("example_id"), value_set=pa.array(example_ids, pa.string())))
 
 
 @dg.asset_check(
     asset="example_lengths",
     blocking=True,
-    description="Every example is asked as it is trained, and learns its answer with the stop token behind it: nothing else.",
+    description="The training of every example covers exactly its answers, each with its stop token.",
 )
-def every_example_teaches_its_answer_and_its_stop(example_lengths: pa.Table) -> dg.AssetCheckResult:
-    rows = list(records_of(ExampleLength, example_lengths))
-    faults = [{"example": row.example_id, "fault": row.fault} for row in rows if row.fault]
-    why = f"{len(faults)} examples can't be trained on as they would be asked. Repair or reject them."
-    return checked(
+def loss_mask_covers_answer_and_eos(example_lengths: pa.Table) -> dg.AssetCheckResult:
+    rows = list(iter_records(ExampleLength, example_lengths))
+    faults = [{"example": row.example_id, "fault": row.error} for row in rows if row.error]
+    reason = (
+        f"{len(faults)} examples can't be trained on in the format in which they are requested. Repair or reject them."
+    )
+    return check_result(
         not faults,
-        why if faults else None,
+        reason if faults else None,
         examples=len(rows),
         answers=sum(row.turns or 0 for row in rows),
-        answers_learned=sum(row.learned_turns or 0 for row in rows),
-        **({"faults": markdown_table(faults[:SHOWN_AT_MOST])} if faults else {}),
+        answers_learned=sum(row.supervised_turns or 0 for row in rows),
+        **({"faults": markdown_table(faults[:MAX_ROWS_SHOWN])} if faults else {}),
     )
 
 
@@ -182,53 +188,52 @@ def every_example_teaches_its_answer_and_its_stop(example_lengths: pa.Table) -> 
     asset="training_preflights",
     blocking=True,
     additional_ins={"example_lengths": dg.AssetIn("example_lengths")},
-    description="Every example of train and validation fits into max_length and is trained on, or the recipe says that longer "
-    "ones are left out.",
+    description="Every example of train and validation fits max_length, or the recipe excludes longer examples.",
 )
-def rows_in_are_rows_trained(training_preflights: pa.Table, example_lengths: pa.Table) -> dg.AssetCheckResult:
-    record = only_record(TrainingPreflight, training_preflights)
-    long = too_long(records_of(ExampleLength, example_lengths))
-    is_allowed = record.too_long_rule == "leave_out"
-    why = f"{len(long)} examples are longer than training.max_length. " + (
-        "The recipe says that they are left out."
+def overlong_examples_follow_recipe(training_preflights: pa.Table, example_lengths: pa.Table) -> dg.AssetCheckResult:
+    record = read_single_record(TrainingPreflight, training_preflights)
+    too_long = list_too_long(iter_records(ExampleLength, example_lengths))
+    is_allowed = record.too_long_policy == "exclude"
+    reason = f"{len(too_long)} examples are longer than training.max_length. " + (
+        "The recipe excludes them."
         if is_allowed
-        else "Raise it, shorten or reject them, or set training.too_long: leave_out in the recipe."
+        else "Raise it, shorten or reject the examples, or set training.overlong_examples: exclude in the recipe."
     )
-    return checked(
-        not long or is_allowed,
-        why if long else None,
-        rows=record.rows,
-        rows_trained=record.rows_trained,
-        too_long=len(long),
-        ids=dg.MetadataValue.json(long),
+    return check_result(
+        not too_long or is_allowed,
+        reason if too_long else None,
+        rows=record.row_count,
+        trained_row_count=record.trained_row_count,
+        too_long=len(too_long),
+        ids=dg.MetadataValue.json(too_long),
     )
 
 
 @dg.asset_check(
     asset="example_lengths",
     blocking=True,
-    description="Something of train and of validation fits into max_length.",
+    description="At least one example of train and one of validation fits max_length.",
 )
-def enough_is_left_to_train_on(example_lengths: pa.Table) -> dg.AssetCheckResult:
-    rows = list(records_of(ExampleLength, example_lengths))
+def enough_examples_fit(example_lengths: pa.Table) -> dg.AssetCheckResult:
+    rows = list(iter_records(ExampleLength, example_lengths))
     fitting = {split: [r.fits for r in rows if r.split == split] for split in ("train", "validation")}
     is_enough = all(any(fits) for fits in fitting.values())
     figures = {f"{split}_fitting": sum(fits) for split, fits in fitting.items()}
     figures |= {f"{split}_examples": len(fits) for split, fits in fitting.items()}
-    why = "All examples of a split are longer than training.max_length and would be left out: raise it."
-    return checked(is_enough, None if is_enough else why, **figures)
+    reason = "All examples of a split are longer than training.max_length. Raise it in the recipe."
+    return check_result(is_enough, None if is_enough else reason, **figures)
 
 
 @dg.asset_check(
     asset="training_preflights",
     blocking=True,
-    description="The library that the recipe trains with is installed: TRL, or Unsloth in its own environment.",
+    description="The recipe's training library is installed: TRL, or Unsloth in a separate environment.",
 )
-def training_engine_is_there(installation: Installation) -> dg.AssetCheckResult:
+def training_engine_is_installed(installation: Installation) -> dg.AssetCheckResult:
     engine, unsloth = installation.recipe.training.engine, installation.settings.unsloth_interpreter
     try:
         require_environment(engine, unsloth, bool(installation.settings.ray.address))
     except GateClosedError as error:
-        return checked(False, str(error), engine=engine)
+        return check_result(False, str(error), engine=engine)
     versions = library_versions(engine) if engine == "trl" else installed_versions(unsloth)
-    return checked(True, engine=engine, libraries=dg.MetadataValue.json(versions))
+    return check_result(True, engine=engine, libraries=dg.MetadataValue.json(versions))

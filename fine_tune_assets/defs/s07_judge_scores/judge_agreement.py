@@ -1,8 +1,7 @@
-"""Stage 7: may the judge decide?
+"""Stage 7: measures the judge on answers that people rated, and shows its qualification (see `judging/`).
 
-Belongs here: measuring the judge on answers that people rated, its own experts among them (who rated is in the ledger, what was
-answered in judge_scores, what was asked in the stored set), and showing its licence. Must stay out: how agreement is measured and
-when a licence is given (see `judging/`).
+For the organization's own ratings, the ratings are in the ledger, the answers in judge_scores, and the questions in the stored
+instruction set.
 """
 
 import logging
@@ -16,49 +15,60 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text, short
 from fine_tune_assets.defs.platform.automation import on_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result
+from fine_tune_assets.defs.platform.metadata import (
+    OWNERS,
+    check_result,
+    definition_metadata,
+    markdown_table,
+    table_result,
+)
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, set_learned_from
+from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, read_training_set
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
-from fine_tune_assets.judging.judges.grades import Answered, AskedExample, as_asked, what_it_cant_see
+from fine_tune_assets.judging.judges.grades import (
+    EvaluationExample,
+    GradableAnswer,
+    describe_blind_spots,
+    gradable_answer,
+)
+from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
+from fine_tune_assets.judging.judges.judge_registry import judge_request
 from fine_tune_assets.judging.judges.labelled_sets import (
     RATED_SUMMARIES,
-    own_expert_sets,
+    build_own_expert_sets,
+    current_fingerprints,
     own_ratings_table,
-    present_fingerprints,
 )
 from fine_tune_assets.judging.judges.offline_judge import offline_judge
-from fine_tune_assets.judging.judges.qualification import MINIMUM_RATINGS
-from fine_tune_assets.judging.judges.registry import judge_request
-from fine_tune_assets.judging.verdicts.evidence import JudgeAsked, standing_of
-from fine_tune_assets.ledger.reviews.spot_checks import SpotCheck, list_spot_checks
-from fine_tune_assets.tables.judging import JudgeAgreement
-from fine_tune_assets.tables.records import records_of
+from fine_tune_assets.judging.verdicts.evidence import JudgeRequirements, judge_status
+from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, list_spot_checks
+from fine_tune_assets.tables.judging_rows import JudgeAgreement
+from fine_tune_assets.tables.record_classes import iter_records
 
 GROUP = "s07_judge_scores"
-_ONLY_READ = (*READ_BY_GATES, "adapters", "judge_scores")
+_IGNORED_INPUTS = (*GATE_TABLES, "adapters", "judge_scores")
 LOGGER = logging.getLogger(__name__)
-Rating = tuple[str, float, Answered]
+Rating = tuple[str, float, GradableAnswer]
 """Task, the expert's score from 1 to 10, and the answer."""
-_SHOWN = (
+_COLUMNS = (
     "labelled_set",
     "task",
     "human_measure",
-    "answers",
-    "missing",
+    "answer_count",
+    "ungraded_count",
     "spearman",
-    "low",
-    "high",
+    "spearman_low",
+    "spearman_high",
     "accuracy",
     "kappa",
-    "why",
+    "missing_reason",
 )
 
 rated_answers = dg.AssetSpec(
     "rated_answers",
     group_name=GROUP,
-    description="Machine-written answers that people rated or chose from (`data/evaluation/judge`). They measure the judge.",
+    description="Machine-written answers with ratings or choices by people (`data/evaluation/judge`). They measure the judge.",
     owners=OWNERS["clinical"],
     kinds={"csv"},
 )
@@ -66,7 +76,7 @@ rated_answers = dg.AssetSpec(
 expert_ratings = dg.AssetSpec(
     "expert_ratings",
     group_name=GROUP,
-    description="Experts' blind ratings of judged answers, made in the desk. Kept in the ledger; each names its rater.",
+    description="Experts' blind ratings of judged answers from the desk. Stored in the ledger with the rater's name.",
     owners=OWNERS["clinical"],
     kinds={"sqlite"},
 )
@@ -74,11 +84,11 @@ expert_ratings = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*_ONLY_READ, rated_answers, expert_ratings, recipe_section("judge"), recipe_section("gate")],
+    deps=[*_IGNORED_INPUTS, rated_answers, expert_ratings, recipe_section("judge"), recipe_section("gate")],
     pool=GPU,
-    # The version of `expert_ratings` tells when the answers are others.
-    automation_condition=on_new_inputs(untriggered=_ONLY_READ),
-    description="How well the judge's grades and choices agree with those of people.",
+    # The version of `expert_ratings` changes with the answers.
+    automation_condition=on_new_inputs(ignored=_IGNORED_INPUTS),
+    description="How far the judge's grades and choices agree with people's.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("judge_agreement"),
@@ -92,7 +102,7 @@ def judge_agreement(
         if ratings:
             write_table(own, own_ratings_table(ratings))
         request = {
-            "action": "measure_agreement",
+            "action": "measure_judge",
             "labelled_sets": str(installation.layout.evaluation / "judge"),
             "own_ratings": str(own) if ratings else "",
             "accept_score": installation.recipe.judge.accept_score,
@@ -101,44 +111,50 @@ def judge_agreement(
         table = worker.make_table(context, "judging", request)
     figures = {
         f"spearman_{row.human_measure}": row.spearman
-        for row in records_of(JudgeAgreement, table)
+        for row in iter_records(JudgeAgreement, table)
         if row.labelled_set == RATED_SUMMARIES and row.spearman is not None
     }
-    shown = markdown_table(table.select(_SHOWN).to_pylist())
-    blind = what_it_cant_see(installation.recipe.judge.kind, has_reference=True)
-    return result("judge_agreement", table, fingerprint_table(table), figures=shown, cannot_see=blind, **figures)
+    shown = markdown_table(table.select(_COLUMNS).to_pylist())
+    blind = describe_blind_spots(installation.recipe.judge.kind, has_reference=True)
+    return table_result("judge_agreement", table, fingerprint_table(table), metrics=shown, blind_spots=blind, **figures)
 
 
 @dg.asset_check(
     asset="judge_agreement",
-    description="The judge agrees with people well enough to decide, on every task of the recipe.",
+    description="The judge's agreement with people is high enough for every task of the recipe, so it may decide.",
 )
-def judge_may_decide(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
-    standing = standing_of(_judge_version(installation, judge_agreement), judge_agreement, judge_asked(installation))
-    measured = {} if standing.agreement is None else {"agreement": standing.agreement}
-    return checked(standing.licensed, standing.why_not, floor=standing.floor, **measured)
+def judge_is_qualified(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
+    status = judge_status(
+        _judge_version(installation, judge_agreement), judge_agreement, judge_requirements(installation)
+    )
+    measured = {} if status.agreement is None else {"agreement": status.agreement}
+    return check_result(status.is_qualified, status.failure_reason, floor=status.floor, **measured)
 
 
-def judge_asked(installation: Installation) -> JudgeAsked:
-    """What the recipe's judge must have a licence for."""
+def judge_requirements(installation: Installation) -> JudgeRequirements:
+    """The tasks, floor and labelled sets for which the recipe's judge must be qualified."""
     recipe = installation.recipe
     tasks = tuple(task.name for task in recipe.tasks)
-    return JudgeAsked(recipe.judge.kind, recipe.judge.agreement_floor, tasks, labelled_sets_of_now(installation))
+    return JudgeRequirements(
+        recipe.judge.kind, recipe.judge.agreement_floor, tasks, current_labelled_sets(installation)
+    )
 
 
 def _judge_version(installation: Installation, measured: pa.Table) -> str:
-    """Of the judge of now. Of one that has to be reached or started: of the one that was measured, which a verdict compares with
-    the one that graded."""
+    """Version of the current judge.
+
+    For a judge that runs elsewhere: the version that was measured, which the verdict compares with the one that graded.
+    """
     if installation.recipe.judge.kind == "offline":
         return offline_judge().version
     versions = set(measured.column("judge_version").to_pylist())
     return str(versions.pop()) if len(versions) == 1 else "several"
 
 
-def labelled_sets_of_now(installation: Installation) -> dict[str, dict[str, str]]:
-    """Task → name and fingerprint of what a judge's licence for it may rest on, as it is at this moment."""
-    shipped = present_fingerprints(installation.layout.evaluation / "judge")
-    own = [found for found in own_expert_sets(own_ratings(installation)) if len(found.rows) >= MINIMUM_RATINGS]
+def current_labelled_sets(installation: Installation) -> dict[str, dict[str, str]]:
+    """Task → name → current fingerprint of the labelled sets that a judge qualification may rest on."""
+    shipped = current_fingerprints(installation.layout.evaluation / "judge")
+    own = [found for found in build_own_expert_sets(own_ratings(installation)) if len(found.rows) >= MIN_RATINGS]
     return {
         task.name: {**shipped, **{found.name: found.fingerprint for found in own if found.task == task.name}}
         for task in installation.recipe.tasks
@@ -146,36 +162,36 @@ def labelled_sets_of_now(installation: Installation) -> dict[str, dict[str, str]
 
 
 def own_ratings(installation: Installation) -> list[Rating]:
-    """Ratings of answers that are still there. Those of an earlier candidate are in the ledger, and their texts nowhere."""
+    """Expert ratings of answers that are still stored. Texts of earlier candidates' answers are not kept."""
     with installation.ledger() as ledger:
         checks = list_spot_checks(ledger)
     if not checks:
         return []
     graded = installation.stored("judge_scores").rows(("example_id", "answer"))
     answers = {(row["example_id"], fingerprint_text(row["answer"])): row["answer"] for row in graded}
-    examples = _examples(installation)
-    found = [rating for check in checks for rating in _rating(check, answers, examples)]
-    LOGGER.info("%d of %d ratings by experts are of answers that are still there.", len(found), len(checks))
+    examples = _test_examples(installation)
+    found = [rating for check in checks for rating in _match_rating(check, answers, examples)]
+    LOGGER.info("%d of %d expert ratings belong to answers that are still stored.", len(found), len(checks))
     return found
 
 
-def _examples(installation: Installation) -> dict[str, AskedExample]:
-    """Of the set that the newest adapter was trained on; none if nothing of it may be judged any more."""
+def _test_examples(installation: Installation) -> dict[str, EvaluationExample]:
+    """The test examples of the newest adapter's instruction set; empty if a gate is closed or the set was removed."""
     adapters = installation.stored("adapters").rows(("instruction_set_fingerprint",))
     if not adapters:
         return {}
     try:
-        stored = set_learned_from(installation, adapters[0]["instruction_set_fingerprint"])
+        stored = read_training_set(installation, adapters[0]["instruction_set_fingerprint"])
     except (GateClosedError, InstructionSetError):
         return {}
     tested = stored.table.filter(pc.equal(stored.table.column("split"), "test"))
-    return {example.example_id: example for example in records_of(AskedExample, tested)}
+    return {example.example_id: example for example in iter_records(EvaluationExample, tested)}
 
 
-def _rating(
-    check: SpotCheck, answers: Mapping[tuple[str, str], str], examples: Mapping[str, AskedExample]
+def _match_rating(
+    check: SpotCheck, answers: Mapping[tuple[str, str], str], examples: Mapping[str, EvaluationExample]
 ) -> Iterator[Rating]:
     text = answers.get((check.example_id, check.answer_fingerprint))
     example = examples.get(check.example_id)
     if text is not None and example is not None:
-        yield check.task, float(check.score), as_asked(example, check.answer_id, text)
+        yield check.task, float(check.score), gradable_answer(example, check.answer_id, text)

@@ -1,7 +1,4 @@
-"""Stage 7: is the candidate better than what serves now?
-
-Belongs here: measuring judge and candidate. Must stay out: the verdict (see promotion_verdicts.py).
-"""
+"""Stage 7: grades candidate and incumbent on the same test examples. `promotion_verdicts.py` decides."""
 
 from pathlib import Path
 from typing import Any
@@ -11,36 +8,39 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
-from fine_tune_assets.core.records import CANDIDATE_KEY
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
+from fine_tune_assets.core.shared_records import CANDIDATE_KEY
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import ability_questions
-from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, behind_training, set_learned_from
-from fine_tune_assets.defs.s07_judge_scores.figures import family_checked
-from fine_tune_assets.judging.contestants.abilities import ability_budgets
-from fine_tune_assets.judging.judges.grade_cache import FILE
-from fine_tune_assets.judging.judges.registry import judge_request
-from fine_tune_assets.judging.verdicts import families
-from fine_tune_assets.judging.verdicts.paired_grades import Preferences, in_words, preferences_in
+from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_training, read_training_set
+from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_family
+from fine_tune_assets.judging.evaluation.general_abilities import ability_budgets
+from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE
+from fine_tune_assets.judging.judges.judge_registry import judge_request
+from fine_tune_assets.judging.verdicts import metric_families as families
+from fine_tune_assets.judging.verdicts.paired_grades import Preferences, describe_preferences, summarize_preferences
 from fine_tune_assets.ledger.serving.imported_releases import find_import
-from fine_tune_assets.ledger.serving.releases import release_of_adapter
-from fine_tune_assets.ledger.serving.switch_log import serving_adapter
-from fine_tune_assets.ledger.serving.verdicts import latest_verdict
-from fine_tune_assets.tables.judging import JudgeScore, RetainedAbility
-from fine_tune_assets.tables.records import only_record, records_of
-from fine_tune_assets.tables.training import Adapter, BaseModel
-from fine_tune_assets.training.decisions import require_learned
+from fine_tune_assets.ledger.serving.release_records import find_release_by_adapter
+from fine_tune_assets.ledger.serving.switch_log import find_production_adapter
+from fine_tune_assets.ledger.serving.verdicts import find_latest_verdict
+from fine_tune_assets.tables.judging_rows import JudgeScore, RetainedAbility
+from fine_tune_assets.tables.record_classes import iter_records, read_single_record
+from fine_tune_assets.tables.training_rows import Adapter, BaseModel
+from fine_tune_assets.training.training_due import require_changed_adapter
 
 GROUP = "s07_judge_scores"
 
 
 def model_request(installation: Installation, adapter: Adapter, base: BaseModel) -> dict[str, Any]:
-    """Raises GateClosedError when the adapter learned nothing, or was trained on another base model than the present one."""
-    require_learned(adapter)
+    """The request fields that describe base model and adapter.
+
+    Raises GateClosedError if the adapter does not differ from its base model, or the base model has changed since.
+    """
+    require_changed_adapter(adapter)
     if base.fingerprint != adapter.base_fingerprint:
         raise GateClosedError(
-            f"The base model is not the one that the adapter was trained on. {materialize_hint('adapters')}"
+            f"Adapter {adapter.adapter_id} was trained on another base model. {materialize_hint('adapters')}"
         )
     return {
         "base_folder": str(installation.path(base.folder)),
@@ -51,21 +51,22 @@ def model_request(installation: Installation, adapter: Adapter, base: BaseModel)
         "merged_dtype": installation.recipe.merged_dtype,
         "batch_size": installation.recipe.judge.batch_size,
         "threads": installation.settings.threads,
-        "cache": str(installation.layout.cache / FILE),
+        "cache": str(installation.layout.cache / CACHE_FILE),
     }
 
 
-def incumbent_of(installation: Installation, adapter: Adapter) -> dict[str, str]:
-    """What users were last switched to, and where its weights lie; the base model before the first release.
+def find_incumbent(installation: Installation, adapter: Adapter) -> dict[str, str]:
+    """The incumbent and the location of its weights: the production model or, before the first release, the base model.
 
-    A candidate that serves already is compared with what it replaced, so that judging it again changes nothing.
+    A candidate that is already in production is compared with the model that it replaced, so that judging it again gives the
+    same result. Raises GateClosedError if the incumbent was imported.
     """
     with installation.ledger() as ledger:
-        incumbent = serving_adapter(ledger) or adapter.base_fingerprint
+        incumbent = find_production_adapter(ledger) or adapter.base_fingerprint
         if incumbent == adapter.adapter_id:
-            verdict = latest_verdict(ledger, **{name: getattr(adapter, name) for name in CANDIDATE_KEY})
+            verdict = find_latest_verdict(ledger, **{name: getattr(adapter, name) for name in CANDIDATE_KEY})
             incumbent = verdict.incumbent if verdict else adapter.base_fingerprint
-        served = release_of_adapter(ledger, incumbent)
+        served = find_release_by_adapter(ledger, incumbent)
         is_imported = served is not None and find_import(ledger, served.release_id) is not None
     found = {
         "incumbent": incumbent,
@@ -77,13 +78,13 @@ def incumbent_of(installation: Installation, adapter: Adapter) -> dict[str, str]
         return found
     if served is not None and is_imported:
         raise GateClosedError(
-            f"Release {served.release_id}, which serves, was imported, and what it was made from is not here: no candidate "
-            "can be compared with it. To let the first promoted candidate replace it, import it again as a placeholder: "
-            "`fine-tune releases import FILE --public-key KEY --placeholder`."
+            f"The production model, release {served.release_id}, was imported without its adapter and base model, so no "
+            "candidate can be compared with it. To let the first promoted candidate replace it, import it again as a "
+            "placeholder: `fine-tune releases import FILE --public-key KEY --placeholder`."
         )
     if served is None or served.base_fingerprint == adapter.base_fingerprint:
         return {**found, "incumbent_adapter": str(installation.layout.adapters / short(incumbent))}
-    # Its adapter does not fit on this base model: the merged weights that it was released from do the answering.
+    # Its adapter belongs to another base model, so its merged weights are used.
     return {
         **found,
         "incumbent_weights": str(installation.layout.weights / short(served.weights_fingerprint)),
@@ -93,10 +94,10 @@ def incumbent_of(installation: Installation, adapter: Adapter) -> dict[str, str]
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*READ_BY_GATES, recipe_section("judge")],
+    deps=[*GATE_TABLES, recipe_section("judge")],
     pool=GPU,
-    automation_condition=behind_training(),
-    description="Grades from 1 to 10 of base model, candidate and what serves now, on the same held-out examples.",
+    automation_condition=after_training(),
+    description="Grades from 1 to 10 for base model, candidate and incumbent, on the same test examples.",
     owners=OWNERS["ml"],
     kinds={"parquet"},
     metadata=definition_metadata("judge_scores"),
@@ -108,11 +109,11 @@ def judge_scores(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base = only_record(Adapter, adapters), only_record(BaseModel, base_models)
+    adapter, base = read_single_record(Adapter, adapters), read_single_record(BaseModel, base_models)
     judge = installation.recipe.judge
-    with errors_for_people():
-        stored = set_learned_from(installation, adapter.instruction_set_fingerprint)
-        models = {**model_request(installation, adapter, base), **incumbent_of(installation, adapter)}
+    with user_facing_errors():
+        stored = read_training_set(installation, adapter.instruction_set_fingerprint)
+        models = {**model_request(installation, adapter, base), **find_incumbent(installation, adapter)}
     request = {
         "action": "grade",
         **models,
@@ -123,31 +124,34 @@ def judge_scores(
         "judge": judge_request(installation.settings, judge),
     }
     table = worker.make_table(context, "judging", request)
-    means = _means(table)
+    means = _mean_grades(table)
     shown = [{"model": model, **figures} for model, figures in means.items()]
-    return result(
+    return table_result(
         "judge_scores",
         table,
         fingerprint_table(table),
         means=markdown_table(shown),
-        **preferences_shown(preferences_in(table, models["incumbent"])),
+        **preference_metadata(summarize_preferences(table, models["incumbent"])),
         **{f"mean_{model}": figures["mean grade"] for model, figures in means.items()},
     )
 
 
-def preferences_shown(found: Preferences | None) -> dict[str, Any]:
-    """Metadata: which answers the judge prefers. Figures that are missing are absent."""
+def preference_metadata(found: Preferences | None) -> dict[str, Any]:
+    """Metadata on which answers the judge prefers, without missing figures."""
     if found is None:
         return {}
-    figures = {"win_share": found.share, "win_share_low": found.low, "win_share_high": found.high}
-    figures["consistent_when_swapped"] = found.consistent
-    return {"preferences": in_words(found), **{name: value for name, value in figures.items() if value is not None}}
+    figures = {"win_share": found.win_share, "win_share_low": found.low, "win_share_high": found.high}
+    figures["consistent_when_swapped"] = found.position_consistency
+    return {
+        "preferences": describe_preferences(found),
+        **{name: value for name, value in figures.items() if value is not None},
+    }
 
 
-def _means(scores: pa.Table) -> dict[str, dict[str, float]]:
+def _mean_grades(scores: pa.Table) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for model in sorted(set(scores.column("model").to_pylist())):
-        rows = [row for row in records_of(JudgeScore, scores) if row.model == model]
+        rows = [row for row in iter_records(JudgeScore, scores) if row.model == model]
         graded = [row.score for row in rows if row.score is not None]
         found[model] = {
             "answers": len(rows),
@@ -160,7 +164,7 @@ def _means(scores: pa.Table) -> dict[str, dict[str, float]]:
 
 
 def question_files(installation: Installation) -> list[Path]:
-    """One for each general task."""
+    """One file per general task."""
     return sorted((installation.layout.evaluation / "abilities").glob("*.jsonl"))
 
 
@@ -168,8 +172,8 @@ def question_files(installation: Installation) -> list[Path]:
     group_name=GROUP,
     deps=[ability_questions, recipe_section("abilities")],
     pool=GPU,
-    automation_condition=behind_training(),
-    description="What the candidate forgot of general tasks that were kept out of training.",
+    automation_condition=after_training(),
+    description="The candidate's accuracy on general tasks that are never trained on, compared with its base model.",
     owners=OWNERS["ml"],
     kinds={"parquet"},
     metadata=definition_metadata("retained_abilities"),
@@ -181,26 +185,29 @@ def retained_abilities(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    adapter, base = only_record(Adapter, adapters), only_record(BaseModel, base_models)
+    adapter, base = read_single_record(Adapter, adapters), read_single_record(BaseModel, base_models)
     questions = question_files(installation)
-    with errors_for_people():
+    with user_facing_errors():
         models = model_request(installation, adapter, base)
         budgets = ability_budgets([path.stem for path in questions], installation.recipe.gate)
     request = {
-        "action": "abilities",
+        "action": "measure_abilities",
         **models,
         "questions": [str(path) for path in questions],
         "budgets": budgets,
         "items": installation.recipe.judge.ability_items,
     }
     table = worker.make_table(context, "judging", request)
-    retained = records_of(RetainedAbility, table)
-    changes = {f"change_{one.ability}": one.adapter_accuracy - one.base_accuracy for one in retained}
+    abilities = iter_records(RetainedAbility, table)
+    changes = {f"change_{row.ability}": row.adapter_accuracy - row.base_accuracy for row in abilities}
     shown = markdown_table(table.to_pylist())
-    return result("retained_abilities", table, fingerprint_table(table), abilities=shown, **changes)
+    return table_result("retained_abilities", table, fingerprint_table(table), abilities=shown, **changes)
 
 
-@dg.asset_check(asset="retained_abilities", description="No general task lost more than its budget.")
+@dg.asset_check(
+    asset="retained_abilities",
+    description="On no general task did the accuracy drop by more than the recipe allows.",
+)
 def abilities_are_within_budget(installation: Installation, retained_abilities: pa.Table) -> dg.AssetCheckResult:
     gate, names = installation.recipe.gate, [path.stem for path in question_files(installation)]
-    return family_checked("abilities", families.abilities(retained_abilities, gate), names, gate)
+    return check_family("abilities", families.ability_metrics(retained_abilities, gate), names, gate)

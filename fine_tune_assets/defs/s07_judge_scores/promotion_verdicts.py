@@ -1,7 +1,5 @@
-"""Stage 7, its end: the verdict on a candidate.
-
-Belongs here: handing what was measured to the gate, signing and storing what it says, and showing it. Must stay out: the rules
-of the gate (see `judging/verdicts/promotion_rule.py`), and measuring (see judge_scores.py).
+"""Stage 7: gathers the evidence on a candidate, applies the promotion rule (`judging/verdicts/promotion_rule.py`), and signs and
+stores the verdict.
 """
 
 import base64
@@ -15,42 +13,53 @@ import pyarrow.compute as pc
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import public_key_file
-from fine_tune_assets.core.records import CANDIDATE_KEY, Verdict
-from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, result
+from fine_tune_assets.core.shared_records import CANDIDATE_KEY, Verdict
+from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
-from fine_tune_assets.defs.s06_adapters.adapters import READ_BY_GATES, behind_training, set_learned_from
-from fine_tune_assets.defs.s07_judge_scores.figures import figures_checked, figures_shown
-from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_asked
-from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP, incumbent_of, preferences_shown, question_files
-from fine_tune_assets.judging.contestants.answer_checks import CHECK_NAMES
-from fine_tune_assets.judging.contestants.robustness import PROBES
-from fine_tune_assets.judging.memorization.probe_rows import expected_probes
+from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
+from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, after_training, read_training_set
+from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_requirements
+from fine_tune_assets.defs.s07_judge_scores.judge_scores import (
+    GROUP,
+    find_incumbent,
+    preference_metadata,
+    question_files,
+)
+from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_metrics, metric_table
+from fine_tune_assets.judging.evaluation.deterministic_checks import CHECK_NAMES
+from fine_tune_assets.judging.evaluation.robustness_cases import PROBES
+from fine_tune_assets.judging.memorization.memorization_rows import expected_probes
 from fine_tune_assets.judging.verdicts.evidence import (
     Candidate,
     Evidence,
-    Tables,
+    EvidenceTables,
     evidence_json,
-    gate_of,
-    gather,
+    gather_evidence,
     read_evidence,
+    read_gate_settings,
 )
-from fine_tune_assets.judging.verdicts.figures import Family
-from fine_tune_assets.judging.verdicts.plots import verdict_plots
-from fine_tune_assets.judging.verdicts.promotion_rule import against_its_harms, against_the_gain, decide
-from fine_tune_assets.judging.verdicts.subgroups import asked_inputs, groups_of
-from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY, prove, require_document, write_document
-from fine_tune_assets.ledger.serving.verdicts import record_verdict, require_promotion, verdict_id_of
-from fine_tune_assets.tables.instructions import InstructionRow
-from fine_tune_assets.tables.judging import PromotionVerdict
-from fine_tune_assets.tables.records import only_record, records_of, table_from
-from fine_tune_assets.tables.training import Adapter
-from fine_tune_assets.training.decisions import require_learned
+from fine_tune_assets.judging.verdicts.promotion_rule import decide_promotion, gain_objections, regression_objections
+from fine_tune_assets.judging.verdicts.subgroups import group_examples, select_inputs
+from fine_tune_assets.judging.verdicts.verdict_metrics import Family
+from fine_tune_assets.judging.verdicts.verdict_plots import verdict_plots
+from fine_tune_assets.ledger.serving.verdict_documents import (
+    DOCUMENT,
+    KEY_NAME,
+    require_document,
+    verify_document,
+    write_document,
+)
+from fine_tune_assets.ledger.serving.verdicts import compute_verdict_id, record_verdict, require_promotion
+from fine_tune_assets.tables.instruction_rows import InstructionRow
+from fine_tune_assets.tables.judging_rows import PromotionVerdict
+from fine_tune_assets.tables.record_classes import iter_records, read_single_record, table_from_records
+from fine_tune_assets.tables.training_rows import Adapter
+from fine_tune_assets.training.training_due import require_changed_adapter
 
 verdict_signatures = dg.AssetSpec(
     "verdict_signatures",
     group_name=GROUP,
-    description="Approvers' signatures on verdicts that are on hold. Kept in the ledger; each names its approver.",
+    description="Approvers' signatures on verdicts that are on hold. Stored in the ledger with the approver's name.",
     owners=OWNERS["clinical"],
     kinds={"sqlite"},
 )
@@ -58,9 +67,9 @@ verdict_signatures = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*READ_BY_GATES, verdict_signatures, recipe_section("gate")],
-    automation_condition=behind_training(),
-    description="Promote, hold or refuse: the verdict on a candidate, with every reason and figure, signed and stored.",
+    deps=[*GATE_TABLES, verdict_signatures, recipe_section("gate")],
+    automation_condition=after_training(),
+    description="The signed verdict on the candidate (promote, hold or refuse), with all reasons and metrics.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("promotion_verdicts"),
@@ -72,50 +81,50 @@ def promotion_verdicts(
     retained_abilities: pa.Table,
     judge_agreement: pa.Table,
     answer_checks: pa.Table,
-    robustness_probes: pa.Table,
-    memorization_probes: pa.Table,
+    robustness_results: pa.Table,
+    memorization_results: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    tables = Tables(
+    tables = EvidenceTables(
         judge_scores=judge_scores,
         judge_agreement=judge_agreement,
         retained_abilities=retained_abilities,
         answer_checks=answer_checks,
-        robustness_probes=robustness_probes,
-        memorization_probes=memorization_probes,
+        robustness_results=robustness_results,
+        memorization_results=memorization_results,
     )
-    with errors_for_people():
-        evidence = evidence_on(installation, only_record(Adapter, adapters), tables)
-        verdict = verdict_on(evidence, installation)
-        # The document first: without it the row opens nothing.
+    with user_facing_errors():
+        evidence = gather_stored_evidence(installation, read_single_record(Adapter, adapters), tables)
+        verdict = decide_verdict(evidence, installation)
+        # The document first: without it, the ledger's row does not open the gate.
         write_document(installation.layout.verdicts, installation.layout.keys, verdict)
         with installation.ledger() as ledger:
             record_verdict(ledger, verdict)
-    table = table_from(PromotionVerdict, [_row(verdict, evidence)])
-    shown = shown_evidence(evidence, json.loads(verdict.evidence))
-    return result(
+    table = table_from_records(PromotionVerdict, [_verdict_row(verdict, evidence)])
+    shown = evidence_metadata(evidence, json.loads(verdict.evidence))
+    return table_result(
         "promotion_verdicts",
         table,
         verdict.verdict_id,
-        verdict=dg.MetadataValue.md(_in_words(verdict)),
+        verdict=dg.MetadataValue.md(_format_verdict(verdict)),
         decision=verdict.decision,
-        **preferences_shown(evidence.preferences),
+        **preference_metadata(evidence.preferences),
         **shown,
     )
 
 
-def evidence_on(installation: Installation, adapter: Adapter, tables: Tables) -> Evidence:
-    """Only figures about exactly this adapter, on the test split of exactly its instruction set, count."""
-    stored = set_learned_from(installation, adapter.instruction_set_fingerprint)
-    require_learned(adapter)
+def gather_stored_evidence(installation: Installation, adapter: Adapter, tables: EvidenceTables) -> Evidence:
+    """Gather the evidence on exactly this adapter, on the test split of its instruction set. Raises GateClosedError."""
+    stored = read_training_set(installation, adapter.instruction_set_fingerprint)
+    require_changed_adapter(adapter)
     tested = stored.table.filter(pc.equal(stored.table.column("split"), "test"))
     graded = set(tables.judge_scores.column("example_id").to_pylist())
     if not graded <= set(tested.column("example_id").to_pylist()):
         raise GateClosedError(
-            "Grades are about other examples than this instruction set's test split. "
+            f"judge_scores has answers to examples outside the test split of instruction set {stored.folder.name}. "
             + materialize_hint("judge_scores")
         )
-    recipe, incumbent = installation.recipe, incumbent_of(installation, adapter)
-    return gather(
+    recipe, incumbent = installation.recipe, find_incumbent(installation, adapter)
+    return gather_evidence(
         Candidate(
             adapter_id=adapter.adapter_id,
             base_fingerprint=adapter.base_fingerprint,
@@ -124,33 +133,34 @@ def evidence_on(installation: Installation, adapter: Adapter, tables: Tables) ->
             incumbent=incumbent["incumbent"],
         ),
         tables,
-        groups_of(asked_inputs(records_of(InstructionRow, tested), graded)),
+        group_examples(select_inputs(iter_records(InstructionRow, tested), graded)),
         recipe.gate,
-        judge_asked(installation),
-        expected_figures(installation),
-        rests_on(installation, incumbent["incumbent_weights_fingerprint"]),
+        judge_requirements(installation),
+        expected_metrics(installation),
+        fingerprint_inputs(installation, incumbent["incumbent_weights_fingerprint"]),
     )
 
 
-def rests_on(installation: Installation, incumbent_weights: str) -> dict[str, str]:
-    """Name → fingerprint of the ability questions, and of the merged weights where those answered for the incumbent."""
-    asked = {f"ability_questions_{path.stem}": fingerprint_file(path) for path in question_files(installation)}
-    return {**asked, **({"incumbent_weights": incumbent_weights} if incumbent_weights else {})}
+def fingerprint_inputs(installation: Installation, incumbent_weights: str) -> dict[str, str]:
+    """Name → fingerprint of the ability questions and, if they answered for the incumbent, its merged weights."""
+    questions = {f"ability_questions_{path.stem}": fingerprint_file(path) for path in question_files(installation)}
+    return {**questions, **({"incumbent_weights": incumbent_weights} if incumbent_weights else {})}
 
 
-def expected_figures(installation: Installation) -> dict[Family, list[str]]:
-    """What the recipe requires, by name: a task whose questions are there and that is not in the table is missing."""
+def expected_metrics(installation: Installation) -> dict[Family, list[str]]:
+    """Family → names of the metrics that the recipe requires. A metric that is not in the tables counts as missing."""
     names: dict[Family, list[str]] = {
         "abilities": [path.stem for path in question_files(installation)],
         "checks": [*CHECK_NAMES],
         "robustness": [*PROBES],
-        "safety": expected_probes(installation.recipe.canaries),
+        "safety": expected_probes(installation.recipe.planted_secrets),
     }
-    return {family: found for family, found in names.items() if family in installation.recipe.gate.requires}
+    required = installation.recipe.gate.requires
+    return {family: family_names for family, family_names in names.items() if family in required}
 
 
-def verdict_on(evidence: Evidence, installation: Installation) -> Verdict:
-    decided = decide(evidence, installation.recipe.gate)
+def decide_verdict(evidence: Evidence, installation: Installation) -> Verdict:
+    decided = decide_promotion(evidence, installation.recipe.gate)
     facts: dict[str, Any] = {
         "decision": decided.decision,
         "line": installation.recipe.name,
@@ -158,10 +168,10 @@ def verdict_on(evidence: Evidence, installation: Installation) -> Verdict:
         "reasons": decided.reasons,
         "evidence": evidence_json(evidence),
     }
-    return Verdict(verdict_id=verdict_id_of(**facts), **facts)
+    return Verdict(verdict_id=compute_verdict_id(**facts), **facts)
 
 
-def _row(verdict: Verdict, evidence: Evidence) -> PromotionVerdict:
+def _verdict_row(verdict: Verdict, evidence: Evidence) -> PromotionVerdict:
     target = evidence.target
     return PromotionVerdict(
         verdict_id=verdict.verdict_id,
@@ -170,9 +180,9 @@ def _row(verdict: Verdict, evidence: Evidence) -> PromotionVerdict:
         adapter_id=verdict.adapter_id,
         base_fingerprint=verdict.base_fingerprint,
         instruction_set_fingerprint=verdict.instruction_set_fingerprint,
-        incumbent=verdict.incumbent,
+        incumbent_fingerprint=verdict.incumbent,
         reasons=tuple(verdict.reasons),
-        examples=evidence.power.examples,
+        example_count=evidence.power.examples,
         incumbent_score=target.incumbent if target else None,
         candidate_score=target.candidate if target else None,
         gain_low=target.low if target else None,
@@ -180,19 +190,19 @@ def _row(verdict: Verdict, evidence: Evidence) -> PromotionVerdict:
     )
 
 
-def _in_words(verdict: Verdict) -> str:
+def _format_verdict(verdict: Verdict) -> str:
     return f"**{verdict.decision}**\n\n" + "\n".join(f"- {reason}" for reason in verdict.reasons)
 
 
-def shown_evidence(evidence: Evidence, document: dict[str, Any]) -> dict[str, Any]:
-    """The evidence as people see it: a table of its figures, its pictures, and its document."""
-    pictures = [
+def evidence_metadata(evidence: Evidence, document: dict[str, Any]) -> dict[str, Any]:
+    """The evidence for the Dagster UI: a table of metrics, plots, and the document."""
+    plots = [
         f"**{title}**\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
         for title, png in verdict_plots(evidence).items()
     ]
     return {
-        "figures": figures_shown(evidence.figures),
-        "plots": dg.MetadataValue.md("\n\n".join(pictures)),
+        "metrics": metric_table(evidence.metrics),
+        "plots": dg.MetadataValue.md("\n\n".join(plots)),
         "evidence": dg.MetadataValue.json(document),
     }
 
@@ -200,25 +210,22 @@ def shown_evidence(evidence: Evidence, document: dict[str, Any]) -> dict[str, An
 @dg.asset_check(
     asset="promotion_verdicts",
     blocking=True,
-    description="The verdict is to promote, or an approver signed a verdict that is on hold.",
+    description="The verdict is promote, or it is hold and an approver has signed it.",
 )
-def verdict_opens_the_gate(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
-    row = only_record(PromotionVerdict, promotion_verdicts)
+def verdict_allows_release(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
+    row = read_single_record(PromotionVerdict, promotion_verdicts)
     scores = {"candidate": row.candidate_score, "incumbent": row.incumbent_score}
     closed = None
     try:
-        required_verdict(installation, row)  # asks the ledger and the signed document, as what makes weights does
+        require_verdict(installation, row)  # reads the ledger and the signed document, like the gate of merged_weights
     except GateClosedError as error:
         closed = str(error)
-    shown = {name: score for name, score in scores.items() if score is not None}
-    return checked(closed is None, closed or "\n".join(row.reasons), decision=row.decision, **shown)
+    known_scores = {name: score for name, score in scores.items() if score is not None}
+    return check_result(closed is None, closed or "\n".join(row.reasons), decision=row.decision, **known_scores)
 
 
-def required_verdict(installation: Installation, adapter: Adapter | PromotionVerdict) -> Verdict:
-    """The gate: a verdict in the ledger that promotes exactly this adapter, and that this installation signed.
-
-    Raises GateClosedError.
-    """
+def require_verdict(installation: Installation, adapter: Adapter | PromotionVerdict) -> Verdict:
+    """The verdict that promotes exactly this adapter, signed by this installation. Raises GateClosedError."""
     with installation.ledger() as ledger:
         verdict = require_promotion(ledger, **{name: getattr(adapter, name) for name in CANDIDATE_KEY})
     require_document(installation.layout.verdicts, installation.layout.keys, verdict)
@@ -226,28 +233,28 @@ def required_verdict(installation: Installation, adapter: Adapter | PromotionVer
 
 
 @dg.asset_check(
-    asset="promotion_verdicts", description="The candidate's grades are shown to be higher than the incumbent's."
+    asset="promotion_verdicts", description="The candidate's grades are significantly higher than the incumbent's."
 )
-def candidate_beats_the_incumbent(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
-    with errors_for_people():
-        evidence = _stored_evidence(installation, promotion_verdicts)
-        return figures_checked(against_the_gain(evidence, gate_of(evidence)), evidence.of("target"))
+def candidate_beats_incumbent(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
+    with user_facing_errors():
+        evidence = _read_stored_evidence(installation, promotion_verdicts)
+        return check_metrics(gain_objections(evidence, read_gate_settings(evidence)), evidence.family_metrics("target"))
 
 
 @dg.asset_check(
     asset="promotion_verdicts",
-    description="No ability, check, probe or group of examples fell by more than its budget, as it was measured.",
+    description="No ability, check, robustness case or group of examples got worse by more than its limit.",
 )
-def candidate_does_no_harm(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
-    with errors_for_people():
-        evidence = _stored_evidence(installation, promotion_verdicts)
-        harms = [figure for figure in evidence.figures if figure.family != "target"]
-        return figures_checked(against_its_harms(evidence, gate_of(evidence)), harms)
+def candidate_has_no_regression(installation: Installation, promotion_verdicts: pa.Table) -> dg.AssetCheckResult:
+    with user_facing_errors():
+        evidence = _read_stored_evidence(installation, promotion_verdicts)
+        metrics = [metric for metric in evidence.metrics if metric.family != "target"]
+        return check_metrics(regression_objections(evidence, read_gate_settings(evidence)), metrics)
 
 
-def _stored_evidence(installation: Installation, verdicts: pa.Table) -> Evidence:
-    """Of the signed document: the figures that the verdict rests on."""
-    verdict_id = only_record(PromotionVerdict, verdicts).verdict_id
+def _read_stored_evidence(installation: Installation, verdicts: pa.Table) -> Evidence:
+    """The evidence in the signed document of the verdict. Raises an error if the signature is invalid."""
+    verdict_id = read_single_record(PromotionVerdict, verdicts).verdict_id
     document = installation.layout.verdicts / verdict_id / DOCUMENT
-    proven = prove(document, public_key_file(installation.layout.keys, KEY))
+    proven = verify_document(document, public_key_file(installation.layout.keys, KEY_NAME))
     return read_evidence(proven.verdict.evidence)

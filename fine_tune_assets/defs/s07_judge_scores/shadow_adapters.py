@@ -1,7 +1,6 @@
-"""Stage 7, the shadow adapter: a training like the candidate's, on part of its examples and on canaries.
+"""Stage 7: trains a shadow adapter like the candidate, on part of its examples and on planted secrets.
 
-Belongs here: training it in a scratch folder, for as long as it is asked, and never where adapters lie that can be released. Must
-stay out: what is planted, and what it gives away (see `judging/`).
+The shadow adapter exists only in a scratch folder during the attack, so that it can never be released.
 """
 
 import shutil
@@ -17,82 +16,82 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table
 from fine_tune_assets.defs.platform.automation import latest_event
-from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people, started_again_when_killed
-from fine_tune_assets.defs.s06_adapters.adapters import TRAINED_BY
-from fine_tune_assets.judging.memorization.canaries import plant, shadow_set
-from fine_tune_assets.recipes.schema import CanarySettings, Recipe
-from fine_tune_assets.recipes.sections import section_fingerprints
-from fine_tune_assets.tables.instructions import CANARY
-from fine_tune_assets.tables.training import Adapter, BaseModel
-from fine_tune_assets.training.checkpoints import TRAINER
+from fine_tune_assets.defs.platform.resources import Installation, Worker, retry_when_killed, user_facing_errors
+from fine_tune_assets.defs.s06_adapters.adapters import TRAINING_VERSION_TAG
+from fine_tune_assets.judging.memorization.planted_secrets import build_shadow_set, plant_secrets
+from fine_tune_assets.recipes.recipe_parts import section_fingerprints
+from fine_tune_assets.recipes.schema import PlantedSecretSettings, Recipe
+from fine_tune_assets.tables.instruction_rows import PLANTED_SECRET
+from fine_tune_assets.tables.training_rows import Adapter, BaseModel
+from fine_tune_assets.training.checkpoints import TRAINER_VERSION
 from fine_tune_assets.training.environments import require_environment
-from fine_tune_assets.training.sweeps import read_sweep
+from fine_tune_assets.training.sweep_search import read_sweep
 
 
 @dataclass(frozen=True)
-class Shadow:
-    """What a shadow adapter is to be trained on, and how."""
+class ShadowPlan:
+    """The rows and settings of a shadow training."""
 
     rows: pa.Table
     settings: dict[str, Any]
-    bound_to: str
-    """Fingerprint of all that decides what it will have learned, and what it is asked."""
+    shadow_fingerprint: str
+    """Fingerprint of everything that determines its weights and the attack."""
 
 
 def plan_shadow(
-    installation: Installation, adapter: Adapter, canaries: CanarySettings, instruction_set: pa.Table
-) -> Shadow:
-    """`instruction_set`: that of the adapter."""
+    installation: Installation, adapter: Adapter, secrets: PlantedSecretSettings, instruction_set: pa.Table
+) -> ShadowPlan:
+    """`instruction_set`: the set that the adapter was trained on."""
     recipe = installation.recipe
-    rows = shadow_set(instruction_set, plant(canaries, *prompts_of(recipe)), canaries)
-    settings = {**asdict(recipe.training), **_chosen_in_sweep(installation, adapter)}
+    rows = build_shadow_set(instruction_set, plant_secrets(secrets, *planting_prompts(recipe)), secrets)
+    settings = {**asdict(recipe.training), **_sweep_parameters(installation, adapter)}
     if recipe.training.fit_batch_size:
-        # What the plan found for the real set may not fit these rows; one at a time does, and a step learns from as many.
+        # The planned batch size may not fit these rows. Batch size 1 does, with the same number of rows per step.
         step = settings["batch_size"] * settings["gradient_accumulation"]
         settings |= {"batch_size": 1, "gradient_accumulation": step}
-    decisive = [TRAINER, fingerprint_table(rows), adapter.base_fingerprint, settings, asdict(canaries)]
-    return Shadow(rows, settings, fingerprint_json(decisive))
+    decisive = [TRAINER_VERSION, fingerprint_table(rows), adapter.base_fingerprint, settings, asdict(secrets)]
+    return ShadowPlan(rows, settings, fingerprint_json(decisive))
 
 
-def prompts_of(recipe: Recipe) -> tuple[str, list[str]]:
-    """System prompt and instructions: the form that canaries take."""
+def planting_prompts(recipe: Recipe) -> tuple[str, list[str]]:
+    """System prompt and instructions, which planted secrets are formatted with."""
     return recipe.system_prompt, [task.instruction for task in recipe.tasks]
 
 
 def require_same_training(instance: dg.DagsterInstance, recipe: Recipe) -> None:
-    """Raise GateClosedError unless the adapter was trained by the recipe of now: a shadow of another training shows nothing."""
+    """Raise GateClosedError unless the adapter was trained with the current settings, which the shadow adapter uses."""
     last = latest_event(instance, dg.AssetKey("adapters"))
-    if last is None or last.tags.get(TRAINED_BY) != section_fingerprints(recipe)["training"]:
+    if last is None or last.tags.get(TRAINING_VERSION_TAG) != section_fingerprints(recipe)["training"]:
         raise GateClosedError(
-            "The adapter was not trained by the recipe's present training settings, so a shadow adapter would show nothing. "
-            + materialize_hint("adapters")
+            "The adapter was trained with other settings than the recipe's current ones, so memorization can't be measured with "
+            "a shadow adapter. " + materialize_hint("adapters")
         )
 
 
-def _chosen_in_sweep(installation: Installation, adapter: Adapter) -> dict[str, Any]:
-    """What the adapter's own trial changed of the recipe's settings."""
+def _sweep_parameters(installation: Installation, adapter: Adapter) -> dict[str, Any]:
+    """The settings that the adapter's trial of a sweep changed. Raises GateClosedError if the trial was removed."""
     name = adapter.sweep
     trials = read_sweep(installation.layout.sweeps, name) if name else []
     chosen = [trial.parameters for trial in trials if trial.adapter_id == adapter.adapter_id]
     if name and not chosen:
         raise GateClosedError(
-            "The trial of the sweep that the adapter came from is gone, and with it its settings. "
+            f"The settings of adapter {adapter.adapter_id} are unknown: its trial in sweep {name} no longer exists. "
             + materialize_hint("adapters")
         )
     return dict(chosen[0]) if chosen else {}
 
 
 @contextmanager
-def trained_shadow(
+def train_shadow(
     context: dg.AssetExecutionContext,
     installation: Installation,
     worker: Worker,
-    shadow: Shadow,
+    shadow: ShadowPlan,
     base: BaseModel,
 ) -> Iterator[dict[str, str]]:
-    """Folder and id of the shadow adapter. All that was made for it is gone at the end: it learned from patients."""
+    """Folder and id of the shadow adapter. All its files are removed at the end, since it was trained on subjects' data."""
     settings, training = installation.settings, installation.recipe.training
-    with errors_for_people():
+    with user_facing_errors():
         python = require_environment(training.engine, settings.unsloth_interpreter, bool(settings.ray.address))
     with installation.scratch(context, "instruction_set") as (rows,):
         write_table(rows, shadow.rows)
@@ -103,26 +102,26 @@ def trained_shadow(
             "base_folder": str(installation.path(base.folder)),
             "base_fingerprint": base.fingerprint,
             "adapters_dir": str(folder / "adapters"),
-            # Not where the candidates' are: a training removes what another one left there.
+            # Not in the candidates' folder, since a training removes the checkpoints of others there.
             "checkpoints_dir": str(folder / "checkpoints"),
             "tensorboard_dir": str(folder / "tensorboard"),
             "settings": shadow.settings,
             "threads": settings.threads,
         }
         try:
-            with started_again_when_killed():
-                trained = worker.run_where_set(context, "training", request, python)
-            with errors_for_people():
-                _require_canaries_trained(trained["rows_too_long"])
+            with retry_when_killed():
+                trained = worker.run_local_or_cluster(context, "training", request, python)
+            with user_facing_errors():
+                _require_secrets_trained(trained["rows_too_long"])
             yield {"shadow_folder": str(trained["folder"]), "shadow_id": trained["adapter_id"]}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _require_canaries_trained(too_long: list[str]) -> None:
-    left_out = sum(example_id.startswith(CANARY) for example_id in too_long)
-    if left_out:
+def _require_secrets_trained(too_long: list[str]) -> None:
+    excluded = sum(example_id.startswith(PLANTED_SECRET) for example_id in too_long)
+    if excluded:
         raise GateClosedError(
-            f"{left_out} canaries are longer than training.max_length and were not trained on: nothing can be said of what is "
-            "learned by heart. Raise training.max_length, or shorten the system prompt or the tasks' instructions."
+            f"{excluded} planted secrets are longer than training.max_length and were not trained on, so memorization can't be "
+            "measured. Raise training.max_length, or shorten the system prompt or the tasks' instructions."
         )

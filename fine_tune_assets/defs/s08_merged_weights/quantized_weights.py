@@ -1,47 +1,63 @@
-"""Stage 8: merged weights in smaller formats.
-
-Belongs here: exporting behind the verdict in the ledger, and what is shown of each hop. Must stay out: how weights are
-converted and compared (see `merging/`).
-"""
+"""Stage 8: exports merged weights to smaller formats. `merging/` converts and compares them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
+from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.serving_engines import reads_folder
-from fine_tune_assets.defs.platform.metadata import OWNERS, checked, definition_metadata, markdown_table, result, warned
+from fine_tune_assets.defs.platform.metadata import (
+    OWNERS,
+    check_result,
+    definition_metadata,
+    markdown_table,
+    table_result,
+    warning_result,
+)
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
-from fine_tune_assets.defs.s06_adapters.adapters import GPU, READ_BY_GATES, behind_training
-from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import required_verdict
+from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
+from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_training
+from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import require_verdict
 from fine_tune_assets.defs.s08_merged_weights.merged_weights import (
     GROUP,
-    hop_columns,
-    hop_metadata,
-    instruction_set_file,
-    kept_contract,
+    parity_columns,
+    parity_metadata,
+    require_own_record,
+    require_prompt_contract,
     require_same_adapter,
     require_same_base,
+    training_set_file,
 )
 from fine_tune_assets.merging.certificates import require_parity
-from fine_tune_assets.recipes.exports import ParityLimits, limits_of
-from fine_tune_assets.tables.merging import MergedWeights, QuantizedWeights
-from fine_tune_assets.tables.records import only_record, records_of, table_from
-from fine_tune_assets.tables.training import Adapter, BaseModel
+from fine_tune_assets.merging.signed_records import sign_export
+from fine_tune_assets.recipes.export_settings import ParityLimits, find_limits
+from fine_tune_assets.tables.merging_rows import MergedWeights, QuantizedWeights
+from fine_tune_assets.tables.record_classes import iter_records, read_single_record, table_from_records
+from fine_tune_assets.tables.training_rows import Adapter, BaseModel
 
-_SHOWN = ("format", "is_passed", "mean_kl", "top1_agreement", "same_greedy", "loss_increase", "bytes", "tensor_types")
+_COLUMNS = (
+    "format",
+    "is_passed",
+    "mean_kl",
+    "top1_agreement",
+    "greedy_agreement",
+    "loss_increase",
+    "size_bytes",
+    "tensor_types",
+)
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*READ_BY_GATES, recipe_section("exports")],
+    deps=[*GATE_TABLES, recipe_section("exports")],
     pool=GPU,
-    automation_condition=behind_training(),
-    description="The merged model in smaller formats (GGUF), each measured against the weights it was made from.",
+    automation_condition=after_training(),
+    description="The merged weights exported to smaller formats such as GGUF, each compared with the merged weights.",
     owners=OWNERS["ml"],
     kinds={"gguf"},
     metadata=definition_metadata("quantized_weights"),
@@ -54,15 +70,16 @@ def quantized_weights(
     adapters: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    merged, adapter = only_record(MergedWeights, merged_weights), only_record(Adapter, adapters)
-    base, recipe = only_record(BaseModel, base_models), installation.recipe
-    limits = {name: limits_of(recipe.gate.export_limits, name) for name in recipe.exports}
-    with errors_for_people():
+    merged, adapter = read_single_record(MergedWeights, merged_weights), read_single_record(Adapter, adapters)
+    base, recipe = read_single_record(BaseModel, base_models), installation.recipe
+    limits = {name: find_limits(recipe.gate.export_limits, name) for name in recipe.exports}
+    with user_facing_errors():
         require_same_adapter(merged, adapter)
         require_same_base(base, adapter)
-        required_verdict(installation, adapter)
+        require_verdict(installation, adapter)
         require_parity(merged)
-        contract = kept_contract(installation, merged.folder, adapter)
+        require_own_record(installation, merged)
+        contract = require_prompt_contract(installation, merged.folder, adapter)
         request = {
             "action": "export",
             "system_prompt": contract.system_prompt,
@@ -74,62 +91,65 @@ def quantized_weights(
             "base_gguf": base.source_fingerprint,
             "weights_dir": str(installation.layout.weights),
             "limits": {name: asdict(limit) for name, limit in limits.items()},
-            "instruction_set": instruction_set_file(installation, adapter),
+            "instruction_set": training_set_file(installation, adapter),
             "llmcompressor_python": str(installation.settings.llmcompressor_interpreter),
         }
-    # To export nothing, no model is loaded.
-    told = worker.run(context, "merging", request)["exports"] if limits else []
-    exports = [_export(installation, one, merged, limits[one["format"]]) for one in told]
-    table = table_from(QuantizedWeights, exports)
-    return result("quantized_weights", table, fingerprint_table(table), **exports_metadata(exports))
+    # Without exports, the worker is not started.
+    results = worker.run(context, "merging", request)["exports"] if limits else []
+    exports = [_export_row(installation, result, merged, limits[result["format"]]) for result in results]
+    table = table_from_records(QuantizedWeights, exports)
+    return table_result("quantized_weights", table, fingerprint_table(table), **export_metadata(exports))
 
 
-def _export(
-    installation: Installation, told: dict[str, Any], merged: MergedWeights, limits: ParityLimits
+def _export_row(
+    installation: Installation, result: dict[str, Any], merged: MergedWeights, limits: ParityLimits
 ) -> QuantizedWeights:
-    """`told`: by the worker."""
-    return QuantizedWeights(
-        format=told["format"],
-        file=told["file"] and installation.stored_path(told["file"]),
-        fingerprint=told["fingerprint"],
+    """`result`: one export from the worker's result."""
+    export = QuantizedWeights(
+        format=result["format"],
+        path=result["file"] and installation.stored_path(result["file"]),
+        fingerprint=result["fingerprint"],
         weights_fingerprint=merged.weights_fingerprint,
-        bytes=told["size_bytes"],
-        tensor_types=told["tensor_types"],
-        **hop_columns(told["parity"], limits, told["why"]),
-        probes_file=told["probes_file"] and installation.stored_path(told["probes_file"]),
+        size_bytes=result["size_bytes"],
+        tensor_types=result["tensor_types"],
+        **parity_columns(result["parity"], limits, result["reason"]),
+        probes_file=result["probes_file"] and installation.stored_path(result["probes_file"]),
     )
+    probes = Path(result["probes_file"]) if result["probes_file"] else None
+    with user_facing_errors():
+        return sign_export(export, installation.layout.keys, probes)
 
 
-def exports_metadata(exports: Sequence[QuantizedWeights]) -> dict[str, Any]:
+def export_metadata(exports: Sequence[QuantizedWeights]) -> dict[str, Any]:
     kl = {f"mean_kl_{export.format}": export.mean_kl for export in exports if export.mean_kl is not None}
-    shown = markdown_table([{name: getattr(export, name) for name in _SHOWN} for export in exports])
+    shown = markdown_table([{name: getattr(export, name) for name in _COLUMNS} for export in exports])
     return {**kl, "parity": shown}
 
 
 @dg.asset_check(
     asset="quantized_weights",
     blocking=True,
-    description="What llama.cpp serves, the recipe's first export, answers as the merged weights do, within its format's limits.",
+    description="The answers of the recipe's first export, which is served, match those of the merged weights within limits.",
 )
-def served_export_answers_as_the_merged_weights(
+def served_export_matches_merged_weights(
     installation: Installation, quantized_weights: pa.Table
 ) -> dg.AssetCheckResult:
     recipe = installation.recipe
     if reads_folder(recipe.engine):
-        return checked(True, f"{recipe.engine} serves the merged weights, no export.")
-    exports = records_of(QuantizedWeights, quantized_weights)
+        return check_result(True, f"{recipe.engine} serves the merged weights, so no export is needed.")
+    exports = iter_records(QuantizedWeights, quantized_weights)
     served = next((export for export in exports if export.format == recipe.exports[0]), None)
     if served is None:
-        return checked(False, f"There is no {recipe.exports[0]} export.")
-    return checked(served.is_passed is True, **hop_metadata(served))
+        return check_result(False, f"There is no {recipe.exports[0]} export. {materialize_hint('quantized_weights')}")
+    return check_result(served.is_passed is True, **parity_metadata(served))
 
 
 @dg.asset_check(
     asset="quantized_weights",
-    description="No export failed its limits. One that did was not kept; the others go on without it.",
+    description="Every export is within its limits. An export that is not is discarded; the others are kept.",
 )
-def every_export_answers_as_the_merged_weights(quantized_weights: pa.Table) -> dg.AssetCheckResult:
-    exports = list(records_of(QuantizedWeights, quantized_weights))
+def every_export_matches_merged_weights(quantized_weights: pa.Table) -> dg.AssetCheckResult:
+    exports = list(iter_records(QuantizedWeights, quantized_weights))
     failed = [export for export in exports if export.is_passed is not True]
-    why = " ".join(f"{export.format}: {export.why}" for export in failed)
-    return warned(not failed, why, failed=len(failed), exports=len(exports))
+    reason = " ".join(f"{export.format}: {export.failure_reason}" for export in failed)
+    return warning_result(not failed, reason, failed=len(failed), exports=len(exports))

@@ -1,8 +1,4 @@
-"""Stage 9, live facts: from documents to the index that answers.
-
-Belongs here: reading the documents, making the index in a process of its own, its gate, and the switch to it. Must stay out: how
-a document is cut and an index searched (see `retrieval/`).
-"""
+"""Stage 9: reads the organization's documents, builds and checks the knowledge index, and switches to it (see `retrieval/`)."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -16,42 +12,50 @@ import pyarrow as pa
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.settings import Settings, knowledge_variable
+from fine_tune_assets.core.settings import Settings, read_knowledge_url
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
-    WHY,
-    checked,
+    REASON,
+    check_result,
     definition_metadata,
-    result,
     table_outs,
-    warned,
+    table_result,
+    warning_result,
 )
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, Worker, errors_for_people
+from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.embeddings.encoder import piece_counter
-from fine_tune_assets.ledger.serving.live_knowledge import kept_knowledge, make_knowledge_live
+from fine_tune_assets.ledger.serving.live_indexes import activate_index, list_retained_indexes
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.reports.archives import ReadLimits
-from fine_tune_assets.reports.isolation import IsolatedDocuments
+from fine_tune_assets.reports.isolated_reader import IsolatedReader
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.unreadable_files import UnreadableError
-from fine_tune_assets.retrieval.document_index import Asked, chunk_table
+from fine_tune_assets.retrieval.document_index import IndexRequirements, build_chunk_table
 from fine_tune_assets.retrieval.documents import Block, DocumentFault, UnreadableDocumentError
-from fine_tune_assets.retrieval.index_build import prune_indexes, require_index, store_of
-from fine_tune_assets.retrieval.knowledge_reader import ReadKnowledge, read_knowledge
-from fine_tune_assets.retrieval.queries import run_query
+from fine_tune_assets.retrieval.index_build import create_store, prune_indexes, require_index
+from fine_tune_assets.retrieval.knowledge_reader import KnowledgeDocuments, read_knowledge
 from fine_tune_assets.retrieval.retrieval_quality import OWN_QUESTIONS
-from fine_tune_assets.tables.records import conform, table_of
-from fine_tune_assets.tables.serving import KnowledgeIndex, ServedKnowledge, UnreadableDocument
+from fine_tune_assets.retrieval.sql_queries import run_query
+from fine_tune_assets.tables.record_classes import conform, table_from_rows
+from fine_tune_assets.tables.serving_rows import KnowledgeIndex, ServedKnowledge, UnreadableDocument
 
 GROUP = "s09_served_models"
-_FIGURES = ("recall", "mrr", "refused", "own_questions", "own_recall", "known_items", "known_recall")
+_METRICS = (
+    "recall",
+    "mrr",
+    "refusal_rate",
+    "custom_question_count",
+    "custom_recall",
+    "known_item_count",
+    "known_item_recall",
+)
 
 knowledge = dg.AssetSpec(
     "knowledge",
     group_name=GROUP,
-    description="The organisation's documents that answers may rest on (`data/knowledge`), without patients.",
+    description="The organization's documents that answers may rest on (`data/knowledge`). They have no data about subjects.",
     owners=OWNERS["data"],
     kinds={"file"},
 )
@@ -59,35 +63,35 @@ knowledge = dg.AssetSpec(
 labelled_questions = dg.AssetSpec(
     "labelled_questions",
     group_name=GROUP,
-    description="Questions whose passage is known: those that come with the project, and the installation's own.",
+    description="Questions with known passages: those bundled with the project, and the organization's own.",
     owners=OWNERS["clinical"],
     kinds={"json"},
 )
 
 
 @contextmanager
-def read_documents(settings: Settings) -> Iterator[ReadKnowledge]:
-    """Every document of the installation. PDFs are read by the reports' reader, in its own process."""
-    with IsolatedDocuments(ReadLimits(), find_ocr()) as documents:
+def read_documents(settings: Settings) -> Iterator[KnowledgeDocuments]:
+    """All documents of the installation. PDFs are read by the report reader, in an isolated process."""
+    with IsolatedReader(ReadLimits(), find_ocr()) as reader:
 
-        def query(asked: Mapping[str, Any]) -> list[Block]:
-            return run_query(asked, settings.layout.keys, knowledge_variable)
+        def read_query(query: Mapping[str, Any]) -> list[Block]:
+            return run_query(query, settings.layout.keys, read_knowledge_url)
 
-        def pdf(content: bytes) -> str:
+        def read_pdf(content: bytes) -> str:
             try:
-                return documents("pdf", content).text
+                return reader("pdf", content).text
             except UnreadableError as error:
                 detail = f"{error.reason.value}: {error.detail}"
-                raise UnreadableDocumentError(DocumentFault.NOT_READ, detail) from error
+                raise UnreadableDocumentError(DocumentFault.READ_FAILED, detail) from error
 
-        yield read_knowledge(settings.layout.knowledge, pdf, query)
+        yield read_knowledge(settings.layout.knowledge, read_pdf, read_query)
 
 
 @dg.multi_asset(
     outs=table_outs(
         {
-            "knowledge_chunks": "The documents in parts of one section each, with source, version, days and who may see them.",
-            "unreadable_documents": "Documents that are in no index, and why.",
+            "knowledge_chunks": "The documents in chunks of one section each, with source, version, dates and access rights.",
+            "unreadable_documents": "Documents that could not be read and are not in the index, with the reason.",
         },
         group=GROUP,
         owners=OWNERS["data"],
@@ -96,29 +100,32 @@ def read_documents(settings: Settings) -> Iterator[ReadKnowledge]:
     deps=[knowledge, recipe_section("knowledge")],
 )
 def knowledge_documents(installation: Installation) -> Iterator[dg.MaterializeResult]:
-    with errors_for_people(), read_documents(installation.settings) as read:
-        chunks = chunk_table(read.documents, installation.recipe.retrieval.chunk_tokens, piece_counter())
-    rows = [{"source": one.source, "reason": one.fault.value, "detail": one.detail} for one in read.unreadable]
-    unreadable = table_of(rows, UnreadableDocument.SCHEMA)
-    yield result("knowledge_chunks", chunks, fingerprint_table(chunks), documents=len(read.documents))
-    yield result("unreadable_documents", unreadable, fingerprint_table(unreadable))
+    with user_facing_errors(), read_documents(installation.settings) as read:
+        chunks = build_chunk_table(read.documents, installation.recipe.retrieval.chunk_tokens, piece_counter())
+    rows = [
+        {"source": document.source, "reason": document.fault.value, "detail": document.detail}
+        for document in read.unreadable
+    ]
+    unreadable = table_from_rows(rows, UnreadableDocument.SCHEMA)
+    yield table_result("knowledge_chunks", chunks, fingerprint_table(chunks), documents=len(read.documents))
+    yield table_result("unreadable_documents", unreadable, fingerprint_table(unreadable))
 
 
 @dg.asset_check(
     asset="unreadable_documents",
-    description="Every document of the knowledge folder is in the index. Others are missing from answers until repaired.",
+    description="Every document of the knowledge folder is readable. Unreadable ones are not used for answers until repaired.",
 )
-def every_document_was_read(unreadable_documents: pa.Table) -> dg.AssetCheckResult:
-    found = unreadable_documents["reason"].value_counts().to_pylist()
-    counts = {f"unreadable_{one['values']}": one["counts"] for one in found}
-    return warned(unreadable_documents.num_rows == 0, **counts)
+def every_document_is_readable(unreadable_documents: pa.Table) -> dg.AssetCheckResult:
+    reasons = unreadable_documents["reason"].value_counts().to_pylist()
+    counts = {f"unreadable_{reason['values']}": reason["counts"] for reason in reasons}
+    return warning_result(unreadable_documents.num_rows == 0, **counts)
 
 
 @dg.asset(
     group_name=GROUP,
     deps=[labelled_questions, recipe_section("knowledge")],
     automation_condition=with_new_inputs(),
-    description="The index that questions are answered from, by meaning and by words; and how well it finds what it holds.",
+    description="The index that is searched by meaning and by words to answer questions, with its measured recall.",
     owners=OWNERS["ml"],
     kinds={"lancedb"},
     metadata=definition_metadata("knowledge_indexes"),
@@ -128,22 +135,25 @@ def knowledge_indexes(
 ) -> dg.MaterializeResult[pa.Table]:
     with installation.scratch(context, "knowledge_chunks") as (source,):
         write_table(source, knowledge_chunks)
-        with errors_for_people():
-            gone = _prune(installation)
+        with user_facing_errors():
+            removed = _prune_stale_indexes(installation)
             request = index_request(installation.settings, installation.recipe, str(source))
         table = conform(worker.make_table(context, "retrieval", request), KnowledgeIndex.SCHEMA)
-    shown = {**_shown(table.to_pylist()[0]), "removed_indexes": len(gone)}
-    return result("knowledge_indexes", table, fingerprint_table(table), **shown)
+    shown = {**_index_metadata(table.to_pylist()[0]), "removed_indexes": len(removed)}
+    return table_result("knowledge_indexes", table, fingerprint_table(table), **shown)
 
 
-def _prune(installation: Installation) -> list[str]:
-    """Before an index is made, since no other one is on its way then but that of the last run, which may be about to go live."""
+def _prune_stale_indexes(installation: Installation) -> list[str]:
+    """Remove indexes that are neither retained nor from the last run, which may be about to go live.
+
+    Called before an index is built, when no other one is in progress.
+    """
     layout, settings = installation.layout, installation.settings
     last = installation.stored("knowledge_indexes").rows(("index_fingerprint",))
     with installation.ledger() as ledger:
-        kept = kept_knowledge(ledger, max(1, settings.knowledge.keep_last))
-    store = store_of(layout.knowledge_indexes, settings.knowledge.url)
-    return prune_indexes(layout.knowledge_indexes, store, [*kept, *(row["index_fingerprint"] for row in last)])
+        retained = list_retained_indexes(ledger, max(1, settings.knowledge.keep_last))
+    store = create_store(layout.knowledge_indexes, settings.knowledge.url)
+    return prune_indexes(layout.knowledge_indexes, store, [*retained, *(row["index_fingerprint"] for row in last)])
 
 
 def index_request(settings: Settings, recipe: Recipe, chunks: str) -> dict[str, Any]:
@@ -155,55 +165,55 @@ def index_request(settings: Settings, recipe: Recipe, chunks: str) -> dict[str, 
         "cache": str(layout.cache / "knowledge_vectors.npz"),
         "knowledge_url": settings.knowledge.url,
         "threads": settings.threads or os.cpu_count() or 1,
-        "shipped": str(layout.evaluation / "abilities" / "pubmed_qa.jsonl"),
-        "own": str(layout.evaluation / "retrieval" / OWN_QUESTIONS),
-        "asked": {name: wanted[name] for name in Asked.__dataclass_fields__},
+        "bundled_questions": str(layout.evaluation / "abilities" / "pubmed_qa.jsonl"),
+        "own_questions": str(layout.evaluation / "retrieval" / OWN_QUESTIONS),
+        "requirements": {name: wanted[name] for name in IndexRequirements.__dataclass_fields__},
         "now": datetime.now(UTC).isoformat(),
     }
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What people see of an index: the figures that there are, and why it failed."""
-    shown = {name: row[name] for name in _FIGURES if row[name] is not None}
+def _index_metadata(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The known metrics of an index, and the reason of a failure."""
+    metrics = {name: row[name] for name in _METRICS if row[name] is not None}
     return {
-        **shown,
-        WHY: row["why"] or ("within all limits" if row["chunks"] else "no document: nothing is found in it"),
+        **metrics,
+        REASON: row["failure_reason"] or ("within all limits" if row["chunks"] else "the index is empty: no documents"),
     }
 
 
 @dg.asset_check(
     asset="knowledge_indexes",
     blocking=True,
-    description="Labelled questions find their passage, and questions that no document answers find none.",
+    description="The index finds the passages of labelled questions, and finds none for questions that no document answers.",
 )
-def retrieval_finds_the_passage(knowledge_indexes: pa.Table) -> dg.AssetCheckResult:
+def retrieval_meets_floors(knowledge_indexes: pa.Table) -> dg.AssetCheckResult:
     row = knowledge_indexes.to_pylist()[0]
-    return checked(row["is_passed"] is True, **_shown(row))
+    return check_result(row["is_passed"] is True, **_index_metadata(row))
 
 
 @dg.asset(
     group_name=GROUP,
     automation_condition=with_new_inputs(),
-    description="The knowledge index that answers now. The gateway learns of another one within a second.",
+    description="The knowledge index that answers use. The gateway switches to a new one within a second.",
     owners=OWNERS["ops"],
     kinds={"sqlite"},
     metadata=definition_metadata("served_knowledge"),
 )
 def served_knowledge(installation: Installation, knowledge_indexes: pa.Table) -> dg.MaterializeResult[pa.Table]:
     row, folder = knowledge_indexes.to_pylist()[0], installation.layout.knowledge_indexes
-    with errors_for_people(), installation.ledger() as ledger:
-        if row["is_passed"] is True:  # what is missing or was changed does not become live
-            require_index(folder, store_of(folder, installation.settings.knowledge.url), row["index_fingerprint"])
-        live = make_knowledge_live(
+    with user_facing_errors(), installation.ledger() as ledger:
+        if row["is_passed"] is True:  # a missing or modified index must not go live
+            require_index(folder, create_store(folder, installation.settings.knowledge.url), row["index_fingerprint"])
+        live = activate_index(
             ledger,
             index_fingerprint=row["index_fingerprint"],
             format_fingerprint=row["format_fingerprint"],
             store=row["store"],
             chunks=row["chunks"],
             is_passed=row["is_passed"],
-            evidence={name: row[name] for name in _FIGURES},
+            evidence={name: row[name] for name in _METRICS},
             by="served_knowledge",
         )
-    kept = {name: getattr(live, name) for name in ServedKnowledge.SCHEMA.names}
-    table = table_of([kept], ServedKnowledge.SCHEMA)
-    return result("served_knowledge", table, fingerprint_table(table))
+    live_row = {name: getattr(live, name) for name in ServedKnowledge.SCHEMA.names}
+    table = table_from_rows([live_row], ServedKnowledge.SCHEMA)
+    return table_result("served_knowledge", table, fingerprint_table(table))

@@ -1,7 +1,4 @@
-"""Stage 9: a release in front of users.
-
-Belongs here: asking for a release and switching to it. Must stay out: starting engines and judging trials (the supervisor does).
-"""
+"""Stage 9: requests the deployment of a release and waits for the switch. The supervisor starts engines and runs canaries."""
 
 from datetime import timedelta
 
@@ -9,21 +6,27 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.releases.release_folders import read_release
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, result
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, errors_for_people, progress_shown
-from fine_tune_assets.defs.s04_approved_examples.standing_decisions import require_decisions_stand
-from fine_tune_assets.defs.s06_adapters.adapters import behind_training
+from fine_tune_assets.defs.platform.resources import Installation, tracked_progress, user_facing_errors
+from fine_tune_assets.defs.s04_approved_examples.current_decisions import require_still_approved
+from fine_tune_assets.defs.s06_adapters.adapters import after_training
 from fine_tune_assets.instructions.stored_sets import read_instruction_set
-from fine_tune_assets.ledger.serving.deployments import live_deployment
-from fine_tune_assets.ledger.serving.rollbacks import find_back
-from fine_tune_assets.serving.engine_start import program_serving
-from fine_tune_assets.serving.left_engines import ENGINES
-from fine_tune_assets.serving.release_probes import findings_of
-from fine_tune_assets.serving.switch import START_SECONDS, keeping_here, keeping_words, rollback_words, serve_release
-from fine_tune_assets.serving.trials import trial_plan, trial_words
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.serving import ServedModel
+from fine_tune_assets.ledger.serving.deployments import find_live_deployment
+from fine_tune_assets.ledger.serving.rollbacks import find_rollback_target
+from fine_tune_assets.serving.canary_releases import build_canary_plan, describe_canary
+from fine_tune_assets.serving.engine_start import running_program
+from fine_tune_assets.serving.orphaned_engines import ENGINES_FOLDER
+from fine_tune_assets.serving.release_probes import result_from_json
+from fine_tune_assets.serving.rollout import (
+    START_SECONDS,
+    current_retention,
+    deploy_release,
+    describe_retention,
+    describe_rollback,
+)
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.serving_rows import ServedModel
 
 GROUP = "s09_served_models"
 
@@ -31,9 +34,9 @@ GROUP = "s09_served_models"
 @dg.asset(
     group_name=GROUP,
     deps=["scrubbed_corrections", recipe_section("engine")],
-    automation_condition=behind_training(),
-    description="The release that answers users now, and where. The old one keeps answering until the new one is ready, and has "
-    "passed its trial where the settings ask for one.",
+    automation_condition=after_training(),
+    description="The production model and its endpoint. The previous release answers until the new one is ready and has passed "
+    "its canary release, if one is configured.",
     owners=OWNERS["ops"],
     kinds={"fastapi"},
     metadata=definition_metadata("served_models"),
@@ -44,29 +47,31 @@ def served_models(
     wanted, settings = releases.to_pylist()[0], installation.settings
     release_id = wanted["release_id"]
 
-    def keep_old() -> timedelta | None:
-        kept = keeping_here(settings)
-        context.log.info(keeping_words(kept, settings.rollback.keep_old_minutes))
-        return kept
+    def read_retention() -> timedelta | None:
+        retention = current_retention(settings)
+        context.log.info(describe_retention(retention, settings.rollback.keep_previous_minutes))
+        return retention
 
-    with errors_for_people(), installation.ledger() as ledger, progress_shown(context) as tell:
-        live = live_deployment(ledger)
-        if live is None or live.release_id != release_id:  # what serves is marked, and not stopped
+    with user_facing_errors(), installation.ledger() as ledger, tracked_progress(context) as report_progress:
+        live = find_live_deployment(ledger)
+        if live is None or live.release_id != release_id:  # a lapsed approval does not stop the production model
             root = installation.layout.instruction_sets
-            require_decisions_stand(installation, read_instruction_set(root, wanted["instruction_set_fingerprint"]))
-        deployment = serve_release(
+            require_still_approved(installation, read_instruction_set(root, wanted["instruction_set_fingerprint"]))
+        deployment = deploy_release(
             ledger,
             release_id,
             timeout_seconds=START_SECONDS,
-            keep_old=keep_old,
-            trial=trial_plan(settings),
-            progress=tell,
+            retention=read_retention,
+            canary=build_canary_plan(settings),
+            progress=report_progress,
         )
-        trial = trial_words(ledger, deployment.deployment_id, release_id)
-        rollback = rollback_words(find_back(ledger))
+        canary = describe_canary(ledger, deployment.deployment_id, release_id)
+        rollback = describe_rollback(find_rollback_target(ledger))
         engine = read_release(installation.path(wanted["folder"])).engine
-        answers = program_serving(settings.layout.run / ENGINES / deployment.deployment_id, engine, settings).in_words
-    findings = findings_of(deployment.probes)
+        program = running_program(
+            settings.layout.run / ENGINES_FOLDER / deployment.deployment_id, engine, settings
+        ).description
+    findings = result_from_json(deployment.probes)
     endpoint = f"{settings.gateway_address}/v1"
     row = {
         "release_id": release_id,
@@ -75,17 +80,17 @@ def served_models(
         "engine": engine,
         "endpoint": endpoint,
     }
-    # Which colour it is on is no part of what is served.
-    return result(
+    # The data version is the release alone: the colour does not change the served model.
+    return table_result(
         "served_models",
-        table_of([row], ServedModel.SCHEMA),
+        table_from_rows([row], ServedModel.SCHEMA),
         release_id,
         endpoint=dg.MetadataValue.url(endpoint),
         colour=deployment.colour,
-        answers=answers,
-        probes=findings.in_words if findings is not None else "not probed",
-        same_prompts=None if findings is None else findings.same_prompt,
-        same_answers=None if findings is None else findings.same_answer,
-        trial=trial or "none was asked for",
+        program=program,
+        probes=findings.summary if findings is not None else "not probed",
+        matching_prompts=None if findings is None else findings.matching_prompts,
+        matching_answers=None if findings is None else findings.matching_answers,
+        canary=canary or "not configured",
         rollback=rollback,
     )

@@ -1,7 +1,6 @@
-"""Stage 10: whether what users ask is still like what the live release was trained on.
+"""Stage 10: compares windows of production traffic with the training set of the production model.
 
-Belongs here: reading the windows of requests from the ledger and the live release's training set. Must stay out: what is kept
-of a request (see `gateway/records/traffic.py`), and how far is too far (see `drift/`).
+`gateway/records/traffic.py` records the traffic; `drift/` measures the drift.
 """
 
 import base64
@@ -14,36 +13,42 @@ import pyarrow as pa
 
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
-from fine_tune_assets.core.prompts.chat import parts_of
-from fine_tune_assets.core.prompts.retrieval_contract import bare_question
-from fine_tune_assets.core.records import Release
+from fine_tune_assets.core.prompts.conversations import split_user_content
+from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
+from fine_tune_assets.core.shared_records import Release
 from fine_tune_assets.defs.platform.automation import on_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result, warned
+from fine_tune_assets.defs.platform.metadata import (
+    OWNERS,
+    definition_metadata,
+    markdown_table,
+    table_result,
+    warning_result,
+)
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
-from fine_tune_assets.drift.exchange_features import Exchange, FeatureSums, reading_of, task_headings
-from fine_tune_assets.drift.plots import drift_plot
-from fine_tune_assets.drift.references import Reference, as_json, from_json, make_reference
-from fine_tune_assets.drift.windows import JUDGED, Figure, Window, beyond_in_newest, figures_of
+from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
+from fine_tune_assets.drift.drift_metrics import TESTED_FEATURES, DriftMetric, Window, drifted_features, measure_drift
+from fine_tune_assets.drift.drift_plots import drift_plot
+from fine_tune_assets.drift.drift_reference import Reference, build_reference, reference_from_json, reference_to_json
+from fine_tune_assets.drift.exchange_features import Exchange, FeatureSums, extractor_fingerprint, task_headings
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews.corrections import corrections_by_kind
-from fine_tune_assets.ledger.serving.deployments import live_deployment
-from fine_tune_assets.ledger.serving.releases import find_release
-from fine_tune_assets.ledger.serving.request_features import WindowRow, ended_windows
-from fine_tune_assets.lineage.instruction_sets import find_set
-from fine_tune_assets.tables.corrections import ProductionDrift
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.stored_tables import rows_if_stored
+from fine_tune_assets.ledger.reviews.correction_records import count_corrections_by_kind
+from fine_tune_assets.ledger.serving.deployments import find_live_deployment
+from fine_tune_assets.ledger.serving.release_records import find_release
+from fine_tune_assets.ledger.serving.request_features import WindowRow, list_ended_windows
+from fine_tune_assets.lineage.set_history import find_set
+from fine_tune_assets.tables.correction_rows import ProductionDrift
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.stored_tables import read_rows_if_present
 
 GROUP = "s10_corrections"
 _SEED = 20260101
-_SET = "instruction_set.parquet"
-_READ = ("example_id", "split", "is_general", "messages")
+_SET_FILE = "instruction_set.parquet"
+_SET_COLUMNS = ("example_id", "split", "is_general", "messages")
 
 request_features = dg.AssetSpec(
     "request_features",
     group_name=GROUP,
-    description="What requests were like, as sums of whole windows. Kept in the ledger; reported when a window ends.",
+    description="Summed features of the requests in each time window. Stored in the ledger; reported when a window ends.",
     owners=OWNERS["ops"],
     kinds={"sqlite"},
 )
@@ -52,111 +57,115 @@ request_features = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     deps=["instruction_sets", "served_models", request_features, recipe_section("drift"), recipe_section("tasks")],
-    automation_condition=on_new_inputs(untriggered=["instruction_sets"]),
-    description="How far requests, answers and corrections of each window are from what the live release was trained on.",
+    automation_condition=on_new_inputs(ignored=["instruction_sets"]),
+    description="How much the requests, answers and corrections of each window differ from the production model's training set.",
     owners=OWNERS["ml"],
     kinds={"parquet"},
     metadata=definition_metadata("production_drift"),
 )
 def production_drift(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult[pa.Table]:
-    with errors_for_people(), installation.ledger() as ledger:
-        live = live_deployment(ledger)
+    with user_facing_errors(), installation.ledger() as ledger:
+        live = find_live_deployment(ledger)
         release = None if live is None else find_release(ledger, live.release_id)
-        figures = [] if release is None else _figures(context, installation, ledger, release)
-    rows = [_row(release.release_id, figure) for figure in figures] if release is not None else []
-    table = table_of(rows, ProductionDrift.SCHEMA)
-    newest = _newest(figures)
-    picture = drift_plot(newest)
-    shown: dict[str, Any] = {"windows": len({figure.window.end for figure in figures})}
-    if picture is not None:
-        encoded = base64.b64encode(picture).decode()
+        metrics = [] if release is None else _window_metrics(context, installation, ledger, release)
+    rows = [_drift_row(release.release_id, metric) for metric in metrics] if release is not None else []
+    table = table_from_rows(rows, ProductionDrift.SCHEMA)
+    plot = drift_plot(_newest_metrics(metrics))
+    shown: dict[str, Any] = {"windows": len({metric.window.end for metric in metrics})}
+    if plot is not None:
+        encoded = base64.b64encode(plot).decode()
         shown["newest_window"] = dg.MetadataValue.md(f"![Newest window](data:image/png;base64,{encoded})")
-    return result("production_drift", table, fingerprint_table(table), **shown)
+    return table_result("production_drift", table, fingerprint_table(table), **shown)
 
 
 @dg.asset_check(
     asset=production_drift,
     blocking=False,
-    description="Requests, answers and corrections of the newest window are like what the live release was trained on.",
+    description="Requests, answers and corrections of the newest window are similar to the production model's training set.",
 )
-def production_is_as_trained(production_drift: pa.Table) -> dg.AssetCheckResult:
+def production_traffic_matches_training(production_drift: pa.Table) -> dg.AssetCheckResult:
     rows = production_drift.to_pylist()
-    beyond = beyond_in_newest(rows)
+    drifted = drifted_features(rows)
     newest = max((row["window_end"] for row in rows), default=None)
     rows = [row for row in rows if row["window_end"] == newest]
-    judged = [row for row in rows if row["is_beyond"] is not None]
-    columns = ("feature", "measure", "value", "reference", "threshold", "is_beyond", "why_not_judged")
+    judged = [row for row in rows if row["exceeds_threshold"] is not None]
+    columns = ("feature", "measure", "value", "reference_rate", "threshold", "exceeds_threshold", "skip_reason")
     features = markdown_table([{name: row[name] for name in columns} for row in rows])
-    why = _why(newest, beyond, len(judged))
-    return warned(bool(judged) and not beyond, why, features=features)
+    reason = _explain(newest, drifted, len(judged))
+    return warning_result(bool(judged) and not drifted, reason, features=features)
 
 
-def _why(newest: datetime | None, beyond: Sequence[str], judged: int) -> str | None:
+def _explain(newest: datetime | None, drifted: Sequence[str], judged: int) -> str | None:
     if newest is None:
-        return "No window with enough requests has ended since the live release answers."
+        return "No window with enough requests has ended since the production model was deployed."
     if not judged:
-        return f"Nothing of the window that ended {newest:%Y-%m-%d %H:%M} could be judged."
-    if beyond:
+        return f"No feature of the window that ended {newest:%Y-%m-%d %H:%M} could be tested."
+    if drifted:
         return (
-            f"In the window that ended {newest:%Y-%m-%d %H:%M} further off than chance takes them: {', '.join(beyond)}."
+            f"Features beyond their drift limit in the window that ended {newest:%Y-%m-%d %H:%M}: {', '.join(drifted)}."
         )
     return None
 
 
-def _figures(
+def _window_metrics(
     context: dg.AssetExecutionContext, installation: Installation, ledger: Ledger, release: Release
-) -> list[Figure]:
+) -> list[DriftMetric]:
     settings = installation.recipe.drift
-    level = settings.false_alarm_fraction / len(JUDGED)
-    reading = reading_of(task_headings(installation.recipe.tasks))
-    rows = ended_windows(ledger, release.release_id, reading, datetime.now(UTC))
+    level = settings.false_alarm_rate / len(TESTED_FEATURES)
+    reading = extractor_fingerprint(task_headings(installation.recipe.tasks))
+    rows = list_ended_windows(ledger, release.release_id, reading, datetime.now(UTC))
     context.log.info(f"{len(rows)} windows of release {release.release_id}")
     if not rows:
         return []
-    windows = [_window(row, corrections_by_kind(ledger, release.release_id, *span)) for row, span in _spans(rows)]
-    return figures_of(windows, _reference(installation, release, reading, level), settings.psi, level)
+    windows = [
+        _build_window(row, count_corrections_by_kind(ledger, release.release_id, *span))
+        for row, span in _correction_spans(rows)
+    ]
+    return measure_drift(windows, _load_reference(installation, release, reading, level), settings.maximum_psi, level)
 
 
-def _spans(rows: Sequence[WindowRow]) -> list[tuple[WindowRow, tuple[datetime, datetime]]]:
-    """A correction counts once, in the window whose end is the next, since windows may begin before the last one ended."""
+def _correction_spans(rows: Sequence[WindowRow]) -> list[tuple[WindowRow, tuple[datetime, datetime]]]:
+    """Each window with the time span of its corrections. Windows may overlap; the spans don't, so a correction counts once."""
     starts = [rows[0].window_start, *(row.window_end for row in rows[:-1])]
     return [(row, (start, row.window_end)) for row, start in zip(rows, starts, strict=True)]
 
 
-def _window(row: WindowRow, corrections: Mapping[str, int]) -> Window:
+def _build_window(row: WindowRow, corrections: Mapping[str, int]) -> Window:
     sums = FeatureSums(**{name: getattr(row, name) for name in FeatureSums.__dataclass_fields__})
     return Window(row.window_start, row.window_end, sums, corrections)
 
 
-def _reference(installation: Installation, release: Release, reading: str, level: float) -> Reference | None:
-    """Made once for a training set, and again when that set is another one: also one that somebody was erased from."""
+def _load_reference(installation: Installation, release: Release, reading: str, level: float) -> Reference | None:
+    """The cached reference of the training set. It is rebuilt when the set changes, also by an erasure."""
     exchanges = training_exchanges(installation, release.instruction_set_fingerprint)
     key = fingerprint_json([reading, level, _SEED, sorted((e.prompt, e.answer) for e in exchanges)])
     folder = installation.layout.cache / "drift"
     path = folder / f"{short(key)}.json"
     try:
-        return from_json(path.read_text(encoding="utf-8"))
+        return reference_from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     headings = task_headings(installation.recipe.tasks)
-    made = make_reference(exchanges, headings, level=level, seed=_SEED)
+    made = build_reference(exchanges, headings, level=level, seed=_SEED)
     for old in folder.glob("*.json"):
         old.unlink()
     if made is not None:
-        write_text(path, as_json(made))
+        write_text(path, reference_to_json(made))
     return made
 
 
 def training_exchanges(installation: Installation, fingerprint: str) -> list[Exchange]:
-    """The tasks' own examples that a release learned from. Of a set that somebody was erased from, those of its other examples
-    that the newest set still holds: an erased set keeps no texts."""
+    """The training examples of a release, without general data.
+
+    A set with erased subjects keeps no texts. Of its other examples, those that the newest set still contains are returned.
+    """
     stored = find_set(installation.layout.instruction_sets, fingerprint)
     if stored is None:
         return []
-    if stored.erased is None:
-        return _exchanges(rows_if_stored(stored.folder / _SET, _READ), None)
-    only = frozenset(stored.all_rows()["example_id"].to_pylist())
-    return _exchanges(installation.stored("instruction_sets").rows(_READ), only)
+    if stored.tombstone is None:
+        return _exchanges(read_rows_if_present(stored.folder / _SET_FILE, _SET_COLUMNS), None)
+    only = frozenset(stored.read_rows()["example_id"].to_pylist())
+    return _exchanges(installation.stored("instruction_sets").rows(_SET_COLUMNS), only)
 
 
 def _exchanges(rows: Sequence[Mapping[str, Any]], only: frozenset[str] | None) -> list[Exchange]:
@@ -165,36 +174,36 @@ def _exchanges(rows: Sequence[Mapping[str, Any]], only: frozenset[str] | None) -
         for row in rows
         if row["split"] == "train" and not row["is_general"] and (only is None or row["example_id"] in only)
     ]
-    return [Exchange(_asked(messages), _said(messages, "assistant"), "stop") for messages in wanted]
+    return [Exchange(_question(messages), _last_content(messages, "assistant"), "stop") for messages in wanted]
 
 
-def _asked(messages: Sequence[Mapping[str, str]]) -> str:
-    """As a caller would have sent it: the gateway puts passages before it, and what is compared is what came."""
-    said = _said(messages, "user")
-    asked = bare_question(*parts_of(said))
-    return asked.subject if asked.documents else said
+def _question(messages: Sequence[Mapping[str, str]]) -> str:
+    """The question as a caller would send it, without the passages that the gateway adds."""
+    content = _last_content(messages, "user")
+    question = strip_passages(*split_user_content(content))
+    return question.topic if question.documents else content
 
 
-def _said(messages: Sequence[Mapping[str, str]], role: str) -> str:
+def _last_content(messages: Sequence[Mapping[str, str]], role: str) -> str:
     return next((message["content"] for message in reversed(messages) if message["role"] == role), "")
 
 
-def _newest(figures: Sequence[Figure]) -> list[Figure]:
-    return [figure for figure in figures if figure.window.end == figures[-1].window.end]
+def _newest_metrics(metrics: Sequence[DriftMetric]) -> list[DriftMetric]:
+    return [metric for metric in metrics if metric.window.end == metrics[-1].window.end]
 
 
-def _row(release_id: str, figure: Figure) -> dict[str, Any]:
+def _drift_row(release_id: str, metric: DriftMetric) -> dict[str, Any]:
     return {
         "release_id": release_id,
-        "window_start": figure.window.start,
-        "window_end": figure.window.end,
-        "requests": figure.window.sums.requests,
-        "feature": figure.feature,
-        "measure": figure.measure,
-        "value": figure.value,
-        "reference": figure.reference,
-        "reference_size": figure.reference_size,
-        "threshold": figure.threshold,
-        "is_beyond": figure.is_beyond,
-        "why_not_judged": figure.why_not_judged,
+        "window_start": metric.window.start,
+        "window_end": metric.window.end,
+        "request_count": metric.window.sums.requests,
+        "feature": metric.feature,
+        "measure": metric.measure,
+        "value": metric.value,
+        "reference_rate": metric.reference,
+        "reference_size": metric.reference_size,
+        "threshold": metric.threshold,
+        "exceeds_threshold": metric.exceeds_threshold,
+        "skip_reason": metric.skip_reason,
     }

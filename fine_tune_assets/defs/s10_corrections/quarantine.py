@@ -1,7 +1,4 @@
-"""Stage 10, between scrubbing and drafting: corrections that could poison a training are kept apart.
-
-Belongs here: handing corrections, approved examples and decisions to `corrections/`. Must stay out: what makes one suspicious.
-"""
+"""Stage 10: quarantines corrections that could poison a training, before they are drafted. `corrections/` has the rules."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,50 +9,50 @@ from functools import partial
 import dagster as dg
 import pyarrow as pa
 
-from fine_tune_assets.approval.drafts import CORRECTION, asked_of_correction, correction_report_id, task_of_instruction
+from fine_tune_assets.approval.drafts import CORRECTION, build_correction_prompt, correction_report_id, make_task_lookup
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.records import QuarantineDecision
-from fine_tune_assets.corrections.collection import beyond_influence
-from fine_tune_assets.corrections.quarantine import (
-    BARRED,
-    LET_THROUGH,
+from fine_tune_assets.core.shared_records import QuarantineDecision
+from fine_tune_assets.corrections.correction_table import over_author_limit
+from fine_tune_assets.corrections.quarantine_rules import (
+    ACCEPTED,
+    BLOCKED,
+    PENDING,
     REASONS,
-    WAITING,
-    Examined,
-    Figures,
-    may_be_drafted,
-    quarantine,
+    QuarantineSignals,
+    QuarantineState,
+    can_be_drafted,
+    quarantine_corrections,
 )
-from fine_tune_assets.corrections.suspicions import (
+from fine_tune_assets.corrections.quarantine_signals import (
     ApprovedAnswer,
     CorrectionPassages,
     LabelledSource,
-    closed_sources,
     contradicted_examples,
-    near_identical,
+    count_near_identical,
+    find_missing_passages,
+    find_restricted_corrections,
+    find_restricted_sources,
     nearest_distances,
-    not_for_everyone,
-    passages_gone,
 )
 from fine_tune_assets.defs.platform.automation import with_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, result
-from fine_tune_assets.defs.platform.pair_finding import threads_of, whole_text_finder
+from fine_tune_assets.defs.platform.cross_group_search import count_threads, whole_text_finder
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, errors_for_people
+from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.embeddings.encoder import encode_passages
-from fine_tune_assets.ledger.reviews.quarantine import list_quarantine_decisions
+from fine_tune_assets.ledger.reviews.quarantine_decisions import list_quarantine_decisions
 from fine_tune_assets.recipes.schema import CorrectionSettings, Recipe
-from fine_tune_assets.tables.corrections import QuarantinedCorrection, ScrubbedCorrection
-from fine_tune_assets.tables.records import Record, records_of
+from fine_tune_assets.tables.correction_rows import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.record_classes import Record, iter_records
 
 GROUP = "s10_corrections"
-READ_FOR_BARRED = "knowledge_chunks"
-"""The table by which `barred_reports` knows who may see a document."""
+ACCESS_TABLE = "knowledge_chunks"
+"""The table in which `restricted_reports` looks up access rights."""
 
 quarantine_decisions = dg.AssetSpec(
     "quarantine_decisions",
     group_name=GROUP,
-    description="Which corrections approvers let out of quarantine or rejected. Kept in the ledger.",
+    description="Approvers' decisions to accept or reject quarantined corrections. Stored in the ledger.",
     owners=OWNERS["clinical"],
     kinds={"sqlite"},
 )
@@ -63,15 +60,15 @@ quarantine_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="3",  # what an answer was given from
+    code_version="3",  # adds the passages behind an answer
     deps=[
-        READ_FOR_BARRED,
+        ACCESS_TABLE,
         quarantine_decisions,
         *(recipe_section(name) for name in ("corrections", "dedup", "passages", "tasks")),
     ],
-    # Each changed document would make this anew.
-    automation_condition=with_new_inputs(untriggered=[READ_FOR_BARRED]),
-    description="Every correction examined; strange, contradictory or flooding ones wait until an approver has looked at them.",
+    # Ignored, since each changed document would trigger this asset.
+    automation_condition=with_new_inputs(ignored=[ACCESS_TABLE]),
+    description="All corrections with their quarantine state. Unusual, contradictory or repeated ones wait for an approver.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("quarantined_corrections"),
@@ -79,85 +76,91 @@ quarantine_decisions = dg.AssetSpec(
 def quarantined_corrections(
     installation: Installation, scrubbed_corrections: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
-    with errors_for_people(), installation.ledger() as ledger:
+    with user_facing_errors(), installation.ledger() as ledger:
         table = _quarantine(installation, scrubbed_corrections, list_quarantine_decisions(ledger))
-    examined = list(records_of(QuarantinedCorrection, table))
-    states = Counter(one.state for one in examined)
-    waiting = Counter(reason for one in examined if one.state == WAITING for reason in one.reasons)
-    return result(
+    rows = list(iter_records(QuarantinedCorrection, table))
+    states = Counter(row.state for row in rows)
+    pending = Counter(reason for row in rows if row.state == PENDING for reason in row.reasons)
+    return table_result(
         "quarantined_corrections",
         table,
         fingerprint_table(table),
-        waiting=states[WAITING],
-        let_through=states[LET_THROUGH],
+        pending=states[PENDING],
+        accepted=states[ACCEPTED],
         rejected=states["rejected"],
-        barred=states[BARRED],
-        waiting_by_reason=markdown_table([{"reason": REASONS[name], "corrections": waiting[name]} for name in REASONS]),
+        restricted=states[BLOCKED],
+        pending_by_reason=markdown_table([{"reason": REASONS[name], "corrections": pending[name]} for name in REASONS]),
     )
 
 
 def _quarantine(installation: Installation, corrections: pa.Table, decisions: Sequence[QuarantineDecision]) -> pa.Table:
-    """Compared with what was approved when the newest correction or decision came. `approved_examples` can't be declared (see
-    `CYCLES`). What was approved once is not kept apart later, unless a document that it rests on is not for everyone any more."""
+    """Compare corrections with the stored `approved_examples`, which can't be declared as a dependency (see `CYCLES`).
+
+    A correction that was approved once is not quarantined later, unless access to a document that it rests on is restricted.
+    """
     recipe = installation.recipe
     stored = installation.stored("approved_examples").rows(ApprovedAnswer.SCHEMA.names)
-    approved = [ApprovedAnswer.of(row) for row in stored]
-    stand = {example.report_id for example in approved}
-    every = list(records_of(ScrubbedCorrection, corrections))
-    before = {one.correction_id for one in every if correction_report_id(one.correction_id) in stand}
-    new = [one for one in every if one.correction_id not in before]
-    closed = not_for_everyone(every, _closed_sources(installation))
+    approved = [ApprovedAnswer.from_row(row) for row in stored]
+    approved_reports = {example.report_id for example in approved}
+    rows = list(iter_records(ScrubbedCorrection, corrections))
+    accepted = {row.correction_id for row in rows if correction_report_id(row.correction_id) in approved_reports}
+    new = [row for row in rows if row.correction_id not in accepted]
+    restricted = find_restricted_corrections(rows, _restricted_sources(installation))
     if not new:
-        figures = Figures({}, {}, {}, not_for_everyone=closed)
-        return quarantine(every, figures, recipe.corrections, decisions, before)
-    find_pairs, task_of = whole_text_finder(installation), task_of_instruction(recipe.tasks)
-    encode = partial(encode_passages, threads=threads_of(installation))
-    figures = Figures(
-        distances=nearest_distances(new, approved, task_of, encode, recipe.corrections.outlier_minimum_examples),
-        contradicts=contradicted_examples(_as_drafted(new, recipe), approved, find_pairs),
-        near_identical=near_identical(every, find_pairs),
-        passages_gone=passages_gone(new) if recipe.passage_template is not None else (),
-        not_for_everyone=closed,
+        signals = QuarantineSignals({}, {}, {}, restricted_sources=restricted)
+        return quarantine_corrections(rows, signals, recipe.corrections, decisions, accepted)
+    find_pairs, find_task = whole_text_finder(installation), make_task_lookup(recipe.tasks)
+    encode = partial(encode_passages, threads=count_threads(installation))
+    signals = QuarantineSignals(
+        distances=nearest_distances(new, approved, find_task, encode, recipe.corrections.outlier_minimum_examples),
+        contradicted_examples=contradicted_examples(_with_drafted_question(new, recipe), approved, find_pairs),
+        near_duplicate_count=count_near_identical(rows, find_pairs),
+        missing_passages=find_missing_passages(new) if recipe.passage_template is not None else (),
+        restricted_sources=restricted,
     )
-    return quarantine(every, figures, recipe.corrections, decisions, before)
+    return quarantine_corrections(rows, signals, recipe.corrections, decisions, accepted)
 
 
-def _as_drafted(corrections: Iterable[ScrubbedCorrection], recipe: Recipe) -> list[ScrubbedCorrection]:
-    """With the question as the example will have it: approved ones are compared that have theirs so."""
-    asked = ((one, asked_of_correction(one, recipe.passage_template)) for one in corrections)
-    return [replace(one, instruction=instruction, input=about) for one, (instruction, about) in asked]
+def _with_drafted_question(corrections: Iterable[ScrubbedCorrection], recipe: Recipe) -> list[ScrubbedCorrection]:
+    """The corrections with the question as in a draft, so that they can be compared with approved examples."""
+    prompts = ((row, build_correction_prompt(row, recipe.passage_template)) for row in corrections)
+    return [replace(row, instruction=instruction, input=topic) for row, (instruction, topic) in prompts]
 
 
-def _closed_sources(installation: Installation) -> frozenset[str]:
-    """By the documents as they were read last."""
-    stored = installation.stored(READ_FOR_BARRED).rows(LabelledSource.SCHEMA.names)
-    return closed_sources(map(LabelledSource.of, stored))
+def _restricted_sources(installation: Installation) -> frozenset[str]:
+    """Restricted documents, according to their last reading."""
+    stored = installation.stored(ACCESS_TABLE).rows(LabelledSource.SCHEMA.names)
+    return find_restricted_sources(map(LabelledSource.from_row, stored))
 
 
-def barred_reports(installation: Installation, corrections: pa.Table) -> frozenset[str]:
-    """Of `scrubbed_corrections`, what the ids of reports would be, of those that rest on what not everyone may see. Asked again
-    wherever a set is made: a document may have been closed since its corrections were examined."""
-    closed = not_for_everyone(records_of(CorrectionPassages, corrections), _closed_sources(installation))
-    return frozenset(map(correction_report_id, closed))
+def restricted_reports(installation: Installation, corrections: pa.Table) -> frozenset[str]:
+    """Report ids of the corrections that rest on a restricted document.
+
+    Checked again for every set, since access to a document may have been restricted after the quarantine.
+    """
+    restricted = find_restricted_corrections(
+        iter_records(CorrectionPassages, corrections), _restricted_sources(installation)
+    )
+    return frozenset(map(correction_report_id, restricted))
 
 
-def without_quarantined(corrections: pa.Table, quarantined: pa.Table) -> pa.Table:
-    """The corrections that become drafts: what the table does not say was examined, with exactly these texts, is none."""
-    examined = {one.correction_id: one for one in records_of(Examined, quarantined)}
-    rows = records_of(ScrubbedCorrection, corrections)
-    return corrections.filter(pa.array([may_be_drafted(row, examined) for row in rows], pa.bool_()))
+def drop_quarantined(corrections: pa.Table, quarantined: pa.Table) -> pa.Table:
+    """The corrections that may be drafted: those that the quarantine examined with exactly these texts, and let through."""
+    states = {state.correction_id: state for state in iter_records(QuarantineState, quarantined)}
+    rows = iter_records(ScrubbedCorrection, corrections)
+    return corrections.filter(pa.array([can_be_drafted(row, states) for row in rows], pa.bool_()))
 
 
-def waits_for_others(approved: pa.Table, corrections: pa.Table, settings: CorrectionSettings) -> pa.Array:
-    """Of each approved example whether it waits: its author wrote more than the recipe lets one author write."""
-    known = {correction_report_id(one.correction_id): one for one in _arrivals(corrections)}
+def exceeds_author_share(approved: pa.Table, corrections: pa.Table, settings: CorrectionSettings) -> pa.Array:
+    """For each approved example, whether it exceeds the recipe's maximum share of its author."""
+    known = {correction_report_id(row.correction_id): row for row in _sort_arrivals(corrections)}
     reports = approved.column("report_id").to_pylist()
     sources = approved.column("source").to_pylist()
-    own = {r for r, source in zip(reports, sources, strict=True) if source == CORRECTION and r in known}
-    arrival = [report for report in known if report in own]
-    authors = {report: known[report].author for report in own}
-    waiting = beyond_influence(authors, arrival, approved.num_rows, settings.maximum_author_fraction)
-    return pa.array([report in waiting for report in reports], pa.bool_())
+    corrected = {report for report, source in zip(reports, sources, strict=True) if source == CORRECTION} & set(known)
+    arrival_order = [report for report in known if report in corrected]
+    authors = {report: known[report].author for report in corrected}
+    excess = over_author_limit(authors, arrival_order, approved.num_rows, settings.maximum_author_fraction)
+    return pa.array([report in excess for report in reports], pa.bool_())
 
 
 class _Arrival(Record):
@@ -166,7 +169,7 @@ class _Arrival(Record):
     received_at: datetime | None
 
 
-def _arrivals(corrections: pa.Table) -> list[_Arrival]:
-    """In the order in which they arrived; those of before times were kept come first."""
-    arrivals = records_of(_Arrival, corrections)
-    return sorted(arrivals, key=lambda one: (one.received_at is not None, one.received_at, one.correction_id))
+def _sort_arrivals(corrections: pa.Table) -> list[_Arrival]:
+    """The corrections in order of arrival, with those without a recorded time first."""
+    arrivals = iter_records(_Arrival, corrections)
+    return sorted(arrivals, key=lambda row: (row.received_at is not None, row.received_at, row.correction_id))

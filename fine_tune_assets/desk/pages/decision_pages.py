@@ -1,8 +1,7 @@
-"""What a reviewer does with an item (approve, reject, skip, or say that an identifier is left in it), and with a decision:
-reading one's own and taking one back.
+"""Actions on an item (approve, reject, skip, mark a missed identifier), and the pages to list and revoke one's decisions.
 
-Owns that a refusal keeps what was typed, and who may revoke: whoever made the decision, or an approver. What may be decided,
-whether the item changed meanwhile, and what follows from a revocation is `approval`'s.
+A refused action returns the user's text. A decision can be revoked by its author or by an approver. `approval` decides whether
+an action is allowed and whether the item has changed.
 """
 
 from contextlib import suppress
@@ -10,140 +9,144 @@ from contextlib import suppress
 from starlette.responses import Response
 
 from fine_tune_assets.approval.drafts import CORRECTION
-from fine_tune_assets.approval.review_actions import decide, revoke
-from fine_tune_assets.approval.signatures import NotAllowedError, ReviewError, StaleItemError, Word
+from fine_tune_assets.approval.review_actions import revoke, submit_decision
+from fine_tune_assets.approval.sign_off import DecisionSubmission, NotAllowedError, ReviewError, StaleItemError
 from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.errors import forbidden, not_found
-from fine_tune_assets.desk.pages.item_pages import Opened, find_opened, open_item, signing_of
-from fine_tune_assets.desk.pages.marked_text import word_diff
-from fine_tune_assets.desk.pages.queue_pages import query_of_visit
-from fine_tune_assets.desk.pages.sign_in_pages import safe_path
-from fine_tune_assets.desk.rendering import go_to, page
-from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.error_pages import forbidden, not_found
+from fine_tune_assets.desk.pages.item_pages import OpenItem, find_open_item, preview_signature, render_item
+from fine_tune_assets.desk.pages.marked_text import diff_words
+from fine_tune_assets.desk.pages.queue_pages import read_query
+from fine_tune_assets.desk.pages.sign_in_pages import validate_path
+from fine_tune_assets.desk.rendering import redirect_to, render_page
+from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.reviews.decision_records import find_decision, list_reviewer_decisions
 from fine_tune_assets.ledger.reviews.review_items import AssignedError, find_item, release_claim
-from fine_tune_assets.ledger.reviews.reviews import find_decision, own_decisions
-from fine_tune_assets.phi.missed_identifiers.marks import MarkError, is_seen, mark_missed
+from fine_tune_assets.phi.missed_identifiers.marks import MarkError, is_term_visible, mark_missed_identifier
 from fine_tune_assets.phi.spans.kinds import KINDS
 
 PAGE_LINES = 50
-_LONGEST_TERM = 500
-_NO_REPORT = "This draft was made of a user's correction, which has no report. Reject it: an identifier is left."
-_NOT_SEEN = (
-    "Nothing was marked: the report does not show that as whole words. Mark it as it stands in the report. A name that only "
-    "the input or the output shows is an invented one; if it is not, reject the item: an identifier is left."
+_MAX_TERM_CHARACTERS = 500
+_NO_REPORT = "This draft comes from a user's correction and has no report to mark. If it contains an identifier, reject the item."
+_TERM_NOT_SHOWN = (
+    "Nothing was marked: the report does not contain this text as whole words. Mark it as the report shows it. A name that "
+    "appears only in the input or the output is a surrogate. If it is a real name, reject the item."
 )
-"""The same whatever the raw report holds."""
-_SAID = {"approve": "approved", "reject": "rejected"}
+"""The same message in all cases, so that it reveals nothing about the raw report."""
+_NOTICE_BY_DECISION = {"approve": "approved", "reject": "rejected"}
 
 
-def decide_item(desk: Desk, visit: Visit) -> Response:
-    """Record the signed decision, and go on to the next item."""
-    opened, form = find_opened(desk, visit), visit.form
-    decision = "reject" if form.text("decision") == "reject" else "approve"
-    version = form.number("version")
+def decide_item(desk: Desk, context: RequestContext) -> Response:
+    """Record the signed decision and open the next item."""
+    opened, form = find_open_item(desk, context), context.form
+    decision = "reject" if form.get_text("decision") == "reject" else "approve"
+    version = form.get_number("version")
     try:
         if decision == "approve":
-            _require_seen(opened, form.text("output"), form.text("signed"), visit.who.name)
-        word = Word(
-            reviewer=visit.who.name,
+            _require_shown_text(opened, form.get_text("output"), form.get_text("signed"), context.user.name)
+        submission = DecisionSubmission(
+            reviewer=context.user.name,
             role="review",
             decision=decision,
-            output=form.text("output") if decision == "approve" else None,
-            reason_code=form.text("reason_code") if decision == "reject" else "",
-            reason=form.text("reason"),
-            meaning=form.text("meaning"),
+            output=form.get_text("output") if decision == "approve" else None,
+            reason_code=form.get_text("reason_code") if decision == "reject" else "",
+            reason=form.get_text("reason"),
+            meaning=form.get_text("meaning"),
         )
-        decide(
+        submit_decision(
             desk.ledger,
             opened.draft,
-            word,
+            submission,
             version=-1 if version is None else version,
-            rules=desk.rules(),
+            rules=desk.read_review_settings(),
             author=opened.author,
-            now=visit.now,
+            now=context.now,
         )
     except (StaleItemError, AssignedError, NotAllowedError) as error:
-        return _conflict_page(desk, visit, opened, str(error))
+        return _render_conflict(desk, context, opened, str(error))
     except ReviewError as error:
-        return _again(desk, visit, opened, str(error))
-    return go_to(query_of_visit(visit).address("/queue/next", after=opened.item.example_id, said=_SAID[decision]))
+        return _show_refusal(desk, context, opened, str(error))
+    return redirect_to(
+        read_query(context).make_url("/queue/next", after=opened.item.example_id, notice=_NOTICE_BY_DECISION[decision])
+    )
 
 
-def _require_seen(opened: Opened, output: str, signed: str, reviewer: str) -> None:
-    """Raise ReviewError unless exactly what is to be recorded is what was shown to be signed."""
-    if signing_of(opened.draft, output, reviewer).fingerprint != signed:
+def _require_shown_text(opened: OpenItem, output: str, signed: str, reviewer: str) -> None:
+    """Raise ReviewError unless the text to record is exactly the text shown for signing."""
+    if preview_signature(opened.draft, output, reviewer).fingerprint != signed:
         raise ReviewError(
-            "What came is not the text that was shown to you to sign. Nothing was recorded: read it again."
+            "The text differs from the one that was shown to you for signing. Nothing was recorded. Read it again."
         )
 
 
-def skip_item(desk: Desk, visit: Visit) -> Response:
-    """Give the item back, and go on."""
-    example_id = visit.path("example_id")
-    # Somebody else has it by now, or it is gone: either way it is not this reviewer's any more.
+def skip_item(desk: Desk, context: RequestContext) -> Response:
+    """Release the claim and open the next item."""
+    example_id = context.path_param("example_id")
+    # The item may have been claimed by another reviewer or removed; then this reviewer's claim has already ended.
     with suppress(AssignedError, UnknownRecordError):
-        release_claim(desk.ledger, example_id, visit.who.name, now=visit.now)
-    return go_to(query_of_visit(visit).address("/queue/next", after=example_id, said="skipped"))
+        release_claim(desk.ledger, example_id, context.user.name, now=context.now)
+    return redirect_to(read_query(context).make_url("/queue/next", after=example_id, notice="skipped"))
 
 
-def mark_identifier(desk: Desk, visit: Visit) -> Response:
-    """Hold the report back at once: from now on nothing of it is shown, approved or trained on until it is scrubbed again."""
-    opened, kind, term = find_opened(desk, visit), visit.form.text("kind"), visit.form.text("term")
+def mark_identifier(desk: Desk, context: RequestContext) -> Response:
+    """Withhold the report at once: nothing of it is shown, approved or trained on until it is scrubbed again."""
+    opened, kind, term = find_open_item(desk, context), context.form.get_text("kind"), context.form.get_text("term")
     report_id = opened.draft.report_id
     if opened.draft.source == CORRECTION:
-        return _again(desk, visit, opened, _NO_REPORT)
+        return _show_refusal(desk, context, opened, _NO_REPORT)
     if kind not in KINDS:
-        return _again(desk, visit, opened, "Choose what kind of identifier it is.")
-    report = desk.texts.tagged_report(report_id)
-    # Before the raw report is asked: else its answers would tell, guess by guess, what was removed from it.
-    if report is None or len(term) > _LONGEST_TERM or not is_seen(report, kind, term):
-        return _again(desk, visit, opened, _NOT_SEEN)
+        return _show_refusal(desk, context, opened, "Choose the kind of identifier.")
+    report = desk.stored_texts.find_tagged_report(report_id)
+    # Check the scrubbed report before the raw one; otherwise guesses would reveal what was removed from it.
+    if report is None or len(term) > _MAX_TERM_CHARACTERS or not is_term_visible(report, kind, term):
+        return _show_refusal(desk, context, opened, _TERM_NOT_SHOWN)
     try:
-        mark_missed(
+        mark_missed_identifier(
             desk.ledger,
             desk.key,
             desk.settings.layout,
             report_id=report_id,
             kind=kind,
             term=term,
-            marked_by=visit.who.name,
+            marked_by=context.user.name,
         )
     except MarkError:
-        return _again(desk, visit, opened, _NOT_SEEN)
-    return go_to(query_of_visit(visit).address("/queue/next", after=opened.item.example_id, said="marked"))
+        return _show_refusal(desk, context, opened, _TERM_NOT_SHOWN)
+    return redirect_to(read_query(context).make_url("/queue/next", after=opened.item.example_id, notice="marked"))
 
 
-def _again(desk: Desk, visit: Visit, opened: Opened, refusal: str) -> Response:
-    """The same item with what was typed, and why it was not taken."""
+def _show_refusal(desk: Desk, context: RequestContext, opened: OpenItem, refusal: str) -> Response:
+    """The item with the user's text and the reason for the refusal."""
     try:
-        return open_item(desk, visit, opened, typed=visit.form.text("output") or None, refusal=refusal, status=400)
+        return render_item(
+            desk, context, opened, typed=context.form.get_text("output") or None, refusal=refusal, status=400
+        )
     except AssignedError as error:
-        return _conflict_page(desk, visit, opened, str(error))
+        return _render_conflict(desk, context, opened, str(error))
 
 
-def _conflict_page(desk: Desk, visit: Visit, opened: Opened, refusal: str) -> Response:
-    typed = visit.form.text("output")
-    return page(
+def _render_conflict(desk: Desk, context: RequestContext, opened: OpenItem, refusal: str) -> Response:
+    typed = context.form.get_text("output")
+    return render_page(
         desk,
-        visit,
+        context,
         "conflict.html",
         status=409,
         item=find_item(desk.ledger, opened.item.example_id) or opened.item,
         refusal=refusal,
         typed=typed,
-        diff=word_diff(opened.draft.output, typed.strip()) if typed else [],
-        query=query_of_visit(visit),
+        diff=diff_words(opened.draft.output, typed.strip()) if typed else [],
+        query=read_query(context),
     )
 
 
-def show_decisions(desk: Desk, visit: Visit, refusal: str = "") -> Response:
-    before = visit.number("before")
-    rows = own_decisions(desk.ledger, visit.who.name, before=before, limit=PAGE_LINES + 1)
-    return page(
+def show_decisions(desk: Desk, context: RequestContext, refusal: str = "") -> Response:
+    before = context.query_number("before")
+    rows = list_reviewer_decisions(desk.ledger, context.user.name, before=before, limit=PAGE_LINES + 1)
+    return render_page(
         desk,
-        visit,
+        context,
         "decisions.html",
         status=400 if refusal else 200,
         rows=rows[:PAGE_LINES],
@@ -153,18 +156,25 @@ def show_decisions(desk: Desk, visit: Visit, refusal: str = "") -> Response:
     )
 
 
-def revoke_decision(desk: Desk, visit: Visit) -> Response:
-    decision_id = visit.path("decision_id")
+def revoke_decision(desk: Desk, context: RequestContext) -> Response:
+    decision_id = context.path_param("decision_id")
     with desk.ledger.read() as connection:
         found = find_decision(connection, decision_id)
     if found is None:
         raise not_found()
-    is_own = is_same_person(found.decision.reviewer, visit.who.name)
-    if not is_own and "approver" not in visit.who.roles:
+    is_own = is_same_person(found.decision.reviewer, context.user.name)
+    if not is_own and "approver" not in context.user.roles:
         raise forbidden()
-    reason = visit.form.text("reason")
+    reason = context.form.get_text("reason")
     try:
-        revoke(desk.ledger, decision_id, by=visit.who.name, reason=reason, rules=desk.rules(), now=visit.now)
+        revoke(
+            desk.ledger,
+            decision_id,
+            by=context.user.name,
+            reason=reason,
+            rules=desk.read_review_settings(),
+            now=context.now,
+        )
     except LedgerError as error:
-        return show_decisions(desk, visit, refusal=str(error))
-    return go_to((safe_path(visit.form.text("back")) or "/decisions") + "?said=revoked")
+        return show_decisions(desk, context, refusal=str(error))
+    return redirect_to((validate_path(context.form.get_text("back")) or "/decisions") + "?notice=revoked")

@@ -1,6 +1,6 @@
-"""Where two reviewers disagree: both side by side, for a third person to settle.
+"""Pages for adjudication: both reviewers' decisions side by side, and the form for the third person.
 
-Owns showing both and which text the adjudicator means. Who may settle what is `approval`'s.
+`approval` decides who may adjudicate.
 """
 
 from dataclasses import dataclass
@@ -8,97 +8,103 @@ from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
-from fine_tune_assets.approval.review_actions import decide
-from fine_tune_assets.approval.review_history import DecisionLine, history
-from fine_tune_assets.approval.signatures import (
+from fine_tune_assets.approval.review_actions import submit_decision
+from fine_tune_assets.approval.review_history import DecisionEntry, list_history
+from fine_tune_assets.approval.sign_off import (
     MEANINGS,
     REASON_CODES,
+    DecisionSubmission,
     NotAllowedError,
     ReviewError,
     StaleItemError,
-    Word,
 )
 from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.errors import not_found
-from fine_tune_assets.desk.pages.item_pages import Opened, against_draft, find_opened, take, to_look_at
-from fine_tune_assets.desk.pages.marked_text import DiffPiece, Piece, with_slots, with_spans, word_diff
-from fine_tune_assets.desk.pages.queue_pages import PAGE_ITEMS, QueueQuery, find_next, list_shown
-from fine_tune_assets.desk.rendering import go_to, page
-from fine_tune_assets.desk.visits import Visit
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.error_pages import not_found
+from fine_tune_assets.desk.pages.item_pages import (
+    OpenItem,
+    claim_for_viewer,
+    diff_against_draft,
+    find_open_item,
+    flag_text,
+)
+from fine_tune_assets.desk.pages.marked_text import DiffPiece, Piece, diff_words, mark_placeholders, mark_spans
+from fine_tune_assets.desk.pages.queue_pages import PAGE_ITEMS, QueueQuery, find_next_for_viewer, list_visible_items
+from fine_tune_assets.desk.rendering import redirect_to, render_page
+from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.ledger.reviews.review_items import AssignedError, find_item
 from fine_tune_assets.ledger.reviews.review_rows import QueueFilter
-from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.approval_rows import DraftedExample
 
-_OPEN = QueueFilter(state="disagreement")
+_DISAGREEMENT_FILTER = QueueFilter(state="disagreement")
 _OWN, _REJECT = "own", "reject"
-"""What an adjudicator chooses, besides one of the two outputs by its number."""
+"""The adjudicator's choices besides the numbers of the two outputs."""
 
 
 @dataclass(frozen=True)
-class Side:
-    """One reviewer's word, with what it changes in the draft and what to look at in it."""
+class ReviewerPosition:
+    """One reviewer's decision, with its output, flags and diff against the draft."""
 
-    line: DecisionLine
+    line: DecisionEntry
     output: str
     flags: list[str]
     pieces: list[Piece] | list[DiffPiece]
 
 
-def show_disagreements(desk: Desk, visit: Visit) -> Response:
-    after = visit.query("after")
-    rows = list_shown(desk, visit, _OPEN, after)
+def show_disagreements(desk: Desk, context: RequestContext) -> Response:
+    after = context.query_param("after")
+    rows = list_visible_items(desk, context, _DISAGREEMENT_FILTER, after)
     more = f"/disagreements?after={rows[PAGE_ITEMS - 1].example_id}" if len(rows) > PAGE_ITEMS else ""
-    return page(desk, visit, "disagreements.html", rows=rows[:PAGE_ITEMS], more=more, is_paged=bool(after))
+    return render_page(desk, context, "disagreements.html", rows=rows[:PAGE_ITEMS], more=more, is_paged=bool(after))
 
 
-def show_disagreement(desk: Desk, visit: Visit) -> Response:
-    return _disagreement_page(desk, visit, find_opened(desk, visit))
+def show_disagreement(desk: Desk, context: RequestContext) -> Response:
+    return _render_disagreement(desk, context, find_open_item(desk, context))
 
 
-def open_next_disagreement(desk: Desk, visit: Visit) -> Response:
-    """Lead to the next one that this person may settle and nobody else has; to the list if there is none."""
-    item, said = find_next(desk, visit, _OPEN), visit.query("said")
+def open_next_disagreement(desk: Desk, context: RequestContext) -> Response:
+    """Redirect to the next free disagreement that this user may adjudicate, or to the list."""
+    item, notice = find_next_for_viewer(desk, context, _DISAGREEMENT_FILTER), context.query_param("notice")
     if item is None:
-        return go_to(f"/disagreements?{urlencode({'said': said or 'done'})}")
+        return redirect_to(f"/disagreements?{urlencode({'notice': notice or 'queue_empty'})}")
     path = f"/disagreements/{quote(item.example_id, safe='')}"
-    return go_to(f"{path}?{urlencode({'said': said})}" if said else path)
+    return redirect_to(f"{path}?{urlencode({'notice': notice})}" if notice else path)
 
 
-def settle(desk: Desk, visit: Visit) -> Response:
-    opened, form = find_opened(desk, visit), visit.form
-    choice, version = form.text("choice"), form.number("version")
+def adjudicate(desk: Desk, context: RequestContext) -> Response:
+    opened, form = find_open_item(desk, context), context.form
+    choice, version = form.get_text("choice"), form.get_number("version")
     decision = "reject" if choice == _REJECT else "approve"
     try:
-        word = Word(
-            reviewer=visit.who.name,
+        submission = DecisionSubmission(
+            reviewer=context.user.name,
             role="adjudicate",
             decision=decision,
-            output=None if decision == "reject" else _chosen_output(desk, visit, opened, choice),
-            reason_code=form.text("reason_code") if decision == "reject" else "",
-            reason=form.text("reason"),
+            output=None if decision == "reject" else _find_chosen_output(desk, context, opened, choice),
+            reason_code=form.get_text("reason_code") if decision == "reject" else "",
+            reason=form.get_text("reason"),
             meaning=f"adjudicate_{decision}",
         )
-        decide(
+        submit_decision(
             desk.ledger,
             opened.draft,
-            word,
+            submission,
             version=-1 if version is None else version,
-            rules=desk.rules(),
+            rules=desk.read_review_settings(),
             author=opened.author,
-            now=visit.now,
+            now=context.now,
         )
     except (StaleItemError, AssignedError, NotAllowedError, ReviewError) as error:
         status = 400 if type(error) is ReviewError else 409
-        return _disagreement_page(desk, visit, opened, refusal=str(error), status=status)
-    return go_to(f"/disagreements/next?{urlencode({'after': opened.item.example_id, 'said': 'settled'})}")
+        return _render_disagreement(desk, context, opened, refusal=str(error), status=status)
+    return redirect_to(f"/disagreements/next?{urlencode({'after': opened.item.example_id, 'notice': 'adjudicated'})}")
 
 
-def _chosen_output(desk: Desk, visit: Visit, opened: Opened, choice: str) -> str:
-    """The text that is meant. Raises ReviewError if none is."""
+def _find_chosen_output(desk: Desk, context: RequestContext, opened: OpenItem, choice: str) -> str:
+    """The chosen text. Raises ReviewError if no text was chosen."""
     if choice == _OWN:
-        return visit.form.text("output")
-    sides = _sides(desk, visit, opened)
+        return context.form.get_text("output")
+    sides = _list_positions(desk, context, opened)
     if choice.isdecimal() and len(choice) == 1 and int(choice) < len(sides):
         side = sides[int(choice)]
         if side.line.decision == "approve":
@@ -106,50 +112,52 @@ def _chosen_output(desk: Desk, visit: Visit, opened: Opened, choice: str) -> str
     raise ReviewError(f"Choose which text of example {opened.item.example_id} is right, or reject it.")
 
 
-def _sides(desk: Desk, visit: Visit, opened: Opened) -> list[Side]:
-    """The words that stand against each other: the last one of each person that was not revoked."""
-    lines = history(desk.ledger, opened.item.example_id, viewer=visit.who.name, may_see_all=True)
-    latest: dict[str, DecisionLine] = {}
+def _list_positions(desk: Desk, context: RequestContext, opened: OpenItem) -> list[ReviewerPosition]:
+    """Each reviewer's latest decision that was not revoked."""
+    lines = list_history(desk.ledger, opened.item.example_id, viewer=context.user.name, can_see_all=True)
+    latest: dict[str, DecisionEntry] = {}
     for line in lines:
         if line.revoked_at is None and line.role == "review":
             key = next((name for name in latest if is_same_person(name, line.reviewer)), line.reviewer)
             latest[key] = line
-    return [_side(line, opened.draft) for line in latest.values()]
+    return [_make_position(line, opened.draft) for line in latest.values()]
 
 
-def _side(line: DecisionLine, draft: DraftedExample) -> Side:
+def _make_position(line: DecisionEntry, draft: DraftedExample) -> ReviewerPosition:
     if line.output is None:
-        flags, spans = to_look_at(draft, draft.output)
-        return Side(line, draft.output, flags, with_spans(draft.output, spans))
-    return Side(line, line.output, *against_draft(draft, line.output))
+        flags, spans = flag_text(draft, draft.output)
+        return ReviewerPosition(line, draft.output, flags, mark_spans(draft.output, spans))
+    return ReviewerPosition(line, line.output, *diff_against_draft(draft, line.output))
 
 
-def _disagreement_page(desk: Desk, visit: Visit, opened: Opened, refusal: str = "", status: int = 200) -> Response:
+def _render_disagreement(
+    desk: Desk, context: RequestContext, opened: OpenItem, refusal: str = "", status: int = 200
+) -> Response:
     if opened.item.state != "disagreement" and not refusal:
         raise not_found()
     item = opened.item
     try:
-        item = take(desk, visit, opened) if item.state == "disagreement" else item
+        item = claim_for_viewer(desk, context, opened) if item.state == "disagreement" else item
     except AssignedError as error:
         refusal, status = str(error), 409
-    sides = _sides(desk, visit, opened)
+    sides = _list_positions(desk, context, opened)
     texts = [side.output for side in sides if side.line.decision == "approve"]
-    report = desk.texts.tagged_report(opened.draft.report_id)
-    return page(
+    report = desk.stored_texts.find_tagged_report(opened.draft.report_id)
+    return render_page(
         desk,
-        visit,
+        context,
         "disagreement.html",
         status=status,
         item=find_item(desk.ledger, item.example_id) or item,
         draft=opened.draft,
-        report=None if report is None else with_slots(report),
+        report=None if report is None else mark_placeholders(report),
         sides=sides,
-        between=word_diff(texts[0], texts[1]) if len(texts) == 2 else [],
+        between=diff_words(texts[0], texts[1]) if len(texts) == 2 else [],
         refusal=refusal,
         reasons=REASON_CODES,
         meanings=MEANINGS,
-        typed=visit.form.text("output") or (texts[-1] if texts else opened.draft.output),
-        choice=visit.form.text("choice"),
+        typed=context.form.get_text("output") or (texts[-1] if texts else opened.draft.output),
+        choice=context.form.get_text("choice"),
         query=QueueQuery(),
-        report_number=desk.texts.report_number(opened.draft.report_id),
+        report_number=desk.stored_texts.find_report_number(opened.draft.report_id),
     )

@@ -1,6 +1,6 @@
-"""One item: the report beside the output, what to look at, what was changed, and what would be signed.
+"""Page of one item: the report next to the output, flags, the diff against the draft, and the preview of the signature.
 
-Owns what is shown to whom, and that an item which is opened is its reviewer's for a while. Deciding is in `decision_pages`.
+Opening an item claims it for the reviewer for a limited time. `decision_pages` records decisions.
 """
 
 from dataclasses import dataclass
@@ -8,46 +8,51 @@ from typing import Any
 
 from starlette.responses import Response
 
-from fine_tune_assets.approval.draft_checks import flags_of_repair
-from fine_tune_assets.approval.dropped_reports import contradiction_with
-from fine_tune_assets.approval.flags import flag_spans, kind_of, sentence_spans
-from fine_tune_assets.approval.review_history import DecisionLine, history, output_to_review, reviews_blind
-from fine_tune_assets.approval.signatures import MEANINGS, REASON_CODES, ReviewError, Word, approved_content, completed
+from fine_tune_assets.approval.draft_checks import check_repair
+from fine_tune_assets.approval.dropped_reports import format_contradiction_flag
+from fine_tune_assets.approval.flags import flag_kind, flag_spans, sentence_spans
+from fine_tune_assets.approval.review_history import DecisionEntry, find_output_to_review, is_blind_review, list_history
+from fine_tune_assets.approval.sign_off import (
+    MEANINGS,
+    REASON_CODES,
+    DecisionSubmission,
+    ReviewError,
+    complete_submission,
+    fingerprint_approved_content,
+)
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.people import is_same_person
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.errors import PageError, not_found
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.error_pages import PageError, not_found
 from fine_tune_assets.desk.pages.marked_text import (
-    IN_SENTENCE,
+    FLAGGED_SENTENCE,
     DiffPiece,
     Piece,
-    with_marks,
-    with_slots,
-    with_spans,
-    word_diff,
+    diff_words,
+    mark_diff_spans,
+    mark_placeholders,
+    mark_spans,
 )
-from fine_tune_assets.desk.pages.queue_pages import STATES, query_of_visit
-from fine_tune_assets.desk.rendering import page
-from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, AssignedError, claim, find_item
+from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS, read_query
+from fine_tune_assets.desk.rendering import render_page
+from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, AssignedError, claim_item, find_item
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 from fine_tune_assets.phi.spans.kinds import KINDS
-from fine_tune_assets.tables.approval import DraftedExample
+from fine_tune_assets.tables.approval_rows import DraftedExample
 
-LONGEST_CHECKED = 20_000
-"""Characters. Checking 200,000 took a second, and that while somebody types."""
-_NOT_CHECKED = (
-    f"not checked: a text of more than {LONGEST_CHECKED:,} characters is too long to compare it with the input"
-)
+MAX_CHECKED_CHARACTERS = 20_000
+"""Characters. The check runs while the reviewer types, and takes a second for 200,000."""
+_NOT_CHECKED = f"not checked: texts of more than {MAX_CHECKED_CHARACTERS:,} characters are not compared with the input"
 
 
 @dataclass(frozen=True)
-class Signing:
+class SignaturePreview:
     """An approval before it is signed."""
 
     text: str
     fingerprint: str
-    """Of instruction, input and this text."""
+    """Fingerprint of instruction, input and this text."""
     is_repaired: bool
 
     @property
@@ -59,188 +64,201 @@ class Signing:
         return MEANINGS[self.meaning_key]
 
 
-def signing_of(draft: DraftedExample, output: str, reviewer: str) -> Signing:
-    """What is recorded if `reviewer` approves this output of the draft. Raises ReviewError where nothing can be."""
-    word = completed(Word(reviewer, "review", "approve", output, "", "", ""), draft)
-    fingerprint = approved_content(word, draft)
+def preview_signature(draft: DraftedExample, output: str, reviewer: str) -> SignaturePreview:
+    """What is recorded if `reviewer` approves this output. Raises ReviewError if it can't be approved."""
+    submission = complete_submission(DecisionSubmission(reviewer, "review", "approve", output, "", "", ""), draft)
+    fingerprint = fingerprint_approved_content(submission, draft)
     assert fingerprint is not None
-    return Signing(draft.output if word.output is None else word.output, fingerprint, word.output is not None)
+    text = draft.output if submission.output is None else submission.output
+    return SignaturePreview(text, fingerprint, submission.output is not None)
 
 
 @dataclass(frozen=True)
-class DroppedCopy:
-    number: str
-    """As the flag says it."""
+class DroppedDuplicate:
+    report_number: str
+    """As in the flag."""
     pieces: list[Piece] | None
-    """None while it is held back, or was removed since."""
+    """None if it is withheld or was removed."""
 
 
-def dropped_copies(desk: Desk, draft: DraftedExample) -> list[DroppedCopy]:
+def find_dropped_duplicates(desk: Desk, draft: DraftedExample) -> list[DroppedDuplicate]:
     """In the order of the flags."""
-    flags = [flag for flag in draft.flags if kind_of(flag) == "contradiction"]
+    flags = [flag for flag in draft.flags if flag_kind(flag) == "contradiction"]
     if not flags:
         return []
-    ids = {contradiction_with(found): (short(found), i) for found, i in desk.texts.dropped_for(draft.report_id).items()}
-    return [DroppedCopy(number, _pieces(desk, report_id)) for number, report_id in (ids[f] for f in flags if f in ids)]
+    ids = {
+        format_contradiction_flag(found): (short(found), i)
+        for found, i in desk.stored_texts.find_dropped_duplicates(draft.report_id).items()
+    }
+    return [
+        DroppedDuplicate(number, _find_pieces(desk, report_id))
+        for number, report_id in (ids[f] for f in flags if f in ids)
+    ]
 
 
-def _pieces(desk: Desk, report_id: str) -> list[Piece] | None:
-    found = desk.texts.tagged_of_patient(report_id)
-    return None if found is None or desk.held_back.holds(*found) else with_slots(found[1])
+def _find_pieces(desk: Desk, report_id: str) -> list[Piece] | None:
+    found = desk.stored_texts.find_tagged_with_subject(report_id)
+    return None if found is None or desk.withheld.has_missed_term(*found) else mark_placeholders(found[1])
 
 
 @dataclass(frozen=True)
-class Opened:
-    """An item with its texts, as this visit may see it."""
+class OpenItem:
+    """An item with its draft and the author of its correction."""
 
     item: ReviewItem
     draft: DraftedExample
     author: str | None
 
 
-def show_item(desk: Desk, visit: Visit, typed: str | None = None) -> Response:
-    opened = find_opened(desk, visit)
+def show_item(desk: Desk, context: RequestContext, typed: str | None = None) -> Response:
+    opened = find_open_item(desk, context)
     try:
-        return open_item(desk, visit, opened, typed=typed)
+        return render_item(desk, context, opened, typed=typed)
     except AssignedError:
         item = find_item(desk.ledger, opened.item.example_id)
         if item is None:
             raise not_found() from None
-        query = query_of_visit(visit)
-        return page(desk, visit, "taken.html", status=409, item=item, query=query, typed=visit.form.text("output"))
+        query = read_query(context)
+        return render_page(
+            desk, context, "claimed.html", status=409, item=item, query=query, typed=context.form.get_text("output")
+        )
 
 
-def open_with_text(desk: Desk, visit: Visit) -> Response:
-    """The item as it is now, with what was typed before: nobody types it twice."""
-    return show_item(desk, visit, typed=visit.form.text("output"))
+def reopen_item(desk: Desk, context: RequestContext) -> Response:
+    """The current item with the text that the user typed before."""
+    return show_item(desk, context, typed=context.form.get_text("output"))
 
 
-def show_diff(desk: Desk, visit: Visit) -> Response:
-    """What the editor's text changes in the draft, and what to look at in it; the item stays the reviewer's while they type."""
-    opened = find_opened(desk, visit)
+def show_diff(desk: Desk, context: RequestContext) -> Response:
+    """Diff and flags of the text in the editor. Renews the reviewer's claim while they type."""
+    opened = find_open_item(desk, context)
     if opened.item.state in REVIEW_STATES:
-        _keep(desk, visit, opened)
-    flags, pieces = against_draft(opened.draft, visit.form.text("output"))
-    return page(desk, visit, "edited.html", flags=flags, pieces=pieces)
+        _renew_claim(desk, context, opened)
+    flags, pieces = diff_against_draft(opened.draft, context.form.get_text("output"))
+    return render_page(desk, context, "edit_preview.html", flags=flags, pieces=pieces)
 
 
-def against_draft(draft: DraftedExample, output: str) -> tuple[list[str], list[DiffPiece]]:
-    """What to look at in a text, and what it changes in the draft with those places marked."""
+def diff_against_draft(draft: DraftedExample, output: str) -> tuple[list[str], list[DiffPiece]]:
+    """The flags of a text, and its diff against the draft with the flagged places marked."""
     text = output.replace("\r\n", "\n").strip()
-    flags, spans = to_look_at(draft, text)
-    return flags, with_marks(word_diff(draft.output, text), spans)
+    flags, spans = flag_text(draft, text)
+    return flags, mark_diff_spans(diff_words(draft.output, text), spans)
 
 
-def to_look_at(draft: DraftedExample, text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
-    """The flags of a text, and where they are about it, with the sentences around them.
+def flag_text(draft: DraftedExample, text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
+    """The flags of a text, and the spans of flagged places and their sentences.
 
-    A long one that is not the draft's is not checked, and said so.
+    A repaired text over `MAX_CHECKED_CHARACTERS` is not checked; its only flag says so.
     """
-    if text != draft.output and len(text) > LONGEST_CHECKED:
+    if text != draft.output and len(text) > MAX_CHECKED_CHARACTERS:
         return [_NOT_CHECKED], []
-    flags = flags_of_repair(draft, text)
+    flags = check_repair(draft, text)
     spans = flag_spans(text, flags)
-    return flags, [*spans, *((start, end, IN_SENTENCE) for start, end in sentence_spans(text, spans))]
+    return flags, [*spans, *((start, end, FLAGGED_SENTENCE) for start, end in sentence_spans(text, spans))]
 
 
-def show_signing(desk: Desk, visit: Visit) -> Response:
-    """What would be signed now."""
-    opened = find_opened(desk, visit)
-    return page(desk, visit, "signing.html", **_signing(opened.draft, visit.form.text("output"), visit))
+def show_signature_preview(desk: Desk, context: RequestContext) -> Response:
+    opened = find_open_item(desk, context)
+    return render_page(
+        desk,
+        context,
+        "signature_preview.html",
+        **_make_signature_context(opened.draft, context.form.get_text("output"), context),
+    )
 
 
-def _signing(draft: DraftedExample, output: str, visit: Visit) -> dict[str, Any]:
+def _make_signature_context(draft: DraftedExample, output: str, context: RequestContext) -> dict[str, Any]:
     try:
-        return {"signing": signing_of(draft, output, visit.who.name), "unsigned": ""}
+        return {"signing": preview_signature(draft, output, context.user.name), "unsigned": ""}
     except ReviewError as error:
         return {"signing": None, "unsigned": str(error)}
 
 
-def find_opened(desk: Desk, visit: Visit) -> Opened:
-    """Raises PageError if the item is not there, or is held back because of a mark."""
-    example_id = visit.path("example_id")
+def find_open_item(desk: Desk, context: RequestContext) -> OpenItem:
+    """Raises PageError if the item does not exist, or is withheld because of a mark."""
+    example_id = context.path_param("example_id")
     item = find_item(desk.ledger, example_id)
-    draft = desk.texts.draft(example_id) if item is not None and item.gone_at is None else None
+    draft = desk.stored_texts.find_draft(example_id) if item is not None and item.removed_at is None else None
     if item is None or draft is None:
         raise PageError(
-            404, "This item is gone", "It was drafted anew or removed since. Take another one from the queue."
+            404, "Item not found", f"Item {example_id} was removed or drafted again. Take another one from the queue."
         )
-    if example_id in desk.held_back.example_ids():
+    if example_id in desk.withheld.example_ids():
         raise PageError(
             409,
-            "This item is held back",
-            "Somebody saw an identifier in it. It comes back by itself when its report was scrubbed again; if a reviewer "
-            "typed it into a repaired text, when that decision is revoked.",
+            "This item is withheld",
+            "A reviewer marked an identifier in it. The item returns when its report is scrubbed again or, if the identifier "
+            "is in a repaired text, when that decision is revoked.",
         )
-    return Opened(item, draft, desk.texts.author(draft))
+    return OpenItem(item, draft, desk.stored_texts.find_author(draft))
 
 
-def take(desk: Desk, visit: Visit, opened: Opened) -> ReviewItem:
-    """Make the item this reviewer's for the time that the recipe says. Raises AssignedError if it is another's."""
-    minutes = desk.rules().assignment_minutes
-    return claim(desk.ledger, opened.item.example_id, visit.who.name, now=visit.now, minutes=minutes)
+def claim_for_viewer(desk: Desk, context: RequestContext, opened: OpenItem) -> ReviewItem:
+    """Claim the item for the minutes that the recipe states. Raises AssignedError if another reviewer has claimed it."""
+    minutes = desk.read_review_settings().assignment_minutes
+    return claim_item(desk.ledger, opened.item.example_id, context.user.name, now=context.now, minutes=minutes)
 
 
-def _keep(desk: Desk, visit: Visit, opened: Opened) -> None:
+def _renew_claim(desk: Desk, context: RequestContext, opened: OpenItem) -> None:
     try:
-        take(desk, visit, opened)
+        claim_for_viewer(desk, context, opened)
     except AssignedError as error:
-        raise PageError(409, "Somebody else has it", str(error)) from None
+        raise PageError(409, "Another reviewer has this item", str(error)) from None
 
 
-def open_item(
-    desk: Desk, visit: Visit, opened: Opened, *, typed: str | None, refusal: str = "", status: int = 200
+def render_item(
+    desk: Desk, context: RequestContext, opened: OpenItem, *, typed: str | None, refusal: str = "", status: int = 200
 ) -> Response:
-    """The item to decide on, which is then this reviewer's; only to read where they may not. Raises AssignedError."""
-    lines = history(desk.ledger, opened.item.example_id, viewer=visit.who.name, may_see_all=False)
-    own = [x for x in lines if is_same_person(x.reviewer, visit.who.name) and x.revoked_at is None]
-    closed, draft, rules = _why_closed(visit, opened, own), opened.draft, desk.rules()
-    item = opened.item if closed else take(desk, visit, opened)
-    shown = output_to_review(desk.ledger, draft, rules)
+    """The item, claimed for this reviewer; read-only if they may not decide on it. Raises AssignedError."""
+    lines = list_history(desk.ledger, opened.item.example_id, viewer=context.user.name, can_see_all=False)
+    own = [line for line in lines if is_same_person(line.reviewer, context.user.name) and line.revoked_at is None]
+    closed, draft, rules = _find_closed_reason(context, opened, own), opened.draft, desk.read_review_settings()
+    item = opened.item if closed else claim_for_viewer(desk, context, opened)
+    shown = find_output_to_review(desk.ledger, draft, rules)
     output = shown if typed is None else typed
-    report = desk.texts.tagged_report(draft.report_id)
-    flags, spans = to_look_at(draft, shown)
-    edited_flags, diff = against_draft(draft, output)
-    return page(
+    report = desk.stored_texts.find_tagged_report(draft.report_id)
+    flags, spans = flag_text(draft, shown)
+    edited_flags, diff = diff_against_draft(draft, output)
+    return render_page(
         desk,
-        visit,
+        context,
         "item.html",
         status=status,
         item=item,
         draft=draft,
         output=output,
         flags=flags,
-        pieces=with_spans(shown, spans),
-        report=None if report is None else with_slots(report),
-        passages=desk.texts.passages(draft),
-        dropped=dropped_copies(desk, draft),
+        pieces=mark_spans(shown, spans),
+        report=None if report is None else mark_placeholders(report),
+        passages=desk.stored_texts.find_passages(draft),
+        dropped=find_dropped_duplicates(desk, draft),
         edited_flags=edited_flags,
         diff=diff,
         is_second_output=shown != draft.output,
-        query=query_of_visit(visit),
+        query=read_query(context),
         closed=closed,
         own=own,
         refusal=refusal,
         reasons=REASON_CODES,
         meanings=MEANINGS,
         kinds=KINDS,
-        states=STATES,
-        is_blind=reviews_blind(rules),
-        report_number=desk.texts.report_number(draft.report_id),
+        states=STATE_LABELS,
+        is_blind=is_blind_review(rules),
+        report_number=desk.stored_texts.find_report_number(draft.report_id),
         shown=shown,
         typed=typed or "",
-        **_signing(draft, output, visit),
+        **_make_signature_context(draft, output, context),
     )
 
 
-def _why_closed(visit: Visit, opened: Opened, own: list[DecisionLine]) -> str:
-    """Why this visit can only read; empty if it may decide."""
-    if opened.author is not None and is_same_person(opened.author, visit.who.name):
-        return "You wrote the correction behind this draft. Another reviewer has to decide."
+def _find_closed_reason(context: RequestContext, opened: OpenItem, own: list[DecisionEntry]) -> str:
+    """Why the item is read-only for this user; empty if they may decide."""
+    if opened.author is not None and is_same_person(opened.author, context.user.name):
+        return "You wrote the correction behind this draft. Another reviewer must decide."
     if opened.item.state == "disagreement":
-        return "The reviewers disagree. Somebody with the role approver, who is none of them, settles it."
+        return "The reviewers disagree. An approver who is not one of them adjudicates it."
     if opened.item.state not in REVIEW_STATES:
-        return f"This item is {STATES[opened.item.state]}. It opens again if its decision is revoked."
+        return f"State: {STATE_LABELS[opened.item.state]}. The item opens again if its decision is revoked."
     if own and opened.item.state == "second_review":
-        return "You gave the first look. Another person gives the second one."
+        return "You gave the first review. Another reviewer must give the second one."
     return ""

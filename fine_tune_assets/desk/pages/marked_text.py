@@ -1,7 +1,4 @@
-"""Texts cut into pieces that a page shows in different ways: identifiers' places, flags, and what changed.
-
-Pure: text in, pieces out. A piece is plain text; what is put around it is the template's matter.
-"""
+"""Splits texts into plain-text pieces with kinds: placeholders, flagged places and changes. Templates add the markup."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,13 +6,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from fine_tune_assets.desk.differences import Words, compare
+from fine_tune_assets.desk.sequence_diff import Words, diff_sequences
 from fine_tune_assets.phi.spans.kinds import KINDS
 
-_SLOT = re.compile(r"(\[(?:" + "|".join(KINDS) + r")\])")
-_WORDS = re.compile(r"\d+(?:[.,]\d+)+|\w+|\s+|[^\w\s]")
-IN_SENTENCE = "flagged sentence"
-"""What the words around a flagged place are marked as."""
+_PLACEHOLDER = re.compile(r"(\[(?:" + "|".join(KINDS) + r")\])")
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+|\s+|[^\w\s]")
+FLAGGED_SENTENCE = "flagged sentence"
+"""Kind of the sentence around a flagged place."""
 Change = Literal["same", "added", "removed"]
 
 
@@ -23,7 +20,7 @@ Change = Literal["same", "added", "removed"]
 class Piece:
     text: str
     kinds: tuple[str, ...] = ()
-    """What it is marked as; empty for plain text."""
+    """Empty for plain text."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +28,19 @@ class DiffPiece:
     text: str
     change: Change
     kinds: tuple[str, ...] = ()
-    """What it is marked as; what was removed never is."""
-    is_whole: bool = False
-    """Shown as changed as a whole, since too much differs to compare it word by word: words in it may be the same."""
+    """Always empty for removed text."""
+    is_coarse: bool = False
+    """The texts differ too much to compare this part word by word; it may contain unchanged words."""
 
 
-def with_slots(text: str) -> list[Piece]:
-    """A report in tagged form: each `[KIND]` is a piece of its own."""
-    parts = _SLOT.split(text)
-    return [Piece(part, ("slot",) if index % 2 else ()) for index, part in enumerate(parts) if part]
+def mark_placeholders(text: str) -> list[Piece]:
+    """Split a tagged report, so that each `[KIND]` is a separate piece."""
+    parts = _PLACEHOLDER.split(text)
+    return [Piece(part, ("placeholder",) if index % 2 else ()) for index, part in enumerate(parts) if part]
 
 
-def with_spans(text: str, spans: Iterable[tuple[int, int, str]]) -> list[Piece]:
-    """Cut at the ends of spans (start, end, kind), which may lie over each other and, wholly or in part, outside."""
+def mark_spans(text: str, spans: Iterable[tuple[int, int, str]]) -> list[Piece]:
+    """Split at the ends of spans (start, end, kind). Spans may overlap and may exceed the text."""
     clipped = ((max(0, start), min(len(text), end), kind) for start, end, kind in spans)
     inside = [(start, end, kind) for start, end, kind in clipped if start < end]
     cuts = sorted({0, len(text), *(s for s, _, _ in inside), *(e for _, e, _ in inside)})
@@ -54,22 +51,22 @@ def with_spans(text: str, spans: Iterable[tuple[int, int, str]]) -> list[Piece]:
     return pieces
 
 
-def word_diff(before: str, after: str) -> list[DiffPiece]:
-    """What was removed and added, word by word; the same text is one piece.
+def diff_words(before: str, after: str) -> list[DiffPiece]:
+    """Removed and added words; consecutive equal words are one piece.
 
-    >>> [(piece.text, piece.change) for piece in word_diff("No fever.", "No high fever.")]
+    >>> [(piece.text, piece.change) for piece in diff_words("No fever.", "No high fever.")]
     [('No ', 'same'), ('high ', 'added'), ('fever.', 'same')]
     """
     pieces: list[DiffPiece] = []
-    for run in compare(_WORDS.findall(before), _WORDS.findall(after)):
+    for run in diff_sequences(_TOKEN.findall(before), _TOKEN.findall(after)):
         parts: tuple[tuple[Change, Words], ...] = (("same", run.same), ("removed", run.removed), ("added", run.added))
         texts = [(change, "".join(words)) for change, words in parts if words]
-        pieces += [DiffPiece(text, change, is_whole=run.is_whole and change != "same") for change, text in texts]
+        pieces += [DiffPiece(text, change, is_coarse=run.is_coarse and change != "same") for change, text in texts]
     return pieces
 
 
-def with_marks(pieces: Iterable[DiffPiece], spans: Sequence[tuple[int, int, str]]) -> list[DiffPiece]:
-    """Cut where the spans (start, end, kind) of the text after the change begin and end."""
+def mark_diff_spans(pieces: Iterable[DiffPiece], spans: Sequence[tuple[int, int, str]]) -> list[DiffPiece]:
+    """Split a diff at the ends of spans (start, end, kind), which refer to the new text."""
     marked: list[DiffPiece] = []
     at = 0
     for piece in pieces:
@@ -77,6 +74,6 @@ def with_marks(pieces: Iterable[DiffPiece], spans: Sequence[tuple[int, int, str]
             marked.append(piece)
             continue
         inside = [(start - at, end - at, kind) for start, end, kind in spans]
-        marked += [replace(piece, text=part.text, kinds=part.kinds) for part in with_spans(piece.text, inside)]
+        marked += [replace(piece, text=part.text, kinds=part.kinds) for part in mark_spans(piece.text, inside)]
         at += len(piece.text)
     return marked

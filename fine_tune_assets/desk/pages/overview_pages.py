@@ -1,6 +1,6 @@
-"""Pages of counts: the first page with the stages, what arrived, and what corrections bring from release to release.
+"""Pages of counts: the home page with the stages, the intake of batches, and the impact of corrections by release.
 
-Decides which role sees which part. The figures are read by `overview`, `reports` and `corrections`, and hold no text.
+Decides which role sees which part. `overview`, `reports` and `corrections` provide the figures, which contain no report text.
 """
 
 from dataclasses import asdict
@@ -9,99 +9,102 @@ from typing import Any
 import pyarrow.parquet as pq
 from starlette.responses import JSONResponse, Response
 
+from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
-from fine_tune_assets.core.progress import duration_words
-from fine_tune_assets.corrections.value import FEWEST, ReleaseValue, value_by_release
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.errors import PageError, not_found
-from fine_tune_assets.desk.overview import next_step, read_models, read_stages
-from fine_tune_assets.desk.plots import WIDTH, Difference, intervals
-from fine_tune_assets.desk.rendering import page
-from fine_tune_assets.desk.visits import Visit, is_for, one_of
-from fine_tune_assets.ledger.audit.requests import answered_by_release
-from fine_tune_assets.ledger.reviews.corrections import correction_facts
-from fine_tune_assets.ledger.reviews.feedback import thumbs_by_release
-from fine_tune_assets.ledger.serving.releases import recorded_releases
-from fine_tune_assets.reports.arrivals import ArrivalsError
-from fine_tune_assets.reports.batches import NotBatches
+from fine_tune_assets.core.permissions import Action, may
+from fine_tune_assets.core.progress import format_duration
+from fine_tune_assets.corrections.impact import MIN_CORRECTIONS, ReleaseImpact, impact_by_release
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.error_pages import PageError, not_found
+from fine_tune_assets.desk.overview import explain_block, read_model_summary, read_stages
+from fine_tune_assets.desk.plot_geometry import WIDTH, Difference, make_intervals
+from fine_tune_assets.desk.rendering import render_page
+from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.ledger.audit.request_log import count_answers_by_release
+from fine_tune_assets.ledger.reviews.correction_records import list_correction_metadata
+from fine_tune_assets.ledger.reviews.feedback import count_feedback_by_release
+from fine_tune_assets.ledger.serving.release_records import list_recorded_releases
+from fine_tune_assets.reports.batches import StrayEntries
+from fine_tune_assets.reports.intake_summary import IntakeError
 
-SEES_STAGES = one_of("ingest", "reviewer", "approver", "operator", "auditor")
-SEES_MODEL = one_of("user", "reviewer", "approver", "operator", "auditor")
-SEES_VERDICTS = one_of("approver", "operator", "auditor")
-"""As the pages of verdicts: whoever rates answers blindly without one of these roles sees no figure of a model."""
-ASKS = one_of("user", "reviewer", "approver")
-BUSY_SECONDS, IDLE_SECONDS = 3, 20
-"""Between two looks of an open page."""
+BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 3, 20
+"""Polling interval of an open home page, while something runs and otherwise."""
 
 
-def show_home(desk: Desk, visit: Visit) -> Response:
-    return page(desk, visit, "home.html", may_ask=is_for(ASKS, visit.who.roles), **_overview(desk, visit))
+def show_home(desk: Desk, context: RequestContext) -> Response:
+    return render_page(
+        desk,
+        context,
+        "home.html",
+        may_ask=may(context.user.roles, Action.ASK),
+        **_make_overview_context(desk, context),
+    )
 
 
-def show_overview(desk: Desk, visit: Visit) -> Response:
-    """The part of the page that changes while the graph runs; the page asks for it by itself."""
-    return page(desk, visit, "overview.html", **_overview(desk, visit))
+def show_overview(desk: Desk, context: RequestContext) -> Response:
+    """The part of the home page that changes while stages run; the page polls it."""
+    return render_page(desk, context, "overview.html", **_make_overview_context(desk, context))
 
 
-def _overview(desk: Desk, visit: Visit) -> dict[str, Any]:
-    roles, layout, now = visit.who.roles, desk.settings.layout, visit.now.timestamp()
-    stages = read_stages(layout, desk.ledger, desk.table_counts, now) if is_for(SEES_STAGES, roles) else []
-    models = read_models(desk.ledger) if is_for(SEES_MODEL, roles) else None
-    may_see_verdicts = is_for(SEES_VERDICTS, roles)
-    stopped = models.stopped if models is not None and may_see_verdicts else None
+def _make_overview_context(desk: Desk, context: RequestContext) -> dict[str, Any]:
+    roles, layout, now = context.user.roles, desk.settings.layout, context.now.timestamp()
+    stages = read_stages(layout, desk.ledger, desk.table_counts, now) if may(roles, Action.VIEW_STAGES) else []
+    models = read_model_summary(desk.ledger) if may(roles, Action.VIEW_PRODUCTION_MODEL) else None
+    may_see_verdicts = may(roles, Action.VIEW_VERDICTS)  # a reviewer who rates blindly sees no figures of a model
+    stopped = models.blocking_verdict if models is not None and may_see_verdicts else None
     is_busy = any(stage.running for stage in stages) or (models is not None and models.candidate is not None)
     return {
         "stages": stages,
         "models": models,
         "sees_verdicts": may_see_verdicts,
         "stopped": stopped,
-        "stopped_words": next_step(stopped, desk.ledger) if stopped is not None else "",
-        "graph": desk.settings.dagster_address if may_see_verdicts else "",
-        "seconds": BUSY_SECONDS if is_busy else IDLE_SECONDS,
+        "stopped_words": explain_block(stopped, desk.ledger) if stopped is not None else "",
+        "graph": PATH_PREFIX if may(roles, Action.VIEW_DAGSTER) else "",
+        "seconds": BUSY_POLL_SECONDS if is_busy else IDLE_POLL_SECONDS,
         "unix_now": now,
-        "duration": duration_words,
+        "duration": format_duration,
     }
 
 
 PAGE_LINES = 100
-_NOTHING = NotBatches((), 0)
+_NO_STRAY_ENTRIES = StrayEntries((), 0)
 
 
-def show_arrivals(desk: Desk, visit: Visit) -> Response:
-    first = visit.number("first") or 0
+def show_intake(desk: Desk, context: RequestContext) -> Response:
+    first = context.query_number("first") or 0
     try:
-        arrivals = desk.arrivals.latest()
-        waiting, beside = desk.arrivals.waiting(), desk.arrivals.beside()
-    except ArrivalsError as error:
-        raise _later(error) from None
+        intake = desk.intake.latest()
+        waiting, stray = desk.intake.list_unread_batches(), desk.intake.find_stray_entries()
+    except IntakeError as error:
+        raise _unavailable(error) from None
     except OSError:
-        # The folder of raw reports may be another machine's, and be away; what was read is still here.
-        waiting, beside = [], _NOTHING
-    return page(
+        # The raw reports may be on an unavailable network drive; the results of earlier reads are local.
+        waiting, stray = [], _NO_STRAY_ENTRIES
+    return render_page(
         desk,
-        visit,
-        "arrivals.html",
-        arrivals=arrivals,
-        rows=arrivals.batches[first : first + PAGE_LINES],
-        next_first=first + PAGE_LINES if len(arrivals.batches) > first + PAGE_LINES else 0,
+        context,
+        "intake.html",
+        intake=intake,
+        rows=intake.batches[first : first + PAGE_LINES],
+        next_first=first + PAGE_LINES if len(intake.batches) > first + PAGE_LINES else 0,
         first=first,
         waiting=waiting,
-        beside=beside,
+        stray=stray,
     )
 
 
-def show_batch(desk: Desk, visit: Visit) -> Response:
-    first, name = visit.number("first") or 0, visit.path("batch")
+def show_batch(desk: Desk, context: RequestContext) -> Response:
+    first, name = context.query_number("first") or 0, context.path_param("batch")
     try:
-        batch = next((batch for batch in desk.arrivals.latest().batches if batch.name == name), None)
+        batch = next((batch for batch in desk.intake.latest().batches if batch.name == name), None)
         if batch is None:
             raise not_found()
-        refused = desk.arrivals.refused(batch.name)
-    except ArrivalsError as error:
-        raise _later(error) from None
-    return page(
+        refused = desk.intake.list_unreadable(batch.name)
+    except IntakeError as error:
+        raise _unavailable(error) from None
+    return render_page(
         desk,
-        visit,
+        context,
         "batch.html",
         batch=batch,
         rows=refused[first : first + PAGE_LINES],
@@ -110,42 +113,46 @@ def show_batch(desk: Desk, visit: Visit) -> Response:
     )
 
 
-def _later(error: ArrivalsError) -> PageError:
-    return PageError(503, "Not now", str(error))
+def _unavailable(error: IntakeError) -> PageError:
+    return PageError(503, "Intake is not available now", str(error))
 
 
-SHOWN = 30
-"""Releases on the page, the newest ones."""
+MAX_RELEASES = 30
+"""The page shows this many of the newest releases."""
 
 
-def show_value(desk: Desk, visit: Visit) -> Response:
-    rows = _rows(desk)[-SHOWN:]
-    edits = [Difference(row.release_id[:16], row.edited[1], row.edited[0], row.edited[2]) for row in rows if row.edited]
-    return page(
+def show_impact(desk: Desk, context: RequestContext) -> Response:
+    rows = _measure_impact(desk)[-MAX_RELEASES:]
+    edits = [
+        Difference(row.release_id[:16], row.edit_quartiles[1], row.edit_quartiles[0], row.edit_quartiles[2])
+        for row in rows
+        if row.edit_quartiles
+    ]
+    return render_page(
         desk,
-        visit,
-        "value.html",
+        context,
+        "impact.html",
         rows=rows[::-1],
         words=ERROR_KINDS,
-        fewest=FEWEST,
+        fewest=MIN_CORRECTIONS,
         width=WIDTH,
-        plot=intervals("share of words", edits) if edits else None,
+        plot=make_intervals("share of words", edits) if edits else None,
     )
 
 
-def value_as_json(desk: Desk, _visit: Visit) -> Response:
-    return JSONResponse({"releases": [asdict(row) for row in _rows(desk)]})
+def get_impact_json(desk: Desk, _context: RequestContext) -> Response:
+    return JSONResponse({"releases": [asdict(row) for row in _measure_impact(desk)]})
 
 
-def _rows(desk: Desk) -> list[ReleaseValue]:
-    """Oldest first; only releases that served, were corrected or got a thumb."""
-    facts, thumbs = correction_facts(desk.ledger), thumbs_by_release(desk.ledger)
-    releases = [recorded.release.release_id for recorded in recorded_releases(desk.ledger)]
-    return value_by_release(releases, facts, _edits(desk), thumbs, answered_by_release(desk.ledger))
+def _measure_impact(desk: Desk) -> list[ReleaseImpact]:
+    """Oldest first; only releases with answers, corrections or ratings."""
+    facts, thumbs = list_correction_metadata(desk.ledger), count_feedback_by_release(desk.ledger)
+    releases = [recorded.release.release_id for recorded in list_recorded_releases(desk.ledger)]
+    return impact_by_release(releases, facts, _read_edit_fractions(desk), thumbs, count_answers_by_release(desk.ledger))
 
 
-def _edits(desk: Desk) -> dict[str, float]:
-    """Correction → share of words changed, of those that could be compared."""
+def _read_edit_fractions(desk: Desk) -> dict[str, float]:
+    """Correction id → share of words changed, for corrections that could be compared."""
     path = desk.settings.layout.table("scrubbed_corrections")
     if not path.is_file():
         return {}

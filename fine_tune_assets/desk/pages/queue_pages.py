@@ -1,7 +1,7 @@
-"""The review queue: what waits, how far it is, its filter as it stands in an address, and the next item.
+"""Pages of the review queue: list, progress, filter and next item.
 
-An unknown value of the filter is left out, never an error. Items that are held back because of a mark are in no list here, until
-their report was scrubbed again.
+The filter is part of the query string. Unknown ages and states are ignored; an unknown task, flag or source matches nothing.
+Withheld items are not listed until their report is scrubbed again.
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.rendering import go_to, page
-from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.reviews.review_items import list_items, next_item, queue_counts
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.rendering import redirect_to, render_page
+from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.ledger.reviews.review_items import count_queue, find_next_item, list_items
 from fine_tune_assets.ledger.reviews.review_rows import QueueFilter, ReviewItem
 
 PAGE_ITEMS = 50
-_IN_FORMS = "filter_"
-AGES: Mapping[str, str] = MappingProxyType(
+_FORM_PREFIX = "filter_"
+AGE_LABELS: Mapping[str, str] = MappingProxyType(
     {
         "new": "up to a day",
         "1": "more than a day",
@@ -28,10 +28,10 @@ AGES: Mapping[str, str] = MappingProxyType(
         "30": "more than 30 days",
     }
 )
-STATES: Mapping[str, str] = MappingProxyType(
+STATE_LABELS: Mapping[str, str] = MappingProxyType(
     {
         "waiting": "waiting",
-        "second_review": "second look",
+        "second_review": "second review",
         "disagreement": "disagreement",
         "approved": "approved",
         "rejected": "rejected",
@@ -48,23 +48,23 @@ class QueueQuery:
     age: str = ""
     state: str = ""
     mine: str = ""
-    """`yes`: only those that I have."""
+    """`yes`: only items assigned to the user."""
 
     @property
     def is_empty(self) -> bool:
         return not any(vars(self).values())
 
-    def address(self, path: str, **more: str) -> str:
+    def make_url(self, path: str, **more: str) -> str:
         """The path with this filter."""
         fields = {name: value for name, value in {**vars(self), **more}.items() if value}
         return f"{path}?{urlencode(fields)}" if fields else path
 
     @property
-    def fields(self) -> dict[str, str]:
-        """As a form carries it along."""
-        return {f"{_IN_FORMS}{name}": value for name, value in vars(self).items() if value}
+    def form_fields(self) -> dict[str, str]:
+        """The filter as hidden fields of a form."""
+        return {f"{_FORM_PREFIX}{name}": value for name, value in vars(self).items() if value}
 
-    def as_filter(self, viewer: str, now: datetime) -> QueueFilter:
+    def to_filter(self, viewer: str, now: datetime) -> QueueFilter:
         day = timedelta(days=1)
         older = now - day * int(self.age) if self.age.isdecimal() else None
         return QueueFilter(
@@ -78,78 +78,80 @@ class QueueQuery:
         )
 
 
-def query_of(fields: Mapping[str, str]) -> QueueQuery:
+def parse_query(fields: Mapping[str, str]) -> QueueQuery:
     found = {name: fields.get(name, "")[:500] for name in QueueQuery.__dataclass_fields__}
-    if found["age"] not in AGES:
+    if found["age"] not in AGE_LABELS:
         found["age"] = ""
-    if found["state"] not in STATES:
+    if found["state"] not in STATE_LABELS:
         found["state"] = ""
     found["mine"] = "yes" if found["mine"] else ""
     return QueueQuery(**found)
 
 
-def query_of_visit(visit: Visit) -> QueueQuery:
-    """The filter that the reviewer works through: in the address, or carried along by a form."""
-    if not visit.form.values:
-        return query_of(visit.request.query_params)
+def read_query(context: RequestContext) -> QueueQuery:
+    """The reviewer's filter, from the address or from the form's hidden fields."""
+    if not context.form.values:
+        return parse_query(context.request.query_params)
     carried = {
-        name.removeprefix(_IN_FORMS): visit.form.text(name) for name in visit.form.values if name.startswith(_IN_FORMS)
+        name.removeprefix(_FORM_PREFIX): context.form.get_text(name)
+        for name in context.form.values
+        if name.startswith(_FORM_PREFIX)
     }
-    return query_of(carried)
+    return parse_query(carried)
 
 
-def show_queue(desk: Desk, visit: Visit) -> Response:
-    query = query_of(visit.request.query_params)
-    after = visit.query("after")
-    found = list_shown(desk, visit, query.as_filter(visit.who.name, visit.now), after)
+def show_queue(desk: Desk, context: RequestContext) -> Response:
+    query = parse_query(context.request.query_params)
+    after = context.query_param("after")
+    found = list_visible_items(desk, context, query.to_filter(context.user.name, context.now), after)
     rows = found[:PAGE_ITEMS]
-    more = query.address("/queue", after=rows[-1].example_id) if len(found) > PAGE_ITEMS else ""
-    template = "queue_rows.html" if visit.is_fragment and after else "queue.html"
+    more = query.make_url("/queue", after=rows[-1].example_id) if len(found) > PAGE_ITEMS else ""
+    template = "queue_rows.html" if context.is_fragment and after else "queue.html"
     if template == "queue_rows.html":
-        return page(desk, visit, template, rows=rows, more=more, query=query, states=STATES)
-    tasks, facets = queue_counts(desk.ledger)
-    return page(
+        return render_page(desk, context, template, rows=rows, more=more, query=query, states=STATE_LABELS)
+    tasks, facets = count_queue(desk.ledger)
+    return render_page(
         desk,
-        visit,
+        context,
         template,
         rows=rows,
         more=more,
         query=query,
         facets=facets,
-        ages=AGES,
-        states=STATES,
-        held=len(desk.held_back.example_ids()),
+        ages=AGE_LABELS,
+        states=STATE_LABELS,
+        withheld=len(desk.withheld.example_ids()),
         total=sum(task.total for task in tasks),
         open=sum(task.open for task in tasks),
-        counts={state: sum(task.counts.get(state, 0) for task in tasks) for state in STATES},
+        counts={state: sum(task.counts.get(state, 0) for task in tasks) for state in STATE_LABELS},
     )
 
 
-def open_next(desk: Desk, visit: Visit) -> Response:
-    """Lead to the next item that this reviewer may decide and nobody else has; to the queue if there is none."""
-    query = query_of(visit.request.query_params)
-    item = find_next(desk, visit, query.as_filter(visit.who.name, visit.now))
-    said = visit.query("said")
+def open_next_item(desk: Desk, context: RequestContext) -> Response:
+    """Redirect to the next free item that this reviewer may decide, or to the queue."""
+    query = parse_query(context.request.query_params)
+    item = find_next_for_viewer(desk, context, query.to_filter(context.user.name, context.now))
+    notice = context.query_param("notice")
     if item is None:
-        return go_to(query.address("/queue", said=said or "done"))
-    return go_to(query.address(f"/items/{item.example_id}", said=said))
+        return redirect_to(query.make_url("/queue", notice=notice or "queue_empty"))
+    return redirect_to(query.make_url(f"/items/{item.example_id}", notice=notice))
 
 
-def list_shown(desk: Desk, visit: Visit, wanted: QueueFilter, after: str) -> list[ReviewItem]:
-    """At least one more than a page, if there are more."""
-    held = desk.held_back.example_ids()
-    limit = PAGE_ITEMS + 1 + len(held)
-    found = list_items(desk.ledger, wanted, viewer=visit.who.name, limit=limit, after=after or None)
-    return [item for item in found if item.example_id not in held]
+def list_visible_items(desk: Desk, context: RequestContext, queue_filter: QueueFilter, after: str) -> list[ReviewItem]:
+    """More than one page of items, if there are more, so that the caller sees whether another page follows."""
+    withheld = desk.withheld.example_ids()
+    limit = PAGE_ITEMS + 1 + len(withheld)
+    found = list_items(desk.ledger, queue_filter, viewer=context.user.name, limit=limit, after=after or None)
+    return [item for item in found if item.example_id not in withheld]
 
 
-def find_next(desk: Desk, visit: Visit, wanted: QueueFilter) -> ReviewItem | None:
-    """The first free one that is not held back: behind the one that the address names, else from the start."""
-    held, name, after = desk.held_back.example_ids(), visit.who.name, visit.query("after")
+def find_next_for_viewer(desk: Desk, context: RequestContext, queue_filter: QueueFilter) -> ReviewItem | None:
+    """The first free item that is not withheld: after the one named in the address, then from the start."""
+    withheld, name, after = desk.withheld.example_ids(), context.user.name, context.query_param("after")
     for start in (after, None) if after else (None,):
-        item = next_item(desk.ledger, wanted, viewer=name, now=visit.now, after=start)
-        while item is not None and item.example_id in held:
-            item = next_item(desk.ledger, wanted, viewer=name, now=visit.now, after=item.example_id)
+        item = find_next_item(desk.ledger, queue_filter, viewer=name, now=context.now, after=start)
+        while item is not None and item.example_id in withheld:
+            item = find_next_item(desk.ledger, queue_filter, viewer=name, now=context.now, after=item.example_id)
         if item is not None:
             return item
     return None

@@ -1,11 +1,11 @@
-"""Signing in (with a password, a one-time link or by OIDC), signing out, and forms that arrive after their session is over.
+"""Sign-in by password, one-time link or OIDC, sign-out, and forms that arrive after their session ended.
 
-By OIDC, a sealed cookie of ten minutes ties the way to the provider to this browser, and the identity must belong to a user whom
-an operator made: nobody gets an account by signing in.
+OIDC: an encrypted cookie, valid for ten minutes, binds the sign-in attempt to this browser. The identity must belong to a user
+that an operator created; signing in never creates an account.
 
-The token of a link, as `fine-tune demo` and `fine-tune desk link` print it, stands behind the `#` of the address. A browser sends
-that part to nobody, so no log, proxy, preview or Referer header has it. Opening the page uses nothing up: its button sends the
-token in a form.
+One-time links: `fine-tune demo` and `fine-tune users link` print the token in the URL fragment. Browsers never send the fragment,
+so the token does not reach logs, proxies, link previews or Referer headers. Opening the page does not use up the token; its
+button sends the token in a form.
 """
 
 import hmac
@@ -16,153 +16,158 @@ from collections.abc import Collection
 
 from starlette.responses import RedirectResponse, Response
 
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.errors import PageError, not_found
-from fine_tune_assets.desk.oidc import RETURN_PATH, Attempt, OidcError, Provider, new_attempt
-from fine_tune_assets.desk.rendering import go_to, page
-from fine_tune_assets.desk.visits import TOKEN, Visit
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.error_pages import PageError, not_found
+from fine_tune_assets.desk.oidc_sign_in import CALLBACK_PATH, OidcError, Provider, SignInAttempt, make_attempt
+from fine_tune_assets.desk.rendering import redirect_to, render_page
+from fine_tune_assets.desk.request_context import FORM_TOKEN_FIELD, RequestContext
 from fine_tune_assets.ledger.encryption import decrypt, encrypt
-from fine_tune_assets.ledger.errors import LedgerError
-from fine_tune_assets.ledger.people.sessions import end_session, start_session, use_link
-from fine_tune_assets.ledger.people.users import User, find_by_identity, sign_in
+from fine_tune_assets.ledger.ledger_errors import LedgerError
+from fine_tune_assets.ledger.people.sessions import LINK_PATH, end_session, redeem_link, start_session
+from fine_tune_assets.ledger.people.users import User, find_user_by_identity, sign_in
 
 _COOKIE = "oidc"
-_BOUND_TO = "desk sign-in by OIDC"
-_LIFE_SECONDS = 600
+_COOKIE_PURPOSE = "desk sign-in by OIDC"
+_ATTEMPT_LIFETIME_SECONDS = 600
 
 
-def go_to_provider(desk: Desk, visit: Visit) -> Response:
-    provider, attempt = _provider(desk), new_attempt()
+def redirect_to_provider(desk: Desk, context: RequestContext) -> Response:
+    provider, attempt = _require_provider(desk), make_attempt()
     try:
-        response = RedirectResponse(provider.address(attempt, _return_to(desk)), status_code=303)
+        response = RedirectResponse(provider.make_authorization_url(attempt, _make_redirect_uri(desk)), status_code=303)
     except OidcError as error:
         raise PageError(502, "Sign-in failed", str(error)) from None
-    kept = json.dumps({**vars(attempt), "next": safe_path(visit.query("next")), "at": visit.now.timestamp()})
-    sealed = urlsafe_b64encode(encrypt(desk.sign_in_key, kept, _BOUND_TO)).decode()
-    desk.addresses.set_cookie(response, _COOKIE, sealed, _LIFE_SECONDS)
+    kept = json.dumps(
+        {**vars(attempt), "next": validate_path(context.query_param("next")), "at": context.now.timestamp()}
+    )
+    sealed = urlsafe_b64encode(encrypt(desk.sign_in_key, kept, _COOKIE_PURPOSE)).decode()
+    desk.addresses.set_cookie(response, _COOKIE, sealed, _ATTEMPT_LIFETIME_SECONDS)
     return response
 
 
-def come_back(desk: Desk, visit: Visit) -> Response:
-    """Let in whom the provider vouches for, if an operator made them a user."""
-    provider = _provider(desk)
-    attempt, next_path = _kept(desk, visit)
-    if not hmac.compare_digest(visit.query("state").encode(), attempt.state.encode()) or not visit.query("code"):
-        raise _failed("The provider did not sign you in, or the answer is not the one that was asked for.")
+def handle_callback(desk: Desk, context: RequestContext) -> Response:
+    """Sign in the user that an operator registered with the identity that the provider confirms."""
+    provider = _require_provider(desk)
+    attempt, next_path = _read_attempt(desk, context)
+    if not hmac.compare_digest(
+        context.query_param("state").encode(), attempt.state.encode()
+    ) or not context.query_param("code"):
+        raise _sign_in_error("The provider refused the sign-in, or its response belongs to another attempt.")
     try:
-        person = provider.person(attempt, visit.query("code"), _return_to(desk))
-        user = find_by_identity(desk.ledger, person.identities)
+        person = provider.fetch_identity(attempt, context.query_param("code"), _make_redirect_uri(desk))
+        user = find_user_by_identity(desk.ledger, person.identities)
     except OidcError as error:
-        raise _failed(str(error)) from None
+        raise _sign_in_error(str(error)) from None
     if user is None:
-        raise PageError(403, "No account", "You are known to the provider, and not to the desk. Ask an operator.")
-    response = let_in(desk, visit, user, next_path or "/", how="by OIDC", labels=person.labels)
+        raise PageError(
+            403,
+            "No account",
+            "The provider knows you, but the desk has no account for you. Ask an operator to add one.",
+        )
+    response = start_signed_in_session(desk, context, user, next_path or "/", how="by OIDC", labels=person.labels)
     desk.addresses.delete_cookie(response, _COOKIE)
     return response
 
 
-def _kept(desk: Desk, visit: Visit) -> tuple[Attempt, str]:
+def _read_attempt(desk: Desk, context: RequestContext) -> tuple[SignInAttempt, str]:
     try:
-        sealed = urlsafe_b64decode(visit.request.cookies.get(desk.addresses.cookie(_COOKIE), ""))
-        kept = json.loads(decrypt(desk.sign_in_key, sealed, _BOUND_TO))
+        sealed = urlsafe_b64decode(context.request.cookies.get(desk.addresses.cookie_name(_COOKIE), ""))
+        kept = json.loads(decrypt(desk.sign_in_key, sealed, _COOKIE_PURPOSE))
     except (LedgerError, ValueError):
-        raise _failed("It was begun in another browser, or too long ago.") from None
-    if visit.now.timestamp() - kept["at"] > _LIFE_SECONDS:
-        raise _failed("It was begun too long ago.")
-    return Attempt(kept["state"], kept["nonce"], kept["verifier"]), kept["next"]
+        raise _sign_in_error("The sign-in started in another browser or has expired.") from None
+    if context.now.timestamp() - kept["at"] > _ATTEMPT_LIFETIME_SECONDS:
+        raise _sign_in_error("The sign-in has expired.")
+    return SignInAttempt(kept["state"], kept["nonce"], kept["code_verifier"]), kept["next"]
 
 
-def _provider(desk: Desk) -> Provider:
+def _require_provider(desk: Desk) -> Provider:
     if desk.provider is None:
         raise not_found()
     return desk.provider
 
 
-def _return_to(desk: Desk) -> str:
-    return desk.addresses.public + RETURN_PATH
+def _make_redirect_uri(desk: Desk) -> str:
+    return desk.addresses.public_url + CALLBACK_PATH
 
 
-def _failed(message: str) -> PageError:
-    return PageError(400, "Sign-in failed", f"{message} Go to the start and try again.")
+def _sign_in_error(message: str) -> PageError:
+    return PageError(400, "Sign-in failed", f"{message} Go to the home page and try again.")
 
 
-REFUSAL = (
-    "Name or password is wrong, or the account can't be used now. After several failures it is locked for a while."
-)
-LINK_PATH = "/sign-in/link"
-REFUSAL_SECONDS = 0.6
-"""A refusal never comes earlier: whether a name exists must not show in the time that it takes."""
+REFUSAL = "The name or the password is wrong, or the account is disabled or locked. Several failures lock an account for a while."
+MIN_REFUSAL_SECONDS = 0.6
+"""Minimum duration of a failed sign-in, so that its timing does not reveal whether a name exists."""
 _WRONG_LINK = (
-    "This link has been used or has expired, or it is incomplete. Get a new one on this machine: `fine-tune desk link`"
+    "This link was used, has expired or is incomplete. For a new one, run `fine-tune users link` on this machine."
 )
-_TOO_MANY = (
-    "There were too many wrong links in the last minute. Wait a minute, then try again: your link is still valid."
-)
-_NOT_CARRIED = frozenset({TOKEN, "password", "old", "new", "again", "code"})
+_TOO_MANY_LINKS = "Too many wrong links in the last minute. Wait a minute and try again. Your link remains valid."
+_DROPPED_FIELDS = frozenset({FORM_TOKEN_FIELD, "password", "old", "new", "again", "code"})
 
 
-def show_sign_in(desk: Desk, visit: Visit) -> Response:
-    if visit.session is not None:
-        return go_to("/")
-    return _sign_in_page(desk, visit, next_path=safe_path(visit.query("next")), refusal="", status=200)
+def show_sign_in(desk: Desk, context: RequestContext) -> Response:
+    if context.session is not None:
+        return redirect_to("/")
+    return _render_sign_in(desk, context, next_path=validate_path(context.query_param("next")), refusal="", status=200)
 
 
-def sign_in_by_password(desk: Desk, visit: Visit) -> Response:
+def sign_in_by_password(desk: Desk, context: RequestContext) -> Response:
     started = time.monotonic()
-    user = sign_in(desk.ledger, visit.form.text("name"), visit.form.text("password"), now=visit.now)
-    next_path = safe_path(visit.form.text("next"))
+    user = sign_in(desk.ledger, context.form.get_text("name"), context.form.get_text("password"), now=context.now)
+    next_path = validate_path(context.form.get_text("next"))
     if user is None:
-        time.sleep(max(0.0, REFUSAL_SECONDS - (time.monotonic() - started)))
-        return _sign_in_page(desk, visit, next_path=next_path, refusal=REFUSAL, status=401)
-    return let_in(desk, visit, user, next_path or "/", how="by password")
+        time.sleep(max(0.0, MIN_REFUSAL_SECONDS - (time.monotonic() - started)))
+        return _render_sign_in(desk, context, next_path=next_path, refusal=REFUSAL, status=401)
+    return start_signed_in_session(desk, context, user, next_path or "/", how="by password")
 
 
-def let_in(desk: Desk, visit: Visit, user: User, path: str, how: str, labels: Collection[str] = ()) -> Response:
-    """A session of its own for each sign-in: one that somebody planted before is worth nothing."""
-    if visit.session is not None:
-        end_session(desk.ledger, visit.session)
-    token = start_session(desk.ledger, user, desk.limits, now=visit.now, how=how, labels=labels)
-    response = go_to(path)
+def start_signed_in_session(
+    desk: Desk, context: RequestContext, user: User, path: str, how: str, labels: Collection[str] = ()
+) -> Response:
+    """Start a new session and end the previous one, which prevents session fixation."""
+    if context.session is not None:
+        end_session(desk.ledger, context.session)
+    token = start_session(desk.ledger, user, desk.session_limits, now=context.now, method=how, labels=labels)
+    response = redirect_to(path)
     desk.addresses.set_cookie(response, "session", token)
     return response
 
 
-def sign_out(desk: Desk, visit: Visit) -> Response:
-    end_session(desk.ledger, visit.who)
-    response = go_to("/sign-in")
+def sign_out(desk: Desk, context: RequestContext) -> Response:
+    end_session(desk.ledger, context.user)
+    response = redirect_to("/sign-in")
     desk.addresses.delete_cookie(response, "session")
-    # Whoever uses this browser next finds nothing in it.
+    # The next user of this browser must not find any data.
     response.headers["clear-site-data"] = '"cache", "storage"'
     return response
 
 
-def ask_to_send_again(desk: Desk, visit: Visit) -> Response:
-    """A form whose session is over, or that was made for another one: shown again with all that was typed.
+def offer_resubmission(desk: Desk, context: RequestContext) -> Response:
+    """Show a form again, with the user's text, if its session ended or its token belongs to another session.
 
-    It is sent only after another click, on a page that nobody else can frame, with a token of the session that is now.
+    The user must send it again with a token of the current session, from a page that can't be framed.
     """
-    if visit.is_fragment:
+    if context.is_fragment:
         return Response(status_code=401)
-    path = visit.request.url.path
-    carried = [(n, v) for n, values in visit.form.values.items() if n not in _NOT_CARRIED for v in values]
+    path = context.request.url.path
+    carried = [(n, v) for n, values in context.form.values.items() if n not in _DROPPED_FIELDS for v in values]
     if path == "/sign-in":
-        return _sign_in_page(desk, visit, next_path="", refusal="The page was old. Sign in once more.", status=403)
+        return _render_sign_in(desk, context, next_path="", refusal="The page has expired. Sign in again.", status=403)
     if path == LINK_PATH:
-        return show_link(desk, visit, "The page was old. Open the link once more.", 403)
-    status = 401 if visit.session is None else 403
-    return page(desk, visit, "send_again.html", status=status, target=path, carried=carried)
+        return show_link(desk, context, "The page has expired. Open the link again.", 403)
+    status = 401 if context.session is None else 403
+    return render_page(desk, context, "resubmit.html", status=status, target=path, carried=carried)
 
 
-def safe_path(path: str) -> str:
-    """A path of the desk, or empty: `//elsewhere` and `/\\elsewhere` lead out of it."""
+def validate_path(path: str) -> str:
+    """The path if it stays on the desk, otherwise empty: `//host` and `/\\host` lead to other sites."""
     is_inside = path.startswith("/") and not path.startswith(("//", "/\\")) and "\\" not in path
     return path if is_inside and path.isprintable() and len(path) < 500 else ""
 
 
-def _sign_in_page(desk: Desk, visit: Visit, *, next_path: str, refusal: str, status: int) -> Response:
-    return page(
+def _render_sign_in(desk: Desk, context: RequestContext, *, next_path: str, refusal: str, status: int) -> Response:
+    return render_page(
         desk,
-        visit,
+        context,
         "sign_in.html",
         status=status,
         next_path=next_path,
@@ -171,17 +176,17 @@ def _sign_in_page(desk: Desk, visit: Visit, *, next_path: str, refusal: str, sta
     )
 
 
-def show_link(desk: Desk, visit: Visit, refusal: str = "", status: int = 200) -> Response:
-    return page(desk, visit, "link.html", status=status, refusal=refusal)
+def show_link(desk: Desk, context: RequestContext, refusal: str = "", status: int = 200) -> Response:
+    return render_page(desk, context, "link.html", status=status, refusal=refusal)
 
 
-def sign_in_by_link(desk: Desk, visit: Visit) -> Response:
+def sign_in_by_link(desk: Desk, context: RequestContext) -> Response:
     started = time.monotonic()
-    if desk.wrong_links.are_too_many(started):
-        return show_link(desk, visit, _TOO_MANY, 429)
-    user = use_link(desk.ledger, visit.form.text("code").strip(), now=visit.now)
+    if desk.wrong_link_limiter.is_exceeded(started):
+        return show_link(desk, context, _TOO_MANY_LINKS, 429)
+    user = redeem_link(desk.ledger, context.form.get_text("code").strip(), now=context.now)
     if user is None:
-        desk.wrong_links.add(started)
-        time.sleep(max(0.0, REFUSAL_SECONDS - (time.monotonic() - started)))
-        return show_link(desk, visit, _WRONG_LINK, 401)
-    return let_in(desk, visit, user, "/", how="by a one-time link")
+        desk.wrong_link_limiter.record(started)
+        time.sleep(max(0.0, MIN_REFUSAL_SECONDS - (time.monotonic() - started)))
+        return show_link(desk, context, _WRONG_LINK, 401)
+    return start_signed_in_session(desk, context, user, "/", how="by a one-time link")

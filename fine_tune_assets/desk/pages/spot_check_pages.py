@@ -1,7 +1,7 @@
-"""Blind spot-checks: an expert rates an answer by its input alone.
+"""Pages for blind spot checks: an expert rates an answer by its input alone.
 
-Neither grade, band, model nor reference is on these pages, nor the example's id, by which the reference could be looked up. An
-answer is not shown if its patient was erased, its example is no longer approved, or somebody marked an identifier in it.
+The pages never show grade, band, model or reference, nor the example id, which would lead to the reference. An answer is hidden
+if its subject was erased, its example is no longer approved, or an identifier was marked in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,183 +10,192 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from fine_tune_assets.approval.still_approved import decided_about, fallen_in
+from fine_tune_assets.approval.lapsed_approvals import find_lapsed_approvals, read_decisions_about
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.errors import PageError
-from fine_tune_assets.desk.judged_answers import Exchange, Judged
-from fine_tune_assets.desk.rendering import go_to, page
-from fine_tune_assets.desk.visits import Visit
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.error_pages import PageError
+from fine_tune_assets.desk.judged_answers import Exchange, JudgedComparison
+from fine_tune_assets.desk.rendering import redirect_to, render_page
+from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.judging.judges.grades import CRITERIA
-from fine_tune_assets.judging.judges.spot_checks import JudgedAnswer, in_order_for
-from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.reviews.erasures import erased_patients
-from fine_tune_assets.ledger.reviews.spot_checks import HIGHEST, LOWEST, SpotCheck, add_spot_check, answers_rated_by
-from fine_tune_assets.tables.instructions import ProvenanceRow
+from fine_tune_assets.judging.judges.spot_check_sample import JudgedAnswer, order_for_rater
+from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.reviews.erasures import list_erased_subjects
+from fine_tune_assets.ledger.reviews.spot_check_ratings import (
+    MAX_SCORE,
+    MIN_SCORE,
+    SpotCheck,
+    add_spot_check,
+    list_rated_answers,
+)
 
 
-def answers_to_rate(desk: Desk, judged: Judged) -> list[JudgedAnswer]:
-    """In the order of the sample; empty once a patient of the set was erased, since its texts are gone."""
-    recipe, stored = desk.recipe(), desk.judged.set_of(judged)
-    chosen = desk.judged.to_rate(judged, recipe.judge.spot_checks, str(recipe.training.seed))
-    if stored is None or stored.erased is not None or not chosen:
+def select_answers_to_rate(desk: Desk, judged: JudgedComparison) -> list[JudgedAnswer]:
+    """Answers of the sample that may be shown, in its order; empty after a subject of the set was erased."""
+    recipe, stored = desk.read_recipe(), desk.judged_answers.find_set(judged)
+    chosen = desk.judged_answers.select_sample(judged, recipe.judge.spot_checks, str(recipe.training.seed))
+    if stored is None or stored.tombstone is not None or not chosen:
         return []
-    rows = [ProvenanceRow.of(row) for row in stored.rows("example_id", *(c.example_id for c in chosen))]
+    rows = stored.find_rows("example_id", *(c.example_id for c in chosen))
     corrections = desk.settings.layout.table("scrubbed_corrections")
-    fallen = fallen_in(rows, decided_about(desk.ledger, rows, corrections, recipe.review))
-    standing = {row.example_id for row in rows} - fallen.keys() - desk.held_back.example_ids()
-    erased = erased_patients(desk.ledger)
-    return [answer for answer in chosen if answer.example_id in standing and answer.patient_key not in erased]
+    lapsed = find_lapsed_approvals(rows, read_decisions_about(desk.ledger, rows, corrections, recipe.review))
+    approved = {row.example_id for row in rows} - lapsed.keys() - desk.withheld.example_ids()
+    erased = list_erased_subjects(desk.ledger)
+    return [answer for answer in chosen if answer.example_id in approved and answer.subject_key not in erased]
 
 
-def left_for(desk: Desk, rater: str, asked: Sequence[JudgedAnswer], after: str = "") -> list[JudgedAnswer]:
-    """Of these, those that this person has not rated, in the order in which they are asked; behind an answer, and then around."""
-    order = in_order_for(rater, asked, str(desk.recipe().training.seed))
-    passed = next((place + 1 for place, answer in enumerate(order) if answer.answer_id == after), 0)
-    rated = answers_rated_by(desk.ledger, rater)
-    return [answer for answer in (*order[passed:], *order[:passed]) if answer.answer_id not in rated]
+def list_unrated(desk: Desk, rater: str, answers: Sequence[JudgedAnswer], after: str = "") -> list[JudgedAnswer]:
+    """The answers that this rater has not rated, in the rater's order, starting after `after` and wrapping around."""
+    order = order_for_rater(rater, answers, str(desk.read_recipe().training.seed))
+    start = next((place + 1 for place, answer in enumerate(order) if answer.answer_id == after), 0)
+    rated = list_rated_answers(desk.ledger, rater)
+    return [answer for answer in (*order[start:], *order[:start]) if answer.answer_id not in rated]
 
 
-def exchange_to_show(desk: Desk, judged: Judged, answer: JudgedAnswer) -> Exchange | None:
-    """The texts; None if they are gone, or hold what somebody marked as an identifier of the patient."""
-    found = desk.judged.exchange(judged, answer)
-    if found is None or desk.held_back.holds(answer.patient_key, f"{found.question}\n{found.answer}"):
+def find_visible_exchange(desk: Desk, judged: JudgedComparison, answer: JudgedAnswer) -> Exchange | None:
+    """The texts; None if they were removed, or contain a marked identifier of the subject."""
+    found = desk.judged_answers.read_exchange(judged, answer)
+    if found is None or desk.withheld.has_missed_term(answer.subject_key, f"{found.question}\n{found.answer}"):
         return None
     return found
 
 
 PAGE_ITEMS = 50
-SCALE = tuple(range(LOWEST, HIGHEST + 1))
-ERROR_KEYS = dict(zip(ERROR_KINDS, "owhdsyitfrx", strict=True))
-"""Kind of error → the key that chooses it."""
-CRITERIA_IN_WORDS = {name: name.replace("_", " ") for name in CRITERIA}
+SCALE = tuple(range(MIN_SCORE, MAX_SCORE + 1))
+ERROR_SHORTCUTS = dict(zip(ERROR_KINDS, "owhdsyitfrx", strict=True))
+"""Kind of error → keyboard shortcut."""
+CRITERION_LABELS = {name: name.replace("_", " ") for name in CRITERIA}
 _GRADES = frozenset(map(str, SCALE))
-_NO_GRADE = f"Choose a grade from {LOWEST} to {HIGHEST}. Nothing was recorded."
+_NO_GRADE = f"Choose a grade from {MIN_SCORE} to {MAX_SCORE}. Nothing was recorded."
 
 
 @dataclass(frozen=True)
-class _Opened:
-    asked: list[JudgedAnswer]
+class _OpenCheck:
+    answers: list[JudgedAnswer]
     answer: JudgedAnswer
     exchange: Exchange
 
 
-def show_spot_checks(desk: Desk, visit: Visit) -> Response:
-    judged = desk.judged.latest()
-    asked = [] if judged is None else answers_to_rate(desk, judged)
-    waiting = left_for(desk, visit.who.name, asked)
-    return page(
+def show_spot_checks(desk: Desk, context: RequestContext) -> Response:
+    judged = desk.judged_answers.latest()
+    sample = [] if judged is None else select_answers_to_rate(desk, judged)
+    waiting = list_unrated(desk, context.user.name, sample)
+    return render_page(
         desk,
-        visit,
+        context,
         "spot_checks.html",
         rows=waiting[:PAGE_ITEMS],
         waiting=len(waiting),
-        total=len(asked),
-        is_asked=desk.recipe().judge.spot_checks > 0,
+        total=len(sample),
+        is_enabled=desk.read_recipe().judge.spot_checks > 0,
         is_judged=judged is not None,
     )
 
 
-def open_next_check(desk: Desk, visit: Visit) -> Response:
-    """Lead to the next answer that this person has not rated; to the list if there is none."""
-    judged, said = desk.judged.latest(), visit.query("said")
-    asked = [] if judged is None else answers_to_rate(desk, judged)
-    for answer in left_for(desk, visit.who.name, asked, after=visit.query("after")):
-        if judged is not None and exchange_to_show(desk, judged, answer) is not None:
-            return go_to(_with(f"/spot-checks/{answer.answer_id}", said))
-    return go_to(_with("/spot-checks", said or "all_rated"))
+def open_next_check(desk: Desk, context: RequestContext) -> Response:
+    """Redirect to the next answer that this user has not rated, or to the list."""
+    judged, notice = desk.judged_answers.latest(), context.query_param("notice")
+    sample = [] if judged is None else select_answers_to_rate(desk, judged)
+    for answer in list_unrated(desk, context.user.name, sample, after=context.query_param("after")):
+        if judged is not None and find_visible_exchange(desk, judged, answer) is not None:
+            return redirect_to(_add_notice(f"/spot-checks/{answer.answer_id}", notice))
+    return redirect_to(_add_notice("/spot-checks", notice or "all_rated"))
 
 
-def show_check(desk: Desk, visit: Visit) -> Response:
-    opened = _find(desk, visit)
-    if opened.answer.answer_id in answers_rated_by(desk.ledger, visit.who.name):
-        return go_to(_with("/spot-checks/next", "already"))
-    return _check_page(desk, visit, opened)
+def show_check(desk: Desk, context: RequestContext) -> Response:
+    opened = _find_check(desk, context)
+    if opened.answer.answer_id in list_rated_answers(desk.ledger, context.user.name):
+        return redirect_to(_add_notice("/spot-checks/next", "already_rated"))
+    return _render_check(desk, context, opened)
 
 
-def rate(desk: Desk, visit: Visit) -> Response:
-    """Record the rating, and go on to the next answer."""
-    opened = _find(desk, visit)
-    check = _rating(visit, opened.answer)
+def record_rating(desk: Desk, context: RequestContext) -> Response:
+    """Record the rating and open the next answer."""
+    opened = _find_check(desk, context)
+    check = _read_rating(context, opened.answer)
     if check is None:
-        return _check_page(desk, visit, opened, refusal=_NO_GRADE, status=400)
+        return _render_check(desk, context, opened, refusal=_NO_GRADE, status=400)
     try:
         is_first = add_spot_check(desk.ledger, check)
     except UnknownRecordError:
-        raise _gone() from None
+        raise _gone_error() from None
     except LedgerError as error:
-        return _check_page(desk, visit, opened, refusal=str(error), status=400)
-    said = "rated" if is_first else "already"
-    return go_to(f"/spot-checks/next?{urlencode({'after': opened.answer.answer_id, 'said': said})}")
+        return _render_check(desk, context, opened, refusal=str(error), status=400)
+    notice = "rated" if is_first else "already_rated"
+    return redirect_to(f"/spot-checks/next?{urlencode({'after': opened.answer.answer_id, 'notice': notice})}")
 
 
-def _rating(visit: Visit, answer: JudgedAnswer) -> SpotCheck | None:
-    """What the form says; None if a grade is missing or on no scale."""
-    score = _grade(visit.form.text("score"))
-    chosen = {name: visit.form.text(f"criterion_{name}") for name in CRITERIA}
-    asked = {name: _grade(text) for name, text in chosen.items() if text}
-    criteria = {name: grade for name, grade in asked.items() if grade is not None}
-    if score is None or len(criteria) < len(asked):
+def _read_rating(context: RequestContext, answer: JudgedAnswer) -> SpotCheck | None:
+    """The form's rating; None if a grade is missing or outside the scale."""
+    score = _parse_grade(context.form.get_text("score"))
+    chosen = {name: context.form.get_text(f"criterion_{name}") for name in CRITERIA}
+    parsed = {name: _parse_grade(text) for name, text in chosen.items() if text}
+    criteria = {name: grade for name, grade in parsed.items() if grade is not None}
+    if score is None or len(criteria) < len(parsed):
         return None
     return SpotCheck(
         example_id=answer.example_id,
         task=answer.task,
         model_fingerprint=answer.model_fingerprint,
         answer_fingerprint=answer.answer_fingerprint,
-        patient_key=answer.patient_key,
-        rater=visit.who.name,
+        subject_key=answer.subject_key,
+        rater=context.user.name,
         score=score,
-        error_kind=visit.form.text("error_kind"),
-        rated_at=visit.now,
+        error_kind=context.form.get_text("error_kind"),
+        rated_at=context.now,
         criteria=criteria,
     )
 
 
-def _grade(text: str) -> int | None:
+def _parse_grade(text: str) -> int | None:
     return int(text) if text in _GRADES else None
 
 
-def _find(desk: Desk, visit: Visit) -> _Opened:
-    """Raises PageError if it is not asked about, or may not be shown any more."""
-    judged, asked = desk.judged.latest(), visit.path("answer_id")
+def _find_check(desk: Desk, context: RequestContext) -> _OpenCheck:
+    """Raises PageError if the answer is not in the sample, or may no longer be shown."""
+    judged, answer_id = desk.judged_answers.latest(), context.path_param("answer_id")
     if judged is not None:
-        sampled = answers_to_rate(desk, judged)
-        answer = next((a for a in sampled if a.answer_id == asked), None)
-        exchange = None if answer is None else exchange_to_show(desk, judged, answer)
+        sample = select_answers_to_rate(desk, judged)
+        answer = next((a for a in sample if a.answer_id == answer_id), None)
+        exchange = None if answer is None else find_visible_exchange(desk, judged, answer)
         if answer is not None and exchange is not None:
-            return _Opened(sampled, answer, exchange)
-    raise _gone()
+            return _OpenCheck(sample, answer, exchange)
+    raise _gone_error()
 
 
-def _gone() -> PageError:
+def _gone_error() -> PageError:
     return PageError(
-        404, "This answer is gone", "Others were graded since, or it may not be shown any more. Take the next one."
+        404,
+        "Answer not found",
+        "Newer answers were graded, or this one may no longer be shown. Take the next one.",
     )
 
 
-def _check_page(desk: Desk, visit: Visit, opened: _Opened, refusal: str = "", status: int = 200) -> Response:
-    return page(
+def _render_check(
+    desk: Desk, context: RequestContext, opened: _OpenCheck, refusal: str = "", status: int = 200
+) -> Response:
+    return render_page(
         desk,
-        visit,
+        context,
         "spot_check.html",
         status=status,
         answer_id=opened.answer.answer_id,
         task=opened.answer.task,
         exchange=opened.exchange,
-        left=len(left_for(desk, visit.who.name, opened.asked)),
+        left=len(list_unrated(desk, context.user.name, opened.answers)),
         scale=SCALE,
         kinds=ERROR_KINDS,
-        keys=ERROR_KEYS,
-        criteria=CRITERIA_IN_WORDS,
-        chosen=_chosen(visit),
+        keys=ERROR_SHORTCUTS,
+        criteria=CRITERION_LABELS,
+        chosen=_read_choices(context),
         refusal=refusal,
     )
 
 
-def _chosen(visit: Visit) -> Mapping[str, str]:
+def _read_choices(context: RequestContext) -> Mapping[str, str]:
     names = ("score", "error_kind", *(f"criterion_{name}" for name in CRITERIA))
-    return {name: visit.form.text(name) for name in names}
+    return {name: context.form.get_text(name) for name in names}
 
 
-def _with(path: str, said: str) -> str:
-    return f"{path}?{urlencode({'said': said})}" if said else path
+def _add_notice(path: str, notice: str) -> str:
+    return f"{path}?{urlencode({'notice': notice})}" if notice else path

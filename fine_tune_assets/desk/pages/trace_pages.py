@@ -1,81 +1,85 @@
-"""The way of one example, from its report over draft and decisions to the models that learned from it; and which models saw a
-patient, asked by patient key, which comes in a form: it stands in no address.
+"""Pages that trace an example from its report to the models trained on it, and a subject to the models that saw it.
 
-Owns that whoever may still decide sees of others' decisions only that they were made. Which models saw an example is shown: the
-patient's question comes first. The steps are `lineage`'s: ids and counts, never text.
+The subject key is sent in a form, so that it never appears in a URL. A user who may still decide on an item sees only that other
+users decided, and no sets or models of that item. The subject page always lists the models. `lineage` computes the steps: ids and
+counts, never text.
 """
 
 from starlette.responses import Response
 
-from fine_tune_assets.approval.review_history import DecisionLine, history, reviews_blind
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.errors import not_found
-from fine_tune_assets.desk.pages.queue_pages import STATES
-from fine_tune_assets.desk.rendering import page
-from fine_tune_assets.desk.visits import Visit, examples_to_hide, may_see_all, may_settle
+from fine_tune_assets.approval.review_history import DecisionEntry, is_blind_review, list_history
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.error_pages import not_found
+from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS
+from fine_tune_assets.desk.rendering import render_page
+from fine_tune_assets.desk.request_context import RequestContext, can_adjudicate, can_see_all, find_hidden_examples
 from fine_tune_assets.ledger.reviews.review_items import find_item
-from fine_tune_assets.lineage.records import ExampleTrace
-from fine_tune_assets.lineage.traces import UnknownIdError, trace_example, trace_patient
+from fine_tune_assets.lineage.trace_records import ExampleTrace
+from fine_tune_assets.lineage.traces import UnknownIdError, trace_example, trace_subject
 
 
-def show_history(desk: Desk, visit: Visit) -> Response:
-    example_id = visit.path("example_id")
+def show_history(desk: Desk, context: RequestContext) -> Response:
+    example_id = context.path_param("example_id")
     item = find_item(desk.ledger, example_id)
     if item is None:
         raise not_found()
-    lines, hidden = _lines(desk, visit, example_id)
-    is_hidden = bool(examples_to_hide(desk, visit, [example_id]))
-    # A set or a model tells that somebody approved it: that too is for later.
-    trace = None if is_hidden else _trace(desk, example_id)
-    # The report's id and its file may hold a name: for those who handle the files.
-    origin = trace.report if trace and "operator" in visit.who.roles else None
-    return page(
+    lines, hidden = _split_decisions(desk, context, example_id)
+    is_hidden = bool(find_hidden_examples(desk, context, [example_id]))
+    # A set or a model would reveal that the item was approved.
+    trace = None if is_hidden else _find_trace(desk, example_id)
+    # The report id and file name can contain a name: only operators, who handle the files, see them.
+    origin = trace.report if trace and "operator" in context.user.roles else None
+    return render_page(
         desk,
-        visit,
+        context,
         "history.html",
         item=item,
         lines=lines,
         hidden=hidden,
         is_hidden=is_hidden,
         trace=trace,
-        states=STATES,
-        report_number=desk.texts.report_number(item.report_id),
+        states=STATE_LABELS,
+        report_number=desk.stored_texts.find_report_number(item.report_id),
         origin=origin,
     )
 
 
-def _lines(desk: Desk, visit: Visit, example_id: str) -> tuple[list[DecisionLine], list[DecisionLine]]:
-    """The decisions that this visit may read, and those of which it may know only that they were made."""
-    every = history(desk.ledger, example_id, viewer=visit.who.name, may_see_all=True)
-    shown = history(
+def _split_decisions(
+    desk: Desk, context: RequestContext, example_id: str
+) -> tuple[list[DecisionEntry], list[DecisionEntry]]:
+    """The decisions that this user may read, and those that they may only know to exist."""
+    every = list_history(desk.ledger, example_id, viewer=context.user.name, can_see_all=True)
+    shown = list_history(
         desk.ledger,
         example_id,
-        viewer=visit.who.name,
-        may_see_all=may_see_all(visit),
-        is_blind=reviews_blind(desk.rules()),
-        may_settle=may_settle(visit),
+        viewer=context.user.name,
+        can_see_all=can_see_all(context),
+        is_blind=is_blind_review(desk.read_review_settings()),
+        can_adjudicate=can_adjudicate(context),
     )
     known = {line.decision_id for line in shown}
     return shown, [line for line in every if line.decision_id not in known]
 
 
-def _trace(desk: Desk, example_id: str) -> ExampleTrace | None:
+def _find_trace(desk: Desk, example_id: str) -> ExampleTrace | None:
     try:
-        return trace_example(desk.settings.layout, desk.ledger, example_id, known_sets=desk.known_sets)
+        return trace_example(desk.settings.layout, desk.ledger, example_id, set_cache=desk.set_cache)
     except UnknownIdError:
         return None
 
 
-def ask_for_patient(desk: Desk, visit: Visit, asked: str = "", refusal: str = "") -> Response:
+def show_subject_form(desk: Desk, context: RequestContext, typed: str = "", refusal: str = "") -> Response:
     status = 404 if refusal else 200
-    return page(desk, visit, "patient.html", status=status, asked=asked, trace=None, hidden=(), refusal=refusal)
+    return render_page(
+        desk, context, "subject.html", status=status, typed=typed, trace=None, hidden=(), refusal=refusal
+    )
 
 
-def show_patient(desk: Desk, visit: Visit) -> Response:
-    asked = visit.form.text("patient_key").strip()
+def show_subject(desk: Desk, context: RequestContext) -> Response:
+    typed = context.form.get_text("subject_key").strip()
     try:
-        trace = trace_patient(desk.settings.layout, desk.ledger, asked, desk.known_sets)
+        trace = trace_subject(desk.settings.layout, desk.ledger, typed, desk.set_cache)
     except UnknownIdError as error:
-        return ask_for_patient(desk, visit, asked, str(error))
-    hidden = examples_to_hide(desk, visit, [example.example_id for example in trace.examples])
-    return page(desk, visit, "patient.html", asked=asked, trace=trace, hidden=hidden, refusal="")
+        return show_subject_form(desk, context, typed, str(error))
+    hidden = find_hidden_examples(desk, context, [example.example_id for example in trace.examples])
+    return render_page(desk, context, "subject.html", typed=typed, trace=trace, hidden=hidden, refusal="")

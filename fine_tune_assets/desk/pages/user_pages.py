@@ -1,6 +1,6 @@
-"""Users, for operators (adding, roles, access labels, a new password, disabling), and everyone's own account.
+"""Pages for operators to manage users (roles, access labels, passwords, disabling), and each user's account page.
 
-An operator never chooses somebody's password: it is made here, shown once, and to be changed by its owner.
+Operators can't choose passwords: the desk generates a password and shows it once, and the user changes it.
 """
 
 import secrets
@@ -10,15 +10,15 @@ from functools import partial
 
 from starlette.responses import Response
 
-from fine_tune_assets.desk.application import Desk
-from fine_tune_assets.desk.errors import not_found
-from fine_tune_assets.desk.rendering import page
-from fine_tune_assets.desk.visits import Visit
-from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.core.permissions import ROLES
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.error_pages import not_found
+from fine_tune_assets.desk.rendering import render_page
+from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.people.passwords import MIN_CHARACTERS
 from fine_tune_assets.ledger.people.sessions import Session, start_session
 from fine_tune_assets.ledger.people.users import (
-    ROLES,
     User,
     create_user,
     disable_user,
@@ -33,23 +33,23 @@ from fine_tune_assets.ledger.people.users import (
 
 
 @dataclass(frozen=True)
-class FirstPassword:
+class TemporaryPassword:
     name: str
-    word: str
+    password: str
 
 
 def show_users(
     desk: Desk,
-    visit: Visit,
+    context: RequestContext,
     *,
     refusal: str = "",
     done: str = "",
-    password: FirstPassword | None = None,
+    password: TemporaryPassword | None = None,
     typed: bool = False,
 ) -> Response:
-    return page(
+    return render_page(
         desk,
-        visit,
+        context,
         "users.html",
         status=400 if refusal else 200,
         people=list_users(desk.ledger),
@@ -58,17 +58,21 @@ def show_users(
         done=done,
         password=password,
         provider=desk.provider is not None,
-        typed_name=visit.form.text("name") if typed else "",
-        typed_roles=visit.form.all("role") if typed else (),
-        typed_identity=visit.form.text("identity") if typed else "",
-        typed_labels=visit.form.text("labels") if typed else "",
+        typed_name=context.form.get_text("name") if typed else "",
+        typed_roles=context.form.get_all("role") if typed else (),
+        typed_identity=context.form.get_text("identity") if typed else "",
+        typed_labels=context.form.get_text("labels") if typed else "",
     )
 
 
-def add_user(desk: Desk, visit: Visit) -> Response:
-    name, roles, labels = visit.form.text("name"), visit.form.all("role"), visit.form.text("labels").split()
-    identity = visit.form.text("identity").strip() or None
-    password = None if identity else _new_password()
+def add_user(desk: Desk, context: RequestContext) -> Response:
+    name, roles, labels = (
+        context.form.get_text("name"),
+        context.form.get_all("role"),
+        context.form.get_text("labels").split(),
+    )
+    identity = context.form.get_text("identity").strip() or None
+    password = None if identity else _generate_password()
     try:
         made = create_user(
             desk.ledger,
@@ -76,73 +80,73 @@ def add_user(desk: Desk, visit: Visit) -> Response:
             roles,
             password=password,
             oidc_identity=identity,
-            now=visit.now,
-            by=visit.who.name,
+            now=context.now,
+            by=context.user.name,
             labels=labels,
         )
     except LedgerError as error:
-        return show_users(desk, visit, refusal=str(error), typed=True)
-    shown = FirstPassword(made.name, password) if password else None
-    return show_users(desk, visit, done=f"{made.name} was added.", password=shown)
+        return show_users(desk, context, refusal=str(error), typed=True)
+    shown = TemporaryPassword(made.name, password) if password else None
+    return show_users(desk, context, done=f"{made.name} was added.", password=shown)
 
 
-def change_roles(desk: Desk, visit: Visit) -> Response:
-    user = _user_of(desk, visit)
-    change = partial(set_roles, desk.ledger, user.name, visit.form.all("role"), by=visit.who.name)
-    return _changed(desk, visit, change, f"The roles of {user.name} are changed.")
+def change_roles(desk: Desk, context: RequestContext) -> Response:
+    user = _require_user(desk, context)
+    change = partial(set_roles, desk.ledger, user.name, context.form.get_all("role"), by=context.user.name)
+    return _apply_change(desk, context, change, f"The roles of {user.name} were changed.")
 
 
-def change_labels(desk: Desk, visit: Visit) -> Response:
-    user = _user_of(desk, visit)
-    change = partial(set_labels, desk.ledger, user.name, visit.form.text("labels").split(), by=visit.who.name)
-    return _changed(desk, visit, change, f"The labels of {user.name} are changed.")
+def change_labels(desk: Desk, context: RequestContext) -> Response:
+    user = _require_user(desk, context)
+    change = partial(set_labels, desk.ledger, user.name, context.form.get_text("labels").split(), by=context.user.name)
+    return _apply_change(desk, context, change, f"The labels of {user.name} were changed.")
 
 
-def reset_password(desk: Desk, visit: Visit) -> Response:
-    user, password = _user_of(desk, visit), _new_password()
-    set_password(desk.ledger, user.name, password, by=visit.who.name)
-    return show_users(desk, visit, password=FirstPassword(user.name, password))
+def reset_password(desk: Desk, context: RequestContext) -> Response:
+    user, password = _require_user(desk, context), _generate_password()
+    set_password(desk.ledger, user.name, password, by=context.user.name)
+    return show_users(desk, context, password=TemporaryPassword(user.name, password))
 
 
-def disable(desk: Desk, visit: Visit) -> Response:
-    user = _user_of(desk, visit)
-    change = partial(disable_user, desk.ledger, user.name, now=visit.now, by=visit.who.name)
-    return _changed(desk, visit, change, f"{user.name} is disabled and signed out everywhere.")
+def disable_account(desk: Desk, context: RequestContext) -> Response:
+    user = _require_user(desk, context)
+    change = partial(disable_user, desk.ledger, user.name, now=context.now, by=context.user.name)
+    return _apply_change(desk, context, change, f"{user.name} was disabled and signed out everywhere.")
 
 
-def enable(desk: Desk, visit: Visit) -> Response:
-    user = _user_of(desk, visit)
-    enable_user(desk.ledger, user.name, by=visit.who.name)
-    return show_users(desk, visit, done=f"{user.name} is enabled.")
+def enable_account(desk: Desk, context: RequestContext) -> Response:
+    user = _require_user(desk, context)
+    enable_user(desk.ledger, user.name, by=context.user.name)
+    return show_users(desk, context, done=f"{user.name} was enabled.")
 
 
-def _changed(desk: Desk, visit: Visit, change: Callable[[], object], done: str) -> Response:
+def _apply_change(desk: Desk, context: RequestContext, change: Callable[[], object], done: str) -> Response:
     try:
         change()
     except LedgerError as error:
-        return show_users(desk, visit, refusal=str(error))
-    return show_users(desk, visit, done=done)
+        return show_users(desk, context, refusal=str(error))
+    return show_users(desk, context, done=done)
 
 
-def _user_of(desk: Desk, visit: Visit) -> User:
-    found = next((user for user in list_users(desk.ledger) if user.user_id == visit.path("user_id")), None)
+def _require_user(desk: Desk, context: RequestContext) -> User:
+    found = next((user for user in list_users(desk.ledger) if user.user_id == context.path_param("user_id")), None)
     if found is None:
         raise not_found()
     return found
 
 
-def _new_password() -> str:
-    """Four groups of five letters and digits without those that look alike: 98 random bits, and easy to read out."""
+def _generate_password() -> str:
+    """Four groups of five letters and digits, without look-alikes: 98 random bits."""
     letters = "abcdefghjkmnpqrstuvwxyz23456789"
     return "-".join("".join(secrets.choice(letters) for _ in range(5)) for _ in range(4))
 
 
-def show_account(desk: Desk, visit: Visit, refusal: str = "", done: bool = False) -> Response:
-    user = find_user(desk.ledger, visit.who.name)
+def show_account(desk: Desk, context: RequestContext, refusal: str = "", done: bool = False) -> Response:
+    user = find_user(desk.ledger, context.user.name)
     status = 400 if refusal else 200
-    return page(
+    return render_page(
         desk,
-        visit,
+        context,
         "account.html",
         status=status,
         refusal=refusal,
@@ -152,20 +156,20 @@ def show_account(desk: Desk, visit: Visit, refusal: str = "", done: bool = False
     )
 
 
-def change_password(desk: Desk, visit: Visit) -> Response:
-    """Needs the present one, and counts failures like a sign-in. Every session ends; this browser gets a new one."""
-    new = visit.form.text("new")
-    if new != visit.form.text("again"):
-        return show_account(desk, visit, "The two new passwords are not the same.")
-    user = sign_in(desk.ledger, visit.who.name, visit.form.text("old"), now=visit.now)
+def change_password(desk: Desk, context: RequestContext) -> Response:
+    """Requires the current password and counts failures like a sign-in. Ends all sessions and starts a new one here."""
+    new = context.form.get_text("new")
+    if new != context.form.get_text("again"):
+        return show_account(desk, context, "The two new passwords differ.")
+    user = sign_in(desk.ledger, context.user.name, context.form.get_text("old"), now=context.now)
     if user is None:
-        return show_account(desk, visit, "The present password is wrong, or the account is locked for a while.")
+        return show_account(desk, context, "The current password is wrong, or the account is locked for a while.")
     try:
         set_password(desk.ledger, user.name, new, by=user.name)
     except LedgerError as error:
-        return show_account(desk, visit, str(error))
-    token = start_session(desk.ledger, user, desk.limits, now=visit.now, how="after a new password")
+        return show_account(desk, context, str(error))
+    token = start_session(desk.ledger, user, desk.session_limits, now=context.now, method="after a new password")
     own = Session(token, user.user_id, user.name, frozenset(user.roles), frozenset(user.labels))
-    response = show_account(desk, replace(visit, session=own), done=True)
+    response = show_account(desk, replace(context, session=own), done=True)
     desk.addresses.set_cookie(response, "session", token)
     return response

@@ -1,5 +1,5 @@
-// The page that asks the model. Owns showing an answer while it comes, stopping it, and how long a correction took. What was asked
-// and answered is in this tab only. Without this script the form asks as well, and the page comes when the answer is whole.
+// Streams answers to the page, stops them, and measures how long a correction takes. Questions and answers exist only in this tab.
+// Without this script, the form loads a page when the answer is complete.
 "use strict";
 
 (() => {
@@ -12,10 +12,10 @@
   let asking = null;
 
   const words = (status) => (status === 401
-    ? "Your session is over. Sign in again in another tab; what you typed here stays."
-    : `The desk could not do that (${status}). What you typed here stays.`);
+    ? "Your session has ended. Sign in again in another tab. Your text stays on this page."
+    : `The request failed (status ${status}). Your text stays on this page.`);
 
-  // A line a part: text as it comes, then the whole exchange as the server shows it, or why there is none.
+  // One JSON object on each line: pieces of text, then the HTML of the whole exchange, or an error.
   const read = async (reply, take) => {
     const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
     let held = "";
@@ -53,7 +53,7 @@
     try {
       if (!reply.ok || !isOurs) throw new Error(words(reply.status));
       await read(reply, (part) => { shown = show(shown, part); });
-      if (!shown.dataset.release) throw new Error("The answer broke off before its end. Ask again.");
+      if (!shown.dataset.release) throw new Error("The answer is incomplete. Ask again.");
     } catch (error) {
       if (!shown.dataset.release) shown.remove();
       throw error;
@@ -72,7 +72,7 @@
     } catch (error) {
       list.querySelectorAll(".exchange:not([data-release], [aria-label='Your answer to the model'])").forEach((left) => left.remove());
       const isStopped = error.name === "AbortError";
-      state.textContent = isStopped ? "Stopped. What you typed is still here." : error instanceof TypeError ? "The desk can't be reached. What you typed here stays." : error.message;
+      state.textContent = isStopped ? "Stopped. Your question is still here." : error instanceof TypeError ? "The desk can't be reached. Your text stays on this page." : error.message;
     }
     asking = null;
     send.disabled = false;
@@ -81,7 +81,7 @@
   });
   stop.addEventListener("click", () => asking?.abort());
 
-  // Seconds since the correction was first opened. A click, also by keyboard, arrives at once; a toggle event may arrive after the submit.
+  // Seconds since the correction was first opened. Uses click, because a toggle event can arrive after the submit.
   const opened = new WeakMap();
   list.addEventListener("click", (event) => {
     const exchange = event.target.closest(".correct summary")?.closest(".exchange");

@@ -1,5 +1,5 @@
-// The desk's one script. Owns what a page does by itself: theme, dialogs, keys, marking a selection, asking before a changed
-// text is left, and what is said when the server could not be asked. Everything that counts is decided by the server.
+// Script of all pages: theme, dialogs, keyboard shortcuts, marking a selection, the warning before unsaved changes are lost, and
+// messages for failed requests. The server makes every decision.
 "use strict";
 
 (() => {
@@ -7,7 +7,7 @@
   const one = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-  // Theme: what the system says, until somebody chooses. The server writes the choice into the page: no flash.
+  // Theme: the system's until the user chooses one. The server renders the chosen theme, so that the page does not flash.
   one("[data-theme-toggle]")?.addEventListener("click", () => {
     const isDark = root.dataset.theme
       ? root.dataset.theme === "dark"
@@ -16,7 +16,7 @@
     document.cookie = `desk-theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
   });
 
-  // What went wrong while a part of the page was asked for. What was typed stays where it is.
+  // Messages for failed fragment requests. They leave the user's text unchanged.
   let hiding;
   const say = (text) => {
     const notice = one("#notice");
@@ -28,18 +28,18 @@
   document.addEventListener("htmx:responseError", (event) => {
     const status = event.detail.xhr.status;
     const words = {
-      401: "Your session is over. Sign in again in another tab; what you typed here stays.",
-      409: "Somebody else has this item by now, or it is held back. What you typed here stays.",
+      401: "Your session has ended. Sign in again in another tab. Your text stays on this page.",
+      409: "Another reviewer has this item, or it is withheld. Your text stays on this page.",
     };
-    say(words[status] ?? `The desk could not do that (${status}). What you typed here stays.`);
+    say(words[status] ?? `The request failed (status ${status}). Your text stays on this page.`);
   });
-  document.addEventListener("htmx:sendError", () => say("The desk can't be reached. What you typed here stays."));
+  document.addEventListener("htmx:sendError", () => say("The desk can't be reached. Your text stays on this page."));
 
-  // A text that was changed goes with the forms that carry it; whatever else would lose it asks first.
+  // Forms with a [data-output] field send the changed text; any other way to leave the page asks for confirmation first.
   const editor = one("#output");
   const isChanged = () => editor !== null && editor.value.trim() !== one("#draft-text").value.trim();
   const isEdited = () => editor !== null && editor.value.trim() !== (one("#shown-text") ?? one("#draft-text")).value.trim();
-  // An adjudicator's own text goes with the form that it stands in.
+  // An adjudicator's own text is sent with its form.
   const own = one("#own-text");
   const isUnsaved = () => isEdited() || (own !== null && own.value !== own.defaultValue);
   let leaving = false;
@@ -74,7 +74,7 @@
     if (isUnsaved() && !leaving) event.preventDefault();
   });
 
-  // A form is sent once, however often its button is pressed.
+  // Send each form only once, even if its button is pressed repeatedly.
   document.addEventListener("submit", (event) => {
     if (event.defaultPrevented || event.target.method === "dialog") return;
     if (event.target.dataset.sent) { event.preventDefault(); return; }
@@ -87,7 +87,7 @@
     document.body.classList.remove("is-going");
   });
 
-  // Dialogs: opened by whatever names them, closed by their own button, Escape, or a click beside them.
+  // Dialogs: opened by elements with data-open, closed by their button, Escape, or a click outside.
   const open = (name) => {
     const dialog = document.getElementById(name);
     if (!dialog || dialog.open) return;
@@ -109,7 +109,7 @@
     if (event.target.matches?.("dialog[open]")) event.target.close();
   });
 
-  // What is signed is asked of the server, unless it stands in the dialog already: this very text, as it would be recorded.
+  // The server renders the text to sign as it would be recorded, unless the dialog already shows this text.
   const toSign = one("#to-sign");
   let prepared = toSign && editor ? editor.value : null;
   const isSigning = (event) => event.detail.elt === toSign;
@@ -158,7 +158,7 @@
     showState();
   }
 
-  // "I see PHI here": what is selected in the report, the input or the output, or else typed.
+  // "I see PHI here": use the selection in report, input or output, otherwise typed text.
   const selectedText = () => {
     const field = document.activeElement;
     if (field === editor && editor !== null) return editor.value.slice(editor.selectionStart, editor.selectionEnd);
@@ -175,21 +175,21 @@
   const marker = one("[data-mark]");
   if (marker) {
     let held = "";
-    // The click itself would end the selection.
+    // The click clears the selection, so read it before.
     marker.addEventListener("pointerdown", () => { held = selectedText(); });
     marker.addEventListener("click", () => { markPhi(held || selectedText()); held = ""; });
   }
 
-  // Menu and dock lie over the page: what is scrolled to, such as the line that is typed, must come to lie between them.
+  // Menu and dock overlap the page: scroll targets, such as the line being typed, must stay visible between them.
   for (const [name, bar] of [["--top", one(".top")], ["--dock", one(".dock")]]) {
     if (bar) new ResizeObserver(() => { root.style.setProperty(name, `${bar.offsetHeight}px`); }).observe(bar);
   }
 
-  // Keys. Never while somebody types, never with Ctrl, Alt or Meta, and not under a dialog.
+  // Shortcuts: not while the user types, not with Ctrl, Alt or Meta, and not while a dialog is open.
   const typed = "input:not([type=radio], [type=checkbox]), select, textarea, [contenteditable]";
   const isTyping = (element) => element?.closest?.(typed) != null;
   all("[data-then-focus]").forEach((choice) => choice.addEventListener("click", (event) => {
-    // A click of the mouse, or a key of ours: not the arrow keys, which only pass by.
+    // On a mouse click or a shortcut, but not on arrow keys, which only move through the choices.
     if (event.detail > 0 || !choice.matches(":focus")) document.getElementById(choice.dataset.thenFocus).focus();
   }));
   const rows = () => all("[data-row]");
@@ -205,7 +205,7 @@
   };
   document.addEventListener("keydown", (event) => {
     const shown = one("dialog[open]");
-    // Not left to the browser alone: it may take a second Escape for the second dialog of a page.
+    // Browsers may need a second Escape for a page's second dialog, so close it here.
     if (event.key === "Escape" && shown) { event.preventDefault(); shown.close(); return; }
     if (event.key === "Escape" && document.activeElement === editor && editor !== null) { edit(false); return; }
     if (event.key === "Escape" && own !== null && isTyping(event.target)) { event.target.blur(); return; }

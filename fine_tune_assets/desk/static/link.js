@@ -1,5 +1,5 @@
-// The page of a one-time link. Owns taking the token out of the address, where it stands behind the "#", into the form: it is then
-// neither in the browser's history nor on the screen. Nothing is sent until somebody presses the button.
+// Moves the token of a one-time link from the URL fragment into the form, and removes it from the browser's history and the address
+// bar. Nothing is sent until the user presses the button.
 "use strict";
 
 (() => {

@@ -1,6 +1,6 @@
-"""The detector of identifiers, which is the scrubber of the recipe, in a process of its own.
+"""Runs the recipe's scrubber in a separate process to find identifiers in answers.
 
-Loading it takes seconds, and looking must not hold up other requests. Owns the process: one that ended or hangs is replaced.
+Loading takes seconds, and scanning must not block other requests. A process that died or hangs is replaced.
 """
 
 import asyncio
@@ -17,25 +17,25 @@ from typing import Any
 from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.recipes.schema import ScrubSettings
 
-LOOK_SECONDS = 30.0
-_AGAIN_SECONDS = 10.0
+SCAN_TIMEOUT_SECONDS = 30.0
+_RETRY_SECONDS = 10.0
 
 
 class Detector:
-    """The scrubber in a process of its own. Used from one event loop."""
+    """The scrubber in a separate process. Used from one event loop."""
 
     def __init__(self, settings: ScrubSettings, load: Callable[[ScrubSettings], None] | None = None) -> None:
-        self._settings, self._load = settings, load or _load
+        self._settings, self._load = settings, load or _load_scrubber
         self._pool: ProcessPoolExecutor | None = None
         self._worker = 0
         self._answered_at = 0.0
         self.is_ready = False
 
     async def keep_ready(self) -> None:
-        """Load it, and again when its process died, until cancelled."""
+        """Load the scrubber, and reload it when its process dies, until cancelled."""
         while True:
             if not self.is_ready:
-                self._drop()
+                self._shut_down()
                 # Spawned: a fork would take over the event loop's sockets.
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(1, context, self._load, (self._settings,))
@@ -44,19 +44,21 @@ class Detector:
                     self.is_ready = True
                 except (BrokenProcessPool, OSError):
                     self.is_ready = False
-            await asyncio.sleep(_AGAIN_SECONDS if not self.is_ready else 0.2)
+            await asyncio.sleep(_RETRY_SECONDS if not self.is_ready else 0.2)
 
-    async def count(self, text: str, given: str) -> int | None:
-        """Identifiers in the text that do not stand in what was given; None if nobody could look."""
+    async def count(self, text: str, prompt_text: str) -> int | None:
+        """Number of identifiers in `text` that are not in `prompt_text`; None if the text was not scanned."""
         if not self.is_ready or self._pool is None:
             return None
-        asked_at, worker = time.monotonic(), self._worker
+        sent_at, worker = time.monotonic(), self._worker
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                found = await asyncio.get_running_loop().run_in_executor(self._pool, _count, text, given)
+            async with asyncio.timeout(SCAN_TIMEOUT_SECONDS):
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._pool, _count_identifiers, text, prompt_text
+                )
         except TimeoutError:
-            # It may be busy with others' answers. One that answered nobody meanwhile hangs, and is replaced.
-            if self.is_ready and self._worker == worker and self._answered_at < asked_at:
+            # The worker may be busy with other answers. It hangs only if it has finished none since.
+            if self.is_ready and self._worker == worker and self._answered_at < sent_at:
                 self.is_ready = False
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
@@ -69,9 +71,9 @@ class Detector:
 
     def close(self) -> None:
         self.is_ready = False
-        self._drop()
+        self._shut_down()
 
-    def _drop(self) -> None:
+    def _shut_down(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = None
@@ -80,18 +82,18 @@ class Detector:
 _scrubber: Any = None
 
 
-def _load(settings: ScrubSettings) -> None:
+def _load_scrubber(settings: ScrubSettings) -> None:
     global _scrubber
     die_with_parent()
-    from fine_tune_assets.phi.scrubbing import build_scrubber
+    from fine_tune_assets.phi.scrubber import build_scrubber
 
     _scrubber = build_scrubber(settings)
 
 
-def _count(text: str, given: str) -> int:
-    from fine_tune_assets.phi.measurement.answers import new_identifiers
+def _count_identifiers(text: str, prompt_text: str) -> int:
+    from fine_tune_assets.phi.measurement.answer_scan import find_new_identifiers
 
     if not text:
         return 0
     spans = _scrubber.scrub(text, ()).spans
-    return len(new_identifiers([(span.label, text[span.start : span.end]) for span in spans], given))
+    return len(find_new_identifiers([(span.label, text[span.start : span.end]) for span in spans], prompt_text))

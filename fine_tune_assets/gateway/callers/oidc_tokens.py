@@ -1,8 +1,7 @@
-"""Bearer tokens of an OpenID provider: whether a token is the provider's, for this gateway and valid now, and what it allows.
+"""Verifies bearer tokens of an OpenID provider and maps their scopes.
 
-Owns the provider's keys (of a file or an address). They are asked for again after half an hour, and used for an hour at most
-while the provider is away; and when a token names one that is not known, at most once a minute. Nothing of a token is logged or
-shown.
+The provider's keys come from a file or a URL. They are refreshed after 30 minutes, used for at most 60 minutes while the
+provider is unreachable, and refreshed at most once a minute when a token names an unknown key. Tokens are never logged.
 """
 
 import ssl
@@ -20,34 +19,34 @@ from joserfc.errors import BadSignatureError, ExpiredTokenError, InvalidKeyIdErr
 from joserfc.jwk import KeySet
 
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.oidc import (
+from fine_tune_assets.core.oidc_provider import (
     ALGORITHMS,
     LEEWAY_SECONDS,
     OidcError,
-    ask_provider,
-    public_keys,
+    create_tls_context,
+    import_public_keys,
+    request_json,
     require_tls,
-    trusted,
 )
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.people.api_keys import check_scopes
 
-FRESH_SECONDS = 1800.0
-"""Older keys are asked for again, and used meanwhile."""
-KEEP_SECONDS = 3600.0
-"""Older keys open nothing."""
-ASK_AGAIN_SECONDS = 60.0
-FAILED_SECONDS = 1.0
-"""After a failed attempt, for which nobody else tries."""
-_AWAY = "The sign-in provider's keys can't be read."
-_LONGEST_SUBJECT = 195
-"""Characters: the ledger keeps authors of at most 200, `oidc:` among them."""
-_LONGEST_TOKEN = 16_384
+REFRESH_AFTER_SECONDS = 1800.0
+"""Age after which keys are refreshed; they stay in use meanwhile."""
+MAX_AGE_SECONDS = 3600.0
+"""Age after which keys are rejected."""
+REFRESH_INTERVAL_SECONDS = 60.0
+FAILURE_BACKOFF_SECONDS = 1.0
+"""Time after a failed attempt in which no other is made."""
+_UNAVAILABLE = "The sign-in provider's keys are unavailable."
+_MAX_SUBJECT_LENGTH = 195
+"""Characters: with the prefix `oidc:`, the ledger's limit of 200 for authors."""
+_MAX_TOKEN_LENGTH = 16_384
 
 
 class TokenError(Exception):
-    """A token that opens nothing. Its message is for the caller and quotes nothing of it."""
+    """A token was rejected. The message is for the caller and quotes no part of the token."""
 
     def __init__(self, message: str, is_expired: bool = False) -> None:
         super().__init__(message)
@@ -58,75 +57,78 @@ class TokenError(Exception):
 class VerifiedToken:
     subject: str
     scopes: frozenset[str]
-    """Of this gateway."""
+    """Scopes of this gateway."""
 
 
 class KeySource:
-    """The provider's public keys. Safe to share between threads: who asks for them does not hold up those who have some."""
+    """The provider's public keys. Thread-safe: a refresh does not block threads that can use the cached keys."""
 
     def __init__(
-        self, place: str, verify: ssl.SSLContext | bool = True, clock: Callable[[], float] = time.monotonic
+        self, location: str, verify: ssl.SSLContext | bool = True, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._place, self._verify, self._clock, self._lock = place, verify, clock, threading.Lock()
-        self._known: tuple[KeySet, float] | None = None
-        self._asked_at = self._failed_at = float("-inf")
+        self._location, self._verify, self._clock, self._lock = location, verify, clock, threading.Lock()
+        self._cached: tuple[KeySet, float] | None = None
+        self._read_at = self._failed_at = float("-inf")
 
     def keys(self) -> KeySet:
         """Raises OidcError."""
-        if (found := self._younger_than(FRESH_SECONDS)) is not None:
+        if (found := self._cached_within(REFRESH_AFTER_SECONDS)) is not None:
             return found
-        if (found := self._younger_than(KEEP_SECONDS)) is not None:
-            return self._refreshed(found)
+        if (found := self._cached_within(MAX_AGE_SECONDS)) is not None:
+            return self._refresh_or_keep(found)
         with self._lock:
-            return self._younger_than(KEEP_SECONDS) or self._read()
+            return self._cached_within(MAX_AGE_SECONDS) or self._read()
 
-    def read_again(self) -> bool:
-        """Whether they were read again: not if that was done within the last minute. Raises OidcError if it was and failed."""
+    def refresh(self) -> bool:
+        """Read the keys again, and return False if that was tried within the last minute.
+
+        Raises OidcError if reading fails or the last attempt, less than a minute ago, failed.
+        """
         with self._lock:
-            if self._clock() - self._asked_at < ASK_AGAIN_SECONDS:
-                if self._failed_at >= self._asked_at:
-                    raise OidcError(_AWAY)
+            if self._clock() - self._read_at < REFRESH_INTERVAL_SECONDS:
+                if self._failed_at >= self._read_at:
+                    raise OidcError(_UNAVAILABLE)
                 return False
             self._read()
             return True
 
-    def _younger_than(self, seconds: float) -> KeySet | None:
-        known = self._known
-        return known[0] if known is not None and self._clock() - known[1] <= seconds else None
+    def _cached_within(self, seconds: float) -> KeySet | None:
+        cached = self._cached
+        return cached[0] if cached is not None and self._clock() - cached[1] <= seconds else None
 
-    def _refreshed(self, known: KeySet) -> KeySet:
-        """One at a time asks, once a minute; everybody else goes on with the keys that are known."""
-        if self._clock() - self._asked_at < ASK_AGAIN_SECONDS or not self._lock.acquire(blocking=False):
-            return known
+    def _refresh_or_keep(self, cached: KeySet) -> KeySet:
+        """Refresh at most once a minute, in one thread; other threads use the cached keys."""
+        if self._clock() - self._read_at < REFRESH_INTERVAL_SECONDS or not self._lock.acquire(blocking=False):
+            return cached
         try:
             with suppress(OidcError):
                 return self._read()
-            return known
+            return cached
         finally:
             self._lock.release()
 
     def _read(self) -> KeySet:
-        # A provider that is away, or takes long to say nothing, is not asked for every request.
-        if self._clock() - self._failed_at < FAILED_SECONDS:
-            raise OidcError(_AWAY)
-        self._asked_at = self._clock()
+        # Back off, so that an unreachable or slow provider is not contacted for every request.
+        if self._clock() - self._failed_at < FAILURE_BACKOFF_SECONDS:
+            raise OidcError(_UNAVAILABLE)
+        self._read_at = self._clock()
         try:
-            found = public_keys(self._loaded())
+            found = import_public_keys(self._fetch())
         except OidcError:
             self._failed_at = self._clock()
             raise
-        self._known = (found, self._clock())
+        self._cached = (found, self._clock())
         return found
 
-    def _loaded(self) -> Mapping[str, Any]:
-        if "://" in self._place:
-            return ask_provider("GET", self._place, verify=self._verify)
+    def _fetch(self) -> Mapping[str, Any]:
+        if "://" in self._location:
+            return request_json("GET", self._location, verify=self._verify)
         import json
 
         try:
-            found = json.loads(Path(self._place).read_text(encoding="utf-8"))
+            found = json.loads(Path(self._location).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise OidcError("The file of the sign-in provider's keys can't be read.") from None
+            raise OidcError("The file in gateway.oidc_jwks is unreadable or not JSON.") from None
         return found if isinstance(found, dict) else {}
 
 
@@ -138,10 +140,10 @@ class TokenVerifier:
         self._scope_claim, self._scopes = scope_claim, scopes
 
     def verify(self, token: str, now: datetime) -> VerifiedToken:
-        """Raises TokenError, and OidcError while the provider's keys can't be read."""
-        if len(token) > _LONGEST_TOKEN:
+        """Raises TokenError if the token is rejected, OidcError if the provider's keys are unavailable."""
+        if len(token) > _MAX_TOKEN_LENGTH:
             raise TokenError("This token is too long.")
-        claims = self._decoded(token)
+        claims = self._decode(token)
         registry = jwt.JWTClaimsRegistry(
             now=int(now.timestamp()),
             leeway=LEEWAY_SECONDS,
@@ -155,28 +157,28 @@ class TokenVerifier:
         except ExpiredTokenError:
             raise TokenError("This token has expired. Sign in again.", is_expired=True) from None
         except (JoseError, ValueError, TypeError):
-            raise TokenError("This token is not valid here.") from None
+            raise TokenError("This token is not valid for this gateway.") from None
         subject = claims["sub"]
-        if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT or not subject.isprintable():
-            raise TokenError("This token is not valid here.")
-        return VerifiedToken(subject, self._allowed(claims.get(self._scope_claim)))
+        if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT_LENGTH or not subject.isprintable():
+            raise TokenError("This token is not valid for this gateway.")
+        return VerifiedToken(subject, self._granted_scopes(claims.get(self._scope_claim)))
 
-    def _decoded(self, token: str) -> dict[str, Any]:
+    def _decode(self, token: str) -> dict[str, Any]:
         try:
             try:
                 return jwt.decode(token, self._source.keys(), algorithms=list(ALGORITHMS)).claims
             except (
                 InvalidKeyIdError,
                 BadSignatureError,
-            ):  # of a token without a key's name only the signature shows it
-                if not self._source.read_again():
+            ):  # for a token without a key id, only the signature shows that the key is unknown
+                if not self._source.refresh():
                     raise
                 return jwt.decode(token, self._source.keys(), algorithms=list(ALGORITHMS)).claims
         except (JoseError, ValueError, TypeError, KeyError):
-            raise TokenError("This token is not valid here.") from None
+            raise TokenError("This token is not valid for this gateway.") from None
 
-    def _allowed(self, claim: Any) -> frozenset[str]:
-        """A text with spaces between, or a list, as providers write it. What is no scope of ours says nothing."""
+    def _granted_scopes(self, claim: Any) -> frozenset[str]:
+        """The gateway's scopes in a space-separated string or a list. Other scopes are ignored."""
         named = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else []
         names = [name for name in named if isinstance(name, str)]
         if self._scopes is not None:
@@ -192,29 +194,29 @@ def _is_scope(name: str) -> bool:
     return True
 
 
-def read_verifier(settings: Settings) -> TokenVerifier | None:
-    """None without an issuer. Raises SettingsError if half of it is set, or its keys come over an open line."""
-    issuer, audience, place = settings.gateway.oidc_issuer, settings.gateway.oidc_audience, settings.gateway.oidc_jwks
+def create_verifier(settings: Settings) -> TokenVerifier | None:
+    """None without an issuer. Raises SettingsError if a setting is missing, or the keys would be fetched without TLS."""
+    issuer, audience, jwks = settings.gateway.oidc_issuer, settings.gateway.oidc_audience, settings.gateway.oidc_jwks
     if not issuer:
         return None
-    if not audience or not place:
-        raise SettingsError("gateway.oidc_issuer is set: gateway.oidc_audience and gateway.oidc_jwks must be too.")
+    if not audience or not jwks:
+        raise SettingsError("gateway.oidc_issuer is set: set gateway.oidc_audience and gateway.oidc_jwks too.")
     try:
-        if "://" in place:
-            require_tls(place)
-        verify = trusted(settings.oidc.ca)
-        scopes = _scope_map(settings.gateway.oidc_scopes)
+        if "://" in jwks:
+            require_tls(jwks)
+        verify = create_tls_context(settings.oidc.ca)
+        scopes = _parse_scope_map(settings.gateway.oidc_scopes)
     except (OidcError, LedgerError) as error:
         raise SettingsError(f"gateway.oidc_jwks: {error}") from error
-    return TokenVerifier(issuer, audience, KeySource(place, verify), settings.gateway.oidc_scope_claim, scopes)
+    return TokenVerifier(issuer, audience, KeySource(jwks, verify), settings.gateway.oidc_scope_claim, scopes)
 
 
-def _scope_map(text: str) -> dict[str, str] | None:
-    """`THEIRS=OURS` with spaces between; None: they are called the same."""
+def _parse_scope_map(text: str) -> dict[str, str] | None:
+    """Parse space-separated `THEIRS=OURS` pairs; None if the setting is empty: both sides use the same names."""
     if not text.strip():
         return None
     pairs = [entry.rpartition("=")[::2] for entry in text.split()]
     if not all(theirs for theirs, _ in pairs):
-        raise SettingsError("gateway.oidc_scopes must be THEIRS=OURS, with spaces between.")
+        raise SettingsError("gateway.oidc_scopes must be space-separated THEIRS=OURS pairs.")
     check_scopes([ours for _, ours in pairs])
     return dict(pairs)

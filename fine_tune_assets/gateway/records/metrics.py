@@ -1,7 +1,7 @@
-"""What Prometheus is told: counts and times of requests, of all gateway processes together. No text, no caller.
+"""Prometheus metrics of requests, aggregated over all gateway processes. They contain no text and no caller.
 
-Owns the metrics. Several processes share them through files in a folder (prometheus_client's multiprocess mode, which
-`fine-tune gateway` turns on before anything is imported).
+Processes share them through files in a folder: prometheus_client's multiprocess mode, which `fine-tune run gateway` turns on
+before any import.
 """
 
 import os
@@ -13,40 +13,52 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client import values as shared_values
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from fine_tune_assets.gateway.records.records import Record
+from fine_tune_assets.gateway.records.request_record import RequestRecord
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_STEPS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
-_NONE = "none"
+_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
+_NO_RELEASE = "none"
 
 
 class Metrics:
-    """Of one gateway process."""
+    """The metrics of one gateway process."""
 
     def __init__(self) -> None:
-        own = CollectorRegistry()
-        self._own = own
+        registry = CollectorRegistry()
+        self._registry = registry
         self._requests = Counter(
-            "fine_tune_requests", "Requests that ended.", ("route", "status", "release"), registry=own
+            "fine_tune_requests", "Completed requests.", ("route", "status", "release"), registry=registry
         )
         self._seconds = Histogram(
-            "fine_tune_request_seconds", "From a request to its last byte.", ("route",), buckets=_STEPS, registry=own
+            "fine_tune_request_seconds",
+            "Seconds from a request to its last byte.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=registry,
         )
         self._first = Histogram(
-            "fine_tune_first_token_seconds", "To an answer's first token.", ("release",), buckets=_STEPS, registry=own
+            "fine_tune_first_token_seconds",
+            "Seconds to the first token.",
+            ("release",),
+            buckets=_BUCKETS,
+            registry=registry,
         )
-        self._tokens = Counter("fine_tune_tokens", "As engines counted.", ("direction", "release"), registry=own)
-        self._identifiers = Counter("fine_tune_identifiers", "Found in answers.", ("release",), registry=own)
-        self._under_way = Gauge(
-            "fine_tune_requests_under_way", "Not ended yet.", registry=own, multiprocess_mode="livesum"
+        self._tokens = Counter(
+            "fine_tune_tokens", "Tokens, as counted by engines.", ("direction", "release"), registry=registry
+        )
+        self._identifiers = Counter(
+            "fine_tune_identifiers", "Identifiers found in answers.", ("release",), registry=registry
+        )
+        self._in_flight = Gauge(
+            "fine_tune_requests_in_flight", "Requests in progress.", registry=registry, multiprocess_mode="livesum"
         )
 
     def begin(self) -> None:
-        self._under_way.inc()
+        self._in_flight.inc()
 
-    def end(self, record: Record) -> None:
-        release = record.release_id or _NONE
-        self._under_way.dec()
+    def end(self, record: RequestRecord) -> None:
+        release = record.release_id or _NO_RELEASE
+        self._in_flight.dec()
         self._requests.labels(record.route, str(record.status or 500), release).inc()
         self._seconds.labels(record.route).observe(time.monotonic() - record.started)
         if record.first_token_seconds is not None:
@@ -57,17 +69,17 @@ class Metrics:
         if record.identifiers is not None:
             self._identifiers.labels(release).inc(record.identifiers)
 
-    def text(self) -> bytes:
-        if shared_values.ValueClass is shared_values.MutexValue:  # this process alone
-            return generate_latest(self._own)
-        _forget_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    def render(self) -> bytes:
+        if shared_values.ValueClass is shared_values.MutexValue:  # multiprocess mode is off
+            return generate_latest(self._registry)
+        _remove_dead_gauges(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
 
-def _forget_dead(folder: Path) -> None:
-    """What was under way in a process that was killed is not under way any more."""
+def _remove_dead_gauges(folder: Path) -> None:
+    """Remove the in-flight gauges of killed processes: their requests have ended."""
     for path in folder.glob("gauge_live*_*.db"):
         if not Path(f"/proc/{path.stem.rpartition('_')[2]}").exists():
             with suppress(FileNotFoundError):

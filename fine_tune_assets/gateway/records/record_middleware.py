@@ -1,25 +1,25 @@
-"""The layer around the routes that fills the record of a request, writes it into the journal before the last byte goes out, and
-counts it. If the line can't be written, there is no answer.
+"""ASGI middleware that journals each request before its last byte is sent, and counts it in the metrics.
+
+If the journal line can't be written, the request is refused.
 """
 
 from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fine_tune_assets.gateway.records.journal import Journal, NotWrittenError
+from fine_tune_assets.gateway.records.journal import Journal, JournalWriteError
 from fine_tune_assets.gateway.records.metrics import Metrics
-from fine_tune_assets.gateway.records.records import Record
-from fine_tune_assets.gateway.wire_format import DONE_EVENT, dumped, error_body
+from fine_tune_assets.gateway.records.request_record import RequestRecord
+from fine_tune_assets.gateway.wire_format import DONE_EVENT, dump_json, error_body
 
-LEFT = "left"
-"""The caller hung up."""
-NOT_WRITTEN = error_body(503, "not_available", "The log of requests can't be written. Ask again in a moment.")
-_SILENT = frozenset({"/health", "/ready", "/metrics"})
-"""Asked every few seconds by programs: no line."""
+CLIENT_DISCONNECTED = "client_disconnected"
+JOURNAL_ERROR = error_body(503, "not_available", "The request log can't be written. Retry in a moment.")
+_UNLOGGED_ROUTES = frozenset({"/health", "/ready", "/metrics"})
+"""Polled every few seconds by monitoring."""
 
 
-class Recorded:
-    """Around the whole application."""
+class RecordMiddleware:
+    """Wraps the whole application."""
 
     def __init__(self, app: ASGIApp, routes: Collection[str], journal: Journal, metrics: Metrics) -> None:
         self._app, self._routes, self._journal, self._metrics = app, frozenset(routes), journal, metrics
@@ -27,8 +27,8 @@ class Recorded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        # A path that does not exist is the caller's text.
-        record = Record(scope["path"] if scope["path"] in self._routes else "other")
+        # An unknown path is text of the caller, which is never recorded.
+        record = RequestRecord(scope["path"] if scope["path"] in self._routes else "other")
         scope.setdefault("state", {})["record"] = record
         sender = _Sender(send, record, self._journal)
         self._metrics.begin()
@@ -40,9 +40,9 @@ class Recorded:
 
 
 class _Sender:
-    """Holds back the end of an answer until its line is written; of a whole answer all of it."""
+    """Delays the end of a stream, or a whole answer, until its journal line is written."""
 
-    def __init__(self, send: Send, record: Record, journal: Journal) -> None:
+    def __init__(self, send: Send, record: RequestRecord, journal: Journal) -> None:
         self._send, self._record, self._journal = send, record, journal
         self._start: Message | None = None
         self._tail = b""
@@ -65,9 +65,9 @@ class _Sender:
         record = self._record
         try:
             await self._write()
-        except NotWrittenError:
+        except JournalWriteError:
             record.status, record.code = 503, "not_available"
-            if self._start is None:  # an answer that goes out already is broken off
+            if self._start is None:  # the stream has started: abort it
                 raise
             await self._refuse()
             return
@@ -77,12 +77,12 @@ class _Sender:
     async def _write(self) -> None:
         self._is_done = True
         if self._record.caller is None:
-            self._note()
-        elif self._record.route not in _SILENT:
+            self._write_later()
+        elif self._record.route not in _UNLOGGED_ROUTES:
             await self._journal.write(self._record.entry)
 
     async def _refuse(self) -> None:
-        body = dumped(NOT_WRITTEN)
+        body = dump_json(JOURNAL_ERROR)
         headers = [(b"content-type", b"application/json"), (b"retry-after", b"5")]
         headers.append((b"content-length", str(len(body)).encode()))
         await self._send({"type": "http.response.start", "status": 503, "headers": headers})
@@ -94,13 +94,13 @@ class _Sender:
             await self._send(start)
 
     def finish(self) -> None:
-        """Of a request that came to no end: the caller left, or the gateway failed."""
+        """Journal a request that did not complete: the caller disconnected, or the gateway failed."""
         if not self._is_done:
             self._is_done = True
             if self._record.status is not None and self._record.code is None:
-                self._record.code = LEFT
-            self._note()
+                self._record.code = CLIENT_DISCONNECTED
+            self._write_later()
 
-    def _note(self) -> None:
-        if self._record.route not in _SILENT:
-            self._journal.note(self._record.entry)
+    def _write_later(self) -> None:
+        if self._record.route not in _UNLOGGED_ROUTES:
+            self._journal.write_later(self._record.entry)

@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document, which FastAPI makes from the routes: the name, answer and errors of each, and its body.
+"""The OpenAPI 3.1 document: name, body, answer and errors of each route.
 
-The models of answers are for the document alone: what an engine answers passes through as it is. Bodies are attached here because
-the endpoints read them themselves, after they have checked the key.
+Answer models only document: engine answers pass through unchanged. Bodies are declared here because the endpoints read them
+only after they have checked the key.
 """
 
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.responses import PlainTextResponse
 
-from fine_tune_assets.gateway.callers.callers import ON_BEHALF_OF, THEIR_LABELS
+from fine_tune_assets.gateway.callers.authentication import LABELS_HEADER, ON_BEHALF_OF_HEADER
 from fine_tune_assets.gateway.requests.request_models import (
     ChatRequest,
     CompletionRequest,
@@ -74,10 +74,10 @@ class Embeddings(BaseModel):
     usage: Json
 
 
-class Kept(BaseModel):
+class Receipt(BaseModel):
     id: str
     object: Literal["correction", "feedback"]
-    passages: Literal["kept", "gone"] = "kept"
+    passages: Literal["stored", "unavailable"] = "stored"
 
 
 class Error(BaseModel):
@@ -92,7 +92,7 @@ class ErrorAnswer(BaseModel):
 
 
 _REF = "#/components/schemas/{model}"
-_REFUSED: Json = {
+_ERRORS: Json = {
     400: "The body is not valid; the message names the fields.",
     401: "The key or token is missing or not valid.",
     403: "The key or token lacks the scope.",
@@ -104,64 +104,72 @@ _REFUSED: Json = {
     500: "The gateway failed.",
     503: "Temporarily unavailable.",
 }
-_BY_THE_MODEL: Json = {
+_ENGINE_ERRORS: Json = {
     422: "The answer contained identifiers.",
     502: "The engine failed.",
     504: "The engine did not answer in time.",
 }
-_STREAM: Json = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+_STREAM_RESPONSE: Json = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
-def _route(name: str, answer: Any, also: Json | None = None, refused: Json = _REFUSED, **more: Any) -> Json:
+def _route(name: str, answer: Any, extra_responses: Json | None = None, errors: Json = _ERRORS, **more: Any) -> Json:
     content = {"application/json": {"schema": {"$ref": _REF.format(model="ErrorAnswer")}}}
-    errors = {status: {"description": reason, "content": content} for status, reason in refused.items()}
-    return {"name": name, "response_model": answer, "responses": errors | (also or {}), **more}
+    errors = {status: {"description": reason, "content": content} for status, reason in errors.items()}
+    return {"name": name, "response_model": answer, "responses": errors | (extra_responses or {}), **more}
 
 
-def _open(name: str, also: Json | None = None) -> Json:
-    return _route(name, Status, also, {405: _REFUSED[405]}, openapi_extra={"security": []})
+def _public_route(name: str, extra_responses: Json | None = None) -> Json:
+    return _route(name, Status, extra_responses, {405: _ERRORS[405]}, openapi_extra={"security": []})
 
 
-def _post(name: str, answer: Any, refused: Json, *bodies: type[BaseModel], **more: Any) -> Json:
+def _post_route(name: str, answer: Any, errors: Json, *bodies: type[BaseModel], **more: Any) -> Json:
     forms = [{"$ref": _REF.format(model=body.__name__)} for body in bodies]
     content = {"application/json": {"schema": {"anyOf": forms} if forms[1:] else forms[0]}}
-    headers = [_header(ON_BEHALF_OF, 1, 600), _header(THEIR_LABELS, 0, 8192)]
+    headers = [_header(ON_BEHALF_OF_HEADER, 1, 600), _header(LABELS_HEADER, 0, 8192)]
     if name == "correct":
         headers.append(_header("Idempotency-Key", 1, 200))
     extra = {"parameters": headers, "requestBody": {"required": True, "content": content}}
-    return _route(name, answer, refused=_REFUSED | refused, openapi_extra=extra, **more)
+    return _route(name, answer, errors=_ERRORS | errors, openapi_extra=extra, **more)
 
 
-def _header(name: str, shortest: int, longest: int) -> Json:
-    return {"name": name, "in": "header", "schema": {"type": "string", "minLength": shortest, "maxLength": longest}}
+def _header(name: str, min_length: int, max_length: int) -> Json:
+    return {
+        "name": name,
+        "in": "header",
+        "schema": {"type": "string", "minLength": min_length, "maxLength": max_length},
+    }
 
 
-_KEPT = _post(
+_CORRECTIONS_ROUTE = _post_route(
     "correct",
-    Kept,
+    Receipt,
     {409: "The idempotency key was used with other content."},
     CorrectionRequest,
     FeedbackRequest,
     status_code=201,
 )
-DOCUMENTED = {
-    "/health": _open("health"),
-    "/ready": _open("ready", {503: {"model": Status, "description": "Not ready yet."}}),
+ROUTE_OPTIONS = {
+    "/health": _public_route("health"),
+    "/ready": _public_route("ready", {503: {"model": Status, "description": "Not ready yet."}}),
     "/metrics": _route("metrics", None, response_class=PlainTextResponse),
     "/openapi.json": _route("openapi", Json),
     "/v1/models": _route("models", Models),
-    "/v1/chat/completions": _post("chat", ChatAnswer, _BY_THE_MODEL, ChatRequest, also=_STREAM),
-    "/v1/completions": _post("complete", CompletionAnswer, _BY_THE_MODEL, CompletionRequest, also=_STREAM),
-    "/v1/embeddings": _post("embed", Embeddings, {}, EmbeddingRequest),
-    "/v1/corrections": _KEPT,
+    "/v1/chat/completions": _post_route(
+        "chat", ChatAnswer, _ENGINE_ERRORS, ChatRequest, extra_responses=_STREAM_RESPONSE
+    ),
+    "/v1/completions": _post_route(
+        "complete", CompletionAnswer, _ENGINE_ERRORS, CompletionRequest, extra_responses=_STREAM_RESPONSE
+    ),
+    "/v1/embeddings": _post_route("embed", Embeddings, {}, EmbeddingRequest),
+    "/v1/corrections": _CORRECTIONS_ROUTE,
 }
 """Path → arguments of `add_api_route`."""
 
 
-def openapi_document(app: FastAPI, max_tokens: int) -> Json:
-    """Made at the first call. `max_tokens`: the most that this installation lets callers ask for."""
+def build_openapi(app: FastAPI, max_tokens: int) -> Json:
+    """Built at the first call. `max_tokens`: this installation's limit for the field of the same name."""
     if app.openapi_schema is None:
-        about = "The one way in to the served model."
+        about = "The HTTP API in front of the production model."
         document = get_openapi(title="Gateway", version="1", description=about, routes=app.routes)
         schemas = document["components"]["schemas"]
         bodies = (ChatRequest, CompletionRequest, EmbeddingRequest, CorrectionRequest, FeedbackRequest, ErrorAnswer)

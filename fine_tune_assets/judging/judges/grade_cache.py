@@ -1,9 +1,8 @@
-"""What models did for judging is kept: answers, grades, comparisons, and how questions and probes came out. Asked the same again,
-nothing is computed.
+"""Caches the results of judging: answers, grades, comparisons and test outcomes.
 
-Owns the file. A key hashes the question and the model; an entry is text of reports. The file is in the cache, which an erasure
-removes, because an entry does not say which patient it is about. The bundled base model's answers to the unchanged sample are the
-same everywhere, so they come with the repository (`make shipped-release` writes them).
+Keys hash the question and the model; values are text of reports. The file is in the cache folder, which an erasure deletes,
+because an entry does not name its subject. Answers of the bundled base model to the sample data ship with the repository (`make
+shipped-release` writes them).
 """
 
 import json
@@ -16,24 +15,24 @@ from typing import Any
 
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.tables.shipped_measurements import FOLDER
+from fine_tune_assets.tables.shipped_measurements import MEASUREMENTS_FOLDER
 
-FILE = "judging/answers.sqlite"
-"""Below the cache folder."""
-KEPT_DAYS = 90
-"""An entry that was not used for so long is removed: models come and go, and each leaves its answers."""
-SHIPPED = FOLDER / "base_model_answers.json"
-_ASKED_AT_ONCE = 500
-_DAY = 86400
+CACHE_FILE = "judging/answers.sqlite"
+"""Path below the cache folder."""
+RETENTION_DAYS = 90
+"""Entries that were not used for this long are removed, so that answers of old models do not accumulate."""
+SHIPPED_FILE = MEASUREMENTS_FOLDER / "base_model_answers.json"
+_MAX_KEYS_PER_QUERY = 500
+_DAY_SECONDS = 86400
 
 
-def content_key(**asked: Any) -> str:
-    """The key of a question: JSON values, whose order does not matter."""
-    return fingerprint_json(asked)
+def content_key(**parts: Any) -> str:
+    """The key of a question, from JSON values in any order."""
+    return fingerprint_json(parts)
 
 
 class GradeCache:
-    """One SQLite file, for its user only. Several processes may use it at once; one that is killed loses nothing written."""
+    """One SQLite file, readable by its owner only. Several processes may use it; a killed process loses no written entry."""
 
     def __init__(self, path: Path) -> None:
         make_folder(path.parent)
@@ -43,32 +42,33 @@ class GradeCache:
         self._connection.execute("pragma secure_delete=on")
         with self._connection:
             self._connection.execute(
-                "create table if not exists kept "
+                "create table if not exists entries "
                 "(key text primary key, value text not null, model text, day integer not null) without rowid"
             )
-            self._connection.execute("delete from kept where day < ?", (_today() - KEPT_DAYS,))
+            self._connection.execute("drop table if exists kept")  # table of an earlier version
+            self._connection.execute("delete from entries where day < ?", (_today() - RETENTION_DAYS,))
 
     def get(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Key → value of those that are kept."""
+        """Key → value of the cached keys."""
         found: dict[str, Any] = {}
-        for start in range(0, len(keys), _ASKED_AT_ONCE):
-            part = keys[start : start + _ASKED_AT_ONCE]
+        for start in range(0, len(keys), _MAX_KEYS_PER_QUERY):
+            part = keys[start : start + _MAX_KEYS_PER_QUERY]
             among = f"where key in ({','.join('?' * len(part))})"
-            found.update(self._connection.execute(f"select key, value from kept {among}", part).fetchall())
+            found.update(self._connection.execute(f"select key, value from entries {among}", part).fetchall())
             with self._connection:
-                self._connection.execute(f"update kept set day = ? {among}", (_today(), *part))
-        shipped = {} if len(found) == len(keys) else _shipped()
+                self._connection.execute(f"update entries set day = ? {among}", (_today(), *part))
+        shipped = {} if len(found) == len(keys) else _shipped_entries()
         return {key: shipped[key] for key in keys if key in shipped} | {k: json.loads(v) for k, v in found.items()}
 
     def put(self, entries: Mapping[str, Any], model: str | None = None) -> None:
-        """`model`: fingerprint of the one that answered."""
+        """Store entries. `model`: fingerprint of the model that answered."""
         rows = [(key, json.dumps(value, ensure_ascii=False), model, _today()) for key, value in entries.items()]
         with self._connection:
-            self._connection.executemany("insert or replace into kept values (?, ?, ?, ?)", rows)
+            self._connection.executemany("insert or replace into entries values (?, ?, ?, ?)", rows)
 
-    def ship(self, model: str, path: Path = SHIPPED) -> None:
-        """Write all answers of `model` to a JSON file that comes with the repository."""
-        rows = self._connection.execute("select key, value from kept where model = ? order by key", (model,))
+    def ship(self, model: str, path: Path = SHIPPED_FILE) -> None:
+        """Write all answers of `model` to the JSON file that ships with the repository."""
+        rows = self._connection.execute("select key, value from entries where model = ? order by key", (model,))
         write_text(path, "{\n" + ",\n".join(f'"{key}": {value}' for key, value in rows) + "\n}\n")
 
     def close(self) -> None:
@@ -76,9 +76,9 @@ class GradeCache:
 
 
 @cache
-def _shipped() -> dict[str, Any]:
-    return dict(json.loads(SHIPPED.read_text(encoding="utf-8"))) if SHIPPED.is_file() else {}
+def _shipped_entries() -> dict[str, Any]:
+    return dict(json.loads(SHIPPED_FILE.read_text(encoding="utf-8"))) if SHIPPED_FILE.is_file() else {}
 
 
 def _today() -> int:
-    return int(time.time() // _DAY)
+    return int(time.time() // _DAY_SECONDS)

@@ -1,44 +1,41 @@
-"""What is graded and what a grade is: the contract between judges and everybody who asks one.
-
-Owns the records. Does not know how a judge comes to its grades.
-"""
+"""The interface of judges: answers, grades, preferences and the `Judge` protocol."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.prompts.chat import Message, parts_of
-from fine_tune_assets.tables.columns_in_common import Message as Turn
-from fine_tune_assets.tables.records import Record
+from fine_tune_assets.core.prompts.conversations import Message, split_user_content
+from fine_tune_assets.tables.common_columns import Message as Turn
+from fine_tune_assets.tables.record_classes import Record
 
-LOWEST, HIGHEST = 1.0, 10.0
+MIN_SCORE, MAX_SCORE = 1.0, 10.0
 CRITERIA = ("factual_accuracy", "completeness", "tone", "format")
-"""Of the rubric, each graded from 1 to 10."""
+"""Criteria of the rubric, each graded from 1 to 10."""
 JudgeKind = Literal["offline", "endpoint", "folder"]
-"""`offline` needs no second model; `endpoint` is an OpenAI-compatible server; `folder` a local model that is served meanwhile."""
+"""`offline`: no second model. `endpoint`: an OpenAI-compatible server. `folder`: a local model, served while it judges."""
 
-_BLIND: Mapping[JudgeKind, str] = {
-    "offline": "It compares words with an expert's answer: it can't see a false statement that is made of the right words (a "
-    "hallucination), nor tone, format, or the same thing in other words.",
-    "endpoint": "It is a language model that looks nothing up: it may overlook what was made up (a hallucination), and can't see "
-    "what is wrong in the input itself.",
+_BLIND_SPOTS: Mapping[JudgeKind, str] = {
+    "offline": "This judge compares words with an expert's answer. It does not detect a false statement made of the right words "
+    "(a hallucination) and does not assess tone, format or paraphrases.",
+    "endpoint": "This judge is a language model without access to sources. It may overlook invented statements (hallucinations) "
+    "and does not detect errors in the input.",
 }
-_WITHOUT_REFERENCE: Mapping[JudgeKind, str] = {
-    "offline": "Without a reference answer it sees nothing, and gives no grade.",
-    "endpoint": "Without a reference answer it can't see what an expert would have said beyond the input.",
+_MISSING_REFERENCE: Mapping[JudgeKind, str] = {
+    "offline": "Without a reference answer it gives no grade.",
+    "endpoint": "Without a reference answer it does not know what an expert would have added.",
 }
 
 
-def what_it_cant_see(kind: JudgeKind, has_reference: bool) -> str:
-    """In plain words, for whoever reads a grade: no judge here knows the truth about a patient."""
-    said: JudgeKind = "offline" if kind == "offline" else "endpoint"  # a model is as blind here as on a server
-    return _BLIND[said] if has_reference else f"{_BLIND[said]} {_WITHOUT_REFERENCE[said]}"
+def describe_blind_spots(kind: JudgeKind, has_reference: bool) -> str:
+    """Describe, for readers of a grade, the errors that a judge does not detect."""
+    described: JudgeKind = "offline" if kind == "offline" else "endpoint"
+    return _BLIND_SPOTS[described] if has_reference else f"{_BLIND_SPOTS[described]} {_MISSING_REFERENCE[described]}"
 
 
 @dataclass(frozen=True)
-class Answered:
-    """One answer to be graded."""
+class GradableAnswer:
+    """An answer to grade."""
 
     id: str
     task: str
@@ -46,33 +43,32 @@ class Answered:
     input: str
     output: str
     reference: str | None
-    """What an expert approved; None where there is nothing to compare with."""
+    """The answer that an expert approved; None without one."""
 
 
-class AskedExample(Record):
+class EvaluationExample(Record):
     """A test example of an instruction set."""
 
     example_id: str
-    patient_key: str
+    subject_key: str
     task: str
     messages: tuple[Turn, ...]
 
     @property
     def question(self) -> list[Message]:
         """The conversation up to the user's turn."""
-        return [message.as_row() for message in self.messages[:-1]]
+        return [message.to_row() for message in self.messages[:-1]]
 
 
-def as_asked(example: AskedExample, answer_id: str, output: str) -> Answered:
-    """An answer to an example."""
+def gradable_answer(example: EvaluationExample, answer_id: str, output: str) -> GradableAnswer:
     *_, question, reference = example.messages
-    instruction, input_text = parts_of(question.content)
-    return Answered(answer_id, example.task, instruction, input_text, output, reference.content)
+    instruction, input_text = split_user_content(question.content)
+    return GradableAnswer(answer_id, example.task, instruction, input_text, output, reference.content)
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One line of the rubric."""
+    """The grade of one criterion."""
 
     score: float
     """1 to 10."""
@@ -85,16 +81,15 @@ class Criterion:
 @dataclass(frozen=True)
 class Grade:
     score: float | None
-    """1 to 10 as this judge says it; None when there is no grade, never 0. What people would have said is shown beside it
-    (qualification.py)."""
+    """1 to 10 on the judge's own scale; None if missing, never 0. judge_qualification.py maps it to the human scale."""
     reason: str
-    """Why it is what it is, or why there is none."""
+    """Explains the grade, or why it is missing."""
     criteria: Mapping[str, Criterion] = field(default_factory=dict)
-    """By name; those that this judge can't see are absent."""
+    """By name; criteria that this judge does not assess are absent."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class AnswerPair:
     """Two answers to the same question."""
 
     id: str
@@ -108,17 +103,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Preference:
-    """Asked in both orders; the log-odds are averaged."""
+    """A comparison in both orders, with averaged log-odds."""
 
     probability: float | None
-    """That the first answer is the better one; None if one of the two orders gave nothing."""
-    is_consistent: bool | None
+    """Probability that the first answer is better; None if one of the two orders gave no result."""
+    is_position_consistent: bool | None
     """Whether both orders prefer the same answer."""
     reason: str
 
     @property
     def preferred(self) -> Literal[0, 1, 2]:
-        """1 or 2; 0 where there is no preference."""
+        """1 or 2; 0 without a preference."""
         if self.probability is None or self.probability == 0.5:
             return 0
         return 1 if self.probability > 0.5 else 2
@@ -131,13 +126,13 @@ class Judge(Protocol):
 
     @property
     def version(self) -> str:
-        """Fingerprint of all that decides a grade: model, prompt, rubric, settings. A licence is bound to it."""
+        """Fingerprint of everything that affects a grade: model, prompt, rubric, settings. A qualification is bound to it."""
 
-    def afresh(self) -> "Judge":
-        """The same judge, which judges for a second time: how repeatable it is can't be seen from what it said first."""
+    def for_repeat(self) -> "Judge":
+        """The same judge without access to its first results, to measure repeatability."""
 
-    def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
-        """One grade an answer, in their order. What can't be graded is a Grade without a score."""
+    def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
+        """One grade per answer, in order. An answer that can't be graded gets a Grade without a score."""
 
-    def compare(self, pairs: Sequence[Pair], progress: Progress) -> list[Preference]:
-        """One preference a pair, in their order."""
+    def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
+        """One preference per pair, in order."""

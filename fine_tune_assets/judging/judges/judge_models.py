@@ -1,7 +1,7 @@
-"""The language model behind a judge: a server inside the network, or a local model that is served while something is asked.
+"""The language model behind a judge: a server in the network, or a local model that runs while it judges.
 
-Its folder holds key, log and pid file, one for each judging process; what a killed process left there is removed. Nothing is
-started before a question needs it: a run whose grades are all cached starts nothing.
+Each judging process has a folder for its key, log and PID file; folders of killed processes are removed. A server starts with the
+first uncached question.
 """
 
 import os
@@ -20,49 +20,52 @@ from fine_tune_assets.engines.running_server import RunningEngine, stop_engine, 
 from fine_tune_assets.engines.vllm import start_vllm
 from fine_tune_assets.judging.judges.grades import JudgeKind
 
-START_SECONDS = 1800.0
-"""A 70B model is read from the disk first."""
-STOP_SECONDS = 20.0
-Start = Callable[[Path], RunningEngine]
-"""Starts an engine in a folder."""
+START_TIMEOUT_SECONDS = 1800.0
+"""Long enough to load a 70B model from disk."""
+STOP_TIMEOUT_SECONDS = 20.0
+EngineStarter = Callable[[Path], RunningEngine]
+"""Starts an engine in the given folder."""
 
 
-class OwnServer:
-    """One at a time: another one is started when this one is gone, since two may not fit side by side."""
+class LocalServer:
+    """Runs one engine at a time, because two may not fit in memory."""
 
     def __init__(self, run_folder: Path) -> None:
         self._run_folder = run_folder
         self._engine: RunningEngine | None = None
 
-    def start(self, start: Start) -> None:
-        """In the thread that outlives all questions: the server ends with it. Raises EngineError."""
+    def start(self, start: EngineStarter) -> None:
+        """Stop the running engine and start another one. Raises EngineError.
+
+        Call it in a thread that outlives all questions, because the server ends with that thread.
+        """
         self.stop()
-        _remove_left(self._run_folder)
+        _remove_stale_folders(self._run_folder)
         engine = start(self._run_folder / str(os.getpid()))
         try:
-            wait_until_healthy(engine, START_SECONDS)
+            wait_until_healthy(engine, START_TIMEOUT_SECONDS)
         except BaseException:
-            stop_engine(engine, STOP_SECONDS)  # its log stays: the error names it
+            stop_engine(engine, STOP_TIMEOUT_SECONDS)  # keep the log, which the error names
             raise
         self._engine = engine
 
     def client(self, model: str) -> ChatClient:
-        """Somebody to ask it as `model`; close it."""
-        assert self._engine is not None, "Nothing was started."
+        """A client for `model`; the caller closes it."""
+        assert self._engine is not None, "start() was not called"
         return ChatClient(ChatServer(self._engine.url, self._engine.api_key, model))
 
     def stop(self) -> None:
         if self._engine is not None:
-            stop_engine(self._engine, STOP_SECONDS)
+            stop_engine(self._engine, STOP_TIMEOUT_SECONDS)
             shutil.rmtree(self._engine.folder, ignore_errors=True)
             self._engine = None
 
 
-def _remove_left(run_folder: Path) -> None:
-    """What judging left that was killed: its server died with it, and the key to it is of no use."""
-    for left in run_folder.glob("*"):
-        if left.name.isdigit() and not Path(f"/proc/{left.name}").exists():
-            shutil.rmtree(left, ignore_errors=True)
+def _remove_stale_folders(run_folder: Path) -> None:
+    """Remove the folders of killed judging processes, whose servers ended with them."""
+    for folder in run_folder.glob("*"):
+        if folder.name.isdigit() and not Path(f"/proc/{folder.name}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 ALIAS = "judge"
@@ -72,26 +75,26 @@ class JudgeModel(Protocol):
     kind: JudgeKind
 
     @property
-    def described(self) -> dict[str, Any]:
-        """What makes it this model and no other: JSON."""
+    def identity(self) -> dict[str, Any]:
+        """Identifies the model, as JSON."""
 
     def client(self) -> ChatClient:
-        """Who to ask; started if it has to be. In the thread that outlives all questions."""
+        """A client for the model, which is started if needed. Call it in a thread that outlives all questions."""
 
     def close(self) -> None:
-        """Stop what was started."""
+        """Close the client and stop the server, if any."""
 
 
 @dataclass
 class EndpointModel:
-    """A server that somebody else runs. What it says of its model is believed: its weights can't be looked at."""
+    """A server run by others. Its own description identifies the model, because its weights are not accessible."""
 
     server: ChatServer
     kind: JudgeKind = "endpoint"
     _client: ChatClient | None = None
 
     @cached_property
-    def described(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         return {"endpoint": self.client().describe_model(), "model": self.server.model}
 
     def client(self) -> ChatClient:
@@ -111,14 +114,14 @@ class FolderModel:
 
     path: Path
     run_folder: Path
-    """For the server's key, log and pid file, a folder for each process that judges."""
+    """Holds a folder per judging process for the server's key, log and PID file."""
     vllm_python: Path
     context_tokens: int
     threads: int
     llama_server: str
-    """The setting of that name."""
-    parallel: int
-    """Questions that llama.cpp answers at the same time. Each takes memory for `context_tokens`."""
+    """The setting `llama.server`."""
+    concurrency: int
+    """Parallel requests to llama.cpp. Each needs memory for `context_tokens`."""
     kind: JudgeKind = "folder"
     _client: ChatClient | None = field(default=None, repr=False)
 
@@ -126,27 +129,27 @@ class FolderModel:
         is_model = self.path.suffix == ".gguf" if self.path.is_file() else (self.path / "config.json").is_file()
         if not is_model:
             raise RecipeError(f"judge.model: {self.path} is neither a .gguf file nor a Hugging Face folder.")
-        self._server = OwnServer(self.run_folder)
+        self._server = LocalServer(self.run_folder)
 
     @property
     def is_gguf(self) -> bool:
         return self.path.is_file()
 
     @cached_property
-    def described(self) -> dict[str, Any]:
-        """By its content. The context is named, since what does not fit into it has no grade."""
+    def identity(self) -> dict[str, Any]:
+        """By content. Includes the context length, because an answer that does not fit has no grade."""
         content = fingerprint_file(self.path) if self.is_gguf else fingerprint_folder(self.path)
         engine = "llama_cpp" if self.is_gguf else "vllm"
         return {"content": content, "engine": engine, "context_tokens": self.context_tokens}
 
     def client(self) -> ChatClient:
         if self._client is None:
-            self._server.start(self.start_in)
+            self._server.start(self.start_engine)
             self._client = self._server.client(ALIAS)
         return self._client
 
-    def start_in(self, folder: Path) -> RunningEngine:
-        """On the GPU where there is one: judging holds its pool, and whoever answered is gone from its memory."""
+    def start_engine(self, folder: Path) -> RunningEngine:
+        """Start the engine, on the GPU if available: judging holds the GPU pool, and the judged models are unloaded."""
         if not self.is_gguf:
             return start_vllm(self.vllm_python, self.path, ALIAS, folder, context_tokens=self.context_tokens)
         return start_llama_cpp(
@@ -155,7 +158,7 @@ class FolderModel:
             folder,
             threads=self.threads,
             die_with_parent=True,
-            parallel=self.parallel,
+            parallel=self.concurrency,
             context_tokens=self.context_tokens,
             gpu_layers=ALL_LAYERS,
             program=find_llama_server(self.llama_server),

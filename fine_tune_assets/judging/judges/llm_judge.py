@@ -1,10 +1,10 @@
-"""A language model as judge: grades by a rubric, and prefers one of two answers after both orders.
+"""The language-model judge: grades by a rubric, and compares two answers in both orders.
 
-Owns asking many questions at once, asking again what failed or can't be read, and keeping what came. What still has no grade
-then is missing, never 0. Does not know where the model runs.
+It sends requests in parallel, retries failed and unreadable replies, and caches results. An answer that still has no grade is
+missing, never 0.
 
-A small model takes the first answer whatever it says (SmolLM2-135M: 100 % of pairs, none consistent when swapped), so a single
-letter is worth nothing. The log-odds of both orders are averaged: a mere liking for a place cancels out, and `is_consistent` says
+Small models prefer the first answer regardless of content (SmolLM2-135M: 100 % of pairs, none consistent when swapped).
+Comparisons therefore average the log-odds of both orders, which cancels a position bias, and `is_position_consistent` tells
 whether both orders prefer the same answer.
 """
 
@@ -18,18 +18,18 @@ from typing import Any, TypeVar
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.prompts.chat import Message
-from fine_tune_assets.engines.chat_client import ChatClient, ChatReply, NoReplyError, Question
+from fine_tune_assets.core.prompts.conversations import Message
+from fine_tune_assets.engines.chat_client import ChatClient, ChatPrompt, ChatReply, NoReplyError
 from fine_tune_assets.judging.judges.grade_cache import GradeCache, content_key
-from fine_tune_assets.judging.judges.grades import Answered, Criterion, Grade, JudgeKind, Pair, Preference
+from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, GradableAnswer, Grade, JudgeKind, Preference
 from fine_tune_assets.judging.judges.judge_models import JudgeModel
 from fine_tune_assets.judging.judges.judge_prompts import (
     CHOICE_SCHEMA,
     GRADE_SCHEMA,
-    GRADE_TOKENS,
     LETTERS,
+    MAX_GRADE_TOKENS,
     UnreadableReplyError,
-    comparing_messages,
+    comparison_messages,
     grading_messages,
     read_choice,
     read_grade,
@@ -37,33 +37,33 @@ from fine_tune_assets.judging.judges.judge_prompts import (
 )
 
 SAMPLES = 5
-"""Letters drawn in each order where a server tells no probabilities. More tell finer odds, and cost a reply each."""
-CHOICE_TOKENS = 12
+"""Letters sampled per order if a server returns no log-probabilities. More give finer odds and cost one reply each."""
+MAX_CHOICE_TOKENS = 12
 SAMPLING = {
     "first_temperature": 0.0,
     "again_temperature": 0.7,
     "samples": SAMPLES,
     "samples_temperature": 1.0,
-    "choice_tokens": CHOICE_TOKENS,
+    "choice_tokens": MAX_CHOICE_TOKENS,
 }
-"""Asked again at 0, a model would give the same unreadable reply again."""
-LONGEST_PAUSE_SECONDS = 20.0
-Asked = TypeVar("Asked", Answered, Pair)
-Came = TypeVar("Came", Grade, Preference)
+"""Retries use a temperature above 0, because at 0 the model would repeat the same unreadable reply."""
+MAX_PAUSE_SECONDS = 20.0
+Item = TypeVar("Item", GradableAnswer, AnswerPair)
+Result = TypeVar("Result", Grade, Preference)
 
 
 @dataclass
 class LlmJudge:
-    """Use it in one thread; it asks from several."""
+    """Not thread-safe; it sends requests from several threads itself."""
 
     model: JudgeModel
     cache: GradeCache
     concurrency: int
     retries: int
     pause_seconds: float
-    """Before a question is asked again that got no reply; doubled each time."""
-    is_second: bool = False
-    """Whether it judges for the second time: what it said then is kept beside what it said first."""
+    """Pause before the first retry; doubled for each further retry."""
+    is_repeat: bool = False
+    """Whether this is the second measurement, which has its own cache entries."""
     kind: JudgeKind = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,124 +71,125 @@ class LlmJudge:
 
     @cached_property
     def version(self) -> str:
-        return fingerprint_json({"model": self.model.described, "rubric": rubric_facts(), "sampling": SAMPLING})
+        return fingerprint_json({"model": self.model.identity, "rubric": rubric_facts(), "sampling": SAMPLING})
 
-    def afresh(self) -> "LlmJudge":
-        return replace(self, is_second=True)
+    def for_repeat(self) -> "LlmJudge":
+        return replace(self, is_repeat=True)
 
-    def grade(self, answers: Sequence[Answered], progress: Progress) -> list[Grade]:
-        return self._kept_or_asked(answers, self._grade, _grade_of, progress, "grades")
+    def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
+        return self._judge_items(answers, self._grade, _cached_grade, progress, "grades")
 
-    def compare(self, pairs: Sequence[Pair], progress: Progress) -> list[Preference]:
-        return self._kept_or_asked(pairs, self._compare, lambda kept: Preference(**kept), progress, "comparisons")
+    def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
+        return self._judge_items(pairs, self._compare, lambda cached: Preference(**cached), progress, "comparisons")
 
-    def _kept_or_asked(
+    def _judge_items(
         self,
-        items: Sequence[Asked],
-        ask: Callable[[ChatClient, Asked], Came],
-        read: Callable[[dict[str, Any]], Came],
+        items: Sequence[Item],
+        ask: Callable[[ChatClient, Item], Result],
+        read: Callable[[dict[str, Any]], Result],
         progress: Progress,
         what: str,
-    ) -> list[Came]:
-        """What is missing is not kept: the next run asks again."""
+    ) -> list[Result]:
+        """Judge items, using the cache. Missing results are not cached, so the next run retries them."""
         keys = [self._key(item) for item in items]
         found = {key: read(value) for key, value in self.cache.get(keys).items()}
-        waiting = {key: item for key, item in zip(keys, items, strict=True) if key not in found}
-        if waiting:
-            # Here, in the thread that outlives the questions: a server ends with the thread that started it.
+        uncached = {key: item for key, item in zip(keys, items, strict=True) if key not in found}
+        if uncached:
+            # In this thread, because a server ends with the thread that started it.
             client = self.model.client()
             with ThreadPoolExecutor(self.concurrency) as pool:
-                asked = {pool.submit(ask, client, item): key for key, item in waiting.items()}
-                for key, came in _as_they_come(asked, pool):
-                    found[key] = came
-                    if is_there(came):
-                        self.cache.put({key: asdict(came)})
+                futures = {pool.submit(ask, client, item): key for key, item in uncached.items()}
+                for key, result in _completed_results(futures, pool):
+                    found[key] = result
+                    if has_result(result):
+                        self.cache.put({key: asdict(result)})
                     progress(len(found), len(set(keys)), what)
         return [found[key] for key in keys]
 
-    def _key(self, item: Answered | Pair) -> str:
-        asked = {name: value for name, value in asdict(item).items() if name not in ("id", "task")}
-        return content_key(judge=self.version, asked=asked, time=2 if self.is_second else 1)
+    def _key(self, item: GradableAnswer | AnswerPair) -> str:
+        content = {name: value for name, value in asdict(item).items() if name not in ("id", "task")}
+        return content_key(judge=self.version, asked=content, time=2 if self.is_repeat else 1)
 
-    def _grade(self, client: ChatClient, answered: Answered) -> Grade:
+    def _grade(self, client: ChatClient, answered: GradableAnswer) -> Grade:
         messages = grading_messages(answered)
 
-        def asked(attempt: int) -> Question:
+        def prompt(attempt: int) -> ChatPrompt:
             temperature = SAMPLING["again_temperature" if attempt else "first_temperature"]
-            return Question(messages, GRADE_TOKENS, temperature, seed=attempt, schema=GRADE_SCHEMA)
+            return ChatPrompt(messages, MAX_GRADE_TOKENS, temperature, seed=attempt, schema=GRADE_SCHEMA)
 
         try:
-            return self._read(client, asked, lambda reply: read_grade(_whole(reply), answered))
+            return self._ask_with_retries(client, prompt, lambda reply: read_grade(_complete_text(reply), answered))
         except (NoReplyError, UnreadableReplyError) as error:
             return Grade(None, str(error))
 
-    def _compare(self, client: ChatClient, pair: Pair) -> Preference:
+    def _compare(self, client: ChatClient, pair: AnswerPair) -> Preference:
         try:
-            return preference(*(self._log_odds(client, pair, is_swapped) for is_swapped in (False, True)))
+            return combine_positions(*(self._log_odds(client, pair, is_swapped) for is_swapped in (False, True)))
         except (NoReplyError, UnreadableReplyError) as error:
             return Preference(None, None, str(error))
 
-    def _log_odds(self, client: ChatClient, pair: Pair, is_swapped: bool) -> float | None:
-        """Of A against B. From the probabilities of the first token, or where a server tells none, from letters drawn."""
-        messages = comparing_messages(pair, is_swapped)
-        first = Question(messages, 1, 0.0, seed=0, wants_first_token=True)
-        tokens = self._read(client, lambda _: first, lambda reply: reply.first_token)
+    def _log_odds(self, client: ChatClient, pair: AnswerPair, is_swapped: bool) -> float | None:
+        """Log-odds of A against B, from the probabilities of the first token or, if the server returns none, from samples."""
+        messages = comparison_messages(pair, is_swapped)
+        first = ChatPrompt(messages, 1, 0.0, seed=0, has_first_token_logprobs=True)
+        tokens = self._ask_with_retries(client, lambda _: first, lambda reply: reply.first_token_logprobs)
         if tokens:
             return log_odds_of_tokens(tokens)
-        return log_odds_of_samples([self._drawn(client, messages, number) for number in range(SAMPLES)])
+        return log_odds_of_samples([self._sample_letter(client, messages, number) for number in range(SAMPLES)])
 
-    def _drawn(self, client: ChatClient, messages: list[Message], number: int) -> str:
-        def asked(attempt: int) -> Question:
+    def _sample_letter(self, client: ChatClient, messages: list[Message], number: int) -> str:
+        def prompt(attempt: int) -> ChatPrompt:
             seed = number + attempt * SAMPLES
-            return Question(messages, CHOICE_TOKENS, SAMPLING["samples_temperature"], seed, schema=CHOICE_SCHEMA)
+            return ChatPrompt(messages, MAX_CHOICE_TOKENS, SAMPLING["samples_temperature"], seed, schema=CHOICE_SCHEMA)
 
-        return str(self._read(client, asked, lambda reply: read_choice(_whole(reply))))
+        return str(self._ask_with_retries(client, prompt, lambda reply: read_choice(_complete_text(reply))))
 
-    def _read(self, client: ChatClient, asked: Callable[[int], Question], read: Callable[[ChatReply], Any]) -> Any:
-        """What a reply says, of the first of `retries` + 1 that says it. Raises the last error."""
+    def _ask_with_retries(
+        self, client: ChatClient, prompt: Callable[[int], ChatPrompt], read: Callable[[ChatReply], Any]
+    ) -> Any:
+        """Read the first usable reply of up to `retries` + 1 attempts. Raises the last error."""
         for attempt in range(self.retries + 1):
             try:
-                return read(client.ask(asked(attempt)))
+                return read(client.complete(prompt(attempt)))
             except UnreadableReplyError:
                 if attempt == self.retries:
                     raise
             except NoReplyError as error:
-                if attempt == self.retries or not error.is_worth_another_try:
+                if attempt == self.retries or not error.is_retryable:
                     raise
-                time.sleep(min(LONGEST_PAUSE_SECONDS, self.pause_seconds * 2**attempt))
+                time.sleep(min(MAX_PAUSE_SECONDS, self.pause_seconds * 2**attempt))
         raise AssertionError  # the last attempt returns or raises
 
 
-def _whole(reply: ChatReply) -> str:
+def _complete_text(reply: ChatReply) -> str:
     if not reply.is_finished:
         raise UnreadableReplyError("the reply was cut off")
     return reply.text
 
 
-def _as_they_come(asked: dict[Future[Any], str], pool: ThreadPoolExecutor) -> Any:
+def _completed_results(futures: dict[Future[Any], str], pool: ThreadPoolExecutor) -> Any:
     try:
-        for future in as_completed(asked):
-            yield asked[future], future.result()
+        for future in as_completed(futures):
+            yield futures[future], future.result()
     except BaseException:
-        # What can't be asked now need not be asked a thousand times.
+        # Cancel the remaining requests, which would most likely fail too.
         pool.shutdown(wait=False, cancel_futures=True)
         raise
 
 
-def is_there(came: Grade | Preference) -> bool:
-    return (came.score if isinstance(came, Grade) else came.probability) is not None
+def has_result(result: Grade | Preference) -> bool:
+    return (result.score if isinstance(result, Grade) else result.probability) is not None
 
 
-def _grade_of(kept: dict[str, Any]) -> Grade:
-    criteria = {name: Criterion(**values) for name, values in kept["criteria"].items()}
-    return Grade(kept["score"], kept["reason"], criteria)
+def _cached_grade(cached: dict[str, Any]) -> Grade:
+    criteria = {name: Criterion(**values) for name, values in cached["criteria"].items()}
+    return Grade(cached["score"], cached["reason"], criteria)
 
 
 def log_odds_of_tokens(first_token: Mapping[str, float]) -> float | None:
-    """Log-odds of A against B, from the log-probabilities of the likeliest first tokens; None if neither is among them.
+    """Log-odds of A against B, from the log-probabilities of the top first tokens; None if neither letter is among them.
 
-    Of a letter that is not listed only a bound is known, the probability of the last one listed, and that is taken: it makes
-    the odds smaller than they are, never larger.
+    A letter that is not listed gets the lowest listed probability, an upper bound, which never inflates the odds.
     """
     masses = [_log_mass(first_token, letter) for letter in LETTERS]
     if masses == [None, None]:
@@ -207,17 +208,17 @@ def _log_mass(first_token: Mapping[str, float], letter: str) -> float | None:
 
 
 def log_odds_of_samples(letters: Sequence[str]) -> float:
-    """Log-odds of A against B, from letters drawn: half a letter is added to each, so that no count says `certainly`."""
+    """Log-odds of A against B, from sampled letters. Half a count is added to each side to keep the odds finite."""
     count = sum(letter == LETTERS[0] for letter in letters)
     return math.log((count + 0.5) / (len(letters) - count + 0.5))
 
 
-def preference(as_given: float | None, swapped: float | None) -> Preference:
-    """From the log-odds of A against B in the two orders. A is the first answer as given, and the second one swapped."""
-    if as_given is None or swapped is None or not (math.isfinite(as_given) and math.isfinite(swapped)):
-        return Preference(None, None, "the judge named no answer in one of the two orders")
-    for_first = (as_given, -swapped)
+def combine_positions(original: float | None, swapped: float | None) -> Preference:
+    """Combine the log-odds of A against B in both orders. A is the first answer in the original order, the second if swapped."""
+    if original is None or swapped is None or not (math.isfinite(original) and math.isfinite(swapped)):
+        return Preference(None, None, "no preference in one of the two orders")
+    for_first = (original, -swapped)
     mean = sum(for_first) / 2
-    is_consistent = for_first[0] * for_first[1] > 0
+    is_position_consistent = for_first[0] * for_first[1] > 0
     reason = f"log-odds for the first answer: {for_first[0]:.2f} as given, {for_first[1]:.2f} swapped"
-    return Preference(1 / (1 + math.exp(-mean)), is_consistent, reason)
+    return Preference(1 / (1 + math.exp(-mean)), is_position_consistent, reason)

@@ -1,7 +1,7 @@
-"""Fits the judge that needs no second model on half of the human-rated dialogues: `make fit-judge`.
+"""Fits the offline judge on half of the human-rated dialogues: `make fit-judge`.
 
-Owns which half, how weights are found and how features are chosen: by cross-validation within that half, always by whole
-dialogues. The other half is never looked at here. Does not know texts.
+Weights and features are chosen by cross-validation within that half, by whole dialogues. The other half measures the judge and is
+not used here.
 """
 
 import json
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.judging.judges.features import FEATURES, FEATURES_VERSION, measure_answers
-from fine_tune_assets.judging.judges.grades import HIGHEST, LOWEST
-from fine_tune_assets.judging.judges.labelled_sets import Rated, RatedSet, human_grade, read_rated_summaries
+from fine_tune_assets.judging.judges.answer_features import FEATURES, FEATURES_VERSION, measure_answers
+from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
+from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet, human_grade, read_rated_summaries
 from fine_tune_assets.judging.judges.offline_judge import MODEL_FILE
-from fine_tune_assets.judging.statistics.association import calibrated, fit_knots, spearman, with_ends
+from fine_tune_assets.judging.statistics.association import apply_knots, fit_knots, pin_ends, spearman
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -30,53 +30,51 @@ FEATURE_SETS: Mapping[str, tuple[str, ...]] = {
     "words": FEATURES,
 }
 PENALTIES = (10.0, 30.0, 100.0)
-"""Of the ridge, on standardised features."""
+"""Ridge penalties, on standardized features."""
 FOLDS = 5
 SEED = 20260101
 OVERALL = ("FactualF1", "OmissionRate")
-"""The grade is fitted on the mean of both: each alone is a noisy reading of the same."""
+"""The grade is fitted on the mean of both, because each alone is a noisy measure."""
 CRITERIA: Mapping[str, tuple[str, ...]] = {"completeness": ("FactualRecall", "OmissionRate")}
-"""Not factual accuracy: no combination of the features agrees with FactualPrecision on left-out dialogues (-.05 at best)."""
+"""Without factual accuracy: no combination of features agrees with FactualPrecision on held-out dialogues (-0.05 at best)."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Rated answers in figures."""
-
+class FittingData:
     features: Floats
-    """(answers, FEATURES)"""
+    """Shape (answers, FEATURES)."""
     ratings: Mapping[str, Floats]
     groups: NDArray[np.str_]
 
-    def rows(self, index: Any) -> "Measured":
+    def rows(self, index: Any) -> "FittingData":
         ratings = {name: values[index] for name, values in self.ratings.items()}
-        return Measured(self.features[index], ratings, self.groups[index])
+        return FittingData(self.features[index], ratings, self.groups[index])
 
     def target(self, measures: Sequence[str]) -> Floats:
-        """The people's grade, 1 to 10: the mean of some measures."""
+        """The human grade from 1 to 10: the mean of the given measures."""
         grades = [[human_grade(name, float(value)) for value in self.ratings[name]] for name in measures]
         return np.asarray(np.mean(grades, axis=0))
 
 
 @dataclass(frozen=True)
-class Choice:
+class Hyperparameters:
     feature_set: str
     penalty: float
 
 
-def is_fitted_on(row: Rated) -> bool:
-    """Dialogues with an even number; the others measure the judge."""
+def is_training_dialogue(row: RatedAnswer) -> bool:
+    """Dialogues with an even number train the judge; the others measure it."""
     return int(row.answered.id) % 2 == 0
 
 
-def measured(rows: Sequence[Rated]) -> Measured:
+def prepare_data(rows: Sequence[RatedAnswer]) -> FittingData:
     features = measure_answers([row.answered for row in rows])
     ratings = {name: np.array([row.ratings[name] for row in rows]) for name in rows[0].ratings}
-    return Measured(features, ratings, np.array([row.group for row in rows]))
+    return FittingData(features, ratings, np.array([row.group for row in rows]))
 
 
-def fit_weights(data: Measured, target: Floats, choice: Choice) -> tuple[Floats, float]:
-    """Ridge regression with no weight below 0: (weights of FEATURES, intercept)."""
+def fit_weights(data: FittingData, target: Floats, choice: Hyperparameters) -> tuple[Floats, float]:
+    """Ridge regression with nonnegative weights. Returns the weights of FEATURES and the intercept."""
     from scipy.optimize import nnls
 
     used = np.isin(FEATURES, FEATURE_SETS[choice.feature_set])
@@ -90,40 +88,35 @@ def fit_weights(data: Measured, target: Floats, choice: Choice) -> tuple[Floats,
     return weights, float(target.mean() - data.features.mean(axis=0) @ weights)
 
 
-def out_of_fold(data: Measured, target: Floats, choice: Choice) -> Floats:
-    """Weighted sums of each dialogue's answers by weights that were fitted on other dialogues."""
+def predict_out_of_fold(data: FittingData, target: Floats, choice: Hyperparameters) -> Floats:
+    """Predictions for each dialogue by weights fitted on other dialogues."""
     found = np.zeros(len(target))
-    for inside, outside in folds(data.groups):
+    for inside, outside in split_folds(data.groups):
         weights, intercept = fit_weights(data.rows(inside), target[inside], choice)
         found[outside] = data.features[outside] @ weights + intercept
     return found
 
 
-def folds(groups: NDArray[np.str_]) -> list[tuple[Rows, Rows]]:
-    """(rows to fit on, rows left out), by whole dialogues."""
+def split_folds(groups: NDArray[np.str_]) -> list[tuple[Rows, Rows]]:
+    """Training and held-out rows per fold, by whole dialogues."""
     names = np.random.default_rng(SEED).permutation(np.unique(groups))
     parts = [np.isin(groups, part) for part in np.array_split(names, FOLDS)]
     return [(np.flatnonzero(~part), np.flatnonzero(part)) for part in parts]
 
 
-def agreement(raw: Floats, data: Measured) -> float:
-    """What a choice is chosen by: mean rank correlation with what the gate's target is stated in."""
-    return float(np.mean([spearman(raw, data.target([name])) for name in OVERALL]))
-
-
-def choose(data: Measured, measures: Sequence[str] = OVERALL) -> Choice:
-    """The features and penalty that agree best on dialogues that were left out."""
+def choose_hyperparameters(data: FittingData, measures: Sequence[str] = OVERALL) -> Hyperparameters:
+    """The features and penalty that agree best on held-out dialogues."""
     target = data.target(measures)
-    choices = [Choice(*pair) for pair in product(FEATURE_SETS, PENALTIES)]
-    return max(choices, key=lambda choice: spearman(out_of_fold(data, target, choice), target))
+    choices = [Hyperparameters(*pair) for pair in product(FEATURE_SETS, PENALTIES)]
+    return max(choices, key=lambda choice: spearman(predict_out_of_fold(data, target, choice), target))
 
 
-def fit_scale(data: Measured, measures: Sequence[str], choice: Choice) -> dict[str, Any]:
-    """Weights, and the map to people's scale from answers that those weights had not seen."""
+def fit_grade_model(data: FittingData, measures: Sequence[str], choice: Hyperparameters) -> dict[str, Any]:
+    """Weights, and the map to the human scale from out-of-fold predictions."""
     target = data.target(measures)
     weights, intercept = fit_weights(data, target, choice)
-    ends = (intercept, LOWEST), (intercept + float(weights.sum()), HIGHEST)
-    knots = with_ends(fit_knots(out_of_fold(data, target, choice).tolist(), target.tolist()), *ends)
+    ends = (intercept, MIN_SCORE), (intercept + float(weights.sum()), MAX_SCORE)
+    knots = pin_ends(fit_knots(predict_out_of_fold(data, target, choice).tolist(), target.tolist()), *ends)
     return {
         "weights": {
             name: round(float(weight), 6) for name, weight in zip(FEATURES, weights, strict=True) if weight > 0
@@ -133,12 +126,12 @@ def fit_scale(data: Measured, measures: Sequence[str], choice: Choice) -> dict[s
     }
 
 
-def fit_slope(data: Measured, choice: Choice, knots: Sequence[Sequence[float]]) -> float:
-    """Log-odds a point: how surely people put the answer with the higher grade first, of two about the same dialogue."""
+def fit_preference_slope(data: FittingData, choice: Hyperparameters, knots: Sequence[Sequence[float]]) -> float:
+    """Log-odds per point that people prefer the answer with the higher grade, of two about the same dialogue."""
     from scipy.optimize import minimize_scalar
 
     target = data.target(OVERALL)
-    grades = calibrated(out_of_fold(data, target, choice), tuple((raw, grade) for raw, grade in knots))
+    grades = apply_knots(predict_out_of_fold(data, target, choice), tuple((raw, grade) for raw, grade in knots))
     pairs = [(i, j) for i, j in combinations(range(len(target)), 2) if data.groups[i] == data.groups[j]]
     signed = np.array(
         [(grades[i] - grades[j]) * np.sign(target[i] - target[j]) for i, j in pairs if target[i] != target[j]]
@@ -149,20 +142,23 @@ def fit_slope(data: Measured, choice: Choice, knots: Sequence[Sequence[float]]) 
 
 def fit_model(rated: RatedSet) -> dict[str, Any]:
     """The content of `offline_model.json`."""
-    rows = [row for row in rated.rows if is_fitted_on(row)]
-    data = measured(rows)
-    choice = choose(data)
-    overall = fit_scale(data, OVERALL, choice)
+    rows = [row for row in rated.rows if is_training_dialogue(row)]
+    data = prepare_data(rows)
+    choice = choose_hyperparameters(data)
+    overall = fit_grade_model(data, OVERALL, choice)
     return {
-        "what": "Weights of the judge that needs no second model. Made by `make fit-judge`: do not edit.",
-        "rated": {"set": rated.name, "fingerprint": rated.fingerprint, "answers": len(rows)},
+        "description": "Weights of the judge that needs no second model. Made by `make fit-judge`: do not edit.",
+        "training_set": {"set": rated.name, "fingerprint": rated.fingerprint, "answers": len(rows)},
         "dialogues": sorted({int(row.answered.id) for row in rows}),
-        "fitted_on": sorted({row.group for row in rows}),
+        "training_groups": sorted({row.group for row in rows}),
         "features_version": FEATURES_VERSION,
-        "chosen": {"features": choice.feature_set, "penalty": choice.penalty},
+        "hyperparameters": {"features": choice.feature_set, "penalty": choice.penalty},
         "overall": overall,
-        "criteria": {name: fit_scale(data, measures, choose(data, measures)) for name, measures in CRITERIA.items()},
-        "preference_slope": fit_slope(data, choice, overall["knots"]),
+        "criteria": {
+            name: fit_grade_model(data, measures, choose_hyperparameters(data, measures))
+            for name, measures in CRITERIA.items()
+        },
+        "preference_slope": fit_preference_slope(data, choice, overall["knots"]),
     }
 
 
@@ -170,8 +166,10 @@ def main() -> None:
     rated = read_rated_summaries(PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv")
     content = fit_model(rated)
     write_text(MODEL_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    Path(MODEL_FILE).chmod(0o644)  # it holds no text, and is part of the program
-    print(f"Wrote {MODEL_FILE.name}: {content['chosen']}, fitted on {content['rated']['answers']} answers.")
+    Path(MODEL_FILE).chmod(0o644)  # contains no text and ships with the package
+    print(
+        f"Wrote {MODEL_FILE.name}: {content['hyperparameters']}, fitted on {content['training_set']['answers']} answers."
+    )
 
 
 if __name__ == "__main__":

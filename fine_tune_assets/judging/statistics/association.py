@@ -1,9 +1,8 @@
-"""How well two sides agree: rank correlation, agreement beyond chance, and a monotone map from one scale to the other.
+"""Measures of agreement: rank correlation, agreement beyond chance, and a monotone map from one scale to another.
 
-A bootstrap draws whole groups, since answers about the same text are not independent of each other, and is seeded: the same
-figures give the same interval. The map is a centred isotonic regression (Oron and Flournoy, Statistics in Biopharmaceutical
-Research 9, 2017): neighbours that people rated in the other order are pooled, and the middles of the pools are joined by straight
-lines, so that figures which differ keep a difference.
+The bootstrap resamples whole groups, because answers about the same text are not independent, and uses a fixed seed. The map is a
+centred isotonic regression (Oron and Flournoy, Statistics in Biopharmaceutical Research 9, 2017): neighbours that people rated in
+the opposite order are pooled, and the centres of the pools are joined by straight lines, so that different values stay different.
 """
 
 import math
@@ -29,22 +28,22 @@ class Interval:
 
 
 def spearman(first: Floats, second: Floats) -> float:
-    """Rank correlation, ties averaged; NaN where one side is all alike."""
+    """Rank correlation with averaged ties; NaN if one side is constant."""
     return _pearson(_ranks(first), _ranks(second))
 
 
 def partial_spearman(first: Floats, second: Floats, given: Floats) -> float:
-    """Rank correlation of two sides with what both have in common with a third taken out.
+    """Rank correlation of two sides, controlling for a third.
 
     Kendall and Gibbons (1990), Rank Correlation Methods, chapter 8, on Spearman's ranks.
     """
     ab, ac, bc = spearman(first, second), spearman(first, given), spearman(second, given)
-    left = (1 - ac**2) * (1 - bc**2)
-    return (ab - ac * bc) / math.sqrt(left) if left > 0 else math.nan
+    remainder = (1 - ac**2) * (1 - bc**2)
+    return (ab - ac * bc) / math.sqrt(remainder) if remainder > 0 else math.nan
 
 
 def cohen_kappa(first: Sequence[int], second: Sequence[int]) -> float:
-    """Agreement beyond chance (Cohen 1960); NaN where both always say the same one thing.
+    """Agreement beyond chance (Cohen 1960); NaN if both sides are constant and equal.
 
     >>> round(cohen_kappa([1] * 25 + [2] * 25, [1] * 20 + [2] * 5 + [1] * 10 + [2] * 15), 3)
     0.4
@@ -54,10 +53,10 @@ def cohen_kappa(first: Sequence[int], second: Sequence[int]) -> float:
     return (float((a == b).mean()) - chance) / (1 - chance) if chance < 1 else math.nan
 
 
-def grouped_interval(statistic: Callable[[Rows], float], groups: Sequence[str]) -> Interval | None:
-    """A statistic of some rows with its 95 % percentile bootstrap interval; None where it is not defined.
+def bootstrap_interval(statistic: Callable[[Rows], float], groups: Sequence[str]) -> Interval | None:
+    """A statistic of the given rows with its 95 % percentile bootstrap interval; None if it is undefined.
 
-    Resamples in which it is not defined are left out.
+    Resamples for which it is undefined are excluded.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     value = statistic(np.arange(len(groups))) if len(groups) else math.nan
@@ -71,7 +70,7 @@ def grouped_interval(statistic: Callable[[Rows], float], groups: Sequence[str]) 
 
 
 def _ranks(values: Floats) -> Floats:
-    """As scipy's, whose import takes longer than a page of the desk may."""
+    """Like scipy.stats.rankdata, whose import takes too long for a page of the desk."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place], dtype=float)
 
@@ -83,11 +82,11 @@ def _pearson(first: Floats, second: Floats) -> float:
 
 
 Knots = tuple[tuple[float, float], ...]
-"""(raw figure, human rating), both rising. Between them the map is straight, beyond the ends it is level."""
+"""(raw value, human rating), both increasing. The map is linear between knots and constant beyond the ends."""
 
 
 def fit_knots(raw: Sequence[float], human: Sequence[float]) -> Knots:
-    """The map that fits best. The order of the pairs does not matter.
+    """Fit the map. The order of the pairs does not matter.
 
     >>> fit_knots([1, 2, 3, 4], [0.0, 0.75, 0.25, 1.0])
     ((1.0, 0.0), (2.5, 0.5), (4.0, 1.0))
@@ -95,11 +94,11 @@ def fit_knots(raw: Sequence[float], human: Sequence[float]) -> Knots:
     from scipy.optimize import isotonic_regression
 
     values, index, counts = np.unique(np.asarray(raw, float), return_inverse=True, return_counts=True)
-    # Sorted first: sums of the same numbers in another order differ in the last digit.
+    # Sorted, because a sum of floats depends on the order.
     order = np.lexsort((np.asarray(human, float), index))
     means = np.bincount(index[order], weights=np.asarray(human, float)[order]) / counts
     fitted = isotonic_regression(means, weights=counts)
-    # Neighbours that people rated exactly alike are one pool too, or the line between them would be level.
+    # Neighbours with equal ratings are pooled too; otherwise the line between them would be constant.
     starts = [0, *(np.flatnonzero(np.diff(fitted.x) > 0) + 1), len(means)]
     pools = pairwise(starts)
     return tuple(
@@ -108,13 +107,13 @@ def fit_knots(raw: Sequence[float], human: Sequence[float]) -> Knots:
     )
 
 
-def with_ends(knots: Knots, worst: tuple[float, float], best: tuple[float, float]) -> Knots:
-    """The map between two ends that are known without anybody's rating; what lies outside of them is left out."""
+def pin_ends(knots: Knots, worst: tuple[float, float], best: tuple[float, float]) -> Knots:
+    """The map between two ends that are known without ratings; knots outside them are dropped."""
     inner = [knot for knot in knots if worst[0] < knot[0] < best[0] and worst[1] < knot[1] < best[1]]
     return (worst, *inner, best)
 
 
-def calibrated(raw: Floats, knots: Knots) -> Floats:
-    """Each figure on people's scale."""
+def apply_knots(raw: Floats, knots: Knots) -> Floats:
+    """Map raw values to the scale of the human ratings."""
     xs, ys = zip(*knots, strict=True)
     return np.interp(raw, xs, ys)

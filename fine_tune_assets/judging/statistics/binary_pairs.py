@@ -1,8 +1,7 @@
-"""Right or wrong, twice: how much more often is the candidate wrong than what it is compared with?
+"""Intervals and tests of paired pass-or-fail items.
 
-Owns intervals and tests of paired yes-or-no figures: the score interval and test of Tango (Statistics in Medicine 17, 1998,
-891-908), which stay honest where nothing differs (no loss in 6 questions is no proof), and the exact test of McNemar. Does
-not know what the questions are.
+The score interval and test of Tango (Statistics in Medicine 17, 1998, 891-908) stay valid if no pair differs (no loss in 6
+questions proves nothing). McNemar's test is the exact one.
 """
 
 from collections import defaultdict
@@ -19,36 +18,36 @@ from fine_tune_assets.judging.statistics.paired_differences import ALPHA
 class BinaryPairs:
     items: float
     worse: float
-    """Items on which only the incumbent is right."""
+    """Items that only the incumbent passes."""
     better: float
-    """Items on which only the candidate is right."""
+    """Items that only the candidate passes."""
 
     @property
     def difference(self) -> float:
-        """Share right of the candidate less that of the incumbent."""
+        """Share passed by the candidate minus share passed by the incumbent."""
         return (self.better - self.worse) / self.items
 
 
-def most_discordant(items: int, incumbent_right: int, candidate_right: int) -> BinaryPairs:
-    """Where only the totals are known: the pairs that differ most often. Nothing looks surer than it can be."""
+def most_discordant_pairs(items: int, incumbent_right: int, candidate_right: int) -> BinaryPairs:
+    """Pairs with the most disagreement that the totals allow: conservative if only the totals are known."""
     better = min(items - incumbent_right, candidate_right)
     return BinaryPairs(items, better + incumbent_right - candidate_right, better)
 
 
-def patient_pairs(candidate: Sequence[bool], incumbent: Sequence[bool], patients: Sequence[str]) -> BinaryPairs:
-    """Pairs of several patients, shrunk to the number of independent ones that tell as much (Rao and Scott 1992)."""
+def effective_pairs(candidate: Sequence[bool], incumbent: Sequence[bool], subjects: Sequence[str]) -> BinaryPairs:
+    """Pairs clustered by subject, shrunk to the effective number of independent pairs (Rao and Scott 1992)."""
     changes = [float(new) - float(old) for new, old in zip(candidate, incumbent, strict=True)]
-    effect = max(1.0, _design_effect(changes, patients))
+    effect = max(1.0, _design_effect(changes, subjects))
     worse, better = changes.count(-1.0), changes.count(1.0)
     return BinaryPairs(len(changes) / effect, worse / effect, better / effect)
 
 
-def _design_effect(changes: Sequence[float], patients: Sequence[str]) -> float:
-    """Variance of the mean between patients over that of as many independent items; 1 where nothing varies."""
+def _design_effect(changes: Sequence[float], subjects: Sequence[str]) -> float:
+    """Ratio of the variances of the mean, clustered by subject and for independent items; 1 if nothing varies."""
     mean, within = float(np.mean(changes)), float(np.var(changes))
     sums: dict[str, float] = defaultdict(float)
-    for patient, change in sorted(zip(patients, changes, strict=True)):
-        sums[patient] += change - mean
+    for subject, change in sorted(zip(subjects, changes, strict=True)):
+        sums[subject] += change - mean
     if within == 0 or len(sums) < 2:
         return 1.0
     items, groups = len(changes), len(sums)
@@ -56,8 +55,8 @@ def _design_effect(changes: Sequence[float], patients: Sequence[str]) -> float:
     return between / (items / (items - 1) * within * items)
 
 
-def score(pairs: BinaryPairs, difference: float) -> float:
-    """Tango's statistic for the hypothesis that the true difference is `difference`; standard normal where it is true."""
+def tango_statistic(pairs: BinaryPairs, difference: float) -> float:
+    """Tango's statistic for the hypothesis that the true difference is `difference`; standard normal under it."""
     n, better, worse = pairs.items, pairs.better, pairs.worse
     a, b = 2 * n, -better - worse + (2 * n - better + worse) * difference
     c = -worse * difference * (1 - difference)
@@ -69,41 +68,41 @@ def score(pairs: BinaryPairs, difference: float) -> float:
     return above / sqrt(variance)
 
 
-def interval(pairs: BinaryPairs) -> tuple[float, float]:
+def score_interval(pairs: BinaryPairs) -> tuple[float, float]:
     """The 95 % score interval of the difference."""
     from scipy.stats import norm
 
     z = float(norm.isf(ALPHA))
-    return _crossing(pairs, z), _crossing(pairs, -z)
+    return _solve_difference(pairs, z), _solve_difference(pairs, -z)
 
 
-def _crossing(pairs: BinaryPairs, z: float) -> float:
-    """The difference at which the statistic, which falls with it, is `z`."""
+def _solve_difference(pairs: BinaryPairs, z: float) -> float:
+    """The difference at which the statistic, which decreases in it, equals `z`."""
     from scipy.optimize import brentq
 
     end = 1 - 1e-9
-    if score(pairs, -end) <= z:
+    if tango_statistic(pairs, -end) <= z:
         return -1.0
-    if score(pairs, end) >= z:
+    if tango_statistic(pairs, end) >= z:
         return 1.0
-    return float(brentq(lambda difference: score(pairs, difference) - z, -end, end, xtol=1e-10))
+    return float(brentq(lambda difference: tango_statistic(pairs, difference) - z, -end, end, xtol=1e-10))
 
 
-def p_loss_within(pairs: BinaryPairs, margin: float) -> float:
-    """How likely such pairs are where no more than `margin` is lost: small when more than that is lost, and surely some.
+def p_value_of_loss(pairs: BinaryPairs, margin: float) -> float:
+    """p-value of the hypothesis that at most `margin` is lost.
 
-    The larger of Tango's p and McNemar's exact one: a loss beyond a margin is first of all a loss.
+    The larger of Tango's and McNemar's p-value, because a loss beyond a margin must be a loss first.
     """
     from scipy.stats import norm
 
-    value = score(pairs, -margin)
-    return max(float(norm.cdf(value)) if isfinite(value) else float(value > 0), mcnemar(pairs))
+    value = tango_statistic(pairs, -margin)
+    return max(float(norm.cdf(value)) if isfinite(value) else float(value > 0), p_value_of_mcnemar(pairs))
 
 
-def mcnemar(pairs: BinaryPairs) -> float:
-    """McNemar's exact test, one-sided: how likely are so many losses among the pairs that differ where none is lost?
+def p_value_of_mcnemar(pairs: BinaryPairs) -> float:
+    """McNemar's exact test, one-sided, of the hypothesis that nothing is lost.
 
-    With shrunk pairs the counts are rounded, losses down.
+    Fractional counts of shrunk pairs are rounded: losses down, gains up.
     """
     from scipy.stats import binomtest
 

@@ -1,101 +1,97 @@
-"""How many examples would be enough? From the spread that was observed, patients included.
+"""Power of a comparison: the number of examples needed for a gain, and the gain that the present examples detect.
 
-Owns the number of examples that finds a stated gain four times in five, and the smallest gain that the present number
-finds as often. Does not know what is compared.
+Both use the observed spread, clustered by subject.
 """
 
 from bisect import bisect_left
 from dataclasses import dataclass
 from math import ceil, isfinite, sqrt
 
-from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, interval
-from fine_tune_assets.judging.statistics.paired_differences import ALPHA, PatientMeans, level_of
+from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, score_interval
+from fine_tune_assets.judging.statistics.paired_differences import ALPHA, SubjectMeans, tail_level
 
-CHANCE = 0.8
-"""Of finding what is there, at least, with the number of examples that is called enough."""
-MOST = 1_000_000
-_PLANNED = 0.87
-"""What the number is reckoned with, so that skewed differences, which find less, are found as often as promised."""
-_FEWEST_PATIENTS = 7
-"""Fewer patients give no interval (see paired_differences.py)."""
+TARGET_POWER = 0.8
+"""Minimum power at the reported number of needed examples."""
+MAX_ITEMS = 1_000_000
+_PLANNED_POWER = 0.87
+"""Power used in the computation, so that skewed differences, which have less power, still reach TARGET_POWER."""
+_MIN_SUBJECTS = 7
+"""Fewer subjects give no interval (paired_differences.py)."""
 
 
 @dataclass(frozen=True)
 class Power:
-    """What the verdict says of its own sight."""
-
     examples: int
-    patients: int
-    needed: int | None
-    """Examples that would find `gain` four times in five; None where the spread is not known, or no number would do."""
-    detectable: float | None
-    """The smallest gain over the incumbent that the present examples find as often."""
-    gain: float
-    """The gain over the incumbent that the recipe calls worth finding."""
-    intra_patient_correlation: float | None
-    """Of differences of the same patient; None where no patient has two examples."""
+    subjects: int
+    needed_examples: int | None
+    """Examples that detect `target_gain` with power 0.8; None if the spread is unknown or MAX_ITEMS are too few."""
+    detectable_gain: float | None
+    """The smallest gain over the incumbent that the present examples detect with power 0.8."""
+    target_gain: float
+    """`minimum_gain` plus `worthwhile_gain` of the recipe."""
+    intra_subject_correlation: float | None
+    """Of differences of the same subject; None if no subject has two examples."""
 
 
-def power_of(means: PatientMeans | None, worthwhile_gain: float, minimum_gain: float) -> Power:
-    """The power of the comparison on the target."""
+def estimate_power(means: SubjectMeans | None, worthwhile_gain: float, minimum_gain: float) -> Power:
     gain = minimum_gain + worthwhile_gain
     if means is None or not isfinite(means.standard_error):
-        examples, patients = (means.examples, means.patients) if means else (0, 0)
-        return Power(examples, patients, None, None, gain, None)
+        examples, subjects = (means.examples, means.subjects) if means else (0, 0)
+        return Power(examples, subjects, None, None, gain, None)
     return Power(
         means.examples,
-        means.patients,
+        means.subjects,
         examples_needed(means, worthwhile_gain),
-        minimum_gain + means.standard_error * _reach(means.patients),
+        minimum_gain + means.standard_error * _detection_multiple(means.subjects),
         gain,
-        intra_patient_correlation(means),
+        intra_subject_correlation(means),
     )
 
 
-def examples_needed(means: PatientMeans, shift: float) -> int | None:
-    """Examples, with as many a patient as here, that show a true mean `shift` above the bound to be above it."""
+def examples_needed(means: SubjectMeans, shift: float) -> int | None:
+    """Examples that show a true mean `shift` above the bound, with the present number of examples per subject."""
     if not (isfinite(means.standard_error) and shift > 0):
         return None
-    variance, a_patient = means.standard_error**2 * means.examples, means.examples / means.patients
+    variance, per_subject = means.standard_error**2 * means.examples, means.examples / means.subjects
 
     def is_enough(examples: int) -> bool:
-        return sqrt(variance / examples) * _reach(examples / a_patient) <= shift
+        return sqrt(variance / examples) * _detection_multiple(examples / per_subject) <= shift
 
-    fewest = ceil(_FEWEST_PATIENTS * a_patient)
-    if not is_enough(MOST):
+    fewest = ceil(_MIN_SUBJECTS * per_subject)
+    if not is_enough(MAX_ITEMS):
         return None
-    return fewest + bisect_left(range(fewest, MOST), True, key=is_enough)
+    return fewest + bisect_left(range(fewest, MAX_ITEMS), True, key=is_enough)
 
 
-def _reach(patients: float) -> float:
-    """Standard errors between the bound and a mean that is shown to be above it with the chance above."""
+def _detection_multiple(subjects: float) -> float:
+    """Standard errors between the bound and a mean that is detected with _PLANNED_POWER."""
     from scipy.stats import t
 
-    freedom, level = max(1.0, patients - 1), level_of(patients)
-    return float(t.isf(level, freedom) + t.ppf(_PLANNED, freedom))
+    freedom, level = max(1.0, subjects - 1), tail_level(subjects)
+    return float(t.isf(level, freedom) + t.ppf(_PLANNED_POWER, freedom))
 
 
-def intra_patient_correlation(means: PatientMeans) -> float | None:
-    """From how much wider the interval is than with as many examples of as many patients."""
-    a_patient = means.examples / means.patients
-    if a_patient == 1 or not means.spread > 0:
+def intra_subject_correlation(means: SubjectMeans) -> float | None:
+    """Estimated from the design effect: the ratio of the variances by subject and for independent examples."""
+    per_subject = means.examples / means.subjects
+    if per_subject == 1 or not means.standard_deviation > 0:
         return None
-    effect = means.standard_error**2 / (means.spread**2 / means.examples)
-    return max(-1.0, min(1.0, (effect - 1) / (a_patient - 1)))
+    effect = means.standard_error**2 / (means.standard_deviation**2 / means.examples)
+    return max(-1.0, min(1.0, (effect - 1) / (per_subject - 1)))
 
 
 def items_needed(pairs: BinaryPairs, margin: float) -> int | None:
-    """Items that show, four times in five, that no more than `margin` is lost where nothing is lost.
+    """Items that show with power 0.8 that at most `margin` is lost, if nothing is lost.
 
-    As many of them differ as here, and at least as many as half an item (none in 25 is not none in a thousand).
+    Assumes the present share of discordant pairs, and at least half an item (none in 25 does not mean none in 1,000).
     """
     from scipy.stats import norm
 
     if not margin > 0:
         return None
     share = max(pairs.worse + pairs.better, 0.5) / pairs.items
-    reach = float(norm.isf(ALPHA) + norm.ppf(CHANCE))
-    items = min(MOST, ceil(share * reach**2 / margin**2))
-    while items < MOST and interval(BinaryPairs(items, 0, 0))[0] <= -margin:
+    reach = float(norm.isf(ALPHA) + norm.ppf(TARGET_POWER))
+    items = min(MAX_ITEMS, ceil(share * reach**2 / margin**2))
+    while items < MAX_ITEMS and score_interval(BinaryPairs(items, 0, 0))[0] <= -margin:
         items += 1
     return items

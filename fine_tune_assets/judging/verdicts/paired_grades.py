@@ -1,7 +1,7 @@
-"""The grades of candidate and incumbent, paired by example, and which of their answers the judge prefers.
+"""Pairs the grades of candidate and incumbent by example, and summarizes which answers the judge prefers.
 
-A missing grade is no grade: it is in no mean. But a claim for the candidate has to hold with the worst that it can be, so that a
-grade that goes missing never helps. Preferences inform only: no rule of the verdict reads them (docs/decisions 0034 says why).
+A missing grade is excluded from the means. A claim for the candidate must hold with the worst possible value in its place, so a
+missing grade never helps the candidate. Preferences are informational: no rule of the verdict reads them (docs/decisions/0034).
 """
 
 from collections.abc import Sequence
@@ -11,155 +11,161 @@ from math import isfinite
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
-from fine_tune_assets.judging.judges.grades import HIGHEST, LOWEST
-from fine_tune_assets.judging.statistics.paired_differences import PatientMeans, compare_means
-from fine_tune_assets.judging.verdicts.figures import GradeMeans, rounded
-from fine_tune_assets.tables.records import Record, records_of
+from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
+from fine_tune_assets.judging.statistics.paired_differences import SubjectMeans, compare_means
+from fine_tune_assets.judging.verdicts.verdict_metrics import GradeMeans, round_finite
+from fine_tune_assets.tables.record_classes import Record, iter_records
 
 
-class Graded(Record):
-    """Of `judge_scores`, without the texts."""
+class GradedRow(Record):
+    """A row of `judge_scores` without texts."""
 
     model: str
     model_fingerprint: str
     example_id: str
-    patient_key: str
+    subject_key: str
     score: float | None
-    compared_with: str | None
+    compared_model_fingerprint: str | None
     preference: float | None
-    is_consistent: bool | None
+    is_position_consistent: bool | None
 
 
 @dataclass(frozen=True)
 class GradedPair:
     example_id: str
-    patient_key: str
+    subject_key: str
     candidate: float | None
     incumbent: float | None
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         return self.candidate is not None and self.incumbent is not None
 
     @property
     def worst_difference(self) -> float:
-        """The difference, or the smallest that it can be."""
-        candidate = LOWEST if self.candidate is None else self.candidate
-        return candidate - (HIGHEST if self.incumbent is None else self.incumbent)
+        """The difference, with the worst possible value for a missing grade."""
+        candidate = MIN_SCORE if self.candidate is None else self.candidate
+        return candidate - (MAX_SCORE if self.incumbent is None else self.incumbent)
 
 
 def graded_pairs(scores: pa.Table, incumbent: str) -> list[GradedPair]:
-    """One pair a test example, sorted. Raises GateClosedError unless both answered the same examples, once each."""
-    rows = list(records_of(Graded, scores))
-    candidate = _grades_of([row for row in rows if row.model == "adapter"])
-    other = _grades_of([row for row in rows if row.model != "adapter" and row.model_fingerprint == incumbent])
+    """One pair per test example, sorted by id. Raises GateClosedError unless both models answered the same examples once each."""
+    rows = list(iter_records(GradedRow, scores))
+    candidate = _grades_by_example([row for row in rows if row.model == "adapter"])
+    other = _grades_by_example([row for row in rows if row.model != "adapter" and row.model_fingerprint == incumbent])
     if not other:
-        raise GateClosedError(f"The incumbent {incumbent[:16]} was not graded. {materialize_hint('judge_scores')}")
+        raise GateClosedError(f"The incumbent {incumbent[:16]} has no grades. {materialize_hint('judge_scores')}")
     if set(candidate) != set(other):
-        raise GateClosedError("Candidate and incumbent were not graded on the same examples.")
+        raise GateClosedError(
+            f"Candidate and incumbent {incumbent[:16]} were graded on different examples. {materialize_hint('judge_scores')}"
+        )
     return [
         GradedPair(example, candidate[example][1], candidate[example][0], other[example][0])
         for example in sorted(candidate)
     ]
 
 
-def _grades_of(rows: Sequence[Graded]) -> dict[str, tuple[float | None, str]]:
-    found = {row.example_id: (_grade(row.score), row.patient_key) for row in rows}
+def _grades_by_example(rows: Sequence[GradedRow]) -> dict[str, tuple[float | None, str]]:
+    found = {row.example_id: (_finite_grade(row.score), row.subject_key) for row in rows}
     if len(found) < len(rows):
-        raise GateClosedError(f"An example was graded twice for one model. {materialize_hint('judge_scores')}")
+        raise GateClosedError(
+            f"{len(rows) - len(found)} examples were graded twice for one model. {materialize_hint('judge_scores')}"
+        )
     return found
 
 
-def _grade(score: float | None) -> float | None:
-    """NaN is no grade: it is below no threshold."""
+def _finite_grade(score: float | None) -> float | None:
+    """NaN counts as missing, because it is below no threshold."""
     return float(score) if score is not None and isfinite(score) else None
 
 
 def grade_means(pairs: Sequence[GradedPair]) -> GradeMeans | None:
-    """The comparison of pairs; None where no example is graded for both."""
-    whole = [pair for pair in pairs if pair.is_whole]
-    if not whole:
+    """The comparison of pairs; None if no example is graded for both models."""
+    complete = [pair for pair in pairs if pair.is_complete]
+    if not complete:
         return None
-    candidate, incumbent = grades_of(whole)
+    candidate, incumbent = complete_grades(complete)
     return GradeMeans(
-        candidate=sum(candidate) / len(whole),
-        incumbent=sum(incumbent) / len(whole),
-        means=compare_means([p.worst_difference for p in whole], [p.patient_key for p in whole]),
-        worst=compare_means([p.worst_difference for p in pairs], [p.patient_key for p in pairs]),
+        candidate=sum(candidate) / len(complete),
+        incumbent=sum(incumbent) / len(complete),
+        means=compare_means([p.worst_difference for p in complete], [p.subject_key for p in complete]),
+        worst_case=compare_means([p.worst_difference for p in pairs], [p.subject_key for p in pairs]),
     )
 
 
-def grades_of(pairs: Sequence[GradedPair]) -> tuple[list[float], list[float]]:
-    """Grades of candidate and incumbent, where both are there."""
+def complete_grades(pairs: Sequence[GradedPair]) -> tuple[list[float], list[float]]:
+    """Grades of candidate and incumbent, of the examples graded for both."""
     both = [(p.candidate, p.incumbent) for p in pairs if p.candidate is not None and p.incumbent is not None]
     return [new for new, _ in both], [old for _, old in both]
 
 
-OFFLINE = (
-    "The judge without a model has no preference of its own: which answer it prefers follows from its two grades alone."
-)
-NOT_ASKED = f"The judge was not asked which answer it prefers. {materialize_hint('judge_scores')}"
-NONE_GIVEN = "The judge named neither answer in any pair."
+OFFLINE_HAS_NO_PREFERENCE = "The offline judge does not compare answers; its preferences would only repeat its grades."
+NOT_COMPARED = f"The judge did not compare the answers. {materialize_hint('judge_scores')}"
+NO_ANSWER_PREFERRED = "The judge preferred neither answer in any pair."
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """What the judge said when it was asked in both orders which of two answers is the better one."""
+    """Which of two answers the judge prefers, compared in both orders."""
 
     pairs: int
-    """With a preference, or with equal texts."""
+    """Pairs with a preference or with equal texts."""
     missing: int
-    """Pairs of which the judge named neither."""
+    """Pairs without a preference."""
     better: int
-    """Pairs in which it prefers the candidate's answer."""
+    """Pairs in which the judge prefers the candidate's answer."""
     equal: int
     worse: int
-    share: float | None
-    """Of pairs won by the candidate, an equal one counted half; None without a pair."""
+    win_share: float | None
+    """Share of pairs that the candidate wins; a tie counts half. None without pairs."""
     low: float | None
     high: float | None
-    """Its 95 % interval, each patient kept whole; None with too few patients for one."""
-    consistent: float | None
-    """Share of pairs in which both orders prefer the same answer, of those that were asked about."""
-    why: str
-    """Why there is no share; empty where there is one."""
+    """95 % interval of `win_share`, resampled by subject; None with too few subjects."""
+    position_consistency: float | None
+    """Share of compared pairs in which both orders prefer the same answer."""
+    reason: str
+    """Why `win_share` is missing; empty otherwise."""
 
 
-def preferences_in(scores: pa.Table, incumbent: str) -> Preferences:
-    """Of `judge_scores`, about this incumbent: what was compared with another model counts for nothing."""
-    rows = [row for row in records_of(Graded, scores) if row.compared_with == incumbent]
-    told = [(row, row.preference) for row in rows if row.preference is not None]
-    won = [1.0 if preference > 0.5 else 0.5 if preference == 0.5 else 0.0 for _, preference in told]
-    means = compare_means(won, [row.patient_key for row, _ in told]) if told else None
-    not_asked = OFFLINE if set(scores.column("judge_kind").to_pylist()) == {"offline"} else NOT_ASKED
-    turned = [row.is_consistent for row, _ in told if row.is_consistent is not None]
+def summarize_preferences(scores: pa.Table, incumbent: str) -> Preferences:
+    """Summarize `judge_scores`, ignoring comparisons with other models than `incumbent`."""
+    rows = [row for row in iter_records(GradedRow, scores) if row.compared_model_fingerprint == incumbent]
+    preferred = [(row, row.preference) for row in rows if row.preference is not None]
+    won = [1.0 if preference > 0.5 else 0.5 if preference == 0.5 else 0.0 for _, preference in preferred]
+    means = compare_means(won, [row.subject_key for row, _ in preferred]) if preferred else None
+    no_rows_reason = (
+        OFFLINE_HAS_NO_PREFERENCE if set(scores.column("judge_kind").to_pylist()) == {"offline"} else NOT_COMPARED
+    )
+    consistent = [row.is_position_consistent for row, _ in preferred if row.is_position_consistent is not None]
     return Preferences(
-        pairs=len(told),
-        missing=len(rows) - len(told),
+        pairs=len(preferred),
+        missing=len(rows) - len(preferred),
         better=won.count(1.0),
         equal=won.count(0.5),
         worse=won.count(0.0),
-        **_share(means),
-        consistent=rounded(sum(turned) / len(turned)) if turned else None,
-        why="" if told else NONE_GIVEN if rows else not_asked,
+        **_win_share(means),
+        position_consistency=round_finite(sum(consistent) / len(consistent)) if consistent else None,
+        reason="" if preferred else NO_ANSWER_PREFERRED if rows else no_rows_reason,
     )
 
 
-def _share(means: PatientMeans | None) -> dict[str, float | None]:
+def _win_share(means: SubjectMeans | None) -> dict[str, float | None]:
     if means is None:
-        return {"share": None, "low": None, "high": None}
-    return {"share": rounded(means.value), "low": rounded(means.low), "high": rounded(means.high)}
+        return {"win_share": None, "low": None, "high": None}
+    return {"win_share": round_finite(means.value), "low": round_finite(means.low), "high": round_finite(means.high)}
 
 
-def in_words(found: Preferences) -> str:
-    """One or two sentences, for people."""
-    if found.share is None:
-        return found.why
+def describe_preferences(found: Preferences) -> str:
+    """The summary in one or two sentences."""
+    if found.win_share is None:
+        return found.reason
     interval = "" if found.low is None or found.high is None else f" (95 % {found.low:.0%} to {found.high:.0%})"
-    said = (
-        f"Shown both answers in both orders, the judge prefers the candidate's in {found.share:.0%} of {found.pairs} pairs"
+    summary = (
+        f"Shown both answers in both orders, the judge prefers the candidate's in {found.win_share:.0%} of {found.pairs} pairs"
         f"{interval}: {found.better} better, {found.worse} worse, {found.equal} equal."
     )
-    turned = "" if found.consistent is None else f" Both orders agree in {found.consistent:.0%}."
+    consistency = (
+        "" if found.position_consistency is None else f" Both orders agree in {found.position_consistency:.0%}."
+    )
     missing = f" {found.missing} pairs have no preference." if found.missing else ""
-    return f"{said}{turned}{missing}"
+    return f"{summary}{consistency}{missing}"

@@ -1,22 +1,26 @@
-"""The gate: may this candidate be served? A pure function of the evidence.
+"""The promotion rule: a pure function from the evidence to a verdict.
 
-Owns the rules and their order. `refuse`: measured, and worse. `hold`: not enough evidence. `promote`: better on the target,
-and nothing that is asked of it is missing, fails, or is left open where the recipe wants it shown. A missing figure never
-helps, and neither does one that is not a number: each rule asks whether a figure is good, never whether it is bad. Where more
-grades are missing than the recipe allows, no figure of grades is asked at all: neither for the candidate nor against it.
+`refuse`: shown to miss the required gain, to lose more than a budget allows, or to leak training text. `hold`: not enough
+evidence. `promote`: better on the target, with every other metric measured, within its limit and, if the recipe requires it,
+shown by its interval.
+
+A metric that is missing or not a number never counts for the candidate: each rule tests that a value is good, not that it is bad.
+If more grades are missing than the recipe allows, no metric based on grades decides, neither for nor against the candidate.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fine_tune_assets.core.missing_grades import too_many_missing
+from fine_tune_assets.core.errors import materialize_hint
+from fine_tune_assets.core.missing_grades import explain_missing_grades
 from fine_tune_assets.judging.verdicts.evidence import Evidence
-from fine_tune_assets.judging.verdicts.figures import FAMILIES, Family, Figure
-from fine_tune_assets.judging.verdicts.reasons import (
+from fine_tune_assets.judging.verdicts.verdict_metrics import FAMILIES, Family, Metric
+from fine_tune_assets.judging.verdicts.verdict_reasons import (
     failure,
-    harms_kept,
+    losses_within_budget,
     missing_family,
+    missing_metric_reason,
     not_clearly_better,
     not_shown,
     worse_than_allowed,
@@ -24,137 +28,145 @@ from fine_tune_assets.judging.verdicts.reasons import (
 from fine_tune_assets.recipes.schema import GateSettings
 
 Decision = Literal["promote", "hold", "refuse"]
-HARMS: tuple[Family, ...] = tuple(family for family in FAMILIES if family != "target")
-OF_GRADES: tuple[Family, ...] = ("target", "subgroups")
-"""Families whose figures are the judge's grades. The others are complete without any."""
+REGRESSION_FAMILIES: tuple[Family, ...] = tuple(family for family in FAMILIES if family != "target")
+_NO_AGREEMENT = f"Its agreement with experts is missing. {materialize_hint('judge_agreement')}"
+GRADE_FAMILIES: tuple[Family, ...] = ("target", "subgroups")
+"""Families measured with the judge's grades. The others do not depend on grades."""
 
 
 @dataclass(frozen=True)
-class Decided:
+class GateResult:
     decision: Decision
     reasons: tuple[str, ...]
 
 
-def decide(evidence: Evidence, gate: GateSettings) -> Decided:
-    """The verdict. A reason to refuse outweighs a reason to hold."""
-    figures = _telling(evidence, gate)
-    refusals = (*_failures(figures, ("target",)), *_failures(figures, HARMS))
+def decide_promotion(evidence: Evidence, gate: GateSettings) -> GateResult:
+    """Decide. A reason to refuse outweighs a reason to hold."""
+    metrics = _deciding_metrics(evidence, gate)
+    refusals = (*_failures(metrics, ("target",)), *_failures(metrics, REGRESSION_FAMILIES))
     if refusals:
-        return Decided("refuse", refusals)
+        return GateResult("refuse", refusals)
     holds = (
-        *_judge(evidence),
-        *_amount(evidence, gate),
-        *_gain(evidence, gate),
-        *_missing(evidence.figures, evidence.expected, gate.requires),
-        *_harms(figures, gate),
+        *_unqualified_judge(evidence),
+        *_too_little_evidence(evidence, gate),
+        *_unproven_gain(evidence, gate),
+        *_missing_metrics(evidence.metrics, evidence.expected, gate.requires),
+        *_unproven_noninferiority(metrics, gate),
     )
     if holds:
-        return Decided("hold", holds)
+        return GateResult("hold", holds)
     target = evidence.target
-    assert target is not None  # _gain names a missing one
-    return Decided("promote", _for_it(evidence, target))
+    assert target is not None  # _unproven_gain reports a missing one
+    return GateResult("promote", _promotion_reasons(evidence, target))
 
 
-def against_the_gain(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
-    """Reasons why the candidate is not shown to be better; none where it is."""
-    too_few = [why] if (why := _too_many_missing(evidence, gate)) else []
-    return (*_failures(_telling(evidence, gate), ("target",)), *too_few, *_gain(evidence, gate))
+def gain_objections(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
+    """Reasons why the candidate is not shown to be better; empty if it is."""
+    missing_grades = [why] if (why := _too_many_missing(evidence, gate)) else []
+    return (
+        *_failures(_deciding_metrics(evidence, gate), ("target",)),
+        *missing_grades,
+        *_unproven_gain(evidence, gate),
+    )
 
 
-def against_its_harms(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
-    """Reasons why it may do harm; none where every loss keeps to its budget, and nothing is missing."""
-    missing = _missing(evidence.figures, evidence.expected, gate.requires)
-    figures = _telling(evidence, gate)
-    return (*_failures(figures, HARMS), *missing, *_harms(figures, gate))
+def regression_objections(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
+    """Reasons why the candidate may be worse elsewhere; empty if every loss is within its limit and nothing is missing."""
+    missing = _missing_metrics(evidence.metrics, evidence.expected, gate.requires)
+    metrics = _deciding_metrics(evidence, gate)
+    return (*_failures(metrics, REGRESSION_FAMILIES), *missing, *_unproven_noninferiority(metrics, gate))
 
 
-def against_family(
-    family: Family, figures: Sequence[Figure], names: Iterable[str], gate: GateSettings
+def family_objections(
+    family: Family, metrics: Sequence[Metric], required_names: Iterable[str], gate: GateSettings
 ) -> tuple[str, ...]:
-    """The reasons that one family gives, before there is a verdict: what its table shows of itself.
+    """The reasons of one family, before the verdict exists.
 
-    `figures`: settled, of this family; `names`: those that must be there.
+    `metrics`: those of this family, already adjusted with `adjust_metrics`; `required_names`: those that must be present.
     """
-    missing = _missing(figures, [(family, name) for name in names], (family,))
-    return (*_failures(figures, (family,)), *missing, *_harms(figures, gate))
+    missing = _missing_metrics(metrics, [(family, name) for name in required_names], (family,))
+    return (*_failures(metrics, (family,)), *missing, *_unproven_noninferiority(metrics, gate))
 
 
 def _too_many_missing(evidence: Evidence, gate: GateSettings) -> str:
-    return too_many_missing(evidence.missing_grades, evidence.power.examples, gate.maximum_missing_fraction)
+    return explain_missing_grades(evidence.missing_grades, evidence.power.examples, gate.maximum_missing_fraction)
 
 
-def _telling(evidence: Evidence, gate: GateSettings) -> tuple[Figure, ...]:
-    """The figures that may decide. A few grades that are there say nothing of the many that are not."""
+def _deciding_metrics(evidence: Evidence, gate: GateSettings) -> tuple[Metric, ...]:
+    """The metrics that may decide: without those based on grades if too many grades are missing."""
     if not _too_many_missing(evidence, gate):
-        return evidence.figures
-    return tuple(figure for figure in evidence.figures if figure.family not in OF_GRADES)
+        return evidence.metrics
+    return tuple(metric for metric in evidence.metrics if metric.family not in GRADE_FAMILIES)
 
 
-def _failures(figures: Iterable[Figure], families: Sequence[Family]) -> Iterator[str]:
-    for figure in figures:
-        if figure.family in families and figure.outcome == "fails":
-            yield failure(figure)
+def _failures(metrics: Iterable[Metric], families: Sequence[Family]) -> Iterator[str]:
+    for metric in metrics:
+        if metric.family in families and metric.outcome == "fails":
+            yield failure(metric)
 
 
-def _for_it(evidence: Evidence, target: Figure) -> tuple[str, ...]:
+def _promotion_reasons(evidence: Evidence, target: Metric) -> tuple[str, ...]:
     return (
-        f"Better than the incumbent by {target.difference:.2f} points (95 % interval {target.low:.2f} to {target.high:.2f}) "
-        f"on {target.items} test examples of {evidence.power.patients} patients.",
-        harms_kept([figure for figure in evidence.figures if figure.family != "target"]),
-        f"The judge agrees with experts (Spearman {evidence.judge.agreement:.2f}).",
+        f"Better than the incumbent by {target.difference:.2f} points (95 % interval {target.low:.2f} to {target.high:.2f}; "
+        f"required: more than {target.margin:.2f}) on {target.items} test examples of {evidence.power.subjects} subjects.",
+        losses_within_budget([metric for metric in evidence.metrics if metric.family != "target"]),
+        f"The judge agrees with experts (Spearman {evidence.judge.agreement:.2f}; required: {evidence.judge.floor:.2f}).",
     )
 
 
-def _judge(evidence: Evidence) -> Iterator[str]:
-    if not (evidence.judge.licensed and evidence.judge.agreement is not None):
-        yield f"The judge may not decide. {evidence.judge.why_not or 'Its agreement with experts is missing.'}"
+def _unqualified_judge(evidence: Evidence) -> Iterator[str]:
+    if not (evidence.judge.is_qualified and evidence.judge.agreement is not None):
+        yield f"The judge is not qualified. {evidence.judge.failure_reason or _NO_AGREEMENT}"
     if evidence.incumbent == evidence.adapter_id:
-        yield "The candidate is the model that serves now."
+        yield "The candidate is the production model itself. Train a new adapter."
 
 
-def _amount(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
+def _too_little_evidence(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
     examples = evidence.power.examples
     if examples < gate.minimum_examples:
-        yield f"Not enough evidence: {examples} test examples graded for both, {gate.minimum_examples} needed."
+        yield (
+            f"Not enough evidence: {examples} test examples are graded for both models; the recipe requires "
+            f"{gate.minimum_examples} (gate.minimum_examples). Approve more examples."
+        )
     if why := _too_many_missing(evidence, gate):
         yield why
 
 
-def _gain(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
+def _unproven_gain(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
     target = evidence.target
     if _too_many_missing(evidence, gate):
         return
     if target is None or target.difference is None:
-        yield "There is no comparison with the incumbent."
+        yield missing_family("target")
     elif target.outcome == "unknown":
         yield not_clearly_better(target, evidence.power)
 
 
-def _missing(
-    figures: Sequence[Figure], expected: Iterable[tuple[Family, str]], requires: Iterable[Family]
+def _missing_metrics(
+    metrics: Sequence[Metric], expected: Iterable[tuple[Family, str]], requires: Iterable[Family]
 ) -> Iterator[str]:
-    """Families that are required, and figures that must be there."""
-    # In safety, what is shown only is as good as not there where it should decide.
-    there = {(f.family, f.name) for f in figures if f.family != "safety" or f.margin is not None}
+    """Required families and metrics that are missing."""
+    # A memorization test that does not gate counts as missing where a gating one is expected.
+    present = {(one.family, one.name) for one in metrics if one.family != "safety" or one.margin is not None}
     for required in requires:
-        if not any(figure.family == required for figure in figures):
+        if not any(metric.family == required for metric in metrics):
             yield missing_family(required)
     for family, name in expected:
-        if (family, name) not in there and family != "target":
-            yield f"{name} was not measured ({family})."
+        if (family, name) not in present and family != "target":
+            yield missing_metric_reason(family, name)
 
 
-def _harms(figures: Iterable[Figure], gate: GateSettings) -> Iterator[str]:
-    for figure in figures:
-        if figure.family == "target" or figure.outcome in ("passes", "fails") or _asks_nothing(figure):
+def _unproven_noninferiority(metrics: Iterable[Metric], gate: GateSettings) -> Iterator[str]:
+    for metric in metrics:
+        if metric.family == "target" or metric.outcome in ("passes", "fails") or _is_informational(metric):
             continue
-        if not figure.is_within:
-            yield worse_than_allowed(figure)
-        elif gate.harms == "shown":
-            yield not_shown(figure)
+        if not metric.is_within_margin:
+            yield worse_than_allowed(metric)
+        elif gate.regression_evidence == "interval":
+            yield not_shown(metric)
 
 
-def _asks_nothing(figure: Figure) -> bool:
-    """A group too small to be tested, a check that applies to no answer, a probe that is shown only."""
+def _is_informational(metric: Metric) -> bool:
+    """A group too small to test, a check that applies to no answer, or a memorization test that does not gate."""
     optional: tuple[Family, ...] = ("subgroups", "checks", "safety")
-    return figure.margin is None and figure.family in optional
+    return metric.margin is None and metric.family in optional

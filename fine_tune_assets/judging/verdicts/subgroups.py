@@ -1,7 +1,6 @@
-"""Which group of examples is each test example in: site, task, length of the input, age band and sex.
+"""Assigns test examples to groups: site, task, input length, age band and sex.
 
-Owns the groups and the reading of age and sex out of a scrubbed text. Where a text does not say, or says two things, the
-example is in no group of that kind: nothing is guessed. Does not know any grade.
+Age and sex are read from the scrubbed text. An example whose text is silent or contradictory is in no group of that kind.
 """
 
 import re
@@ -9,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fine_tune_assets.tables.instructions import InstructionRow
+from fine_tune_assets.tables.instruction_rows import InstructionRow
 
 _AGE = (
     r"\b(?P<years>\d{1,3})[ -]?(?P<unit>years?|yrs?|months?|mos?|weeks?|wks?|days?)[ -]?(?:old|of[ ]age)\b|"
@@ -28,15 +27,13 @@ _SEX_STATED = re.compile(
     r"\b(?:sex|gender)[ ]?:[ ]?(?:(?P<f2>f(?:emale)?)|(?P<m2>m(?:ale)?))\b",
     re.IGNORECASE,
 )
-_BANDS = ((17, "0 to 17"), (39, "18 to 39"), (64, "40 to 64"), (89, "65 to 89"))
+_AGE_BANDS = ((17, "0 to 17"), (39, "18 to 39"), (64, "40 to 64"), (89, "65 to 89"))
 OLDEST = "90 or older"
-"""What Safe Harbor leaves of such an age."""
+"""The wording that HIPAA Safe Harbor allows for such an age."""
 
 
 @dataclass(frozen=True)
-class AskedInput:
-    """What is known of a test example."""
-
+class ExampleInput:
     example_id: str
     source: str
     task: str
@@ -44,24 +41,24 @@ class AskedInput:
     """Scrubbed."""
 
 
-def groups_of(examples: Sequence[AskedInput]) -> dict[str, list[str]]:
-    """Group → ids of its examples, sorted. A division into fewer than two groups is left out: it is the whole."""
+def group_examples(examples: Sequence[ExampleInput]) -> dict[str, list[str]]:
+    """Group → sorted ids of its examples. A division with fewer than two groups is omitted."""
     divisions: dict[str, Mapping[str, str | None]] = {
         "site": {e.example_id: e.source for e in examples},
         "task": {e.example_id: e.task for e in examples},
         "length": _length_bands(examples),
-        "age": {e.example_id: age_band(e.text) for e in examples},
-        "sex": {e.example_id: sex(e.text) for e in examples},
+        "age": {e.example_id: read_age_band(e.text) for e in examples},
+        "sex": {e.example_id: read_sex(e.text) for e in examples},
     }
     found: dict[str, list[str]] = {}
     for division, names in divisions.items():
-        groups = _grouped(names)
+        groups = _group_by_name(names)
         if len(groups) > 1:
             found |= {f"{division}: {name}": ids for name, ids in groups.items()}
     return found
 
 
-def _grouped(names: Mapping[str, str | None]) -> dict[str, list[str]]:
+def _group_by_name(names: Mapping[str, str | None]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for example_id, name in sorted(names.items()):
         if name is not None:
@@ -69,8 +66,8 @@ def _grouped(names: Mapping[str, str | None]) -> dict[str, list[str]]:
     return dict(sorted(groups.items()))
 
 
-def _length_bands(examples: Sequence[AskedInput]) -> dict[str, str]:
-    """Thirds by the number of words of the input."""
+def _length_bands(examples: Sequence[ExampleInput]) -> dict[str, str]:
+    """Terciles of the number of input words."""
     words = {e.example_id: len(e.text.split()) for e in examples}
     ordered = sorted(words.values())
     if not ordered:
@@ -80,21 +77,21 @@ def _length_bands(examples: Sequence[AskedInput]) -> dict[str, str]:
     return {key: names[0 if count <= short else 1 if count <= long else 2] for key, count in words.items()}
 
 
-def age_band(text: str) -> str | None:
-    """The band of the first age that a text states; None where it states none."""
+def read_age_band(text: str) -> str | None:
+    """The band of the first age in the text; None if the text states no age."""
     found = _AGE_PATTERN.search(text)
     if found is None:
         return None
     if found["oldest"]:
         return OLDEST
     if found["unit"] and not found["unit"].lower().startswith("y"):
-        return _BANDS[0][1]
+        return _AGE_BANDS[0][1]
     years = int(found["years"] or found["short"] or found["aged"])
-    return next((name for last, name in _BANDS if years <= last), OLDEST)
+    return next((name for last, name in _AGE_BANDS if years <= last), OLDEST)
 
 
-def sex(text: str) -> str | None:
-    """`female` or `male`, as the first stated age or a plain statement about the patient has it; None where it is open."""
+def read_sex(text: str) -> str | None:
+    """`female` or `male`, from the words after the first age or a statement about the patient; None if unclear."""
     after_age = _SEX_AFTER_AGE.search(text)
     if after_age is not None:
         return "female" if after_age["f"] else "male"
@@ -102,11 +99,11 @@ def sex(text: str) -> str | None:
     return stated.pop() if len(stated) == 1 else None
 
 
-def asked_inputs(rows: Iterable[InstructionRow], wanted: Iterable[str]) -> list[AskedInput]:
-    """Rows of an instruction set that were tested, with what the model was given."""
-    ids = set(wanted)
+def select_inputs(rows: Iterable[InstructionRow], example_ids: Iterable[str]) -> list[ExampleInput]:
+    """The given test examples with the user's turn as text."""
+    ids = set(example_ids)
     return [
-        AskedInput(row.example_id, row.source, row.task, row.messages[-2].content)
+        ExampleInput(row.example_id, row.source, row.task, row.messages[-2].content)
         for row in rows
         if row.example_id in ids
     ]

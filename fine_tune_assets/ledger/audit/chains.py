@@ -1,10 +1,12 @@
-"""A table as a chain: each line holds the hash of the one before, so that a changed, removed or moved line shows.
+"""Makes a table a hash chain: each row contains the hash of the previous one, so that changed, removed or moved rows show.
 
-Owns appending and checking, for any table with the columns `position`, `at`, `previous_hash`, `line_hash` and some of its own.
-Lines are appended within a transaction of `Ledger.begin()`, of which there is one at a time. Cutting off the newest lines does
-not show: keep a note of the newest hash elsewhere.
+Works for any table with the columns `position`, `at`, `previous_hash` and `entry_hash`. Hashes are keyed by the installation's
+key, so that the database alone is not enough to write another history. Append within a transaction of `Ledger.begin()`, which
+admits one writer at a time. A shortened chain is intact: `audit_head` keeps a copy of the newest hash.
 """
 
+import hmac
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,27 +15,29 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.fingerprints import keyed_hash
+from fine_tune_assets.ledger.audit_head import AuditHead
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.seals import Seals, get_seals
 
-_READ_AT_ONCE = 2000
+_PAGE_SIZE = 2000
 FIRST_HASH = "0" * 64
-"""What the first line names as the hash before it."""
+"""The previous hash of the first entry."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where a chain begins: at its first line, or behind what was cut off."""
+class ChainStart:
+    """Where a chain begins: at its first entry, or after the pruned ones."""
 
     position: int = 0
-    line_hash: str = FIRST_HASH
+    entry_hash: str = FIRST_HASH
 
 
 @dataclass(frozen=True)
 class ChainCheck:
-    """What `verify` found: how many lines are sound, and where the first fault is."""
+    """Result of `verify`: the number of intact entries and the position of the first fault."""
 
-    lines: int
+    entry_count: int
     newest_hash: str
     broken_at: int | None
     reason: str
@@ -47,75 +51,87 @@ class ChainCheck:
 class Chain:
     table: sa.Table
     columns: tuple[str, ...]
-    """Its own, in the order in which they are hashed."""
-    later: tuple[str, ...] = ()
-    """Columns that came later, hashed where they hold something: lines of before keep their hash."""
+    """The table's own columns, in hashing order."""
 
     def append(
         self,
         connection: sa.Connection,
-        lines: Sequence[Mapping[str, Any]],
-        start: Callable[[sa.Connection], Start | None] = lambda _: None,
-    ) -> None:
-        """Add lines (`at` and the table's own columns), in their order. `start` is asked where no line is left."""
-        newest = self._newest(connection) or start(connection) or Start()
+        entries: Sequence[Mapping[str, Any]],
+        start: Callable[[sa.Connection], ChainStart | None] = lambda _: None,
+    ) -> ChainStart:
+        """Append entries (`at` and the table's own columns) in order, and return the newest. `start` supplies the chain's start
+        if the table is empty."""
+        newest = self._find_newest(connection) or start(connection) or ChainStart()
         rows = []
-        for line in lines:
-            position, previous = newest.position + 1, newest.line_hash
-            newest = Start(position, self.hash_line(position, previous, line))
-            rows.append({**line, "position": position, "previous_hash": previous, "line_hash": newest.line_hash})
+        for line in entries:
+            position, previous = newest.position + 1, newest.entry_hash
+            newest = ChainStart(position, self.hash_entry(get_seals(connection).chain, position, previous, line))
+            rows.append({**line, "position": position, "previous_hash": previous, "entry_hash": newest.entry_hash})
         if rows:
-            connection.execute(self._insertion, rows)
+            connection.execute(self._insert_statement, rows)
+        return newest
 
-    def verify(self, ledger: Ledger, start: Start | None = None) -> ChainCheck:
-        """Walk it from its first line to its newest, a part at a time: years of lines do not fit in memory."""
-        last, sound = start or Start(), 0
-        for line in self._in_order(ledger):
-            reason = self._fault_of(line, last)
+    def verify(self, ledger: Ledger, start: ChainStart | None = None, head: AuditHead | None = None) -> ChainCheck:
+        """Verify the chain page by page: years of entries don't fit in memory. `head`: an entry that it must contain."""
+        last, intact_count, key = start or ChainStart(), 0, Seals(ledger.key).chain
+        for line in self._iterate_entries(ledger):
+            reason = self._find_fault(key, line, last)
             if reason:
-                return ChainCheck(sound, last.line_hash, line["position"], reason)
-            last, sound = Start(line["position"], line["line_hash"]), sound + 1
-        return ChainCheck(sound, last.line_hash, None, "")
+                return ChainCheck(intact_count, last.entry_hash, line["position"], reason)
+            last, intact_count = ChainStart(line["position"], line["entry_hash"]), intact_count + 1
+            if head is not None and head.position == last.position and head.entry_hash != last.entry_hash:
+                return ChainCheck(intact_count, last.entry_hash, last.position, f"line {last.position} was replaced")
+        if head is not None and head.position > last.position:
+            reason = f"the lines {last.position + 1} to {head.position} were removed"
+            return ChainCheck(intact_count, last.entry_hash, last.position + 1, reason)
+        return ChainCheck(intact_count, last.entry_hash, None, "")
 
-    def hash_line(self, position: int, previous: str, line: Mapping[str, Any] | sa.RowMapping) -> str:
+    def is_authentic(self, connection: sa.Connection, line: sa.RowMapping) -> bool:
+        """Whether this installation wrote the entry, with all columns in `line`. The rest of the chain is not checked."""
+        key = get_seals(connection).chain
+        return hmac.compare_digest(
+            str(line["entry_hash"]), self.hash_entry(key, line["position"], line["previous_hash"], line)
+        )
+
+    def hash_entry(self, key: bytes, position: int, previous: str, line: Mapping[str, Any] | sa.RowMapping) -> str:
         at: datetime = line["at"]
-        own = [line[name] for name in self.columns]
-        own += [[name, line[name]] for name in self.later if line[name] is not None]
-        return fingerprint_json([position, at.astimezone(UTC).isoformat(), *own, previous])
+        values = [line[name] for name in self.columns]
+        content = [position, at.astimezone(UTC).isoformat(), *values, previous]
+        return keyed_hash(key, json.dumps(content, ensure_ascii=False, separators=(",", ":")))
 
     @cached_property
-    def _newest_line(self) -> sa.Select[Any]:
-        """Built once: that costs as much as asking, and each request of the gateway waits for it."""
+    def _newest_query(self) -> sa.Select[Any]:
+        """Cached: building the query costs as much as running it, and every gateway request waits for it."""
         columns = self.table.c
-        return sa.select(columns.position, columns.line_hash).order_by(columns.position.desc()).limit(1)
+        return sa.select(columns.position, columns.entry_hash).order_by(columns.position.desc()).limit(1)
 
     @cached_property
-    def _insertion(self) -> sa.Insert:
+    def _insert_statement(self) -> sa.Insert:
         return self.table.insert()
 
-    def _newest(self, connection: sa.Connection) -> Start | None:
-        row = connection.execute(self._newest_line).first()
-        return None if row is None else Start(row.position, row.line_hash)
+    def _find_newest(self, connection: sa.Connection) -> ChainStart | None:
+        row = connection.execute(self._newest_query).first()
+        return None if row is None else ChainStart(row.position, row.entry_hash)
 
-    def _fault_of(self, line: sa.RowMapping, last: Start) -> str:
+    def _find_fault(self, key: bytes, line: sa.RowMapping, last: ChainStart) -> str:
         position = last.position + 1
         if line["position"] != position:
             return f"line {position} is missing"
-        if line["previous_hash"] != last.line_hash:
+        if line["previous_hash"] != last.entry_hash:
             return f"line {position} does not follow the line before it"
-        if line["line_hash"] != self.hash_line(position, last.line_hash, line):
+        if line["entry_hash"] != self.hash_entry(key, position, last.entry_hash, line):
             return f"line {position} was changed"
         return ""
 
-    def _in_order(self, ledger: Ledger) -> Iterator[sa.RowMapping]:
-        """Lines are only ever added, so that what is read part by part is one chain. Also where a line has no place in it."""
-        query = sa.select(self.table).order_by(self.table.c.position).limit(_READ_AT_ONCE)
+    def _iterate_entries(self, ledger: Ledger) -> Iterator[sa.RowMapping]:
+        """Every entry, page by page. Entries are only appended, so the pages form one chain. Includes entries out of place."""
+        query = sa.select(self.table).order_by(self.table.c.position).limit(_PAGE_SIZE)
         seen: int | None = None
         while True:
             with ledger.read() as connection:
-                asked = query if seen is None else query.where(self.table.c.position > seen)
-                part = connection.execute(asked).mappings().all()
-            yield from part
-            if len(part) < _READ_AT_ONCE:
+                page_query = query if seen is None else query.where(self.table.c.position > seen)
+                page = connection.execute(page_query).mappings().all()
+            yield from page
+            if len(page) < _PAGE_SIZE:
                 return
-            seen = part[-1]["position"]
+            seen = page[-1]["position"]

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from fine_tune_assets.ledger.schema import metadata
+from fine_tune_assets.ledger.ledger_tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

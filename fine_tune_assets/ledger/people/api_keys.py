@@ -1,7 +1,6 @@
-"""API keys of the gateway: `fta_<id>_<secret>`, shown once, kept as a hash.
+"""API keys of the gateway: `fta_<id>_<secret>`, shown once and stored as a hash.
 
-Owns making, checking, listing, rotating and revoking them, and the scopes that there are. The secret has 256 random bits, so a
-plain SHA-256 can't be reversed by trying candidates.
+The secret has 256 random bits, so a plain SHA-256 can't be reversed by trying candidates.
 """
 
 import hmac
@@ -15,38 +14,39 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.core.permissions import SCOPES
+from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.schema import api_keys
+from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.ledger_tables import api_keys, users
+from fine_tune_assets.ledger.people.users import find_user
+from fine_tune_assets.ledger.seals import require_sealed, verify_row
 
-SCOPES = (
-    "chat", "correct", "embed", "metrics", "system_prompt", "raw_completions", "act_for", "act_for_any_label",
-)  # fmt: skip
-"""Besides these, `label:NAME`: may see documents with that access label."""
 _LABEL = re.compile(r"label:[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SCOPES_CHARACTERS = 200
-PREFIX = "fta"
+_MAX_SCOPES_CHARACTERS = 200
+KEY_PREFIX = "fta"
 OPERATOR = "operator"
-"""Who the audit log names when nobody is logged in: whoever can run the command line."""
+"""Actor in the audit log for the command line."""
 Outcome = Literal["ok", "unknown", "expired", "revoked"]
 
 
 _NO_HASH = "0" * 64
-"""Of no secret."""
-_BY_ID = sa.select(api_keys).where(api_keys.c.key_id == sa.bindparam("key_id"))
-"""Built once: every request of the gateway waits for it."""
+"""Matches no secret."""
+_WITH_OWNER = api_keys.outerjoin(users, users.c.user_id == api_keys.c.user_id)
+_KEYS = sa.select(api_keys, users.c.name.label("owner"), users.c.disabled_at).select_from(_WITH_OWNER)
+_BY_ID = _KEYS.where(api_keys.c.key_id == sa.bindparam("key_id"))
+"""Built once, because every gateway request runs it."""
 
 
 @dataclass(frozen=True)
 class NewKey:
     key_id: str
     secret: str
-    """The whole key as the caller presents it. It is nowhere else."""
+    """The complete key that the caller presents. It is not stored."""
 
 
 @dataclass(frozen=True)
-class KeyHolder:
+class ApiKey:
     key_id: str
     name: str
     scopes: tuple[str, ...]
@@ -55,13 +55,21 @@ class KeyHolder:
     revoked_at: datetime | None
     requests_per_minute: int | None = None
     tokens_per_day: int | None = None
-    """None: no limit."""
+    """None means no limit."""
+    open_requests: int | None = None
+    """Simultaneous chat requests; None means the limit of the settings."""
+    share: int | None = None
+    """Weight of its share of engine time; None means 1."""
+    owner: str | None = None
+    """Name of the user to whom it belongs: corrections sent with it are that person's."""
 
 
 @dataclass(frozen=True)
 class KeyLimits:
     requests_per_minute: int | None = None
     tokens_per_day: int | None = None
+    open_requests: int | None = None
+    share: int | None = None
 
 
 NO_LIMITS = KeyLimits()
@@ -69,10 +77,10 @@ NO_LIMITS = KeyLimits()
 
 @dataclass(frozen=True)
 class KeyCheck:
-    """Whether a presented key opens a scope, and why not. `holder` is None only when the key is unknown."""
+    """Result of checking a presented key. `api_key` is None only if the key is unknown."""
 
     outcome: Outcome
-    holder: KeyHolder | None
+    api_key: ApiKey | None
 
 
 def create_key(
@@ -82,51 +90,72 @@ def create_key(
     expires_at: datetime | None = None,
     by: str = OPERATOR,
     limits: KeyLimits = NO_LIMITS,
+    owner: str | None = None,
 ) -> NewKey:
-    """Raises LedgerError for an unknown scope, no scope, or a name that an unrevoked key already has."""
+    """Create a key that belongs to the user `owner`.
+
+    Raises LedgerError for unknown or no scopes, a name that an active key already has, or a key for corrections without owner and
+    without the scope on_behalf_of; UnknownRecordError for an unknown user.
+    """
     wanted = check_scopes(scopes)
     if not name.strip():
-        raise LedgerError("An API key needs a name: it is who corrections are recorded as coming from.")
+        raise LedgerError("An API key needs a name.")
+    if owner is None and "correct" in wanted and "on_behalf_of" not in wanted:
+        raise LedgerError(
+            "A key for corrections must belong to a user, who cannot approve them: add `--user NAME`. An application "
+            "that sends the corrections of several people needs the scope on_behalf_of instead."
+        )
+    user_id = None if owner is None else find_user(ledger, owner).user_id
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     with ledger.begin() as connection:
         taken = sa.select(api_keys.c.key_id).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
         if connection.execute(taken).first():
-            raise LedgerError(f"There is a key named {name} already. Revoke it first, or choose another name.")
+            raise LedgerError(
+                f"An active key named {name} exists. Revoke it with `fine-tune keys revoke`, or choose another name."
+            )
         row = {"key_id": key_id, "name": name, "secret_hash": fingerprint_text(secret), "scopes": " ".join(wanted)}
-        values = row | vars(limits) | {"created_at": datetime.now(UTC), "expires_at": expires_at}
+        times = {"created_at": datetime.now(UTC), "expires_at": expires_at}
+        values = {**row, **vars(limits), **times, "user_id": user_id}
         connection.execute(api_keys.insert().values(**values))
         audit.append(connection, by, "created API key", key_id)
-    return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}")
+    return NewKey(key_id, f"{KEY_PREFIX}_{key_id}_{secret}")
 
 
 def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
-    """The scopes in their order. Raises LedgerError for one that does not exist, or none."""
+    """The scopes in canonical order. Raises LedgerError for unknown or no scopes."""
     labels = sorted(scope for scope in set(scopes) if _LABEL.fullmatch(scope))
     unknown = sorted(set(scopes) - set(SCOPES) - set(labels))
     if unknown or not scopes:
         known = f"{', '.join(SCOPES)} or label:NAME"
         raise LedgerError(f"Scopes must be some of {known}; got {', '.join(unknown) or 'none'}.")
     found = (*(scope for scope in SCOPES if scope in scopes), *labels)
-    if len(" ".join(found)) > _SCOPES_CHARACTERS:
-        raise LedgerError(f"The scopes are longer than {_SCOPES_CHARACTERS} characters together. Make a second key.")
+    if len(" ".join(found)) > _MAX_SCOPES_CHARACTERS:
+        raise LedgerError(
+            f"The scopes exceed {_MAX_SCOPES_CHARACTERS} characters in total. Create a second key for the rest."
+        )
     return found
 
 
 def check_key(ledger: Ledger, presented: str, now: datetime) -> KeyCheck:
-    """Decide on a presented key, not on its scopes. Takes the same time for a wrong secret wherever it differs."""
+    """Check a presented key, but not its scopes, in constant time. Raises SealError."""
     prefix, key_id, secret = ([*presented.split("_", 2), "", "", ""])[:3]
     with ledger.read() as connection:
         row = connection.execute(_BY_ID, {"key_id": key_id}).mappings().first()
+        if row is not None:
+            verify_row(connection, api_keys, row)
+            if row["user_id"] is not None:
+                require_sealed(connection, users, users.c.user_id == row["user_id"])
     hashed = fingerprint_text(secret)
     is_same = hmac.compare_digest(hashed, row["secret_hash"] if row else _NO_HASH)
-    is_old = hmac.compare_digest(hashed, (row["old_secret_hash"] if row else None) or _NO_HASH)
-    if row is None or prefix != PREFIX or not (is_same or (is_old and now < row["old_secret_until"])):
+    is_old = hmac.compare_digest(hashed, (row["previous_secret_hash"] if row else None) or _NO_HASH)
+    if row is None or prefix != KEY_PREFIX or not (is_same or (is_old and now < row["previous_secret_expires_at"])):
         return KeyCheck("unknown", None)
-    holder = _holder(row)
-    return KeyCheck(_outcome(holder, now), holder)
+    holder = _api_key(row)
+    is_owner_disabled = row["disabled_at"] is not None
+    return KeyCheck("revoked" if is_owner_disabled else _key_outcome(holder, now), holder)
 
 
-def _outcome(holder: KeyHolder, now: datetime) -> Outcome:
+def _key_outcome(holder: ApiKey, now: datetime) -> Outcome:
     if holder.revoked_at is not None:
         return "revoked"
     if holder.expires_at is not None and now >= holder.expires_at:
@@ -134,30 +163,31 @@ def _outcome(holder: KeyHolder, now: datetime) -> Outcome:
     return "ok"
 
 
-def list_keys(ledger: Ledger) -> list[KeyHolder]:
+def list_keys(ledger: Ledger) -> list[ApiKey]:
     with ledger.read() as connection:
-        rows = connection.execute(sa.select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id))
-        return [_holder(row) for row in rows.mappings()]
+        require_sealed(connection, api_keys, sa.true())
+        rows = connection.execute(_KEYS.order_by(api_keys.c.created_at, api_keys.c.key_id))
+        return [_api_key(row) for row in rows.mappings()]
 
 
 def rotate_key(ledger: Ledger, key_id: str, grace: timedelta, by: str = OPERATOR) -> NewKey:
-    """A new secret; the one of before opens for the grace time, the one before that no more. Scopes, limits and expiry stay.
+    """Issue a new secret; the previous one stays valid for the grace period. Scopes, limits and expiry stay.
 
-    Raises UnknownRecordError, and LedgerError for a revoked key.
+    Secrets before the previous one become invalid. Raises UnknownRecordError, and LedgerError for a revoked key.
     """
     secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
     with ledger.begin() as connection:
         row = _find(connection, key_id)
         if row["revoked_at"] is not None:
-            raise LedgerError(f"Key {key_id} is revoked. Make a new one with `fine-tune keys create`.")
-        old = {"old_secret_hash": row["secret_hash"], "old_secret_until": now + grace}
+            raise LedgerError(f"Key {key_id} is revoked. Create a new one: `fine-tune keys create`")
+        old = {"previous_secret_hash": row["secret_hash"], "previous_secret_expires_at": now + grace}
         _change(connection, key_id, secret_hash=fingerprint_text(secret), **old)
         audit.append(connection, by, "rotated API key", key_id)
-    return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}")
+    return NewKey(key_id, f"{KEY_PREFIX}_{key_id}_{secret}")
 
 
 def revoke_key(ledger: Ledger, key_id: str, by: str = OPERATOR) -> None:
-    """Raises UnknownRecordError. Revoking twice changes nothing."""
+    """Revoke a key; revoking it again changes nothing. Raises UnknownRecordError."""
     with ledger.begin() as connection:
         if _find(connection, key_id)["revoked_at"] is None:
             _change(connection, key_id, revoked_at=datetime.now(UTC))
@@ -167,7 +197,7 @@ def revoke_key(ledger: Ledger, key_id: str, by: str = OPERATOR) -> None:
 def _find(connection: sa.Connection, key_id: str) -> Any:
     row = connection.execute(_BY_ID, {"key_id": key_id}).mappings().first()
     if row is None:
-        raise UnknownRecordError(f"There is no API key {key_id}. `fine-tune keys list` shows them.")
+        raise UnknownRecordError(f"Unknown API key {key_id}. To list keys: `fine-tune keys list`")
     return row
 
 
@@ -175,6 +205,6 @@ def _change(connection: sa.Connection, key_id: str, **values: Any) -> None:
     connection.execute(api_keys.update().where(api_keys.c.key_id == key_id).values(**values))
 
 
-def _holder(row: Any) -> KeyHolder:
-    values = {name: row[name] for name in KeyHolder.__dataclass_fields__}
-    return KeyHolder(**{**values, "scopes": tuple(row["scopes"].split())})
+def _api_key(row: Any) -> ApiKey:
+    values = {name: row[name] for name in ApiKey.__dataclass_fields__}
+    return ApiKey(**{**values, "scopes": tuple(row["scopes"].split())})

@@ -1,7 +1,4 @@
-"""Passwords of desk users: hashed with argon2id, checked in the same time for whoever has none.
-
-Owns what a password must be, and how many are hashed at once. Does not know users.
-"""
+"""Hashes and checks passwords of desk users with argon2id; checking takes the same time for users without a password."""
 
 import threading
 import unicodedata
@@ -10,56 +7,57 @@ from functools import lru_cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from fine_tune_assets.ledger.errors import LedgerError
+from fine_tune_assets.ledger.ledger_errors import LedgerError
 
 MIN_CHARACTERS = 15
 """NIST SP 800-63B-4, 3.1.1.2: a password that is the only factor has at least 15 characters."""
 MAX_CHARACTERS = 256
-_MIN_DIFFERENT = 5
-# 64 MiB and 3 passes for each (RFC 9106, second recommended option): a flood of sign-ins must not take the memory.
+_MIN_DISTINCT_CHARACTERS = 5
+# 64 MiB and 3 passes per hash (RFC 9106, second recommended option), so limit how many run at once.
 _HASHER = PasswordHasher()
-_AT_ONCE = threading.BoundedSemaphore(4)
+_HASH_SLOTS = threading.BoundedSemaphore(4)
 
 
 def check_password(password: str, name: str) -> None:
-    """Raise LedgerError, without the password, if it is too easy to guess for the user of this name."""
-    normal = _normal(password)
+    """Raise LedgerError if the password is too easy to guess for this user. The message omits the password."""
+    normal = _normalize(password)
     if not MIN_CHARACTERS <= len(normal) <= MAX_CHARACTERS:
         raise LedgerError(
-            f"A password has {MIN_CHARACTERS} to {MAX_CHARACTERS} characters: take a few words. This one has {len(normal)}."
+            f"The password must have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters; it has {len(normal)}. Several "
+            "words make a good one."
         )
-    if len(set(normal.casefold())) < _MIN_DIFFERENT:
-        raise LedgerError(f"A password has at least {_MIN_DIFFERENT} different characters.")
+    if len(set(normal.casefold())) < _MIN_DISTINCT_CHARACTERS:
+        raise LedgerError(f"The password must have at least {_MIN_DISTINCT_CHARACTERS} different characters.")
     if name.strip() and "".join(name.casefold().split()) in "".join(normal.casefold().split()):
-        raise LedgerError("A password must not hold the user's name.")
+        raise LedgerError("The password must not contain the user's name.")
 
 
 def hash_password(password: str) -> str:
-    with _AT_ONCE:
-        return _HASHER.hash(_normal(password))
+    with _HASH_SLOTS:
+        return _HASHER.hash(_normalize(password))
 
 
-def is_right(password_hash: str | None, password: str) -> bool:
-    """Whether the password belongs to the hash. Without a hash it takes the same time, and is never right."""
+def is_correct_password(password_hash: str | None, password: str) -> bool:
+    """Whether the password matches the hash. Without a hash it takes the same time and returns False."""
     if len(password) > MAX_CHARACTERS:
         password = ""
-    with _AT_ONCE:
+    with _HASH_SLOTS:
         try:
-            return _HASHER.verify(password_hash or _nobodys_hash(), _normal(password)) and password_hash is not None
+            return _HASHER.verify(password_hash or _dummy_hash(), _normalize(password)) and password_hash is not None
         except (VerificationError, InvalidHashError):
             return False
 
 
 def is_outdated(password_hash: str) -> bool:
-    """Whether it was made with weaker parameters than today's."""
+    """Whether the hash was made with outdated parameters."""
     return _HASHER.check_needs_rehash(password_hash)
 
 
 @lru_cache(maxsize=1)
-def _nobodys_hash() -> str:
-    return _HASHER.hash("nobody's password, never right")
+def _dummy_hash() -> str:
+    return _HASHER.hash("placeholder for users without a password")
 
 
-def _normal(password: str) -> str:
-    """The same password typed on another keyboard is the same characters."""
+def _normalize(password: str) -> str:
+    """NFKC-normalize, so that all keyboards produce the same characters."""
     return unicodedata.normalize("NFKC", password)

@@ -1,7 +1,6 @@
-"""Users of the desk: names, roles, and signing in with a password.
+"""Users of the desk: names, roles, password sign-in with lockout, access labels.
 
-Owns who there is, that one operator always remains, and the lock-out after failures. A name is one person's whatever its
-case and spacing. Sessions are in the module beside this one; what a role may do is the desk's.
+One operator always remains. Spelling variants of a name (case, spacing) are the same user. The desk decides what a role permits.
 """
 
 import textwrap
@@ -14,22 +13,25 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.core.access_labels import LabelError, check_labels
-from fine_tune_assets.core.people import person_key
-from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.core.people import find_look_alike, has_mixed_scripts, person_key
+from fine_tune_assets.core.permissions import ROLES
+from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.people.passwords import check_password, hash_password, is_outdated, is_right
-from fine_tune_assets.ledger.schema import sessions, users
+from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.ledger_tables import sessions, users
+from fine_tune_assets.ledger.people.passwords import check_password, hash_password, is_correct_password, is_outdated
+from fine_tune_assets.ledger.seals import select_sealed
 
-ROLES = ("user", "ingest", "reviewer", "approver", "operator", "auditor")
 OPERATOR = "operator"
-"""The role that manages users; and who the audit log names when the command line does."""
-FREE_FAILURES = 5
-"""Failures in a row before a name is locked: NIST SP 800-63B-4 allows 100, with growing waits."""
-FIRST_LOCK_SECONDS = 60
-LONGEST_LOCK_SECONDS = 3600
-_LABELS_OF_A_LINE = 90
-"""Characters, beside the longest name."""
+"""The role that manages users, and the actor in the audit log for the command line."""
+OS_PREFIX = "os:"
+"""Commands record operating-system users as `os:NAME`, so desk users cannot have such a name."""
+LOCKOUT_THRESHOLD = 5
+"""Consecutive failures before lockout: NIST SP 800-63B-4 allows 100, with growing waits."""
+FIRST_LOCKOUT_SECONDS = 60
+MAX_LOCKOUT_SECONDS = 3600
+_LABELS_MAX_CHARACTERS = 90
+"""Characters of labels per audit entry, next to the longest name."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class User:
     oidc_identity: str | None
     locked_until: datetime | None
     labels: tuple[str, ...] = ()
-    """Access labels of documents that the user may see, besides those of their groups at the sign-in provider."""
+    """The user's own access labels, in addition to the labels of their groups at the sign-in provider."""
 
     @property
     def is_enabled(self) -> bool:
@@ -60,20 +62,22 @@ def create_user(
     now: datetime,
     by: str = OPERATOR,
     labels: Collection[str] = (),
-    is_by_link: bool = False,
+    can_use_link: bool = False,
 ) -> User:
-    """`is_by_link`: signs in by one-time links, and needs neither password nor identity.
+    """Create a user; with `can_use_link` they need neither password nor identity.
 
-    Raises LedgerError for a taken name or identity, an unknown role, a word that is no label, a weak password or no way in.
+    Raises LedgerError for a taken or reserved name, a taken identity, an unknown role, an invalid label, a weak password
+    or no way to sign in.
     """
     spelt = " ".join(name.split())
     if not spelt or len(spelt) > 200 or not spelt.isprintable():
-        raise LedgerError(
-            "A user needs a name of at most 200 characters, none of them invisible: it is who decisions are recorded as "
-            "coming from."
-        )
-    if password is None and oidc_identity is None and not is_by_link:
-        raise LedgerError(f"{spelt} needs a password or an OIDC identity to sign in with.")
+        raise LedgerError("A user needs a name of 1 to 200 printable characters; decisions are recorded under it.")
+    if has_mixed_scripts(spelt):
+        raise LedgerError("A word of the name mixes letters of several scripts, so it could be taken for another name.")
+    if person_key(spelt).startswith(OS_PREFIX):
+        raise LedgerError(f"The prefix {OS_PREFIX} is reserved for operating-system users. Use another name.")
+    if password is None and oidc_identity is None and not can_use_link:
+        raise LedgerError(f"User {spelt} needs a password or an OIDC identity to sign in.")
     if password is not None:
         check_password(password, spelt)
     row = {
@@ -85,19 +89,19 @@ def create_user(
         "roles": " ".join(check_roles(roles)),
         "created_at": now,
         "failed_sign_ins": 0,
-        "labels": " ".join(_checked(labels)),
+        "labels": " ".join(_validate_labels(labels)),
     }
     with ledger.begin() as connection:
-        _refuse_taken(connection, row)
+        _require_unused(connection, row)
         connection.execute(users.insert().values(**row))
         audit.append(connection, by, "created a user", f"user {spelt}: {row['roles']}")
         if labels:
-            _tell_labels(connection, by, row)
+            _audit_labels(connection, by, row)
     return find_user(ledger, spelt)
 
 
 def check_roles(roles: Collection[str]) -> tuple[str, ...]:
-    """The roles in their order. Raises LedgerError for an unknown one, or none."""
+    """The roles in canonical order. Raises LedgerError for unknown or no roles."""
     unknown = sorted(set(roles) - set(ROLES))
     if unknown or not roles:
         raise LedgerError(f"Roles must be some of {', '.join(ROLES)}; got {', '.join(unknown) or 'none'}.")
@@ -105,71 +109,77 @@ def check_roles(roles: Collection[str]) -> tuple[str, ...]:
 
 
 def find_user(ledger: Ledger, name: str) -> User:
-    """By its name in any spelling. Raises UnknownRecordError."""
+    """The user with this name in any spelling. Raises UnknownRecordError."""
     with ledger.read() as connection:
         return _user(_require(connection, name))
 
 
-def find_by_identity(ledger: Ledger, identities: Collection[str]) -> User | None:
-    """The enabled user that an OIDC provider vouches for by any of these, or None. Two users never: then None too."""
+def find_user_by_id(connection: sa.Connection, user_id: str) -> User:
+    """The user of a row that refers to it."""
+    return _user(select_sealed(connection, sa.select(users).where(users.c.user_id == user_id))[0])
+
+
+def find_user_by_identity(ledger: Ledger, identities: Collection[str]) -> User | None:
+    """The enabled user with one of these OIDC identities; None if there is none or more than one."""
     query = sa.select(users).where(users.c.oidc_identity.in_(identities), users.c.disabled_at.is_(None))
     with ledger.read() as connection:
-        found = connection.execute(query).mappings().all()
+        found = select_sealed(connection, query)
     return _user(found[0]) if len(found) == 1 else None
 
 
 def list_users(ledger: Ledger) -> list[User]:
     with ledger.read() as connection:
-        return [_user(row) for row in connection.execute(sa.select(users).order_by(users.c.name_key)).mappings()]
+        return [_user(row) for row in select_sealed(connection, sa.select(users).order_by(users.c.name_key))]
 
 
 def set_roles(ledger: Ledger, name: str, roles: Collection[str], *, by: str = OPERATOR) -> None:
-    """Holds from the next click on. Raises UnknownRecordError, and LedgerError if no operator would be left."""
-    wanted = check_roles(roles)
+    """Effective with the next request. Raises UnknownRecordError, and LedgerError if no operator would remain."""
+    new_roles = check_roles(roles)
     with ledger.begin() as connection:
         row = _require(connection, name)
-        if OPERATOR not in wanted:
-            _keep_an_operator(connection, row)
-        _change(connection, row, roles=" ".join(wanted))
-        audit.append(connection, by, "changed roles", f"user {row['name']}: {' '.join(wanted)}")
+        if OPERATOR not in new_roles:
+            _require_other_operator(connection, row)
+        _change(connection, row, roles=" ".join(new_roles))
+        audit.append(connection, by, "changed roles", f"user {row['name']}: {' '.join(new_roles)}")
 
 
 def set_labels(ledger: Ledger, name: str, labels: Collection[str], *, by: str = OPERATOR) -> None:
-    """Exactly these access labels, from the next click on. Raises UnknownRecordError, and LedgerError for a word that is none."""
-    wanted = " ".join(_checked(labels))
+    """Replace the access labels, effective with the next request. Raises UnknownRecordError, and LedgerError for invalid
+    labels."""
+    new_labels = " ".join(_validate_labels(labels))
     with ledger.begin() as connection:
         row = _require(connection, name)
-        if wanted != (row["labels"] or ""):
-            _change(connection, row, labels=wanted)
-            _tell_labels(connection, by, {"name": row["name"], "labels": wanted})
+        if new_labels != (row["labels"] or ""):
+            _change(connection, row, labels=new_labels)
+            _audit_labels(connection, by, {"name": row["name"], "labels": new_labels})
 
 
-def _checked(labels: Collection[str]) -> tuple[str, ...]:
+def _validate_labels(labels: Collection[str]) -> tuple[str, ...]:
     try:
         return check_labels(labels)
     except LabelError as error:
         raise LedgerError(str(error)) from error
 
 
-def _tell_labels(connection: sa.Connection, by: str, row: Mapping[str, Any]) -> None:
-    """Of many labels in several lines: one holds so many characters."""
-    for part in textwrap.wrap(row["labels"], _LABELS_OF_A_LINE, break_on_hyphens=False) or ["none"]:
+def _audit_labels(connection: sa.Connection, by: str, row: Mapping[str, Any]) -> None:
+    """Write several entries for many labels: the length of one is limited."""
+    for part in textwrap.wrap(row["labels"], _LABELS_MAX_CHARACTERS, break_on_hyphens=False) or ["none"]:
         audit.append(connection, by, "changed labels", f"user {row['name']}: {part}")
 
 
 def disable_user(ledger: Ledger, name: str, *, now: datetime, by: str = OPERATOR) -> None:
-    """End every session and let nobody in under this name. Twice changes nothing. Raises as `set_roles` does."""
+    """Disable a user and end all their sessions; does nothing if already disabled. Raises the errors of `set_roles`."""
     with ledger.begin() as connection:
         row = _require(connection, name)
         if row["disabled_at"] is None:
-            _keep_an_operator(connection, row)
+            _require_other_operator(connection, row)
             _change(connection, row, disabled_at=now)
             connection.execute(sessions.delete().where(sessions.c.user_id == row["user_id"]))
             audit.append(connection, by, "disabled a user", f"user {row['name']}")
 
 
 def enable_user(ledger: Ledger, name: str, *, by: str = OPERATOR) -> None:
-    """Let a user in again who was disabled."""
+    """Enable a disabled user."""
     with ledger.begin() as connection:
         row = _require(connection, name)
         if row["disabled_at"] is not None:
@@ -178,7 +188,7 @@ def enable_user(ledger: Ledger, name: str, *, by: str = OPERATOR) -> None:
 
 
 def set_password(ledger: Ledger, name: str, password: str, *, by: str = OPERATOR) -> None:
-    """A new password: every session ends, and a lock is lifted. Raises UnknownRecordError, LedgerError."""
+    """Set a password, end all sessions and lift a lockout. Raises UnknownRecordError, LedgerError."""
     check_password(password, name)
     hashed = hash_password(password)
     with ledger.begin() as connection:
@@ -189,13 +199,13 @@ def set_password(ledger: Ledger, name: str, password: str, *, by: str = OPERATOR
 
 
 def sign_in(ledger: Ledger, name: str, password: str, *, now: datetime) -> User | None:
-    """The user, or None: an unknown name, a wrong password, a disabled and a locked user are not told apart.
+    """The user, or None: unknown name, wrong password, disabled and locked-out users are indistinguishable.
 
-    A failure is counted before the password is looked at: a hundred guesses at once are a hundred failures.
+    Counts a failure before it checks the password, so that simultaneous guesses all count.
     """
     row = _count_attempt(ledger, name, now)
-    if not is_right(row["password_hash"] if row else None, password) or row is None:
-        if row is not None and row["failed_sign_ins"] + 1 >= FREE_FAILURES:
+    if not is_correct_password(row["password_hash"] if row else None, password) or row is None:
+        if row is not None and row["failed_sign_ins"] + 1 >= LOCKOUT_THRESHOLD:
             audit.append(ledger, row["name"], "was locked out", f"after {row['failed_sign_ins'] + 1} failed sign-ins")
         return None
     changes: dict[str, Any] = {"failed_sign_ins": 0, "locked_until": None}
@@ -207,7 +217,7 @@ def sign_in(ledger: Ledger, name: str, password: str, *, now: datetime) -> User 
 
 
 def _count_attempt(ledger: Ledger, name: str, now: datetime) -> Any:
-    """The row whose password may be looked at, with the count of before; None if there is none to look at."""
+    """The row whose password may be checked, before the count; None if the user is unknown, locked or disabled."""
     with ledger.begin() as connection:
         row = _row(connection, name)
         is_locked = row is not None and row["locked_until"] is not None and now < row["locked_until"]
@@ -219,14 +229,14 @@ def _count_attempt(ledger: Ledger, name: str, now: datetime) -> Any:
 
 
 def _locked_until(failures: int, now: datetime) -> datetime | None:
-    if failures < FREE_FAILURES:
+    if failures < LOCKOUT_THRESHOLD:
         return None
-    seconds = FIRST_LOCK_SECONDS * 2 ** min(failures - FREE_FAILURES, 10)
-    return now + timedelta(seconds=min(seconds, LONGEST_LOCK_SECONDS))
+    seconds = FIRST_LOCKOUT_SECONDS * 2 ** min(failures - LOCKOUT_THRESHOLD, 10)
+    return now + timedelta(seconds=min(seconds, MAX_LOCKOUT_SECONDS))
 
 
 def _check_identity(identity: str | None) -> str | None:
-    """`ISSUER|SUBJECT`, or `ISSUER|mailto:ADDRESS` for who is known by a verified address."""
+    """Validate `ISSUER|SUBJECT`, or `ISSUER|mailto:ADDRESS` for a verified address."""
     if identity is None:
         return None
     issuer, _, subject = identity.partition("|")
@@ -235,29 +245,33 @@ def _check_identity(identity: str | None) -> str | None:
     return f"{issuer}|{subject.casefold() if subject.startswith('mailto:') else subject}"
 
 
-def _refuse_taken(connection: sa.Connection, row: dict[str, Any]) -> None:
-    if _row(connection, row["name"]) is not None:
-        raise LedgerError(f"There is a user {row['name']} already, if perhaps in another spelling or disabled.")
+def _require_unused(connection: sa.Connection, row: dict[str, Any]) -> None:
+    names = [user["name"] for user in select_sealed(connection, sa.select(users))]
+    if (other := find_look_alike(row["name"], names)) is not None:
+        raise LedgerError(
+            f"User {other} already exists and looks like {row['name']}; the user may be disabled. To list "
+            "users: `fine-tune users list`"
+        )
     taken = sa.select(users.c.name).where(users.c.oidc_identity == row["oidc_identity"])
     if row["oidc_identity"] is not None and connection.execute(taken).first() is not None:
-        raise LedgerError("This OIDC identity belongs to another user already.")
+        raise LedgerError("Another user already has this OIDC identity.")
 
 
-def _keep_an_operator(connection: sa.Connection, row: Any) -> None:
+def _require_other_operator(connection: sa.Connection, row: Any) -> None:
     others = sa.select(users.c.roles).where(users.c.user_id != row["user_id"], users.c.disabled_at.is_(None))
     is_operator = OPERATOR in row["roles"].split() and row["disabled_at"] is None
     if is_operator and not any(OPERATOR in roles.split() for roles in connection.execute(others).scalars()):
-        raise LedgerError(f"{row['name']} is the last operator. Make somebody else an operator first.")
+        raise LedgerError(f"{row['name']} is the last operator. Make another user an operator first.")
 
 
 def _row(connection: sa.Connection, name: str) -> Any:
-    return connection.execute(sa.select(users).where(users.c.name_key == person_key(name))).mappings().first()
+    return next(iter(select_sealed(connection, sa.select(users).where(users.c.name_key == person_key(name)))), None)
 
 
 def _require(connection: sa.Connection, name: str) -> Any:
     row = _row(connection, name)
     if row is None:
-        raise UnknownRecordError("There is no user of that name. `fine-tune users list` shows them.")
+        raise UnknownRecordError("Unknown user. To list users: `fine-tune users list`")
     return row
 
 

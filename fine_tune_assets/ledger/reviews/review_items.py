@@ -1,7 +1,7 @@
-"""The review queue: one row a draft, with its state, who has it, and a version that counts every change.
+"""The review queue: one row per draft with its state, assignee and a version that counts every change.
 
-Owns arriving and leaving, listing, counting, and assignment. Which state follows from which decisions is `approval`'s, and so
-is who may decide; here a person is only not offered what they wrote or decided themselves. Texts are not here.
+`approval` decides states and permissions; the queue only hides from reviewers what they wrote or decided themselves. It contains
+no texts.
 """
 
 from collections import Counter
@@ -13,8 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.core.people import is_same_person, person_key
-from fine_tune_assets.ledger.database import Ledger, reading, select_fields, writing
-from fine_tune_assets.ledger.errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.database import Ledger, read_transaction, select_fields, write_transaction
+from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.ledger_tables import review_items as items
 from fine_tune_assets.ledger.reviews.review_rows import (
     OPEN,
     OPEN_STATES,
@@ -24,53 +25,52 @@ from fine_tune_assets.ledger.reviews.review_rows import (
     ReviewItem,
     SyncCounts,
     TaskProgress,
-    as_lines,
-    in_lines,
-    new_item_of,
-    row_of,
-    spellings_of,
+    find_spellings,
+    from_row,
+    join_lines,
+    split_lines,
+    to_row,
 )
-from fine_tune_assets.ledger.schema import review_items as items
 
 REVIEW_STATES = ("waiting", "second_review")
-"""Those that a reviewer is offered; a disagreement is for who adjudicates, and is asked for by name."""
+"""States that reviewers are offered by default; adjudicators filter for disagreements."""
 
 
 class AssignedError(LedgerError):
-    """Somebody else has the item now."""
+    """The item is assigned to another person."""
 
 
 def sync_items(target: Ledger | sa.Connection, new: Sequence[NewItem], now: datetime) -> SyncCounts:
-    """Make the queue hold exactly the drafts of now: new ones arrive, others leave or come back, states are brought up.
+    """Make the queue match the current drafts: add new ones, mark absent ones as removed, restore returning ones, update states.
 
-    With a connection from `Ledger.begin()` it is part of that transaction. An item that leaves keeps its row and loses
-    who had it; its decisions are about its content and wait for it to return.
+    With a connection from `Ledger.begin()` it is part of that transaction. A removed item keeps its row but loses its assignee;
+    its decisions belong to its content and apply again when it returns.
     """
-    with writing(target) as connection:
+    with write_transaction(target) as connection:
         known = {row["example_id"]: row for row in connection.execute(sa.select(items)).mappings()}
-        rows = {item.example_id: row_of(item) for item in new}
+        rows = {item.example_id: to_row(item) for item in new}
         arrived = [row for key, row in rows.items() if key not in known]
         differing = [row for key, row in rows.items() if key in known and _differs(known[key], row)]
-        gone = [key for key, row in known.items() if key not in rows and row["gone_at"] is None]
-        returned = sum(known[row["example_id"]]["gone_at"] is not None for row in differing)
+        removed = [key for key, row in known.items() if key not in rows and row["removed_at"] is None]
+        returned = sum(known[row["example_id"]]["removed_at"] is not None for row in differing)
         if arrived:
             connection.execute(items.insert(), [{**row, "arrived_at": now, "version": 1} for row in arrived])
         if differing:
             _update_many(connection, differing, now)
-        if gone:
-            left = {"gone_at": now, "assigned_to": None, "assigned_until": None, "version": items.c.version + 1}
-            leaving = items.update().where(items.c.example_id == sa.bindparam("key")).values(left)
-            connection.execute(leaving, [{"key": key} for key in gone])
-    return SyncCounts(len(arrived), returned, len(differing) - returned, len(gone), len(rows))
+        if removed:
+            changes = {"removed_at": now, "assigned_to": None, "assigned_until": None, "version": items.c.version + 1}
+            leaving = items.update().where(items.c.example_id == sa.bindparam("key")).values(changes)
+            connection.execute(leaving, [{"key": key} for key in removed])
+    return SyncCounts(len(arrived), returned, len(differing) - returned, len(removed), len(rows))
 
 
 def set_states(
-    connection: sa.Connection, states: Mapping[str, tuple[str, tuple[str, ...]]], free: Collection[str]
+    connection: sa.Connection, states: Mapping[str, tuple[str, tuple[str, ...]]], unassign: Collection[str]
 ) -> None:
-    """Example id → its state and those who decided, in this transaction; who had the ones in `free` has them no more."""
+    """Set the state and deciders of examples in this transaction, and clear the assignee of those in `unassign`."""
     for example_id, (state, decided_by) in states.items():
-        changes: dict[str, Any] = {"state": state, "decided_by": as_lines(decided_by), "version": items.c.version + 1}
-        if example_id in free:
+        changes: dict[str, Any] = {"state": state, "decided_by": join_lines(decided_by), "version": items.c.version + 1}
+        if example_id in unassign:
             changes |= {"assigned_to": None, "assigned_until": None}
         connection.execute(items.update().where(items.c.example_id == example_id).values(changes))
 
@@ -78,57 +78,59 @@ def set_states(
 def list_items(
     target: Ledger | sa.Connection, filter: QueueFilter, *, viewer: str | None, limit: int, after: str | None
 ) -> list[ReviewItem]:
-    """Items of the queue, those with the most flags first, then by id; those that follow the example `after`.
+    """Items with the most flags first, then by id; with `after`, those that follow that example.
 
-    A `viewer` does not get open items that they wrote or decided already: nothing is left for them to do there, and what
-    the next one decides must not be theirs to watch. With `viewer` None everything is listed.
+    A `viewer` does not get open items that they wrote or already decided, because they can't act on them and must not watch the
+    next decision. With `viewer` None everything is listed.
     """
-    with reading(target) as connection:
-        query = _matching(connection, filter).where(*_following(connection, after))
+    with read_transaction(target) as connection:
+        query = _filter_items(connection, filter).where(*_after_example(connection, after))
         if viewer is not None:
-            query = query.where(sa.or_(items.c.state.not_in(OPEN_STATES), _is_open_to(viewer)))
-        return _items_of(connection, _in_order(query).limit(limit))
+            query = query.where(sa.or_(items.c.state.not_in(OPEN_STATES), _is_available_to(viewer)))
+        return _fetch_items(connection, _sort_items(query).limit(limit))
 
 
-def next_item(
+def find_next_item(
     ledger: Ledger, filter: QueueFilter, *, viewer: str, now: datetime, after: str | None
 ) -> ReviewItem | None:
-    """The first open item behind `after` that this viewer may decide and nobody else has.
+    """The first open, unassigned item after `after` that this viewer may decide.
 
-    Without a state in the filter that is a first or a second look; ask for `disagreement` to adjudicate.
+    Without a state in the filter, that is a first or second review; filter by `disagreement` to adjudicate.
     """
     with ledger.read() as connection:
-        is_theirs = items.c.assigned_to.in_(spellings_of(connection, items.c.assigned_to, viewer))
+        is_theirs = items.c.assigned_to.in_(find_spellings(connection, items.c.assigned_to, viewer))
         free = sa.or_(items.c.assigned_to.is_(None), items.c.assigned_until <= now, is_theirs)
-        query = _matching(connection, filter).where(_is_open_to(viewer), free, *_following(connection, after))
+        query = _filter_items(connection, filter).where(
+            _is_available_to(viewer), free, *_after_example(connection, after)
+        )
         states = REVIEW_STATES if filter.state is None else OPEN_STATES
-        found = _items_of(connection, _in_order(query.where(items.c.state.in_(states))).limit(1))
+        found = _fetch_items(connection, _sort_items(query.where(items.c.state.in_(states))).limit(1))
     return found[0] if found else None
 
 
 def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | None:
-    """The item, also one whose draft is gone; None if there never was one."""
-    with reading(target) as connection:
-        found = _items_of(connection, select_fields(items, ReviewItem).where(items.c.example_id == example_id))
+    """The item, including removed ones; None if it never existed."""
+    with read_transaction(target) as connection:
+        found = _fetch_items(connection, select_fields(items, ReviewItem).where(items.c.example_id == example_id))
     return found[0] if found else None
 
 
-def examples_in_states(ledger: Ledger, example_ids: Collection[str], states: Collection[str]) -> frozenset[str]:
-    """Those of the examples whose content is in one of these states: in their own draft, or in another one that has it now."""
+def select_examples_in_states(ledger: Ledger, example_ids: Collection[str], states: Collection[str]) -> frozenset[str]:
+    """The examples whose content is in one of these states, in their own draft or in another current draft with that content."""
     present = items.alias()
     same = sa.exists().where(
-        present.c.fingerprint == items.c.fingerprint, present.c.gone_at.is_(None), present.c.state.in_(states)
+        present.c.fingerprint == items.c.fingerprint, present.c.removed_at.is_(None), present.c.state.in_(states)
     )
-    gone = sa.and_(items.c.gone_at.is_not(None), items.c.state.in_(states))
-    query = sa.select(items.c.example_id).where(items.c.example_id.in_(example_ids), sa.or_(same, gone))
+    is_removed = sa.and_(items.c.removed_at.is_not(None), items.c.state.in_(states))
+    query = sa.select(items.c.example_id).where(items.c.example_id.in_(example_ids), sa.or_(same, is_removed))
     with ledger.read() as connection:
         return frozenset(connection.execute(query).scalars())
 
 
-def queue_counts(ledger: Ledger) -> tuple[list[TaskProgress], Facets]:
-    """How many items of each task are in each state, and what there is to filter by, of one moment."""
+def count_queue(ledger: Ledger) -> tuple[list[TaskProgress], Facets]:
+    """Items per task and state, and the filter options, from one snapshot."""
     columns = (items.c.task, items.c.source, items.c.flag_kinds, items.c.state)
-    query = sa.select(*columns, sa.func.count()).where(items.c.gone_at.is_(None)).group_by(*columns)
+    query = sa.select(*columns, sa.func.count()).where(items.c.removed_at.is_(None)).group_by(*columns)
     tasks, sources, flags, states = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     by_task: dict[str, Counter[str]] = {}
     with ledger.read() as connection:
@@ -136,29 +138,29 @@ def queue_counts(ledger: Ledger) -> tuple[list[TaskProgress], Facets]:
             tasks[task] += count
             sources[source] += count
             states[state] += count
-            flags.update(dict.fromkeys(in_lines(kinds), count))
+            flags.update(dict.fromkeys(split_lines(kinds), count))
             by_task.setdefault(task, Counter())[state] += count
     progress = [TaskProgress(task, dict(by_task[task])) for task in sorted(by_task)]
-    return progress, Facets(*(_most_first(counted) for counted in (tasks, sources, flags, states)))
+    return progress, Facets(*(_sort_by_count(counted) for counted in (tasks, sources, flags, states)))
 
 
-def _most_first(counted: Counter[str]) -> dict[str, int]:
+def _sort_by_count(counted: Counter[str]) -> dict[str, int]:
     return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def claim(ledger: Ledger, example_id: str, by: str, *, now: datetime, minutes: int) -> ReviewItem:
-    """Give the item to `by` for so many minutes; who has it already has it longer.
+def claim_item(ledger: Ledger, example_id: str, by: str, *, now: datetime, minutes: int) -> ReviewItem:
+    """Assign the item to `by` for some minutes, or extend their assignment.
 
-    Raises AssignedError while somebody else has it, UnknownRecordError if it is not in the queue.
+    Raises AssignedError if it is assigned to another person, UnknownRecordError if it is not in the queue.
     """
     with ledger.begin() as connection:
-        item = present_item(connection, example_id)
-        require_free(item, by, now)
+        item = require_item(connection, example_id)
+        require_available(item, by, now)
         is_theirs = item.assigned_to is not None and is_same_person(item.assigned_to, by)
         changes = {
             "assigned_to": by,
             "assigned_until": now + timedelta(minutes=minutes),
-            # To have it longer is no change that anybody could overwrite.
+            # An extension is not a change that anyone could overwrite, so it keeps the version.
             "version": item.version if is_theirs else item.version + 1,
         }
         connection.execute(items.update().where(items.c.example_id == example_id).values(changes))
@@ -166,50 +168,53 @@ def claim(ledger: Ledger, example_id: str, by: str, *, now: datetime, minutes: i
 
 
 def release_claim(ledger: Ledger, example_id: str, by: str, *, now: datetime) -> ReviewItem:
-    """Give it back. Nothing happens where nobody has it any more; raises AssignedError where somebody else does."""
+    """Clear the assignment, if there is one. Raises AssignedError if the item is assigned to another person."""
     with ledger.begin() as connection:
-        item = present_item(connection, example_id)
-        require_free(item, by, now)
+        item = require_item(connection, example_id)
+        require_available(item, by, now)
         changes: dict[str, Any] = {"assigned_to": None, "assigned_until": None}
         connection.execute(items.update().where(items.c.example_id == example_id).values(changes))
     return replace(item, **changes)  # type: ignore[arg-type]
 
 
-def present_item(connection: sa.Connection, example_id: str) -> ReviewItem:
-    """The item as it is in this transaction. Raises UnknownRecordError if its draft is gone, or there never was one."""
+def require_item(connection: sa.Connection, example_id: str) -> ReviewItem:
+    """The item within this transaction. Raises UnknownRecordError if it does not exist or was removed."""
     item = find_item(connection, example_id)
-    if item is None or item.gone_at is not None:
+    if item is None or item.removed_at is not None:
         raise UnknownRecordError(
-            f"Example {example_id} is not in the review queue. List what waits: `fine-tune review list`."
+            f"Example {example_id} is not in the review queue. To list open items: `fine-tune review list`"
         )
     return item
 
 
-def require_free(item: ReviewItem, by: str, now: datetime) -> None:
-    """Raise AssignedError while somebody other than `by` has the item."""
-    if item.is_taken(by, now):
+def require_available(item: ReviewItem, by: str, now: datetime) -> None:
+    """Raise AssignedError if the item is assigned to a person other than `by`."""
+    if item.is_assigned_to_other(by, now):
         assert item.assigned_until is not None
         raise AssignedError(
-            f"{item.assigned_to} has example {item.example_id} until {item.assigned_until:%H:%M} UTC. Take the next one."
+            f"Example {item.example_id} is assigned to {item.assigned_to} until {item.assigned_until:%H:%M} UTC. "
+            "Take the next one."
         )
 
 
-def related_items(
+def list_related_items(
     connection: sa.Connection, fingerprint: str, report_id: str | None, task: str | None
 ) -> list[NewItem]:
-    """Every item whose state a decision about it can change: of the same content, or of the same report and task."""
+    """Every item whose state a decision can change: same content, or same report and task."""
     same_report = sa.and_(items.c.report_id == report_id, items.c.task == task)
-    query = sa.select(items).where(items.c.gone_at.is_(None), sa.or_(items.c.fingerprint == fingerprint, same_report))
-    return [new_item_of(dict(row)) for row in connection.execute(query).mappings()]
+    query = sa.select(items).where(
+        items.c.removed_at.is_(None), sa.or_(items.c.fingerprint == fingerprint, same_report)
+    )
+    return [from_row(dict(row)) for row in connection.execute(query).mappings()]
 
 
-def _items_of(connection: sa.Connection, query: sa.Select[Any]) -> list[ReviewItem]:
+def _fetch_items(connection: sa.Connection, query: sa.Select[Any]) -> list[ReviewItem]:
     rows = connection.execute(query).mappings()
-    return [ReviewItem(**{**row, "flag_kinds": in_lines(row["flag_kinds"])}) for row in rows]
+    return [ReviewItem(**{**row, "flag_kinds": split_lines(row["flag_kinds"])}) for row in rows]
 
 
-def _matching(connection: sa.Connection, filter: QueueFilter) -> sa.Select[Any]:
-    query = select_fields(items, ReviewItem).where(items.c.gone_at.is_(None))
+def _filter_items(connection: sa.Connection, filter: QueueFilter) -> sa.Select[Any]:
+    query = select_fields(items, ReviewItem).where(items.c.removed_at.is_(None))
     if filter.state is not None:
         query = query.where(items.c.state.in_(OPEN_STATES if filter.state == OPEN else (filter.state,)))
     for name in ("task", "source"):
@@ -217,7 +222,7 @@ def _matching(connection: sa.Connection, filter: QueueFilter) -> sa.Select[Any]:
         if value is not None:
             query = query.where(items.c[name] == value)
     if filter.assigned_to is not None:
-        names = spellings_of(connection, items.c.assigned_to, filter.assigned_to)
+        names = find_spellings(connection, items.c.assigned_to, filter.assigned_to)
         query = query.where(items.c.assigned_to.in_(names))
     if filter.flag is not None:
         query = query.where(items.c.flag_kinds.contains(f"\n{filter.flag}\n", autoescape=True))
@@ -228,12 +233,12 @@ def _matching(connection: sa.Connection, filter: QueueFilter) -> sa.Select[Any]:
     return query
 
 
-def _in_order(query: sa.Select[Any]) -> sa.Select[Any]:
+def _sort_items(query: sa.Select[Any]) -> sa.Select[Any]:
     return query.order_by(items.c.flag_count.desc(), items.c.example_id)
 
 
-def _following(connection: sa.Connection, after: str | None) -> list[sa.ColumnElement[bool]]:
-    """What comes behind one example in the order of the queue. One that is no longer known starts from the beginning."""
+def _after_example(connection: sa.Connection, after: str | None) -> list[sa.ColumnElement[bool]]:
+    """Condition for items after one example in queue order. An unknown example starts from the beginning."""
     if after is None:
         return []
     flags = connection.execute(sa.select(items.c.flag_count).where(items.c.example_id == after)).scalar()
@@ -243,26 +248,26 @@ def _following(connection: sa.Connection, after: str | None) -> list[sa.ColumnEl
     return [sa.or_(items.c.flag_count < flags, same)]
 
 
-def _is_open_to(viewer: str) -> sa.ColumnElement[bool]:
-    """Not written and not decided by the viewer: a second look is another person's, and so is settling a disagreement."""
+def _is_available_to(viewer: str) -> sa.ColumnElement[bool]:
+    """Items that the viewer neither wrote nor decided: a second review and an adjudication need another person."""
     key = person_key(viewer)
     not_theirs = sa.or_(items.c.author_key.is_(None), items.c.author_key != key)
     return sa.and_(not_theirs, sa.not_(items.c.decided_by.contains(f"\n{key}\n", autoescape=True)))
 
 
 def _differs(known: Any, row: dict[str, Any]) -> bool:
-    return known["gone_at"] is not None or any(known[name] != value for name, value in row.items())
+    return known["removed_at"] is not None or any(known[name] != value for name, value in row.items())
 
 
 def _update_many(connection: sa.Connection, rows: list[dict[str, Any]], now: datetime) -> None:
-    """An item that comes back arrives anew; one that only changed keeps its age and who has it."""
+    """A returning item gets a new arrival time; a changed one keeps its arrival time and assignee."""
     names = [name for name in rows[0] if name != "example_id"]
-    arrived = sa.case((items.c.gone_at.is_(None), items.c.arrived_at), else_=now)
+    arrived = sa.case((items.c.removed_at.is_(None), items.c.arrived_at), else_=now)
     changes: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names}
     statement = (
         items.update()
         .where(items.c.example_id == sa.bindparam("key"))
-        .values(**changes, arrived_at=arrived, gone_at=None, version=items.c.version + 1)
+        .values(**changes, arrived_at=arrived, removed_at=None, version=items.c.version + 1)
     )
     values = [{"key": row["example_id"], **{f"new_{name}": row[name] for name in names}} for row in rows]
     connection.execute(statement, values)

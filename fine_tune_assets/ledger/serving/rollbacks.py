@@ -1,6 +1,6 @@
-"""Going back to the deployment that served before: one transaction if it is still up.
+"""Rolls users back to an earlier deployment, in one transaction if its engine is still running.
 
-Owns which one that is, and who may say so: what was left for a fault is never gone back to, what a person left only by a person.
+A deployment left because of a fault is never a target; one that a person rolled back from is a target only for people.
 """
 
 from dataclasses import dataclass
@@ -9,122 +9,141 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.errors import TransitionError
-from fine_tune_assets.ledger.schema import deployments as table
-from fine_tune_assets.ledger.schema import releases
+from fine_tune_assets.ledger.ledger_errors import TransitionError
+from fine_tune_assets.ledger.ledger_tables import deployments as table
+from fine_tune_assets.ledger.ledger_tables import releases
+from fine_tune_assets.ledger.serving.canary_rows import close_canary
 from fine_tune_assets.ledger.serving.deployments import (
-    BEHIND,
-    BY_HAND,
-    MAY_FOLLOW,
+    ALLOWED_TRANSITIONS,
+    MANUAL,
+    ROLLBACK_READY,
     SUPERVISOR,
     Deployment,
-    live_deployment,
-    make_live_in,
-    require_in,
-    select_in,
-    set_in,
+    activate_deployment,
+    find_live_deployment,
+    require_deployment,
+    select_deployments,
+    update_deployment,
 )
-from fine_tune_assets.ledger.serving.trial_rows import close_in
 
 FAILED = "failed"
-"""The `rollback_reason` of a deployment whose engine can't be started again."""
+"""`rollback_reason` of a deployment whose engine can't be restarted."""
 
 
 @dataclass(frozen=True)
-class Back:
-    """What a rollback would go to."""
+class RollbackTarget:
+    """The deployment that a rollback would switch to."""
 
     deployment: Deployment
-    is_up: bool
+    is_running: bool
 
 
-def find_back(ledger: Ledger, *, by_itself: bool = False) -> Back | None:
-    """What served before and may again: the one that is still up, else the last one of another release than what serves now.
-    `by_itself`: as nobody asks for it, which never brings back what a person left."""
-    with ledger.read() as connection:
-        return next(iter(ways_back_in(connection, by_itself=by_itself)), None)
+def find_rollback_target(ledger: Ledger, *, is_automatic: bool = False) -> RollbackTarget | None:
+    """The best rollback target: a running one, else the last one of a release other than the production model.
 
-
-def ways_back_in(connection: sa.Connection, *, by_itself: bool = False) -> list[Back]:
-    """All that could be gone back to, the best first: what is still up, then what takes a start; of each, what served last.
-
-    A release is judged by the last time that it served, and one whose folder was removed is none.
+    `is_automatic` excludes deployments that a person rolled back from.
     """
-    live, last = live_deployment(connection), dict[str, Deployment]()
-    for deployment in _served_in(connection):
+    with ledger.read() as connection:
+        return next(iter(list_rollback_targets(connection, is_automatic=is_automatic)), None)
+
+
+def list_rollback_targets(connection: sa.Connection, *, is_automatic: bool = False) -> list[RollbackTarget]:
+    """All rollback targets, best first: running ones before stopped ones, and of each the one that served last.
+
+    Each release counts by its latest deployment that served; releases whose folder was removed are excluded.
+    """
+    live, last = find_live_deployment(connection), dict[str, Deployment]()
+    for deployment in _list_served(connection):
         last.setdefault(deployment.release_id, deployment)
-    fit = [d for d in last.values() if d.rollback_reason is None or (d.rollback_reason == BY_HAND and not by_itself)]
-    up = [d for d in fit if d.state in BEHIND and d.engine_url is not None]
-    stopped = [d for d in fit if d.state == "stopped" and (live is None or d.release_id != live.release_id)]
-    return [Back(d, is_up=True) for d in up] + [Back(d, is_up=False) for d in stopped]
+    eligible = [
+        d for d in last.values() if d.rollback_reason is None or (d.rollback_reason == MANUAL and not is_automatic)
+    ]
+    running = [d for d in eligible if d.state in ROLLBACK_READY and d.engine_url is not None]
+    stopped = [d for d in eligible if d.state == "stopped" and (live is None or d.release_id != live.release_id)]
+    return [RollbackTarget(d, is_running=True) for d in running] + [
+        RollbackTarget(d, is_running=False) for d in stopped
+    ]
 
 
-def _served_in(connection: sa.Connection) -> list[Deployment]:
-    """Deployments that ever served, of releases that are there; what served last first."""
-    is_there = table.c.release_id.in_(sa.select(releases.c.release_id).where(releases.c.removed_at.is_(None)))
-    found = select_in(connection, table.c.live_since.is_not(None) & is_there)
-    return sorted(found, key=lambda d: d.live_since or d.wanted_at, reverse=True)
+def _list_served(connection: sa.Connection) -> list[Deployment]:
+    """Deployments that served users, of releases whose folder exists; the latest first."""
+    has_folder = table.c.release_id.in_(sa.select(releases.c.release_id).where(releases.c.removed_at.is_(None)))
+    found = select_deployments(connection, table.c.live_since.is_not(None) & has_folder)
+    return sorted(found, key=lambda d: d.live_since or d.requested_at, reverse=True)
 
 
-def _still_up(connection: sa.Connection, by_itself: bool) -> Deployment | None:
-    return next((back.deployment for back in ways_back_in(connection, by_itself=by_itself) if back.is_up), None)
+def _find_running_target(connection: sa.Connection, is_automatic: bool) -> Deployment | None:
+    return next(
+        (back.deployment for back in list_rollback_targets(connection, is_automatic=is_automatic) if back.is_running),
+        None,
+    )
 
 
 def roll_back(
     ledger: Ledger,
     by: str,
     *,
-    leaving: str | None = None,
+    expected_live_id: str | None = None,
     reason: str | None = None,
-    keep_until: datetime | None = None,
+    standby_until: datetime | None = None,
 ) -> Deployment:
-    """Send users back to the deployment that served before and is still up; return it.
+    """Roll users back to the best running target and return it.
 
-    `leaving`: the deployment that it is about; if another one is live by now, nothing is done. `reason`: the fault, if no person
-    asked for it; what is left is not kept then. Raises TransitionError if none is up or another one is live, GateClosedError if
-    the verdict on its release no longer lets it through. Nothing changes then.
+    With `expected_live_id`, does nothing but raise if another deployment is live by now. `reason` is the fault of an automatic
+    rollback; the deployment left then gets no standby. Raises TransitionError if no target is running or another deployment is
+    live, GateClosedError if the verdict no longer allows the target's release. Errors change nothing.
     """
     with ledger.begin() as connection:
-        back, left = _still_up(connection, by_itself=reason is not None), live_deployment(connection)
+        back, left = _find_running_target(connection, is_automatic=reason is not None), find_live_deployment(connection)
         if back is None:
-            raise TransitionError("No deployment that served before is still up.")
-        if leaving is not None and (left is None or left.deployment_id != leaving):
-            raise TransitionError(f"Deployment {leaving} is not live any more.")
-        kept = None if reason else keep_until
-        make_live_in(connection, back, by, keep_until=kept, has_served=True, reason=reason or BY_HAND)
+            raise TransitionError("No earlier deployment is still running, so a rollback is impossible.")
+        if expected_live_id is not None and (left is None or left.deployment_id != expected_live_id):
+            raise TransitionError(f"Deployment {expected_live_id} is no longer live.")
+        new_standby = None if reason else standby_until
+        activate_deployment(connection, back, by, standby_until=new_standby, is_rollback=True, reason=reason or MANUAL)
         if left is not None:
-            set_in(connection, left.deployment_id, detail=f"left by itself: {reason}" if reason else "left by hand")
+            update_deployment(
+                connection,
+                left.deployment_id,
+                detail=f"rolled back automatically: {reason}" if reason else "rolled back manually",
+            )
             audit.append(connection, by, "rolled back", f"release {left.release_id}")
-        return require_in(connection, back.deployment_id)
+        return require_deployment(connection, back.deployment_id)
+
+
+def exclude_from_rollback(ledger: Ledger, deployment_id: str, reason: str) -> None:
+    """No rollback returns to the deployment, because of a fault."""
+    with ledger.begin() as connection:
+        update_deployment(connection, deployment_id, rollback_reason=reason)
 
 
 def fail_deployment(ledger: Ledger, deployment_id: str, detail: str) -> Deployment | None:
-    """Report that a deployment failed. If users were on it, they go back in the same step to what served before and is still up;
-    None if there is nothing to go back to, or nobody was on it.
+    """Record a failure; if users were on the deployment, roll them back in the same transaction and return the target.
 
-    Raises TransitionError for one that has ended, or is on its way out.
+    Returns None if no target is running or the deployment was not live. Raises TransitionError if it has ended or is
+    draining.
     """
     with ledger.begin() as connection:
-        failed = require_in(connection, deployment_id)
-        if "failed" not in MAY_FOLLOW[failed.state]:
-            raise TransitionError(f"Deployment {deployment_id} is {failed.state} and can't become failed.")
-        back = _leave_failed(connection, failed) if failed.state == "live" else None
-        gone = {"engine_url": None, "engine_key": None, "keep_until": None}
-        set_in(connection, deployment_id, state="failed", detail=detail, **gone)
-        close_in(connection, deployment_id, "failed", detail)
+        failed = require_deployment(connection, deployment_id)
+        if "failed" not in ALLOWED_TRANSITIONS[failed.state]:
+            raise TransitionError(f"Deployment {deployment_id} can't change from {failed.state} to failed.")
+        back = _roll_back_failed(connection, failed) if failed.state == "live" else None
+        cleared = {"engine_url": None, "engine_key": None, "standby_until": None}
+        update_deployment(connection, deployment_id, state="failed", detail=detail, **cleared)
+        close_canary(connection, deployment_id, "failed", detail)
         audit.append(connection, SUPERVISOR, "reported failed", f"deployment {deployment_id}")
         return back
 
 
-def _leave_failed(connection: sa.Connection, failed: Deployment) -> Deployment | None:
-    back = _still_up(connection, by_itself=True)
+def _roll_back_failed(connection: sa.Connection, failed: Deployment) -> Deployment | None:
+    back = _find_running_target(connection, is_automatic=True)
     if back is None:
         return None
     try:
-        make_live_in(connection, back, SUPERVISOR, keep_until=None, has_served=True, reason=FAILED)
-    except GateClosedError:  # nothing is changed yet: the gate is asked first
+        activate_deployment(connection, back, SUPERVISOR, standby_until=None, is_rollback=True, reason=FAILED)
+    except GateClosedError:  # the gate is checked first, so nothing has changed
         return None
     audit.append(connection, SUPERVISOR, "rolled back", f"release {failed.release_id}")
-    return require_in(connection, back.deployment_id)
+    return require_deployment(connection, back.deployment_id)

@@ -1,57 +1,54 @@
-"""Which release users were last switched to, as the audit log tells it.
+"""Reads from the audit log which release users were last switched to.
 
-Owns that line of the log. Not the state of a deployment: an engine that failed serves nobody, and what it served is still
-what the next candidate has to beat.
+The log, not the deployment state, defines the incumbent: a release whose engine failed is still what the next candidate has to
+beat.
 """
 
 import sqlalchemy as sa
 
-from fine_tune_assets.ledger.audit import audit
-from fine_tune_assets.ledger.database import Ledger, reading
-from fine_tune_assets.ledger.schema import audit_lines, releases
+from fine_tune_assets.ledger.audit import audit_log as audit
+from fine_tune_assets.ledger.database import Ledger, read_transaction
+from fine_tune_assets.ledger.ledger_tables import audit_entries, releases
+from fine_tune_assets.ledger.seals import select_sealed
 
-_SWITCHED = {"blue": "switched to blue", "green": "switched to green"}
-_RELEASE = "release "
+_SWITCH_ACTIONS = {"blue": "switched to blue", "green": "switched to green"}
+_RELEASE_PREFIX = "release "
 IMPORTED = "imported release"
-"""What the audit log calls an import."""
-AS_PLACEHOLDER = " as a placeholder"
-"""Ends the line of an import that candidates are not compared with."""
-_SWITCHES = (
-    sa.select(audit_lines.c.about)
-    .where(audit_lines.c.what.in_(_SWITCHED.values()))
-    .order_by(audit_lines.c.position.desc())
-)
+"""Audit log action of an import."""
+PLACEHOLDER_SUFFIX = " as a placeholder"
+"""Ends the audit entry of a placeholder import, which candidates are not compared with."""
+_IS_SWITCH = audit_entries.c.action.in_(_SWITCH_ACTIONS.values())
 
 
 def record_switch(connection: sa.Connection, by: str, colour: str, release_id: str) -> None:
-    audit.append(connection, by, _SWITCHED[colour], f"{_RELEASE}{release_id}")
+    audit.append(connection, by, _SWITCH_ACTIONS[colour], f"{_RELEASE_PREFIX}{release_id}")
 
 
-def switched_releases_in(connection: sa.Connection) -> list[str]:
-    """Releases that users were switched to, the latest first, each once."""
-    return list(dict.fromkeys(about.removeprefix(_RELEASE) for about in connection.execute(_SWITCHES).scalars()))
+def list_switched_releases(connection: sa.Connection) -> list[str]:
+    """Releases that users were switched to, latest first, each once."""
+    switches = audit.iterate_authentic(connection, _IS_SWITCH)
+    return list(dict.fromkeys(entry.resource.removeprefix(_RELEASE_PREFIX) for entry in switches))
 
 
-def serving_adapter(target: Ledger | sa.Connection) -> str | None:
-    """The adapter in the release that users were last switched to, which the next candidate has to beat.
+def find_production_adapter(target: Ledger | sa.Connection) -> str | None:
+    """The adapter of the release that users were last switched to, which the next candidate has to beat.
 
-    None before the first switch, and while an imported placeholder serves: candidates are compared with the base model then.
+    None before the first switch and while an imported placeholder serves: candidates are then compared with the base model.
     """
-    with reading(target) as connection:
-        about = connection.execute(_SWITCHES.limit(1)).scalar()
-        if about is None:
+    with read_transaction(target) as connection:
+        newest = next(audit.iterate_authentic(connection, _IS_SWITCH), None)
+        if newest is None:
             return None
-        release_id = about.removeprefix(_RELEASE)
-        if is_placeholder_in(connection, release_id):
+        release_id = newest.resource.removeprefix(_RELEASE_PREFIX)
+        if is_placeholder(connection, release_id):
             return None
-        found = sa.select(releases.c.adapter_id).where(releases.c.release_id == release_id)
-        return str(connection.execute(found).scalar_one())
+        (found,) = select_sealed(connection, sa.select(releases).where(releases.c.release_id == release_id))
+        return str(found["adapter_id"])
 
 
-def is_placeholder_in(connection: sa.Connection, release_id: str) -> bool:
-    """Whether its newest import was as a placeholder, by the audit log alone."""
-    lines = sa.select(audit_lines.c.about).where(
-        audit_lines.c.what == IMPORTED, audit_lines.c.about.startswith(f"{release_id} with key ", autoescape=True)
-    )
-    newest = connection.execute(lines.order_by(audit_lines.c.position.desc()).limit(1)).scalar()
-    return newest is not None and newest.endswith(AS_PLACEHOLDER)
+def is_placeholder(connection: sa.Connection, release_id: str) -> bool:
+    """Whether its newest import was as a placeholder, according to the audit log alone."""
+    is_import = audit_entries.c.action == IMPORTED
+    is_import &= audit_entries.c.resource.startswith(f"{release_id} with key ", autoescape=True)
+    newest = next(audit.iterate_authentic(connection, is_import), None)
+    return newest is not None and newest.resource.endswith(PLACEHOLDER_SUFFIX)

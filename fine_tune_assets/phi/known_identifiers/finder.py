@@ -1,59 +1,59 @@
-"""Finds the identifiers that a report's own metadata states, wherever they stand in its text.
+"""Finds the identifiers stated in a report's metadata everywhere in its text.
 
-Owns which form of writing belongs to which kind. Certain where a recogniser only guesses: this is what removes rare names.
-A text is read once, and what is known is looked up in it: no pattern is compiled for a report.
+Metadata is certain where a recognizer guesses, so this is what removes rare names. The text is indexed once; no pattern is
+compiled per report.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from fine_tune_assets.phi.known_identifiers.dates import Day, find_days, read_days
-from fine_tune_assets.phi.known_identifiers.names import find_names
-from fine_tune_assets.phi.known_identifiers.numbers import find_id, find_phone
-from fine_tune_assets.phi.known_identifiers.places import find_address, find_facility
+from fine_tune_assets.phi.known_identifiers.known_dates import Day, find_days, read_days
+from fine_tune_assets.phi.known_identifiers.known_names import find_names
+from fine_tune_assets.phi.known_identifiers.known_numbers import find_id, find_phone
+from fine_tune_assets.phi.known_identifiers.known_places import find_address, find_facility
 from fine_tune_assets.phi.known_identifiers.stated_names import NameIndex, read_names
-from fine_tune_assets.phi.replacement.dates import OLDEST_PLAIN_AGE
+from fine_tune_assets.phi.replacement.surrogate_dates import MAX_DISCLOSED_AGE
 from fine_tune_assets.phi.spans.folded_text import FoldedText, fold
-from fine_tune_assets.phi.spans.spans import KNOWN, Offsets, Span
+from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Offsets, Span
 
-_PATIENTS_REMEMBERED = 256
+_CACHED_SUBJECTS = 256
 _LABELS = {"address": "LOCATION"}
 # "91 %" and "91/60" are measurements.
-_MEASURED = re.compile(r"[\w/]|\s?%|[.]\d")
-_TO_WEB_ADDRESS = re.compile(r"^(?:https?://)?(?:www\.)?", re.IGNORECASE)
-_BEFORE_WEB_ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?$", re.IGNORECASE)
+_MEASUREMENT_AFTER = re.compile(r"[\w/]|\s?%|[.]\d")
+_URL_PREFIX = re.compile(r"^(?:https?://)?(?:www\.)?", re.IGNORECASE)
+_URL_PREFIX_BEFORE = re.compile(r"(?:https?://)?(?:www\.)?$", re.IGNORECASE)
 
-Known = tuple[tuple[str, str], ...]
+StatedValues = tuple[tuple[str, str], ...]
 
 
 def find_known_identifiers(text: str, known: Sequence[Mapping[str, str]]) -> list[Span]:
-    """Every place of every value; `known` is a list of {"kind", "value"}. Findings of different values may overlap."""
+    """Every occurrence of every value in `known`, a list of {"kind", "value"}. Spans of different values may overlap."""
     stated = tuple((entry["kind"], value) for entry in known if (value := entry["value"].strip()))
     if not text or not stated:
         return []
-    found = set(_find(FoldedText(text), stated))
-    return [Span(*offsets, _LABELS.get(kind, kind.upper()), KNOWN, 1.0) for kind, offsets in sorted(found)]
+    found = set(_find_all(FoldedText(text), stated))
+    return [Span(*offsets, _LABELS.get(kind, kind.upper()), KNOWN_RULE, 1.0) for kind, offsets in sorted(found)]
 
 
-def _find(text: FoldedText, stated: Known) -> Iterator[tuple[str, Offsets]]:
+def _find_all(text: FoldedText, stated: StatedValues) -> Iterator[tuple[str, Offsets]]:
     names = tuple(value for kind, value in stated if kind == "name")
     days = tuple(value for kind, value in stated if kind == "date")
     if names:
-        yield from (("name", offsets) for offsets in find_names(text, _names(names)))
+        yield from (("name", offsets) for offsets in find_names(text, _index_names(names)))
     if days:
-        yield from (("date", offsets) for offsets in find_days(text, _days(days)))
+        yield from (("date", offsets) for offsets in find_days(text, _parse_days(days)))
     for kind, value in stated:
         yield from ((kind, offsets) for offsets in _find_value(text, kind, value))
 
 
-@lru_cache(_PATIENTS_REMEMBERED)
-def _names(values: tuple[str, ...]) -> NameIndex:
+@lru_cache(_CACHED_SUBJECTS)
+def _index_names(values: tuple[str, ...]) -> NameIndex:
     return NameIndex(name for value in values for name in read_names(value))
 
 
-@lru_cache(_PATIENTS_REMEMBERED)
-def _days(values: tuple[str, ...]) -> frozenset[Day]:
+@lru_cache(_CACHED_SUBJECTS)
+def _parse_days(values: tuple[str, ...]) -> frozenset[Day]:
     return frozenset(day for value in values for day in read_days(value))
 
 
@@ -70,33 +70,35 @@ def _find_value(text: FoldedText, kind: str, value: str) -> Iterator[Offsets]:
         case "facility":
             yield from find_facility(text, value)
         case "url":
-            yield from _find_web_address(text, value)
+            yield from _find_url(text, value)
         case "name" | "date":
-            # What is no name or day that can be read is still found as it is stated.
-            if not (_names((value,)).names if kind == "name" else _days((value,))):
-                yield from _as_stated(text, kind, value)
+            # A value that cannot be parsed as a name or a day is still found verbatim.
+            if not (_index_names((value,)).names if kind == "name" else _parse_days((value,))):
+                yield from _find_as_stated(text, kind, value)
         case _:
-            yield from _whole(text, value)
+            yield from _find_literal(text, value)
 
 
-def _as_stated(text: FoldedText, kind: str, value: str) -> Iterator[Offsets]:
-    """A value in a form of its own, such as a name in figures; a bare year and a field without a name are none."""
+def _find_as_stated(text: FoldedText, kind: str, value: str) -> Iterator[Offsets]:
+    """Find an unparsable value verbatim, such as a name in digits; skip bare years and names that state "no name"."""
     has_letters = any(c.isalpha() for c in value)
     if (kind == "date" and len(value) > 4) or (kind == "name" and not has_letters):
-        yield from _whole(text, value)
+        yield from _find_literal(text, value)
 
 
 def _find_age(text: FoldedText, value: str) -> Iterator[Offsets]:
     digits = re.match(r"\d+", value)
-    if digits and int(digits[0]) > OLDEST_PLAIN_AGE:
-        for place in text.places.get(digits[0], ()):
+    if digits and int(digits[0]) > MAX_DISCLOSED_AGE:
+        for place in text.positions.get(digits[0], ()):
             word = text.word(place)
-            if not re.search(r"[\w./]$", text.folded[: word.start][-1:]) and not _MEASURED.match(text.folded, word.end):
+            if not re.search(r"[\w./]$", text.folded[: word.start][-1:]) and not _MEASUREMENT_AFTER.match(
+                text.folded, word.end
+            ):
                 yield word.start, word.end
 
 
-def _whole(text: FoldedText, value: str) -> Iterator[Offsets]:
-    """The value in any case, and not as a part of a longer word."""
+def _find_literal(text: FoldedText, value: str) -> Iterator[Offsets]:
+    """Find the value in any case, but not inside a longer word."""
     lower, key = text.lower, fold(value).lower()
     at = lower.find(key) if key else -1
     while at >= 0:
@@ -106,8 +108,8 @@ def _whole(text: FoldedText, value: str) -> Iterator[Offsets]:
         at = lower.find(key, end)
 
 
-def _find_web_address(text: FoldedText, value: str) -> Iterator[Offsets]:
-    """With or without https:// and www."""
-    for start, end in _whole(text, _TO_WEB_ADDRESS.sub("", value).rstrip("/")):
-        before = _BEFORE_WEB_ADDRESS.search(text.folded, max(0, start - 12), start)
+def _find_url(text: FoldedText, value: str) -> Iterator[Offsets]:
+    """Find the value with or without https:// and www."""
+    for start, end in _find_literal(text, _URL_PREFIX.sub("", value).rstrip("/")):
+        before = _URL_PREFIX_BEFORE.search(text.folded, max(0, start - 12), start)
         yield before.start() if before else start, end

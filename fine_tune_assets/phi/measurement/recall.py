@@ -1,31 +1,30 @@
-"""How good a scrubber is on labelled documents: what it removes, what it leaves, and what it removes without need.
+"""Measures a scrubber on labelled documents: what it removes, misses and removes unnecessarily.
 
-An identifier is masked if each of its characters but spaces is under some finding, of whatever kind. A labelled set is measured
-without known identifiers, so recall is a floor for reports that state theirs.
+An identifier is masked if every character except white space is inside some finding, of any kind. Labelled sets are measured
+without known identifiers, so recall is a lower bound for reports with metadata.
 """
 
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.proportions import wilson_interval
-from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
-from fine_tune_assets.phi.spans.spans import Offsets, Span
-from fine_tune_assets.phi.workers import Workers
-from fine_tune_assets.tables.phi import ScrubRecall
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
+from fine_tune_assets.phi.scrub_workers import ScrubWorkers
+from fine_tune_assets.phi.spans.spans import Span
+from fine_tune_assets.tables.record_classes import iter_records, table_from_records
+from fine_tune_assets.tables.scrubbing_rows import ScrubRecall
 
 ALL, DIRECT = "all", "direct"
 _WORD = re.compile(r"\w+")
-_GROUPS: Mapping[str, str] = {
+_KIND_BY_LABEL: Mapping[str, str] = {
     **dict.fromkeys(("NAME", "PERSON", "PATIENT", "DOCTOR"), "NAME"),
     **dict.fromkeys(("DATE", "DATE_TIME"), "DATE"),
     **dict.fromkeys(("AGE",), "AGE"),
@@ -41,9 +40,18 @@ _GROUPS: Mapping[str, str] = {
     **dict.fromkeys(("SSN", "US_SSN", "SOCIAL_SECURITY_NUMBER"), "SSN"),
     "OTHER": "OTHER",
 }
-"""Label → kind in the typed measures. Every other label is an identifying number, ID."""
-_DIRECT_GROUPS = {"NAME", "PHONE", "EMAIL", "SSN", "ID"}
+"""Label → kind in the typed measures. Any other label is an identifying number, ID."""
+_DIRECT_KINDS = {"NAME", "PHONE", "EMAIL", "SSN", "ID"}
 _DIRECT_LABELS = {"ADDRESS", "STREET_ADDRESS"}
+
+
+@dataclass(frozen=True)
+class GoldDocument:
+    text: str
+    spans: tuple[Span, ...]
+    """Identifiers as labelled by people."""
+    is_whole: bool = True
+    """False if only some kinds were labelled."""
 
 
 @dataclass(frozen=True)
@@ -51,79 +59,80 @@ class Measure:
     name: str
     label: str
     hits: int | None
-    """None for an F1, which is no share of a count."""
+    """None for an F1, which is not a proportion."""
     total: int | None
     value: float
     low: float | None
     high: float | None
 
 
-def type_group(label: str) -> str:
-    return _GROUPS.get(label.upper(), "ID")
+def group_label(label: str) -> str:
+    return _KIND_BY_LABEL.get(label.upper(), "ID")
 
 
 def is_direct(label: str) -> bool:
-    """Whether it tells who somebody is by itself: name, number, telephone, e-mail, SSN, street address."""
-    return label.upper() in _DIRECT_LABELS or type_group(label) in _DIRECT_GROUPS
+    """Whether the label identifies a person directly: name, number, telephone, e-mail, SSN, street address."""
+    return label.upper() in _DIRECT_LABELS or group_label(label) in _DIRECT_KINDS
 
 
-def measure(documents: Sequence[Mapping[str, Any]], found: Iterable[Sequence[Span]]) -> list[Measure]:
+def measure_documents(documents: Sequence[GoldDocument], found: Iterable[Sequence[Span]]) -> list[Measure]:
     """All measures of one labelled set.
 
-    A document that says in `labels` which kinds were labelled in it can't tell what was removed without need: then only
-    recall is measured.
+    If only some kinds were labelled, over-redaction is unknown, so only recall is measured.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for document, spans in zip(documents, found, strict=True):
-        counts.update(_counts(document["text"], document["spans"], spans))
-    is_whole = not any("labels" in document for document in documents)
-    return [*_recalls(counts), *(_typed(counts) if is_whole else ()), *_by_document(counts, is_whole)]
+        counts.update(_count_matches(document.text, document.spans, spans))
+    is_whole = all(document.is_whole for document in documents)
+    return [
+        *_compute_recalls(counts),
+        *(_compute_typed_scores(counts) if is_whole else ()),
+        *_compute_document_shares(counts, is_whole),
+    ]
 
 
-def _counts(text: str, gold: Sequence[Mapping[str, Any]], spans: Sequence[Span]) -> Iterator[tuple[str, str]]:
-    covered = _cover(text, [(s.start, s.end) for s in spans])
+def _count_matches(text: str, gold: Sequence[Span], spans: Sequence[Span]) -> Iterator[tuple[str, str]]:
+    covered = _mark_covered(text, spans)
     leaks = False
     for g in gold:
-        is_masked = all(covered[i] or text[i].isspace() for i in range(g["start"], g["end"]))
+        is_masked = all(covered[i] or text[i].isspace() for i in range(g.start, g.end))
         leaks |= not is_masked
-        for label in (g["label"], ALL, *([DIRECT] if is_direct(g["label"]) else [])):
+        for label in (g.label, ALL, *([DIRECT] if is_direct(g.label) else [])):
             yield "gold", label
             if is_masked:
                 yield "masked", label
-        agreeing = [(s.start, s.end) for s in spans if _agree(g["label"], s.label)]
-        yield from _agreement("gold", (g["start"], g["end"]), agreeing)
+        yield from _count_agreement("gold", g, [s for s in spans if _is_same_kind(g.label, s.label)])
     for s in spans:
         yield "found", ALL
-        agreeing = [(g["start"], g["end"]) for g in gold if _agree(g["label"], s.label)]
-        yield from _agreement("found", (s.start, s.end), agreeing)
+        yield from _count_agreement("found", s, [g for g in gold if _is_same_kind(g.label, s.label)])
     yield ("documents", "phi") if gold else ("documents", "clean")
     if gold and not leaks:
         yield "documents", "without_leak"
     if spans and not gold:
         yield "documents", "clean_hit"
-    yield from _tokens(text, covered, _cover(text, [(g["start"], g["end"]) for g in gold]))
+    yield from _count_other_words(text, covered, _mark_covered(text, gold))
 
 
-def _agreement(side: str, place: Offsets, agreeing: Sequence[Offsets]) -> Iterator[tuple[str, str]]:
-    if place in agreeing:
+def _count_agreement(side: str, span: Span, agreeing: Sequence[Span]) -> Iterator[tuple[str, str]]:
+    if any((span.start, span.end) == (other.start, other.end) for other in agreeing):
         yield f"{side}_strict", ALL
-    if any(start < place[1] and place[0] < end for start, end in agreeing):
+    if any(other.start < span.end and span.start < other.end for other in agreeing):
         yield f"{side}_relaxed", ALL
 
 
-def _agree(gold: str, found: str) -> bool:
-    """A place that was found stands for a facility too: labelled sets differ in what they call a hospital."""
-    return type_group(gold) == type_group(found) or (found == "LOCATION" and type_group(gold) == "FACILITY")
+def _is_same_kind(gold: str, found: str) -> bool:
+    """Whether the kinds agree. LOCATION also matches FACILITY, because labelled sets differ in how they label a hospital."""
+    return group_label(gold) == group_label(found) or (found == "LOCATION" and group_label(gold) == "FACILITY")
 
 
-def _cover(text: str, places: Iterable[tuple[int, int]]) -> bytearray:
+def _mark_covered(text: str, spans: Iterable[Span]) -> bytearray:
     covered = bytearray(len(text))
-    for start, end in places:
-        covered[start:end] = b"\x01" * (end - start)
+    for span in spans:
+        covered[span.start : span.end] = b"\x01" * (span.end - span.start)
     return covered
 
 
-def _tokens(text: str, covered: bytearray, gold: bytearray) -> Iterator[tuple[str, str]]:
+def _count_other_words(text: str, covered: bytearray, gold: bytearray) -> Iterator[tuple[str, str]]:
     for word in _WORD.finditer(text):
         if not any(gold[word.start() : word.end()]):
             yield "tokens", "other"
@@ -131,93 +140,99 @@ def _tokens(text: str, covered: bytearray, gold: bytearray) -> Iterator[tuple[st
                 yield "tokens", "other_masked"
 
 
-def _recalls(counts: Counter[tuple[str, str]]) -> Iterator[Measure]:
+def _compute_recalls(counts: Counter[tuple[str, str]]) -> Iterator[Measure]:
     for name, label in sorted(key for key in counts if key[0] == "gold"):
-        yield _share("masked_recall", label, counts["masked", label], counts[name, label])
+        yield _compute_share("masked_recall", label, counts["masked", label], counts[name, label])
 
 
-def _typed(counts: Counter[tuple[str, str]]) -> Iterator[Measure]:
+def _compute_typed_scores(counts: Counter[tuple[str, str]]) -> Iterator[Measure]:
     for manner in ("strict", "relaxed"):
         gold, found = counts["gold", ALL], counts["found", ALL]
         if not gold or not found:
             continue
-        recall = _share(f"{manner}_recall", ALL, counts[f"gold_{manner}", ALL], gold)
-        precision = _share(f"{manner}_precision", ALL, counts[f"found_{manner}", ALL], found)
+        recall = _compute_share(f"{manner}_recall", ALL, counts[f"gold_{manner}", ALL], gold)
+        precision = _compute_share(f"{manner}_precision", ALL, counts[f"found_{manner}", ALL], found)
         total = recall.value + precision.value
         f1 = 2 * recall.value * precision.value / total if total else 0.0
         yield from (recall, precision, Measure(f"{manner}_f1", ALL, None, None, f1, None, None))
 
 
-def _by_document(counts: Counter[tuple[str, str]], is_whole: bool) -> Iterator[Measure]:
+def _compute_document_shares(counts: Counter[tuple[str, str]], is_whole: bool) -> Iterator[Measure]:
     if counts["documents", "phi"]:
-        yield _share("documents_without_leak", ALL, counts["documents", "without_leak"], counts["documents", "phi"])
+        yield _compute_share(
+            "documents_fully_masked", ALL, counts["documents", "without_leak"], counts["documents", "phi"]
+        )
     if is_whole and counts["documents", "clean"]:
-        yield _share("clean_documents_hit", ALL, counts["documents", "clean_hit"], counts["documents", "clean"])
+        yield _compute_share(
+            "clean_documents_masked", ALL, counts["documents", "clean_hit"], counts["documents", "clean"]
+        )
     if is_whole and counts["tokens", "other"]:
-        yield _share("other_tokens_masked", ALL, counts["tokens", "other_masked"], counts["tokens", "other"])
+        yield _compute_share("non_phi_tokens_masked", ALL, counts["tokens", "other_masked"], counts["tokens", "other"])
 
 
-def _share(name: str, label: str, hits: int, total: int) -> Measure:
+def _compute_share(name: str, label: str, hits: int, total: int) -> Measure:
     low, high = wilson_interval(hits, total)
     return Measure(name, label, hits, total, hits / total, low, high)
 
 
-RECALL = "masked_recall"
+MASKED_RECALL = "masked_recall"
 
 
 class GoldFileError(FineTuneError):
-    """A file of labelled identifiers can't be used."""
+    """A file of labelled identifiers cannot be used."""
 
 
-def measure_recall(gold_files: Sequence[Path], workers: Workers, version: str, progress: Progress) -> pa.Table:
-    """`scrub_recall`: for each file, one row a measure and kind. Raises GoldFileError."""
+def measure_recall(gold_files: Sequence[Path], workers: ScrubWorkers, version: str, progress: Progress) -> pa.Table:
+    """`scrub_recall`: one row per file, measure and kind. Raises GoldFileError."""
     if not gold_files:
-        raise GoldFileError("There is no file of labelled identifiers: recall can't be measured.")
-    rows: list[dict[str, Any]] = []
+        raise GoldFileError(
+            "No file of labelled identifiers found, so recall cannot be measured. Add a .jsonl file to data/evaluation/phi."
+        )
+    rows: list[ScrubRecall] = []
     for done, path in enumerate(sorted(gold_files), start=1):
         documents = read_gold(path)
-        found = workers.scrub([(document["text"], ()) for document in documents])
-        for m in measure(documents, [one.spans for one in found]):
-            rows.append({"labelled_set": path.stem, "measure": m.name, "scrubber_version": version, **asdict(m)})
+        found = workers.scrub([(document.text, ()) for document in documents])
+        for m in measure_documents(documents, [one.spans for one in found]):
+            row = {"labelled_set": path.stem, "measure": m.name, "scrubber_version": version, **vars(m)}
+            rows.append(ScrubRecall.from_row(row))
         progress(done, len(gold_files), "labelled sets measured")
-    return table_of(rows, ScrubRecall.SCHEMA)
+    return table_from_records(ScrubRecall, rows)
 
 
-def overall_recall(table: pa.Table, version: str | None = None, label: str = ALL) -> float | None:
-    """The lowest recall on any labelled set, of all identifiers or of the direct ones; of this scrubber, if one is named.
+def lowest_recall(table: pa.Table, version: str | None = None, label: str = ALL) -> float | None:
+    """The lowest recall on any labelled set, of all or of direct identifiers; of `version` only, if given.
 
-    None where nothing was measured. The set that is made of reviewers' marks does not count: it holds misses only.
+    None if nothing was measured. The set made of reviewers' marks is excluded, because it contains misses only.
     """
     assert label in (ALL, DIRECT)
     found = [
-        row["value"]
-        for row in table.to_pylist()
-        if (row["measure"], row["label"]) == (RECALL, label)
-        and row["labelled_set"] != MARKED_BY_REVIEWERS
-        and version in (None, row["scrubber_version"])
+        row.value
+        for row in iter_records(ScrubRecall, table)
+        if (row.measure, row.label) == (MASKED_RECALL, label)
+        and row.labelled_set != REVIEWER_MARKS
+        and version in (None, row.scrubber_version)
     ]
     return min(found) if found else None
 
 
-def read_gold(path: Path) -> list[dict[str, Any]]:
-    """Documents with `text` and `spans`, and `labels` where only some kinds were labelled.
+def read_gold(path: Path) -> list[GoldDocument]:
+    """Read lines of JSON with `text` and `spans`, and with `labels` if only some kinds were labelled.
 
-    Raises GoldFileError with the line that is wrong.
+    Raises GoldFileError with the line number.
     """
-    documents: list[dict[str, Any]] = []
+    documents: list[GoldDocument] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            document = json.loads(line)
-            is_usable = all(
-                0 <= s["start"] < s["end"] <= len(document["text"]) and s["label"] for s in document["spans"]
-            )
+            row = json.loads(line)
+            spans = tuple(Span(s["start"], s["end"], s["label"], "labelled", 1.0) for s in row["spans"])
+            is_usable = all(0 <= s.start < s.end <= len(row["text"]) and s.label for s in spans)
+            documents.append(GoldDocument(row["text"], spans, "labels" not in row))
         except (ValueError, KeyError, TypeError) as error:
-            raise GoldFileError(f"Line {number} of {path.name} does not have text and spans.") from error
+            raise GoldFileError(f"{path.name}, line {number}: `text` or `spans` is missing or invalid.") from error
         if not is_usable:
-            raise GoldFileError(f"Line {number} of {path.name} has a span outside of its text.")
-        documents.append(document)
-    if not any(document["spans"] for document in documents):
-        raise GoldFileError(f"{path.name} labels no identifier: recall can't be measured on it.")
+            raise GoldFileError(f"{path.name}, line {number}: a span lies outside the text or has no label.")
+    if not any(document.spans for document in documents):
+        raise GoldFileError(f"{path.name} labels no identifier, so recall cannot be measured on it.")
     return documents

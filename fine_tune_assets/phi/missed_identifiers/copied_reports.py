@@ -1,7 +1,6 @@
-"""A marked report that stands under another patient's key too: the same words show the same identifier.
+"""Extends marks to copies: the same report under another subject's key shows the same identifier.
 
-Owns when a report is a copy of a marked one, and that a mark then counts for the copy's patient as if it had been made there.
-What a marked term does is `terms`' matter.
+A mark counts for the subject of a copy as if it had been made there.
 """
 
 import re
@@ -15,121 +14,123 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews.missed_identifiers import MissedTerm, list_marks, missed_terms
-from fine_tune_assets.phi.missed_identifiers.terms import holds_any
+from fine_tune_assets.ledger.reviews.identifier_marks import MissedTerm, list_marks, read_missed_terms
+from fine_tune_assets.phi.missed_identifiers.missed_terms import has_any_term
 from fine_tune_assets.phi.spans.kinds import TAG
-from fine_tune_assets.tables.duck import cursor
+from fine_tune_assets.tables.duckdb_connection import open_cursor
 
-SHARED_WORDS = 0.9
-"""Share of words, without the marked ones, from which on a report that holds the term is a copy. Below 1, since the marked
-report may be scrubbed again before its copy is, and what stands beside the term can go with it."""
-_OTHER_LENGTH = 2.0
-Copies = Mapping[str, frozenset[str]]
-"""Mark id → keys of other patients who have a copy of the marked report."""
+MIN_WORD_OVERLAP = 0.9
+"""Minimum share of words, besides the marked ones, that make a report with the term a copy. Below 1, because the marked report
+may be scrubbed before its copy, and the scrubber may remove words next to the term."""
+_MAX_LENGTH_RATIO = 2.0
+CopiesByMark = Mapping[str, frozenset[str]]
+"""Mark id → keys of other subjects with a copy of the marked report."""
 
 
 @dataclass(frozen=True)
-class _Marked:
+class _MarkedReport:
     report_id: str
-    patient_key: str
+    subject_key: str
     term: MissedTerm
 
 
-_last: tuple[tuple[object, ...], Copies] | None = None
-"""What was found, and in which tables: it is asked for at every tick of a sensor, and reads every report once for each mark."""
+_cached_copies: tuple[tuple[object, ...], CopiesByMark] | None = None
+"""Last result with the tables it came from. A sensor calls this at every tick, and each mark requires reading every report."""
 
 
-def terms_with_copies(ledger: Ledger, key: bytes, tables: Path) -> dict[str, list[MissedTerm]]:
-    """Patient key → what was marked for that patient, or in a report of which the patient has a copy.
+def find_terms_with_copies(ledger: Ledger, key: bytes, tables: Path) -> dict[str, list[MissedTerm]]:
+    """Subject key → terms marked for that subject, or in a report of which the subject has a copy.
 
-    Raises LedgerError if a term can't be decrypted.
+    Raises LedgerError if a term cannot be decrypted.
     """
-    terms = missed_terms(ledger, key)
+    terms = read_missed_terms(ledger, key)
     reports = {mark.mark_id: mark.report_id for mark in list_marks(ledger)}
     marked = [
-        _Marked(reports[term.mark_id], patient, term)
-        for patient, found in terms.items()
+        _MarkedReport(reports[term.mark_id], subject_key, term)
+        for subject_key, found in terms.items()
         for term in found
         if term.mark_id in reports
     ]
     for one in marked:
-        for patient in sorted(_copies(marked, tables)[one.term.mark_id]):
-            terms.setdefault(patient, []).append(one.term)
+        for subject_key in sorted(_read_copies(marked, tables)[one.term.mark_id]):
+            terms.setdefault(subject_key, []).append(one.term)
     return terms
 
 
-def _copies(marked: Sequence[_Marked], tables: Path) -> Copies:
-    global _last
+def _read_copies(marked: Sequence[_MarkedReport], tables: Path) -> CopiesByMark:
+    global _cached_copies
     listings = (fingerprint_listing(p) if p.is_dir() else "" for p in (tables / "reports", tables / "scrubbed_reports"))
     seen = (tables, *listings)
-    known = _last[1] if _last is not None and _last[0] == seen else {}
-    new = [one for one in marked if one.term.mark_id not in known]
+    known = _cached_copies[1] if _cached_copies is not None and _cached_copies[0] == seen else {}
+    new = [mark for mark in marked if mark.term.mark_id not in known]
     if new:
         known = {**known, **_find_copies(new, tables)}
-    _last = (seen, known)
+    _cached_copies = (seen, known)
     return known
 
 
-def _find_copies(marked: Sequence[_Marked], tables: Path) -> Copies:
-    texts = _texts(tables / "reports", "text", [one.report_id for one in marked])
+def _find_copies(marked: Sequence[_MarkedReport], tables: Path) -> CopiesByMark:
+    texts = _read_texts(tables / "reports", "text", [mark.report_id for mark in marked])
     return {
-        one.term.mark_id: frozenset(
-            _patients_with_copy(one, texts[one.report_id], tables) if one.report_id in texts else ()
+        mark.term.mark_id: frozenset(
+            _find_subjects_with_copy(mark, texts[mark.report_id], tables) if mark.report_id in texts else ()
         )
-        for one in marked
+        for mark in marked
     }
 
 
-def _patients_with_copy(one: _Marked, text: str, tables: Path) -> set[str]:
-    words = set(_words(one.term.term))
-    raw = _counted(text, words)
-    found, unlike = set[str](), dict[str, str]()
-    for report_id, patient, other in _candidates(one, text, tables / "reports"):
-        if _is_shared(raw, _counted(other, words)):
-            found |= {patient} if holds_any(other, [one.term]) else set()
-        elif holds_any(other, [one.term]):
-            unlike[report_id] = patient
-    # Two short notes can differ in their identifiers by more than they share.
-    tagged = _texts(tables / "scrubbed_reports", "tagged_text", [one.report_id, *unlike]) if unlike else {}
-    if one.report_id in tagged:
-        scrubbed = _counted(tagged.pop(one.report_id), words)
-        found |= {unlike[r] for r, other in tagged.items() if _is_shared(scrubbed, _counted(other, words))}
+def _find_subjects_with_copy(marked: _MarkedReport, text: str, tables: Path) -> set[str]:
+    words = set(_split_words(marked.term.term))
+    raw = _count_words(text, words)
+    found, different = set[str](), dict[str, str]()
+    for report_id, subject_key, other in _find_candidates(marked, text, tables / "reports"):
+        if _is_copy(raw, _count_words(other, words)):
+            found |= {subject_key} if has_any_term(other, [marked.term]) else set()
+        elif has_any_term(other, [marked.term]):
+            different[report_id] = subject_key
+    # Two short notes can differ more in their identifiers than they share.
+    tagged = (
+        _read_texts(tables / "scrubbed_reports", "tagged_text", [marked.report_id, *different]) if different else {}
+    )
+    if marked.report_id in tagged:
+        scrubbed = _count_words(tagged.pop(marked.report_id), words)
+        found |= {different[r] for r, other in tagged.items() if _is_copy(scrubbed, _count_words(other, words))}
     return found
 
 
-def _candidates(one: _Marked, text: str, reports: Path) -> list[tuple[str, str, str]]:
-    """Id, patient and text of the reports of others that hold the longest word of the term and are about as long."""
+def _find_candidates(marked: _MarkedReport, text: str, reports: Path) -> list[tuple[str, str, str]]:
+    """Id, subject and text of other subjects' reports of about the same length that contain the longest word of the term."""
     query = (
-        "select report_id, patient_key, text from read_parquet(?) where patient_key <> ? and length(text) between ? and ? "
+        "select report_id, subject_key, text from read_parquet(?) where subject_key <> ? and length(text) between ? and ? "
         "and contains(lower(text), lower(?))"
     )
-    shortest, longest = int(len(text) / _OTHER_LENGTH), int(len(text) * _OTHER_LENGTH) + 1
-    word = max(one.term.term.split(), key=len)
-    return _rows(reports, "text", query, [one.patient_key, shortest, longest, word])
+    shortest, longest = int(len(text) / _MAX_LENGTH_RATIO), int(len(text) * _MAX_LENGTH_RATIO) + 1
+    word = max(marked.term.term.split(), key=len)
+    return _query_rows(reports, "text", query, [marked.subject_key, shortest, longest, word])
 
 
-def _texts(folder: Path, column: str, report_ids: Sequence[str]) -> dict[str, str]:
+def _read_texts(folder: Path, column: str, report_ids: Sequence[str]) -> dict[str, str]:
     query = f"select report_id, {column} from read_parquet(?) where report_id in (select unnest(?))"
-    return dict(_rows(folder, column, query, [list(report_ids)]))
+    return dict(_query_rows(folder, column, query, [list(report_ids)]))
 
 
-def _rows(folder: Path, column: str, query: str, values: Sequence[Any]) -> list[Any]:
-    """Files of an older version without the column are left out: nothing is made of them before they are made again."""
+def _query_rows(folder: Path, column: str, query: str, values: Sequence[Any]) -> list[Any]:
+    """Skips files of an older version without the column: they are not used before they are rebuilt."""
     paths = [path for path in sorted(folder.glob("*.parquet")) if not path.name.startswith(".")]
     files = [str(path) for path in paths if column in pq.read_schema(path).names]
     if not files:
         return []
-    with cursor() as asking:
+    with open_cursor() as asking:
         return asking.execute(query, [files, *values]).fetchall()
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return re.findall(r"\w+", TAG.sub(" ", text).casefold())
 
 
-def _counted(text: str, without: Iterable[str]) -> Counter[str]:
-    return Counter(word for word in _words(text) if word not in without)
+def _count_words(text: str, without: Iterable[str]) -> Counter[str]:
+    return Counter(word for word in _split_words(text) if word not in without)
 
 
-def _is_shared(one: Counter[str], other: Counter[str]) -> bool:
-    return (one & other).total() >= SHARED_WORDS * (one | other).total()
+def _is_copy(one: Counter[str], other: Counter[str]) -> bool:
+    return (one & other).total() >= MIN_WORD_OVERLAP * (one | other).total()

@@ -1,110 +1,113 @@
-"""A reviewer marks an identifier that the scrubber missed.
+"""Records an identifier that a reviewer found in scrubbed text, with a labelled case for measuring recall.
 
-Owns what can be marked, and the labelled case that is made of it. The term comes from a person and is never repeated: not in
-an error, not in a log. Where the term goes from here is `terms`' matter.
+The term is a real identifier, so no error or log line repeats it.
 """
 
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
-
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews.missed_identifiers import MissedTerm, record_mark
+from fine_tune_assets.ledger.reviews.identifier_marks import MissedTerm, record_mark
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
-from fine_tune_assets.phi.missed_identifiers.terms import as_known_identifier, without_tags
+from fine_tune_assets.phi.missed_identifiers.missed_terms import blank_tags, to_known_identifier
 from fine_tune_assets.phi.spans.kinds import KINDS
 from fine_tune_assets.phi.spans.spans import Offsets
+from fine_tune_assets.tables.record_classes import RecordT
+from fine_tune_assets.tables.report_rows import Report
+from fine_tune_assets.tables.scrubbing_rows import PhiSpan, ScrubbedReport
+from fine_tune_assets.tables.stored_tables import read_rows
 
-WINDOW = 200
-"""Characters on each side of the term that its case keeps: enough for the model of names, and no whole report."""
+CONTEXT_CHARACTERS = 200
+"""Characters of context kept on each side of the term: enough for the tagger, but not the whole report."""
 
 
 class MarkError(FineTuneError):
-    """Something can't be marked as it was asked for."""
+    """The identifier cannot be marked as requested."""
 
 
-def mark_missed(
+def mark_missed_identifier(
     ledger: Ledger, key: bytes, layout: Layout, *, report_id: str, kind: str, term: str, marked_by: str
 ) -> str:
-    """Keep that `term` is an identifier in the report, and return the mark's id; the same mark again is the same id.
+    """Record that `term` is an identifier in the report; returns the mark's id. Repeating a mark returns the same id.
 
-    From then on the report is held back until it was scrubbed without the term. Raises MarkError unless the report is there
-    and holds the term as whole words, LedgerError without a name.
+    The report is withheld until it is scrubbed without the term. Raises MarkError unless the report exists and contains the term
+    as whole words, and LedgerError if `marked_by` is empty.
     """
     if kind not in KINDS:
-        raise MarkError(f"An identifier in report {report_id} must be one of {', '.join(KINDS)}.")
-    found = _rows(layout, "reports", report_id)
+        raise MarkError(f"Report {report_id}: kind {kind} does not exist. Use one of {', '.join(KINDS)}.")
+    found = _read_rows(Report, layout, "reports", report_id)
     if not found:
-        raise MarkError(f"There is no report {report_id}. Its id is the report_id that `fine-tune review show` prints.")
+        raise MarkError(f"Report {report_id} not found. `fine-tune review show` prints the report_id of each draft.")
     report, wanted = found[0], " ".join(term.split())
-    places = find_term(report["text"], kind, wanted, report_id)
+    places = find_term(report.text, kind, wanted, report_id)
     return record_mark(
         ledger,
         key,
         report_id=report_id,
-        batch=report["batch"],
-        patient_key=report["patient_key"],
+        batch=report.batch,
+        subject_key=report.subject_key,
         kind=kind,
         term=wanted,
-        labelled_case=labelled_case(report["text"], kind, places, _removed(layout, report_id, report["text"])),
+        labelled_case=build_labelled_case(
+            report.text, kind, places, _read_removed_spans(layout, report_id, report.text)
+        ),
         marked_by=marked_by,
     )
 
 
 def find_term(text: str, kind: str, term: str, report_id: str) -> list[Offsets]:
-    """Where the scrubber will find the term once it is told. Raises MarkError if it will not, without the term."""
+    """Where the scrubber will find the marked term. Raises MarkError, without the term, if it will not find it."""
     if not any(character.isalnum() for character in term):
-        raise MarkError(f"The term to mark in report {report_id} has neither a letter nor a digit.")
+        raise MarkError(f"The term marked in report {report_id} contains neither a letter nor a digit.")
     written = re.compile(r"\s+".join(re.escape(word) for word in term.split()), re.IGNORECASE)
     literal = [match.span() for match in written.finditer(text)]
     if not literal:
         raise MarkError(
-            f"Report {report_id} does not hold that term. Enter it as it stands there, and nothing that was put in an "
-            "identifier's place, such as [NAME]."
+            f"Report {report_id} does not contain that term. Enter it as written in the report, without placeholders "
+            "such as [NAME]."
         )
-    told = find_known_identifiers(text, [as_known_identifier(MissedTerm("", kind, term))])
-    places = [(start, end) for start, end in literal if any(s.start <= start and end <= s.end for s in told)]
+    found_spans = find_known_identifiers(text, [to_known_identifier(MissedTerm("", kind, term))])
+    places = [(start, end) for start, end in literal if any(s.start <= start and end <= s.end for s in found_spans)]
     if not places:
-        raise MarkError(f"Report {report_id} holds that term only inside of longer words. Mark the whole words.")
+        raise MarkError(f"Report {report_id} contains that term only inside longer words. Mark the whole words.")
     return places
 
 
-def is_seen(tagged_text: str, kind: str, term: str) -> bool:
-    """Whether somebody who sees the report in tagged form sees the term there, as whole words.
+def is_term_visible(tagged_text: str, kind: str, term: str) -> bool:
+    """Whether a reader of the tagged report sees the term in it, as whole words.
 
-    Asked before `mark_missed` where who marks must not read the raw report: its answer would tell what else stands there.
+    Call this before `mark_missed_identifier` for users who must not read the raw report: otherwise its errors would reveal which
+    other words the raw report contains.
     """
     try:
-        return bool(find_term(without_tags(tagged_text), kind, " ".join(term.split()), ""))
+        return bool(find_term(blank_tags(tagged_text), kind, " ".join(term.split()), ""))
     except MarkError:
         return False
 
 
-def labelled_case(text: str, kind: str, places: Sequence[Offsets], removed: Sequence[dict[str, Any]]) -> str:
-    """A window of the raw text around the place that was missed, as JSON with `text` and `spans`.
+def build_labelled_case(text: str, kind: str, places: Sequence[Offsets], removed: Sequence[PhiSpan]) -> str:
+    """A window of the raw text around the missed place, as JSON with `text` and `spans`.
 
-    Labelled are the term, wherever it stands in the window, and what the scrubber removes there already.
+    Labels every occurrence of the term in the window, and what the scrubber already removes there.
     """
-    missed = next((place for place in places if not any(_overlap(place, _place(span)) for span in removed)), places[0])
-    start, end = _window(text, missed)
-    marked = [{"start": first, "end": last, "label": kind} for first, last in places]
-    others = [span for span in removed if not any(_overlap(place, _place(span)) for place in places)]
+    missed = next((place for place in places if not any(_is_overlapping(place, span) for span in removed)), places[0])
+    start, end = _find_context(text, missed)
+    marked = [(*place, kind) for place in places]
+    others = [(s.start, s.end, s.label) for s in removed if not any(_is_overlapping(place, s) for place in places)]
     spans = [
-        {"start": span["start"] - start, "end": span["end"] - start, "label": span["label"]}
-        for span in sorted([*marked, *others], key=lambda span: span["start"])
-        if start <= span["start"] and span["end"] <= end
+        {"start": first - start, "end": last - start, "label": label}
+        for first, last, label in sorted([*marked, *others])
+        if start <= first and last <= end
     ]
     return json.dumps({"text": text[start:end], "spans": spans}, ensure_ascii=False)
 
 
-def _window(text: str, place: Offsets) -> Offsets:
-    """From white space to white space: a word that is cut in two is another word."""
-    start, end = max(0, place[0] - WINDOW), min(len(text), place[1] + WINDOW)
+def _find_context(text: str, place: Offsets) -> Offsets:
+    """Extend to white space on both sides, so that no word is cut in two."""
+    start, end = max(0, place[0] - CONTEXT_CHARACTERS), min(len(text), place[1] + CONTEXT_CHARACTERS)
     while start > 0 and not text[start - 1].isspace():
         start -= 1
     while end < len(text) and not text[end].isspace():
@@ -112,16 +115,16 @@ def _window(text: str, place: Offsets) -> Offsets:
     return start, end
 
 
-def _removed(layout: Layout, report_id: str, text: str) -> list[dict[str, Any]]:
-    """What the scrubber removed from exactly this text; nothing if the report was not scrubbed, or was changed since."""
-    scrubbed = _rows(layout, "scrubbed_reports", report_id)
-    spans = sorted(_rows(layout, "phi_spans", report_id), key=lambda span: span["start"])
-    return spans if scrubbed and _is_made_from(text, spans, scrubbed[0]["text"]) else []
+def _read_removed_spans(layout: Layout, report_id: str, text: str) -> list[PhiSpan]:
+    """Spans removed from exactly this text; empty if the report was not scrubbed or has changed since."""
+    scrubbed = _read_rows(ScrubbedReport, layout, "scrubbed_reports", report_id)
+    spans = sorted(_read_rows(PhiSpan, layout, "phi_spans", report_id), key=lambda span: span.start)
+    return spans if scrubbed and _is_scrubbed_from(text, spans, scrubbed[0].text) else []
 
 
-def _is_made_from(text: str, spans: Sequence[dict[str, Any]], scrubbed: str) -> bool:
-    """Whether all of the text that no span covers stands in the scrubbed text, in its order."""
-    starts, ends = [span["start"] for span in spans], [span["end"] for span in spans]
+def _is_scrubbed_from(text: str, spans: Sequence[PhiSpan], scrubbed: str) -> bool:
+    """Whether the scrubbed text contains all text outside the spans, in order."""
+    starts, ends = [span.start for span in spans], [span.end for span in spans]
     at = 0
     for begin, end in zip([0, *ends], [*starts, len(text)], strict=True):
         found = scrubbed.find(text[begin:end], at)
@@ -131,17 +134,13 @@ def _is_made_from(text: str, spans: Sequence[dict[str, Any]], scrubbed: str) -> 
     return True
 
 
-def _overlap(one: Offsets, other: Offsets) -> bool:
-    return one[0] < other[1] and other[0] < one[1]
+def _is_overlapping(place: Offsets, span: PhiSpan) -> bool:
+    return place[0] < span.end and span.start < place[1]
 
 
-def _place(span: dict[str, Any]) -> Offsets:
-    return span["start"], span["end"]
-
-
-def _rows(layout: Layout, table: str, report_id: str) -> list[dict[str, Any]]:
-    """The rows of one report; none where its batch has no such table."""
+def _read_rows(kind: type[RecordT], layout: Layout, table: str, report_id: str) -> list[RecordT]:
+    """The rows of one report; empty if its batch has no such table."""
     path = layout.table(table, report_id.partition("/")[0])
     if not path.is_file():
         return []
-    return list(pq.read_table(path, filters=[("report_id", "=", report_id)], partitioning=None).to_pylist())
+    return [kind.from_row(row) for row in read_rows(path, table, "report_id", [report_id])]

@@ -1,6 +1,6 @@
-"""Our recognisers as Presidio knows them, and those of its own that help.
+"""Builds Presidio's analyzer from our recognizers and the useful ones of Presidio.
 
-Owns what Presidio's analyzer is made of. Imported only where a scrubber is built: Presidio takes seconds to import.
+Import it only to build a scrubber: importing Presidio takes seconds.
 """
 
 import importlib
@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import ScrubberError
-from fine_tune_assets.phi.recognizers.rules.registry import RULES, find_by_rules
-from fine_tune_assets.phi.recognizers.tagged_spans import spans_of_words
+from fine_tune_assets.phi.recognizers.rules.rule_list import RULES, apply_rules
+from fine_tune_assets.phi.recognizers.tagged_spans import decode_spans
 from fine_tune_assets.phi.spans.spans import Span
-from fine_tune_assets.phi.tagger.labels import LABELS, own_label
+from fine_tune_assets.phi.tagger.labels import LABELS, map_label
 from fine_tune_assets.phi.tagger.prediction import Tagger
 
 
 @contextmanager
-def as_if_not_installed(*packages: str) -> Iterator[None]:
-    """Within, importing one of the packages raises ImportError. One that is loaded already stays.
+def hide_optional_imports(*packages: str) -> Iterator[None]:
+    """Make imports of the packages raise ImportError; packages that are already loaded stay available.
 
-    Presidio and spaCy import transformers and torch where they find them, for models that the scrubber does not use: five of
-    the seven seconds before each of its processes could scrub its first report.
+    Presidio and spaCy import transformers and torch if installed, for models that the scrubber does not use. That took five of
+    the seven seconds before a process scrubbed its first report.
     """
     hidden = [name for name in packages if name not in sys.modules]
     for name in hidden:
@@ -37,16 +37,16 @@ def as_if_not_installed(*packages: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-with as_if_not_installed("torch", "transformers"):
+with hide_optional_imports("torch", "transformers"):
     from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
     from presidio_analyzer import predefined_recognizers as presidio
     from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
     from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpArtifacts, NoOpNlpEngine, SpacyNlpEngine
     from presidio_analyzer.predefined_recognizers.ner import huggingface_ner_recognizer
 
-_ENTITY = "PHI_"
-"""Ours begin with it, so that they never clash with an entity of Presidio's."""
-_LABEL_OF_ENTITY = {
+_ENTITY_PREFIX = "PHI_"
+"""Prefix of our entities, so that they never clash with Presidio's."""
+_LABEL_BY_ENTITY = {
     "PERSON": "NAME",
     "LOCATION": "LOCATION",
     "US_ITIN": "SSN",
@@ -59,10 +59,10 @@ _LABEL_OF_ENTITY = {
     "IBAN_CODE": "ACCOUNT",
     "CRYPTO": "ACCOUNT",
 }
-_LABEL_OF_TAGGER = {"ADDRESS": "LOCATION"}
-# Not DATE_TIME, which masks "two weeks"; not US_DRIVER_LICENSE, which masks vertebrae (C6); not EMAIL and URL, which ask the
-# internet for the public suffix list; not PHONE_NUMBER, which takes a third of the time and finds what our rules find.
-_PRESIDIO_RECOGNISERS = (
+_LABEL_BY_TAGGER_LABEL = {"ADDRESS": "LOCATION"}
+# Excluded: DATE_TIME masks "two weeks"; US_DRIVER_LICENSE masks vertebrae (C6); EMAIL and URL download the public suffix
+# list; PHONE_NUMBER takes a third of the time and finds only what our rules find.
+_PRESIDIO_RECOGNizERS = (
     presidio.CreditCardRecognizer, presidio.IbanRecognizer, presidio.CryptoRecognizer, presidio.UsItinRecognizer,
     presidio.NhsRecognizer, presidio.MedicalLicenseRecognizer,
     presidio.UsNpiRecognizer, presidio.UsMbiRecognizer, presidio.UuidRecognizer,
@@ -70,66 +70,73 @@ _PRESIDIO_RECOGNISERS = (
 
 
 class RuleRecognizer(EntityRecognizer):
-    """All of `phi/rules`."""
+    """Runs every rule in `recognizers/rules`."""
 
     def __init__(self) -> None:
-        super().__init__(supported_entities=sorted({_ENTITY + r.label for r in RULES}), name="rules")
+        super().__init__(supported_entities=sorted({_ENTITY_PREFIX + r.label for r in RULES}), name="rules")
 
     def load(self) -> None:
-        """Nothing to load: the rules are compiled with their module."""
+        """Does nothing: the rules are compiled on import."""
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:
         del entities, nlp_artifacts
-        return [_result(span) for span in find_by_rules(text)]
+        return [_to_recognizer_result(span) for span in apply_rules(text)]
 
 
 class TaggerRecognizer(EntityRecognizer):
-    """What the learned tagger said of the words, which the NLP engine asked it for in batches."""
+    """Returns the tagger's spans, which the NLP engine computed in batches."""
 
     def __init__(self, threshold: float) -> None:
         super().__init__(
-            supported_entities=[_ENTITY + _LABEL_OF_TAGGER.get(name, name) for name in LABELS[1:]], name="tagger"
+            supported_entities=[_ENTITY_PREFIX + _LABEL_BY_TAGGER_LABEL.get(name, name) for name in LABELS[1:]],
+            name="tagger",
         )
         self._threshold = threshold
 
     def load(self) -> None:
-        """Nothing to load: the NLP engine holds the tagger."""
+        """Does nothing: the NLP engine holds the tagger."""
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:
         del entities
-        return [_result(span) for span in tagged_spans(text, nlp_artifacts, self._threshold)]
+        return [_to_recognizer_result(span) for span in find_tagged_spans(text, nlp_artifacts, self._threshold)]
 
 
-def tagged_spans(text: str, artifacts: Any, threshold: float) -> Iterator[Span]:
-    for span in spans_of_words(text, getattr(artifacts, "tagged_words", ()), threshold):
-        yield Span(span.start, span.end, _LABEL_OF_TAGGER.get(span.label, span.label), span.rule, span.score)
+def find_tagged_spans(text: str, artifacts: Any, threshold: float) -> Iterator[Span]:
+    for span in decode_spans(text, getattr(artifacts, "tagged_words", ()), threshold):
+        yield Span(
+            span.start, span.end, _LABEL_BY_TAGGER_LABEL.get(span.label, span.label), span.recognizer, span.score
+        )
 
 
-def _result(span: Span) -> RecognizerResult:
+def _to_recognizer_result(span: Span) -> RecognizerResult:
     return RecognizerResult(
-        _ENTITY + span.label, span.start, span.end, span.score, recognition_metadata={"rule": span.rule}
+        _ENTITY_PREFIX + span.label,
+        span.start,
+        span.end,
+        span.score,
+        recognition_metadata={"recognizer": span.recognizer},
     )
 
 
-class ContextForPresidiosOwn(LemmaContextAwareEnhancer):  # type: ignore[misc]
-    """Raises scores by context words for Presidio's own recognisers only: ours know their context themselves.
+class PresidioContextEnhancer(LemmaContextAwareEnhancer):  # type: ignore[misc]
+    """Raises scores by context words for Presidio's own recognizers only; ours match their context themselves.
 
-    Presidio's enhancer goes through the whole text once a finding; half of the time of a dense report went there.
+    Presidio's enhancer scans the whole text for each finding, which took half of the time of a dense report.
     """
 
     def enhance_using_context(
         self, text: str, raw_results: list[Any], nlp_artifacts: Any, recognizers: Any, context: Any = None
     ) -> list[Any]:
-        ours = [r for r in raw_results if r.entity_type.startswith(_ENTITY)]
-        others = [r for r in raw_results if not r.entity_type.startswith(_ENTITY)]
+        ours = [r for r in raw_results if r.entity_type.startswith(_ENTITY_PREFIX)]
+        others = [r for r in raw_results if not r.entity_type.startswith(_ENTITY_PREFIX)]
         if others:
-            artifacts = nlp_artifacts if nlp_artifacts.tokens else _with_words(text, nlp_artifacts)
+            artifacts = nlp_artifacts if nlp_artifacts.tokens else _add_tokens(text, nlp_artifacts)
             others = super().enhance_using_context(text, others, artifacts, recognizers, context)
         return [*ours, *others]
 
 
-def _with_words(text: str, artifacts: Any) -> Any:
-    """The artifacts with the words of the text, which only the context of Presidio's own recognisers needs."""
+def _add_tokens(text: str, artifacts: Any) -> Any:
+    """The artifacts with the words of the text, which only Presidio's context enhancer needs."""
     words = list(re.finditer(r"\w+|[^\w\s]", text))
     artifacts.tokens = [word[0] for word in words]
     artifacts.tokens_indices = [word.start() for word in words]
@@ -137,11 +144,11 @@ def _with_words(text: str, artifacts: Any) -> Any:
     return artifacts
 
 
-class TaggerEngine(NoOpNlpEngine):  # type: ignore[misc]
-    """Adds to each text's artifacts what the tagger says of its words."""
+class TaggerNlpEngine(NoOpNlpEngine):  # type: ignore[misc]
+    """Adds the tagger's labelled words to the artifacts of each text."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(_NO_MODEL)
+        super().__init__(_EMPTY_MODEL)
         self._tagger = Tagger(folder)
 
     def process_batch(self, texts: Iterable[Any], language: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -155,78 +162,80 @@ class TaggerEngine(NoOpNlpEngine):  # type: ignore[misc]
         return next(self.process_batch([text], language))[1]
 
 
-_NO_MODEL = [{"lang_code": "en", "model_name": ""}]
+_EMPTY_MODEL = [{"lang_code": "en", "model_name": ""}]
 
 
-def tagger_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
-    return _analyzer(TaggerEngine(folder), TaggerRecognizer(threshold))
+def build_tagger_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
+    return _build_analyzer(TaggerNlpEngine(folder), TaggerRecognizer(threshold))
 
 
-def spacy_analyzer(package: str) -> AnalyzerEngine:
-    """With the named entities of a spaCy package. Raises OSError if spaCy can't load it."""
+def build_spacy_analyzer(package: str) -> AnalyzerEngine:
+    """An analyzer with the named entities of a spaCy package. Raises OSError if spaCy cannot load it."""
     engine = SpacyNlpEngine(
         models=[{"lang_code": "en", "model_name": package}],
         ner_model_configuration=NerModelConfiguration(
             model_to_presidio_entity_mapping={"PERSON": "PERSON", **dict.fromkeys(("FAC", "LOC", "GPE"), "LOCATION")},
             low_score_entity_names=[],
-            labels_to_ignore=_SPACY_LABELS_NOT_USED,
+            labels_to_ignore=_IGNORED_SPACY_LABELS,
         ),
     )
-    return _analyzer(engine, presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION"]))
+    return _build_analyzer(engine, presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION"]))
 
 
-_SPACY_LABELS_NOT_USED = [
+_IGNORED_SPACY_LABELS = [
     "CARDINAL", "DATE", "EVENT", "LANGUAGE", "LAW", "MONEY", "NORP", "ORDINAL", "ORG", "PERCENT", "PRODUCT", "QUANTITY",
     "TIME", "WORK_OF_ART",
 ]  # fmt: skip
 
 
-def hugging_face_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
-    """With a token classifier in a local Hugging Face folder, whatever labels it has that `tagger/labels` knows.
+def build_hugging_face_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
+    """An analyzer with a token classifier from a local Hugging Face folder.
 
-    Raises ScrubberError if it knows none.
+    It uses the labels that `tagger/labels` maps. Raises ScrubberError if there are none.
     """
     configuration = folder / "config.json"
     about = json.loads(configuration.read_text(encoding="utf-8")) if configuration.is_file() else {}
     names = about.get("id2label", {}).values()
     bare = {name: name.split("-", 1)[-1] if name[:2] in ("B-", "I-", "E-", "S-") else name for name in names}
     mapping = {
-        label: _ENTITY + _LABEL_OF_TAGGER.get(own, own)
+        label: _ENTITY_PREFIX + _LABEL_BY_TAGGER_LABEL.get(own, own)
         for label in bare.values()
-        if (own := own_label(label)) in LABELS[1:]
+        if (own := map_label(label)) in LABELS[1:]
     }
     if not mapping:
         raise ScrubberError(
-            f"The folder {folder.name} is no token classifier with labels such as PER, LOC or DATE in its config.json."
+            f"Folder {folder.name} is not a token classifier with labels such as PER, LOC or DATE in its config.json."
         )
-    if huggingface_ner_recognizer.hf_pipeline is None:  # imported above, as if transformers were not installed
+    if huggingface_ner_recognizer.hf_pipeline is None:  # the import above ran as if transformers were not installed
         importlib.reload(huggingface_ner_recognizer)
-    recogniser = huggingface_ner_recognizer.HuggingFaceNerRecognizer(
+    recognizer = huggingface_ner_recognizer.HuggingFaceNerRecognizer(
         model_name=str(folder),
         supported_entities=sorted(set(mapping.values())),
         label_mapping=mapping,
         threshold=threshold,
-        # Of whole words: a name is not found in half.
+        # Aggregate over words, so that a name is never found in part.
         aggregation_strategy="max",
         device="cpu",
     )
-    return _analyzer(NoOpNlpEngine(_NO_MODEL), recogniser)
+    return _build_analyzer(NoOpNlpEngine(_EMPTY_MODEL), recognizer)
 
 
-def _analyzer(engine: NoOpNlpEngine | SpacyNlpEngine, named_entities: EntityRecognizer) -> AnalyzerEngine:
-    own = [cls(supported_language="en") for cls in _PRESIDIO_RECOGNISERS]
+def _build_analyzer(engine: NoOpNlpEngine | SpacyNlpEngine, named_entities: EntityRecognizer) -> AnalyzerEngine:
+    own = [cls(supported_language="en") for cls in _PRESIDIO_RECOGNizERS]
     registry = RecognizerRegistry(recognizers=[RuleRecognizer(), named_entities, *own], supported_languages=["en"])
     analyzer = AnalyzerEngine(nlp_engine=engine, registry=registry, supported_languages=["en"])
-    # Set afterwards: the constructor warns that this engine cuts no words, but the enhancer does so itself.
-    analyzer.context_aware_enhancer = ContextForPresidiosOwn()
+    # Set afterwards: the constructor warns that this engine does not tokenize, but our enhancer does.
+    analyzer.context_aware_enhancer = PresidioContextEnhancer()
     return analyzer
 
 
-def findings(analyzer: AnalyzerEngine, text: str, artifacts: NlpArtifacts) -> Iterator[Span]:
-    """All that the recognisers find in a text, with our labels and the names of the rules."""
+def find_spans(analyzer: AnalyzerEngine, text: str, artifacts: NlpArtifacts) -> Iterator[Span]:
+    """All findings of the recognizers in a text, with our labels and rule names."""
     for found in analyzer.analyze(text=text, language="en", nlp_artifacts=artifacts, score_threshold=0):
         entity = found.entity_type
-        label = entity.removeprefix(_ENTITY) if entity.startswith(_ENTITY) else _LABEL_OF_ENTITY.get(entity)
+        label = (
+            entity.removeprefix(_ENTITY_PREFIX) if entity.startswith(_ENTITY_PREFIX) else _LABEL_BY_ENTITY.get(entity)
+        )
         if label is not None:
-            rule = (found.recognition_metadata or {}).get("rule", f"presidio_{entity.lower()}")
-            yield Span(found.start, found.end, label, rule, round(float(found.score), 3))
+            recognizer = (found.recognition_metadata or {}).get("recognizer", f"presidio_{entity.lower()}")
+            yield Span(found.start, found.end, label, recognizer, round(float(found.score), 3))

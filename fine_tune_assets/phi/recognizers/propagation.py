@@ -1,87 +1,91 @@
-"""Finds again, everywhere in a report, what was found once in it: names, numbers and addresses of mail.
+"""Finds further occurrences of identifiers that were found once in a report: names, numbers, e-mail and IP addresses, URLs.
 
-Owns how far a finding is trusted. A guess that was wrong once must not remove a word from the whole report: an ordinary
-word is taken only where it is capitalised within a sentence or has a title.
+A wrong guess must not remove a word from the whole report, so an ordinary word counts only if it is capitalised within a sentence
+or follows a title.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
-from fine_tune_assets.phi.known_identifiers.names import find_names, is_within_sentence
-from fine_tune_assets.phi.known_identifiers.numbers import find_id, find_phone
-from fine_tune_assets.phi.known_identifiers.stated_names import Care, Name, NameIndex, read_names
-from fine_tune_assets.phi.spans.folded_text import FoldedText, fold, key_of
-from fine_tune_assets.phi.spans.spans import KNOWN, Offsets, Span
-from fine_tune_assets.phi.spans.word_lists import TITLES
+from fine_tune_assets.phi.known_identifiers.known_names import find_names, is_mid_sentence
+from fine_tune_assets.phi.known_identifiers.known_numbers import find_id, find_phone
+from fine_tune_assets.phi.known_identifiers.stated_names import MatchPolicy, Name, NameIndex, read_names
+from fine_tune_assets.phi.spans.folded_text import FoldedText, fold, make_key
+from fine_tune_assets.phi.spans.identifier_words import TITLES
+from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Offsets, Span
 
-RULE = "found_elsewhere"
-LEAST_SCORE = 0.5
-"""A finding below it is not looked for elsewhere."""
-_SHORTEST_NUMBER = 5
+RULE = "propagated"
+MIN_SCORE = 0.5
+"""Findings with a lower score are not propagated."""
+_MIN_VALUE_LENGTH = 5
 
 
-def propagate_names(text: str, spans: Sequence[Span]) -> list[Span]:
-    """What the findings say about the rest of the text; places that they cover already are left out."""
-    trusted = [span for span in spans if span.score >= LEAST_SCORE]
+def propagate_spans(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Occurrences of the findings elsewhere in the text, without places that are already covered."""
+    trusted = [span for span in spans if span.score >= MIN_SCORE]
     if not trusted:
         return []
-    read = FoldedText(text)
-    found = {*_names(read, text, trusted), *_values(read, text, trusted)}
+    folded = FoldedText(text)
+    found = {*_propagate_names(folded, text, trusted), *_propagate_values(folded, text, trusted)}
     new = (s for s in found if not any(span.start <= s.start and s.end <= span.end for span in spans))
     return sorted(new, key=lambda s: (s.start, s.end, s.label))
 
 
-def _names(read: FoldedText, text: str, spans: Sequence[Span]) -> Iterator[Span]:
-    by_care: dict[Care, list[Name]] = {}
+def _propagate_names(folded: FoldedText, text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    by_policy: dict[MatchPolicy, list[Name]] = {}
     named = [span for span in spans if span.label == "NAME"]
     for span in named:
         for name in read_names(text[span.start : span.end]):
-            by_care.setdefault(_care_of(read, span), []).append(name)
+            by_policy.setdefault(_choose_policy(folded, span), []).append(name)
     score = max((span.score for span in named), default=0.0)
-    for care, names in by_care.items():
-        for start, end in find_names(read, NameIndex(dict.fromkeys(names), is_propagated=True, highest=care)):
-            # Words are of letters: the H of H0ME is none of a name.
+    for policy, names in by_policy.items():
+        for start, end in find_names(
+            folded, NameIndex(dict.fromkeys(names), is_propagated=True, loosest_policy=policy)
+        ):
+            # Skip words with digits: the H of H0ME is not part of a name.
             if end - start > 1 and not any(c.isdigit() for c in text[max(0, start - 1) : start] + text[end : end + 1]):
                 yield Span(start, end, "NAME", RULE, score)
 
 
-def _care_of(read: FoldedText, span: Span) -> Care:
-    """In any case only after a title, or if it was found in lower case. One word at the beginning of a sentence, or one
-    that also stands there in lower case, may be a medicine: of it, only what is capitalised within a sentence is taken.
+def _choose_policy(folded: FoldedText, span: Span) -> MatchPolicy:
+    """Choose how strictly the words of a finding must match elsewhere.
+
+    Lower case counts only after a title, or if the finding was in lower case. A single word at the start of a sentence, or one
+    that also occurs in lower case, may be a medicine: it counts only if capitalised within a sentence.
     """
-    first = read.folded[span.start : span.end]
-    is_titled = key_of(first.split(".")[0].split(" ")[0]) in TITLES or _has_title_before(read, span)
-    if span.rule == KNOWN or is_titled or first.islower():
-        return Care.ANY
-    places = read.places.get(key_of(first), ())
-    is_also_plain = any(read.word(place).written.islower() for place in places)
-    is_certain = " " in first or is_within_sentence(read.folded, span.start)
-    return Care.CAPITAL if is_certain and not is_also_plain else Care.MIDDLE
+    found_text = folded.folded[span.start : span.end]
+    is_titled = make_key(found_text.split(".")[0].split(" ")[0]) in TITLES or _has_title_before(folded, span)
+    if span.recognizer == KNOWN_RULE or is_titled or found_text.islower():
+        return MatchPolicy.ANY_CASE
+    places = folded.positions.get(make_key(found_text), ())
+    also_in_lower_case = any(folded.word(place).surface.islower() for place in places)
+    is_certain = " " in found_text or is_mid_sentence(folded.folded, span.start)
+    return MatchPolicy.CAPITALISED if is_certain and not also_in_lower_case else MatchPolicy.MID_SENTENCE
 
 
-def _has_title_before(read: FoldedText, span: Span) -> bool:
-    before = read.folded[max(0, span.start - 12) : span.start].replace(".", " ").split()
-    return bool(before) and key_of(before[-1]) in TITLES
+def _has_title_before(folded: FoldedText, span: Span) -> bool:
+    before = folded.folded[max(0, span.start - 12) : span.start].replace(".", " ").split()
+    return bool(before) and make_key(before[-1]) in TITLES
 
 
-def _values(read: FoldedText, text: str, spans: Sequence[Span]) -> Iterator[Span]:
+def _propagate_values(folded: FoldedText, text: str, spans: Sequence[Span]) -> Iterator[Span]:
     values = {(span.label, text[span.start : span.end]): span.score for span in sorted(spans, key=lambda s: s.score)}
     for (label, value), score in values.items():
         find = _FINDERS.get(label)
-        if find and sum(c.isalnum() for c in value) >= _SHORTEST_NUMBER:
-            yield from (Span(start, end, label, RULE, score) for start, end in find(read, value))
+        if find and sum(c.isalnum() for c in value) >= _MIN_VALUE_LENGTH:
+            yield from (Span(start, end, label, RULE, score) for start, end in find(folded, value))
 
 
-def _find_number(read: FoldedText, value: str) -> Iterator[Offsets]:
+def _find_number(folded: FoldedText, value: str) -> Iterator[Offsets]:
     if any(c.isdigit() for c in value):
-        yield from find_id(read, value)
+        yield from find_id(folded, value)
 
 
-def _find_literal(read: FoldedText, value: str) -> Iterator[Offsets]:
+def _find_literal(folded: FoldedText, value: str) -> Iterator[Offsets]:
     key = fold(value).lower()
-    at = read.lower.find(key)
+    at = folded.lower.find(key)
     while at >= 0:
         yield at, at + len(key)
-        at = read.lower.find(key, at + len(key))
+        at = folded.lower.find(key, at + len(key))
 
 
 _FINDERS: dict[str, Callable[[FoldedText, str], Iterator[Offsets]]] = {

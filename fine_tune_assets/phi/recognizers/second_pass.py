@@ -1,7 +1,7 @@
-"""Looks once more at a scrubbed text, independently: what is found here was left by the scrubber.
+"""Searches scrubbed text for residual PHI with independent, high-precision patterns.
 
-Owns patterns of its own, of very high precision, so that a mistake in the scrubber's isn't repeated. Reports kinds and
-counts, never a value. A report in which something is found does not flow on.
+The patterns are separate from the scrubber's, so that one mistake is not made twice. Reports kinds and counts, never a value. A
+report with residual PHI is withheld.
 """
 
 # ruff: noqa: E501 (a pattern is easier to read on one line)
@@ -11,55 +11,57 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
+from fine_tune_assets.phi.spans.identifier_words import MISSING_NAME_VALUES, TITLES
 from fine_tune_assets.phi.spans.kinds import TAG
 from fine_tune_assets.phi.spans.spans import Span
-from fine_tune_assets.phi.spans.word_lists import NO_NAMES, TITLES
 
 RULE = "second_pass"
 _MASK = "■"
-"""Neither a word nor a space: what stands beside a placeholder does not become one word with it."""
-_FEWEST_LITERAL = 7
+"""Neither a word nor a space, so that text next to a placeholder does not join it into one word."""
+_MIN_LITERAL_LENGTH = 7
 
 
-Leaks = dict[str, int]
-"""Kind → how many of it are still in the text."""
+ResidualPhi = dict[str, int]
+"""Kind → number of occurrences in the text."""
 
 
-def find_leaks(scrubbed_text: str, known: Sequence[Mapping[str, str]], extra_spans: Iterable[Span]) -> Leaks:
-    """All that is left: of what the metadata states, of what has a form, and of another finder's spans in this text."""
+def find_residual_phi(
+    scrubbed_text: str, known: Sequence[Mapping[str, str]], extra_spans: Iterable[Span]
+) -> ResidualPhi:
+    """Count known identifiers, values with an unmistakable form, and another recognizer's spans in this text."""
     masked = TAG.sub(lambda match: _MASK * len(match[0]), scrubbed_text)
     found = [
         *find_known_identifiers(masked, known),
-        *_literal(masked, known),
+        *_find_literal(masked, known),
         *(Span(*m.span(), label, RULE, 1.0) for label, pattern in _FORMS for m in pattern.finditer(masked)),
         *(span for span in extra_spans if masked[span.start : span.end].strip(_MASK + " \n\t.,;:'")),
     ]
-    return dict(sorted(Counter(_distinct(found)).items()))
+    return dict(sorted(Counter(_label_groups(found)).items()))
 
 
-def _distinct(spans: Iterable[Span]) -> Iterator[str]:
-    """One label for each group of overlapping spans, that of the longest."""
+def _label_groups(spans: Iterable[Span]) -> Iterator[str]:
+    """One label per group of overlapping spans: the label of the longest span."""
     group: list[Span] = []
     for span in sorted(spans, key=lambda s: (s.start, -s.end)):
         if group and span.start >= max(s.end for s in group):
-            yield _longest(group)
+            yield _choose_label(group)
             group = []
         group.append(span)
     if group:
-        yield _longest(group)
+        yield _choose_label(group)
 
 
-def _longest(group: Sequence[Span]) -> str:
+def _choose_label(group: Sequence[Span]) -> str:
     return max(group, key=lambda s: s.end - s.start).label
 
 
-def _literal(masked: str, known: Sequence[Mapping[str, str]]) -> Iterator[Span]:
-    """A stated value that stands in the text as it is: no rule about words and quantities lets it pass."""
+def _find_literal(masked: str, known: Sequence[Mapping[str, str]]) -> Iterator[Span]:
+    """Find known values verbatim, without the rules that spare ordinary words and quantities."""
     plain = [(match.start(), match[0].casefold()) for match in re.finditer(r"\w+", masked)]
     words = [word for _, word in plain]
     for entry in known:
         value = [word.casefold() for word in re.findall(r"\w+", entry["value"])]
-        if not _is_telling(entry["kind"], value):
+        if not _is_identifying(entry["kind"], value):
             continue
         for at in range(len(words) - len(value) + 1):
             if words[at : at + len(value)] == value:
@@ -67,17 +69,17 @@ def _literal(masked: str, known: Sequence[Mapping[str, str]]) -> Iterator[Span]:
                 yield Span(plain[at][0], last[0] + len(last[1]), entry["kind"].upper(), RULE, 1.0)
 
 
-def _is_telling(kind: str, words: Sequence[str]) -> bool:
+def _is_identifying(kind: str, words: Sequence[str]) -> bool:
     if kind == "name":
-        return sum(word not in NO_NAMES and word not in TITLES and len(word) > 1 for word in words) > 1
-    is_long = sum(map(len, words)) >= _FEWEST_LITERAL and any(c.isdigit() for word in words for c in word)
+        return sum(word not in MISSING_NAME_VALUES and word not in TITLES and len(word) > 1 for word in words) > 1
+    is_long = sum(map(len, words)) >= _MIN_LITERAL_LENGTH and any(c.isdigit() for word in words for c in word)
     return kind == "email" or (kind in ("id", "phone") and is_long)
 
 
 _MONTH = r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.?"
 _STATE = r"(?:AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY|DC)"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
-_NO_PERSON = r"(?!(?:Patient|Doctor|Guest|The|This|That|And|But|Who|Will|What|When|How|Why|You|He|She|It|We|They|Is|Are|Was|Can|Do|Did|Please|Thank|Thanks|Okay|Yes|No|Not|In|On|At|To|For|Of|My|Your|So|If|As)\b)"
+_NOT_A_NAME = r"(?!(?:Patient|Doctor|Guest|The|This|That|And|But|Who|Will|What|When|How|Why|You|He|She|It|We|They|Is|Are|Was|Can|Do|Did|Please|Thank|Thanks|Okay|Yes|No|Not|In|On|At|To|For|Of|My|Your|So|If|As)\b)"
 
 _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (label, re.compile(pattern))
@@ -107,7 +109,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("LOCATION", rf"\b{_STATE},? \d{{5}}(?![\w,]|\.\d)"),
         ("LOCATION", r"(?<![\w.,/-])\d{1,5}[A-Z]? (?:[NSEW]\.? |North |South |East |West )?(?:[A-Z][a-z]+ ){1,3}(?:Street|Avenue|Road|Boulevard|Lane|Drive|Court|Circle|Place|Terrace|Parkway|Highway|St|Ave|Rd|Blvd|Ln|Pkwy|Hwy)\b(?!')"),
         ("LOCATION", r"\bP\.?O\.? Box \d+"),
-        ("NAME", rf"\b(?:Dr|Mr|Mrs|Ms|Prof)\b\.? {_NO_PERSON}(?:[A-Z]\. {_NO_PERSON})?(?!ABCD|XYZ)[A-Z](?:[a-z]{{2,}}|['’][A-Z][a-z]+|[A-Z]{{3,}})\b"),
-        ("NAME", rf"\b(?:Doctor|Professor|Miss) {_NO_PERSON}[A-Z][a-z]{{2,}}\b"),
+        ("NAME", rf"\b(?:Dr|Mr|Mrs|Ms|Prof)\b\.? {_NOT_A_NAME}(?:[A-Z]\. {_NOT_A_NAME})?(?!ABCD|XYZ)[A-Z](?:[a-z]{{2,}}|['’][A-Z][a-z]+|[A-Z]{{3,}})\b"),
+        ("NAME", rf"\b(?:Doctor|Professor|Miss) {_NOT_A_NAME}[A-Z][a-z]{{2,}}\b"),
     )
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Draws that only the holder of the secret key can repeat, and the keyed hashes of values.
+"""Repeatable pseudo-random draws and hashes of values, both keyed with the installation's secret.
 
-Owns the derivation: HMAC-SHA-256 over fields that are told apart by their lengths. A plain hash of a name or a record number
-is undone by hashing all names or all numbers; a keyed one is not. Does not know what is drawn.
+Uses HMAC-SHA-256 over length-prefixed fields. A plain hash of a name or record number can be reversed by hashing all names or
+numbers; a keyed hash cannot.
 """
 
 import hmac
@@ -13,64 +13,64 @@ from typing import TypeVar
 
 from fine_tune_assets.core.errors import FineTuneError
 
-FEWEST_KEY_BYTES = 32
-"""As many as SHA-256 gives: a shorter key would be the weakest part."""
-_MOST_TRIES = 4_000
+MIN_KEY_BYTES = 32
+"""The size of a SHA-256 digest: a shorter key would be the weakest part."""
+_MAX_ATTEMPTS = 4_000
 _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 
-Draws = Callable[[int], int]
+Draw = Callable[[int], int]
 IsTaken = Callable[[str], bool]
 _T = TypeVar("_T")
 
 
 class WeakKeyError(FineTuneError):
-    """The secret key is too short to be one."""
+    """The secret key is too short."""
 
 
-class NoSurrogateLeftError(FineTuneError):
-    """Every surrogate that was tried occurs in the corpus."""
+class SurrogatesExhaustedError(FineTuneError):
+    """Every candidate surrogate occurs in the corpus."""
 
 
 @dataclass(frozen=True, repr=False)
 class KeyedSource:
-    """Repeatable draws for one purpose: `scope` is the profile, say, and the patient. Raises WeakKeyError."""
+    """Repeatable draws for one purpose; `scope` is, for example, the profile and the subject. Raises WeakKeyError."""
 
     secret: bytes
     scope: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(self.secret) < FEWEST_KEY_BYTES:
+        if len(self.secret) < MIN_KEY_BYTES:
             raise WeakKeyError(
-                f"The key has {len(self.secret)} bytes. Surrogates need a secret key of at least {FEWEST_KEY_BYTES} random bytes."
+                f"The key has {len(self.secret)} bytes. Surrogates require a secret key of at least {MIN_KEY_BYTES} random bytes."
             )
 
-    def draws(self, *fields: str) -> Draws:
-        """A function that gives the next number below its argument, without end."""
-        numbers = self._numbers(*fields)
+    def make_draw(self, *fields: str) -> Draw:
+        """A function that returns the next number below its argument, without end."""
+        numbers = self._generate_numbers(*fields)
         return lambda below: next(numbers) % below
 
-    def _numbers(self, *fields: str) -> Iterator[int]:
+    def _generate_numbers(self, *fields: str) -> Iterator[int]:
         for block in count():
             digest = keyed_digest(self.secret, *self.scope, *fields, str(block))
             for at in range(0, len(digest), 8):
                 yield int.from_bytes(digest[at : at + 8], "big")
 
 
-def pick(draw: Draws, items: Sequence[_T]) -> _T:
+def pick(draw: Draw, items: Sequence[_T]) -> _T:
     return items[draw(len(items))]
 
 
-def first_free(kind: str, candidates: Iterator[str], is_unusable: IsTaken) -> str:
-    """The first candidate that is usable. Raises NoSurrogateLeftError, which names the kind only."""
-    for _, candidate in zip(range(_MOST_TRIES), candidates, strict=False):
+def pick_unused(kind: str, candidates: Iterator[str], is_unusable: IsTaken) -> str:
+    """The first usable candidate. Raises SurrogatesExhaustedError, which names only the kind."""
+    for _, candidate in zip(range(_MAX_ATTEMPTS), candidates, strict=False):
         if not is_unusable(candidate):
             return candidate
-    raise NoSurrogateLeftError(f"No surrogate of kind {kind} is left that does not occur in the corpus.")
+    raise SurrogatesExhaustedError(f"All {_MAX_ATTEMPTS} candidate surrogates of kind {kind} occur in the corpus.")
 
 
-def unusable_for(original: str, is_taken: IsTaken) -> IsTaken:
-    """Whether a surrogate is the original itself or occurs in the corpus."""
-    return lambda new: normalise(new) == normalise(original) or is_taken(normalise(new))
+def build_unusable_check(original: str, is_taken: IsTaken) -> IsTaken:
+    """A check for surrogates that equal the original or occur in the corpus."""
+    return lambda new: normalize(new) == normalize(original) or is_taken(normalize(new))
 
 
 def keyed_digest(secret: bytes, *fields: str) -> bytes:
@@ -80,7 +80,7 @@ def keyed_digest(secret: bytes, *fields: str) -> bytes:
     return hmac.digest(secret, message, "sha256")
 
 
-def normalise(value: str) -> str:
-    """Letters and digits only, in lower case and without accents: "O’Brien" is "obrien", "558-3920" is "5583920"."""
+def normalize(value: str) -> str:
+    """Letters and digits only, in lower case and without accents: "O’Brien" → "obrien", "558-3920" → "5583920"."""
     plain = unicodedata.normalize("NFKD", value).casefold().translate(_LETTERS)
     return "".join(c for c in unicodedata.normalize("NFKD", plain) if c.isalnum())

@@ -1,7 +1,4 @@
-"""What a replacement profile removes, generalises or keeps.
-
-Owns the two profiles and what they may be called in law. Does not replace anything.
-"""
+"""The replacement profiles: what each removes, generalises or keeps, and its legal basis."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,16 +9,16 @@ ProfileName = Literal["safe_harbor", "limited_dataset"]
 
 
 class ProfileError(FineTuneError):
-    """There is no such profile."""
+    """The profile does not exist."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How dates, ages and places are treated; everything else is a surrogate in every profile.
+    """How dates, ages and places are treated; every other kind is replaced by a surrogate in each profile.
 
     safe_harbor: 45 CFR 164.514(b)(2). Dates become years, ages over 89 become one class, places below the state are invented.
-    limited_dataset: 45 CFR 164.514(e)(2). Dates, ages, towns, states and ZIP codes stay; it is still protected health
-    information and needs a data use agreement.
+    limited_dataset: 45 CFR 164.514(e)(2). Dates, ages, towns, states and ZIP codes are kept; the text is still protected health
+    information and requires a data use agreement.
     """
 
     name: ProfileName
@@ -29,7 +26,9 @@ class Profile:
 
     def __post_init__(self) -> None:
         if self.name not in get_args(ProfileName):
-            raise ProfileError(f"There is no such replacement profile. Use one of: {', '.join(get_args(ProfileName))}.")
+            raise ProfileError(
+                f"Replacement profile {self.name} does not exist. Use one of: {', '.join(get_args(ProfileName))}."
+            )
 
     @property
     def keeps_towns(self) -> bool:
@@ -45,7 +44,7 @@ class Profile:
 
     @property
     def legal_basis(self) -> str:
-        """What the text may be called. A shifted date is derived from the real one, so it is never Safe Harbor."""
+        """The legal category of the text. A shifted date is derived from the real one, so it never qualifies as Safe Harbor."""
         if self.name == "limited_dataset":
             return "limited data set, 45 CFR 164.514(e)"
         if self.shift_dates:

@@ -1,8 +1,7 @@
-"""Puts surrogates in the place of the findings of a text, and tells which values occur in a corpus.
+"""Replaces the spans of a text with surrogates, and records which values a corpus contains.
 
-Owns what becomes of each kind in each profile. The other form, text with `[KIND]`, is `spans.replace_spans`. A later batch may
-hold a surrogate as somebody's real value; such batches are found by keyed hashes. Does not know how a finding is made, nor where
-the values of a corpus are kept.
+Surrogates depend on kind and profile. A later batch may contain a surrogate as a real value; keyed hashes reveal such collisions.
+`spans.replace_spans` writes the alternative, text with `[KIND]`.
 """
 
 import re
@@ -12,64 +11,69 @@ from itertools import chain, islice
 from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.sample_subjects import key_for
+from fine_tune_assets.core.sample_subjects import select_key
 from fine_tune_assets.phi.replacement import surrogate_numbers as numbers
-from fine_tune_assets.phi.replacement.dates import (
-    UNKNOWN_AGE,
-    generalise_age,
-    is_recognised_age,
-    neutral_word,
-    oldest_year,
-    shifted,
-    years_only,
-)
 from fine_tune_assets.phi.replacement.keyed_draws import (
     IsTaken,
     KeyedSource,
-    first_free,
+    build_unusable_check,
     keyed_digest,
-    normalise,
+    normalize,
     pick,
-    unusable_for,
+    pick_unused,
 )
 from fine_tune_assets.phi.replacement.profiles import Profile
+from fine_tune_assets.phi.replacement.surrogate_dates import (
+    UNKNOWN_AGE,
+    choose_neutral_word,
+    generalise_age,
+    is_readable_age,
+    latest_sensitive_birth_year,
+    reduce_to_years,
+    shift_text_dates,
+)
 from fine_tune_assets.phi.replacement.surrogate_names import NameMap, replace_name
-from fine_tune_assets.phi.replacement.surrogate_places import PlaceMap, places, replace_facility, replace_location
-from fine_tune_assets.phi.spans.spans import Span, places_after, substitute
-from fine_tune_assets.phi.spans.word_lists import TITLES
+from fine_tune_assets.phi.replacement.surrogate_places import (
+    PlaceMap,
+    draw_place_names,
+    replace_facility,
+    replace_location,
+)
+from fine_tune_assets.phi.spans.identifier_words import TITLES
+from fine_tune_assets.phi.spans.spans import Span, locate_replacements, substitute
 from fine_tune_assets.quantities.dates import DateReader
-from fine_tune_assets.tables.duck import cursor
+from fine_tune_assets.tables.duckdb_connection import open_cursor
 
-GENERALISED = frozenset({"DATE", "AGE"})
-"""Kinds that become a year or a class: these do occur in the corpus, and are no surrogates."""
-_MOST_SHIFT_DAYS = 365
-_PHONE_TRIES = 1000
-_FEWEST_LETTERS_OF_A_PART = 2
-WORDS = re.compile(r"[^\W_]+(?:['’ʼ‘][^\W_]+)*")
+GENERALISED_KINDS = frozenset({"DATE", "AGE"})
+"""Kinds that become a year or a class. These occur in the corpus and do not count as surrogates."""
+_MAX_SHIFT_DAYS = 365
+_PHONE_ATTEMPTS = 1000
+_MIN_PART_LENGTH = 2
+WORD = re.compile(r"[^\W_]+(?:['’ʼ‘][^\W_]+)*")
 
-Used = Callable[[str], None]
+RecordUsed = Callable[[str], None]
 
 
 class ReplacementError(FineTuneError):
-    """Spans that can't be replaced, or no patient to whom a surrogate would belong."""
+    """The spans cannot be replaced, or a subject key is missing."""
 
 
 @dataclass(frozen=True)
 class SurrogateText:
-    """The text with surrogates, where they stand in it, and which were used: `values` compare with `corpus_values`."""
+    """Text with surrogates, their spans, and keyed hashes of those used, comparable with `hash_corpus_values`."""
 
     text: str
     spans: tuple[Span, ...]
-    values: frozenset[str]
+    value_hashes: frozenset[str]
 
 
 @dataclass(frozen=True, repr=False)
 class Surrogates:
-    """Replaces findings. What it gives depends on key, profile, patient and value, never on the order of reports; for subjects
-    of the unchanged sample the key is public.
+    """Replaces spans with surrogates.
 
-    `is_taken` is asked with a normalised value; build it with `corpus_lookup`. It has to know the whole corpus from the
-    start: a value that it learns of later may be in use already, which `SurrogateText.values` lets you find.
+    A surrogate depends on key, profile, subject and value, never on the order of reports; subjects of the bundled sample use a
+    public key. `is_taken` receives a normalized value; build it with `build_corpus_lookup`. It must cover the whole corpus from
+    the start: a value that is added later may already be in use, which `SurrogateText.value_hashes` reveals.
     """
 
     secret: bytes
@@ -78,33 +82,33 @@ class Surrogates:
     is_taken: IsTaken
 
     def __post_init__(self) -> None:
-        self._source("check of the key")
+        self._build_source("check of the key")
 
-    def replace(self, text: str, spans: Sequence[Span], patient_key: str) -> SurrogateText:
-        """`spans` are in order and don't overlap. Raises ReplacementError, NoSurrogateLeftError."""
-        _check(text, spans, patient_key)
-        source = self._source(patient_key)
+    def replace(self, text: str, spans: Sequence[Span], subject_key: str) -> SurrogateText:
+        """Replace `spans`, which must be in order without overlap. Raises ReplacementError, SurrogatesExhaustedError."""
+        _validate_spans(text, spans, subject_key)
+        source = self._build_source(subject_key)
         used: set[str] = set()
-        pieces = [((span.start, span.end), self._surrogate(text, span, source, used.add)) for span in spans]
-        starts_and_ends = zip(spans, places_after(pieces), strict=True)
+        pieces = [((span.start, span.end), self._replace_span(text, span, source, used.add)) for span in spans]
+        starts_and_ends = zip(spans, locate_replacements(pieces), strict=True)
         moved = tuple(replace(span, start=start, end=end) for span, (start, end) in starts_and_ends)
-        values = frozenset(value_hash(self.secret, value) for value in used)
+        values = frozenset(hash_value(self.secret, value) for value in used)
         return SurrogateText(substitute(text, pieces), moved, values)
 
-    def shift_days(self, patient_key: str) -> int:
-        """-365 to 365, never 0; the same for all dates of a patient, so that intervals stay."""
-        days = self._source(patient_key).draws("shift")(2 * _MOST_SHIFT_DAYS) - _MOST_SHIFT_DAYS
+    def draw_shift_days(self, subject_key: str) -> int:
+        """-365 to 365, never 0; the same for all dates of a subject, so that intervals are preserved."""
+        days = self._build_source(subject_key).make_draw("shift")(2 * _MAX_SHIFT_DAYS) - _MAX_SHIFT_DAYS
         return days if days < 0 else days + 1
 
-    def _source(self, patient_key: str) -> KeyedSource:
-        return KeyedSource(key_for(patient_key, self.secret), ("surrogates", self.profile.name, patient_key))
+    def _build_source(self, subject_key: str) -> KeyedSource:
+        return KeyedSource(select_key(subject_key, self.secret), ("surrogates", self.profile.name, subject_key))
 
-    def _surrogate(self, text: str, span: Span, source: KeyedSource, used: Used) -> str:
+    def _replace_span(self, text: str, span: Span, source: KeyedSource, used: RecordUsed) -> str:
         value = text[span.start : span.end]
         if span.label == "DATE":
-            return self._date(value, text[: span.start], source.scope[-1])
+            return self._replace_date(value, text[: span.start], source.scope[-1])
         if span.label == "AGE":
-            return self._age(value)
+            return self._replace_age(value)
         names = NameMap(source, self.is_taken)
         if span.label == "NAME":
             return replace_name(value, names, used)
@@ -113,96 +117,102 @@ class Surrogates:
             return replace_location(value, where)
         if span.label == "FACILITY":
             return replace_facility(value, where)
-        if not normalise(value):
+        if not normalize(value):
             return value
-        new = first_free(span.label, _candidates(span.label, value, names), unusable_for(value, self.is_taken))
-        used(normalise(new))
+        new = pick_unused(
+            span.label, _draw_candidates(span.label, value, names), build_unusable_check(value, self.is_taken)
+        )
+        used(normalize(new))
         return new
 
-    def _date(self, value: str, before: str, patient_key: str) -> str:
+    def _replace_date(self, value: str, before: str, subject_key: str) -> str:
         dates = self.reader.read(value)
-        is_old = any(d.year is not None and d.year <= oldest_year(self.reader.year_now) for d in dates)
+        is_old = any(
+            d.year is not None and d.year <= latest_sensitive_birth_year(self.reader.current_year) for d in dates
+        )
         if self.profile.shift_dates and not (is_old and not self.profile.keeps_ages):
-            return shifted(value, self.shift_days(patient_key), before, self.reader)
+            return shift_text_dates(value, self.draw_shift_days(subject_key), before, self.reader)
         if not self.profile.keeps_dates:
-            return years_only(value, before, self.reader)
-        return value if self.reader.is_all_date(value, dates) else neutral_word(value, before, dates)
+            return reduce_to_years(value, before, self.reader)
+        return value if self.reader.is_only_dates(value, dates) else choose_neutral_word(value, before, dates)
 
-    def _age(self, value: str) -> str:
+    def _replace_age(self, value: str) -> str:
         if not self.profile.keeps_ages:
             return generalise_age(value)
-        return value if is_recognised_age(value) else UNKNOWN_AGE
+        return value if is_readable_age(value) else UNKNOWN_AGE
 
 
-def _candidates(label: str, value: str, names: NameMap) -> Iterator[str]:
+def _draw_candidates(label: str, value: str, names: NameMap) -> Iterator[str]:
     source = names.source
     has_digit = any(c.isdecimal() for c in value)
     if label in {"PHONE", "FAX"} and has_digit:
-        # A pager of two digits: all hundred may be taken.
-        return chain(islice(numbers.phones(value, source), _PHONE_TRIES), numbers.identifiers(value, source))
+        # All values of a short number may be taken, such as the hundred two-digit pagers.
+        return chain(
+            islice(numbers.draw_phone_numbers(value, source), _PHONE_ATTEMPTS), numbers.draw_identifiers(value, source)
+        )
     if label == "SSN" and has_digit:
-        return numbers.social_security_numbers(value, source)
+        return numbers.draw_ssns(value, source)
     if label == "IP":
-        return numbers.ip_addresses(value, source)
+        return numbers.draw_ip_addresses(value, source)
     if label == "EMAIL" and "@" in value:
-        return _mail_addresses(value, names)
+        return _draw_email_addresses(value, names)
     if label == "URL":
-        return numbers.web_addresses(value, source, places(source.draws("web host", normalise(value))))
-    return numbers.identifiers(value, source)
+        return numbers.draw_urls(value, source, draw_place_names(source.make_draw("web host", normalize(value))))
+    return numbers.draw_identifiers(value, source)
 
 
-def _mail_addresses(value: str, names: NameMap) -> Iterator[str]:
-    """The owner's names as in the text, at a host kept for examples; with one more digit each time that is taken."""
+def _draw_email_addresses(value: str, names: NameMap) -> Iterator[str]:
+    """The owner's surrogate names at a reserved host; appends a digit each time the address is taken."""
     local, _, host = value.rpartition("@")
     person = replace_name(local.replace("_", "\0"), names, lambda _: None).replace("\0", "_")
-    draw = names.source.draws("mail", normalise(value))
-    new_host = pick(names.source.draws("mail host", normalise(host)), numbers.MAIL_HOSTS)
+    draw = names.source.make_draw("mail", normalize(value))
+    new_host = pick(names.source.make_draw("mail host", normalize(host)), numbers.RESERVED_HOSTS)
     ending = ""
     while True:
         yield f"{person}{ending}@{new_host}"
         ending += str(draw(10))
 
 
-def _check(text: str, spans: Sequence[Span], patient_key: str) -> None:
-    if not patient_key:
+def _validate_spans(text: str, spans: Sequence[Span], subject_key: str) -> None:
+    if not subject_key:
         raise ReplacementError(
-            "A text has no patient key, so its surrogates would be shared by all such texts. Use the id of the report as the key."
+            "A text has no subject key, so all such texts would share surrogates. Use the id of the report as the key."
         )
     ends = [0, *(span.end for span in spans)]
     is_in_order = all(end <= span.start < span.end for end, span in zip(ends, spans, strict=False))
     if not is_in_order or ends[-1] > len(text):
         raise ReplacementError(
-            f"The {len(spans)} spans are out of order, overlap, or pass the end of the text. Merge them first."
+            f"The {len(spans)} spans are out of order, overlap, or exceed the text. Call merge_spans first."
         )
 
 
-def corpus_values(text: str, spans: Sequence[Span], secret: bytes) -> frozenset[str]:
-    """Keyed hashes of the values that are found in a text: whole, and each word of a name, a place or an address.
+def hash_corpus_values(text: str, spans: Sequence[Span], secret: bytes) -> frozenset[str]:
+    """Keyed hashes of the values in a text: each value, and each word of it.
 
-    They can be kept without keeping the values: without the key they tell nothing.
+    They can be stored without the values: without the key they reveal nothing.
     """
-    found = (text[span.start : span.end] for span in spans if span.label not in GENERALISED)
-    return frozenset(value_hash(secret, form) for value in found for form in value_forms(value))
+    found = (text[span.start : span.end] for span in spans if span.label not in GENERALISED_KINDS)
+    return frozenset(hash_value(secret, form) for value in found for form in list_value_forms(value))
 
 
-def value_forms(value: str) -> frozenset[str]:
-    """What no surrogate may equal for this value: the whole of it and each of its words, normalised."""
-    parts = (part for part in WORDS.findall(value) if len(part) >= _FEWEST_LETTERS_OF_A_PART)
-    return frozenset(map(normalise, (value, *parts))) - {""}
+def list_value_forms(value: str) -> frozenset[str]:
+    """Forms of a value that no surrogate may equal: the whole value and each of its words, normalized."""
+    parts = (part for part in WORD.findall(value) if len(part) >= _MIN_PART_LENGTH)
+    return frozenset(map(normalize, (value, *parts))) - {""}
 
 
-def telling_words(value: str) -> list[str]:
-    """Its words, normalised, without titles and initials."""
-    return [word for word in map(normalise, WORDS.findall(value)) if len(word) > 1 and word not in TITLES]
+def find_identifying_words(value: str) -> list[str]:
+    """The words of a value, normalized, without titles and initials."""
+    return [word for word in map(normalize, WORD.findall(value)) if len(word) > 1 and word not in TITLES]
 
 
-def corpus_lookup(secret: bytes, hashes: frozenset[str]) -> IsTaken:
-    """`is_taken` for a corpus of which the keyed hashes are known."""
-    return lambda value: value_hash(secret, value) in hashes
+def build_corpus_lookup(secret: bytes, hashes: frozenset[str]) -> IsTaken:
+    """`is_taken` for a corpus, given its keyed hashes."""
+    return lambda value: hash_value(secret, value) in hashes
 
 
-def value_hash(secret: bytes, normalised: str) -> str:
-    return keyed_digest(secret, "corpus value", normalised).hex()
+def hash_value(secret: bytes, normalized: str) -> str:
+    return keyed_digest(secret, "corpus value", normalized).hex()
 
 
 _QUERY = """
@@ -212,12 +222,12 @@ select batch, value_hash from found join originals using (value_hash) where role
 """
 
 
-def taken_surrogates(values: Path) -> dict[str, list[str]]:
+def find_surrogate_collisions(values: Path) -> dict[str, list[str]]:
     """Batch → keyed hashes of its surrogates that occur in a report of any batch. `values` holds `identifier_values` files."""
     if not any(values.glob("*.parquet")):
         return {}
     taken: dict[str, list[str]] = {}
-    with cursor() as asking:
-        for batch, value_hash in asking.execute(_QUERY, [str(values / "*.parquet")]).fetchall():
+    with open_cursor() as cursor:
+        for batch, value_hash in cursor.execute(_QUERY, [str(values / "*.parquet")]).fetchall():
             taken.setdefault(batch, []).append(value_hash)
     return taken

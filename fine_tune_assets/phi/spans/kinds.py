@@ -1,6 +1,6 @@
-"""The kinds of identifiers that the scrubber tells apart, by the words that stand in their place.
+"""The kinds of identifiers, which are also the tags that replace them.
 
-Owns the list. 45 CFR 164.514(b)(2)(i) in brackets; a fax is E, an accession or encounter number R.
+Letters refer to 45 CFR 164.514(b)(2)(i). A fax number is E; an accession or encounter number is R.
 """
 
 import re
@@ -26,4 +26,4 @@ KINDS = (
     "VEHICLE",  # L
 )
 TAG = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
-"""What stands in an identifier's place in tagged text."""
+"""A placeholder in tagged text."""

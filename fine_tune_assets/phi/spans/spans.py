@@ -1,49 +1,46 @@
-"""Where identifiers are in a text: joining overlapping findings, and putting the kind in their place.
-
-Owns the arithmetic of offsets. Does not know how an identifier is found.
-"""
+"""Spans of identifiers in a text: merge overlapping ones, and replace them."""
 
 import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 Offsets = tuple[int, int]
-"""First character, and the one after the last."""
-KNOWN = "known_identifier"
-"""The rule that finds what the report's metadata states."""
-JOINED_OVER_SPACE = {"NAME", "LOCATION", "FACILITY", "DATE"}
-"""Two findings of one of these kinds with only a space between them are one: a first and a last name, say."""
+"""First character, and one past the last."""
+KNOWN_RULE = "known_identifier"
+"""Recognizer name of spans that match a known identifier."""
+JOINABLE_LABELS = {"NAME", "LOCATION", "FACILITY", "DATE"}
+"""Two spans of one of these kinds with only white space between them are merged, such as a first and a last name."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A finding in the raw text; `end` is the character after its last one."""
+    """An identifier in the raw text; `end` is exclusive."""
 
     start: int
     end: int
     label: str
-    rule: str
+    recognizer: str
     score: float
 
 
 def merge_spans(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The union of all findings, in order. What was joined takes kind, rule and score of its longest part."""
+    """The union of all spans, in order. A merged span takes kind, recognizer and score of its longest part."""
     groups: list[list[Span]] = []
-    for span in sorted(spans, key=lambda s: (s.start, -s.end, s.label, s.rule)):
-        if groups and _belongs(text, groups[-1], span):
+    for span in sorted(spans, key=lambda s: (s.start, -s.end, s.label, s.recognizer)):
+        if groups and _is_part_of_group(text, groups[-1], span):
             groups[-1].append(span)
         else:
             groups.append([span])
-    return tuple(_union(group) for group in groups)
+    return tuple(_merge_group(group) for group in groups)
 
 
 def replace_spans(text: str, spans: Iterable[Span]) -> str:
-    """The text with `[KIND]` in place of every span; spans are in order and do not overlap."""
+    """The text with `[KIND]` in place of each span; spans must be in order and must not overlap."""
     return substitute(text, (((span.start, span.end), f"[{span.label}]") for span in spans))
 
 
 def substitute(text: str, pieces: Iterable[tuple[Offsets, str]]) -> str:
-    """The text with other words at those places, which are in order."""
+    """The text with replacements at the given offsets, which must be in order."""
     parts: list[str] = []
     at = 0
     for (start, end), new in pieces:
@@ -52,28 +49,28 @@ def substitute(text: str, pieces: Iterable[tuple[Offsets, str]]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def places_after(pieces: Iterable[tuple[Offsets, str]]) -> Iterator[Offsets]:
-    """Where the other words are in `substitute(text, pieces)`."""
+def locate_replacements(pieces: Iterable[tuple[Offsets, str]]) -> Iterator[Offsets]:
+    """Offsets of the replacements in `substitute(text, pieces)`."""
     shift = 0
     for (start, end), new in pieces:
         yield start + shift, start + shift + len(new)
         shift += len(new) - (end - start)
 
 
-def moved_spans(spans: Iterable[Span], replaced: Sequence[Span]) -> Iterator[Span]:
-    """Spans of the raw text as they stand in `replace_spans(text, replaced)`; what a replaced one covers is left out."""
+def shift_spans(spans: Iterable[Span], replaced: Sequence[Span]) -> Iterator[Span]:
+    """Spans of the raw text, moved to `replace_spans(text, replaced)`; parts covered by a replaced span are dropped."""
     shifts = [(0, 0)]
     for r in replaced:
         shifts.append((r.end, shifts[-1][1] + len(r.label) + 2 - (r.end - r.start)))
     ends = [end for end, _ in shifts]
     for span in spans:
-        for start, end in _left_over(span, replaced):
+        for start, end in _find_uncovered(span, replaced):
             by = shifts[bisect.bisect_right(ends, start) - 1][1]
-            yield Span(start + by, end + by, span.label, span.rule, span.score)
+            yield Span(start + by, end + by, span.label, span.recognizer, span.score)
 
 
-def _left_over(span: Span, replaced: Sequence[Span]) -> Iterator[Offsets]:
-    """The parts of a span that no replaced one covers."""
+def _find_uncovered(span: Span, replaced: Sequence[Span]) -> Iterator[Offsets]:
+    """The parts of a span that no replaced span covers."""
     at = span.start
     for r in replaced:
         if r.start < span.end and span.start < r.end:
@@ -84,13 +81,13 @@ def _left_over(span: Span, replaced: Sequence[Span]) -> Iterator[Offsets]:
         yield at, span.end
 
 
-def _belongs(text: str, group: list[Span], span: Span) -> bool:
+def _is_part_of_group(text: str, group: list[Span], span: Span) -> bool:
     end = max(s.end for s in group)
-    is_joined = span.label in JOINED_OVER_SPACE and span.label == _union(group).label
+    is_joined = span.label in JOINABLE_LABELS and span.label == _merge_group(group).label
     return span.start < end or (is_joined and text[end : span.start].strip(" ") == "")
 
 
-def _union(group: list[Span]) -> Span:
-    # What the metadata states is certain. Of equally long ones the one that says more: a number of a plan is more than a number.
-    longest = max(group, key=lambda s: (s.rule == KNOWN, s.end - s.start, s.label != "ID", s.score))
-    return Span(group[0].start, max(s.end for s in group), longest.label, longest.rule, longest.score)
+def _merge_group(group: list[Span]) -> Span:
+    # Metadata is certain, so it wins. Between equal lengths, the more specific kind wins: HEALTH_PLAN over ID.
+    longest = max(group, key=lambda s: (s.recognizer == KNOWN_RULE, s.end - s.start, s.label != "ID", s.score))
+    return Span(group[0].start, max(s.end for s in group), longest.label, longest.recognizer, longest.score)

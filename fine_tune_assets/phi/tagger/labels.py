@@ -1,7 +1,4 @@
-"""What the tagger can say of a word, and what the labels of other people's sets mean in these terms.
-
-Owns the tagger's label set. Does not know how a word gets its label.
-"""
+"""The tagger's labels, and the mapping from the labels of other data sets."""
 
 from pathlib import Path
 
@@ -12,16 +9,16 @@ LABELS: tuple[str, ...] = (
     OUTSIDE, "NAME", "DATE", "AGE", "LOCATION", "ADDRESS", "FACILITY", "PHONE", "EMAIL", "URL", "IP", "SSN", "MRN", "ACCOUNT",
     "ID",
 )  # fmt: skip
-"""In the order of the classifier's outputs. Only append: a trained tagger is bound to the order."""
+"""In the order of the classifier's outputs. Append only: a trained tagger depends on the order."""
 
 UNKNOWN = "UNKNOWN"
-"""Of a word about which a labelled set says nothing: training skips it."""
+"""Label of words that a data set leaves undecided: training skips them."""
 
-_FOREIGN_LABELS = read_variants(read_lists(Path(__file__).parents[1] / "reference" / "foreign_labels.txt")["labels"])
-MEANING_OF_FOREIGN_LABEL = {foreign: own for own, labels in _FOREIGN_LABELS.items() for foreign in labels}
+_EXTERNAL_LABELS = read_variants(read_lists(Path(__file__).parents[1] / "reference" / "external_labels.txt")["labels"])
+LABEL_BY_EXTERNAL_LABEL = {external_label: own for own, labels in _EXTERNAL_LABELS.items() for external_label in labels}
 
 
-def own_label(label: str) -> str:
-    """The tagger's label for a label of another set; UNKNOWN if it has none."""
+def map_label(label: str) -> str:
+    """The tagger's label for another data set's label; UNKNOWN if it has none."""
     label = label.upper()
-    return label if label in LABELS else MEANING_OF_FOREIGN_LABEL.get(label, UNKNOWN)
+    return label if label in LABELS else LABEL_BY_EXTERNAL_LABEL.get(label, UNKNOWN)

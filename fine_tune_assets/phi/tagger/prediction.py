@@ -1,7 +1,6 @@
 """Runs an exported tagger: texts in, labelled words out.
 
-Owns what is made of the classifier's probabilities. Runs on onnxruntime with one thread: the processes of the
-scrubber share the cores.
+Runs onnxruntime with one thread, because the scrubber processes share the cores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fine_tune_assets.phi.tagger.encoding import Pieces, judged_part, load_tokenizer, split_texts, windows
+from fine_tune_assets.phi.tagger.encoding import (
+    WordPieces,
+    find_scored_part,
+    iterate_windows,
+    load_tokenizer,
+    tokenize_texts,
+)
 from fine_tune_assets.phi.tagger.labels import LABELS
 
 MODEL_FILE = "model.int8.onnx"
 CLS_ID, SEP_ID = 101, 102
-"""Of BERT's uncased vocabulary."""
-_SLOWER_WITH = ["SkipLayerNormFusion"]
-"""The fused operator is scalar code on a processor: without it a window takes 12.3 ms instead of 13.6 (onnxruntime 1.32)."""
+"""Ids in BERT's uncased vocabulary."""
+_DISABLED_OPTIMIZERS = ["SkipLayerNormFusion"]
+"""The fused operator is scalar code on a CPU: without it, a window takes 12.3 ms instead of 13.6 (onnxruntime 1.32)."""
 Floats = NDArray[np.float32]
 
 
@@ -28,43 +33,48 @@ class TaggedWord:
     start: int
     end: int
     label: str
-    """The likeliest label but O, however unlikely it is."""
+    """The most likely label other than O, however unlikely."""
     probability: float
-    """That the word is (part of) an identifier of whatever kind: 1 - P(O)."""
+    """Probability that the word is part of an identifier of any kind: 1 - P(O)."""
 
 
 class Tagger:
-    """An exported tagger in a folder that holds `model.int8.onnx` and `tokenizer.json`."""
+    """An exported tagger from a folder with `model.int8.onnx` and `tokenizer.json`."""
 
     def __init__(self, folder: Path) -> None:
-        # Imported here: asking for a scrubber's version must stay cheap.
+        # Imported here, because reading a scrubber's version must stay cheap.
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
-            str(folder / MODEL_FILE), options, ["CPUExecutionProvider"], disabled_optimizers=_SLOWER_WITH
+            str(folder / MODEL_FILE), options, ["CPUExecutionProvider"], disabled_optimizers=_DISABLED_OPTIMIZERS
         )
         self._tokenizer = load_tokenizer(folder)
 
     def tag(self, texts: Sequence[str]) -> list[list[TaggedWord]]:
         """The words of each text, in order. A word is a run of letters and digits, or one other character."""
-        return [list(_words(pieces, self._probabilities(pieces))) for pieces in split_texts(self._tokenizer, texts)]
+        return [
+            list(_label_words(pieces, self._predict_probabilities(pieces)))
+            for pieces in tokenize_texts(self._tokenizer, texts)
+        ]
 
-    def _probabilities(self, pieces: Pieces) -> Floats:
-        """(pieces, labels). Window by window: in a batch the scale of the 8-bit activations, and so a word near the
-        threshold, would depend on what other texts happen to be in it."""
+    def _predict_probabilities(self, pieces: WordPieces) -> Floats:
+        """(pieces, labels), window by window.
+
+        In a batch, the scale of the 8-bit activations, and therefore a word near the threshold, would depend on the other texts.
+        """
         count = len(pieces.ids)
         probabilities = np.zeros((count, len(LABELS)), dtype=np.float32)
-        for start, stop in windows(count):
-            first, last = judged_part(start, stop, count)
-            probabilities[first:last] = self._run(pieces, start, stop)[first - start : last - start]
+        for start, stop in iterate_windows(count):
+            first, last = find_scored_part(start, stop, count)
+            probabilities[first:last] = self._run_window(pieces, start, stop)[first - start : last - start]
         return probabilities
 
-    def _run(self, pieces: Pieces, start: int, stop: int) -> Floats:
+    def _run_window(self, pieces: WordPieces, start: int, stop: int) -> Floats:
         ids = np.concatenate(([CLS_ID], pieces.ids[start:stop], [SEP_ID]))[None]
-        classes = np.concatenate(([0], pieces.classes[start:stop], [0]))[None]
+        classes = np.concatenate(([0], pieces.case_classes[start:stop], [0]))[None]
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": classes}
         (logits,) = self._session.run(None, inputs)
         return _softmax(logits[0, 1:-1])
@@ -75,12 +85,12 @@ def _softmax(logits: Any) -> Floats:
     return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
 
 
-def _words(pieces: Pieces, probabilities: Floats) -> Iterator[TaggedWord]:
-    """A word takes its mean over its pieces: rare names fall into many, of which one alone may look like a word."""
+def _label_words(pieces: WordPieces, probabilities: Floats) -> Iterator[TaggedWord]:
+    """Average over the pieces of each word: a rare name is split into many pieces, and one alone may look like a word."""
     if not len(pieces.ids):
         return
-    firsts = np.flatnonzero(np.diff(pieces.words, prepend=-1))
-    sizes = np.diff(np.append(firsts, len(pieces.words)))
+    firsts = np.flatnonzero(np.diff(pieces.word_ids, prepend=-1))
+    sizes = np.diff(np.append(firsts, len(pieces.word_ids)))
     means = np.add.reduceat(probabilities, firsts, axis=0) / sizes[:, None]
     labels = means[:, 1:].argmax(axis=1) + 1
     ends = pieces.ends[firsts + sizes - 1]

@@ -1,8 +1,8 @@
 """Word documents (DOCX).
 
-Owns which parts of a document are text: its body with tables, text boxes, content controls and tracked insertions, headers,
-footers, footnotes and endnotes. python-docx opens the package; its own `paragraph.text` leaves out content controls, tracked
-insertions and text boxes without a word, so the elements are walked here. What was deleted in tracked changes is no text.
+Reads the body with tables, text boxes, content controls and tracked insertions, plus headers, footers, footnotes and endnotes.
+Walks the XML elements because python-docx's `paragraph.text` silently omits content controls, tracked insertions and text boxes.
+Tracked deletions are skipped.
 """
 
 import re
@@ -16,41 +16,49 @@ import docx
 from docx.opc.exceptions import OpcError
 from docx.oxml import parse_xml
 
-from fine_tune_assets.reports.facts import Found
-from fine_tune_assets.reports.text_cleanup import SYMBOLS, one_line, tidy
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
+from fine_tune_assets.reports.report_metadata import ParsedReport
+from fine_tune_assets.reports.text_cleanup import SYMBOL_FONT, collapse_whitespace, normalize_layout
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
-_OLD_OFFICE_OR_ENCRYPTED = b"\xd0\xcf\x11\xe0"
-_MOST_UNPACKED_BYTES = 500_000_000
-_FEWEST_CHARACTERS = 100
-"""A document with a picture and less text than this holds a scan below its letterhead."""
-_BEFORE, _AFTER = ("header",), ("footer", "footnotes", "endnotes")
+_OLE_SIGNATURE = b"\xd0\xcf\x11\xe0"
+_MAX_UNPACKED_BYTES = 500_000_000
+_MIN_CHARACTERS = 100
+"""A document with a picture and fewer characters is taken for a scan below a letterhead."""
+_PARTS_BEFORE_BODY, _PARTS_AFTER_BODY = ("header",), ("footer", "footnotes", "endnotes")
 _SKIPPED = frozenset({f"{_W}del", f"{_W}moveFrom", f"{_W}instrText", f"{_W}delText", _FALLBACK, f"{_W}pPr", f"{_W}rPr"})
 
 
-def read_docx(content: bytes) -> Found:
-    """The report in a Word document. Raises UnreadableError."""
-    if content.startswith(_OLD_OFFICE_OR_ENCRYPTED):
+def read_docx(content: bytes) -> ParsedReport:
+    """Raises UnreadableError."""
+    if content.startswith(_OLE_SIGNATURE):
         raise UnreadableError(
-            Reason.ENCRYPTED,
-            "It is protected by a password, or of Word before 2007. Save it as DOCX without a password.",
+            UnreadableReason.ENCRYPTED,
+            "The file is password-protected or older than Word 2007. Save it as DOCX without a password.",
         )
     try:
         _check_size(content)
         document = docx.Document(BytesIO(content))
     except (OpcError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UnreadableError(Reason.CORRUPT_FILE, "It is no DOCX file, or a damaged one. Save it again.") from error
-    parts = {str(part.partname): part for part in _text_parts(document.part)}
-    before = [_text_of(part) for name, part in sorted(parts.items()) if _is_one_of(name, _BEFORE)]
-    after = [_text_of(part) for name, part in sorted(parts.items()) if _is_one_of(name, _AFTER)]
-    body = _blocks(document.element.body)
-    text = "\n\n".join(text for text in [*before, tidy("\n".join(body)), *after] if text)
-    if len("".join(text.split())) < _FEWEST_CHARACTERS and _has_picture(document.part):
-        raise UnreadableError(Reason.NO_TEXT_LAYER, "Its text is a picture. Save it as PDF, or export text.")
-    return Found(text, evidence=_other_route(content, ["/" + str(document.part.partname).lstrip("/"), *parts]))
+        raise UnreadableError(
+            UnreadableReason.CORRUPT_FILE, "The file is not a valid DOCX file. Save it again."
+        ) from error
+    parts = {str(part.partname): part for part in _iter_text_parts(document.part)}
+    before = [
+        _read_part_text(part) for name, part in sorted(parts.items()) if _is_part_of_kind(name, _PARTS_BEFORE_BODY)
+    ]
+    after = [_read_part_text(part) for name, part in sorted(parts.items()) if _is_part_of_kind(name, _PARTS_AFTER_BODY)]
+    body = _iter_lines(document.element.body)
+    text = "\n\n".join(text for text in [*before, normalize_layout("\n".join(body)), *after] if text)
+    if len("".join(text.split())) < _MIN_CHARACTERS and _has_picture(document.part):
+        raise UnreadableError(
+            UnreadableReason.NO_TEXT_LAYER, "The text is a picture. Save the file as PDF, or export text."
+        )
+    return ParsedReport(
+        text, reference_text=_read_reference_text(content, ["/" + str(document.part.partname).lstrip("/"), *parts])
+    )
 
 
 def _has_picture(main: Any) -> bool:
@@ -60,47 +68,51 @@ def _has_picture(main: Any) -> bool:
 def _check_size(content: bytes) -> None:
     with zipfile.ZipFile(BytesIO(content)) as package:
         unpacked = sum(entry.file_size for entry in package.infolist())
-    if unpacked > _MOST_UNPACKED_BYTES:
-        raise UnreadableError(Reason.TOO_LARGE, f"It unpacks to more than {_MOST_UNPACKED_BYTES} bytes. Split it.")
+    if unpacked > _MAX_UNPACKED_BYTES:
+        raise UnreadableError(
+            UnreadableReason.TOO_LARGE, f"The file unpacks to more than {_MAX_UNPACKED_BYTES} bytes. Split it."
+        )
 
 
-def _text_parts(main: Any) -> Iterator[Any]:
+def _iter_text_parts(main: Any) -> Iterator[Any]:
     for relation in main.rels.values():
-        if not relation.is_external and _is_one_of(str(relation.target_part.partname), (*_BEFORE, *_AFTER)):
+        if not relation.is_external and _is_part_of_kind(
+            str(relation.target_part.partname), (*_PARTS_BEFORE_BODY, *_PARTS_AFTER_BODY)
+        ):
             yield relation.target_part
 
 
-def _is_one_of(name: str, kinds: tuple[str, ...]) -> bool:
+def _is_part_of_kind(name: str, kinds: tuple[str, ...]) -> bool:
     return re.fullmatch(rf".*/({'|'.join(kinds)})\d*\.xml", name) is not None
 
 
-def _text_of(part: Any) -> str:
+def _read_part_text(part: Any) -> str:
     element = part.element if hasattr(part, "element") else parse_xml(part.blob)
-    return tidy("\n".join(_blocks(element)))
+    return normalize_layout("\n".join(_iter_lines(element)))
 
 
-def _blocks(element: Any) -> Iterator[str]:
-    """A line for each paragraph and each row of a table, at whatever depth they stand."""
+def _iter_lines(element: Any) -> Iterator[str]:
+    """One line per paragraph and table row, at any nesting depth."""
     for child in element:
         if child.tag in _SKIPPED or _is_separator(child):
             continue
         if child.tag == f"{_W}p":
-            yield from _paragraph(child)
+            yield from _iter_paragraph_lines(child)
         elif child.tag == f"{_W}tbl":
             yield ""
-            yield from _rows(child)
+            yield from _iter_table_rows(child)
             yield ""
         else:
-            yield from _blocks(child)
+            yield from _iter_lines(child)
 
 
 def _is_separator(note: Any) -> bool:
     return note.tag in (f"{_W}footnote", f"{_W}endnote") and note.get(f"{_W}type") not in (None, "normal")
 
 
-def _paragraph(paragraph: Any) -> Iterator[str]:
+def _iter_paragraph_lines(paragraph: Any) -> Iterator[str]:
     inside: list[Any] = []
-    line = "".join(_runs(paragraph, inside))
+    line = "".join(_iter_runs(paragraph, inside))
     style = paragraph.find(f"{_W}pPr/{_W}pStyle")
     is_heading = style is not None and "heading" in str(style.get(f"{_W}val")).lower()
     if is_heading:
@@ -109,23 +121,23 @@ def _paragraph(paragraph: Any) -> Iterator[str]:
     if is_heading:
         yield ""
     for box in inside:
-        yield from _blocks(box)
+        yield from _iter_lines(box)
 
 
-def _rows(table: Any) -> Iterator[str]:
+def _iter_table_rows(table: Any) -> Iterator[str]:
     for row in table.iter(f"{_W}tr"):
         if next((a for a in row.iterancestors(f"{_W}tbl")), None) is not table:
-            continue  # of a table in a cell: it comes with its cell
-        cells = [list(_blocks(cell)) for cell in row.iter(f"{_W}tc") if next(cell.iterancestors(f"{_W}tr")) is row]
+            continue  # a nested table, yielded with its cell
+        cells = [list(_iter_lines(cell)) for cell in row.iter(f"{_W}tc") if next(cell.iterancestors(f"{_W}tr")) is row]
         filled = [cell for cell in cells if any(line.strip() for line in cell)]
         if len(filled) == 1 or any(len([line for line in cell if line.strip()]) > 3 for cell in filled):
-            for cell in filled:  # a table that only lays the page out
+            for cell in filled:  # a layout table
                 yield from cell
         else:
-            yield " | ".join(one_line(" ".join(cell)) for cell in cells)
+            yield " | ".join(collapse_whitespace(" ".join(cell)) for cell in cells)
 
 
-def _runs(element: Any, boxes: list[Any]) -> Iterator[str]:
+def _iter_runs(element: Any, boxes: list[Any]) -> Iterator[str]:
     for child in element:
         tag = child.tag
         if tag in _SKIPPED:
@@ -135,7 +147,7 @@ def _runs(element: Any, boxes: list[Any]) -> Iterator[str]:
         elif tag == f"{_M}t":
             yield child.text or ""
         elif tag == f"{_W}t":
-            yield ("^" if _is_raised(child) else "") + (child.text or "")
+            yield ("^" if _is_superscript(child) else "") + (child.text or "")
         elif tag in (f"{_W}tab", f"{_W}ptab"):
             yield "\t"
         elif tag in (f"{_W}br", f"{_W}cr"):
@@ -143,34 +155,34 @@ def _runs(element: Any, boxes: list[Any]) -> Iterator[str]:
         elif tag == f"{_W}noBreakHyphen":
             yield "-"
         elif tag == f"{_W}sym":
-            yield _symbol(child.get(f"{_W}char"))
+            yield _decode_symbol(child.get(f"{_W}char"))
         else:
-            yield from _runs(child, boxes)
+            yield from _iter_runs(child, boxes)
 
 
-def _symbol(code: str | None) -> str:
-    """A sign that was inserted from a font for signs; its code may stand with or without the font's offset."""
+def _decode_symbol(code: str | None) -> str:
+    """Decode a character inserted from a symbol font; its code may or may not include the font's offset."""
     try:
         number = int(str(code), 16) & 0xFF
     except ValueError:
         return "\ufffd"
-    return SYMBOLS.get(number, "\ufffd")
+    return SYMBOL_FONT.get(number, "\ufffd")
 
 
-def _is_raised(text: Any) -> bool:
-    """10⁹ as a 9 that stands higher: without a sign it would read 109."""
+def _is_superscript(text: Any) -> bool:
+    """Whether a digit is raised: without a ^, 10⁹ would read as 109."""
     style = text.getparent().find(f"{_W}rPr/{_W}vertAlign")
     return style is not None and style.get(f"{_W}val") == "superscript" and (text.text or "")[:1].lstrip("-−").isdigit()
 
 
-def _other_route(content: bytes, names: list[str]) -> str:
-    """The text nodes of the same parts, by expat from the archive itself."""
+def _read_reference_text(content: bytes, names: list[str]) -> str:
+    """The text nodes of the same parts, parsed by expat directly from the archive."""
     with zipfile.ZipFile(BytesIO(content)) as package:
-        return "\n".join(_TextNodes().text_of(package.read(name.lstrip("/"))) for name in names)
+        return "\n".join(_TextNodes().extract_text(package.read(name.lstrip("/"))) for name in names)
 
 
 class _TextNodes:
-    """Text of `w:t` in the order of the file; a blank where a paragraph, cell or line ends."""
+    """Text of `w:t` in file order, with a blank at the end of each paragraph, cell and line."""
 
     _HIDDEN = frozenset({f"{_W}del", f"{_W}moveFrom", _FALLBACK})
     _BREAKING = frozenset(_W + name for name in ("p", "tc", "br", "tab", "cr"))
@@ -179,9 +191,9 @@ class _TextNodes:
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._hidden = 0
-        self._is_text = self._is_raised = False
+        self._is_text = self._is_superscript = False
 
-    def text_of(self, xml: bytes) -> str:
+    def extract_text(self, xml: bytes) -> str:
         parser = expat.ParserCreate(namespace_separator="}")
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.CharacterDataHandler = self._data
@@ -190,24 +202,26 @@ class _TextNodes:
         return "".join(self._parts)
 
     def _refuse(self, *_: Any) -> None:
-        raise UnreadableError(Reason.CORRUPT_FILE, "It declares entities, as no office program does. Save it again.")
+        raise UnreadableError(
+            UnreadableReason.CORRUPT_FILE, "The file declares XML entities, which DOCX does not allow. Save it again."
+        )
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         name = "{" + name
         self._hidden += name in self._HIDDEN
         self._is_text = name in self._TEXT
         if name == f"{_W}r":
-            self._is_raised = False
+            self._is_superscript = False
         elif name == f"{_W}vertAlign":
-            self._is_raised = attributes.get(_W[1:] + "val") == "superscript"
+            self._is_superscript = attributes.get(_W[1:] + "val") == "superscript"
         elif self._hidden:
             return
-        elif name == f"{_W}t" and self._is_raised:
+        elif name == f"{_W}t" and self._is_superscript:
             self._parts.append("^")
         elif name == f"{_W}noBreakHyphen":
             self._parts.append("-")
         elif name == f"{_W}sym":
-            self._parts.append(_symbol(attributes.get(_W[1:] + "char")))
+            self._parts.append(_decode_symbol(attributes.get(_W[1:] + "char")))
 
     def _end(self, name: str) -> None:
         name = "{" + name

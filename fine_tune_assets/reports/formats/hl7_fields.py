@@ -1,25 +1,22 @@
-"""Fields of HL7 version 2 segments as plain lists of text, whatever the library made of them.
-
-Owns escapes, repetitions, components, dates and names. Does not know which field means what.
-"""
+"""Reads fields of HL7 v2 segments as lists of text: escapes, repetitions, components and dates."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
-_ESCAPED = re.compile(
+_ESCAPE_SEQUENCE = re.compile(
     r"([FSTRE])|([HN])|\.(br|sp|ce|in|ti|sk|fi|nf)([+-]?\d*)|X((?:[0-9A-Fa-f]{2})+)|[CMZ][0-9A-Fa-f]*"
 )
-_LINES = ("br", "sp", "ce")
+_LINE_COMMANDS = ("br", "sp", "ce")
 
 
 def unescape(message: Any, raw: str) -> str:
-    """The text with its escapes resolved. What only looks like one, such as the lone backslash of "5\\10", stays."""
+    """Resolve escape sequences. Text that only resembles one, such as the backslash of "5\\10", stays."""
     escape = re.escape(str(message.esc))
-    return re.sub(rf"{escape}({_ESCAPED.pattern}){escape}", _resolving(message), raw)
+    return re.sub(rf"{escape}({_ESCAPE_SEQUENCE.pattern}){escape}", _make_resolver(message), raw)
 
 
-def _resolving(message: Any) -> Callable[[re.Match[str]], str]:
+def _make_resolver(message: Any) -> Callable[[re.Match[str]], str]:
     signs = str(message.separators)
     character = {"F": signs[1], "R": signs[2], "S": signs[3], "T": signs[4], "E": str(message.esc)}
 
@@ -27,7 +24,7 @@ def _resolving(message: Any) -> Callable[[re.Match[str]], str]:
         _, sign, _, command, count, hexed = match.groups()
         if sign:
             return character[sign]
-        if command in _LINES:
+        if command in _LINE_COMMANDS:
             return "\n" * min(int(count or 1), 5) if command == "sp" else "\n"
         if hexed:
             return bytes.fromhex(hexed).decode("utf-8", "replace").replace("\r", "\n")
@@ -36,31 +33,31 @@ def _resolving(message: Any) -> Callable[[re.Match[str]], str]:
     return resolve
 
 
-def fields(segment: Any, number: int) -> list[str]:
-    """The repetitions of a field, each as its raw text; none if the field is empty."""
-    raw = [str(repetition) for repetition in _repeated(segment, number)]
+def read_field(segment: Any, number: int) -> list[str]:
+    """Return the raw text of each repetition; empty if the field is empty."""
+    raw = [str(repetition) for repetition in _split_repetitions(segment, number)]
     return raw if any(raw) else []
 
 
-def repetitions(segment: Any, number: int) -> list[list[str]]:
-    """The repetitions of a field, each as the raw text of its components."""
-    repeated = _repeated(segment, number)
+def read_repetitions(segment: Any, number: int) -> list[list[str]]:
+    """Return the raw text of each component of each repetition."""
+    repeated = _split_repetitions(segment, number)
     found = [[one] if isinstance(one, str) else [str(part) for part in one] for one in repeated]
     return [parts for parts in found if any(parts)]
 
 
-def _repeated(segment: Any, number: int) -> list[Any]:
+def _split_repetitions(segment: Any, number: int) -> list[Any]:
     field = segment[number] if number < len(segment) else ""
     return [field] if isinstance(field, str) else list(field)
 
 
-def text(message: Any, segment: Any, number: int, component: int) -> str:
-    """A component of the first repetition, from 1, on one line; empty if there is none."""
-    first = next(iter(repetitions(segment, number)), [])
+def read_text(message: Any, segment: Any, number: int, component: int) -> str:
+    """Return a component (from 1) of the first repetition on one line; empty if absent."""
+    first = next(iter(read_repetitions(segment, number)), [])
     return " ".join(unescape(message, first[component - 1]).split()) if len(first) >= component else ""
 
 
-def iso_date(raw: str) -> str:
-    """The day of a time stamp as 2026-03-01; empty if it names no day."""
+def to_iso_date(raw: str) -> str:
+    """Return the day of a timestamp as 2026-03-01; empty if it has none."""
     digits = re.match(r"(\d{4})(\d{2})(\d{2})", raw)
     return "-".join(digits.groups()) if digits else ""

@@ -1,37 +1,34 @@
-"""HTML pages, such as a portal's or a viewer's export.
-
-Owns how a page is opened. The text is lxml's; the evidence is that of Python's own parser, which shares no code with it.
-"""
+"""HTML pages. lxml extracts the text; Python's own parser, which shares no code with it, the reference text."""
 
 import re
 from html.parser import HTMLParser
 
 from lxml import html
 
-from fine_tune_assets.reports.contents import check_is_text
-from fine_tune_assets.reports.facts import Found
-from fine_tune_assets.reports.formats.markup import text_of
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
+from fine_tune_assets.reports.file_contents import require_text
+from fine_tune_assets.reports.formats.markup import extract_text
+from fine_tune_assets.reports.report_metadata import ParsedReport
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:-]{1,40})", re.IGNORECASE)
-_BEGINNING = 4096
+_HEAD_BYTES = 4096
 
 
-def read_html(content: bytes) -> Found:
-    """The report in a page. Raises UnreadableError."""
-    text = _decoded(content)
+def read_html(content: bytes) -> ParsedReport:
+    """Raises UnreadableError."""
+    text = _decode(content)
     if "<" not in text:
-        raise UnreadableError(Reason.CORRUPT_FILE, "There is no element in it: it is no HTML.")
-    # huge_tree stays off: libxml2's own limits on depth hold.
+        raise UnreadableError(UnreadableReason.CORRUPT_FILE, "The file is not HTML: it contains no elements.")
+    # huge_tree stays off to keep libxml2's depth limits.
     tree = html.document_fromstring(text.encode("utf-8"), parser=html.HTMLParser(encoding="utf-8"))
-    return Found(text_of(tree), evidence=_OtherRoute.text_of(text))
+    return ParsedReport(extract_text(tree), reference_text=_ReferenceParser.extract_text(text))
 
 
-def _decoded(content: bytes) -> str:
-    declared = _CHARSET.search(content[:_BEGINNING])
+def _decode(content: bytes) -> str:
+    declared = _CHARSET.search(content[:_HEAD_BYTES])
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16")
-    check_is_text(content)
+    require_text(content)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -40,11 +37,12 @@ def _decoded(content: bytes) -> str:
         return content.decode(declared.group(1).decode() if declared else "utf-8")
     except (UnicodeDecodeError, LookupError) as error:
         raise UnreadableError(
-            Reason.INVALID_UTF8, "It is neither UTF-8 nor in the character set that it names. Save it as UTF-8."
+            UnreadableReason.INVALID_UTF8,
+            "The file is neither UTF-8 nor in its declared character set. Save it as UTF-8.",
         ) from error
 
 
-class _OtherRoute(HTMLParser):
+class _ReferenceParser(HTMLParser):
     _HIDDEN = frozenset(
         {"script", "style", "head", "template", "noscript", "del", "title", "iframe", "object", "svg", "math"}
     )
@@ -58,7 +56,7 @@ class _OtherRoute(HTMLParser):
         self._parts: list[str] = []
 
     @classmethod
-    def text_of(cls, text: str) -> str:
+    def extract_text(cls, text: str) -> str:
         route = cls()
         route.feed(text)
         route.close()
@@ -68,7 +66,7 @@ class _OtherRoute(HTMLParser):
         if tag in self._HIDDEN or ("revised", "delete") in attrs:
             self._hidden.append(tag)
         elif tag == "body":
-            self._hidden.clear()  # of a head that was never closed
+            self._hidden.clear()  # closes an unclosed head
         elif not self._hidden:
             self._parts.append("^" if tag == "sup" else "" if tag in self._INLINE else " ")
 

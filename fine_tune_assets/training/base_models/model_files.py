@@ -1,6 +1,6 @@
-"""Which files of a folder make a model, and whether each is what its name says.
+"""Lists which files make up a model, and checks that each is what its name says.
 
-Owns the list of names. What is not on it is neither copied nor loaded; what is on it is read by parsers that run no code.
+Other files are neither copied nor loaded; these are read by parsers that cannot run code.
 """
 
 import json
@@ -15,25 +15,25 @@ from safetensors import SafetensorError, safe_open
 
 from fine_tune_assets.core.errors import ModelFolderError
 
-INDEX = "model.safetensors.index.json"
-WHOLE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+SINGLE_FILE = "model.safetensors"
 SOURCE_FILE = "source.json"
 JSON_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "chat_template.json", "preprocessor_config.json", "processor_config.json", INDEX,
+    "added_tokens.json", "vocab.json", "chat_template.json", "preprocessor_config.json", "processor_config.json", INDEX_FILE,
 )  # fmt: skip
-_WORDS = ("tokenizer.json", "vocab.json", "added_tokens.json", INDEX)
-"""JSON whose keys are tokens or tensors: any word may be among them."""
-_TEXTS = (
+_FREE_KEY_FILES = ("tokenizer.json", "vocab.json", "added_tokens.json", INDEX_FILE)
+"""JSON files whose keys are tokens or tensor names, so any word is allowed."""
+_TEXT_FILES = (
     "merges.txt", "vocab.txt", "chat_template.jinja", "LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*", "README.md",
 )  # fmt: skip
 _VOCABULARY = "tokenizer.model"
 _SENTENCEPIECE = b"\n"
-"""A SentencePiece model begins with the tag of its first piece. Some models have a list of another kind under this name."""
+"""A SentencePiece model begins with this tag. Some models use the name for another kind of vocabulary."""
 _LFS_POINTER = b"version https://git-lfs"
 _CODE_KEYS = {"auto_map", "custom_pipelines", "custom_generate", "trust_remote_code"}
-LARGEST_JSON = 256 << 20
-LARGEST_TEXT = 64 << 20
+MAX_JSON_BYTES = 256 << 20
+MAX_TEXT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -42,149 +42,151 @@ class Tensor:
     shape: tuple[int, ...]
 
     @property
-    def numbers(self) -> int:
+    def element_count(self) -> int:
         return prod(self.shape)
 
 
-def is_listed(name: str) -> bool:
-    """Whether a model may have a file of this name. Weights: every name that a list of weights can hold."""
-    return name in JSON_FILES or name == _VOCABULARY or name.endswith(".safetensors") or _is_text(name)
+def is_allowed_name(name: str) -> bool:
+    """Whether a model may have a file of this name. For weights, any name that an index can contain."""
+    return name in JSON_FILES or name == _VOCABULARY or name.endswith(".safetensors") or _is_text_file(name)
 
 
 def model_files(folder: Path) -> tuple[list[str], list[str]]:
-    """Names at the top of `folder` that make the model, and those that don't, folders among them."""
+    """Names in `folder` that belong to the model, and the other names, including folders."""
     weights = _weight_names(folder)
-    kept: list[str] = []
+    included: list[str] = []
     others: list[str] = []
     for path in sorted(folder.iterdir()):
-        is_kept = path.is_file() and _is_of_model(path, weights)
-        (kept if is_kept else others).append(path.name)
-    return kept, others
+        is_included = path.is_file() and _is_model_file(path, weights)
+        (included if is_included else others).append(path.name)
+    return included, others
 
 
-def _is_of_model(path: Path, weights: set[str]) -> bool:
+def _is_model_file(path: Path, weights: set[str]) -> bool:
     if path.suffix == ".safetensors":
         return path.name in weights
     if path.name == _VOCABULARY:
         with path.open("rb") as file:
             return file.read(len(_SENTENCEPIECE)) == _SENTENCEPIECE
-    return is_listed(path.name)
+    return is_allowed_name(path.name)
 
 
-def _is_text(name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in _TEXTS)
+def _is_text_file(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in _TEXT_FILES)
 
 
-def require_sound(folder: Path, names: Iterable[str]) -> None:
-    """Raise ModelFolderError with the files that are not what their names say, and why."""
-    found = [f"{shown(name)} ({why})" for name in names if (why := _problem(folder / name, folder))]
+def require_valid_files(folder: Path, names: Iterable[str]) -> None:
+    """Raise ModelFolderError with the files that are not what their names say, and the reasons."""
+    found = [f"{printable(name)} ({why})" for name in names if (why := _file_problem(folder / name, folder))]
     if found:
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
-        raise ModelFolderError(f"{shown(folder.name)} is refused for: {', '.join(found[:5])}{more}. Bring it again.")
+        raise ModelFolderError(
+            f"{printable(folder.name)} has invalid files: {', '.join(found[:5])}{more}. Copy or download them again."
+        )
 
 
-def shown(name: str) -> str:
-    """A file's name that can't write over a terminal."""
+def printable(name: str) -> str:
+    """A file name without terminal control characters."""
     return "".join(c if c.isprintable() else "?" for c in name)[:120]
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The Safetensors files that hold the model: those of the index, or the only one."""
+    """The model's Safetensors files: all in the index, or the only one."""
     return [folder / name for name in sorted(_weight_names(folder))]
 
 
 def _weight_names(folder: Path) -> set[str]:
-    index = folder / INDEX
-    if index.is_file() and index.stat().st_size <= LARGEST_JSON:
+    index = folder / INDEX_FILE
+    if index.is_file() and index.stat().st_size <= MAX_JSON_BYTES:
         try:
             return {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-            return set()  # the index itself is refused
+            return set()  # the index itself is refused later
     names = {path.name for path in folder.glob("*.safetensors")}
-    return {WHOLE} if WHOLE in names else names
+    return {SINGLE_FILE} if SINGLE_FILE in names else names
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor by its name; no numbers are read. Raises SafetensorError if a byte of the file is not accounted for."""
+    """Every tensor by name, without its data. Raises SafetensorError if the header does not account for every byte."""
     with safe_open(path, framework="np") as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         return {name: Tensor(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
 
 
-def _problem(path: Path, folder: Path) -> str | None:
-    if path.is_symlink() and not _stays(path, folder):
-        return "a link to somewhere else"
+def _file_problem(path: Path, folder: Path) -> str | None:
+    if path.is_symlink() and not _is_link_inside(path, folder):
+        return "a link to another place"
     if path.suffix == ".safetensors":
-        return _not_safetensors(path)
+        return _safetensors_problem(path)
     if path.suffix == ".json":
-        return _not_json(path, has_words=path.name in _WORDS)
-    return None if path.name == _VOCABULARY else _not_text(path)
+        return _json_problem(path, has_free_keys=path.name in _FREE_KEY_FILES)
+    return None if path.name == _VOCABULARY else _text_problem(path)
 
 
-def _stays(path: Path, folder: Path) -> bool:
-    """Whether a link leads to a file of the same model: in the folder, or in the blobs of a Hugging Face cache."""
-    target, home = path.resolve(), folder.resolve()
-    blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else home
-    return target.is_relative_to(home) or target.is_relative_to(blobs)
+def _is_link_inside(path: Path, folder: Path) -> bool:
+    """Whether a link leads to the same model's folder or to the blobs of its Hugging Face cache."""
+    target, root = path.resolve(), folder.resolve()
+    blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else root
+    return target.is_relative_to(root) or target.is_relative_to(blobs)
 
 
-def _not_safetensors(path: Path) -> str | None:
+def _safetensors_problem(path: Path) -> str | None:
     with path.open("rb") as file:
         if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            return "a pointer of Git LFS: the weights themselves did not come along"
+            return "a Git LFS pointer instead of the weights"
     try:
         read_tensors(path)
     except (SafetensorError, OSError, ValueError):
-        return "no sound Safetensors file"
+        return "not a valid Safetensors file"
     return None
 
 
-def _not_json(path: Path, has_words: bool) -> str | None:
-    if path.stat().st_size > LARGEST_JSON:
-        return "larger than any JSON of a model"
-    asking: list[str] = []
+def _json_problem(path: Path, has_free_keys: bool) -> str | None:
+    if path.stat().st_size > MAX_JSON_BYTES:
+        return f"larger than {MAX_JSON_BYTES >> 20} MiB"
+    code_keys: list[str] = []
 
-    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        asking.extend(key for key, value in pairs if _asks_for_code(key, value))  # of two equal keys, both
+    def collect_code_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        code_keys.extend(key for key, value in pairs if _requests_code(key, value))  # including duplicate keys
         return dict(pairs)
 
     try:
-        json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=None if has_words else look)
+        json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=None if has_free_keys else collect_code_keys)
     except (ValueError, RecursionError):
-        return "no JSON"
-    return "asks to run code of its own, such as by auto_map" if asking else None
+        return "not valid JSON"
+    return "requests custom code, for example with auto_map" if code_keys else None
 
 
-def _asks_for_code(key: str, value: Any) -> bool:
-    """Code of the folder, or a kernel from a hub: an attention implementation with a repository's name."""
+def _requests_code(key: str, value: Any) -> bool:
+    """Custom code of the folder, or a kernel from a hub: an attention implementation that names a repository."""
     return (key in _CODE_KEYS and bool(value)) or (
         key.endswith(("_implementation", "_implementation_internal")) and "/" in json.dumps(value)
     )
 
 
-def _not_text(path: Path) -> str | None:
-    if path.stat().st_size > LARGEST_TEXT:
-        return "larger than any text of a model"
+def _text_problem(path: Path) -> str | None:
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        return f"larger than {MAX_TEXT_BYTES >> 20} MiB"
     try:
         path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        return "no UTF-8 text"
+        return "not UTF-8 text"
     return None
 
 
 def index_problem(folder: Path) -> str | None:
-    """What is wrong between the index and its files; None without an index."""
-    if not (folder / INDEX).is_file():
+    """Any mismatch between the index and its files; None without an index."""
+    if not (folder / INDEX_FILE).is_file():
         return None
     try:
-        placed = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        files = set(placed.values())
+        weight_map = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"]
+        files = set(weight_map.values())
     except (ValueError, KeyError, AttributeError, TypeError):
-        return f"{INDEX} has no weight_map"
+        return f"{INDEX_FILE} has no weight_map"
     if any(not isinstance(n, str) or Path(n).name != n or not n.endswith(".safetensors") for n in files):
-        return f"{INDEX} names something that is no file of the folder"
-    absent = sorted(name for name in files if not (folder / name).is_file())
-    if absent:
-        return f"{len(absent)} of {len(files)} weight files are missing, such as {shown(absent[0])}"
-    held = {(tensor, name) for name in files for tensor in read_tensors(folder / name)}
-    return None if held == set(placed.items()) else f"{INDEX} and the weight files name other tensors"
+        return f"{INDEX_FILE} names a file outside the folder"
+    missing = sorted(name for name in files if not (folder / name).is_file())
+    if missing:
+        return f"{len(missing)} of {len(files)} weight files are missing, such as {printable(missing[0])}"
+    actual = {(tensor, name) for name in files for tensor in read_tensors(folder / name)}
+    return None if actual == set(weight_map.items()) else f"{INDEX_FILE} and the weight files list different tensors"

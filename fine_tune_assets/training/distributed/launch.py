@@ -1,8 +1,7 @@
-"""Runs a training: as one process, or as several ranks on this machine that it starts, follows and ends together.
+"""Runs a training as one process, or starts, monitors and stops several ranks on this machine.
 
-Owns the processes. They meet through a file in a private folder and over the loopback interface:
-torch's own launchers open a port on every interface, which anyone in the network may speak to. Imports nothing heavy: each rank
-does.
+The ranks meet through a file in a private folder and communicate over loopback, because torch's launchers open a port on every
+interface. Heavy libraries are imported only by the ranks.
 """
 
 import base64
@@ -24,11 +23,11 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.fingerprints import require_folder
-from fine_tune_assets.core.processes.parent import parent_variable
-from fine_tune_assets.core.processes.worker import ERROR, FOR_PEOPLE, RESULT, read_answer
+from fine_tune_assets.core.fingerprints import require_unchanged_folder
+from fine_tune_assets.core.processes.parent import parent_environment
+from fine_tune_assets.core.processes.worker import ERROR, IS_USER_FACING, RESULT, read_response
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.training.failures import UnfitSettingsError
+from fine_tune_assets.training.failures import InfeasibleSettingsError
 
 
 def loss_curve_png(curve: Sequence[dict[str, float]]) -> str:
@@ -41,7 +40,7 @@ def loss_curve_png(curve: Sequence[dict[str, float]]) -> str:
         points = [(point["step"], point[name]) for point in curve if name in point]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o" if name == "eval_loss" else None, label=label)
-    axes.set_xlabel("optimiser step")
+    axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss (nats per supervised token)")
     axes.legend()
     buffer = io.BytesIO()
@@ -49,48 +48,48 @@ def loss_curve_png(curve: Sequence[dict[str, float]]) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-MODULE = "fine_tune_assets.training.distributed.rank"
-REQUEST = "request.json"
-STORE, TOLD = "store", "told"
-"""The files through which the ranks find each other, and the first one tells its progress."""
+RANK_MODULE = "fine_tune_assets.training.distributed.rank"
+REQUEST_FILE = "request.json"
+STORE_FILE, PROGRESS_FILE = "store", "progress"
+"""The rendezvous file of the ranks, and the file for the first rank's progress."""
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 CLUSTER = "cluster"
-"""Key of a request: what each rank takes of the cluster (`gpus`, `cpus`), and how long it is waited for (`wait_seconds`)."""
+"""Request key for the resources of each rank (`gpus`, `cpus`) and the maximum wait for them (`wait_seconds`)."""
 RANK_WAIT_SECONDS = 1800
-"""How long a rank waits for another one: loading a large model takes one longer than another. One that is gone is noticed at
-once."""
-LAST_WORDS_SECONDS = 5.0
-"""How long the other ranks of one that failed may take to say why: often they only notice that it is gone."""
+"""Timeout between ranks, because loading a large model takes different times. A rank that exits is noticed at once."""
+FAILURE_GRACE_SECONDS = 5.0
+"""Time for the other ranks to report an error after one failed: often they only notice the lost connection."""
 
 
 class RankError(FineTuneError):
-    """What a rank said went wrong, in its own words."""
+    """The error message of a rank."""
 
 
-def answer_file(folder: Path, rank: int) -> Path:
+def response_file(folder: Path, rank: int) -> Path:
     return folder / f"answer-{rank}.json"
 
 
-def train_on_this_machine(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The first rank's result. Raises RankError or UnfitSettingsError if one failed, and ends this process if one was killed."""
+def train_locally(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """The first rank's result. Raises RankError or InfeasibleSettingsError if a rank failed; exits this process if one was
+    killed."""
     count = int(request["settings"]["processes"])
     threads = (int(request["threads"]) or os.cpu_count() or 1) // count
     with tempfile.TemporaryDirectory(prefix="ranks-") as name:
         folder = Path(name)
-        write_text(folder / REQUEST, json.dumps({**request, "threads": max(1, threads)}))
-        with told_aloud(folder, progress), _started(folder, count) as ranks:
-            codes = _exit_codes(ranks)
-        answers = [read_answer(answer_file(folder, rank)) for rank in range(count)]
-    return result_of(answers, codes)
+        write_text(folder / REQUEST_FILE, json.dumps({**request, "threads": max(1, threads)}))
+        with forward_progress(folder, progress), _running_ranks(folder, count) as ranks:
+            codes = _wait_for_exit(ranks)
+        answers = [read_response(response_file(folder, rank)) for rank in range(count)]
+    return combine_answers(answers, codes)
 
 
 @contextmanager
-def _started(folder: Path, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The ranks. None outlives this."""
+def _running_ranks(folder: Path, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start the ranks, and stop them on exit."""
     ranks: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(count):
-            ranks.append(_start(folder, rank, count))
+            ranks.append(_start_rank(folder, rank, count))
         yield ranks
     finally:
         for started in ranks:
@@ -99,84 +98,84 @@ def _started(folder: Path, count: int) -> Iterator[list[subprocess.Popen[bytes]]
             started.wait()
 
 
-def _start(folder: Path, rank: int, count: int) -> subprocess.Popen[bytes]:
+def _start_rank(folder: Path, rank: int, count: int) -> subprocess.Popen[bytes]:
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     environment = {
         **os.environ,
-        **parent_variable(),
+        **parent_environment(),
         **LOOPBACK,
         **{name: str(number) for name, number in numbers.items()},
     }
-    return subprocess.Popen([sys.executable, "-m", MODULE, str(folder)], env=environment)
+    return subprocess.Popen([sys.executable, "-m", RANK_MODULE, str(folder)], env=environment)
 
 
-def _exit_codes(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
-    """Once all ranks have ended, or one failed and the others had time to say why: None for one that still runs."""
+def _wait_for_exit(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
+    """Exit codes after all ranks have exited, or after one failed and a grace period; None for a rank that still runs."""
     deadline = float("inf")
     while None in (codes := [rank.poll() for rank in ranks]) and time.monotonic() < deadline:
         if any(codes):
-            deadline = min(deadline, time.monotonic() + LAST_WORDS_SECONDS)
+            deadline = min(deadline, time.monotonic() + FAILURE_GRACE_SECONDS)
         time.sleep(0.1)
     return codes
 
 
-def telling(folder: Path) -> Progress:
-    """Progress of the first rank, wherever it runs: written to a file in the folder that `told_aloud` reads."""
+def progress_writer(folder: Path) -> Progress:
+    """Writes the first rank's progress to the file that `forward_progress` reads."""
 
-    def tell(done: int, total: int, what: str) -> None:
-        with (folder / TOLD).open("a", encoding="utf-8") as told:
-            told.write(json.dumps({"done": done, "total": total, "what": what}) + "\n")
+    def report(done: int, total: int, what: str) -> None:
+        with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"done": done, "total": total, "what": what}) + "\n")
 
-    return tell
+    return report
 
 
 @contextmanager
-def told_aloud(folder: Path, progress: Progress) -> Iterator[None]:
-    """Pass on what the first rank tells while the block runs."""
+def forward_progress(folder: Path, progress: Progress) -> Iterator[None]:
+    """Forward the first rank's progress while the block runs."""
     ended = threading.Event()
-    (folder / TOLD).touch()
+    (folder / PROGRESS_FILE).touch()
 
-    def tell() -> None:
-        with (folder / TOLD).open(encoding="utf-8") as told:
-            held, is_last = "", False
+    def forward() -> None:
+        with (folder / PROGRESS_FILE).open(encoding="utf-8") as file:
+            rest, is_last = "", False
             while not is_last:
                 is_last = ended.wait(0.5)
-                *lines, held = (held + told.read()).split("\n")
+                *lines, rest = (rest + file.read()).split("\n")
                 for line in lines:
                     progress(**json.loads(line))
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         ended.set()
-        teller.join()
+        thread.join()
 
 
-def result_of(answers: Sequence[dict[str, Any] | None], codes: Sequence[int | None]) -> dict[str, Any]:
-    """The first rank's result, by what each rank answered and its exit code."""
+def combine_answers(answers: Sequence[dict[str, Any] | None], codes: Sequence[int | None]) -> dict[str, Any]:
+    """The first rank's result. `codes`: exit codes of the ranks."""
     killed = [f"{rank} by signal {-code}" for rank, code in enumerate(codes) if code and code < 0]
     errors = [answer for answer in answers if answer is not None and ERROR in answer]
-    said = [answer for answer in errors if answer[FOR_PEOPLE]] or errors
-    if said and (said[0][FOR_PEOPLE] or not killed):
-        # What a sweep may go on from keeps its name.
-        kind = UnfitSettingsError if said[0].get("type") == UnfitSettingsError.__name__ else RankError
-        raise kind(str(said[0][ERROR]))
+    causes = [answer for answer in errors if answer[IS_USER_FACING]] or errors
+    if causes and (causes[0][IS_USER_FACING] or not killed):
+        # Keep the type, because a sweep continues after InfeasibleSettingsError.
+        kind = InfeasibleSettingsError if causes[0].get("type") == InfeasibleSettingsError.__name__ else RankError
+        raise kind(str(causes[0][ERROR]))
     if answers[0] is None or RESULT not in answers[0] or any(codes):
-        # Without an answer, as one that was killed itself: the step starts a training again that was killed.
-        raise SystemExit(f"Ranks ended without a result; killed: {', '.join(killed) or 'none'}.")
+        # Exit without an answer, as if this process was killed, because Dagster restarts killed trainings.
+        raise SystemExit(f"Ranks exited without a result; killed: {', '.join(killed) or 'none'}.")
     return dict(answers[0][RESULT])
 
 
-def train_as_one(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """As the only process, or as one of the ranks."""
-    require_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
+def train_in_process(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Train in this process, as the only one or as one rank."""
+    require_unchanged_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings
     from fine_tune_assets.training.lora.training_engines import library_versions, prepare_engine
 
     settings = TrainingSettings(**request["settings"])
-    # Before anything below imports TRL, transformers or PEFT.
+    # This must precede any import of TRL, transformers or PEFT.
     prepare_engine(settings.engine)
     from fine_tune_assets.engines.transformers_models import best_device
     from fine_tune_assets.training.lora.trainer import train_adapter

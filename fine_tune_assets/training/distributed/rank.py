@@ -1,7 +1,6 @@
-"""One of the processes of a training on this machine: `python -m fine_tune_assets.training.distributed.rank FOLDER`.
+"""One rank of a local training: `python -m fine_tune_assets.training.distributed.rank FOLDER`.
 
-Owns how a rank meets the others and what it writes down. Started by launch.py, with its number in the environment; dies
-with it.
+Started by launch.py with its rank in the environment, and dies with it.
 """
 
 import json
@@ -14,15 +13,15 @@ from typing import Any
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.processes.parent import die_with_parent
-from fine_tune_assets.core.processes.worker import ERROR, answer_to
-from fine_tune_assets.core.progress import Progress, silent
+from fine_tune_assets.core.processes.worker import ERROR, handle_request
+from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.training.distributed.launch import (
     RANK_WAIT_SECONDS,
-    REQUEST,
-    STORE,
-    answer_file,
-    telling,
-    train_as_one,
+    REQUEST_FILE,
+    STORE_FILE,
+    progress_writer,
+    response_file,
+    train_in_process,
 )
 
 
@@ -30,19 +29,19 @@ def main(folder: Path) -> int:
     die_with_parent()
     go_offline()
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    request = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
 
     def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        meet(f"file://{folder / STORE}", rank, count)
-        return train_as_one(request, progress)
+        join_group(f"file://{folder / STORE_FILE}", rank, count)
+        return train_in_process(request, progress)
 
-    answer = answer_to(request, train, telling(folder) if rank == 0 else silent)
-    write_text(answer_file(folder, rank), json.dumps(answer))
+    answer = handle_request(request, train, progress_writer(folder) if rank == 0 else ignore_progress)
+    write_text(response_file(folder, rank), json.dumps(answer))
     return 1 if ERROR in answer else 0
 
 
-def meet(where: str, rank: int, count: int) -> None:
-    """Form the group of ranks: NCCL between GPUs, gloo between CPUs."""
+def join_group(init_method: str, rank: int, count: int) -> None:
+    """Form the process group: NCCL between GPUs, gloo between CPUs."""
     import torch
     import torch.distributed as dist
 
@@ -50,7 +49,7 @@ def meet(where: str, rank: int, count: int) -> None:
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group(
-        "cuda:nccl,cpu:gloo" if on_gpu else "gloo", where, timedelta(seconds=RANK_WAIT_SECONDS), count, rank
+        "cuda:nccl,cpu:gloo" if on_gpu else "gloo", init_method, timedelta(seconds=RANK_WAIT_SECONDS), count, rank
     )
 
 

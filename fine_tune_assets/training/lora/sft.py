@@ -1,8 +1,7 @@
-"""TRL's SFTTrainer with an order of its own and checkpoints that are whole or not there; on several ranks too, which together do
-what one process does.
+"""Extends TRL's SFTTrainer with a reproducible row order, atomic checkpoints and training on several ranks.
 
-Owns what must differ from TRL and transformers so that a training that is killed ends with the same weights. Optimiser,
-schedule and the loss of a step stay theirs; the validation loss is a mean over learned tokens here.
+A killed training must end with the same weights, and several ranks must compute what one process computes. Optimizer, schedule
+and training loss are TRL's; the validation loss is the mean over supervised tokens.
 """
 
 import time
@@ -14,37 +13,41 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
-from fine_tune_assets.training.checkpoints import Checkpoints
-from fine_tune_assets.training.lora import ranks
-from fine_tune_assets.training.lora.batches import FilledSteps, LengthBatches
-from fine_tune_assets.training.lora.ranks import adapter_weights, have_accelerate_shard_on_cpu, require_sharded
-from fine_tune_assets.training.supervision.loss_mask import IGNORED
+from fine_tune_assets.training.checkpoints import CheckpointStore
+from fine_tune_assets.training.lora import distributed_state as ranks
+from fine_tune_assets.training.lora.batch_order import LengthSampler, PaddedStepSampler
+from fine_tune_assets.training.lora.distributed_state import (
+    enable_cpu_sharding,
+    gather_adapter_weights,
+    require_sharded,
+)
+from fine_tune_assets.training.supervision.loss_mask import IGNORE_INDEX
 
 
 class ResumableTrainer(SFTTrainer):
-    """`order`: in which rows are learned. `seconds`: what earlier attempts took."""
+    """`order`: the order of training rows. `elapsed_seconds`: duration of earlier attempts."""
 
     blank_rows = 0
-    """Of the training set: they fill up, and nothing is learned of them."""
+    """Number of padding rows in the training set, which have no supervised tokens."""
 
     def __init__(
-        self, *args: Any, order: Sampler[int], checkpoints: Checkpoints, seconds: float, **kwargs: Any
+        self, *args: Any, order: Sampler[int], checkpoints: CheckpointStore, elapsed_seconds: float, **kwargs: Any
     ) -> None:
         self._order, self._checkpoints = order, checkpoints
-        self._began = time.monotonic() - seconds
+        self._started_at = time.monotonic() - elapsed_seconds
         self._loss_sum = self._tokens_measured = 0.0
         super().__init__(*args, **kwargs)
 
     @property
-    def seconds(self) -> float:
-        """Over all attempts."""
-        return time.monotonic() - self._began
+    def elapsed_seconds(self) -> float:
+        """Duration over all attempts."""
+        return time.monotonic() - self._started_at
 
     def measure_validation_loss(self) -> float:
         return float(self.evaluate()["eval_loss"])
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """transformers means over batches: the loss would be another one with another batch size."""
+        """Averages over tokens. transformers averages over batches, so its loss would depend on the batch size."""
         self._loss_sum, self._tokens_measured = 0.0, 0.0
         output: Any = super().evaluation_loop(*args, **kwargs)
         output.metrics["eval_loss"] = self._loss_sum / self._tokens_measured
@@ -52,8 +55,8 @@ class ResumableTrainer(SFTTrainer):
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        tokens = float((inputs["labels"][:, 1:] != IGNORED).sum())
-        losses, tokens = ranks.summed([float(loss) * tokens, tokens])
+        tokens = float((inputs["labels"][:, 1:] != IGNORE_INDEX).sum())
+        losses, tokens = ranks.sum_over_ranks([float(loss) * tokens, tokens])
         self._loss_sum += losses
         self._tokens_measured += tokens
         return loss, logits, labels
@@ -63,21 +66,21 @@ class ResumableTrainer(SFTTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        ranks.wait_for_all()  # each writes its own generators' state, which the hashes cover
+        ranks.wait_for_everyone()  # each rank writes its random state, which the hashes cover
         if self.args.should_save:
-            self._checkpoints.complete(self.state.global_step, self.state.best_global_step, self.seconds)
+            self._checkpoints.mark_complete(self.state.global_step, self.state.best_global_step, self.elapsed_seconds)
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        with self._number_formats_kept():
+        with self._preserve_dtypes():
             super()._load_from_checkpoint(*args, **kwargs)
 
     def _load_best_model(self) -> None:
-        with self._number_formats_kept():
+        with self._preserve_dtypes():
             super()._load_best_model()
 
     @contextmanager
-    def _number_formats_kept(self) -> Iterator[None]:
-        """PEFT turns adapter weights of 16 bits, as QLoRA trains them, into 32 bits when it loads them (0.21)."""
+    def _preserve_dtypes(self) -> Iterator[None]:
+        """PEFT 0.21 converts 16-bit adapter weights, which QLoRA trains, to 32 bits when it loads them."""
         model: Any = self.model
         formats = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
         yield
@@ -86,38 +89,37 @@ class ResumableTrainer(SFTTrainer):
                 parameter.data = parameter.data.to(formats[name])
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None: what an adapter was made of is told by the assets, and a card beside every checkpoint costs time."""
+        """Disabled: Dagster assets document an adapter, and writing a card with every checkpoint takes time."""
 
 
-def with_blank_row(dataset: Any, token: int) -> Any:
-    """A datasets.Dataset with one row more, of which nothing is learned."""
-    blank = {"input_ids": [token, token], "labels": [IGNORED, IGNORED], "seq_lengths": [2]}
+def add_blank_row(dataset: Any, token: int) -> Any:
+    """The datasets.Dataset with one additional row that has no supervised tokens."""
+    blank = {"input_ids": [token, token], "labels": [IGNORE_INDEX, IGNORE_INDEX], "seq_lengths": [2]}
     return dataset.add_item({name: blank[name] for name in dataset.column_names})
 
 
-class RanksTrainer(ResumableTrainer):
-    """Each rank learns from its share of a step's rows. Where they can't be shared out evenly, blank rows fill up: none is left
-    out or learned twice.
+class DistributedTrainer(ResumableTrainer):
+    """Gives each rank its share of a step's rows. Blank rows fill uneven shares, so that no row is skipped or used twice.
 
-    `on_prepared`: called once the model is on the ranks, before the first step. The last row of both sets is blank.
+    `on_prepared`: called once after the model is distributed, before the first step. The last row of both sets is blank.
     """
 
     blank_rows = 1
 
-    def __init__(self, *args: Any, eval_rows: int, on_prepared: Callable[[Any], None], **kwargs: Any) -> None:
-        """`eval_rows`: rows of the validation set that all ranks together measure in one pass."""
-        self._eval_rows, self._on_prepared = eval_rows, on_prepared
+    def __init__(self, *args: Any, eval_pass_rows: int, on_prepared: Callable[[Any], None], **kwargs: Any) -> None:
+        """`eval_pass_rows`: validation rows per pass over all ranks."""
+        self._eval_rows, self._on_prepared = eval_pass_rows, on_prepared
         super().__init__(*args, **kwargs)
 
     def create_accelerator_and_postprocess(self) -> None:
         if self.args.fsdp:
-            have_accelerate_shard_on_cpu()
+            enable_cpu_sharding()
         super().create_accelerator_and_postprocess()
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:
         rows = range(len(eval_dataset) - 1)
-        pass_rows = self.args.per_device_eval_batch_size * ranks.count()
-        return FilledSteps(rows, self._eval_rows, pass_rows, blank=len(rows))
+        pass_rows = self.args.per_device_eval_batch_size * ranks.world_size()
+        return PaddedStepSampler(rows, self._eval_rows, pass_rows, blank_row=len(rows))
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         prepared = super()._prepare_for_training(*args, **kwargs)
@@ -127,38 +129,42 @@ class RanksTrainer(ResumableTrainer):
         return prepared
 
     def measure_validation_loss(self) -> float:
-        """Without a place in the log."""
+        """Does not log the loss."""
         output = self.evaluation_loop(self.get_eval_dataloader(), "validation", prediction_loss_only=True)
         self._metrics["eval"].clear()
         return float((output.metrics or {})["eval_loss"])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """The adapter alone: transformers would gather the base model too, at every checkpoint."""
-        weights = adapter_weights(self.model)
+        """Saves only the adapter: transformers would gather the base model at every checkpoint."""
+        weights = gather_adapter_weights(self.model)
         if self.args.should_save:
             self._save(output_dir, state_dict=weights)
 
 
-class Schedule(TrainerCallback):
-    """When to measure the validation loss and when to write a checkpoint, and which epoch's order is the next."""
+class ScheduleCallback(TrainerCallback):
+    """Decides when to measure the validation loss and to write a checkpoint, and sets the epoch of the row order."""
 
     def __init__(
-        self, order: LengthBatches | FilledSteps, evaluations: Collection[int], steps_per_epoch: int, minutes: float
+        self,
+        order: LengthSampler | PaddedStepSampler,
+        evaluations: Collection[int],
+        steps_per_epoch: int,
+        minutes: float,
     ) -> None:
         self._order, self._evaluations = order, frozenset(evaluations)
         self._steps_per_epoch, self._seconds = steps_per_epoch, minutes * 60
-        self._saved = time.monotonic()
+        self._saved_at = time.monotonic()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        # Not by state.epoch, which is a fraction after a resume.
+        # Counted here, because state.epoch is fractional after a resume.
         self._order.set_epoch(state.global_step // self._steps_per_epoch)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         if state.global_step in self._evaluations:
             control.should_evaluate = control.should_save = True
-        if ranks.as_first_says(time.monotonic() - self._saved >= self._seconds):
+        if ranks.broadcast_flag(time.monotonic() - self._saved_at >= self._seconds):
             control.should_save = True
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        self._saved = time.monotonic()
+        self._saved_at = time.monotonic()

@@ -1,8 +1,8 @@
-"""LoRA, QLoRA and DoRA training with TRL's SFTTrainer and PEFT.
+"""Trains LoRA, QLoRA and DoRA adapters with TRL's SFTTrainer and PEFT.
 
-Owns one training, from an instruction set and a base model to an adapter folder named by its fingerprint; `preparation` owns what
-it is made of. Killed and started again with the same arguments it goes on from its last checkpoint and ends with the same
-weights. Does not know why it was started or what becomes of the adapter.
+Runs one training, from an instruction set and a base model to an adapter folder named by its fingerprint; `trainer_inputs`
+prepares the inputs. Restarted with the same arguments, a killed training resumes from its last checkpoint and ends with the same
+weights.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,27 @@ from transformers.trainer_utils import set_seed
 
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.prompts.prompt_contract import generation_stops
-from fine_tune_assets.engines.transformers_models import best_device, load_tokenizer, use_threads
+from fine_tune_assets.core.prompts.prompt_contract import read_generation_stops
+from fine_tune_assets.engines.transformers_models import best_device, load_tokenizer, set_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.checkpoints import TRAINER, Checkpoints
-from fine_tune_assets.training.failures import TrainingError, explained, require_room
-from fine_tune_assets.training.lora import ranks
-from fine_tune_assets.training.lora.adapters import WEIGHTS, adapter_bytes, disk_bytes, holds_weights_of, store_adapter
-from fine_tune_assets.training.lora.change_probe import divergence_from_base
-from fine_tune_assets.training.lora.preparation import is_packed, make_trainer, prepare_rows
-from fine_tune_assets.training.lora.ranks import adapter_weights
+from fine_tune_assets.training.checkpoints import TRAINER_VERSION, CheckpointStore
+from fine_tune_assets.training.failures import TrainingError, explain_errors, require_disk_space
+from fine_tune_assets.training.lora import distributed_state as ranks
+from fine_tune_assets.training.lora.adapter_divergence import divergence_from_base
+from fine_tune_assets.training.lora.distributed_state import gather_adapter_weights
+from fine_tune_assets.training.lora.peft_adapters import (
+    WEIGHTS_FILE,
+    adapter_bytes,
+    has_same_weights,
+    max_disk_bytes,
+    store_adapter,
+)
 from fine_tune_assets.training.lora.sft import ResumableTrainer
-from fine_tune_assets.training.lora.training_engines import engine_of
+from fine_tune_assets.training.lora.trainer_inputs import is_packed, make_trainer, prepare_rows
+from fine_tune_assets.training.lora.training_engines import select_engine
 from fine_tune_assets.training.supervision.training_templates import templates_version
 from fine_tune_assets.training.tracking.tensorboard_files import EventFiles
-from fine_tune_assets.training.tracking.training_progress import Telling, curve_of, peak_memory_bytes
+from fine_tune_assets.training.tracking.training_progress import ProgressCallback, extract_curve, peak_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -38,24 +44,24 @@ class TrainingResult:
     folder: Path
     curve: tuple[dict[str, float], ...]
     """Logged points: `step`, and `loss` or `eval_loss`."""
-    rows_trained: int
+    trained_row_count: int
     rows_too_long: tuple[str, ...]
     supervised_tokens: int
     steps: int
     stopped_early: bool
     resumed_from_step: int | None
-    """Of the last attempt; None if it was one go."""
+    """The checkpoint's step, for the last attempt; None if the training was not interrupted."""
     packing: str
     """`bfd` or `never`."""
     first_train_loss: float
     last_train_loss: float
     first_validation_loss: float
     best_validation_loss: float
-    base_divergence: float
-    """How far the adapter is from the base model, in nats a token of answers that it did not learn from. Measured on the model
-    in memory, whose weights the stored ones equal bit by bit: `store_adapter` reads them back."""
-    seconds: float
-    """Over all attempts, up to the checkpoint that each went on from."""
+    base_kl_divergence: float
+    """KL divergence from the base model in nats per token, on answers that were not trained on. Measured on the model in memory;
+    `store_adapter` verifies that the stored weights are identical."""
+    duration_seconds: float
+    """Over all attempts, each up to the checkpoint from which the next one resumed."""
     tokens_per_second: float
     peak_memory_bytes: int
 
@@ -71,44 +77,44 @@ def train_adapter(
     progress: Progress,
     tensorboard_dir: Path | None = None,
 ) -> TrainingResult:
-    """Train and store one adapter. Raises TrainingError; nothing is left under a final name then."""
-    use_threads(threads)
+    """Train and store one adapter. Raises TrainingError, in which case no adapter folder is created."""
+    set_threads(threads)
     tokenizer = load_tokenizer(base_folder)
-    stops = {tokenizer.eos_token_id, *generation_stops(base_folder)}
+    stops = {tokenizer.eos_token_id, *read_generation_stops(base_folder)}
     rows = prepare_rows(instruction_set, tokenizer, stops, settings)
     key = training_key(instruction_set, base_fingerprint, settings)
-    checkpoints = ranks.first_before_others(lambda: Checkpoints(checkpoints_dir, key))
-    with explained(checkpoints.folder, adapters_dir):
-        # The adapter's first weights are by chance: the same ones at every start.
+    checkpoints = ranks.run_main_process_first(lambda: CheckpointStore(checkpoints_dir, key))
+    with explain_errors(checkpoints.folder, adapters_dir):
+        # The adapter's initial weights are random: the seed makes them the same at every start.
         set_seed(settings.seed)
-        model = engine_of(settings).adapted_model(base_folder, settings)
-        require_room(checkpoints.folder, disk_bytes(model))
-        require_room(adapters_dir, adapter_bytes(model))
-        last = ranks.first_before_others(checkpoints.latest)
-        events = EventFiles(tensorboard_dir, checkpoints, telling := Telling(progress))
+        model = select_engine(settings).load_model(base_folder, settings)
+        require_disk_space(checkpoints.folder, max_disk_bytes(model))
+        require_disk_space(adapters_dir, adapter_bytes(model))
+        last = ranks.run_main_process_first(checkpoints.latest)
+        events = EventFiles(tensorboard_dir, checkpoints, telling := ProgressCallback(progress))
         trainer = make_trainer(model, tokenizer, rows, settings, checkpoints, last, telling)
         trainer.add_callback(events)
-        set_seed(ranks.own_seed(settings.seed))
+        set_seed(ranks.rank_seed(settings.seed))
         trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
-        weights = adapter_weights(trainer.model)
-        _require_best_is_loaded(trainer, checkpoints, weights)
-        first = float(checkpoints.start["first_validation_loss"])
-        best = _best(trainer, first)
-        divergence = divergence_from_base(trainer.model, rows.validation.kept)
-        ranks.wait_for_all()
+        weights = gather_adapter_weights(trainer.model)
+        _require_best_loaded(trainer, checkpoints, weights)
+        first = float(checkpoints.start_metrics["first_validation_loss"])
+        best = _best_loss(trainer, first)
+        divergence = divergence_from_base(trainer.model, rows.validation.fitting)
+        ranks.wait_for_everyone()
         adapter_id, folder = "", adapters_dir
-        if ranks.is_first():  # only its result is used
+        if ranks.is_main_process():  # only the main process's result is used
             adapter_id, folder = store_adapter(trainer.model, adapters_dir, base_fingerprint, weights)
             params = {**asdict(settings), "base_fingerprint": base_fingerprint}
-            events.finish(adapter_id, params, {"best_validation_loss": best, "base_divergence": divergence})
+            events.finish(adapter_id, params, {"best_validation_loss": best, "base_kl_divergence": divergence})
             checkpoints.remove()
     return TrainingResult(
         adapter_id=adapter_id,
         folder=folder,
-        curve=({"step": 0.0, "eval_loss": first}, *curve_of(trainer.state.log_history)),
-        rows_trained=len(rows.train.kept),
+        curve=({"step": 0.0, "eval_loss": first}, *extract_curve(trainer.state.log_history)),
+        trained_row_count=len(rows.train.fitting),
         rows_too_long=rows.train.too_long + rows.validation.too_long,
-        supervised_tokens=sum(row.supervised for row in rows.train.kept),
+        supervised_tokens=sum(row.supervised_tokens for row in rows.train.fitting),
         steps=trainer.state.global_step,
         stopped_early=trainer.state.global_step < trainer.state.max_steps,
         resumed_from_step=last.step if last else None,
@@ -116,17 +122,24 @@ def train_adapter(
         **_train_losses(trainer),
         first_validation_loss=first,
         best_validation_loss=best,
-        base_divergence=divergence,
-        seconds=trainer.seconds,
+        base_kl_divergence=divergence,
+        duration_seconds=trainer.elapsed_seconds,
         tokens_per_second=telling.tokens_per_second,
         peak_memory_bytes=peak_memory_bytes(),
     )
 
 
 def training_key(instruction_set: pa.Table, base_fingerprint: str, settings: TrainingSettings) -> str:
-    """Name of all that decides the weights."""
+    """Hash of everything that determines the weights."""
     decides = {name: value for name, value in asdict(settings).items() if name != "checkpoint_minutes"}
-    parts = [TRAINER, templates_version(), fingerprint_table(instruction_set), base_fingerprint, decides, best_device()]
+    parts = [
+        TRAINER_VERSION,
+        templates_version(),
+        fingerprint_table(instruction_set),
+        base_fingerprint,
+        decides,
+        best_device(),
+    ]
     return short(fingerprint_json(parts))
 
 
@@ -135,19 +148,21 @@ def _train_losses(trainer: ResumableTrainer) -> dict[str, float]:
     return {"first_train_loss": _mean(losses[:3]), "last_train_loss": _mean(losses[-3:])}
 
 
-def _best(trainer: ResumableTrainer, first_validation: float) -> float:
+def _best_loss(trainer: ResumableTrainer, first_validation: float) -> float:
     if trainer.state.best_metric is None:
-        raise TrainingError("The validation loss was never measured: nothing says which checkpoint is the best.")
+        raise TrainingError("The validation loss was never measured, so the best checkpoint is unknown.")
     return min(first_validation, float(trainer.state.best_metric))
 
 
-def _require_best_is_loaded(trainer: ResumableTrainer, checkpoints: Checkpoints, weights: dict[str, Any]) -> None:
-    """transformers only warns when it can't find the best checkpoint, and goes on with the last weights."""
-    best = checkpoints.of_step(int(trainer.state.best_global_step or 0))
-    if not (best / WEIGHTS).is_file():
-        raise TrainingError(f"The checkpoint with the lowest validation loss is gone: {best.name}.")
-    if not holds_weights_of(best, trainer.model, weights):
-        raise TrainingError("The weights in memory are not those of the checkpoint with the lowest validation loss.")
+def _require_best_loaded(trainer: ResumableTrainer, checkpoints: CheckpointStore, weights: dict[str, Any]) -> None:
+    """transformers only warns if it does not find the best checkpoint, and continues with the last weights."""
+    best = checkpoints.step_folder(int(trainer.state.best_global_step or 0))
+    if not (best / WEIGHTS_FILE).is_file():
+        raise TrainingError(f"{best.name}, the checkpoint with the lowest validation loss, is missing.")
+    if not has_same_weights(best, trainer.model, weights):
+        raise TrainingError(
+            f"The weights in memory differ from {best.name}, the checkpoint with the lowest validation loss."
+        )
 
 
 def _mean(values: Sequence[float]) -> float:

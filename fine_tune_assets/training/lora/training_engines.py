@@ -1,8 +1,8 @@
-"""Which library trains: TRL and PEFT by themselves, or with Unsloth beneath them.
+"""Selects the training library: TRL with PEFT, alone or accelerated by Unsloth.
 
-Owns what differs between the two: how the base model with its adapter comes into memory, and what is done to a trainer once it
-is built. Order of rows, labels, checkpoints and the adapter's folder are the same for both. Imports nothing heavy while it is
-loaded: Unsloth has to come before TRL, transformers and PEFT.
+The engines differ in how they load the base model with its adapter and in how they finish a trainer. Row order, labels,
+checkpoints and the adapter's folder are the same. This module imports nothing heavy, because Unsloth must be imported before TRL,
+transformers and PEFT.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -16,33 +16,33 @@ UNSLOTH_LIBRARIES = ("unsloth", "unsloth_zoo")
 
 
 class TrainingEngine(Protocol):
-    packs: bool
-    """Whether it keeps the examples of a packed row apart."""
+    can_pack: bool
+    """Whether examples in a packed row are isolated from each other."""
 
-    def adapted_model(self, base_folder: Path, settings: TrainingSettings) -> Any:
-        """A PEFT model: the base with an adapter that changes nothing yet. Raises TrainingError."""
+    def load_model(self, base_folder: Path, settings: TrainingSettings) -> Any:
+        """A PEFT model: the base with a new adapter that has no effect yet. Raises TrainingError."""
 
-    def settle(self, trainer: Any, settings: TrainingSettings, batching: Any) -> None:
-        """Do what is left once the trainer is built. Raises TrainingError if it is not the one that was asked for."""
+    def finish_trainer(self, trainer: Any, settings: TrainingSettings, batching: Any) -> None:
+        """Complete a new trainer. Raises TrainingError if the engine changed its arguments."""
 
 
 class TrlEngine:
-    packs = True
+    can_pack = True
 
-    def adapted_model(self, base_folder: Path, settings: TrainingSettings) -> Any:
-        from fine_tune_assets.training.lora.adapters import adapted_model
+    def load_model(self, base_folder: Path, settings: TrainingSettings) -> Any:
+        from fine_tune_assets.training.lora.peft_adapters import load_trainable_model
 
-        return adapted_model(base_folder, settings)
+        return load_trainable_model(base_folder, settings)
 
-    def settle(self, trainer: Any, settings: TrainingSettings, batching: Any) -> None:  # noqa: ARG002
+    def finish_trainer(self, trainer: Any, settings: TrainingSettings, batching: Any) -> None:  # noqa: ARG002
         from fine_tune_assets.engines.transformers_models import best_device
-        from fine_tune_assets.training.supervision.supervised_loss import score_learned_positions_only
+        from fine_tune_assets.training.supervision.supervised_loss import score_supervised_only
 
         if best_device() == "cpu":
-            score_learned_positions_only(trainer.model.get_base_model())
+            score_supervised_only(trainer.model.get_base_model())
 
 
-def engine_of(settings: TrainingSettings) -> TrainingEngine:
+def select_engine(settings: TrainingSettings) -> TrainingEngine:
     if settings.engine == "unsloth":
         from fine_tune_assets.training.lora.unsloth_engine import UnslothEngine
 
@@ -51,7 +51,7 @@ def engine_of(settings: TrainingSettings) -> TrainingEngine:
 
 
 def prepare_engine(name: str) -> None:
-    """Import what must come before TRL, transformers and PEFT. Raises TrainingError with what to do."""
+    """Import what must precede TRL, transformers and PEFT. Raises TrainingError."""
     if name == "unsloth":
         from fine_tune_assets.training.lora.unsloth_engine import import_unsloth
 
@@ -59,7 +59,7 @@ def prepare_engine(name: str) -> None:
 
 
 def library_versions(engine: str) -> dict[str, str]:
-    """Of this environment, without importing them; what is not installed is left out."""
+    """Installed versions in this environment, read without importing the libraries."""
     found = {}
     for name in (*LIBRARIES, *(UNSLOTH_LIBRARIES if engine == "unsloth" else ())):
         try:

@@ -1,8 +1,8 @@
-"""How much memory one training step holds at its peak, counted without the weights and without a GPU.
+"""Computes the peak memory of one training step without weights and without a GPU.
 
-The base model's own code runs, with its adapter, forwards and backwards, on tensors that have shapes and no numbers
-(PyTorch's FakeTensorMode): each tensor that comes to life is counted until the last reference to it goes. So activations follow
-any architecture, and an 8B model is counted on a laptop. What torch's allocators hold beyond the tensors is not counted here.
+Runs forward and backward through the base model's own code, with its adapter, on tensors with shapes but no data (PyTorch's
+FakeTensorMode), and counts each tensor from creation to release. This covers any architecture, and works for an 8B model on a
+laptop. Overhead of torch's allocators is not included.
 """
 
 import gc
@@ -23,43 +23,43 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from trl.trainer import utils as trl_utils
 
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.lora.adapters import lora_config
+from fine_tune_assets.training.lora.peft_adapters import lora_config
 from fine_tune_assets.training.planning.shapes import Pass, StepMemory
 from fine_tune_assets.training.supervision.supervised_loss import score_positions
 
-BLOCK, SECOND_BLOCK = 64, 256
-"""Weights that share a scale in NF4, and scales that share one when they are quantised again (QLoRA, section 3)."""
+BLOCK_SIZE, DOUBLE_BLOCK_SIZE = 64, 256
+"""Weights per scale in NF4, and scales per second-level scale with double quantization (QLoRA, section 3)."""
 
 
-class Living(TorchDispatchMode):
-    """Bytes of all tensors that are alive; each storage counts once."""
+class LiveTensors(TorchDispatchMode):
+    """Counts the bytes of all live tensors; each storage counts once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bytes = self.peak = 0
         self._known = WeakIdKeyDictionary()
 
-    def count(self, tensor: torch.Tensor) -> None:
+    def add(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         if storage not in self._known:
             size = storage.nbytes()
-            self._known[storage] = weakref.finalize(storage, self._gone, size)
+            self._known[storage] = weakref.finalize(storage, self._release, size)
             self.bytes += size
             self.peak = max(self.peak, self.bytes)
 
-    def _gone(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         self.bytes -= size
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
-                self.count(leaf)
+                self.add(leaf)
         return result
 
 
-class _Unpacked(torch.autograd.Function):
-    """A product with weights that are unpacked for it, as in bitsandbytes: nothing of them is kept for the way back."""
+class _UnpackedProduct(torch.autograd.Function):
+    """A product with weights that are unpacked temporarily, as in bitsandbytes: backward unpacks them again."""
 
     @staticmethod
     def forward(context: Any, rows: torch.Tensor, outputs: int, bias: torch.Tensor | None) -> torch.Tensor:
@@ -75,7 +75,7 @@ class _Unpacked(torch.autograd.Function):
 
 
 class PackedLinear(torch.nn.Linear):
-    """A linear layer in NF4 with its scales quantised again."""
+    """A linear layer in NF4 with double quantization."""
 
     def __init__(self, plain: torch.nn.Linear) -> None:
         super().__init__(plain.in_features, plain.out_features, plain.bias is not None, "meta", torch.bfloat16)
@@ -88,23 +88,23 @@ class PackedLinear(torch.nn.Linear):
 
 
 def _packed_product(rows: torch.Tensor, outputs: int, bias: torch.Tensor | None) -> torch.Tensor:
-    return _Unpacked.apply(rows, outputs, bias)  # type: ignore[no-any-return]
+    return _UnpackedProduct.apply(rows, outputs, bias)  # type: ignore[no-any-return]
 
 
 def packed_bytes(weights: int) -> int:
-    """Four bits a weight, a byte a block, and two numbers of 32 bits for each 256 blocks."""
-    blocks = -(-weights // BLOCK)
-    return -(-weights // 2) + blocks + 8 * -(-blocks // SECOND_BLOCK)
+    """Four bits per weight, one byte per block, and two 32-bit numbers per 256 blocks."""
+    blocks = -(-weights // BLOCK_SIZE)
+    return -(-weights // 2) + blocks + 8 * -(-blocks // DOUBLE_BLOCK_SIZE)
 
 
-def step_memory(
-    base_folder: Path, settings: TrainingSettings, one: Pass, is_gpu: bool, is_checkpointed: bool
+def measure_step_memory(
+    base_folder: Path, settings: TrainingSettings, largest: Pass, is_gpu: bool, is_checkpointed: bool
 ) -> StepMemory:
-    """Peak of a training step with this pass. Reads the folder's config.json only."""
-    model = _shaped_model(base_folder, settings, is_gpu)
+    """Peak of a training step with this pass. Reads only config.json from the folder."""
+    model = _meta_model(base_folder, settings, is_gpu)
     with FakeTensorMode():
-        _give_shapes_only(model)
-        frozen = _bytes(p for p in model.parameters() if not p.requires_grad)
+        _use_fake_tensors(model)
+        frozen = _parameter_bytes(p for p in model.parameters() if not p.requires_grad)
         trained = [p for p in model.parameters() if p.requires_grad]
         for parameter in trained:
             parameter.grad = torch.empty_like(parameter)
@@ -112,38 +112,46 @@ def step_memory(
             model.enable_input_require_grads()
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.train()
-        activations = _peak_of(model, one, is_gpu)
-    adapter = _bytes(trained)
-    layers = [_bytes(p for p in layer.parameters() if not p.requires_grad) for layer in _layers(model)]
-    # AdamW keeps two numbers for each that is trained.
-    return StepMemory(frozen, adapter, adapter, 2 * adapter, activations, layer=max(layers), root=frozen - sum(layers))
+        activations = _peak_activation_bytes(model, largest, is_gpu)
+    adapter = _parameter_bytes(trained)
+    layers = [_parameter_bytes(p for p in layer.parameters() if not p.requires_grad) for layer in _layers(model)]
+    # AdamW keeps two moments per trained weight.
+    return StepMemory(
+        frozen,
+        adapter,
+        adapter,
+        2 * adapter,
+        activations,
+        largest_layer=max(layers),
+        outside_layers=frozen - sum(layers),
+    )
 
 
 def _layers(model: Any) -> list[Any]:
-    """The longest list of modules: the model's repeated blocks."""
+    """The longest module list: the model's repeated blocks."""
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     return max((list(found) for found in lists), key=len)
 
 
 @dataclass(frozen=True)
-class BaseFacts:
+class BaseSize:
     hidden_size: int
     layers: int
     parameters: int
 
 
 @cache
-def base_facts(base_folder: Path) -> BaseFacts:
-    """Of a folder's config.json."""
+def read_base_size(base_folder: Path) -> BaseSize:
+    """Sizes from a folder's config.json."""
     config: Any = AutoConfig.from_pretrained(base_folder, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     text = config.get_text_config()
-    return BaseFacts(text.hidden_size, text.num_hidden_layers, model.num_parameters())
+    return BaseSize(text.hidden_size, text.num_hidden_layers, model.num_parameters())
 
 
-def _shaped_model(base_folder: Path, settings: TrainingSettings, is_gpu: bool) -> Any:
-    """As `adapting.adapted_model` makes it, without numbers."""
+def _meta_model(base_folder: Path, settings: TrainingSettings, is_gpu: bool) -> Any:
+    """The model of `peft_adapters.load_trainable_model`, without data."""
     from peft import get_peft_model
 
     is_quantized = settings.method == "qlora"
@@ -154,14 +162,14 @@ def _shaped_model(base_folder: Path, settings: TrainingSettings, is_gpu: bool) -
             config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
         )
         if is_quantized:
-            _pack(model)
+            _pack_layers(model)
         adapted: Any = get_peft_model(model, lora_config(settings))
         if is_quantized:
-            _in_formats_of_qlora(adapted, is_gpu)
+            _set_qlora_dtypes(adapted, is_gpu)
     return adapted
 
 
-def _pack(model: Any) -> None:
+def _pack_layers(model: Any) -> None:
     head = model.get_output_embeddings()
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -169,8 +177,8 @@ def _pack(model: Any) -> None:
                 setattr(parent, name, PackedLinear(child))
 
 
-def _in_formats_of_qlora(model: Any, is_gpu: bool) -> None:
-    """Norms are of 32 bits, on a CPU all that is not packed; TRL turns the adapter into 16."""
+def _set_qlora_dtypes(model: Any, is_gpu: bool) -> None:
+    """Norms are in 32 bits, and on a CPU all unpacked weights; TRL converts the adapter to 16 bits."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.bfloat16)
@@ -178,27 +186,27 @@ def _in_formats_of_qlora(model: Any, is_gpu: bool) -> None:
             parameter.data = parameter.data.to(torch.float32)
 
 
-def _give_shapes_only(model: Any) -> None:
-    """Fake tensors of a CPU in the place of meta ones: attention then runs in one piece, as on a GPU, not as a matrix."""
-    made: dict[int, torch.Tensor] = {}  # what two modules share stays shared
+def _use_fake_tensors(model: Any) -> None:
+    """Replace meta tensors by fake CPU tensors, for which attention runs fused as on a GPU, not as a full matrix."""
+    replacements: dict[int, torch.Tensor] = {}  # keeps shared tensors shared
     for module in model.modules():
         for own, wrap in ((module._parameters, torch.nn.Parameter), (module._buffers, None)):
             for name, tensor in own.items():
                 if tensor is None:
                     continue
-                if id(tensor) not in made:
+                if id(tensor) not in replacements:
                     empty = torch.empty(tensor.shape, dtype=tensor.dtype)
-                    made[id(tensor)] = wrap(empty, requires_grad=tensor.requires_grad) if wrap else empty
-                own[name] = made[id(tensor)]
+                    replacements[id(tensor)] = wrap(empty, requires_grad=tensor.requires_grad) if wrap else empty
+                own[name] = replacements[id(tensor)]
         if hasattr(module, "original_inv_freq"):
             module.original_inv_freq = module.inv_freq
 
 
-def _peak_of(model: Any, one: Pass, is_gpu: bool) -> int:
-    """Bytes above what lives before the pass."""
-    living = Living()
+def _peak_activation_bytes(model: Any, one: Pass, is_gpu: bool) -> int:
+    """Bytes in addition to those live before the pass."""
+    living = LiveTensors()
     for tensor in (*model.parameters(), *(p.grad for p in model.parameters() if p.grad is not None), *model.buffers()):
-        living.count(tensor)
+        living.add(tensor)
     before = living.bytes
     context: AbstractContextManager[Any] = torch.autocast("cpu", torch.bfloat16) if is_gpu else nullcontext()
     with living:
@@ -208,7 +216,9 @@ def _peak_of(model: Any, one: Pass, is_gpu: bool) -> int:
             hidden = base.base_model(
                 input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
             ).last_hidden_state
-            loss = _loss(hidden.reshape(-1, hidden.shape[-1])[: one.learned], base.get_output_embeddings(), is_gpu)
+            loss = _loss(
+                hidden.reshape(-1, hidden.shape[-1])[: one.supervised_tokens], base.get_output_embeddings(), is_gpu
+            )
         loss.backward()
         del hidden, loss
     gc.collect()
@@ -226,5 +236,5 @@ def _loss(hidden: torch.Tensor, output_layer: Any, is_gpu: bool) -> torch.Tensor
     return -scores[0].sum()
 
 
-def _bytes(parameters: Iterable[torch.Tensor]) -> int:
+def _parameter_bytes(parameters: Iterable[torch.Tensor]) -> int:
     return sum({id(p): p.numel() * p.element_size() for p in parameters}.values())

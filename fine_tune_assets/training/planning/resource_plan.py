@@ -1,7 +1,6 @@
-"""What a training will take, before it is started: memory at its peak, disk and time; and the nearest one that fits.
+"""Decides whether a training fits (peak memory, disk), how long it takes, and which nearest change would fit.
 
-Owns which pass through the model is the largest, whether it fits, and what to change if it does not. How much one step holds is
-`peak_memory`'s, how long it takes `step_time`'s.
+Finds the largest pass. `peak_memory` computes the memory of a step, `step_time` its duration.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,74 +9,74 @@ from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
-from fine_tune_assets.recipes.sweep import SweptField, numbers_of
-from fine_tune_assets.tables.training import TrainingPlan
+from fine_tune_assets.recipes.sweep import SweptField, boundary_values
+from fine_tune_assets.tables.training_rows import TrainingPlan
 from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
 from fine_tune_assets.training.planning.shapes import Pass, StepMemory
 
 TOLERANCE = 0.15
-"""How far a plan may be from what is measured."""
-FREE_DISK = "more room on the disk"
+"""Allowed relative error of a plan."""
+MORE_DISK = "more free disk space"
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations")
-_HOLD_MORE: tuple[SweptField, ...] = ("rank", "batch_size")
-"""Settings of a trial with which it holds more."""
+_MEMORY_SETTINGS: tuple[SweptField, ...] = ("rank", "batch_size")
+"""Swept settings that increase memory."""
 
 
-def most_that_is_tried(recipe: Recipe) -> TrainingSettings:
-    """The recipe's settings; in a sweep with the largest rank and batch of any trial, which hold most."""
+def worst_case_settings(recipe: Recipe) -> TrainingSettings:
+    """The recipe's settings; in a sweep, with the largest rank and batch size of any trial, which need the most memory."""
     parameters = recipe.sweep.parameters if recipe.sweep else {}
     largest: dict[str, Any] = {
-        name: int(max(numbers_of(parameters[name]))) for name in _HOLD_MORE if name in parameters
+        name: int(max(boundary_values(parameters[name]))) for name in _MEMORY_SETTINGS if name in parameters
     }
     return replace(recipe.training, **largest)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it would be trained."""
+    """The machine of the training."""
 
     name: str
     is_gpu: bool
     memory_bytes: int
-    """What one process may hold."""
+    """Memory that one process may use."""
     library_bytes: int
-    """What it holds before there is a model: on a CPU the libraries, on a GPU the driver's context."""
+    """Memory before a model is loaded: the libraries on a CPU, the driver's context on a GPU."""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of the examples that are trained on, in tokens."""
+    """Tokens of each training example."""
 
     tokens: tuple[int, ...]
-    learned: tuple[int, ...]
+    supervised: tuple[int, ...]
 
-    def within(self, settings: TrainingSettings) -> "Lengths":
-        """Those that max_length leaves."""
-        kept = [i for i, tokens in enumerate(self.tokens) if tokens <= settings.max_length]
-        return Lengths(tuple(self.tokens[i] for i in kept), tuple(self.learned[i] for i in kept))
+    def select_fitting(self, settings: TrainingSettings) -> "Lengths":
+        """The examples within max_length."""
+        indices = [i for i, tokens in enumerate(self.tokens) if tokens <= settings.max_length]
+        return Lengths(tuple(self.tokens[i] for i in indices), tuple(self.supervised[i] for i in indices))
 
 
 @dataclass(frozen=True)
-class Shape:
-    """How rows go through the model."""
+class BatchShape:
+    """How rows are batched."""
 
     largest: Pass
     packing: str
     """`bfd` or `never`."""
     steps: int
-    """Of all epochs."""
+    """In all epochs."""
 
 
 @dataclass(frozen=True)
 class Plan:
     settings: TrainingSettings
-    shape: Shape
+    shape: BatchShape
     memory: StepMemory
     library_bytes: int
     limit_bytes: int
     disk_bytes: int
-    left_out: int = 0
-    """Examples that are longer than max_length."""
+    excluded_examples: int = 0
+    """Number of examples longer than max_length."""
 
     @property
     def peak_bytes(self) -> int:
@@ -88,20 +87,20 @@ class Plan:
         return self.peak_bytes <= self.limit_bytes
 
 
-def plan_row(
+def make_plan_row(
     plan: Plan, nearest: Plan | None, machine: Machine, free_disk: int, seconds: float | None
 ) -> dict[str, Any]:
-    """Of the table training_plans, but for what it is bound to."""
+    """A row of the table training_plans without its fingerprints."""
     settings, shape = plan.settings, plan.shape
-    why = _why_not(plan, machine, free_disk)
+    shortfall = _describe_shortage(plan, machine, free_disk)
     return {
         "machine": machine.name,
-        "processes": settings.processes,
+        "process_count": settings.processes,
         "packing": shape.packing,
         "batch_size": settings.batch_size,
         "gradient_accumulation": settings.gradient_accumulation,
-        "largest_rows": shape.largest.rows,
-        "largest_tokens": shape.largest.tokens,
+        "max_batch_rows": shape.largest.rows,
+        "max_row_tokens": shape.largest.tokens,
         **{f"{part}_bytes": getattr(plan.memory, part) for part in PARTS},
         "library_bytes": plan.library_bytes,
         "peak_bytes": plan.peak_bytes,
@@ -109,106 +108,109 @@ def plan_row(
         "disk_bytes": plan.disk_bytes,
         "free_disk_bytes": free_disk,
         "steps": shape.steps,
-        "seconds": seconds,
-        "fits": not why,
-        "why": why,
-        "nearest": _nearest_in_words(plan, nearest, is_disk_short=plan.disk_bytes > free_disk),
+        "duration_seconds": seconds,
+        "fits": not shortfall,
+        "shortfall": shortfall,
+        "suggestion": _suggest_change(plan, nearest, is_disk_short=plan.disk_bytes > free_disk),
     }
 
 
-def _nearest_in_words(plan: Plan, nearest: Plan | None, is_disk_short: bool) -> str | None:
+def _suggest_change(plan: Plan, nearest: Plan | None, is_disk_short: bool) -> str | None:
     if plan.fits:
-        return FREE_DISK if is_disk_short else None
-    return None if nearest is None else changes_in_words(plan.settings, nearest.settings)
+        return MORE_DISK if is_disk_short else None
+    return None if nearest is None else describe_changes(plan.settings, nearest.settings)
 
 
-def _why_not(plan: Plan, machine: Machine, free_disk: int) -> str:
+def _describe_shortage(plan: Plan, machine: Machine, free_disk: int) -> str:
     reasons = []
     if not plan.fits:
-        needed, limit = (_gb(value) for value in (plan.peak_bytes, plan.limit_bytes))
-        reasons.append(f"It needs {needed} of memory, and {machine.name} has {limit} for it.")
+        needed, limit = (_format_gb(value) for value in (plan.peak_bytes, plan.limit_bytes))
+        reasons.append(f"The training needs {needed} of memory, but {machine.name} has only {limit}.")
     if plan.disk_bytes > free_disk:
         reasons.append(
-            f"Checkpoints and adapter need {_gb(plan.disk_bytes)}, and {_gb(free_disk)} of the disk are free."
+            f"Checkpoints and adapter need {_format_gb(plan.disk_bytes)}, but only {_format_gb(free_disk)} are free on the disk."
         )
     return " ".join(reasons)
 
 
-def _gb(count: int) -> str:
+def _format_gb(count: int) -> str:
     return f"{count / 1e9:.2f} GB"
 
 
-ELSEWHERE = "a GPU of "
+REMOTE_GPU_PREFIX = "remote GPU, "
 
 
-def elsewhere(gpu_memory_gb: int) -> str:
-    """Name of a GPU that is not this machine's."""
-    return f"{ELSEWHERE}{gpu_memory_gb} GiB"
+def remote_gpu_name(gpu_memory_gb: int) -> str:
+    """Name of a GPU on another machine."""
+    return f"{REMOTE_GPU_PREFIX}{gpu_memory_gb} GiB"
 
 
 class PlanError(GateClosedError):
-    """Training may not start: nobody planned it, what was planned is another training, or it does not fit."""
+    """Training may not start: it has no plan, the plan is for another training, or it does not fit."""
 
 
 def require_plan(plans: Sequence[TrainingPlan], gpu_memory_gb: int, **bound: str) -> TrainingPlan:
-    """The gate: the plan of exactly this set, base model and settings, where it will be trained, and it fits. Raises PlanError.
+    """Gate: returns the plan of exactly this set, base model and settings, on this machine, if it fits. Raises PlanError.
 
-    `gpu_memory_gb`: of the GPU elsewhere that trains; 0 for this machine.
+    `gpu_memory_gb`: of the remote GPU that trains; 0 for this machine.
     """
     if len(plans) != 1:
         raise PlanError(f"No training plan found. {materialize_hint('training_plans')}")
     plan = plans[0]
-    other = sorted(name.removesuffix("_fingerprint") for name, value in bound.items() if getattr(plan, name) != value)
-    if other:
+    mismatches = sorted(
+        name.removesuffix("_fingerprint") for name, value in bound.items() if getattr(plan, name) != value
+    )
+    if mismatches:
         raise PlanError(
-            f"The plan is of another {', '.join(other)} than is to be trained. {materialize_hint('training_plans')}"
+            f"The training plan is for another {', '.join(mismatches)}. {materialize_hint('training_plans')}"
         )
-    if plan.machine != elsewhere(gpu_memory_gb) and (gpu_memory_gb or plan.machine.startswith(ELSEWHERE)):
+    if plan.machine != remote_gpu_name(gpu_memory_gb) and (gpu_memory_gb or plan.machine.startswith(REMOTE_GPU_PREFIX)):
         raise PlanError(
-            f"The plan is for {plan.machine}, where nothing is trained now. {materialize_hint('training_plans')}"
+            f"The training plan is for another machine ({plan.machine}). {materialize_hint('training_plans')}"
         )
     if not plan.fits:
-        raise PlanError(f"{plan.why} {advice(plan.nearest)}")
+        raise PlanError(f"{plan.shortfall} {suggest_fix(plan.suggestion)}")
     return plan
 
 
-def advice(nearest: str | None) -> str:
-    """What to do about a plan that does not fit."""
-    if nearest == FREE_DISK:
-        return f"Make room on the disk. {materialize_hint('training_plans')}"
+def suggest_fix(suggestion: str | None) -> str:
+    """How to fix a plan that does not fit."""
+    if suggestion == MORE_DISK:
+        return f"Free some disk space. {materialize_hint('training_plans')}"
     change = (
-        f"In the recipe's training section set {nearest}, or"
-        if nearest
-        else "No smaller batch or shorter example fits:"
+        f"In the recipe's training section set {suggestion}, or"
+        if suggestion
+        else "No smaller batch and no lower max_length fits:"
     )
     return f"{change} use a machine with more memory. {materialize_hint('training_plans')}"
 
 
-def is_as_planned(planned: float, measured: float) -> bool:
-    """Within `TOLERANCE`."""
+def is_within_tolerance(planned: float, measured: float) -> bool:
     return abs(measured - planned) <= TOLERANCE * planned
 
 
-ShapeOf = Callable[[TrainingSettings, Lengths], Shape]
-MemoryOf = Callable[[TrainingSettings, Pass], StepMemory]
+ShapeEstimator = Callable[[TrainingSettings, Lengths], BatchShape]
+MemoryEstimator = Callable[[TrainingSettings, Pass], StepMemory]
 
 
 class Planner:
-    """Plans of one base model on one machine. `memory_of` takes seconds: what it was asked once it is not asked again."""
+    """Plans of one base model on one machine. Results of `estimate_memory`, which takes seconds, are cached."""
 
-    def __init__(self, machine: Machine, lengths: Lengths, memory_of: MemoryOf, shape_of: ShapeOf) -> None:
-        self._machine, self._lengths, self._shape_of = machine, lengths, shape_of
-        self._memory_of = memory_of
-        self._known: dict[tuple[Any, ...], StepMemory] = {}
+    def __init__(
+        self, machine: Machine, lengths: Lengths, estimate_memory: MemoryEstimator, estimate_shape: ShapeEstimator
+    ) -> None:
+        self._machine, self._lengths, self._estimate_shape = machine, lengths, estimate_shape
+        self._estimate_memory = estimate_memory
+        self._cache: dict[tuple[Any, ...], StepMemory] = {}
 
     def plan(self, settings: TrainingSettings) -> Plan:
-        """Whether it fits or not. Raises PlanError if max_length leaves nothing."""
-        lengths = self._lengths.within(settings)
+        """A plan that may or may not fit. Raises PlanError if no example is within max_length."""
+        lengths = self._lengths.select_fitting(settings)
         if not lengths.tokens:
-            raise PlanError("No example fits into training.max_length: there is nothing to plan.")
-        shape = self._shape_of(settings, lengths)
-        memory = self._ask(settings, shape.largest)
-        # Each process has a GPU of its own; without one they share the machine's memory.
+            raise PlanError("No example fits into training.max_length. Raise it in the recipe.")
+        shape = self._estimate_shape(settings, lengths)
+        memory = self._memory_for(settings, shape.largest)
+        # Each process has its own GPU; without GPUs they share the machine's memory.
         sharing = 1 if self._machine.is_gpu else settings.processes
         return Plan(
             settings=settings,
@@ -216,76 +218,76 @@ class Planner:
             memory=memory,
             library_bytes=self._machine.library_bytes,
             limit_bytes=self._machine.memory_bytes // sharing,
-            # Checkpoints are whole, whoever holds which part.
+            # Checkpoints are not sharded.
             disk_bytes=CHECKPOINT_COPIES * memory.adapter * (settings.processes if settings.sharding == "fsdp2" else 1),
-            left_out=len(self._lengths.tokens) - len(lengths.tokens),
+            excluded_examples=len(self._lengths.tokens) - len(lengths.tokens),
         )
 
-    def chosen(self, settings: TrainingSettings) -> Plan:
-        """The recipe's own plan; with `fit_batch_size` the largest batch of the same step that fits, if one does."""
+    def plan_recipe(self, settings: TrainingSettings) -> Plan:
+        """The recipe's plan; with `fit_batch_size`, the largest batch with the same step that fits, if any."""
         if not settings.fit_batch_size:
             return self.plan(settings)
-        plans = (self.plan(split) for split in splits(settings))
+        plans = (self.plan(split) for split in batch_options(settings))
         return next((plan for plan in plans if plan.fits), None) or self.plan(settings)
 
-    def nearest(self, settings: TrainingSettings) -> Plan | None:
-        """The plan that fits and changes least: a smaller batch with the same step, then activations computed again, then a
-        base in 4 bits, then shorter examples. None if nothing does."""
-        for changed in _changes(settings, self._machine.is_gpu):
+    def find_nearest(self, settings: TrainingSettings) -> Plan | None:
+        """The plan that fits with the least change: a smaller batch with the same step, then gradient checkpointing, then a 4-bit
+        base model, then shorter examples. None if none fits."""
+        for changed in _fallbacks(settings, self._machine.is_gpu):
             plan = self.plan(changed)
             if plan.fits:
                 return plan
-        return self._shorter(changed)
+        return self._find_longest_fit(changed)
 
-    def _shorter(self, settings: TrainingSettings) -> Plan | None:
-        """The longest max_length that fits, among the lengths that there are."""
+    def _find_longest_fit(self, settings: TrainingSettings) -> Plan | None:
+        """The longest max_length that fits, among the lengths of the examples."""
         lengths = sorted({t for t in self._lengths.tokens if t < settings.max_length})
-        low, high, found = 0, len(lengths) - 1, None
+        low, high, best = 0, len(lengths) - 1, None
         while low <= high:
             middle = (low + high) // 2
             plan = self.plan(replace(settings, max_length=lengths[middle]))
             if plan.fits:
-                found, low = plan, middle + 1
+                best, low = plan, middle + 1
             else:
                 high = middle - 1
-        return found
+        return best
 
-    def _ask(self, settings: TrainingSettings, one: Pass) -> StepMemory:
+    def _memory_for(self, settings: TrainingSettings, one: Pass) -> StepMemory:
         modules = settings.target_modules
         key = (settings.method, settings.rank, modules, settings.dropout > 0, settings.gradient_checkpointing, one)
-        if key not in self._known:
-            self._known[key] = self._memory_of(settings, one)
-        return self._known[key]
+        if key not in self._cache:
+            self._cache[key] = self._estimate_memory(settings, one)
+        return self._cache[key]
 
 
-def splits(settings: TrainingSettings) -> Iterator[TrainingSettings]:
-    """Every way to split one step into passes of equal batches, the largest batch first."""
+def batch_options(settings: TrainingSettings) -> Iterator[TrainingSettings]:
+    """Every split of one step into passes of equal batches, the largest batch first."""
     step = settings.batch_size * settings.gradient_accumulation
     for batch in range(step, 0, -1):
         if step % batch == 0:
             yield replace(settings, batch_size=batch, gradient_accumulation=step // batch)
 
 
-def _changes(settings: TrainingSettings, is_gpu: bool) -> Iterator[TrainingSettings]:
-    smaller = [split for split in splits(settings) if split.batch_size < settings.batch_size]
+def _fallbacks(settings: TrainingSettings, is_gpu: bool) -> Iterator[TrainingSettings]:
+    smaller = [split for split in batch_options(settings) if split.batch_size < settings.batch_size]
     yield from smaller
     least = smaller[-1] if smaller else settings
-    if not settings.computes_again(is_gpu):
-        again = [replace(split, gradient_checkpointing=True) for split in (settings, *smaller)]
-        yield from again
-        least = again[-1]
+    if not settings.recomputes_activations(is_gpu):
+        checkpointed = [replace(split, gradient_checkpointing=True) for split in (settings, *smaller)]
+        yield from checkpointed
+        least = checkpointed[-1]
     if settings.method == "lora":
-        packed = [replace(split, method="qlora", gradient_checkpointing=True) for split in (settings, *smaller)]
-        yield from packed
-        least = packed[-1]
+        quantized = [replace(split, method="qlora", gradient_checkpointing=True) for split in (settings, *smaller)]
+        yield from quantized
+        least = quantized[-1]
     yield least
 
 
-def changes_in_words(before: TrainingSettings, after: TrainingSettings) -> str:
-    """What to write into the recipe."""
+def describe_changes(before: TrainingSettings, after: TrainingSettings) -> str:
+    """The changed settings, as written in the recipe."""
     names = ("batch_size", "gradient_accumulation", "gradient_checkpointing", "method", "max_length")
     changed = {name: getattr(after, name) for name in names if getattr(after, name) != getattr(before, name)}
-    if "max_length" in changed and before.too_long == "refuse":
-        changed["too_long"] = "leave_out"
-    shown = (f"{name}: {str(value).lower() if isinstance(value, bool) else value}" for name, value in changed.items())
-    return ", ".join(shown)
+    if "max_length" in changed and before.overlong_examples == "refuse":
+        changed["overlong_examples"] = "exclude"
+    lines = (f"{name}: {str(value).lower() if isinstance(value, bool) else value}" for name, value in changed.items())
+    return ", ".join(lines)

@@ -1,19 +1,19 @@
-"""What passes through the model at once, and what a step of it holds: plain numbers, which need no torch."""
+"""Shapes of passes and the memory of a step, as plain numbers without torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What goes through the model at once, padding included."""
+    """A batch in one forward and backward pass, including padding."""
 
     rows: int
     tokens: int
     """Of each row."""
-    learned: int
-    """Of all rows: where the output layer is applied."""
+    supervised_tokens: int
+    """In all rows: positions to which the output layer is applied."""
     examples: int = 1
-    """Of each row: packed ones are kept apart by a mask, which takes time."""
+    """In each row: a mask isolates packed examples, which takes time."""
 
 
 @dataclass(frozen=True)
@@ -21,34 +21,34 @@ class StepMemory:
     """Bytes."""
 
     weights: int
-    """Of the base model, which is frozen."""
+    """Of the frozen base model."""
     adapter: int
     gradients: int
     optimizer: int
     activations: int
-    """And whatever else lives for a moment, at the peak of the step."""
+    """Including other temporary tensors at the peak of the step."""
 
-    layer: int = 0
-    """Of the weights, the largest layer's."""
-    root: int = 0
-    """Of the weights, what is in no layer: embeddings and output layer."""
+    largest_layer: int = 0
+    """The largest layer's share of the weights."""
+    outside_layers: int = 0
+    """Weights in no layer: embeddings and output layer."""
 
     loading: int = 0
-    """What is held before anything is cut up."""
+    """Memory before sharding."""
 
-    def shard(self, processes: int, loads_whole: bool) -> "StepMemory":
-        """Of each of several processes that hold a part (FSDP2): two layers are put together at a time, and what is in none.
+    def shard(self, processes: int, is_loaded_whole: bool) -> "StepMemory":
+        """Memory of each process with FSDP2, which gathers two layers at a time, and the weights in no layer.
 
-        `loads_whole`: whether the whole model lies in this memory first.
+        `is_loaded_whole`: whether the complete model is first loaded into this memory.
         """
-        whole = 2 * self.layer + self.root
+        gathered = 2 * self.largest_layer + self.outside_layers
         return StepMemory(
-            weights=self.weights // processes + whole,
+            weights=self.weights // processes + gathered,
             adapter=self.adapter // processes,
             gradients=self.gradients // processes,
             optimizer=self.optimizer // processes,
             activations=self.activations,
-            loading=self.weights if loads_whole else 0,
+            loading=self.weights if is_loaded_whole else 0,
         )
 
     @property

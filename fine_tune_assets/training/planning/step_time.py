@@ -1,7 +1,7 @@
-"""How long a pass through the model takes on this machine, measured with its first layers.
+"""Measures how long a pass through the model takes on this machine, from its first layers.
 
-Owns the measurement: the real layers, weights and adapter, forwards and backwards, with one layer and with some more. What these
-add is what every further one adds. Does not know how many passes there are.
+Times forward and backward passes with the real weights and adapter, with one layer and with a few more; the difference gives the
+time of each further layer.
 """
 
 import time
@@ -15,109 +15,113 @@ import torch
 
 from fine_tune_assets.engines.transformers_models import best_device
 from fine_tune_assets.recipes.schema import TrainingSettings
-from fine_tune_assets.training.lora.adapters import adapted_model, uses_checkpointing
-from fine_tune_assets.training.planning.peak_memory import base_facts
+from fine_tune_assets.training.lora.peft_adapters import has_gradient_checkpointing, load_trainable_model
+from fine_tune_assets.training.planning.peak_memory import read_base_size
 from fine_tune_assets.training.planning.shapes import Pass
 from fine_tune_assets.training.supervision.supervised_loss import score_positions
 
 ROUNDS = 3
-"""The middle one counts: a training meets the usual speed of its machine, not the best."""
-MORE_LAYERS = 3
-"""That are added to the first. A layer is a small part of a pass through one layer and the output layer, and its time is
-multiplied by the number of all layers: with a single one more, planned times were up to a third off."""
+"""The median counts, because a training runs at the typical speed of its machine, not at the best."""
+EXTRA_LAYERS = 3
+"""Layers added to the first. A layer is a small part of a pass through one layer and the output layer, and its time is multiplied
+by the number of layers: with a single additional one, planned times were up to a third off."""
 
 
 @dataclass(frozen=True)
-class Timed:
-    """Seconds of one kind of pass."""
+class PassTiming:
+    """Seconds of a pass."""
 
-    usual: float
-    warming_up: float
-    """That the first one takes longer."""
+    typical: float
+    warmup: float
+    """Additional seconds of the first pass."""
 
 
 @dataclass(frozen=True)
 class PassTime:
-    """Seconds of a pass, as a line in its tokens with padding."""
+    """Seconds of a pass as a linear function of its tokens, including padding."""
 
     constant: float
     per_token: float
 
-    def of(self, tokens: int) -> float:
+    def seconds_for(self, tokens: int) -> float:
         return max(0.0, self.constant + self.per_token * tokens)
 
 
 @dataclass(frozen=True)
 class StepTime:
-    learning: PassTime
-    """Forwards and backwards."""
-    reading: PassTime
-    """Forwards only, as in an evaluation."""
-    warming_up: float
-    """Seconds that the first passes take longer, together: memory is asked for, kernels are chosen."""
+    training: PassTime
+    """Forward and backward."""
+    evaluation: PassTime
+    """Forward only."""
+    warmup: float
+    """Additional seconds of all first passes, for memory allocation and kernel selection."""
 
 
 def measure_step_time(base_folder: Path, settings: TrainingSettings, small: Pass, large: Pass) -> StepTime:
-    """Takes as long as some passes through a few layers. `small` and `large`: what most passes lie between."""
-    layers = base_facts(base_folder).layers
-    few, many = 1, min(layers, 1 + MORE_LAYERS)
-    models = [_model_of(base_folder, settings, count) for count in (few, many)]
+    """Takes as long as several passes through a few layers. `small` and `large` should bracket most passes."""
+    layers = read_base_size(base_folder).layers
+    few, many = 1, min(layers, 1 + EXTRA_LAYERS)
+    models = [_load_layers(base_folder, settings, count) for count in (few, many)]
 
-    def whole(one: Pass, is_learning: bool) -> Timed:
-        """Of all layers."""
-        short, long = _timed(models, one, is_learning)
-        further = (layers - many) / max(1, many - few)
-        # What is done once in a process, the model that goes first has done for both.
-        each = long.warming_up / many
-        once = max(0.0, short.warming_up - each * few)
-        return Timed(long.usual + max(0.0, long.usual - short.usual) * further, once + each * layers)
+    def time_complete_model(one: Pass, is_learning: bool) -> PassTiming:
+        """The time of the complete model."""
+        short, long = _time_passes(models, one, is_learning)
+        layer_ratio = (layers - many) / max(1, many - few)
+        # The first model also pays for what happens once per process.
+        layer_warmup = long.warmup / many
+        fixed_warmup = max(0.0, short.warmup - layer_warmup * few)
+        return PassTiming(
+            long.typical + max(0.0, long.typical - short.typical) * layer_ratio, fixed_warmup + layer_warmup * layers
+        )
 
-    learning, reading = ([whole(one, is_learning) for one in (small, large)] for is_learning in (True, False))
+    training_times, evaluation_times = (
+        [time_complete_model(one, is_learning) for one in (small, large)] for is_learning in (True, False)
+    )
     return StepTime(
-        _line(small, large, *(timed.usual for timed in learning)),
-        _line(small, large, *(timed.usual for timed in reading)),
-        sum(timed.warming_up for timed in (*learning, *reading)),
+        _fit_line(small, large, *(timed.typical for timed in training_times)),
+        _fit_line(small, large, *(timed.typical for timed in evaluation_times)),
+        sum(timed.warmup for timed in (*training_times, *evaluation_times)),
     )
 
 
-def _model_of(base_folder: Path, settings: TrainingSettings, layers: int) -> Any:
-    model = adapted_model(base_folder, settings, layers=layers)
-    if uses_checkpointing(settings):
+def _load_layers(base_folder: Path, settings: TrainingSettings, layers: int) -> Any:
+    model = load_trainable_model(base_folder, settings, layers=layers)
+    if has_gradient_checkpointing(settings):
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 
-def _line(small: Pass, large: Pass, seconds_small: float, seconds_large: float) -> PassTime:
-    few, many = small.rows * small.tokens, large.rows * large.tokens
-    if many == few:
-        return PassTime(0.0, seconds_large / many)
-    slope = max(0.0, seconds_large - seconds_small) / (many - few)
-    return PassTime(seconds_large - slope * many, slope)
+def _fit_line(small: Pass, large: Pass, seconds_small: float, seconds_large: float) -> PassTime:
+    small_tokens, large_tokens = small.rows * small.tokens, large.rows * large.tokens
+    if large_tokens == small_tokens:
+        return PassTime(0.0, seconds_large / large_tokens)
+    slope = max(0.0, seconds_large - seconds_small) / (large_tokens - small_tokens)
+    return PassTime(seconds_large - slope * large_tokens, slope)
 
 
-def _timed(models: Sequence[Any], one: Pass, is_learning: bool) -> list[Timed]:
-    """Of each model. In turns, so that a machine that grows slower meanwhile does so for all."""
-    found = [[_seconds(model, one, is_learning) for model in models] for _ in range(ROUNDS + 1)]
-    return [Timed(usual := median(later), max(0.0, first - usual)) for first, *later in zip(*found, strict=True)]
+def _time_passes(models: Sequence[Any], one: Pass, is_learning: bool) -> list[PassTiming]:
+    """Timings of each model, interleaved, so that a slowdown of the machine affects all of them."""
+    rounds = [[_time_pass(model, one, is_learning) for model in models] for _ in range(ROUNDS + 1)]
+    return [PassTiming(usual := median(later), max(0.0, first - usual)) for first, *later in zip(*rounds, strict=True)]
 
 
-def _seconds(model: Any, one: Pass, is_learning: bool) -> float:
+def _time_pass(model: Any, one: Pass, is_learning: bool) -> float:
     model.train(is_learning)
-    began = time.perf_counter()
-    _pass(model, one, is_learning)
+    start = time.perf_counter()
+    _run_pass(model, one, is_learning)
     if best_device() == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def _pass(model: Any, one: Pass, is_learning: bool) -> None:
+def _run_pass(model: Any, one: Pass, is_learning: bool) -> None:
     base = model.get_base_model()
     ids = torch.zeros((one.rows, one.tokens), dtype=torch.long, device=base.device)
     on_gpu = best_device() == "cuda"
     with torch.set_grad_enabled(is_learning), torch.autocast(base.device.type, torch.bfloat16, enabled=on_gpu):
-        hidden = base.base_model(input_ids=ids, use_cache=False, **_read_as(one, ids)).last_hidden_state
-        rows = hidden.reshape(-1, hidden.shape[-1])[: max(1, one.learned)]
+        hidden = base.base_model(input_ids=ids, use_cache=False, **_attention_inputs(one, ids)).last_hidden_state
+        rows = hidden.reshape(-1, hidden.shape[-1])[: max(1, one.supervised_tokens)]
         labels = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
         loss = -score_positions(rows, labels, base.get_output_embeddings())[0].sum()
     if is_learning:
@@ -125,8 +129,8 @@ def _pass(model: Any, one: Pass, is_learning: bool) -> None:
         model.zero_grad()
 
 
-def _read_as(one: Pass, ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """As the trainer has it read: packed examples each with positions of their own, others with a mask of what is padding."""
+def _attention_inputs(one: Pass, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Inputs as in training: positions restart at each packed example; other rows have a padding mask."""
     if one.examples == 1:
         return {"attention_mask": torch.ones_like(ids)}
     places = torch.arange(one.tokens, device=ids.device) % -(-one.tokens // one.examples)

@@ -1,8 +1,8 @@
-"""The loss on a CPU: the output layer is applied where a token is learned, and nowhere else.
+"""Applies the output layer only at supervised tokens when training on a CPU.
 
-TRL's fused output layer (trl 1.16) does so on a GPU only; elsewhere it scores every position of the prompt too. With
-SmolLM2-135M, four rows of 150 tokens and two cores a step takes 3.4 s in place of 5.9 s, and the process 3.1 GB in place of
-4.0 GB, at the same loss to five digits. Owns that one forward pass; the trainer and its loss stay TRL's.
+TRL's fused output layer (trl 1.16) does so only on a GPU; elsewhere it also scores every prompt position. With SmolLM2-135M, four
+rows of 150 tokens and two cores, a step takes 3.4 s instead of 5.9 s and the process 3.1 GB instead of 4.0 GB, at the same loss
+to five digits. Only the forward pass changes; the trainer and its loss stay TRL's.
 """
 
 import ctypes
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from trl.trainer.utils import FusedCausalLMOutput
 
-from fine_tune_assets.training.supervision.loss_mask import IGNORED
+from fine_tune_assets.training.supervision.loss_mask import IGNORE_INDEX
 
-RESHAPED_BY = (
+LOGIT_SETTINGS = (
     "final_logit_softcapping",
     "logit_scale",
     "output_multiplier",
@@ -24,13 +24,13 @@ RESHAPED_BY = (
     "logits_scaling",
     "output_router_logits",
 )
-"""Settings of a model that change its logits or add to its loss: with any of them TRL's own forward is kept."""
+"""Model settings that change logits or add to the loss: if any is set, TRL's forward stays."""
 
 
-def score_learned_positions_only(model: Any) -> None:
+def score_supervised_only(model: Any) -> None:
     """Patch a causal language model that TRL's `add_fused_lm_head` has patched (scores of shape [batch, length - 1])."""
     config = model.config.get_text_config()
-    if any(getattr(config, name, None) for name in RESHAPED_BY):
+    if any(getattr(config, name, None) for name in LOGIT_SETTINGS):
         return
     with_every_position = model.forward
 
@@ -39,14 +39,14 @@ def score_learned_positions_only(model: Any) -> None:
             return with_every_position(*args, fused_lm_head=fused_lm_head, labels=labels, **kwargs)
         items = kwargs.pop("num_items_in_batch", None)
         hidden = self.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state[:, :-1]
-        return _scored(hidden, labels[:, 1:], self.get_output_embeddings(), items)
+        return _fused_output(hidden, labels[:, 1:], self.get_output_embeddings(), items)
 
     model.forward = MethodType(forward, model)
 
 
-def _scored(hidden: torch.Tensor, labels: torch.Tensor, output_layer: Any, items: Any) -> FusedCausalLMOutput:
-    mask = labels != IGNORED
-    _malloc_trim()(0)  # before something large is asked for: without it a training can hold a fifth more
+def _fused_output(hidden: torch.Tensor, labels: torch.Tensor, output_layer: Any, items: Any) -> FusedCausalLMOutput:
+    mask = labels != IGNORE_INDEX
+    _malloc_trim()(0)  # before a large allocation: otherwise a training can use a fifth more memory
     chosen, entropy, is_top1 = score_positions(hidden[mask], labels[mask], output_layer)
 
     def placed(values: torch.Tensor) -> torch.Tensor:
@@ -64,14 +64,14 @@ def _scored(hidden: torch.Tensor, labels: torch.Tensor, output_layer: Any, items
 
 @cache
 def _malloc_trim() -> Callable[[int], Any]:
-    """Gives back memory that was freed and that the C library keeps for later, in a few milliseconds; glibc only."""
+    """Returns freed memory that glibc keeps to the system, in a few milliseconds; does nothing without glibc."""
     return getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
 
 
 def score_positions(
     hidden: torch.Tensor, labels: torch.Tensor, output_layer: Any
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log-probability of each label, entropy, and whether the label is the likeliest. `hidden`: [positions, hidden size]."""
+    """Log-probability of each label, entropy, and whether the label is the top token. `hidden`: [positions, hidden size]."""
     distributions = torch.log_softmax(output_layer(hidden).float(), dim=-1)
     chosen = distributions.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     with torch.no_grad():

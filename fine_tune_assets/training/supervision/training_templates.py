@@ -1,7 +1,7 @@
-"""Training templates: the chat templates of model families with marks around the assistant's words (`templates/*.jinja`).
+"""Finds the training template for a model: a chat template with marks around the assistant's answers (`templates/*.jinja`).
 
-Owns finding the one that renders as a model's own template does. By what it renders, not by its name: what is trained has to be
-what is asked. Only for conversations without tools.
+Templates match by their rendering, not by name, so that training and inference prompts are the same. Tool conversations are not
+supported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.prompts.chat import Message
 from fine_tune_assets.core.prompts.chat_templates import ChatTemplate
+from fine_tune_assets.core.prompts.conversations import Message
 
-FOLDER = Path(__file__).with_name("templates")
-OWN = "the model's own"
-_TEXTS = ("Cough.", "  two  spaces \n", "line\n\nline", "<b>bold</b> & 'quoted'")
+TEMPLATES_FOLDER = Path(__file__).with_name("templates")
+OWN_TEMPLATE = "model"
+_PROBE_TEXTS = ("Cough.", "  two  spaces \n", "line\n\nline", "<b>bold</b> & 'quoted'")
 
 
 @dataclass(frozen=True)
@@ -26,43 +26,43 @@ class TrainingTemplate:
     template: ChatTemplate
 
 
-def training_template(chat_template: str, special_tokens: Mapping[str, str]) -> TrainingTemplate | None:
-    """The model's own template if it has marks, else the shipped one that renders the same; None if there is neither."""
-    return _chosen(chat_template, tuple(sorted(special_tokens.items())))
+def find_training_template(chat_template: str, special_tokens: Mapping[str, str]) -> TrainingTemplate | None:
+    """The model's own template if it has marks, else a shipped one with the same rendering; None if there is neither."""
+    return _find_template(chat_template, tuple(sorted(special_tokens.items())))
 
 
 def templates_version() -> str:
-    """Another one after an update that changed a template: examples are looked through again then."""
-    return fingerprint_folder(FOLDER)
+    """A fingerprint that changes with any template, so that preflights run again after an update."""
+    return fingerprint_folder(TEMPLATES_FOLDER)
 
 
 def shipped_templates() -> dict[str, Path]:
-    return {path.stem: path for path in sorted(FOLDER.glob("*.jinja"))}
+    return {path.stem: path for path in sorted(TEMPLATES_FOLDER.glob("*.jinja"))}
 
 
 @lru_cache(maxsize=16)
-def _chosen(chat_template: str, special_tokens: tuple[tuple[str, str], ...]) -> TrainingTemplate | None:
+def _find_template(chat_template: str, special_tokens: tuple[tuple[str, str], ...]) -> TrainingTemplate | None:
     own = ChatTemplate(chat_template, dict(special_tokens))
-    if own.has_marks:
-        return TrainingTemplate(OWN, own)
+    if own.has_generation_marks:
+        return TrainingTemplate(OWN_TEMPLATE, own)
     for name, path in shipped_templates().items():
         shipped = ChatTemplate(path.read_text(encoding="utf-8"), dict(special_tokens))
-        if renders_the_same(own, shipped):
+        if has_same_rendering(own, shipped):
             return TrainingTemplate(name, shipped)
     return None
 
 
-def renders_the_same(own: ChatTemplate, shipped: ChatTemplate) -> bool:
-    """On every probe that both take, as a prompt and with its answer; with at least one that has a system prompt."""
-    taken = [probe for probe in _probes() if _takes(own, probe) and _takes(shipped, probe)]
+def has_same_rendering(own: ChatTemplate, shipped: ChatTemplate) -> bool:
+    """Compares prompt and conversation for every probe that both accept; at least one of them must have a system prompt."""
+    accepted = [probe for probe in _probe_conversations() if _accepts(own, probe) and _accepts(shipped, probe)]
     return (
-        _probes()[0] in taken
-        and all(_agree(own, shipped, probe) for probe in taken)
-        and any(_is_prefix_kept(own, probe) for probe in taken)
+        _probe_conversations()[0] in accepted
+        and all(_has_same_prompt(own, shipped, probe) for probe in accepted)
+        and any(_is_prefix_kept(own, probe) for probe in accepted)
     )
 
 
-def _agree(own: ChatTemplate, shipped: ChatTemplate, probe: Sequence[Message]) -> bool:
+def _has_same_prompt(own: ChatTemplate, shipped: ChatTemplate, probe: Sequence[Message]) -> bool:
     prompt, marked = own.render(probe[:-1], True).text, shipped.render(probe, False).text
     if shipped.render(probe[:-1], True).text != prompt or not marked.startswith(prompt):
         return False
@@ -70,12 +70,12 @@ def _agree(own: ChatTemplate, shipped: ChatTemplate, probe: Sequence[Message]) -
 
 
 def _is_prefix_kept(own: ChatTemplate, probe: Sequence[Message]) -> bool:
-    """Some templates write the prompt otherwise once the answer stands behind it; then the prompt is what counts."""
+    """Some templates render the prompt differently when an answer follows; then only the prompt is compared."""
     return own.render(probe, False).text.startswith(own.render(probe[:-1], True).text)
 
 
-def _takes(template: ChatTemplate, probe: Sequence[Message]) -> bool:
-    """False if the template refuses such a conversation."""
+def _accepts(template: ChatTemplate, probe: Sequence[Message]) -> bool:
+    """Whether the template renders such a conversation."""
     try:
         template.render(probe, False)
     except ModelFolderError:
@@ -84,16 +84,16 @@ def _takes(template: ChatTemplate, probe: Sequence[Message]) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _probes() -> list[list[Message]]:
+def _probe_conversations() -> list[list[Message]]:
     """Conversations with and without a system prompt, of one turn and of two."""
-    found: list[list[Message]] = []
+    conversations: list[list[Message]] = []
     for turns, is_system in product((1, 2), (True, False)):
-        for text in _TEXTS:
-            said: list[Message] = [{"role": "system", "content": f"System. {text}"}] if is_system else []
+        for text in _PROBE_TEXTS:
+            conversation: list[Message] = [{"role": "system", "content": f"System. {text}"}] if is_system else []
             for turn in range(turns):
-                said += [
+                conversation += [
                     {"role": "user", "content": f"{text}{turn}"},
                     {"role": "assistant", "content": f"{turn}{text}"},
                 ]
-            found.append(said)
-    return found
+            conversations.append(conversation)
+    return conversations

@@ -1,4 +1,4 @@
-"""`fine-tune releases import`: what moves a release, and every way in which one is refused, by name, with nothing left."""
+"""`fine-tune releases import`: a valid archive is imported; every defect is refused by name and leaves nothing behind."""
 
 import json
 import tarfile
@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.cli.releases.release_imports import Given, import_release
+from fine_tune_assets.cli.releases.release_imports import ImportRequest, import_release
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.releases.release_archives import ArchiveError
@@ -18,14 +18,15 @@ from fine_tune_assets.core.releases.release_folders import ADAPTER, MEMBERS, Rel
 from fine_tune_assets.core.releases.release_keys import ensure_signing_key, imported_key_file, release_key_fingerprint
 from fine_tune_assets.core.releases.release_signing import SignedReleases
 from fine_tune_assets.core.settings import PREFIX
-from fine_tune_assets.ledger.audit import audit
-from fine_tune_assets.ledger.errors import LedgerError
-from fine_tune_assets.ledger.serving.imported_releases import find_import, key_of_import
+from fine_tune_assets.ledger.audit import audit_log as audit
+from fine_tune_assets.ledger.ledger_errors import LedgerError
+from fine_tune_assets.ledger.serving.imported_releases import find_import, find_import_key
+from fine_tune_assets.ledger.serving.release_records import find_release, record_release
 from fine_tune_assets.ledger.serving.release_removal import mark_removed
-from fine_tune_assets.ledger.serving.releases import find_release, record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.serving.release_probes import ProbeError
-from fine_tune_assets_tests.cli.moved import (
+from fine_tune_assets_tests.cli.desk_users import OS_USER
+from fine_tune_assets_tests.cli.moved_releases import (
     Installation,
     Member,
     entry,
@@ -35,16 +36,16 @@ from fine_tune_assets_tests.cli.moved import (
     repacked,
     write_members,
 )
-from fine_tune_assets_tests.ledger.made import make_verdict
-from fine_tune_assets_tests.merging.released import EVIDENCE, whole_release
+from fine_tune_assets_tests.ledger.ledger_rows import make_verdict
+from fine_tune_assets_tests.merging.whole_release import EVIDENCE, whole_release
 
 HELD = sorted(MEMBERS - {ADAPTER})
-"""What a release with a whole model holds. One with an adapter has that in the place of the model."""
+"""Members of a release with a full model. A release with an adapter has the adapter instead of the model."""
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, ReleaseFolder]:
-    """An archive, the public key of the installation that made it, and the release itself."""
+    """An archive, the public key of its installation, and the release."""
     root = tmp_path_factory.mktemp("a")
     release = whole_release(root)
     return packed(release, root / "release.tar"), root / "keys" / "releases.pub", release
@@ -52,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, ReleaseF
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Installation]:
-    """Another installation, with a key of its own."""
+    """Another installation with its own key."""
     with installation(tmp_path / "b") as found:
         ensure_signing_key(found.settings.layout.keys)
         yield found
@@ -60,14 +61,14 @@ def here(tmp_path: Path) -> Iterator[Installation]:
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """One for all that is refused: `refused` proves that each leaves it as it was."""
+    """Shared by all refusals: `refused` checks that each leaves it unchanged."""
     with installation(tmp_path_factory.mktemp("b")) as found:
         ensure_signing_key(found.settings.layout.keys)
         yield found
 
 
 def refused(here: Installation, archive: Path, public_key: Path) -> FineTuneError:
-    """The reason, once it is clear that nothing was started, left or recorded."""
+    """Check that nothing was started, stored or recorded; return the reason."""
     before = here.state
     with pytest.raises(FineTuneError) as caught:
         here.take(archive, public_key)
@@ -76,7 +77,7 @@ def refused(here: Installation, archive: Path, public_key: Path) -> FineTuneErro
     return caught.value
 
 
-def test_a_release_moves_and_is_recorded_with_the_key_it_was_imported_with(
+def test_an_imported_release_is_recorded_with_its_import_key(
     made: tuple[Path, Path, ReleaseFolder], here: Installation
 ) -> None:
     archive, key, release = made
@@ -85,22 +86,24 @@ def test_a_release_moves_and_is_recorded_with_the_key_it_was_imported_with(
     found = find_release(here.ledger, release.release_id)
     assert found is not None
     assert (found.folder, found.adapter_id) == (f"releases/{release.release_id}", release.manifest["adapter_id"])
-    assert key_of_import(here.ledger, release.release_id) == release_key_fingerprint(key)
+    assert find_import_key(here.ledger, release.release_id) == release_key_fingerprint(key)
     verifier, folder = SignedReleases(here.settings.layout.keys), here.settings.data_dir / found.folder
-    fingerprint = key_of_import(here.ledger, release.release_id)
+    fingerprint = find_import_key(here.ledger, release.release_id)
     assert verifier.verify(folder, release.release_id, fingerprint).release_id == release.release_id
-    with pytest.raises(ReleaseError, match="signed by another key"):
+    with pytest.raises(ReleaseError, match=f"{release.release_id} was signed by the key"):
         verifier.verify(folder, release.release_id)
-    assert [line.who for line in audit.lines(here.ledger) if line.what == "imported release"] == ["An Operator"]
+    assert [line.actor for line in audit.list_entries(here.ledger) if line.action == "imported release"] == [
+        "An Operator"
+    ]
     assert {path.stat().st_mode & 0o077 for path in (folder, *folder.rglob("*"))} == {0}
     assert [path.name for path in here.settings.layout.releases.iterdir()] == [release.release_id]
-    assert here.told[-1].startswith("probes on this machine: 2 of 2 prompts")
+    assert here.messages[-1].startswith("probes on this machine: 2 of 2 prompts")
 
 
 def test_the_same_release_gives_the_same_bytes_and_any_tar_lists_it(
     made: tuple[Path, Path, ReleaseFolder], tmp_path: Path
 ) -> None:
-    """Also from another copy of the folder, whose files have other times and owners of other names."""
+    """Even from another copy of the folder, with other timestamps and owners."""
     import shutil
     from dataclasses import replace
 
@@ -112,7 +115,7 @@ def test_the_same_release_gives_the_same_bytes_and_any_tar_lists_it(
     assert sorted(names) == sorted(p.relative_to(release.folder).as_posix() for p in release.folder.rglob("*.*"))
 
 
-def test_an_import_again_changes_nothing_and_repairs_what_was_damaged(
+def test_a_repeated_import_changes_nothing_and_repairs_damaged_files(
     made: tuple[Path, Path, ReleaseFolder], here: Installation
 ) -> None:
     archive, key, release = made
@@ -126,8 +129,8 @@ def test_an_import_again_changes_nothing_and_repairs_what_was_damaged(
     assert here.state[:2] == before[:2]  # type: ignore[index]
 
 
-def test_the_list_of_members_is_whole(made: tuple[Path, Path, ReleaseFolder]) -> None:
-    """Else the tests below would leave some out."""
+def test_the_list_of_members_is_complete(made: tuple[Path, Path, ReleaseFolder]) -> None:
+    """Otherwise the tests below would skip members."""
     assert sorted(one.name for one, _ in members(made[0])) == HELD
 
 
@@ -135,7 +138,7 @@ def test_the_list_of_members_is_whole(made: tuple[Path, Path, ReleaseFolder]) ->
 def test_a_changed_byte_is_refused_by_name(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path, name: str
 ) -> None:
-    """The first one, and the last one."""
+    """The first and the last byte."""
     archive, key, _ = made
     for place in (0, -1):
 
@@ -153,7 +156,7 @@ def _flipped(content: bytes, place: int) -> bytes:
 
 @pytest.mark.parametrize("name", HELD)
 @pytest.mark.parametrize("how", ["left out", "renamed", "doubled", "longer", "shorter", "a symlink", "a hard link"])
-def test_a_member_that_is_not_as_it_was_is_refused_by_name(
+def test_an_altered_member_is_refused_by_name(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path, name: str, how: str
 ) -> None:
     archive, key, _ = made
@@ -194,10 +197,10 @@ HOSTILE: dict[str, Member] = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_what_is_no_part_of_the_release_is_refused_by_name(
+def test_a_foreign_member_is_refused_by_name(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path, what: str
 ) -> None:
-    """Wherever it stands: first, before the manifest, among the files, or after the last one."""
+    """At any position: first, before the manifest, among the files, or last."""
     archive, key, _ = made
     member = HOSTILE[what]
     for place in (0, 1, 2, 9, 18):
@@ -219,7 +222,7 @@ def _raw(archive: Path) -> bytearray:
 def test_an_oversized_member_is_refused_before_it_is_written(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path
 ) -> None:
-    """A header that promises a terabyte, also for the two files that are read before the manifest is believed."""
+    """A header that claims a terabyte, also for the two files that are read before the manifest is verified."""
     archive, key, _ = made
     for name in ("release.sig", "manifest.json", "model.gguf", "evidence/verdict.sig"):
         content = _raw(archive)
@@ -233,7 +236,7 @@ def test_an_oversized_member_is_refused_before_it_is_written(
 
 
 @pytest.mark.parametrize("cut", [0, 1, 511, 512, 600, 5_000, 20_000, -1, -1024, -10240])
-def test_an_archive_that_was_cut_short_is_refused(
+def test_a_truncated_archive_is_refused(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path, cut: int
 ) -> None:
     archive, key, _ = made
@@ -242,10 +245,10 @@ def test_an_archive_that_was_cut_short_is_refused(
 
 
 @pytest.mark.parametrize("what", ["after the end", "in the padding", "in a header", "compressed", "zeros", "a zip"])
-def test_bytes_outside_of_the_files_are_refused_too(
+def test_bytes_outside_the_files_are_refused(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path, what: str
 ) -> None:
-    """So one release has one archive, in which nothing else travels."""
+    """A release has exactly one archive, which can't carry anything else."""
     import gzip
 
     archive, key, _ = made
@@ -270,7 +273,7 @@ def test_bytes_outside_of_the_files_are_refused_too(
 def test_sparse_files_and_headers_about_other_members_are_refused(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path
 ) -> None:
-    """Python's own reader would follow them: to other names, other sizes, or gigabytes of zeros."""
+    """Python's tar reader would apply them: other names, other sizes, or gigabytes of zeros."""
     archive, key, _ = made
     for kind in (tarfile.GNUTYPE_SPARSE, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.CONTTYPE):
         found = members(archive)
@@ -285,13 +288,13 @@ def test_sparse_files_and_headers_about_other_members_are_refused(
         assert "model.gguf" in str(refused(untouched, target, key))
 
 
-def test_a_release_by_another_key_or_none_is_refused(
+def test_a_release_with_another_signature_or_none_is_refused(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path
 ) -> None:
     archive, key, _ = made
     own = untouched.settings.layout.keys / "releases.pub"
-    assert "signed by another key" in str(refused(untouched, archive, own))
-    assert "not one that releases are signed with" in str(refused(untouched, archive, key.with_name("verdicts.pub")))
+    assert release_key_fingerprint(own)[:16] in str(refused(untouched, archive, own))
+    assert "P-256" in str(refused(untouched, archive, key.with_name("verdicts.pub")))
 
     def unsigned(found: list[Member]) -> list[Member]:
         return found[1:]
@@ -303,10 +306,10 @@ def test_a_release_by_another_key_or_none_is_refused(
         assert "release.sig" in str(refused(untouched, repacked(archive, tmp_path / "x.tar", change), key))
 
 
-def test_a_release_that_somebody_else_signed_in_our_name_is_refused(
+def test_a_release_with_a_forged_key_hint_is_refused(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path
 ) -> None:
-    """The hint in a signature is anybody's to write: the signature itself decides."""
+    """Anyone can write the hint in a signature: only the signature itself is verified."""
     _, key, _ = made
     foreign = whole_release(tmp_path / "c")
     archive = packed(foreign, tmp_path / "foreign.tar")
@@ -316,7 +319,9 @@ def test_a_release_that_somebody_else_signed_in_our_name_is_refused(
         said["verificationMaterial"]["publicKey"]["hint"] = release_key_fingerprint(key)
         return [(found[0][0], json.dumps(said).encode()), *found[1:]]
 
-    assert "does not hold" in str(refused(untouched, repacked(archive, tmp_path / "x.tar", claim), key))
+    assert "signature of release foreign.tar" in str(
+        refused(untouched, repacked(archive, tmp_path / "foreign.tar", claim), key)
+    )
 
 
 def _beyond(release: ReleaseFolder, change: dict[str, Any], part: str) -> dict[str, str]:
@@ -329,29 +334,27 @@ SIGNED_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "verdict for another adapter": ({"facts": {"adapter_id": "adapter-2"}}, "adapter_id differ"),
     "verdict for another base model": ({"facts": {"base_fingerprint": "base-2"}}, "base_fingerprint differ"),
     "verdict for another product line": ({"facts": {"line": "another-line"}}, "line differ"),
-    "verdict for another set": ({"facts": {"instruction_set_fingerprint": "set-2"}}, "another instruction set"),
+    "verdict for another set": ({"facts": {"instruction_set_fingerprint": "set-2"}}, "different instruction set"),
     "refused": (
         {
             "verdict": make_verdict("refuse", evidence=json.dumps(EVIDENCE, sort_keys=True)),
             "facts": {"verdict_signers": ["A"]},
         },
-        "rests on the verdict refuse",
+        "has the verdict refuse",
     ),
-    "hold that nobody signed": (
+    "hold without a signature": (
         {"verdict": make_verdict("hold", evidence=json.dumps(EVIDENCE, sort_keys=True))},
-        "rests on the verdict hold, which nobody signed",
+        "the verdict hold without a signature",
     ),
-    "other weights than were measured": ({"facts": {"served_fingerprint": "0" * 64}}, "whose parity was measured"),
-    "no merged weights named": ({"facts": {"weights_fingerprint": None}}, "does not say its weights_fingerprint"),
-    "no probes": ({"without": ("probes.json",)}, "has no probes"),
+    "other weights than were measured": ({"facts": {"served_fingerprint": "0" * 64}}, "the parity measurement covers"),
+    "no merged weights named": ({"facts": {"weights_fingerprint": None}}, "lacks weights_fingerprint"),
+    "no probes": ({"without": ("probes.json",)}, "lacks its probes"),
 }
 
 
 @pytest.mark.parametrize("fault", SIGNED_FAULTS)
-def test_a_signed_release_whose_evidence_does_not_hold_is_refused(
-    untouched: Installation, tmp_path: Path, fault: str
-) -> None:
-    """The signature proves who made it, not that it may be served."""
+def test_a_signed_release_with_invalid_evidence_is_refused(untouched: Installation, tmp_path: Path, fault: str) -> None:
+    """The signature proves who built it, not that it may be served."""
     changes, reason = SIGNED_FAULTS[fault]
     release = whole_release(tmp_path / "a", **changes)
     archive = packed(release, tmp_path / "x.tar")
@@ -359,29 +362,29 @@ def test_a_signed_release_whose_evidence_does_not_hold_is_refused(
 
 
 BEYOND: dict[str, tuple[str, dict[str, Any]]] = {
-    "mean_kl": ("figures", {"mean_kl": 0.5}),
-    "top1_agreement": ("figures", {"top1_agreement": 0.5}),
-    "same_greedy": ("figures", {"same_greedy": 0.5}),
-    "loss_increase": ("figures", {"loss_increase": 0.5}),
-    "not a number": ("figures", {"mean_kl": float("nan")}),
-    "not measured": ("figures", {"loss_increase": None}),
+    "mean_kl": ("metrics", {"mean_kl": 0.5}),
+    "top1_agreement": ("metrics", {"top1_agreement": 0.5}),
+    "greedy_agreement": ("metrics", {"greedy_agreement": 0.5}),
+    "loss_increase": ("metrics", {"loss_increase": 0.5}),
+    "not a number": ("metrics", {"mean_kl": float("nan")}),
+    "not measured": ("metrics", {"loss_increase": None}),
     "no limit": ("limits", {"minimum_top1": None}),
-    "a word": ("figures", {"mean_kl": "low"}),
+    "a word": ("metrics", {"mean_kl": "low"}),
 }
 
 
 @pytest.mark.parametrize("what", BEYOND)
-def test_parity_beyond_its_limits_is_refused_although_it_says_that_it_passed(
+def test_parity_beyond_its_limits_is_refused_even_if_marked_as_passed(
     made: tuple[Path, Path, ReleaseFolder], untouched: Installation, tmp_path: Path, what: str
 ) -> None:
     part, change = BEYOND[what]
     release = whole_release(tmp_path / "a", other=_beyond(made[2], change, part))
     archive = packed(release, tmp_path / "x.tar")
     reason = str(refused(untouched, archive, tmp_path / "a" / "keys" / "releases.pub"))
-    assert "the hop from safetensors to q8_0 is said to have passed" in reason
+    assert "the hop from safetensors to q8_0" in reason
 
 
-def test_a_signed_hold_moves_with_the_names_of_its_approvers(here: Installation, tmp_path: Path) -> None:
+def test_a_signed_hold_is_imported_with_the_names_of_its_approvers(here: Installation, tmp_path: Path) -> None:
     verdict = make_verdict("hold", evidence=json.dumps(EVIDENCE, sort_keys=True))
     release = whole_release(tmp_path / "a", verdict=verdict, facts={"verdict_signers": ["An Approver"]})
     here.take(packed(release, tmp_path / "x.tar"), tmp_path / "a" / "keys" / "releases.pub")
@@ -390,8 +393,8 @@ def test_a_signed_hold_moves_with_the_names_of_its_approvers(here: Installation,
     assert (found.verdict, found.signers) == (verdict, ("An Approver",))
 
 
-def test_probes_that_fail_here_leave_nothing(made: tuple[Path, Path, ReleaseFolder], here: Installation) -> None:
-    """Another processor, another engine: what was judged is not what it would answer."""
+def test_failed_probes_leave_nothing_behind(made: tuple[Path, Path, ReleaseFolder], here: Installation) -> None:
+    """On another processor or engine, the answers can differ from the judged ones."""
     archive, key, _ = made
     before = here.state
 
@@ -399,23 +402,23 @@ def test_probes_that_fail_here_leave_nothing(made: tuple[Path, Path, ReleaseFold
         raise ProbeError("1 of 2")
 
     with pytest.raises(ProbeError):
-        import_release(Given(archive, key, "An Operator"), here.settings, here.ledger, here.told.append, fail)
+        import_release(
+            ImportRequest(archive, key, "An Operator"), here.settings, here.ledger, here.messages.append, fail
+        )
     assert here.state == before
 
 
-def test_what_this_installation_judged_itself_counts_more(
-    made: tuple[Path, Path, ReleaseFolder], here: Installation
-) -> None:
-    """Nobody brings in from elsewhere what was refused here."""
+def test_a_local_verdict_takes_precedence(made: tuple[Path, Path, ReleaseFolder], here: Installation) -> None:
+    """A candidate refused by this installation can't be imported from another one."""
     archive, key, _ = made
     record_verdict(here.ledger, make_verdict("refuse", reasons=("It was worse here.",)))
     assert isinstance(refused(here, archive, key), GateClosedError)
 
 
-def test_one_that_was_made_here_and_removed_is_built_again_and_not_imported(
+def test_a_removed_local_release_is_rebuilt_and_not_imported(
     made: tuple[Path, Path, ReleaseFolder], here: Installation, tmp_path: Path
 ) -> None:
-    """It may have been removed for a patient who was erased."""
+    """It may have been removed because a subject was erased."""
     archive, key, release = made
     with installation(tmp_path / "other") as other:
         other.take(archive, key)
@@ -428,7 +431,7 @@ def test_one_that_was_made_here_and_removed_is_built_again_and_not_imported(
     assert isinstance(refused(here, archive, key), LedgerError)
 
 
-def test_one_that_was_imported_and_removed_can_be_imported_again(
+def test_a_removed_imported_release_can_be_imported_again(
     made: tuple[Path, Path, ReleaseFolder], here: Installation
 ) -> None:
     archive, key, release = made
@@ -439,10 +442,10 @@ def test_one_that_was_imported_and_removed_can_be_imported_again(
     assert here.probed == [release.release_id] * 2
 
 
-def test_a_folder_that_cannot_be_put_in_place_records_nothing(
+def test_a_failed_move_of_the_folder_records_nothing(
     made: tuple[Path, Path, ReleaseFolder], here: Installation
 ) -> None:
-    """The key, the folder and the row come together or not at all."""
+    """Key, folder and row are stored together or not at all."""
     archive, key, release = made
     blocked = imported_key_file(here.settings.layout.keys, release.release_id)
     blocked.mkdir(parents=True)
@@ -453,9 +456,9 @@ def test_a_folder_that_cannot_be_put_in_place_records_nothing(
 
 
 @pytest.mark.parametrize("is_here", [True, False])
-def test_a_base_model_that_the_manifest_names_must_be_here(here: Installation, tmp_path: Path, is_here: bool) -> None:
-    """The archive of an adapter does not carry it."""
-    from fine_tune_assets.training.base_models.registry import bundled_gguf
+def test_the_base_model_of_the_manifest_must_be_present(here: Installation, tmp_path: Path, is_here: bool) -> None:
+    """The archive of an adapter does not contain it."""
+    from fine_tune_assets.training.base_models.registration import bundled_gguf
 
     bundled = bundled_gguf()
     wanted = {"name": bundled.name, "sha256": fingerprint_file(bundled)}
@@ -475,25 +478,26 @@ def run(*words: str) -> Result:
 def test_export_and_import_on_the_command_line(
     made: tuple[Path, Path, ReleaseFolder], here: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An imported release moves on, with the key of who made it; `list` says where it came from."""
+    """An imported release can be exported again with its builder's key; `list` shows its origin."""
     archive, key, release = made
     monkeypatch.setenv(f"{PREFIX}DATA_DIR", str(here.settings.data_dir))
     assert run("releases", "export", release.release_id, str(tmp_path / "x.tar")).exit_code == 1
     assert not (tmp_path / "x.tar").exists()
     here.take(archive, key)
-    done = run("releases", "export", release.release_id, str(tmp_path / "x.tar"), "--by", "An Operator")
+    done = run("releases", "export", release.release_id, str(tmp_path / "x.tar"))
     assert done.exit_code == 0, done.output
     assert release_key_fingerprint(key) in done.output
     assert (tmp_path / "x.tar").read_bytes() == archive.read_bytes()
-    assert "is there already" in run("releases", "export", release.release_id, str(tmp_path / "x.tar")).output
+    assert run("releases", "export", release.release_id, str(tmp_path / "x.tar")).exit_code == 1
     listed = run("releases", "list").output
     assert f"imported, key {release_key_fingerprint(key)[:16]}" in listed
     again = run("releases", "import", str(archive), "--public-key", str(key))
     assert again.exit_code == 0, again.output
-    assert "is here already" in again.output
+    assert "already here" in again.output
     assert run("releases", "import", str(archive)).exit_code == 2
-    assert ("An Operator", "exported release") in [(line.who, line.what) for line in audit.lines(here.ledger)]
-    assert "was not imported" in run("releases", "serve", "0" * 16).output
+    assert (OS_USER, "exported release") in [(line.actor, line.action) for line in audit.list_entries(here.ledger)]
+    refused = run("releases", "deploy", "0" * 16)
+    assert (refused.exit_code, "0" * 16 in refused.output) == (1, True)
 
 
 def test_a_damaged_release_is_not_exported(

@@ -1,4 +1,4 @@
-"""Workers that are forked: they run as ones that are started, and end with who started them."""
+"""Forked workers behave like started ones, and end with their parent."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from fine_tune_assets.core.processes import fork_server as module
-from fine_tune_assets.core.processes.fork_server import ForkServer, fork_server, idle_server
+from fine_tune_assets.core.processes.fork_server import ForkServer, fork_server, reserve_server
 
 PROGRAM = "fine_tune_assets_tests.core.forked_program"
 
@@ -35,15 +35,15 @@ def server() -> Iterator[ForkServer]:
 
 @pytest.fixture
 def no_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All tests run in one."""
-    monkeypatch.setattr(module, "_block", None)
+    """Leave the block in which all tests run."""
+    monkeypatch.setattr(module, "_scope", None)
 
 
 def run(server: ForkServer, program: str, **environment: str) -> int:
     return server.run(PROGRAM, {"PATH": os.environ["PATH"], "PROGRAM": program, **environment})
 
 
-def test_a_worker_has_its_own_environment_and_what_was_imported(
+def test_a_worker_has_its_own_environment_and_the_preloaded_modules(
     server: ForkServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     program = "import os, sys; print(sorted(os.environ)); print('colorsys' in sys.modules, __name__, os.getpid() != os.getppid())"
@@ -54,7 +54,7 @@ def test_a_worker_has_its_own_environment_and_what_was_imported(
     ]
 
 
-def test_nothing_is_left_for_the_next_worker(server: ForkServer, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_next_worker_has_a_clean_state(server: ForkServer, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(server, "import colorsys; colorsys.left = 1") == 0
     assert run(server, "import colorsys; print(hasattr(colorsys, 'left'))") == 0
     assert capfd.readouterr().out == "False\n"
@@ -70,12 +70,12 @@ def test_nothing_is_left_for_the_next_worker(server: ForkServer, capfd: pytest.C
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
     ],
 )
-def test_how_a_worker_ended_is_told(server: ForkServer, program: str, code: int) -> None:
+def test_the_exit_code_of_a_worker_is_returned(server: ForkServer, program: str, code: int) -> None:
     assert run(server, program) == code
     assert run(server, "pass") == 0
 
 
-def test_what_nobody_caught_is_printed(server: ForkServer, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_uncaught_exception_is_printed(server: ForkServer, capfd: pytest.CaptureFixture[str]) -> None:
     run(server, "1 / 0")
     run(server, "raise SystemExit('words')")
     errors = capfd.readouterr().err
@@ -98,14 +98,16 @@ def test_a_worker_dies_with_the_server(server: ForkServer, tmp_path: Path) -> No
 
 def test_server_and_worker_die_with_the_process_that_started_them(tmp_path: Path) -> None:
     file = tmp_path / "pids"
-    told = f"import os, time; open({str(file)!r}, 'w').write('%d %d .' % (os.getpid(), os.getppid())); time.sleep(600)"
+    worker = (
+        f"import os, time; open({str(file)!r}, 'w').write('%d %d .' % (os.getpid(), os.getppid())); time.sleep(600)"
+    )
     program = f"""
 import os, time
 from fine_tune_assets.core.processes.fork_server import ForkServer
 server = ForkServer([])
 while not server.is_ready:
     time.sleep(0.01)
-server.run({PROGRAM!r}, {{**os.environ, "PROGRAM": {told!r}}})
+server.run({PROGRAM!r}, {{**os.environ, "PROGRAM": {worker!r}}})
 """
     starter = subprocess.Popen([sys.executable, "-c", program])
     until(lambda: file.is_file() and file.read_text().endswith("."))
@@ -115,7 +117,7 @@ server.run({PROGRAM!r}, {{**os.environ, "PROGRAM": {told!r}}})
     until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes))
 
 
-def test_an_interrupted_worker_may_tidy_up(tmp_path: Path) -> None:
+def test_an_interrupted_worker_can_clean_up(tmp_path: Path) -> None:
     begun, tidied = tmp_path / "begun", tmp_path / "tidied"
     program = f"""
 import time
@@ -144,14 +146,14 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.usefixtures("no_block")
-def test_a_block_has_one_server_for_one_worker_at_a_time() -> None:
-    with idle_server() as outside:
+def test_a_block_has_one_server_with_one_worker_at_a_time() -> None:
+    with reserve_server() as outside:
         assert outside is None
     with fork_server([]):
-        with idle_server() as first:
+        with reserve_server() as first:
             assert first is None or first.is_ready
         until(lambda: _idle() is not None)
-        with fork_server([]), idle_server() as inner, idle_server() as at_work:
+        with fork_server([]), reserve_server() as inner, reserve_server() as at_work:
             assert inner is not None
             assert at_work is None
         kept = _idle()
@@ -166,7 +168,7 @@ def test_a_block_has_one_server_for_one_worker_at_a_time() -> None:
 
 
 def _idle() -> ForkServer | None:
-    with idle_server() as found:
+    with reserve_server() as found:
         return found
 
 
@@ -176,4 +178,4 @@ def test_nothing_is_forked_on_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: 
     device.touch()
     monkeypatch.setattr(module, "_GPU_DEVICES", (str(device),))
     with fork_server([]):
-        assert module._block is None
+        assert module._scope is None

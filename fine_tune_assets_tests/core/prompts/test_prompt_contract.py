@@ -1,4 +1,4 @@
-"""The prompt contract: one record, read from a folder, that changes with everything that decides how a model is asked."""
+"""The prompt contract: read from a model folder, with a fingerprint that depends on every part."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.prompts.prompt_contract import (
     PromptContract,
     PromptContractError,
-    contract_from_json,
+    parse_prompt_contract,
     read_prompt_contract,
 )
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
@@ -24,8 +24,8 @@ def contract(tmp_path: Path) -> PromptContract:
     return read_prompt_contract(make_model_folder(tmp_path / "model", stops=["<end>", "<bos>"]), "Be brief.")
 
 
-def test_it_holds_all_that_decides_how_the_model_is_asked_and_stops(tmp_path: Path, contract: PromptContract) -> None:
-    """Whoever serves the model elsewhere finds it here."""
+def test_the_contract_contains_prompt_tokens_and_stop_tokens(tmp_path: Path, contract: PromptContract) -> None:
+    """Other serving systems need all of it."""
     tokenizer = FolderTokenizer(tmp_path / "model", TEMPLATE)
     assert contract.system_prompt == "Be brief."
     assert contract.chat_template == TEMPLATE
@@ -35,9 +35,9 @@ def test_it_holds_all_that_decides_how_the_model_is_asked_and_stops(tmp_path: Pa
     assert set(contract.control_tokens) == {*ROLES, "<bos>"}
 
 
-def test_it_comes_back_from_a_release_as_it_was(contract: PromptContract) -> None:
-    """Its fingerprint is compared again after it was read."""
-    assert contract_from_json(contract.as_json()) == contract
+def test_the_contract_survives_serialization(contract: PromptContract) -> None:
+    """Its fingerprint is compared after reading."""
+    assert parse_prompt_contract(contract.as_json()) == contract
 
 
 @pytest.mark.parametrize(
@@ -51,54 +51,54 @@ def test_it_comes_back_from_a_release_as_it_was(contract: PromptContract) -> Non
         {"control_tokens": ("<end>",)},
     ],
 )
-def test_its_fingerprint_changes_with_each_part(contract: PromptContract, changes: dict[str, object]) -> None:
-    """A model that was judged with another part is another model."""
+def test_the_fingerprint_changes_with_each_part(contract: PromptContract, changes: dict[str, object]) -> None:
+    """A model judged with another prompt is another model."""
     assert replace(contract, **changes).fingerprint != contract.fingerprint
 
 
 @pytest.mark.parametrize("part", ["system_prompt", "stop_ids", "control_tokens"])
-def test_a_contract_that_lacks_a_part_is_none(contract: PromptContract, part: str) -> None:
-    """What is not said could be anything."""
+def test_a_contract_without_a_part_is_refused(contract: PromptContract, part: str) -> None:
+    """No part has a default."""
     values = json.loads(contract.as_json())
     del values[part]
     with pytest.raises((KeyError, TypeError)):
-        contract_from_json(json.dumps(values))
+        parse_prompt_contract(json.dumps(values))
 
 
-def test_the_end_of_an_answer_that_no_engine_stops_at_is_refused(tmp_path: Path) -> None:
-    """The model would learn to write it, and the engine would go on: answers without end."""
+def test_a_turn_end_that_is_not_a_stop_token_is_refused(tmp_path: Path) -> None:
+    """The engine would not stop at the token that the model learned to end with."""
     folder = make_model_folder(tmp_path / "model", eos="<bos>", stops=["<bos>"])
-    with pytest.raises(PromptContractError, match="ends an answer with <end>"):
+    with pytest.raises(PromptContractError, match="<end>"):
         read_prompt_contract(folder, "Be brief.")
     assert read_prompt_contract(make_model_folder(tmp_path / "other", eos="<bos>", stops=["<end>"]), "Be brief.")
 
 
-def test_stop_tokens_of_config_json_count_where_there_is_no_generation_config(tmp_path: Path) -> None:
-    """transformers takes them from there too."""
+def test_stop_tokens_come_from_config_json_without_generation_config(tmp_path: Path) -> None:
+    """As in Transformers."""
     folder = make_model_folder(tmp_path / "model", eos="<bos>")
     end = FolderTokenizer(folder, TEMPLATE).token_id("<end>")
     (folder / "config.json").write_text(json.dumps({"eos_token_id": end}))
     assert read_prompt_contract(folder, "Be brief.").turn_end_id == end
 
 
-def test_a_template_that_ends_no_answer_is_refused(tmp_path: Path) -> None:
-    """Nothing would teach the model to stop."""
+def test_a_template_without_a_turn_end_is_refused(tmp_path: Path) -> None:
+    """The model would not learn to stop."""
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     folder = make_model_folder(tmp_path / "model", template)
-    with pytest.raises(PromptContractError, match="nothing behind an answer"):
+    with pytest.raises(PromptContractError, match="no token after an answer"):
         read_prompt_contract(folder, "Be brief.")
 
 
-def test_a_template_that_writes_todays_date_is_refused(tmp_path: Path) -> None:
-    """What is asked tomorrow would not be what was trained."""
+def test_a_template_with_the_current_date_is_refused(tmp_path: Path) -> None:
+    """The prompt would differ from the trained one."""
     folder = make_model_folder(tmp_path / "model", DATED, (*ROLES, "<date>"))
-    with pytest.raises(PromptContractError, match="fixed date"):
+    with pytest.raises(PromptContractError, match="strftime_now"):
         read_prompt_contract(folder, "Be brief.")
 
 
-def test_a_folder_without_a_template_is_named(tmp_path: Path) -> None:
-    """A base model without instruction tuning has none."""
+def test_a_folder_without_a_chat_template_is_refused_by_name(tmp_path: Path) -> None:
+    """Models without instruction tuning have none."""
     folder = make_model_folder(tmp_path / "model")
     (folder / "chat_template.jinja").unlink()
-    with pytest.raises(ModelFolderError, match="no chat template"):
+    with pytest.raises(ModelFolderError, match=folder.name):
         read_prompt_contract(folder, "Be brief.")

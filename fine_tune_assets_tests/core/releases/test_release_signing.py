@@ -1,4 +1,4 @@
-"""The signature on a release: what holds, and every way in which one does not."""
+"""Release signatures: valid ones, and every way in which one is invalid."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from fine_tune_assets.core.releases.release_folders import (
     PROMPT,
     SIGNATURE,
     ReleaseError,
-    release_id_of,
+    compute_release_id,
     write_manifest,
 )
 from fine_tune_assets.core.releases.release_keys import ensure_signing_key, release_key_fingerprint
@@ -42,7 +42,7 @@ def release(tmp_path: Path) -> tuple[Path, str]:
     return tmp_path / "release", _release(tmp_path / "release", tmp_path / "keys")
 
 
-def test_what_was_signed_verifies_wherever_the_folder_lies(release: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_signed_release_verifies_at_any_path(release: tuple[Path, str], tmp_path: Path) -> None:
     folder, release_id = release
     verifier = SignedReleases(tmp_path / "keys")
     assert verifier.verify(folder, release_id).release_id == release_id
@@ -51,7 +51,7 @@ def test_what_was_signed_verifies_wherever_the_folder_lies(release: tuple[Path, 
 
 
 def _rewrite_manifest(folder: Path) -> None:
-    """A forger changes a file and its hash together."""
+    """Change a file and its hash together."""
     (folder / MODEL).write_bytes(b"GGUF weightz")
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     del manifest["files"]
@@ -72,21 +72,21 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: ((f / "evidence").mkdir(), (f / "evidence" / "verdicts.pub").write_text("x")),
         r"1 files unexpected.*verdicts\.pub",
     ),
-    "link added": (lambda f: (f / "weights").symlink_to("/usr"), "weights is a link"),
+    "link added": (lambda f: (f / "weights").symlink_to("/usr"), "weights is not a regular file"),
     "file made a link": (
         lambda f: ((f / MODEL).rename(f.parent / "m"), (f / MODEL).symlink_to(f.parent / "m")),
-        r"model\.gguf is a link",
+        r"model\.gguf is not a regular file",
     ),
     "signature removed": (lambda f: (f / SIGNATURE).unlink(), r"is not signed: it has no release\.sig"),
-    "signature emptied": (lambda f: (f / SIGNATURE).write_text(""), "does not hold: it is broken"),
-    "signature no bundle": (lambda f: (f / SIGNATURE).write_text("[]"), "does not hold: it is broken"),
-    "signature no text": (lambda f: (f / SIGNATURE).write_bytes(b"\xff\x00"), "does not hold: it is broken"),
+    "signature emptied": (lambda f: (f / SIGNATURE).write_text(""), "is invalid: it is damaged"),
+    "signature no bundle": (lambda f: (f / SIGNATURE).write_text("[]"), "is invalid: it is damaged"),
+    "signature no text": (lambda f: (f / SIGNATURE).write_bytes(b"\xff\x00"), "is invalid: it is damaged"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_whatever_was_changed_no_longer_verifies(release: tuple[Path, str], tmp_path: Path, change: str) -> None:
-    """Each with the reason, and the advice what to do."""
+def test_a_changed_release_does_not_verify(release: tuple[Path, str], tmp_path: Path, change: str) -> None:
+    """The error has the reason and the command that repairs it."""
     folder, release_id = release
     do, reason = CHANGES[change]
     do(folder)
@@ -94,8 +94,8 @@ def test_whatever_was_changed_no_longer_verifies(release: tuple[Path, str], tmp_
         SignedReleases(tmp_path / "keys").verify(folder, release_id)
 
 
-def test_another_releases_signature_does_not_hold(release: tuple[Path, str], tmp_path: Path) -> None:
-    """Both are by the right key."""
+def test_the_signature_of_another_release_is_invalid(release: tuple[Path, str], tmp_path: Path) -> None:
+    """Although both are by the trusted key."""
     folder, release_id = release
     _release(tmp_path / "other", tmp_path / "keys", prompt="Be long.")
     shutil.copy(tmp_path / "other" / SIGNATURE, folder / SIGNATURE)
@@ -103,27 +103,25 @@ def test_another_releases_signature_does_not_hold(release: tuple[Path, str], tmp
         SignedReleases(tmp_path / "keys").verify(folder, release_id)
 
 
-def test_another_release_of_the_same_key_is_not_the_one_that_is_wanted(tmp_path: Path) -> None:
-    """Somebody puts an older, signed release into the folder of a newer one."""
+def test_another_release_with_the_same_key_is_refused(tmp_path: Path) -> None:
+    """An attacker could replace a release by an older, signed one."""
     first, second = (_release(tmp_path / name, tmp_path / "keys", prompt=name) for name in ("one", "two"))
     assert first != second
-    with pytest.raises(ReleaseError, match=f"Release {second}: its manifest was changed"):
+    with pytest.raises(ReleaseError, match=f"{second}: its manifest"):
         SignedReleases(tmp_path / "keys").verify(tmp_path / "one", second)
 
 
-def test_another_key_does_not_verify_also_when_the_signature_hides_whose_it_is(
-    release: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_another_key_does_not_verify_even_if_the_signature_hides_it(release: tuple[Path, str], tmp_path: Path) -> None:
     folder, release_id = release
     ensure_signing_key(tmp_path / "ours")
     verifier = SignedReleases(tmp_path / "ours")
-    with pytest.raises(ReleaseError, match="was signed by another key"):
+    with pytest.raises(ReleaseError, match=f"{release_id} was signed by the key"):
         verifier.verify(folder, release_id)
     bundle = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))
     for hint in (None, release_key_fingerprint(tmp_path / "ours" / "releases.pub")):
         bundle["verificationMaterial"]["publicKey"] = {} if hint is None else {"hint": hint}
         (folder / SIGNATURE).write_text(json.dumps(bundle), encoding="utf-8")
-        with pytest.raises(ReleaseError, match="does not hold"):
+        with pytest.raises(ReleaseError, match=f"signature of release {release_id}"):
             verifier.verify(folder, release_id)
 
 
@@ -131,12 +129,12 @@ def test_without_a_public_key_nothing_verifies(release: tuple[Path, str], tmp_pa
     """A gate without its evidence stays closed."""
     folder, release_id = release
     (tmp_path / "keys" / "releases.pub").unlink()
-    with pytest.raises(ReleaseError, match=r"can't be verified\. There is no public key"):
+    with pytest.raises(ReleaseError, match=r"releases\.pub"):
         SignedReleases(tmp_path / "keys").verify(folder, release_id)
 
 
-def test_a_signed_word_to_ignore_files_is_not_followed(release: tuple[Path, str], tmp_path: Path) -> None:
-    """Model signing lets a signature name paths that are left out. Ours names none, and none are left out."""
+def test_ignored_paths_in_a_signature_are_not_ignored(release: tuple[Path, str], tmp_path: Path) -> None:
+    """Model signing allows a signature to exclude paths. We never exclude any."""
     from model_signing import hashing, signing
 
     folder, release_id = release
@@ -152,8 +150,8 @@ def test_a_signed_word_to_ignore_files_is_not_followed(release: tuple[Path, str]
         verifier.verify(folder, release_id)
 
 
-def test_a_change_is_seen_by_who_has_verified_before(release: tuple[Path, str], tmp_path: Path) -> None:
-    """The supervisor reads a file again only if it may have changed: here its size and its time are what they were."""
+def test_a_change_is_detected_after_an_earlier_verification(release: tuple[Path, str], tmp_path: Path) -> None:
+    """The supervisor caches hashes. Here size and mtime of the changed file are the same as before."""
     folder, release_id = release
     hour_ago = (folder / MODEL).stat().st_mtime - 3600
     os.utime(folder / MODEL, (hour_ago, hour_ago))
@@ -165,17 +163,17 @@ def test_a_change_is_seen_by_who_has_verified_before(release: tuple[Path, str], 
         verifier.verify(folder, release_id)
 
 
-def test_the_openssfs_own_tool_verifies_it(release: tuple[Path, str], tmp_path: Path) -> None:
-    """An auditor needs nothing of ours."""
+def test_openssfs_tool_verifies_a_release(release: tuple[Path, str], tmp_path: Path) -> None:
+    """An auditor does not need this package."""
     folder, _ = release
-    asked = [sys.executable, "-m", "model_signing", "verify", "key", "--signature", str(folder / SIGNATURE)]
-    asked += ["--public_key", str(tmp_path / "keys" / "releases.pub"), str(folder)]
-    assert subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    command = [sys.executable, "-m", "model_signing", "verify", "key", "--signature", str(folder / SIGNATURE)]
+    command += ["--public_key", str(tmp_path / "keys" / "releases.pub"), str(folder)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     (folder / MODEL).write_bytes(b"GGUF weightz")
-    assert subprocess.run(asked, capture_output=True, check=False).returncode != 0
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
 
 
-def test_the_private_key_is_for_its_user_only_and_the_pair_stays(tmp_path: Path) -> None:
+def test_the_private_key_is_private_and_the_pair_is_reused(tmp_path: Path) -> None:
     public = ensure_signing_key(tmp_path / "keys")
     private = tmp_path / "keys" / "releases.pem"
     assert private.stat().st_mode & 0o077 == 0
@@ -184,17 +182,17 @@ def test_the_private_key_is_for_its_user_only_and_the_pair_stays(tmp_path: Path)
     assert (private.read_bytes(), public.read_bytes()) == before
 
 
-def test_a_pair_that_is_not_sound_signs_nothing(tmp_path: Path) -> None:
-    """Lost, readable by others, of another pair, or no key at all: each is said, and none is replaced in silence."""
+def test_an_invalid_key_pair_is_refused(tmp_path: Path) -> None:
+    """Lost, readable by others, of another pair, or not a key. No key is silently replaced."""
     public = ensure_signing_key(tmp_path / "one")
     ensure_signing_key(tmp_path / "two")
     private = tmp_path / "one" / "releases.pem"
     private.chmod(0o644)
-    with pytest.raises(SettingsError, match="can be read by other users"):
+    with pytest.raises(SettingsError, match="chmod 600"):
         ensure_signing_key(tmp_path / "one")
     shutil.copy(tmp_path / "two" / "releases.pem", private)
     private.chmod(0o600)
-    with pytest.raises(SettingsError, match="does not belong"):
+    with pytest.raises(SettingsError, match=r"releases\.pub does not belong to releases\.pem"):
         ensure_signing_key(tmp_path / "one")
     private.write_text("no key", encoding="utf-8")
     with pytest.raises(SettingsError, match="no private key"):
@@ -205,19 +203,19 @@ def test_a_pair_that_is_not_sound_signs_nothing(tmp_path: Path) -> None:
     assert public.exists()
 
 
-def test_a_public_key_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """Such as that of verdicts, which lies beside it."""
+def test_a_public_key_of_another_type_is_refused(tmp_path: Path) -> None:
+    """Such as the verdicts' key in the same folder."""
     from fine_tune_assets.core.keys import sign
 
     sign(tmp_path, "verdicts", b"x")
-    with pytest.raises(SettingsError, match="not one that releases are signed with"):
+    with pytest.raises(SettingsError, match="P-256"):
         release_key_fingerprint(tmp_path / "verdicts.pub")
-    with pytest.raises(SettingsError, match="no public key"):
+    with pytest.raises(SettingsError, match=r"absent\.pub"):
         release_key_fingerprint(tmp_path / "absent.pub")
 
 
-def test_the_id_is_not_changed_by_who_signs(release: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_id_does_not_depend_on_the_signing_key(release: tuple[Path, str], tmp_path: Path) -> None:
     folder, release_id = release
     sign_release(folder, release_id, tmp_path / "others")
-    assert release_id_of(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))) == release_id
+    assert compute_release_id(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))) == release_id
     assert SignedReleases(tmp_path / "others").verify(folder, release_id).release_id == release_id

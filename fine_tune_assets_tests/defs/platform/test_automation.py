@@ -18,7 +18,7 @@ from fine_tune_assets.defs.platform.automation import (
     DATA_VERSION,
     on_new_batches,
     on_new_inputs,
-    on_new_inputs_and_at_once,
+    on_new_inputs_or_source,
     with_new_inputs,
 )
 
@@ -28,7 +28,7 @@ MORE_THAN_DAGSTER_RECORDS = 120
 
 @dataclass
 class Graph:
-    """A few assets on an instance of their own, evaluated tick by tick as the daemon does."""
+    """A few assets on a separate instance, evaluated tick by tick as the daemon does."""
 
     defs: dg.Definitions
     instance: dg.DagsterInstance
@@ -41,7 +41,7 @@ class Graph:
     """What the assets compute, for early cut-off; None: a version of their inputs' own."""
 
     def tick(self) -> set[str] | set[tuple[str, str]]:
-        """What is asked for: names of assets, and (name, partition) of batches."""
+        """The requested runs: names of assets, and (name, partition) of batches."""
         evaluated = dg.evaluate_automation_conditions(defs=self.defs, instance=self.instance, cursor=self.cursor)
         self.cursor = evaluated.cursor
         asked: set[Any] = set()
@@ -60,7 +60,7 @@ class Graph:
         self.instance.report_runless_asset_event(event)
 
     def run(self, *names: str, partition: str | None = None) -> bool:
-        """Run what was asked for. Whether it succeeded."""
+        """Run what was requested and return whether it succeeded."""
         return (
             self.defs.resolve_implicit_global_asset_job_def()
             .execute_in_process(
@@ -147,7 +147,7 @@ def test_a_change_in_the_tick_in_which_the_run_ended_is_followed(settled: Graph)
 
 
 def test_a_failed_run_is_not_repeated_until_something_is_new(settled: Graph) -> None:
-    """A run that fails the same way again and again would hold the GPU for ever."""
+    """A run that repeats the same failure would occupy the GPU indefinitely."""
     settled.report("src", "2")
     assert settled.tick() == {"model"}
     settled.is_broken = {None}
@@ -184,7 +184,7 @@ def test_a_failed_run_may_be_repeated_by_hand(settled: Graph) -> None:
 
 
 def test_data_that_was_there_before_the_first_tick_is_processed(model: Graph) -> None:
-    """The first `make up` on a filled folder; eager() waits there for ever."""
+    """The first `make up` on a folder with data, for which eager() never triggers."""
     model.report("src", "1")
     assert model.tick() == {"model"}
 
@@ -314,7 +314,7 @@ def test_a_dependency_that_triggers_nothing_is_ignored(condition: Any, instance:
     def chunks() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=graph.compute())
 
-    @dg.asset(deps=["src", chunks], automation_condition=condition(untriggered=["chunks"]))
+    @dg.asset(deps=["src", chunks], automation_condition=condition(ignored=["chunks"]))
     def model() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=graph.compute())
 
@@ -339,7 +339,7 @@ def test_a_dependency_that_triggers_nothing_is_ignored(condition: Any, instance:
 def test_a_failed_run_is_not_tried_again_for_a_dependency_that_triggers_nothing(instance: dg.DagsterInstance) -> None:
     """A training that failed does not start again with each new batch of reports."""
 
-    @dg.asset(deps=["src", "reports"], automation_condition=on_new_inputs(untriggered=["reports"]))
+    @dg.asset(deps=["src", "reports"], automation_condition=on_new_inputs(ignored=["reports"]))
     def model() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=graph.compute())
 
@@ -355,13 +355,13 @@ def test_a_failed_run_is_not_tried_again_for_a_dependency_that_triggers_nothing(
 def test_an_asset_that_was_skipped_behind_a_failed_dependency_is_made_once_that_is_there(
     instance: dg.DagsterInstance,
 ) -> None:
-    """Both are in one run, so Dagster skips the asset although the dependency triggers nothing. It must not wait for ever."""
+    """Both are in one run, so Dagster skips the asset although the dependency triggers nothing. It must not wait indefinitely."""
 
     @dg.asset(deps=["src"], automation_condition=on_new_inputs())
     def chunks() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=graph.compute())
 
-    @dg.asset(deps=["src", chunks], automation_condition=on_new_inputs(untriggered=["chunks"]))
+    @dg.asset(deps=["src", chunks], automation_condition=on_new_inputs(ignored=["chunks"]))
     def model() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=graph.compute())
 
@@ -442,13 +442,13 @@ def test_only_the_changed_batch_runs(ingested: Graph) -> None:
 
 
 def test_a_batch_with_identical_content_runs_nothing(ingested: Graph) -> None:
-    """Copying the same files again is no news."""
+    """Copying the same files again changes nothing."""
     ingested.report("raw", "1", "a")
     assert ingested.tick() == set()
 
 
 def test_a_batch_that_changes_during_its_run_runs_again_after_it(ingested: Graph) -> None:
-    """Somebody adds a file while the folder is being read."""
+    """A user adds a file while the folder is being read."""
     ingested.report("raw", "2", "a")
     assert ingested.tick() == {("read", "a")}
     meanwhile: list[Any] = []
@@ -473,7 +473,7 @@ def test_another_batch_that_arrives_during_a_run_is_not_lost(ingested: Graph) ->
 
 
 def test_a_failed_batch_is_not_repeated_and_holds_up_nothing(ingested: Graph) -> None:
-    """One folder that can't be scrubbed must not stop all others, nor run for ever."""
+    """One folder that can't be scrubbed must neither block the others nor be retried indefinitely."""
     for batch in ("bad", "good"):
         _drop(ingested, batch, "1")
     assert ingested.tick() == {("read", "bad"), ("read", "good")}
@@ -497,7 +497,7 @@ def test_a_changed_unpartitioned_parent_runs_all_batches(ingested: Graph) -> Non
 
 
 def test_a_batch_waits_for_a_parent_that_is_made_in_this_tick(instance: dg.DagsterInstance) -> None:
-    """Batches run beside the unpartitioned assets: one started now would be scrubbed by a scrubber not yet measured."""
+    """Batches run in parallel with unpartitioned assets: a batch started now would use a scrubber that is not yet measured."""
     parts = dg.StaticPartitionsDefinition(["a"])
 
     @dg.asset(deps=["rules"], automation_condition=on_new_inputs())
@@ -537,7 +537,7 @@ def marked(instance: dg.DagsterInstance) -> Graph:
     def scrubbed(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=graph.compute(context.partition_key))
 
-    @dg.asset(deps=[scrubbed, "marks"], automation_condition=on_new_inputs_and_at_once("marks"))
+    @dg.asset(deps=[scrubbed, "marks"], automation_condition=on_new_inputs_or_source("marks"))
     def unique() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=graph.compute())
 
@@ -585,7 +585,7 @@ def test_what_has_to_leave_now_does_not_wait_for_an_input_that_is_made_again(mar
     assert marked.tick() == set()
 
 
-def test_what_has_to_leave_now_and_failed_is_not_tried_for_ever(marked: Graph) -> None:
+def test_a_failed_urgent_removal_is_not_retried_indefinitely(marked: Graph) -> None:
     marked.report("marks", "2")
     assert marked.tick() == {"unique"}
     marked.is_broken = {None}
@@ -620,7 +620,7 @@ def test_what_is_going_on_is_read_before_what_differs(condition: dg.AutomationCo
         return [of.name, *(name for child in of.children for name in names(child))]
 
     in_order = names(condition)
-    differs = in_order.index("inputs_differ")
+    differs = in_order.index("inputs_changed")
     going_on = [place for place, name in enumerate(in_order) if "in_progress" in name]
     assert len(going_on) >= 2
     assert max(going_on) < differs

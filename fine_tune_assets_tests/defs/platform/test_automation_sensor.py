@@ -1,4 +1,4 @@
-"""When the automation sensor looks at all conditions, and when it need not. With Dagster's own storage in files."""
+"""When the automation sensor evaluates the conditions and when it skips, with Dagster's storage in files."""
 
 import time
 from collections.abc import Iterator
@@ -9,21 +9,21 @@ import pytest
 
 from fine_tune_assets.defs.platform import automation_sensor
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, on_new_inputs
-from fine_tune_assets.defs.platform.automation_sensor import LOOK_EACH_SECONDS, AutomationSensor
+from fine_tune_assets.defs.platform.automation_sensor import MAX_IDLE_SECONDS, AutomationSensor
 
 
 class Daemon:
-    """Ticks as the daemon does, over one asset `model` that follows a source `src`."""
+    """Ticks like the daemon, with an asset `model` that depends on a source `src`."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance, self.cursor, self.is_noticed = instance, None, False
-        self.looks = 0
+        self.evaluations = 0
 
         class Counted(dg.AutomationCondition):  # type: ignore[type-arg]
             name = "counted"
 
             def evaluate(_self, context: Any) -> dg.AutomationResult:
-                self.looks += 1
+                self.evaluations += 1
                 return dg.AutomationResult(context, context.candidate_subset)
 
         @dg.asset(deps=["src"], automation_condition=Counted() & on_new_inputs())
@@ -34,12 +34,12 @@ class Daemon:
         self.defs = dg.Definitions(assets=[dg.AssetSpec("src"), model], sensors=[self.sensor])
 
     def tick(self) -> tuple[bool, bool]:
-        """Whether it looked, and whether it asked for a run."""
-        before, repository = self.looks, self.defs.get_repository_def()
+        """Whether the tick evaluated the conditions, and whether it requested a run."""
+        before, repository = self.evaluations, self.defs.get_repository_def()
         context = dg.build_sensor_context(self.instance, cursor=self.cursor, repository_def=repository)
         found = repository.get_sensor_def("automation").evaluate_tick(context)
         self.cursor = found.cursor  # type: ignore[assignment]
-        return self.looks > before, bool(found.run_requests)
+        return self.evaluations > before, bool(found.run_requests)
 
     def report(self, version: str) -> None:
         event = dg.AssetMaterialization("src", tags={DATA_VERSION: version})
@@ -65,14 +65,14 @@ def settled(daemon: Daemon) -> Daemon:
     return daemon
 
 
-def test_where_nothing_happened_it_is_not_looked_again(settled: Daemon) -> None:
+def test_without_activity_ticks_are_skipped(settled: Daemon) -> None:
     cursor = settled.cursor
     assert [settled.tick() for _ in range(3)] == [(False, False)] * 3
     assert settled.cursor == cursor
 
 
-def test_what_happens_is_seen_at_the_next_tick(settled: Daemon) -> None:
-    """A new version of a source; what was asked for is asked for until it is under way; and a run that ends."""
+def test_an_event_is_evaluated_at_the_next_tick(settled: Daemon) -> None:
+    """A new source version is evaluated, a run is requested until it starts, and the end of the run is evaluated."""
     settled.tick()
     settled.report("2")
     assert settled.tick() == (True, True)
@@ -82,8 +82,8 @@ def test_what_happens_is_seen_at_the_next_tick(settled: Daemon) -> None:
     assert settled.tick() == (False, False)
 
 
-def test_a_run_that_changes_is_seen(settled: Daemon) -> None:
-    """Conditions ask what is going on: one that starts, and one that is taken away."""
+def test_a_changed_run_is_evaluated(settled: Daemon) -> None:
+    """Conditions depend on runs in progress, so a started and a cancelled run count as activity."""
     settled.tick()
     job = settled.defs.resolve_implicit_global_asset_job_def()
     run = settled.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
@@ -93,42 +93,26 @@ def test_a_run_that_changes_is_seen(settled: Daemon) -> None:
     assert settled.tick()[0]
 
 
-def test_while_a_backfill_goes_on_it_is_looked_at_each_time(settled: Daemon) -> None:
-    """Several partitions of an asset are asked for as one: that it ended is written where neither events nor runs are."""
-    from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+def test_an_event_during_an_evaluation_causes_another_one(settled: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a change that the evaluation just missed would wait a minute."""
+    original = dg.AutomationConditionSensorDefinition.evaluate_tick
 
-    backfill = PartitionBackfill(
-        backfill_id="b1", partition_set_origin=None, status=BulkActionStatus.REQUESTED, partition_names=None,
-        from_failure=False, reexecution_steps=None, tags={}, backfill_timestamp=time.time(),
-        asset_selection=[dg.AssetKey("model")], serialized_asset_backfill_data=None,
-    )  # fmt: skip
-    settled.instance.add_backfill(backfill)
-    settled.report("1")
-    looked = [settled.tick()[0] for _ in range(3)]
-    settled.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
-    assert [*looked, settled.tick()[0], settled.tick()[0]] == [True, True, True, True, False]
-
-
-def test_what_happens_during_a_look_is_looked_at_once_more(settled: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the change that a look just missed would wait for the next one."""
-    whole = dg.AutomationConditionSensorDefinition.evaluate_tick
-
-    def looked(sensor: Any, context: Any) -> Any:
-        found = whole(sensor, context)
+    def evaluate_and_report(sensor: Any, context: Any) -> Any:
+        found = original(sensor, context)
         monkeypatch.undo()
         settled.report("2")
         return found
 
     settled.report("1")
-    monkeypatch.setattr(dg.AutomationConditionSensorDefinition, "evaluate_tick", looked)
+    monkeypatch.setattr(dg.AutomationConditionSensorDefinition, "evaluate_tick", evaluate_and_report)
     assert settled.tick() == (True, False)
     assert settled.tick() == (True, True)
 
 
-def test_each_minute_it_is_looked_at_in_any_case(settled: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Conditions read files and the ledger too."""
+def test_conditions_are_evaluated_at_least_every_five_minutes(settled: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conditions also read files and the ledger, whose changes don't create events."""
     settled.tick()
-    later = time.monotonic() + LOOK_EACH_SECONDS
+    later = time.monotonic() + MAX_IDLE_SECONDS
     monkeypatch.setattr(automation_sensor.time, "monotonic", lambda: later)
     assert settled.tick() == (True, False)
     assert settled.tick() == (False, False)

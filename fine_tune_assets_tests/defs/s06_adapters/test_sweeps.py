@@ -1,4 +1,4 @@
-"""A sweep in the graph: trials in processes of their own, the best one becomes the adapter, the rest stay on record."""
+"""A sweep in the graph: each trial runs in its own process, the best becomes the adapter, and all are recorded."""
 
 import json
 import os
@@ -18,20 +18,20 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s06_adapters.sweeps import Trainings, sweep_trials
-from fine_tune_assets.tables.records import table_from
-from fine_tune_assets.tables.training import Adapter
+from fine_tune_assets.defs.s06_adapters.sweeps import TrainingRunner, sweep_trials
+from fine_tune_assets.tables.record_classes import table_from_records
+from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.made_records import made
-from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set, train_request
+from fine_tune_assets_tests.record_factory import made
+from fine_tune_assets_tests.training.tiny_training import SETTINGS, base_model, instruction_set, train_request
 
 SWEEP = {"parameters": {"alpha": [2, 16, 10**30]}, "seed": 1}
-"""The first two learn, the second more; the third learns until its loss is no number."""
+"""The second value gives a lower loss than the first; with the third, the loss becomes NaN."""
 SET = "5" * 64
 
 
 def run_sweep(worker: Worker | None = None) -> dict[str, Any]:
-    """One run of an asset that trains as `adapters` does; its metadata. Also started as a process of its own, to be killed."""
+    """Materialize an asset that trains like `adapters`, and return its metadata. Also run in a subprocess that is killed."""
 
     @dg.asset
     def trained(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
@@ -39,11 +39,11 @@ def run_sweep(worker: Worker | None = None) -> dict[str, Any]:
         data = installation.layout.data_dir
         request = train_request(data, data, installation.recipe.training)
         request["checkpoints_dir"] = str(installation.layout.training_checkpoints)
-        trainings = Trainings(context, installation, worker, request, Path(sys.executable), SET, lengths=[])
-        result = trainings.run()
-        told = trainings.tell(made(Adapter, base_fingerprint="b", instruction_set_fingerprint=SET), result)
-        named = {"adapter_id": result["adapter_id"], "folder": result["folder"], "sweep_name": trainings.sweep}
-        return dg.MaterializeResult(metadata={**named, **told})
+        runner = TrainingRunner(context, installation, worker, request, Path(sys.executable), SET, lengths=[])
+        result = runner.run()
+        tracking = runner.track_runs(made(Adapter, base_fingerprint="b", instruction_set_fingerprint=SET), result)
+        ids = {"adapter_id": result["adapter_id"], "folder": result["folder"], "sweep_name": runner.sweep}
+        return dg.MaterializeResult(metadata={**ids, **tracking})
 
     with dg.DagsterInstance.ephemeral() as instance:
         run = dg.materialize([trained], resources={"worker": worker or Worker()}, instance=instance)
@@ -62,7 +62,7 @@ def data(installation_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _kill_in_the_second_trial() -> None:
-    """kill -9 of the step, which takes its trainer with it, when the first trial is over and the second one has begun."""
+    """kill -9 the step, and with it its trainer, during the second trial."""
     code = "from fine_tune_assets_tests.defs.s06_adapters.test_sweeps import run_sweep; run_sweep()"
     step = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT_DIR, stderr=subprocess.DEVNULL)
     sweeps = Installation().layout.sweeps
@@ -80,32 +80,32 @@ def _record(data: Path, trial: int) -> dict[str, Any]:
 
 def _table(adapter_id: str, sweep: str | None = None) -> dg.MaterializeResult[pa.Table]:
     adapter = made(Adapter, adapter_id=adapter_id, instruction_set_fingerprint=SET, sweep=sweep)
-    found = sweep_trials(Installation(), table_from(Adapter, [adapter]))
+    found = sweep_trials(Installation(), table_from_records(Adapter, [adapter]))
     assert isinstance(found, dg.MaterializeResult)
     return found
 
 
 @pytest.mark.slow  # TRL takes 13 s to import, in every process
-def test_a_sweep_goes_on_after_a_kill_and_its_best_trial_becomes_the_adapter(data: Path) -> None:
-    """What was finished is not trained again, a loss that is no number costs its trial only, and all of it is on record."""
+def test_a_sweep_resumes_after_a_kill_and_its_best_trial_becomes_the_adapter(data: Path) -> None:
+    """Finished trials are not repeated, a NaN loss fails only its trial, and every trial is recorded."""
     _kill_in_the_second_trial()
     before = _record(data, 0)
     assert before["result"] is not None
-    assert "rows_too_long" not in before["result"]  # ids of examples, which an erasure would have to find
+    assert "rows_too_long" not in before["result"]  # example ids, which an erasure would have to remove
     assert _record(data, 1)["result"] is None
     swept = run_sweep()
     assert _record(data, 0) == before
     rows = _table(swept["adapter_id"], swept["sweep_name"]).value.to_pylist()
     assert [json.loads(row["parameters"])["alpha"] for row in rows] == [2, 16, 10**30]
     assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
-    assert "not a number" in rows[2]["why"]
+    assert "training.learning_rate" in rows[2]["failure_reason"]
     assert rows[2]["best_validation_loss"] is None
     assert rows[1]["best_validation_loss"] < rows[0]["best_validation_loss"]
     assert [row["is_chosen"] for row in rows] == [False, True, False]
     assert swept["adapter_id"] == rows[1]["adapter_id"] == fingerprint_folder(Path(swept["folder"]))
     assert [path.name for path in (data / "adapters").iterdir()] == [short(swept["adapter_id"])]
-    assert "not a number" in swept["sweep"]
-    events = {path.name for path in (data / "tensorboard").iterdir() if not path.name.startswith("going-on")}
+    assert "| failed | False |" in swept["sweep"]
+    events = {path.name for path in (data / "tensorboard").iterdir() if not path.name.startswith("in-progress")}
     assert events == {short(row["adapter_id"]) for row in rows[:2]}
     from mlflow import MlflowClient  # takes seconds
 
@@ -118,29 +118,29 @@ def test_a_sweep_goes_on_after_a_kill_and_its_best_trial_becomes_the_adapter(dat
 
 
 @pytest.mark.slow  # as above
-def test_a_fault_that_is_not_the_settings_ends_the_sweep(data: Path) -> None:
-    """Another base model would spoil every trial: none may be put down as failed for it."""
+def test_an_error_that_the_settings_did_not_cause_ends_the_sweep(data: Path) -> None:
+    """It would affect every trial, so no trial may be recorded as failed."""
     write_recipe(data, training=asdict(SETTINGS) | {"target_modules": ["c_attn"]}, sweep=SWEEP)
-    with pytest.raises(dg.Failure, match=r"none of training\.target_modules"):
+    with pytest.raises(dg.Failure, match=r"training\.target_modules"):
         run_sweep()
-    assert _record(data, 0)["why"] is None
+    assert _record(data, 0)["reason"] is None
 
 
 class Dying(Worker):
-    """Its process is killed, whatever it is asked."""
+    """A worker whose process is always killed."""
 
     def run_once(self, context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
         dg.PipesSubprocessClient().run(context=context, command=["sh", "-c", "kill -9 $$"])
         return {}
 
 
-def test_a_trial_whose_process_is_killed_again_and_again_counts_as_failed(data: Path) -> None:
-    """The kernel kills what does not fit: the sweep would never end. All trials failed here, and nothing is kept of that."""
-    with pytest.raises(dg.Failure, match=r"None of the trials.*trial 2: Its process was killed 3 times"):
+def test_a_trial_fails_after_its_process_was_killed_three_times(data: Path) -> None:
+    """Otherwise a sweep with a trial that does not fit into memory would never end. If all trials fail, none is kept."""
+    with pytest.raises(dg.Failure, match=r"trial 2: .*killed 3 times"):
         run_sweep(Dying())
     assert list((data / "sweeps").iterdir()) == []
 
 
-def test_an_adapter_of_no_sweep_has_no_trials(installation_dir: Path) -> None:  # noqa: ARG001
-    """The table is there all the same: what comes after may ask for it."""
+def test_without_a_sweep_the_table_of_trials_is_empty(installation_dir: Path) -> None:  # noqa: ARG001
+    """The table exists anyway, since downstream code may read it."""
     assert _table("a" * 64).value.num_rows == 0

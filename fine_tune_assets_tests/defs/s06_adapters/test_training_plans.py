@@ -10,32 +10,37 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
-from fine_tune_assets.core.progress import silent
-from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s06_adapters.adapters import planned_figures
+from fine_tune_assets.defs.s06_adapters.adapters import planned_metrics
 from fine_tune_assets.defs.s06_adapters.training_plans import (
+    make_plan,
     memory_rows,
-    planned,
     training_fits_this_machine,
     training_plans,
-    training_took_what_was_planned,
+    training_resources_match_plan,
 )
-from fine_tune_assets.tables.records import records_of, table_from, table_of
-from fine_tune_assets.tables.training import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
+from fine_tune_assets.tables.record_classes import iter_records, table_from_records, table_from_rows
+from fine_tune_assets.tables.training_rows import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.__main__ import plan
-from fine_tune_assets.training.planning.resource_plan import PlanError, elsewhere, most_that_is_tried, require_plan
+from fine_tune_assets.training.planning.resource_plan import (
+    PlanError,
+    remote_gpu_name,
+    require_plan,
+    worst_case_settings,
+)
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.made_records import made
+from fine_tune_assets_tests.record_factory import made
 from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
-from fine_tune_assets_tests.training.tiny import SETTINGS, base_model
+from fine_tune_assets_tests.training.tiny_training import SETTINGS, base_model
 
 
 def _stated(schema: pa.Schema, **known: Any) -> pa.Table:
     """A row with something in every column that needs it."""
     something = {pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0, pa.bool_(): True}
     row = {field.name: None if field.nullable else something[field.type] for field in schema}
-    return table_of([{**row, **known}], schema)
+    return table_from_rows([{**row, **known}], schema)
 
 
 @pytest.fixture
@@ -46,14 +51,14 @@ def inputs(installation_dir: Path) -> tuple[pa.Table, pa.Table]:
             "example_id": f"e-{n}",
             "split": split,
             "tokens": 40 + n,
-            "learned": 10,
+            "supervised_tokens": 10,
             "fits": True,
             "turns": 1,
-            "learned_turns": 1,
+            "supervised_turns": 1,
         }
         for n, split in enumerate(["train"] * 12 + ["validation"] * 2)
     ]
-    lengths = table_of([{**row, "fault": None} for row in rows], ExampleLength.SCHEMA)
+    lengths = table_from_rows([{**row, "error": None} for row in rows], ExampleLength.SCHEMA)
     write_table(Installation().layout.table("example_lengths"), lengths)
     base = base_model(installation_dir / "base_models" / "tiny", 1.0)
     bound = {
@@ -72,12 +77,12 @@ def _recipe(data: Path, **changed: Any) -> None:
 
 
 def _planned(instance: dg.DagsterInstance, inputs: tuple[pa.Table, pa.Table]) -> TrainingPlan:
-    preflight, base = next(records_of(TrainingPreflight, inputs[0])), next(records_of(BaseModel, inputs[1]))
+    preflight, base = next(iter_records(TrainingPreflight, inputs[0])), next(iter_records(BaseModel, inputs[1]))
     plans: list[TrainingPlan] = []
 
     @dg.asset(deps=["example_lengths"])
     def asking(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
-        plans.append(planned(context, Installation(), worker, base, preflight))
+        plans.append(make_plan(context, Installation(), worker, base, preflight))
         return dg.MaterializeResult()
 
     dg.materialize([asking], resources={"worker": Worker()}, instance=instance)
@@ -91,13 +96,13 @@ def test_a_plan_is_bound_to_what_it_is_of_and_says_what_it_takes(
     """Made by the trainer's own process, so that its libraries count; the largest batch of the step fits here."""
     _recipe(installation_dir, batch_size=2, gradient_accumulation=3, fit_batch_size=True)
     plan = _planned(instance, inputs)
-    table_from(TrainingPlan, [plan])
+    table_from_records(TrainingPlan, [plan])
     assert (plan.instruction_set_fingerprint, plan.training_fingerprint) == ("s", "t")
     assert (plan.fits, plan.batch_size, plan.gradient_accumulation, plan.steps) == (True, 6, 1, 2)
-    assert (plan.largest_rows, plan.largest_tokens) == (6, 51)
+    assert (plan.max_batch_rows, plan.max_row_tokens) == (6, 51)
     assert plan.peak_bytes > plan.library_bytes > 200_000_000
-    assert plan.seconds is not None
-    assert plan.seconds > 0
+    assert plan.duration_seconds is not None
+    assert plan.duration_seconds > 0
     assert [part["part"] for part in memory_rows(plan)][-2:] == ["peak", "limit"]
 
 
@@ -108,12 +113,12 @@ def test_a_card_elsewhere_is_planned_for_without_the_time(
     inputs: tuple[pa.Table, pa.Table],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nobody can measure how fast it is; a figure would be invented."""
+    """Its speed cannot be measured from here, so the plan states no duration."""
     _recipe(installation_dir)
     monkeypatch.setenv("FINE_TUNE_RAY_GPU_MEMORY_GB", "24")
     monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
     plan = _planned(instance, inputs)
-    assert (plan.machine, plan.seconds, plan.fits) == ("a GPU of 24 GiB", None, True)
+    assert (plan.machine, plan.duration_seconds, plan.fits) == ("remote GPU, 24 GiB", None, True)
 
 
 def test_a_cluster_of_unknown_cards_is_not_planned_for(
@@ -131,11 +136,11 @@ def test_a_cluster_of_unknown_cards_is_not_planned_for(
 
 
 def test_a_training_is_not_planned_from_a_shape(tmp_path: Path) -> None:
-    """The gate: a folder with config.json alone is no model, whatever fingerprint it has; what is planned is what is trained."""
+    """The gate: a folder with only config.json cannot be trained, whatever its fingerprint, so it is not planned either."""
     folder = config_folder(tmp_path / "shape", LLAMA_31_8B)
     request = {"base_folder": str(folder), "base_fingerprint": fingerprint_folder(folder)}
     with pytest.raises(PlanError, match="no weights"):
-        plan(request, silent)
+        plan(request, ignore_progress)
 
 
 def test_the_plan_of_a_shape_is_not_the_plan_of_the_model(tmp_path: Path) -> None:
@@ -143,19 +148,19 @@ def test_the_plan_of_a_shape_is_not_the_plan_of_the_model(tmp_path: Path) -> Non
     shape = fingerprint_folder(config_folder(tmp_path / "shape", LLAMA_31_8B))
     model = fingerprint_folder(base_model(tmp_path / "model", 1.0))
     bound = {"instruction_set_fingerprint": "s", "training_fingerprint": "t"}
-    of_shape = made(TrainingPlan, **bound, base_fingerprint=shape, machine=elsewhere(24), fits=True)
+    of_shape = made(TrainingPlan, **bound, base_fingerprint=shape, machine=remote_gpu_name(24), fits=True)
     require_plan([of_shape], 24, **bound, base_fingerprint=shape)
     with pytest.raises(PlanError, match="another base"):
         require_plan([of_shape], 24, **bound, base_fingerprint=model)
 
 
 def test_what_does_not_fit_fails_its_check_with_what_to_change() -> None:
-    """The check that stops the run before the GPU is asked for; with a plan that fits it passes."""
-    refused = _stated(TrainingPlan.SCHEMA, fits=False, why="It needs 9 GB.", nearest="batch_size: 1")
+    """The check stops the run before it requests the GPU. It passes if the plan fits."""
+    refused = _stated(TrainingPlan.SCHEMA, fits=False, shortfall="It needs 9 GB.", suggestion="batch_size: 1")
     found = training_fits_this_machine(refused)
     assert isinstance(found, dg.AssetCheckResult)
     assert not found.passed
-    assert "It needs 9 GB. In the recipe's training section set batch_size: 1" in str(found.metadata[WHY].value)
+    assert "It needs 9 GB. In the recipe's training section set batch_size: 1" in str(found.metadata[REASON].value)
     passed = training_fits_this_machine(_stated(TrainingPlan.SCHEMA))
     assert isinstance(passed, dg.AssetCheckResult)
     assert passed.passed
@@ -171,11 +176,11 @@ def test_a_training_that_took_something_else_warns(asked: Any, measured: Any, is
     row = _stated(
         Adapter.SCHEMA,
         planned_peak_bytes=asked[0],
-        planned_seconds=asked[1],
+        planned_duration_seconds=asked[1],
         peak_memory_bytes=measured[0],
-        seconds=measured[1],
+        duration_seconds=measured[1],
     )
-    found = training_took_what_was_planned(row)
+    found = training_resources_match_plan(row)
     assert isinstance(found, dg.AssetCheckResult)
     assert (found.passed, found.severity) == (is_passed, dg.AssetCheckSeverity.WARN)
 
@@ -189,18 +194,18 @@ def test_a_sweep_is_planned_with_the_most_that_a_trial_holds(installation_dir: P
         "trials": 2,
     }
     write_recipe(installation_dir, training=training, sweep=sweep)
-    most = most_that_is_tried(Installation().recipe)
+    most = worst_case_settings(Installation().recipe)
     assert (most.rank, most.batch_size, most.alpha) == (64, 4, SETTINGS.alpha)
 
 
 def test_what_was_not_planned_as_it_was_trained_is_not_compared(installation_dir: Path) -> None:
     """A trial of a sweep and a training that ended early took something else for good reasons."""
     _recipe(installation_dir)
-    recipe, plan = Installation().recipe, made(TrainingPlan, peak_bytes=100, library_bytes=30, seconds=9.0)
+    recipe, plan = Installation().recipe, made(TrainingPlan, peak_bytes=100, library_bytes=30, duration_seconds=9.0)
     trained = {"device": "cpu", "stopped_early": False}
-    assert planned_figures(recipe, plan, trained) == {"planned_peak_bytes": 100, "planned_seconds": 9.0}
-    on_gpu = planned_figures(recipe, plan, trained | {"device": "cuda"})
+    assert planned_metrics(recipe, plan, trained) == {"planned_peak_bytes": 100, "planned_duration_seconds": 9.0}
+    on_gpu = planned_metrics(recipe, plan, trained | {"device": "cuda"})
     assert on_gpu["planned_peak_bytes"] == 70
-    assert planned_figures(recipe, plan, trained | {"stopped_early": True})["planned_seconds"] is None
+    assert planned_metrics(recipe, plan, trained | {"stopped_early": True})["planned_duration_seconds"] is None
     unsloth = replace(recipe, training=replace(recipe.training, engine="unsloth"))
-    assert set(planned_figures(unsloth, plan, trained).values()) == {None}
+    assert set(planned_metrics(unsloth, plan, trained).values()) == {None}

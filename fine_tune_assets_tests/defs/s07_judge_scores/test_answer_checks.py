@@ -4,19 +4,19 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.answer_checks import (
     answer_checks,
-    answers_hold_to_their_input,
-    answers_keep_their_form,
+    answers_are_grounded,
+    answers_match_format,
 )
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
-from fine_tune_assets.tables.judging import JudgeScore
-from fine_tune_assets.tables.records import table_from
-from fine_tune_assets.tables.training import Adapter
+from fine_tune_assets.tables.judging_rows import JudgeScore
+from fine_tune_assets.tables.record_classes import table_from_records
+from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
-from fine_tune_assets_tests.made_records import made
+from fine_tune_assets_tests.record_factory import made
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 PLANTED = "Quixotease"
@@ -37,7 +37,7 @@ def _scores(stored: StoredInstructionSet, wrong: str = "", split: str = "test", 
             "model_fingerprint": model,
             "adapter_id": adapter_id,
             "example_id": example["example_id"],
-            "patient_key": example["patient_key"],
+            "subject_key": example["subject_key"],
             "answer": answer or example["messages"][-1]["content"],
             "score": 5.0,
             "reason": "r",
@@ -55,14 +55,14 @@ def _scores(stored: StoredInstructionSet, wrong: str = "", split: str = "test", 
 
 def _made(stored: StoredInstructionSet, scores: pa.Table) -> dg.MaterializeResult[pa.Table]:
     adapter = made(Adapter, adapter_id="new", instruction_set_fingerprint=stored.fingerprint)
-    adapters = table_from(Adapter, [adapter])
+    adapters = table_from_records(Adapter, [adapter])
     checked = answer_checks(installation=Installation(), adapters=adapters, judge_scores=scores)
     assert isinstance(checked, dg.MaterializeResult)
     return checked
 
 
 def _checks(table: pa.Table) -> list[dg.AssetCheckResult]:
-    checks = (answers_hold_to_their_input, answers_keep_their_form)
+    checks = (answers_are_grounded, answers_match_format)
     found = [check(installation=Installation(), answer_checks=table) for check in checks]
     return [one for one in found if isinstance(one, dg.AssetCheckResult)]
 
@@ -88,13 +88,13 @@ def test_a_worse_candidate_closes_its_check(
     checks = _checks(made.value)
     assert [check.passed for check in checks] == passed
     closed = next(check for check in checks if not check.passed)
-    assert why in str(closed.metadata[WHY].value)
+    assert why in str(closed.metadata[REASON].value)
     assert PLANTED not in str(made.metadata) + str([check.metadata for check in checks]) + str(made.value.to_pylist())
 
 
 def test_answers_to_other_examples_are_not_checked(stored: StoredInstructionSet) -> None:
-    """They are no evidence about this set's test split."""
-    with pytest.raises(dg.Failure, match="does not test on"):
+    """They say nothing about this set's test split."""
+    with pytest.raises(dg.Failure, match="`fine-tune materialize judge_scores`"):
         _made(stored, _scores(stored, split="train"))
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_may_decide
-from fine_tune_assets.judging.judges.labelled_sets import present_fingerprints
+from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_is_qualified
+from fine_tune_assets.judging.judges.labelled_sets import current_fingerprints
 from fine_tune_assets.judging.judges.offline_judge import offline_judge
-from fine_tune_assets.tables.judging import JudgeAgreement
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.judging_rows import JudgeAgreement
+from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.conftest import write_recipe
 
 
@@ -21,17 +21,19 @@ def _rated(**changes: Any) -> dict[str, Any]:
     return {
         "labelled_set": "rated_summaries",
         "human_measure": "FactualF1",
-        "answers": 100,
-        "missing": 0,
+        "answer_count": 100,
+        "ungraded_count": 0,
         "spearman": 0.6,
         "judge_version": offline_judge().version,
-        "set_fingerprint": present_fingerprints(folder)["rated_summaries"],
+        "labelled_set_fingerprint": current_fingerprints(folder)["rated_summaries"],
         **changes,
     }
 
 
 def _check(*rows: dict[str, Any]) -> dg.AssetCheckResult:
-    found = judge_may_decide(installation=Installation(), judge_agreement=table_of(rows, JudgeAgreement.SCHEMA))
+    found = judge_is_qualified(
+        installation=Installation(), judge_agreement=table_from_rows(rows, JudgeAgreement.SCHEMA)
+    )
     assert isinstance(found, dg.AssetCheckResult)
     return found
 
@@ -47,26 +49,26 @@ def test_a_judge_that_agrees_with_clinicians_may_decide() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"judge_version": "another"}, "not measured against experts"),
-        ({"spearman": 0.1}, "below"),
-        ({"spearman": None, "why": "grades or ratings are all alike"}, "all alike"),
-        ({"set_fingerprint": "older ratings"}, "rated_summaries changed"),
+        ({"judge_version": "another"}, "`fine-tune materialize judge_agreement`"),
+        ({"spearman": 0.1}, "0.10"),
+        ({"spearman": None, "missing_reason": "grades or ratings are all alike"}, "all alike"),
+        ({"labelled_set_fingerprint": "older ratings"}, "rated_summaries"),
     ],
 )
 def test_the_check_closes(changes: dict[str, Any], why: str) -> None:
     found = _check(_rated(**changes))
     assert not found.passed
-    assert why in str(found.metadata[WHY].value)
+    assert why in str(found.metadata[REASON].value)
 
 
 @pytest.mark.usefixtures("installation_dir")
 def test_own_experts_who_disagree_about_one_task_close_it_for_that_task() -> None:
     """And the reason names the task."""
     task = Installation().recipe.tasks[0].name
-    own = {"labelled_set": "own_experts", "human_measure": "score", "task": task, "answers": 30, "spearman": 0.0}
-    found = _check(_rated(), _rated(**own, set_fingerprint="own"))
+    own = {"labelled_set": "own_experts", "human_measure": "score", "task": task, "answer_count": 30, "spearman": 0.0}
+    found = _check(_rated(), _rated(**own, labelled_set_fingerprint="own"))
     assert not found.passed
-    assert str(found.metadata[WHY].value).startswith(f"{task}: ")
+    assert str(found.metadata[REASON].value).startswith(f"{task}: ")
 
 
 def test_a_higher_floor_closes_it(installation_dir: Path) -> None:

@@ -8,26 +8,26 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.fingerprints import fingerprint_file
-from fine_tune_assets.defs.platform.metadata import WHY
+from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import (
-    candidate_beats_the_incumbent,
-    candidate_does_no_harm,
+    candidate_beats_incumbent,
+    candidate_has_no_regression,
+    fingerprint_inputs,
     promotion_verdicts,
-    rests_on,
-    verdict_opens_the_gate,
+    verdict_allows_release,
 )
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
-from fine_tune_assets.judging.verdicts.figures import FAMILIES
+from fine_tune_assets.judging.verdicts.verdict_metrics import FAMILIES
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT
-from fine_tune_assets.ledger.serving.verdicts import latest_verdict
-from fine_tune_assets.tables.judging import JudgeScore, RetainedAbility
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets.tables.training import Adapter
+from fine_tune_assets.ledger.serving.verdicts import find_latest_verdict
+from fine_tune_assets.tables.judging_rows import JudgeScore, RetainedAbility
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, patients_in
-from fine_tune_assets_tests.judging.made import agreement, checked, remembered, robust
-from fine_tune_assets_tests.lineage.made import filled
+from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, subjects_in
+from fine_tune_assets_tests.judging.verdict_inputs import agreement, checked, remembered, robust
+from fine_tune_assets_tests.lineage.stored_data import filled
 
 PATIENTS = 12
 
@@ -37,7 +37,7 @@ def stored(installation_dir: Any) -> StoredInstructionSet:
     write_recipe(installation_dir, gate={"minimum_examples": 10, "minimum_group_examples": 6})
     rows = [
         example(patient, f"A {30 + 40 * (i % 2)}-year-old woman, case {i}.", f"Walk {i}.")
-        for i, patient in enumerate(patients_in("test", PATIENTS))
+        for i, patient in enumerate(subjects_in("test", PATIENTS))
     ]
     return write_instruction_set(Installation().layout.instruction_sets, built(extra=rows), {"seed": 7}, SEARCH)
 
@@ -56,38 +56,48 @@ def _materialized(
             "score": grade + (i % 3) / 10 * by,
             "judge_version": "j",
             "judge_kind": "folder",
-            **({} if preference is None or model == "base" else {"compared_with": "base-1", "preference": preference}),
+            **(
+                {}
+                if preference is None or model == "base"
+                else {"compared_model_fingerprint": "base-1", "preference": preference}
+            ),
         }
-        | {name: asked[name] for name in ("example_id", "patient_key")}
+        | {name: asked[name] for name in ("example_id", "subject_key")}
         for model, fingerprint, grade, by in (("base", "base-1", 4.0, 0), ("adapter", "adapter-1", 4.0 + gain, 1))
         for i, asked in enumerate(examples)
     ]
     abilities = [
-        {"ability": name, "adapter_id": "adapter-1", "items": 100, "base_accuracy": 0.6, "adapter_accuracy": ability}
+        {
+            "ability": name,
+            "adapter_id": "adapter-1",
+            "question_count": 100,
+            "base_accuracy": 0.6,
+            "adapter_accuracy": ability,
+        }
         | {"low": -0.1, "high": 0.1}
         for name in sorted(path.stem for path in (Installation().layout.evaluation / "abilities").glob("*.jsonl"))
     ]
     named = {
         "adapter_id": "adapter-1", "base_fingerprint": "base-1", "instruction_set_fingerprint": stored.fingerprint,
-        "recipe_fingerprint": "recipe-1", "base_divergence": 0.5, "first_validation_loss": 2.0, "best_validation_loss": 1.0,
+        "recipe_fingerprint": "recipe-1", "base_kl_divergence": 0.5, "first_validation_loss": 2.0, "best_validation_loss": 1.0,
     }  # fmt: skip
     answers = Installation().layout.evaluation / "judge" / "rated_summaries.csv"
     made = promotion_verdicts(
         installation=Installation(),
         adapters=filled("adapters", [named]).cast(Adapter.SCHEMA),
-        judge_scores=(graded := table_of(scores, JudgeScore.SCHEMA)),
-        retained_abilities=table_of(abilities, RetainedAbility.SCHEMA),
+        judge_scores=(graded := table_from_rows(scores, JudgeScore.SCHEMA)),
+        retained_abilities=table_from_rows(abilities, RetainedAbility.SCHEMA),
         judge_agreement=agreement(judge="j", labelled=fingerprint_file(answers)),
         answer_checks=checked(graded),
-        robustness_probes=robust("adapter-1"),
-        memorization_probes=remembered("adapter-1"),
+        robustness_results=robust("adapter-1"),
+        memorization_results=remembered("adapter-1"),
     )
     assert isinstance(made, dg.MaterializeResult)
     return made
 
 
 def _checks(verdicts: pa.Table) -> dict[str, dg.AssetCheckResult]:
-    checks = (verdict_opens_the_gate, candidate_beats_the_incumbent, candidate_does_no_harm)
+    checks = (verdict_allows_release, candidate_beats_incumbent, candidate_has_no_regression)
     found = {}
     for check in checks:
         result = check(installation=Installation(), promotion_verdicts=verdicts)
@@ -109,10 +119,10 @@ def test_a_better_candidate_is_promoted_and_the_document_is_what_the_ledger_hold
             "base_fingerprint": "base-1",
             "instruction_set_fingerprint": stored.fingerprint,
         }
-        verdict = latest_verdict(ledger, **key)
+        verdict = find_latest_verdict(ledger, **key)
     assert verdict is not None
     assert json.loads(verdict.evidence) == document["evidence"] == made.metadata["evidence"].value
-    assert {f["family"] for f in document["evidence"]["figures"]} == set(FAMILIES)
+    assert {f["family"] for f in document["evidence"]["metrics"]} == set(FAMILIES)
     assert document["evidence"]["fingerprints"]["instruction_set"] == stored.fingerprint
     assert all(check.passed for check in _checks(made.value).values())
 
@@ -121,44 +131,44 @@ def test_a_better_candidate_is_promoted_and_the_document_is_what_the_ledger_hold
 def test_the_document_names_the_questions_and_the_weights_that_answered_for_the_incumbent() -> None:
     """An incumbent on another base model answers with what it was released from: its adapter alone is not what was compared."""
     copa = fingerprint_file(Installation().layout.evaluation / "abilities" / "copa.jsonl")
-    named = rests_on(Installation(), "weights-1")
+    named = fingerprint_inputs(Installation(), "weights-1")
     assert (named["ability_questions_copa"], named["incumbent_weights"]) == (copa, "weights-1")
-    assert "incumbent_weights" not in rests_on(Installation(), "")
+    assert "incumbent_weights" not in fingerprint_inputs(Installation(), "")
 
 
 def test_what_people_see_has_the_figures_and_pictures_and_no_text_of_a_report(stored: StoredInstructionSet) -> None:
     """The UI has no login."""
     metadata = _materialized(stored, gain=1.0, ability=0.6).metadata
-    assert "| target | grade |" in str(metadata["figures"].value)
+    assert "| target | grade |" in str(metadata["metrics"].value)
     assert str(metadata["plots"].value).count("data:image/png;base64,") == 6
     shown = json.dumps({name: str(value) for name, value in metadata.items()})
     assert "year-old" not in shown
 
 
 def test_the_checks_say_which_half_of_the_gate_is_closed(stored: StoredInstructionSet) -> None:
-    """Better and forgetful: the gain stands, the harm refuses."""
+    """The candidate is better but forgets: the gain is accepted, and the regression leads to a refusal."""
     made = _materialized(stored, gain=1.0, ability=0.1)
     assert made.value.to_pylist()[0]["decision"] == "refuse"
     found = _checks(made.value)
     assert {name: check.passed for name, check in found.items()} == {
-        "verdict_opens_the_gate": False,
-        "candidate_beats_the_incumbent": True,
-        "candidate_does_no_harm": False,
+        "verdict_allows_release": False,
+        "candidate_beats_incumbent": True,
+        "candidate_has_no_regression": False,
     }
-    assert "Forgets copa" in str(found["candidate_does_no_harm"].metadata[WHY].value)
+    assert "copa" in str(found["candidate_has_no_regression"].metadata[REASON].value)
     worse = _checks(_materialized(stored, gain=-1.0, ability=0.6).value)
-    assert not worse["candidate_beats_the_incumbent"].passed
+    assert not worse["candidate_beats_incumbent"].passed
 
 
-def test_what_the_judge_prefers_is_told_and_decides_nothing(stored: StoredInstructionSet) -> None:
-    """An approver sees that the judge, shown both, prefers what serves; the verdict is by the grades, which have a licence."""
+def test_preferences_of_the_judge_are_shown_and_decide_nothing(stored: StoredInstructionSet) -> None:
+    """An approver sees that the judge prefers the production model in a direct comparison. Only the qualified grades decide."""
     against, silent = (_materialized(stored, gain=1.0, ability=0.6, preference=found) for found in (0.1, None))
     assert against.value.to_pylist()[0]["decision"] == "promote"
     assert against.metadata["win_share"] == 0.0
     assert "in 0% of" in str(against.metadata["preferences"])
     assert against.metadata["evidence"].value["preferences"]["worse"] >= PATIENTS
     assert "win_share" not in silent.metadata
-    assert "was not asked" in str(silent.metadata["preferences"])
+    assert "`fine-tune materialize judge_scores`" in str(silent.metadata["preferences"])
 
 
 def test_made_again_it_is_the_same_verdict(stored: StoredInstructionSet) -> None:

@@ -13,23 +13,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.core.erased_sets import REMAINING, ErasedSet, write_erased
+from fine_tune_assets.core.erased_sets import REMAINING_FILE, ErasedSet, write_erased_set
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.prompts.chat import user_content
-from fine_tune_assets.core.prompts.retrieval_contract import CarriedPassage, example_with_passages
-from fine_tune_assets.defs.platform.notifications import news
-from fine_tune_assets.defs.platform.resources import Installation, parquet_tables
+from fine_tune_assets.core.prompts.conversations import user_content
+from fine_tune_assets.core.prompts.retrieval_contract import CorrectionPassage, add_passages_to_example
+from fine_tune_assets.defs.platform.notifications import recent_messages
+from fine_tune_assets.defs.platform.resources import Installation, parquet_io_manager
 from fine_tune_assets.defs.s10_corrections.production_drift import (
     production_drift,
-    production_is_as_trained,
+    production_traffic_matches_training,
     training_exchanges,
 )
-from fine_tune_assets.drift.exchange_features import Exchange, features_of, reading_of, sums_of, task_headings
-from fine_tune_assets.ledger.serving.deployments import report_state, switch_live, want_release
+from fine_tune_assets.drift.exchange_features import (
+    Exchange,
+    extract_features,
+    extractor_fingerprint,
+    sum_features,
+    task_headings,
+)
+from fine_tune_assets.ledger.serving.deployments import record_state, request_deployment, switch_traffic
 from fine_tune_assets.ledger.serving.request_features import WindowRow, add_window
-from fine_tune_assets.tables.instructions import InstructionRow
-from fine_tune_assets.tables.records import table_of
-from fine_tune_assets_tests.ledger.made import record_promoted
+from fine_tune_assets.tables.instruction_rows import InstructionRow
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets_tests.ledger.ledger_rows import record_promoted
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 MARKER = "Zebrafinch"
@@ -63,7 +69,7 @@ def _row(number: int, question: str, **changes: Any) -> dict[str, Any]:
         "line": "a-line",
         "source": "a",
         "task": "t",
-        "patient_key": f"p-{number}",
+        "subject_key": f"p-{number}",
         "is_general": False,
         "messages": [{"role": role, "content": content} for role, content in said],
         "fingerprint": "f",
@@ -75,28 +81,28 @@ def _row(number: int, question: str, **changes: Any) -> dict[str, Any]:
 def release_id(installation_dir: Path) -> str:  # noqa: ARG001
     """Live, with a training set of sixty examples."""
     rows = [_row(number, question) for number, question in enumerate(QUESTIONS)]
-    rows += [_row(100, GERMAN, split="test"), _row(101, GERMAN, is_general=True, patient_key=None)]
+    rows += [_row(100, GERMAN, split="test"), _row(101, GERMAN, is_general=True, subject_key=None)]
     folder = Installation().layout.instruction_sets / "set-1"
     folder.mkdir(parents=True)
-    write_table(folder / "instruction_set.parquet", table_of(rows, InstructionRow.SCHEMA))
+    write_table(folder / "instruction_set.parquet", table_from_rows(rows, InstructionRow.SCHEMA))
     (folder / "manifest.json").write_text(json.dumps({"fingerprint": "set-1"}))
     with Installation().ledger() as ledger:
         record_promoted(ledger, "r-1")
-        deployment_id = want_release(ledger, "r-1").deployment_id
-        report_state(ledger, deployment_id, "starting")
-        report_state(ledger, deployment_id, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"k")
-        switch_live(ledger, deployment_id)
+        deployment_id = request_deployment(ledger, "r-1").deployment_id
+        record_state(ledger, deployment_id, "starting")
+        record_state(ledger, deployment_id, "ready", engine_url="http://127.0.0.1:1/v1", engine_key=b"k")
+        switch_traffic(ledger, deployment_id)
     return "r-1"
 
 
 def _add_window(prompts: Sequence[str], days_ago: float, reading: str | None = None) -> None:
     headings = task_headings(Installation().recipe.tasks)
-    read = [features_of(Exchange(prompt, "She is unwell today.", "stop"), headings) for prompt in prompts]
-    sums = reduce(add, map(sums_of, read))
+    read = [extract_features(Exchange(prompt, "She is unwell today.", "stop"), headings) for prompt in prompts]
+    sums = reduce(add, map(sum_features, read))
     end = NOW - timedelta(days=days_ago)
     row = WindowRow(
         release_id="r-1",
-        reading=reading or reading_of(headings),
+        extractor_fingerprint=reading or extractor_fingerprint(headings),
         window_end=end,
         window_start=end - timedelta(days=1),
         **vars(sums),
@@ -107,8 +113,10 @@ def _add_window(prompts: Sequence[str], days_ago: float, reading: str | None = N
 
 def _materialize(instance: dg.DagsterInstance) -> tuple[dict[str, Any], dg.AssetCheckEvaluation]:
     """The newest window's rows by feature, and the check."""
-    resources = {"installation": Installation(), "io_manager": parquet_tables}
-    run = dg.materialize([production_drift, production_is_as_trained], instance=instance, resources=resources)
+    resources = {"installation": Installation(), "io_manager": parquet_io_manager}
+    run = dg.materialize(
+        [production_drift, production_traffic_matches_training], instance=instance, resources=resources
+    )
     rows = pq.read_table(Installation().layout.table("production_drift")).to_pylist()
     newest = max((row["window_end"] for row in rows), default=None)
     shown = str(list(instance.all_logs(run.run_id)))
@@ -119,26 +127,26 @@ def _materialize(instance: dg.DagsterInstance) -> tuple[dict[str, Any], dg.Asset
 
 def _news() -> list[str]:
     with Installation().ledger() as ledger:
-        return [message.event for message in news(Installation(), ledger, datetime.now(UTC))]
+        return [message.event for message in recent_messages(Installation(), ledger, datetime.now(UTC))]
 
 
-def test_like_requests_pass_and_unlike_ones_are_an_alarm_that_stops_nothing_and_is_told(
+def test_similar_requests_pass_and_different_ones_raise_an_alarm_without_blocking(
     release_id: str, instance: dg.DagsterInstance
 ) -> None:
     """The same questions, and then another clinic's."""
     _add_window(QUESTIONS, days_ago=2)
     rows, check = _materialize(instance)
-    assert {name: row["is_beyond"] for name, row in rows.items() if name in ("language", "prompt_words")} == {
+    assert {name: row["exceeds_threshold"] for name, row in rows.items() if name in ("language", "prompt_words")} == {
         "language": False, "prompt_words": False,
     }  # fmt: skip
     assert (check.passed, check.blocking, _news()) == (True, False, [])
     _add_window([GERMAN] * 40 + QUESTIONS[:20], days_ago=0.5)
     rows, check = _materialize(instance)
-    assert rows["language"]["is_beyond"] is True
-    assert rows["refusal_rate"]["is_beyond"] is False
+    assert rows["language"]["exceeds_threshold"] is True
+    assert rows["refusal_rate"]["exceeds_threshold"] is False
     assert {row["release_id"] for row in rows.values()} == {release_id}
     assert (check.passed, check.severity, _news()) == (False, dg.AssetCheckSeverity.WARN, ["production_drift"])
-    assert "language" in str(check.metadata["why"].value)
+    assert "language" in str(check.metadata["reason"].value)
     for path in [*Installation().layout.tables.rglob("*.parquet"), *Installation().layout.cache.rglob("*.json")]:
         assert MARKER.encode() not in path.read_bytes()
 
@@ -149,12 +157,12 @@ def test_without_a_window_the_check_does_not_claim_that_all_is_well(instance: dg
     _add_window(QUESTIONS, days_ago=1, reading="another")
     rows, check = _materialize(instance)
     assert (rows, check.passed) == ({}, False)
-    assert "No window" in str(check.metadata["why"].value)
+    assert "No window" in str(check.metadata["reason"].value)
 
 
 @pytest.mark.usefixtures("release_id")
-def test_a_set_that_somebody_was_erased_from_is_a_reference_without_them(instance: dg.DagsterInstance) -> None:
-    """Its sums are made anew from the others' examples, which the newest set holds; what was kept before goes."""
+def test_a_reference_set_excludes_erased_subjects(instance: dg.DagsterInstance) -> None:
+    """Its statistics are recomputed from the remaining subjects' examples in the newest set; the cached ones are deleted."""
     _add_window(QUESTIONS, days_ago=1)
     rows, _ = _materialize(instance)
     assert rows["language"]["reference_size"] == 60
@@ -162,10 +170,10 @@ def test_a_set_that_somebody_was_erased_from_is_a_reference_without_them(instanc
     (kept,) = (layout.cache / "drift").glob("*.json")
     folder = layout.instruction_sets / "set-1"
     table = pq.read_table(folder / "instruction_set.parquet")
-    left = table.filter(pa.array([key != "p-3" for key in table["patient_key"].to_pylist()]))
+    left = table.filter(pa.array([key != "p-3" for key in table["subject_key"].to_pylist()]))
     write_table(layout.table("instruction_sets"), left)
-    write_table(folder / REMAINING, left.select(["example_id", "split", "patient_key"]))
-    write_erased(folder, ErasedSet("set-1", NOW.isoformat(), ("x",), {"train": 1}))
+    write_table(folder / REMAINING_FILE, left.select(["example_id", "split", "subject_key"]))
+    write_erased_set(folder, ErasedSet("set-1", NOW.isoformat(), ("x",), {"train": 1}))
     (folder / "instruction_set.parquet").unlink()
     assert len(training_exchanges(Installation(), "set-1")) == 59
     rows, _ = _materialize(instance)
@@ -178,13 +186,13 @@ def test_a_set_that_somebody_was_erased_from_is_a_reference_without_them(instanc
 
 def test_a_training_question_is_compared_without_the_passages_before_it(installation_dir: Path) -> None:  # noqa: ARG001
     """The gateway hears what the caller sent: passages in the reference alone would look like a shift of everything."""
-    passage = CarriedPassage("p1", "Leave", "leave.md", "2", (), "20 days.\n\n10 days.", ("everyone",))
+    passage = CorrectionPassage("p1", "Leave", "leave.md", "2", (), "20 days.\n\n10 days.", ("everyone",))
     template = "Use these.\n\n{passages}\n\n{question}"
-    asked = user_content(*example_with_passages("How many days?", "", [passage], template))
+    asked = user_content(*add_passages_to_example("How many days?", "", [passage], template))
     folder = Installation().layout.instruction_sets / "set-1"
     folder.mkdir(parents=True)
-    rows = [_row(0, asked), _row(1, "Summarise.\n\nA cough.")]
-    write_table(folder / "instruction_set.parquet", table_of(rows, InstructionRow.SCHEMA))
+    rows = [_row(0, asked), _row(1, "Summarize.\n\nA cough.")]
+    write_table(folder / "instruction_set.parquet", table_from_rows(rows, InstructionRow.SCHEMA))
     (folder / "manifest.json").write_text(json.dumps({"fingerprint": "set-1"}))
     prompts = [one.prompt for one in training_exchanges(Installation(), "set-1")]
-    assert prompts == ["How many days?", "Summarise.\n\nA cough."]
+    assert prompts == ["How many days?", "Summarize.\n\nA cough."]

@@ -11,11 +11,11 @@ from fine_tune_assets.approval.approvals import approve_examples
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s04_approved_examples.approved_examples import reviewers_agree
-from fine_tune_assets.ledger.reviews.reviews import list_decisions
+from fine_tune_assets.defs.s04_approved_examples.approved_examples import reviewer_agreement_meets_floor
+from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.tables.approval import DraftedExample
-from fine_tune_assets.tables.records import table_of
+from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.desk.installation import drafts_of
 
@@ -24,8 +24,8 @@ FLOOR = {"reviewers": 2, "agreement_floor": 0.6, "minimum_pairs": 2}
 
 
 def approve_all(site: Site) -> Any:
-    """What stage 4 makes of the decisions of now."""
-    drafts = table_of(drafts_of(site.settings), DraftedExample.SCHEMA)
+    """The approved examples of stage 4 for the current decisions."""
+    drafts = table_from_rows(drafts_of(site.settings), DraftedExample.SCHEMA)
     rules = load_recipe(site.settings.recipe).review
     approved = approve_examples(drafts, list_decisions(site.ledger), {}, rules).approved
     write_table(site.settings.layout.table("approved_examples"), approved)
@@ -46,21 +46,21 @@ def test_page_command_and_check_give_one_verdict(ward: Ward, monkeypatch: pytest
         if draft is not None:
             one.approve(draft)
             two.approve(draft)
-        check = reviewers_agree(installation=Installation(), approved_examples=approve_all(site))
-        why = str(check.metadata["why"].value)  # type: ignore[union-attr]
+        check = reviewer_agreement_meets_floor(installation=Installation(), approved_examples=approve_all(site))
+        why = str(check.metadata["reason"].value)  # type: ignore[union-attr]
         page = unescape(chief.get("/agreement").text)
         assert why in page
         assert ("The gate is open." in page) == check.passed  # type: ignore[union-attr]
         assert why in CliRunner().invoke(main, ["review", "agreement"]).output
         assert "at least 0.6 over at least 2 pairs" in page
         said.append(why)
-    assert said[0] == "No example rests on a reviewer's decision."
+    assert said[0] == "No example depends on a reviewer's decision."
     assert "1 more are needed" in said[1]
-    assert "There is no kappa" in said[2]
+    assert "Kappa is undefined" in said[2]
 
 
 def test_examples_of_experts_without_a_pair_keep_the_gate_closed_on_the_page_too(ward: Ward) -> None:
-    """What one reviewer approved under an older recipe: nobody knows how well two would have agreed."""
+    """Under an older recipe, one reviewer approved the examples, so the agreement of two reviewers is unknown."""
     site = ward(reviewers=1, agreement_floor=None)
     site.add("One", "reviewer")
     site.add("Chief", "approver")
@@ -72,4 +72,4 @@ def test_examples_of_experts_without_a_pair_keep_the_gate_closed_on_the_page_too
     path.write_text(path.read_text().replace("agreement_floor: null", "agreement_floor: 0.61"))
     page = chief.get("/agreement").text
     assert "The gate is closed" in page
-    assert "set review.reviewers to 2" in page
+    assert "Set review.reviewers to 2" in page

@@ -1,4 +1,4 @@
-"""Answers that people judged: the shipped sets as they are, and an installation's own."""
+"""Labelled sets: the shipped ones and an installation's own ratings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,17 +8,17 @@ import pytest
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.judging.judges.grades import Answered
+from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.labelled_sets import (
     MEASURES,
     OWN_MEASURE,
     PairSet,
     RatedSet,
+    build_own_expert_sets,
+    current_fingerprints,
     human_grade,
-    human_value,
-    own_expert_sets,
+    human_rating,
     own_ratings_table,
-    present_fingerprints,
     read_labelled_sets,
     read_own_ratings,
     read_rated_summaries,
@@ -27,8 +27,8 @@ from fine_tune_assets.judging.judges.labelled_sets import (
 JUDGE = PROJECT_DIR / "data" / "evaluation" / "judge"
 
 
-def test_the_shipped_sets_are_what_their_source_pages_say() -> None:
-    """A figure is about so and so many answers; the pages beside the data name them."""
+def test_the_shipped_sets_match_their_source_pages() -> None:
+    """Measurements cite these counts; the source pages next to the data state them."""
     sets = {labelled.name: labelled for labelled in read_labelled_sets(JUDGE)}
     rated, panda, bench = sets["rated_summaries"], sets["pandalm"], sets["Processed_MT-Bench"]
     assert isinstance(rated, RatedSet)
@@ -39,48 +39,48 @@ def test_the_shipped_sets_are_what_their_source_pages_say() -> None:
     assert (len(panda.rows), len({row.pair.instruction for row in panda.rows})) == (500, 86)
     assert {len(row.labels) for row in panda.rows} == {3}
     assert (len(bench.rows), {row.majority for row in bench.rows}) == (200, {1, 2})
-    assert sets.keys() == present_fingerprints(JUDGE).keys()
-    assert {name: labelled.fingerprint for name, labelled in sets.items()} == present_fingerprints(JUDGE)
+    assert sets.keys() == current_fingerprints(JUDGE).keys()
+    assert {name: labelled.fingerprint for name, labelled in sets.items()} == current_fingerprints(JUDGE)
 
 
 @pytest.mark.parametrize(("measure", "worst", "best"), [(name, *ends) for name, ends in MEASURES.items()])
-def test_every_human_measure_has_the_best_answer_at_ten(measure: str, worst: float, best: float) -> None:
+def test_every_human_measure_maps_its_best_value_to_ten(measure: str, worst: float, best: float) -> None:
     """An omission rate of 0 is a 10, and a factual F1 of 0 is a 1."""
     assert (human_grade(measure, worst), human_grade(measure, best)) == (1.0, 10.0)
-    assert human_grade(measure, human_value(measure, 7.0)) == pytest.approx(7.0, abs=1e-9)
+    assert human_grade(measure, human_rating(measure, 7.0)) == pytest.approx(7.0, abs=1e-9)
 
 
-def _answered(output: str, task: str = "summary") -> Answered:
-    return Answered("any", task, "Summarise.", "He coughs.", output, "Cough.")
+def _answered(output: str, task: str = "summary") -> GradableAnswer:
+    return GradableAnswer("any", task, "Summarize.", "He coughs.", output, "Cough.")
 
 
-def test_own_ratings_are_kept_by_task_and_one_answer_counts_once() -> None:
-    """Who is asked twice, or two experts who see the same answer, give one rating: their mean."""
+def test_own_ratings_are_grouped_by_task_and_each_answer_counts_once() -> None:
+    """Several ratings of one answer count as one, their mean."""
     ratings = [("summary", 8.0, _answered("Cough.")), ("summary", 6.0, _answered("Cough."))]
     ratings += [("summary", 2.0, _answered("Fever.")), ("plan", 5.0, _answered("Rest.", "plan"))]
-    plan, summary = own_expert_sets(ratings)
+    plan, summary = build_own_expert_sets(ratings)
     assert (plan.task, summary.task) == ("plan", "summary")
     assert sorted(row.ratings[OWN_MEASURE] for row in summary.rows) == [2.0, 7.0]
-    assert own_expert_sets(reversed(ratings)) == [plan, summary]
+    assert build_own_expert_sets(reversed(ratings)) == [plan, summary]
 
 
 def test_another_rating_is_another_set() -> None:
-    """A licence that rests on the old ones expires."""
-    (before,) = own_expert_sets([("summary", 8.0, _answered("Cough."))])
-    (after,) = own_expert_sets([("summary", 7.0, _answered("Cough."))])
+    """A qualification based on the old ratings expires."""
+    (before,) = build_own_expert_sets([("summary", 8.0, _answered("Cough."))])
+    (after,) = build_own_expert_sets([("summary", 7.0, _answered("Cough."))])
     assert before.fingerprint != after.fingerprint
 
 
-def test_own_ratings_reach_a_worker_as_they_were_given(tmp_path: Path) -> None:
-    """A task, a score or a reference that got lost on the way would license another task, or none."""
+def test_own_ratings_survive_the_transfer_to_a_worker(tmp_path: Path) -> None:
+    """A lost task, score or reference would qualify the judge for the wrong task."""
     bare = replace(_answered("Fever.", "plan"), reference=None)
     ratings = [("summary", 8.0, _answered("Cough.")), ("plan", 2.5, bare)]
     write_table(tmp_path / "own.parquet", own_ratings_table(ratings))
-    assert read_own_ratings(tmp_path / "own.parquet") == own_expert_sets(ratings)
+    assert read_own_ratings(tmp_path / "own.parquet") == build_own_expert_sets(ratings)
 
 
-def test_without_rated_answers_no_judge_is_licensed(tmp_path: Path) -> None:
-    with pytest.raises(GateClosedError, match="no judge is licensed"):
+def test_missing_rated_answers_close_the_gate(tmp_path: Path) -> None:
+    with pytest.raises(GateClosedError, match=r"rated_summaries\.csv"):
         read_labelled_sets(tmp_path)
 
 

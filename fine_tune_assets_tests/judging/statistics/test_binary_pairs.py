@@ -1,4 +1,4 @@
-"""Paired yes-or-no figures: Tango's interval and McNemar's exact test."""
+"""Paired pass-or-fail items: Tango's interval and McNemar's exact test."""
 
 from math import log, sqrt
 
@@ -8,18 +8,18 @@ from scipy.stats import binomtest
 
 from fine_tune_assets.judging.statistics.binary_pairs import (
     BinaryPairs,
-    interval,
-    mcnemar,
-    most_discordant,
-    p_loss_within,
-    patient_pairs,
-    score,
+    effective_pairs,
+    most_discordant_pairs,
+    p_value_of_loss,
+    p_value_of_mcnemar,
+    score_interval,
+    tango_statistic,
 )
 
 
 @pytest.mark.parametrize("difference", [-0.3, -0.1, 0.0, 0.15])
-def test_the_statistic_uses_the_likeliest_shares_with_that_difference(difference: float) -> None:
-    """Tango's closed form against a search along the likelihood: 40 pairs, 9 lost, 4 gained."""
+def test_the_statistic_uses_the_maximum_likelihood_shares(difference: float) -> None:
+    """Tango's closed form agrees with a numerical maximization: 40 pairs, 9 lost, 4 gained."""
     lost, gained, items = 9, 4, 40
 
     def unlikeliness(only_incumbent: float) -> float:
@@ -31,48 +31,48 @@ def test_the_statistic_uses_the_likeliest_shares_with_that_difference(difference
     share = float(minimize_scalar(unlikeliness, bounds=bounds, method="bounded", options={"xatol": 1e-10}).x)
     variance = items * (2 * share + difference - difference**2)
     expected = (gained - lost - items * difference) / sqrt(variance)
-    assert score(BinaryPairs(items, lost, gained), difference) == pytest.approx(expected, abs=1e-4)
+    assert tango_statistic(BinaryPairs(items, lost, gained), difference) == pytest.approx(expected, abs=1e-4)
 
 
-def test_nothing_lost_in_few_questions_proves_little() -> None:
-    """With z = 1.96 and no pair that differs the lower end is -z² / (n + z²)."""
+def test_no_loss_in_few_questions_proves_little() -> None:
+    """With z = 1.96 and no discordant pair, the lower end is -z² / (n + z²)."""
     for items in (6, 25, 200):
-        assert interval(BinaryPairs(items, 0, 0))[0] == pytest.approx(-3.8415 / (items + 3.8415), abs=1e-4)
+        assert score_interval(BinaryPairs(items, 0, 0))[0] == pytest.approx(-3.8415 / (items + 3.8415), abs=1e-4)
 
 
 def test_more_losses_never_look_better() -> None:
-    """Every table of up to 14 pairs: one more loss, or one gain less, raises no end and no p-value."""
+    """For all tables with 6 or 14 pairs, one more loss or one gain less raises neither an end nor the p-value."""
     for items in (6, 14):
         for worse in range(items):
             for better in range(items - worse):
                 here, one_more = BinaryPairs(items, worse, better), BinaryPairs(items, worse + 1, better)
-                assert interval(one_more)[0] <= interval(here)[0] + 1e-6
-                assert interval(one_more)[1] <= interval(here)[1] + 1e-6
+                assert score_interval(one_more)[0] <= score_interval(here)[0] + 1e-6
+                assert score_interval(one_more)[1] <= score_interval(here)[1] + 1e-6
                 for margin in (0.0, 0.1, 0.3):
-                    assert p_loss_within(one_more, margin) <= p_loss_within(here, margin) + 1e-9
+                    assert p_value_of_loss(one_more, margin) <= p_value_of_loss(here, margin) + 1e-9
                     if better:
                         fewer = BinaryPairs(items, worse, better - 1)
-                        assert p_loss_within(fewer, margin) <= p_loss_within(here, margin) + 1e-9
+                        assert p_value_of_loss(fewer, margin) <= p_value_of_loss(here, margin) + 1e-9
 
 
-def test_mcnemar_is_the_binomial_test_of_the_pairs_that_differ() -> None:
-    assert mcnemar(BinaryPairs(50, 9, 2)) == binomtest(9, 11, 0.5, alternative="greater").pvalue
-    assert mcnemar(BinaryPairs(50, 0, 0)) == 1.0
+def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs() -> None:
+    assert p_value_of_mcnemar(BinaryPairs(50, 9, 2)) == binomtest(9, 11, 0.5, alternative="greater").pvalue
+    assert p_value_of_mcnemar(BinaryPairs(50, 0, 0)) == 1.0
 
 
-def test_where_only_the_totals_are_known_the_pairs_differ_as_often_as_they_can() -> None:
-    """8 of 10 before and 6 after: at most 2 gained and 4 lost. No table with these totals has a wider interval."""
-    worst = most_discordant(10, incumbent_right=8, candidate_right=6)
+def test_known_totals_give_the_most_discordant_pairs() -> None:
+    """8 of 10 for the incumbent and 6 for the candidate: at most 2 gained and 4 lost. No other table has a wider interval."""
+    worst = most_discordant_pairs(10, incumbent_right=8, candidate_right=6)
     assert worst == BinaryPairs(10, 4, 2)
-    others = [interval(BinaryPairs(10, 2 + gained, gained)) for gained in range(3)]
-    assert interval(worst)[0] == min(low for low, _ in others)
+    others = [score_interval(BinaryPairs(10, 2 + gained, gained)) for gained in range(3)]
+    assert score_interval(worst)[0] == min(low for low, _ in others)
 
 
-def test_answers_of_one_patient_count_for_less_when_they_fail_together() -> None:
-    """Ten failures of two patients are not ten failures."""
+def test_clustered_failures_of_one_subject_count_less() -> None:
+    """Ten failures of two subjects are not ten independent failures."""
     candidate = [False] * 10 + [True] * 30
-    together = patient_pairs(candidate, [True] * 40, [f"p{i // 5}" for i in range(40)])
-    apart = patient_pairs(candidate, [True] * 40, [f"p{i}" for i in range(40)])
+    together = effective_pairs(candidate, [True] * 40, [f"p{i // 5}" for i in range(40)])
+    apart = effective_pairs(candidate, [True] * 40, [f"p{i}" for i in range(40)])
     assert together.items < apart.items
-    assert interval(together)[0] < interval(apart)[0]
+    assert score_interval(together)[0] < score_interval(apart)[0]
     assert apart.difference == pytest.approx(-0.25, abs=1e-9)

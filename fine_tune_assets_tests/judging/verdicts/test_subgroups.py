@@ -1,12 +1,18 @@
-"""Which group a test example is in, and that nothing is guessed."""
+"""Groups of test examples, read from the text without guessing."""
 
 from dataclasses import replace
 
 import pytest
 
-from fine_tune_assets.judging.verdicts.subgroups import AskedInput, age_band, asked_inputs, groups_of, sex
-from fine_tune_assets.tables.instructions import InstructionRow
-from fine_tune_assets_tests.made_records import made, turns
+from fine_tune_assets.judging.verdicts.subgroups import (
+    ExampleInput,
+    group_examples,
+    read_age_band,
+    read_sex,
+    select_inputs,
+)
+from fine_tune_assets.tables.instruction_rows import InstructionRow
+from fine_tune_assets_tests.record_factory import made, turns
 
 
 @pytest.mark.parametrize(
@@ -26,24 +32,24 @@ from fine_tune_assets_tests.made_records import made, turns
         ("", None, None),
     ],
 )
-def test_age_and_sex_are_read_where_a_text_states_them(text: str, band: str | None, which: str | None) -> None:
-    """A wrong group hides a loss in another one, so what is open stays open."""
-    assert (age_band(text), sex(text)) == (band, which)
+def test_age_and_sex_are_read_only_if_the_text_states_them(text: str, band: str | None, which: str | None) -> None:
+    """A wrong group would hide a loss in another group."""
+    assert (read_age_band(text), read_sex(text)) == (band, which)
 
 
-def _asked(example_id: str, source: str = "s", task: str = "t", text: str = "word") -> AskedInput:
-    return AskedInput(example_id, source, task, text)
+def _input(example_id: str, source: str = "s", task: str = "t", text: str = "word") -> ExampleInput:
+    return ExampleInput(example_id, source, task, text)
 
 
-def test_a_division_into_one_group_is_left_out() -> None:
-    """It would be the whole once more."""
-    assert groups_of([_asked("a"), _asked("b")]) == {}
-    found = groups_of([_asked("b", source="north"), _asked("a", source="south")])
+def test_a_division_into_one_group_is_omitted() -> None:
+    """It would equal the whole test split."""
+    assert group_examples([_input("a"), _input("b")]) == {}
+    found = group_examples([_input("b", source="north"), _input("a", source="south")])
     assert found == {"site: north": ["b"], "site: south": ["a"]}
 
 
-def test_lengths_are_thirds_of_the_words() -> None:
-    found = groups_of([_asked(f"e{i}", text="word " * (10 * i)) for i in range(1, 10)])
+def test_length_groups_are_terciles_of_the_word_count() -> None:
+    found = group_examples([_input(f"e{i}", text="word " * (10 * i)) for i in range(1, 10)])
     assert {name: len(ids) for name, ids in found.items()} == {
         "length: long, over 60 words": 3,
         "length: middle, up to 60 words": 3,
@@ -52,17 +58,17 @@ def test_lengths_are_thirds_of_the_words() -> None:
 
 
 def test_the_groups_do_not_depend_on_the_order_of_the_examples() -> None:
-    examples = [_asked(f"e{i}", source="ab"[i % 2], text=f"a {20 + 9 * i}-year-old man " + "w " * i) for i in range(8)]
-    assert groups_of(examples) == groups_of(list(reversed(examples)))
-    assert {"age: 18 to 39", "age: 40 to 64", "age: 65 to 89"} <= set(groups_of(examples))
+    examples = [_input(f"e{i}", source="ab"[i % 2], text=f"a {20 + 9 * i}-year-old man " + "w " * i) for i in range(8)]
+    assert group_examples(examples) == group_examples(list(reversed(examples)))
+    assert {"age: 18 to 39", "age: 40 to 64", "age: 65 to 89"} <= set(group_examples(examples))
 
 
-def test_the_input_is_what_the_model_was_asked() -> None:
-    """Not the answer: an expert's text may name an age that the model was not told."""
+def test_the_text_of_an_input_is_the_users_turn() -> None:
+    """An expert's answer may name an age that the input does not."""
     messages = [
         {"role": "system", "content": "s"},
-        {"role": "user", "content": "asked"},
+        {"role": "user", "content": "question"},
         {"role": "assistant", "content": "x"},
     ]
     row = made(InstructionRow, example_id="e", source="s", task="t", messages=turns(messages))
-    assert asked_inputs([row, replace(row, example_id="other")], {"e"}) == [_asked("e", text="asked")]
+    assert select_inputs([row, replace(row, example_id="other")], {"e"}) == [_input("e", text="question")]

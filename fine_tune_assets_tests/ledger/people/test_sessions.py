@@ -1,4 +1,4 @@
-"""Sessions of the desk: found by their token alone, and over in time. On both databases."""
+"""Sessions of the desk: found only by their token, and limited in time. On both databases."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,9 +18,9 @@ def user(ledger: Ledger) -> User:
     return create_user(ledger, "Reviewer One", ["reviewer"], password=password, oidc_identity=None, now=NOW)
 
 
-def test_the_ledger_holds_only_a_hash_of_the_token(ledger: Ledger, user: User) -> None:
-    """Whoever reads a backup of the ledger can't take over a session."""
-    token = start_session(ledger, user, LIMITS, now=NOW, how="by password")
+def test_ledger_stores_only_a_hash_of_the_token(ledger: Ledger, user: User) -> None:
+    """A backup of the ledger must not allow a session takeover."""
+    token = start_session(ledger, user, LIMITS, now=NOW, method="by password")
     with ledger.read() as connection:
         stored = [row[0] for row in connection.exec_driver_sql("SELECT token_hash FROM sessions")]
     assert stored
@@ -32,33 +32,31 @@ def test_the_ledger_holds_only_a_hash_of_the_token(ledger: Ledger, user: User) -
     assert find_session(ledger, stored[0], LIMITS, now=NOW) is None
 
 
-def test_a_session_ends_when_nobody_clicks_and_at_its_longest(ledger: Ledger, user: User) -> None:
-    """A screen that was left is nobody's; and one that is clicked all day ends too."""
-    token = start_session(ledger, user, LIMITS, now=NOW, how="by password")
+def test_session_ends_when_idle_and_at_its_maximum_lifetime(ledger: Ledger, user: User) -> None:
+    """An abandoned screen must lock, and an active session must end too."""
+    token = start_session(ledger, user, LIMITS, now=NOW, method="by password")
     now = NOW
     while now - NOW < timedelta(hours=11, minutes=45):
         assert find_session(ledger, token, LIMITS, now=now) is not None
         now += timedelta(minutes=29)
     assert find_session(ledger, token, LIMITS, now=NOW + timedelta(hours=12)) is None
-    idle = start_session(ledger, user, LIMITS, now=NOW, how="by password")
+    idle = start_session(ledger, user, LIMITS, now=NOW, method="by password")
     assert find_session(ledger, idle, LIMITS, now=NOW + timedelta(minutes=30)) is None
 
 
-def test_roles_are_those_of_this_moment(ledger: Ledger, user: User) -> None:
-    """A role that was taken away must not live on in a session."""
-    token = start_session(ledger, user, LIMITS, now=NOW, how="by password")
+def test_roles_apply_at_once(ledger: Ledger, user: User) -> None:
+    """A withdrawn role must not survive in a session."""
+    token = start_session(ledger, user, LIMITS, now=NOW, method="by password")
     set_roles(ledger, "Reviewer One", ["auditor"])
     found = find_session(ledger, token, LIMITS, now=NOW)
     assert found is not None
     assert found.roles == {"auditor"}
 
 
-def test_labels_of_groups_end_with_the_session_and_the_users_own_are_those_of_this_moment(
-    ledger: Ledger, user: User
-) -> None:
-    """The provider said them at this sign-in; the operator says the others now."""
-    token = start_session(ledger, user, LIMITS, now=NOW, how="by OIDC", labels=["pharmacy"])
-    other = start_session(ledger, user, LIMITS, now=NOW, how="by OIDC")
+def test_group_labels_end_with_the_session_and_own_labels_apply_at_once(ledger: Ledger, user: User) -> None:
+    """The provider sent the group labels at sign-in; the operator can change the others at any time."""
+    token = start_session(ledger, user, LIMITS, now=NOW, method="by OIDC", labels=["pharmacy"])
+    other = start_session(ledger, user, LIMITS, now=NOW, method="by OIDC")
 
     def labels(of: str) -> set[str]:
         found = find_session(ledger, of, LIMITS, now=NOW)
@@ -72,14 +70,14 @@ def test_labels_of_groups_end_with_the_session_and_the_users_own_are_those_of_th
     assert (labels(token), labels(other)) == ({"pharmacy"}, set())
 
 
-def test_signing_out_ends_one_session_and_starting_clears_away_old_ones(ledger: Ledger, user: User) -> None:
-    """The table does not grow for ever, and the other browser stays signed in."""
-    first, second = (start_session(ledger, user, LIMITS, now=NOW, how="by password") for _ in range(2))
+def test_sign_out_ends_one_session_and_a_new_session_deletes_expired_ones(ledger: Ledger, user: User) -> None:
+    """The table must not grow without limit, and another browser stays signed in."""
+    first, second = (start_session(ledger, user, LIMITS, now=NOW, method="by password") for _ in range(2))
     found = find_session(ledger, first, LIMITS, now=NOW)
     assert found is not None
     end_session(ledger, found)
     assert find_session(ledger, first, LIMITS, now=NOW) is None
     assert find_session(ledger, second, LIMITS, now=NOW) is not None
-    start_session(ledger, user, LIMITS, now=NOW + timedelta(days=1), how="by password")
+    start_session(ledger, user, LIMITS, now=NOW + timedelta(days=1), method="by password")
     with ledger.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM sessions").scalar() == 1

@@ -1,4 +1,4 @@
-"""The review queue on both databases: arriving, leaving, listing, assignment."""
+"""The review queue on both databases: sync, listing and assignment."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.errors import UnknownRecordError
+from fine_tune_assets.ledger.ledger_errors import UnknownRecordError
 from fine_tune_assets.ledger.reviews.review_items import (
     AssignedError,
-    claim,
+    claim_item,
+    count_queue,
     find_item,
+    find_next_item,
     list_items,
-    next_item,
-    queue_counts,
     release_claim,
     sync_items,
 )
@@ -29,7 +29,7 @@ def item(example_id: str, flags: tuple[str, ...] = (), **changes: object) -> New
         example_id=example_id,
         fingerprint=f"content of {example_id}",
         report_id=f"b/{example_id}",
-        patient_key="p",
+        subject_key="p",
         line="a-line",
         task="plan",
         source="clinic",
@@ -47,23 +47,23 @@ def ids(ledger: Ledger, filter: QueueFilter = ANY, viewer: str | None = None, li
     return [found.example_id for found in list_items(ledger, filter, viewer=viewer, limit=limit, after=None)]
 
 
-def test_what_is_drafted_arrives_what_is_gone_leaves_and_what_returns_is_back(ledger: Ledger) -> None:
-    """The queue is the drafts of now; an item that was away keeps nothing of who had it."""
+def test_sync_adds_removes_and_restores_items(ledger: Ledger) -> None:
+    """The queue matches the current drafts; a removed item loses its assignee."""
     assert sync_items(ledger, [item("a"), item("b")], NOW) == SyncCounts(2, 0, 0, 0, 2)
-    claim(ledger, "b", "Ann", now=NOW, minutes=30)
+    claim_item(ledger, "b", "Ann", now=NOW, minutes=30)
     assert sync_items(ledger, [item("a")], LATER) == SyncCounts(0, 0, 0, 1, 1)
     assert ids(ledger) == ["a"]
-    gone = find_item(ledger, "b")
-    assert gone is not None
-    assert (gone.gone_at, gone.assigned_to) == (LATER, None)
+    removed = find_item(ledger, "b")
+    assert removed is not None
+    assert (removed.removed_at, removed.assigned_to) == (LATER, None)
     assert sync_items(ledger, [item("a"), item("b")], LATER) == SyncCounts(0, 1, 0, 0, 2)
     back = find_item(ledger, "b")
     assert back is not None
-    assert (back.gone_at, back.arrived_at, back.version > gone.version) == (None, LATER, True)
+    assert (back.removed_at, back.arrived_at, back.version > removed.version) == (None, LATER, True)
 
 
-def test_bringing_up_to_date_changes_only_what_differs(ledger: Ledger) -> None:
-    """A version that moved without a change would tell a reviewer that somebody else was there."""
+def test_sync_changes_only_what_differs(ledger: Ledger) -> None:
+    """A version that changes for no reason would suggest that another person edited the item."""
     sync_items(ledger, [item("a"), item("b")], NOW)
     assert sync_items(ledger, [item("a", state="approved", decided_by=("ann",)), item("b")], LATER).changed == 1
     found = {one.example_id: one for one in list_items(ledger, ANY, viewer=None, limit=9, after=None)}
@@ -71,8 +71,8 @@ def test_bringing_up_to_date_changes_only_what_differs(ledger: Ledger) -> None:
     assert (found["b"].state, found["b"].version) == ("waiting", 1)
 
 
-def test_pages_follow_each_other_without_gap_or_repetition(ledger: Ledger) -> None:
-    """Most flags first, then by id: every page begins behind the last row of the one before."""
+def test_pages_have_no_gap_and_no_repetition(ledger: Ledger) -> None:
+    """Most flags first, then by id; every page starts after the last row of the previous one."""
     made = [item(f"{number:02}", ("date",) * (number % 3)) for number in range(11)]
     sync_items(ledger, made, NOW)
     expected = [one.example_id for one in sorted(made, key=lambda one: (-one.flag_count, one.example_id))]
@@ -98,16 +98,16 @@ def test_pages_follow_each_other_without_gap_or_repetition(ledger: Ledger) -> No
         (QueueFilter(arrived_after=NOW - timedelta(seconds=1), task="plan", state="waiting"), ["a", "c"]),
     ],
 )
-def test_a_filter_leaves_what_it_says(ledger: Ledger, filter: QueueFilter, expected: list[str]) -> None:
-    """Each alone and together; a kind of flag is its whole name."""
+def test_filters_select_matching_items(ledger: Ledger, filter: QueueFilter, expected: list[str]) -> None:
+    """Each alone and combined; a kind of flag must match completely."""
     made = [item("a", ("number", "date")), item("b", task="summary"), item("c", source="ward")]
     sync_items(ledger, [*made, item("d", state="rejected", decided_by=("ben",))], NOW)
-    claim(ledger, "c", "Ann", now=NOW, minutes=5)
+    claim_item(ledger, "c", "Ann", now=NOW, minutes=5)
     assert ids(ledger, filter) == expected
 
 
-def test_a_reviewer_is_not_offered_what_they_wrote_or_decided(ledger: Ledger) -> None:
-    """The second look is another person's, however their name is written; what is settled everybody may see."""
+def test_reviewer_is_not_offered_what_they_wrote_or_decided(ledger: Ledger) -> None:
+    """The second review needs another person under any spelling; decided items are visible to everyone."""
     first, settled = {"state": "second_review"}, {"state": "approved", "decided_by": ("ann lee", "ben")}
     sync_items(
         ledger,
@@ -117,17 +117,17 @@ def test_a_reviewer_is_not_offered_what_they_wrote_or_decided(ledger: Ledger) ->
     assert ids(ledger, viewer=" ann  LEE ") == ["c", "d"]
     assert ids(ledger, viewer="Lee") == ["a", "b", "c", "d"]
     assert ids(ledger) == ["a", "b", "c", "d"]
-    found = [next_item(ledger, ANY, viewer=who, now=NOW, after=None) for who in ("Ann Lee", "Ben")]
+    found = [find_next_item(ledger, ANY, viewer=who, now=NOW, after=None) for who in ("Ann Lee", "Ben")]
     assert [one and one.example_id for one in found] == ["c", "a"]
 
 
-def test_the_next_item_is_open_free_and_behind_the_one_before(ledger: Ledger) -> None:
-    """Skip means: the one after this. A disagreement is offered to who asks for disagreements only."""
+def test_next_item_is_open_unassigned_and_after_the_current_one(ledger: Ledger) -> None:
+    """Skipping goes to the following item. Disagreements are offered only on request."""
     sync_items(ledger, [item("a"), item("b"), item("c"), item("d", state="disagreement")], NOW)
-    claim(ledger, "b", "Ben", now=NOW, minutes=30)
+    claim_item(ledger, "b", "Ben", now=NOW, minutes=30)
 
     def following(after: str | None, now: datetime = NOW, who: str = "Ann", filter: QueueFilter = ANY) -> str | None:
-        found = next_item(ledger, filter, viewer=who, now=now, after=after)
+        found = find_next_item(ledger, filter, viewer=who, now=now, after=after)
         return found and found.example_id
 
     assert (following(None), following("a"), following("a", who="Ben"), following("c")) == ("a", "c", "b", None)
@@ -135,54 +135,54 @@ def test_the_next_item_is_open_free_and_behind_the_one_before(ledger: Ledger) ->
     assert following(None, filter=QueueFilter(state="disagreement")) == "d"
 
 
-def test_an_item_is_one_persons_until_its_time_is_over(ledger: Ledger) -> None:
-    """Two people must not edit one item; whoever went home must not keep it."""
+def test_item_is_assigned_to_one_person_for_a_limited_time(ledger: Ledger) -> None:
+    """Two people must not edit one item, and a person who left must not block it."""
     sync_items(ledger, [item("a")], NOW)
-    mine = claim(ledger, "a", "Ann", now=NOW, minutes=30)
+    mine = claim_item(ledger, "a", "Ann", now=NOW, minutes=30)
     assert mine == find_item(ledger, "a")
-    with pytest.raises(AssignedError, match=r"Ann has example a until 12:30 UTC"):
-        claim(ledger, "a", "Ben", now=NOW, minutes=30)
+    with pytest.raises(AssignedError, match=r"Ann.* 12:30 UTC"):
+        claim_item(ledger, "a", "Ben", now=NOW, minutes=30)
     with pytest.raises(AssignedError):
         release_claim(ledger, "a", "Ben", now=NOW)
-    longer = claim(ledger, "a", "ANN", now=NOW + timedelta(minutes=20), minutes=30)
+    longer = claim_item(ledger, "a", "ANN", now=NOW + timedelta(minutes=20), minutes=30)
     assert (longer.version, longer.assigned_until) == (mine.version, NOW + timedelta(minutes=50))
-    theirs = claim(ledger, "a", "Ben", now=NOW + timedelta(minutes=50), minutes=30)
+    theirs = claim_item(ledger, "a", "Ben", now=NOW + timedelta(minutes=50), minutes=30)
     assert (theirs.assigned_to, theirs.version) == ("Ben", mine.version + 1)
     assert release_claim(ledger, "a", "Ben", now=NOW + timedelta(minutes=51)).assigned_to is None
-    claim(ledger, "a", "Ann", now=NOW + timedelta(minutes=52), minutes=30)
+    claim_item(ledger, "a", "Ann", now=NOW + timedelta(minutes=52), minutes=30)
 
 
-def test_what_is_gone_or_never_was_cannot_be_taken(ledger: Ledger) -> None:
-    """A page that was open while its draft changed."""
+def test_removed_or_unknown_item_cannot_be_claimed(ledger: Ledger) -> None:
+    """The page may have been open while the draft changed."""
     sync_items(ledger, [item("a")], NOW)
     sync_items(ledger, [], NOW)
     for example_id in ("a", "never"):
-        with pytest.raises(UnknownRecordError, match="not in the review queue"):
-            claim(ledger, example_id, "Ann", now=NOW, minutes=30)
+        with pytest.raises(UnknownRecordError, match="fine-tune review list"):
+            claim_item(ledger, example_id, "Ann", now=NOW, minutes=30)
     assert find_item(ledger, "never") is None
 
 
-def test_progress_and_menus_count_what_is_there(ledger: Ledger) -> None:
-    """Figures of what is gone would never go down."""
+def test_progress_and_filter_options_count_current_items(ledger: Ledger) -> None:
+    """Counts that include removed items would never go down."""
     made = [item("a", ("number",)), item("b", ("number", "date")), item("c", task="summary", state="trusted")]
     sync_items(ledger, [*made, item("d", ("side",), source="ward")], NOW)
     sync_items(ledger, made, NOW)
-    (plan, summary), found = queue_counts(ledger)
+    (plan, summary), found = count_queue(ledger)
     assert (plan.task, plan.counts, plan.open, plan.total) == ("plan", {"waiting": 2}, 2, 2)
     assert (summary.task, summary.counts, summary.open, summary.total) == ("summary", {"trusted": 1}, 0, 1)
     assert (found.tasks, found.sources) == ({"plan": 2, "summary": 1}, {"clinic": 3})
     assert (found.flags, found.states) == ({"number": 2, "date": 1}, {"waiting": 2, "trusted": 1})
 
 
-def test_what_is_mine_is_mine_however_my_name_is_written(ledger: Ledger) -> None:
-    """SQLite folds only ASCII, PostgreSQL by its locale: names are compared by neither."""
+def test_items_are_found_under_any_spelling_of_the_assignee(ledger: Ledger) -> None:
+    """SQLite folds only ASCII, PostgreSQL by its locale: names are compared in Python."""
     sync_items(ledger, [item("a"), item("b")], NOW)
-    claim(ledger, "a", "Zo\u00eb", now=NOW, minutes=30)
+    claim_item(ledger, "a", "Zo\u00eb", now=NOW, minutes=30)
     mine = list_items(ledger, QueueFilter(assigned_to="ZOE\u0308"), viewer="zo\u00eb", limit=9, after=None)
     assert [found.example_id for found in mine] == ["a"]
-    following = next_item(ledger, QueueFilter(), viewer="ZO\u00cb", now=NOW, after=None)
+    following = find_next_item(ledger, QueueFilter(), viewer="ZO\u00cb", now=NOW, after=None)
     assert following is not None
     assert following.example_id == "a"
-    other = next_item(ledger, QueueFilter(), viewer="Zoe", now=NOW, after=None)
+    other = find_next_item(ledger, QueueFilter(), viewer="Zoe", now=NOW, after=None)
     assert other is not None
     assert other.example_id == "b"

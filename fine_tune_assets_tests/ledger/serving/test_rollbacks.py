@@ -1,4 +1,4 @@
-"""Going back: one transaction, behind the gate, and never to what was left for a fault."""
+"""Rollbacks: one transaction, behind the gate, and never to a deployment left because of a fault."""
 
 import contextlib
 from datetime import UTC, datetime, timedelta
@@ -9,171 +9,182 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hypothesis.strategies import sampled_from
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.ledger.audit import audit
+from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.errors import LedgerError, TransitionError
-from fine_tune_assets.ledger.notifications import left_by_themselves
-from fine_tune_assets.ledger.schema import releases
-from fine_tune_assets.ledger.serving.deployments import (
-    BY_HAND,
-    current_deployments,
-    deployments,
-    live_deployment,
-    report_state,
-    switch_live,
-    want_release,
-    withdraw_engine,
+from fine_tune_assets.ledger.ledger_errors import LedgerError, TransitionError
+from fine_tune_assets.ledger.ledger_tables import releases
+from fine_tune_assets.ledger.notification_log import automatic_rollbacks
+from fine_tune_assets.ledger.serving.canary_records import (
+    fail_canary,
+    find_open_canary,
+    interrupt_canary,
+    pass_canary,
+    start_canary,
 )
-from fine_tune_assets.ledger.serving.release_removal import mark_removed, releases_in_use
-from fine_tune_assets.ledger.serving.releases import recorded_releases
-from fine_tune_assets.ledger.serving.rollbacks import fail_deployment, find_back, roll_back, ways_back_in
-from fine_tune_assets.ledger.serving.switch_log import serving_adapter
-from fine_tune_assets.ledger.serving.targets import find_targets
-from fine_tune_assets.ledger.serving.trial_rows import TrialPlan, find_trial
-from fine_tune_assets.ledger.serving.trials import begin_trial, fail_trial, interrupt_trial, open_trial, pass_trial
+from fine_tune_assets.ledger.serving.canary_rows import CanaryPlan, find_canary
+from fine_tune_assets.ledger.serving.deployments import (
+    MANUAL,
+    clear_engine,
+    find_live_deployment,
+    list_current_deployments,
+    list_deployments,
+    record_state,
+    request_deployment,
+    switch_traffic,
+)
+from fine_tune_assets.ledger.serving.release_records import list_recorded_releases
+from fine_tune_assets.ledger.serving.release_removal import list_releases_in_use, mark_removed
+from fine_tune_assets.ledger.serving.rollbacks import (
+    fail_deployment,
+    find_rollback_target,
+    list_rollback_targets,
+    roll_back,
+)
+from fine_tune_assets.ledger.serving.routing_targets import find_targets
+from fine_tune_assets.ledger.serving.switch_log import find_production_adapter
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
-from fine_tune_assets_tests.ledger.fresh import fresh_ledger
-from fine_tune_assets_tests.ledger.made import deployment_of, live_of, make_verdict, record_promoted
-from fine_tune_assets_tests.serving.tiny import make_ready, report_ready, switched
+from fine_tune_assets_tests.ledger.ledger_rows import deployment_of, live_of, make_verdict, record_promoted
+from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
+from fine_tune_assets_tests.serving.tiny_releases import make_ready, report_ready, switched
 
 LATER = datetime.now(UTC) + timedelta(hours=1)
 
 
-def test_users_go_back_in_one_step_and_forth_again(ledger: Ledger) -> None:
-    """The old release was compared with something older: that it serves again needs no new comparison."""
+def test_rollback_and_return_are_one_step_each(ledger: Ledger) -> None:
+    """The old release was compared with an older one; serving it again needs no new comparison."""
     first = switched(ledger, "r-1")
     second = switched(ledger, "r-2", LATER)
-    report_state(ledger, first.deployment_id, "kept")
-    back = roll_back(ledger, "operator", keep_until=LATER)
-    assert (back.deployment_id, back.state, back.keep_until) == (first.deployment_id, "live", None)
-    assert serving_adapter(ledger) == "adapter of r-1"
+    record_state(ledger, first.deployment_id, "standby")
+    back = roll_back(ledger, "operator", standby_until=LATER)
+    assert (back.deployment_id, back.state, back.standby_until) == (first.deployment_id, "live", None)
+    assert find_production_adapter(ledger) == "adapter of r-1"
     left = deployment_of(ledger, second.deployment_id)
-    assert (left.state, left.keep_until, left.rollback_reason) == ("draining", LATER, BY_HAND)
-    assert left_by_themselves(ledger, second.wanted_at) == []  # nobody need be told of what somebody did
-    assert [(line.who, line.what) for line in audit.lines(ledger)][-2:] == [
+    assert (left.state, left.standby_until, left.rollback_reason) == ("draining", LATER, MANUAL)
+    assert automatic_rollbacks(ledger, second.requested_at) == []  # a person did this, so no one is notified
+    assert [(line.actor, line.action) for line in audit.list_entries(ledger)][-2:] == [
         ("operator", "switched to blue"),
         ("operator", "rolled back"),
     ]
-    assert roll_back(ledger, "operator").release_id == "r-2"  # while it still drains
+    assert roll_back(ledger, "operator").release_id == "r-2"  # while it is still draining
 
 
-def test_the_gate_holds_on_the_way_back(ledger: Ledger) -> None:
-    """A verdict that was taken back meanwhile closes it, and nothing changes."""
+def test_gate_applies_to_rollbacks(ledger: Ledger) -> None:
+    """A verdict withdrawn meanwhile blocks the rollback, and nothing changes."""
     switched(ledger, "r-1")
     live = switched(ledger, "r-2", LATER)
     record_verdict(ledger, make_verdict("refuse", adapter_id="adapter of r-1"))
     with pytest.raises(GateClosedError):
         roll_back(ledger, "operator")
-    assert live_deployment(ledger) == live
+    assert find_live_deployment(ledger) == live
 
 
-def test_what_was_left_for_a_fault_is_not_gone_back_to(ledger: Ledger) -> None:
-    """Neither by a person's command nor request by request."""
+def test_deployment_left_for_a_fault_is_never_a_target(ledger: Ledger) -> None:
+    """Neither for a person's command nor for single requests."""
     switched(ledger, "r-1")
     bad = switched(ledger, "r-2", LATER)
-    roll_back(ledger, "watch", leaving=bad.deployment_id, reason="9 of 10 requests failed")
+    roll_back(ledger, "watch", expected_live_id=bad.deployment_id, reason="9 of 10 requests failed")
     left = deployment_of(ledger, bad.deployment_id)
-    assert (left.rollback_reason, left.keep_until) == ("9 of 10 requests failed", None)
-    assert find_back(ledger) is None
+    assert (left.rollback_reason, left.standby_until) == ("9 of 10 requests failed", None)
+    assert find_rollback_target(ledger) is None
     assert [target.release_id for target in find_targets(ledger)] == ["r-1"]
-    with pytest.raises(TransitionError, match="still up"):
+    with pytest.raises(TransitionError):
         roll_back(ledger, "operator")
 
 
-def test_what_a_person_left_is_used_again_only_by_a_person(ledger: Ledger) -> None:
-    """Neither request by request nor by the watch: the person may have seen what no count shows."""
+def test_deployment_that_a_person_left_is_a_target_only_for_people(ledger: Ledger) -> None:
+    """Neither for single requests nor for automatic rollbacks: the person may know what no metric shows."""
     switched(ledger, "r-1")
     bad = switched(ledger, "r-2", LATER)
-    live = roll_back(ledger, "operator", keep_until=LATER)
-    report_state(ledger, bad.deployment_id, "kept")
+    live = roll_back(ledger, "operator", standby_until=LATER)
+    record_state(ledger, bad.deployment_id, "standby")
     assert [target.release_id for target in find_targets(ledger)] == ["r-1"]
-    assert find_back(ledger, by_itself=True) is None
-    with pytest.raises(TransitionError, match="still up"):
-        roll_back(ledger, "watch", leaving=live.deployment_id, reason="9 of 10 requests failed")
-    forth = roll_back(ledger, "operator", keep_until=LATER)
+    assert find_rollback_target(ledger, is_automatic=True) is None
+    with pytest.raises(TransitionError):
+        roll_back(ledger, "watch", expected_live_id=live.deployment_id, reason="9 of 10 requests failed")
+    forth = roll_back(ledger, "operator", standby_until=LATER)
     assert (forth.deployment_id, forth.rollback_reason) == (bad.deployment_id, None)
     assert [target.release_id for target in find_targets(ledger)] == ["r-2"]
 
 
-def test_what_a_person_left_for_one_that_had_to_start_is_used_again_only_by_a_person(ledger: Ledger) -> None:
-    """The same, where going back took a start; and where the release was on its way already."""
+def test_deployment_left_for_one_that_had_to_start_is_a_target_only_for_people(ledger: Ledger) -> None:
+    """Also if the rollback needed an engine start, and if the release was already in flight."""
     first = switched(ledger, "r-1")
     switched(ledger, "r-2", LATER)
-    report_state(ledger, first.deployment_id, "stopped")
-    wanted = want_release(ledger, "r-1", is_rollback=True)
+    record_state(ledger, first.deployment_id, "stopped")
+    wanted = request_deployment(ledger, "r-1", is_rollback=True)
     report_ready(ledger, wanted.deployment_id)
-    switch_live(ledger, wanted.deployment_id, keep_until=LATER)
+    switch_traffic(ledger, wanted.deployment_id, standby_until=LATER)
     assert [target.release_id for target in find_targets(ledger)] == ["r-1"]
-    assert find_back(ledger, by_itself=True) is None
-    back = find_back(ledger)
+    assert find_rollback_target(ledger, is_automatic=True) is None
+    back = find_rollback_target(ledger)
     assert back is not None
-    assert (back.deployment.release_id, back.is_up) == ("r-2", True)
+    assert (back.deployment.release_id, back.is_running) == ("r-2", True)
 
 
-def test_a_release_that_is_on_its_way_is_gone_back_to_when_a_person_says_so(ledger: Ledger) -> None:
-    pending = want_release(ledger, record_promoted(ledger, "r-1").release_id)
+def test_release_in_flight_becomes_a_rollback_when_a_person_requests_it(ledger: Ledger) -> None:
+    pending = request_deployment(ledger, record_promoted(ledger, "r-1").release_id)
     assert not pending.is_rollback
-    again = want_release(ledger, "r-1", is_rollback=True)
+    again = request_deployment(ledger, "r-1", is_rollback=True)
     assert (again.deployment_id, again.is_rollback) == (pending.deployment_id, True)
 
 
-def test_a_look_at_one_that_is_no_longer_live_changes_nothing(ledger: Ledger) -> None:
-    """Between the look and the step somebody switched."""
+def test_rollback_from_a_deployment_that_is_no_longer_live_changes_nothing(ledger: Ledger) -> None:
+    """Another person switched between the check and the rollback."""
     first = switched(ledger, "r-1")
     switched(ledger, "r-2", LATER)
-    with pytest.raises(TransitionError, match="not live any more"):
-        roll_back(ledger, "watch", leaving=first.deployment_id, reason="late")
-    assert serving_adapter(ledger) == "adapter of r-2"
+    with pytest.raises(TransitionError, match=first.deployment_id):
+        roll_back(ledger, "watch", expected_live_id=first.deployment_id, reason="late")
+    assert find_production_adapter(ledger) == "adapter of r-2"
 
 
-def test_one_that_is_not_up_any_more_is_wanted_again(ledger: Ledger) -> None:
-    """It takes a start then, and its verdict must not be asked to beat what users leave."""
+def test_stopped_deployment_can_be_requested_again(ledger: Ledger) -> None:
+    """It needs a start, and its verdict need not beat the model that users leave."""
     first = switched(ledger, "r-1")
     switched(ledger, "r-2")
-    report_state(ledger, first.deployment_id, "stopped")
-    back = find_back(ledger)
+    record_state(ledger, first.deployment_id, "stopped")
+    back = find_rollback_target(ledger)
     assert back is not None
-    assert (back.deployment.release_id, back.is_up) == ("r-1", False)
-    with pytest.raises(GateClosedError, match="serves now"):
-        want_release(ledger, "r-1")
-    wanted = want_release(ledger, "r-1", is_rollback=True)
+    assert (back.deployment.release_id, back.is_running) == ("r-1", False)
+    with pytest.raises(GateClosedError, match="promotion_verdicts"):
+        request_deployment(ledger, "r-1")
+    wanted = request_deployment(ledger, "r-1", is_rollback=True)
     report_ready(ledger, wanted.deployment_id)
-    assert switch_live(ledger, wanted.deployment_id).release_id == "r-1"
+    assert switch_traffic(ledger, wanted.deployment_id).release_id == "r-1"
 
 
-def test_the_next_release_takes_the_place_of_the_one_that_is_kept(ledger: Ledger) -> None:
-    """Two engines fit, three may not."""
+def test_next_release_replaces_the_standby_deployment(ledger: Ledger) -> None:
+    """The machine has room for two engines, not always for three."""
     first = switched(ledger, "r-1")
     switched(ledger, "r-2", LATER)
-    report_state(ledger, first.deployment_id, "kept")
+    record_state(ledger, first.deployment_id, "standby")
     make_ready(ledger, "r-3")
-    gone = deployment_of(ledger, first.deployment_id)
-    assert (gone.state, gone.detail) == ("stopped", "made room for release r-3")
+    stopped = deployment_of(ledger, first.deployment_id)
+    assert (stopped.state, stopped.detail) == ("stopped", "made room for release r-3")
 
 
-def test_one_that_still_answers_when_the_next_release_comes_drains_to_its_end_and_is_not_kept(ledger: Ledger) -> None:
-    """Its requests are not cut off; but its place is needed."""
+def test_draining_deployment_finishes_but_gets_no_standby_when_the_next_release_starts(ledger: Ledger) -> None:
+    """Its requests are not cut off, but its place is needed."""
     first = switched(ledger, "r-1")
     switched(ledger, "r-2", LATER)
     since = deployment_of(ledger, first.deployment_id)
-    make_ready(ledger, "r-3", upto="wanted")
+    make_ready(ledger, "r-3", upto="requested")
     old = deployment_of(ledger, first.deployment_id)
-    assert (old.state, old.keep_until, old.engine_url) == ("draining", None, "unix:/x")
+    assert (old.state, old.standby_until, old.engine_url) == ("draining", None, "unix:/x")
     assert old.changed_at == since.changed_at
 
 
-def test_what_is_kept_makes_no_room_while_nothing_else_answers(ledger: Ledger) -> None:
-    """The live engine is being started again: every request goes to the kept one."""
+def test_standby_deployment_stays_while_no_other_engine_serves(ledger: Ledger) -> None:
+    """The live engine is restarting, so every request goes to the standby one."""
     first = switched(ledger, "r-1")
     live = switched(ledger, "r-2", LATER)
-    report_state(ledger, first.deployment_id, "kept")
-    withdraw_engine(ledger, live.deployment_id)
-    make_ready(ledger, "r-3", upto="wanted")
+    record_state(ledger, first.deployment_id, "standby")
+    clear_engine(ledger, live.deployment_id)
+    make_ready(ledger, "r-3", upto="requested")
     assert [target.release_id for target in find_targets(ledger)] == ["r-2", "r-1"]
 
 
-def test_a_live_deployment_that_fails_is_left_in_the_same_step(ledger: Ledger) -> None:
-    """There is no moment in which nothing is live though something could answer."""
+def test_failing_live_deployment_is_rolled_back_in_the_same_step(ledger: Ledger) -> None:
+    """There is always a live deployment if one can answer."""
     first = switched(ledger, "r-1")
     live = switched(ledger, "r-2", LATER)
     back = fail_deployment(ledger, live.deployment_id, "a file changed")
@@ -183,69 +194,69 @@ def test_a_live_deployment_that_fails_is_left_in_the_same_step(ledger: Ledger) -
     assert (failed.state, failed.rollback_reason, failed.detail) == ("failed", "failed", "a file changed")
     assert failed.engine_url is None
     assert fail_deployment(ledger, first.deployment_id, "a file changed") is None
-    assert (live_deployment(ledger), find_back(ledger)) == (None, None)
+    assert (find_live_deployment(ledger), find_rollback_target(ledger)) == (None, None)
 
 
-@pytest.mark.parametrize("why", ["left by hand", "the gate is closed", "not up"])
-def test_a_live_deployment_that_fails_is_not_left_for_what_may_not_serve(ledger: Ledger, why: str) -> None:
-    """A failure opens no gate, and overrules no person."""
+@pytest.mark.parametrize("why", ["rolled back manually", "the gate is closed", "not up"])
+def test_failing_live_deployment_is_not_rolled_back_to_a_disallowed_one(ledger: Ledger, why: str) -> None:
+    """A failure neither opens a gate nor overrides a person."""
     first = switched(ledger, "r-1")
     live = switched(ledger, "r-2", LATER)
-    if why == "left by hand":
-        live = roll_back(ledger, "operator", keep_until=LATER)
+    if why == "rolled back manually":
+        live = roll_back(ledger, "operator", standby_until=LATER)
     elif why == "not up":
-        withdraw_engine(ledger, first.deployment_id)
+        clear_engine(ledger, first.deployment_id)
     else:
         record_verdict(ledger, make_verdict("refuse", adapter_id="adapter of r-1"))
     assert fail_deployment(ledger, live.deployment_id, "a file changed") is None
-    assert live_deployment(ledger) is None
+    assert find_live_deployment(ledger) is None
     assert deployment_of(ledger, live.deployment_id).state == "failed"
 
 
-def test_a_release_is_judged_by_the_last_time_that_it_served(ledger: Ledger) -> None:
-    """It served well once, came back, and was left for a fault: the first time says nothing any more."""
+def test_release_counts_by_the_last_time_that_it_served(ledger: Ledger) -> None:
+    """It served well once, returned, and was rolled back because of a fault: the first time no longer counts."""
     first = switched(ledger, "r-1")
     switched(ledger, "r-2")
-    report_state(ledger, first.deployment_id, "stopped")
-    again = want_release(ledger, "r-1", is_rollback=True)
+    record_state(ledger, first.deployment_id, "stopped")
+    again = request_deployment(ledger, "r-1", is_rollback=True)
     report_ready(ledger, again.deployment_id)
-    switch_live(ledger, again.deployment_id, keep_until=LATER)
+    switch_traffic(ledger, again.deployment_id, standby_until=LATER)
     roll_back(ledger, "operator")
-    roll_back(ledger, "operator", keep_until=LATER)
+    roll_back(ledger, "operator", standby_until=LATER)
     with pytest.raises(TransitionError):
-        roll_back(ledger, "watch", leaving=again.deployment_id, reason="failed")
+        roll_back(ledger, "watch", expected_live_id=again.deployment_id, reason="failed")
     fail_deployment(ledger, again.deployment_id, "a file changed")
     assert "r-1" not in _ways_back(ledger)
 
 
-def test_what_a_rollback_goes_to_is_kept_by_the_rule_and_what_was_removed_is_gone_back_to_by_nobody(
+def test_rollback_target_is_retained_and_a_removed_release_is_not_a_target(
     ledger: Ledger,
 ) -> None:
-    """Each release after r-1 is left for a fault: users are sent from one to the next, and r-1 stays the way back from r-2."""
+    """Faulty releases are rolled back in turn, and r-1 stays the rollback target of r-2."""
     first = switched(ledger, "r-1")
     second = switched(ledger, "r-2")
-    report_state(ledger, first.deployment_id, "stopped")
+    record_state(ledger, first.deployment_id, "stopped")
     for number in (3, 4):
         bad = switched(ledger, f"r-{number}", LATER)
-        roll_back(ledger, "watch", leaving=bad.deployment_id, reason="9 of 10 requests failed")
-        report_state(ledger, bad.deployment_id, "stopped")
+        roll_back(ledger, "watch", expected_live_id=bad.deployment_id, reason="9 of 10 requests failed")
+        record_state(ledger, bad.deployment_id, "stopped")
     assert live_of(ledger).release_id == second.release_id
     assert _ways_back(ledger) == ["r-1"]
-    assert releases_in_use(ledger)["r-1"] == "kept for a rollback"
+    assert list_releases_in_use(ledger)["r-1"] == "kept for rollback"
     with pytest.raises(GateClosedError), ledger.begin() as connection:
         mark_removed(connection, "r-1", "a test")
     with ledger.begin() as connection:
         connection.execute(releases.update().where(releases.c.release_id == "r-1").values(removed_at=LATER))
-    assert find_back(ledger) is None
+    assert find_rollback_target(ledger) is None
 
 
 def _ways_back(ledger: Ledger) -> list[str]:
     with ledger.read() as connection:
-        return [back.deployment.release_id for back in ways_back_in(connection)]
+        return [back.deployment.release_id for back in list_rollback_targets(connection)]
 
 
 class Switching(RuleBasedStateMachine):
-    """Whatever is done in whatever order, and wherever a process dies: users are with one deployment that was let through."""
+    """In any order of operations and crashes, users have exactly one deployment that the gate allowed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,82 +270,82 @@ class Switching(RuleBasedStateMachine):
         self.ledger.close()
         self._folder.cleanup()
 
-    @rule(trial=sampled_from([None, TrialPlan(10, 60, 5, 600)]))
-    def want(self, trial: TrialPlan | None) -> None:
+    @rule(trial=sampled_from([None, CanaryPlan(10, 60, 5, 600)]))
+    def request(self, trial: CanaryPlan | None) -> None:
         self.count += 1
-        make_ready(self.ledger, f"r-{self.count}", upto="wanted", trial=trial)
+        make_ready(self.ledger, f"r-{self.count}", upto="requested", trial=trial)
 
     @rule(end=sampled_from(["begin", "pass", "fail", "interrupt"]))
-    def go_on_with_the_trial(self, end: str) -> None:
-        found = open_trial(self.ledger)
+    def advance_canary(self, end: str) -> None:
+        found = find_open_canary(self.ledger)
         if found is not None:
             name = found[0].deployment_id
             if end == "begin":
-                begin_trial(self.ledger, name, datetime.now(UTC))
+                start_canary(self.ledger, name, datetime.now(UTC))
             elif end == "interrupt":
-                interrupt_trial(self.ledger, name)
+                interrupt_canary(self.ledger, name)
             else:
-                (pass_trial if end == "pass" else fail_trial)(self.ledger, name, "a test")
+                (pass_canary if end == "pass" else fail_canary)(self.ledger, name, "a test")
 
-    @rule(state=sampled_from(["starting", "ready", "kept", "stopped"]), place=sampled_from([0, 1, 2, -1]))
+    @rule(state=sampled_from(["starting", "ready", "standby", "stopped"]), place=sampled_from([0, 1, 2, -1]))
     def report(self, state: str, place: int) -> None:
-        known = [d for d in current_deployments(self.ledger) if d.state != "live"]
+        known = [d for d in list_current_deployments(self.ledger) if d.state != "live"]
         if known:
             url = "unix:/x" if state == "ready" else None
             name = known[place % len(known)].deployment_id
-            _try(lambda: report_state(self.ledger, name, state, engine_url=url, engine_key=b"k"))  # type: ignore[arg-type]
+            _try(lambda: record_state(self.ledger, name, state, engine_url=url, engine_key=b"k"))  # type: ignore[arg-type]
 
     @rule(place=sampled_from([0, 1, -1]))
     def engine_dies(self, place: int) -> None:
-        known = current_deployments(self.ledger)
+        known = list_current_deployments(self.ledger)
         if known:
-            withdraw_engine(self.ledger, known[place % len(known)].deployment_id)
+            clear_engine(self.ledger, known[place % len(known)].deployment_id)
 
     @rule()
     def switch(self) -> None:
-        for deployment in current_deployments(self.ledger):
+        for deployment in list_current_deployments(self.ledger):
             if deployment.state == "ready":
-                _try(lambda name=deployment.deployment_id: switch_live(self.ledger, name, keep_until=LATER))  # type: ignore[misc]
+                _try(lambda name=deployment.deployment_id: switch_traffic(self.ledger, name, standby_until=LATER))  # type: ignore[misc]
 
     @rule(reason=sampled_from([None, "failed"]))
-    def go_back(self, reason: str | None) -> None:
-        _try(lambda: roll_back(self.ledger, "somebody", reason=reason, keep_until=LATER))
+    def roll_back(self, reason: str | None) -> None:
+        _try(lambda: roll_back(self.ledger, "operator", reason=reason, standby_until=LATER))
 
     @rule(place=sampled_from([0, 1, -1]))
     def fail(self, place: int) -> None:
-        known = current_deployments(self.ledger)
+        known = list_current_deployments(self.ledger)
         if known:
             _try(lambda: fail_deployment(self.ledger, known[place % len(known)].deployment_id, "a test"))
 
     @rule(place=sampled_from([0, 1, 2]))
     def remove(self, place: int) -> None:
-        known = [r.release.release_id for r in recorded_releases(self.ledger) if r.removed_at is None]
+        known = [r.release.release_id for r in list_recorded_releases(self.ledger) if r.removed_at is None]
         if known:
             with self.ledger.begin() as connection:
                 _try(lambda: mark_removed(connection, known[place % len(known)], "a test"))
 
     @invariant()
-    def what_a_rollback_goes_to_stays(self) -> None:
-        back = find_back(self.ledger)
-        assert back is None or back.deployment.release_id in releases_in_use(self.ledger)
+    def rollback_target_is_retained(self) -> None:
+        back = find_rollback_target(self.ledger)
+        assert back is None or back.deployment.release_id in list_releases_in_use(self.ledger)
 
     @invariant()
-    def what_was_to_be_tried_is_live_only_after_its_trial(self) -> None:
-        live = live_deployment(self.ledger)
-        trial = None if live is None else find_trial(self.ledger, live.deployment_id)
-        assert trial is None or trial.lets_through
+    def required_canary_passed_before_live(self) -> None:
+        live = find_live_deployment(self.ledger)
+        trial = None if live is None else find_canary(self.ledger, live.deployment_id)
+        assert trial is None or trial.is_cleared
 
     @invariant()
-    def one_is_live_once_any_was(self) -> None:
-        known = deployments(self.ledger)
+    def exactly_one_is_live_after_the_first(self) -> None:
+        known = list_deployments(self.ledger)
         live = [d for d in known if d.state == "live"]
-        back = find_back(self.ledger, by_itself=True)
-        is_left_alone = any(d.state == "failed" for d in known) and (back is None or not back.is_up)
+        back = find_rollback_target(self.ledger, is_automatic=True)
+        has_no_target = any(d.state == "failed" for d in known) and (back is None or not back.is_running)
         self.has_served |= bool(live)
-        assert len(live) == int(self.has_served) or (is_left_alone and not live)
+        assert len(live) == int(self.has_served) or (has_no_target and not live)
         assert all(d.live_since is not None and d.rollback_reason is None for d in live) or not live
-        assert len([d for d in known if d.state in ("wanted", "starting", "ready")]) <= 1
-        assert not live or serving_adapter(self.ledger) == f"adapter of {live[0].release_id}"
+        assert len([d for d in known if d.state in ("requested", "starting", "ready")]) <= 1
+        assert not live or find_production_adapter(self.ledger) == f"adapter of {live[0].release_id}"
 
 
 def _try(step: object) -> None:

@@ -1,4 +1,4 @@
-"""The signed document of a verdict: proven without the ledger, and needed beside it."""
+"""The signed document of a verdict: verifiable without the ledger, and required in addition to it."""
 
 import json
 from dataclasses import replace
@@ -9,14 +9,14 @@ import pytest
 from fine_tune_assets.core.keys import SignatureError, public_key_file, sign
 from fine_tune_assets.ledger.serving.verdict_documents import (
     DOCUMENT,
-    KEY,
+    KEY_NAME,
     SIGNATURE,
     VerdictDocumentError,
-    prove,
     require_document,
+    verify_document,
     write_document,
 )
-from fine_tune_assets_tests.ledger.made import make_verdict
+from fine_tune_assets_tests.ledger.ledger_rows import make_verdict
 
 VERDICT = make_verdict(
     "hold", reasons=("Only 3 examples were graded.",), evidence='{"figures": [], "power": {"needed": 90}}'
@@ -28,59 +28,59 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "verdicts", tmp_path / "keys"
 
 
-def test_a_document_is_the_whole_verdict_and_proves_itself(places: tuple[Path, Path]) -> None:
-    """Decision, reasons and every figure, with no word from the ledger."""
+def test_document_contains_the_complete_verdict(places: tuple[Path, Path]) -> None:
+    """Decision, reasons and every metric, without the ledger."""
     document = write_document(*places, VERDICT)
-    proven = prove(document, public_key_file(places[1], KEY))
+    proven = verify_document(document, public_key_file(places[1], KEY_NAME))
     assert proven.verdict == VERDICT
     assert len(proven.key_fingerprint) == 64
     assert json.loads(document.read_text(encoding="utf-8"))["evidence"] == {"figures": [], "power": {"needed": 90}}
     require_document(*places, VERDICT)
 
 
-def test_every_changed_byte_is_noticed(places: tuple[Path, Path]) -> None:
+def test_every_changed_byte_is_detected(places: tuple[Path, Path]) -> None:
     document = write_document(*places, VERDICT)
-    whole = document.read_bytes()
-    for place in range(0, len(whole), 7):
-        document.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    content = document.read_bytes()
+    for place in range(0, len(content), 7):
+        document.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         with pytest.raises(SignatureError):
-            prove(document, public_key_file(places[1], KEY))
+            verify_document(document, public_key_file(places[1], KEY_NAME))
 
 
-def test_a_document_that_was_signed_again_with_another_id_than_its_own_is_noticed(places: tuple[Path, Path]) -> None:
-    """Also by whoever has the key: the id stands for what it says."""
+def test_document_signed_again_with_a_wrong_id_is_detected(places: tuple[Path, Path]) -> None:
+    """Even if the signer has the key: the id is bound to the content."""
     document = write_document(*places, VERDICT)
     changed = document.read_bytes().replace(b'"hold"', b'"promote"')
     document.write_bytes(changed)
-    document.with_name(SIGNATURE).write_bytes(sign(places[1], KEY, changed))
-    with pytest.raises(SignatureError, match="its own fingerprint"):
-        prove(document, public_key_file(places[1], KEY))
+    document.with_name(SIGNATURE).write_bytes(sign(places[1], KEY_NAME, changed))
+    with pytest.raises(SignatureError):
+        verify_document(document, public_key_file(places[1], KEY_NAME))
 
 
-def test_a_signed_file_that_is_no_verdict_proves_nothing(places: tuple[Path, Path]) -> None:
+def test_signed_file_without_a_verdict_is_refused(places: tuple[Path, Path]) -> None:
     document = write_document(*places, VERDICT)
     for content in (b"{}", b"no json", b"[1]", b'{"evidence": NaN}'):
         document.write_bytes(content)
-        document.with_name(SIGNATURE).write_bytes(sign(places[1], KEY, content))
-        with pytest.raises(VerdictDocumentError, match="not the document of a verdict"):
-            prove(document, public_key_file(places[1], KEY))
+        document.with_name(SIGNATURE).write_bytes(sign(places[1], KEY_NAME, content))
+        with pytest.raises(VerdictDocumentError):
+            verify_document(document, public_key_file(places[1], KEY_NAME))
 
 
-def test_a_verdict_without_its_document_opens_nothing(places: tuple[Path, Path]) -> None:
-    """Who can write to the ledger's database alone makes no verdict."""
-    with pytest.raises(SignatureError, match="is not proven"):
+def test_verdict_without_its_document_opens_nothing(places: tuple[Path, Path]) -> None:
+    """Write access to the ledger alone must not make a verdict."""
+    with pytest.raises(SignatureError, match=VERDICT.verdict_id):
         require_document(*places, VERDICT)
     write_document(*places, VERDICT)
     other = make_verdict("promote")
     (places[0] / VERDICT.verdict_id).rename(places[0] / other.verdict_id)
-    with pytest.raises(SignatureError, match="not what was signed"):
+    with pytest.raises(SignatureError, match=other.verdict_id):
         require_document(*places, other)
     with pytest.raises(SignatureError):
         require_document(*places, replace(other, verdict_id=VERDICT.verdict_id))
 
 
-def test_a_damaged_document_is_written_again(places: tuple[Path, Path]) -> None:
-    """The verdict is made again with the same id, and its file with it."""
+def test_damaged_document_is_written_again(places: tuple[Path, Path]) -> None:
+    """Recording the same verdict again also rewrites its file."""
     document = write_document(*places, VERDICT)
     document.write_bytes(b"{}")
     write_document(*places, VERDICT)

@@ -1,23 +1,23 @@
-"""Where a value that the report's metadata states is found, and where the same characters are something else."""
+"""Known identifiers in a text, and the same characters with another meaning."""
 
 from itertools import permutations
 
 import pytest
 
-from fine_tune_assets_tests.phi.known import scrubbed
+from fine_tune_assets_tests.phi.partial_scrub import scrubbed
 
 
 @pytest.mark.parametrize(("stated", "written"), list(permutations("'’ʼ‘", 2)))
-def test_a_name_is_found_with_any_apostrophe(stated: str, written: str) -> None:
-    """Systems type ', word processors turn it into ’: O'Brien would stay in every report that was typed in Word."""
+def test_name_is_found_with_any_apostrophe(stated: str, written: str) -> None:
+    """Systems write ', word processors ’: otherwise O'Brien would stay in every report written in Word."""
     value = f"Mary O{stated}Brien"
     assert scrubbed(f"Mary O{written}Brien rests.", "name", value) == "[NAME] rests."
     assert scrubbed(f"Dr. o{written}brien{written}s note", "name", value) == "Dr. [NAME] note"
 
 
 @pytest.mark.parametrize("apostrophe", "'’ʼ‘")
-def test_a_possessive_goes_with_its_name(apostrophe: str) -> None:
-    """To Python, ʼ is a letter: Quixleyʼs would be another word."""
+def test_possessive_is_removed_with_its_name(apostrophe: str) -> None:
+    """Python counts ʼ as a letter, so Quixleyʼs would be another word."""
     assert scrubbed(f"Quixley{apostrophe}s arm; {apostrophe}Quixley{apostrophe}", "name", "Quixley") == (
         f"[NAME] arm; {apostrophe}[NAME]{apostrophe}"
     )
@@ -38,8 +38,8 @@ def test_a_possessive_goes_with_its_name(apostrophe: str) -> None:
         "Identify 5; recorded 5; piano.5",
     ],
 )
-def test_a_small_number_that_is_a_patients_id_leaves_numbers_alone(text: str) -> None:
-    """Patient 5's doses would all be masked, and a model learns to write [ID] for a dose."""
+def test_small_id_spares_other_numbers(text: str) -> None:
+    """Otherwise every dose of patient 5 would be masked, and a model would learn to write [ID] for a dose."""
     assert scrubbed(text, "id", "5") == text
 
 
@@ -56,24 +56,24 @@ def test_a_small_number_that_is_a_patients_id_leaves_numbers_alone(text: str) ->
         ("MRN5 MRN:\n5", "MRN[ID] MRN:\n[ID]"),
     ],
 )
-def test_a_small_number_goes_where_a_word_says_that_it_is_an_id(text: str, expected: str) -> None:
+def test_small_id_is_removed_after_a_label(text: str, expected: str) -> None:
     """There it names the patient, however small it is."""
     assert scrubbed(text, "id", "5") == expected
 
 
-def test_a_longer_number_goes_wherever_it_is_not_a_quantity() -> None:
-    """Nobody else's id has the same five digits; a dose may."""
+def test_longer_id_is_removed_unless_it_is_a_quantity() -> None:
+    """No other subject's id has the same five digits; a dose may."""
     known = "50000"
     assert scrubbed("She, 50000, rests. See 50000-b, 50000 M, x:50000.", "id", known) == (
         "She, [ID], rests. See [ID]-b, [ID] M, x:[ID]."
     )
     labelled = "Pt. 50000 times two, Hosp. #: 50000/2, Hospital no: 50000 days later, MRN 50000 per chart"
     assert "50000" not in scrubbed(labelled, "id", known)
-    kept = "50000 units, 50000 IU, 50000%, 0.50000, 50000.5, 50000/50000, 150000, 50000-mg"
-    assert scrubbed(kept, "id", known) == kept
+    quantities = "50000 units, 50000 IU, 50000%, 0.50000, 50000.5, 50000/50000, 150000, 50000-mg"
+    assert scrubbed(quantities, "id", known) == quantities
 
 
-def test_other_ids_and_kinds_are_found_as_they_are_written() -> None:
-    """The rule is for what looks like a quantity, and only ids are numbers by chance."""
+def test_other_ids_and_kinds_are_found_verbatim() -> None:
+    """The rule covers quantities, and only ids look like quantities by chance."""
     assert scrubbed("Saw A5 and a5.", "id", "A5") == "Saw [ID] and [ID]."
     assert scrubbed("Call 5551.", "phone", "5551") == "Call [PHONE]."

@@ -1,4 +1,4 @@
-"""The measure that the gate rests on: which labelled sets count, and which are refused."""
+"""The recall that the gate uses: which labelled sets count, and which are rejected."""
 
 import json
 from collections.abc import Iterator
@@ -9,29 +9,29 @@ import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.progress import silent
+from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.phi.measurement.recall import (
     ALL,
     DIRECT,
-    RECALL,
+    MASKED_RECALL,
     GoldFileError,
+    lowest_recall,
     measure_recall,
-    overall_recall,
     read_gold,
 )
-from fine_tune_assets.phi.missed_identifiers.terms import MARKED_BY_REVIEWERS
-from fine_tune_assets.phi.scrubbing import Scrubber
-from fine_tune_assets.phi.workers import Workers, open_workers
+from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
+from fine_tune_assets.phi.scrub_workers import ScrubWorkers, open_workers
+from fine_tune_assets.phi.scrubber import Scrubber
 from fine_tune_assets.recipes.schema import ScrubSettings
-from fine_tune_assets.tables.phi import ScrubRecall
-from fine_tune_assets.tables.records import check_table, table_of
+from fine_tune_assets.tables.record_classes import check_table, table_from_rows
+from fine_tune_assets.tables.scrubbing_rows import ScrubRecall
 
 LABELLED = sorted((PROJECT_DIR / "data" / "evaluation" / "phi").glob("*.jsonl"))
 VERSION = "v"
 
 
 @pytest.fixture(scope="module")
-def workers(settings: ScrubSettings) -> Iterator[Workers]:
+def workers(settings: ScrubSettings) -> Iterator[ScrubWorkers]:
     with open_workers(settings, 1) as opened:
         yield opened
 
@@ -48,51 +48,52 @@ def _rows(table: pa.Table) -> dict[tuple[str, str, str], float]:
     return {(r["labelled_set"], r["measure"], r["label"]): r["value"] for r in table.to_pylist()}
 
 
-def test_the_worst_set_decides(workers: Workers, tmp_path: Path) -> None:
+def test_worst_set_decides(workers: ScrubWorkers, tmp_path: Path) -> None:
     """An average would let a good set hide a bad one."""
     good = _set(tmp_path, "good", "On 03/14/2024.", "03/14/2024", "DATE")
     bad = _set(tmp_path, "bad", "She rests.", "rests", "NAME")
-    table = measure_recall([good, bad], workers, VERSION, silent)
+    table = measure_recall([good, bad], workers, VERSION, ignore_progress)
     check_table(table, ScrubRecall.SCHEMA)
     rows = _rows(table)
-    assert rows["good", RECALL, ALL] == rows["good", RECALL, "DATE"] == 1.0
-    assert rows["bad", RECALL, ALL] == rows["bad", RECALL, DIRECT] == 0.0
-    assert ("good", RECALL, DIRECT) not in rows
-    assert overall_recall(table) == 0.0
+    assert rows["good", MASKED_RECALL, ALL] == rows["good", MASKED_RECALL, "DATE"] == 1.0
+    assert rows["bad", MASKED_RECALL, ALL] == rows["bad", MASKED_RECALL, DIRECT] == 0.0
+    assert ("good", MASKED_RECALL, DIRECT) not in rows
+    assert lowest_recall(table) == 0.0
     assert set(table.column("scrubber_version").to_pylist()) == {VERSION}
 
 
-def test_a_set_with_some_kinds_only_has_no_figure_for_what_was_removed_without_need(
-    workers: Workers, tmp_path: Path
-) -> None:
-    """A set in which names alone were labelled would call every date that goes a mistake."""
-    whole = _set(tmp_path, "whole", "Ann came on 03/14/2024.", "03/14/2024", "DATE")
+def test_partly_labelled_set_has_no_over_redaction_measure(workers: ScrubWorkers, tmp_path: Path) -> None:
+    """A set with only names labelled would count every removed date as an error."""
+    full = _set(tmp_path, "full", "Ann came on 03/14/2024.", "03/14/2024", "DATE")
     part = _set(tmp_path, "part", "Ann came on 03/14/2024.", "03/14/2024", "DATE", labels=["DATE"])
-    measures = {r[:2] for r in _rows(measure_recall([whole, part], workers, VERSION, silent))}
-    assert ("whole", "other_tokens_masked") in measures
-    assert {name for labelled_set, name in measures if labelled_set == "part"} == {RECALL, "documents_without_leak"}
+    measures = {r[:2] for r in _rows(measure_recall([full, part], workers, VERSION, ignore_progress))}
+    assert ("full", "non_phi_tokens_masked") in measures
+    assert {name for labelled_set, name in measures if labelled_set == "part"} == {
+        MASKED_RECALL,
+        "documents_fully_masked",
+    }
 
 
 def _table(**values: float) -> pa.Table:
-    """set__label=value rows of this version."""
-    row = {"measure": RECALL, "hits": 1, "total": 2, "low": 0.1, "high": 1.0, "scrubber_version": VERSION}
+    """Rows of this version, from set__label=value."""
+    row = {"measure": MASKED_RECALL, "hits": 1, "total": 2, "low": 0.1, "high": 1.0, "scrubber_version": VERSION}
     names = [(name.split("__"), value) for name, value in values.items()]
-    return table_of(
+    return table_from_rows(
         [{**row, "labelled_set": s, "label": label, "value": v} for (s, label), v in names], ScrubRecall.SCHEMA
     )
 
 
-def test_only_the_share_of_that_label_and_that_version_counts() -> None:
-    """A figure of another scrubber, or an F1, says nothing about this one's leaks."""
+def test_only_recall_of_the_given_label_and_version_counts() -> None:
+    """Another scrubber's recall, or an F1, says nothing about this scrubber's misses."""
     table = _table(a__all=0.9, a__direct=0.7, a__NAME=0.1, b__all=0.8)
-    assert (overall_recall(table), overall_recall(table, VERSION, DIRECT)) == (0.8, 0.7)
-    assert overall_recall(table, "other") is None
-    assert overall_recall(_table(a__all=0.9), VERSION, DIRECT) is None
+    assert (lowest_recall(table), lowest_recall(table, VERSION, DIRECT)) == (0.8, 0.7)
+    assert lowest_recall(table, "other") is None
+    assert lowest_recall(_table(a__all=0.9), VERSION, DIRECT) is None
 
 
-def test_what_reviewers_marked_is_shown_and_counts_for_no_floor() -> None:
-    """It holds misses only: its recall begins at 0."""
-    assert overall_recall(_table(a__all=0.9, **{f"{MARKED_BY_REVIEWERS}__all": 0.0})) == 0.9
+def test_reviewer_marks_count_for_no_floor() -> None:
+    """The set contains misses only, so its recall starts at 0."""
+    assert lowest_recall(_table(a__all=0.9, **{f"{REVIEWER_MARKS}__all": 0.0})) == 0.9
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_what_reviewers_marked_is_shown_and_counts_for_no_floor() -> None:
         '{"text": "a", "spans": [{"start": 0, "end": 1, "label": ""}]}',
     ],
 )
-def test_a_set_that_measures_nothing_is_refused(tmp_path: Path, content: str) -> None:
+def test_set_without_identifiers_is_rejected(tmp_path: Path, content: str) -> None:
     """A recall of 0 of 0 must not open the gate."""
     path = tmp_path / "gold.jsonl"
     path.write_text(content)
@@ -114,10 +115,10 @@ def test_a_set_that_measures_nothing_is_refused(tmp_path: Path, content: str) ->
         read_gold(path)
 
 
-def test_no_labelled_set_at_all_is_refused(workers: Workers) -> None:
-    """A figure that is missing is missing, never 1."""
+def test_missing_labelled_sets_are_rejected(workers: ScrubWorkers) -> None:
+    """A missing measurement is never 1."""
     with pytest.raises(GoldFileError):
-        measure_recall([], workers, VERSION, silent)
+        measure_recall([], workers, VERSION, ignore_progress)
 
 
 @pytest.mark.parametrize("path", LABELLED, ids=lambda path: path.stem)
@@ -125,20 +126,20 @@ def test_every_shipped_set_can_be_read(path: Path) -> None:
     assert read_gold(path)
 
 
-def test_recall_on_a_shipped_set_is_above_the_floors(workers: Workers, settings: ScrubSettings) -> None:
-    """A new rule or library must not lose what was removed before."""
-    table = measure_recall([path for path in LABELLED if path.stem == "asq_phi"], workers, VERSION, silent)
-    recall, direct = overall_recall(table), overall_recall(table, VERSION, DIRECT)
+def test_recall_on_a_shipped_set_is_above_the_floors(workers: ScrubWorkers, settings: ScrubSettings) -> None:
+    """A new rule or library must not miss what was removed before."""
+    table = measure_recall([path for path in LABELLED if path.stem == "asq_phi"], workers, VERSION, ignore_progress)
+    recall, direct = lowest_recall(table), lowest_recall(table, VERSION, DIRECT)
     assert recall is not None
     assert direct is not None
     assert recall >= settings.recall_floor
     assert direct >= settings.direct_recall_floor
 
 
-def test_texts_without_identifiers_are_left_alone(scrubber: Scrubber) -> None:
+def test_texts_without_identifiers_are_unchanged(scrubber: Scrubber) -> None:
     """Hard negatives: masking everything would reach full recall and leave nothing to train on."""
     path = next(path for path in LABELLED if path.stem == "asq_phi")
-    clean = [document["text"] for document in read_gold(path) if not document["spans"]]
+    clean = [document.text for document in read_gold(path) if not document.spans]
     masked = sum(bool(result.spans) for result in scrubber.scrub_all([(text, ()) for text in clean]))
     assert clean
     assert masked <= len(clean) / 10

@@ -1,16 +1,16 @@
-"""What the tagger takes for an identifier because it has the form of one: masking it ruins what is trained on."""
+"""Medical text that looks like an identifier: masking it would spoil the training data."""
 
 import pytest
 
 from fine_tune_assets.core.word_lists import pack_words
-from fine_tune_assets.phi.recognizers.medical_terms import abbreviations, is_no_day, named_terms
-from fine_tune_assets.phi.recognizers.plausibility import plausible
+from fine_tune_assets.phi.recognizers.medical_terms import is_impossible_date, load_abbreviations, load_eponyms
+from fine_tune_assets.phi.recognizers.plausibility import drop_implausible
 from fine_tune_assets.phi.spans.spans import Span
 
 
-def kept(text: str, *found: tuple[str, str], rule: str = "tagger") -> list[str]:
+def keep_plausible(text: str, *found: tuple[str, str], rule: str = "tagger") -> list[str]:
     spans = [Span(text.index(v), text.index(v) + len(v), label, rule, 0.99) for v, label in found]
-    return [text[s.start : s.end] for s in plausible(text, spans)]
+    return [text[s.start : s.end] for s in drop_implausible(text, spans)]
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def kept(text: str, *found: tuple[str, str], rule: str = "tagger") -> list[str]:
         ("Anna Quixley    Sex: F", "Sex", "NAME"),
     ],
 )
-def test_what_is_plainly_medical_is_taken_back(text: str, value: str, label: str) -> None:
+def test_obvious_medical_terms_are_rejected(text: str, value: str, label: str) -> None:
     """The list or the form is certain; the tagger is not."""
-    assert kept(text, (value, label)) == []
+    assert keep_plausible(text, (value, label)) == []
 
 
 @pytest.mark.parametrize(
@@ -68,41 +68,41 @@ def test_what_is_plainly_medical_is_taken_back(text: str, value: str, label: str
         ("Quixley: I am well.", "Quixley", "NAME"),
     ],
 )
-def test_what_may_be_an_identifier_is_kept(text: str, value: str, label: str) -> None:
-    """A title, a signature or a calendar makes it one."""
-    assert kept(text, (value, label)) == [value]
+def test_possible_identifiers_are_kept(text: str, value: str, label: str) -> None:
+    """A title, a signature or a calendar makes it an identifier."""
+    assert keep_plausible(text, (value, label)) == [value]
 
 
-def test_a_scale_is_kept_if_somebody_of_its_name_is_in_the_report() -> None:
-    """Braden the patient must not stay because of Braden the scale."""
+def test_scale_is_kept_if_a_person_has_its_name() -> None:
+    """Braden the patient must be removed despite the Braden scale."""
     text = "Anna Braden came. Braden 19 today."
     at = text.rindex("Braden")
     spans = [Span(0, 11, "NAME", "tagger", 0.9), Span(at, at + 6, "NAME", "tagger", 0.9)]
-    assert list(plausible(text, spans)) == spans
-    assert list(plausible(text, spans[1:])) == []
+    assert list(drop_implausible(text, spans)) == spans
+    assert list(drop_implausible(text, spans[1:])) == []
 
 
-def test_a_rule_is_not_doubted() -> None:
-    """It has its context."""
-    assert kept("Mr. Ranson 3 times", ("Ranson", "NAME"), rule="title_name") == ["Ranson"]
+def test_findings_of_rules_are_kept() -> None:
+    """Rules have context."""
+    assert keep_plausible("Mr. Ranson 3 times", ("Ranson", "NAME"), rule="name_after_title") == ["Ranson"]
 
 
 @pytest.mark.parametrize("value", ["24/26", "5/325", "1/138/105/22", "13/14", "22/18/14", "0330", "4 p.m."])
-def test_no_calendar_has_such_a_day(value: str) -> None:
-    """Doses, pressures and times have slashes and dots too."""
-    assert is_no_day(value)
+def test_impossible_dates_are_recognized(value: str) -> None:
+    """Doses, pressures and times also contain slashes and dots."""
+    assert is_impossible_date(value)
 
 
 @pytest.mark.parametrize("value", ["1/2", "31/1", "12/24", "3/2024", "1/2/24", "13.1.2024", "2024/1/13", "2011"])
-def test_a_day_in_any_order_is_one(value: str) -> None:
-    """Reports of other countries begin with the day or the year."""
-    assert not is_no_day(value)
+def test_dates_in_any_order_are_possible(value: str) -> None:
+    """Reports from other countries put the day or the year first."""
+    assert not is_impossible_date(value)
 
 
-def test_the_lists_are_clean() -> None:
-    """A medicine in capitals or an abbreviation of two letters would never, or too often, be met."""
-    assert all(word == word.lower() for word in pack_words("medicines") | named_terms())
-    assert all(len(word) > 2 for word in abbreviations())
+def test_word_lists_are_normalized() -> None:
+    """A medicine in capitals would never match; a two-letter abbreviation would match too often."""
+    assert all(word == word.lower() for word in pack_words("medicines") | load_eponyms())
+    assert all(len(word) > 2 for word in load_abbreviations())
 
 
 @pytest.mark.parametrize(
@@ -113,33 +113,33 @@ def test_the_lists_are_clean() -> None:
         ("Anna Do came", "Anna Do", "Anna Do"),
     ],
 )
-def test_a_degree_is_no_part_of_a_name(text: str, found: str, left: str) -> None:
-    """It tells nobody, and a model should learn to write it."""
-    assert kept(text, (found, "NAME")) == [left]
+def test_degree_is_trimmed_from_a_name(text: str, found: str, left: str) -> None:
+    """A degree identifies no one, and a model should learn to write it."""
+    assert keep_plausible(text, (found, "NAME")) == [left]
 
 
 @pytest.mark.parametrize(
     ("text", "value", "rule"),
     [
         ("left cyst, Bosniak I. Next", "Bosniak I.", "name_with_initial"),
-        ("FH: mother HCC at 62", "HCC", "relative_name"),
+        ("FH: mother HCC at 62", "HCC", "name_of_relative"),
         ("Lasix 40 IV BID, Crestor 20", "BID", "surname_first"),
     ],
 )
-def test_a_term_in_the_place_of_a_name_is_taken_back(text: str, value: str, rule: str) -> None:
-    """Of the rules by which any capitalised word in the right place is a name."""
-    assert kept(text, (value, "NAME"), rule=rule) == []
-    assert kept("Wilson Q. came", ("Wilson Q.", "NAME"), rule="name_with_initial") == ["Wilson Q."]
+def test_term_in_the_position_of_a_name_is_rejected(text: str, value: str, rule: str) -> None:
+    """Such rules take any capitalised word in the right position for a name."""
+    assert keep_plausible(text, (value, "NAME"), rule=rule) == []
+    assert keep_plausible("Wilson Q. came", ("Wilson Q.", "NAME"), rule="name_with_initial") == ["Wilson Q."]
 
 
-def test_a_person_with_a_degree_is_no_town_of_maryland() -> None:
-    """The degree would go with the "town", and the surrogate would be one."""
+def test_person_with_md_is_not_a_town_in_maryland() -> None:
+    """Otherwise the degree would be removed with the "town", and the surrogate would be a town."""
     text = "Seen by Anna Quixley, MD today"
-    spans = [Span(8, 24, "LOCATION", "city_state", 0.75), Span(8, 24, "NAME", "person_and_degree", 0.76)]
-    assert [(text[s.start : s.end], s.label) for s in plausible(text, spans)] == [("Anna Quixley", "NAME")]
-    assert [s.label for s in plausible(text, spans[:1])] == ["LOCATION"]
+    spans = [Span(8, 24, "LOCATION", "city_state", 0.75), Span(8, 24, "NAME", "name_and_degree", 0.76)]
+    assert [(text[s.start : s.end], s.label) for s in drop_implausible(text, spans)] == [("Anna Quixley", "NAME")]
+    assert [s.label for s in drop_implausible(text, spans[:1])] == ["LOCATION"]
 
 
-def test_a_time_of_day_is_no_part_of_a_date() -> None:
-    assert kept("on 06/18/2024 0415 at home", ("06/18/2024 0415", "DATE")) == ["06/18/2024"]
-    assert kept("on 06/18 2024 at home", ("06/18 2024", "DATE")) == ["06/18 2024"]
+def test_time_is_trimmed_from_a_date() -> None:
+    assert keep_plausible("on 06/18/2024 0415 at home", ("06/18/2024 0415", "DATE")) == ["06/18/2024"]
+    assert keep_plausible("on 06/18 2024 at home", ("06/18 2024", "DATE")) == ["06/18 2024"]

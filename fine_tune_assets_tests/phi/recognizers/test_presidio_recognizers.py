@@ -1,27 +1,27 @@
-"""Imports without what is not needed: nothing is loaded, and nothing is hidden from others afterwards."""
+"""Blocked imports: unneeded packages are not loaded, and afterwards they are available again."""
 
 import subprocess
 import sys
 
 import pytest
 
-from fine_tune_assets.phi.recognizers.presidio_recognizers import as_if_not_installed
+from fine_tune_assets.phi.recognizers.presidio_recognizers import hide_optional_imports
 
 
-def test_within_a_package_can_not_be_imported_and_afterwards_it_can() -> None:
-    """The same process may train a tagger later, which needs torch."""
+def test_import_fails_inside_the_block_and_works_afterwards() -> None:
+    """The same process may later train a tagger, which needs torch."""
     sys.modules.pop("sndhdr", None)
-    with as_if_not_installed("sndhdr"), pytest.raises(ImportError):
+    with hide_optional_imports("sndhdr"), pytest.raises(ImportError):
         import sndhdr
     import sndhdr
 
     assert sndhdr.what
 
 
-def test_a_package_that_is_loaded_stays() -> None:
-    """Whoever holds it would have another one otherwise."""
+def test_loaded_package_stays_available() -> None:
+    """Otherwise modules that hold a reference to it would have a different copy."""
     loaded = sys.modules["json"]
-    with as_if_not_installed("json"):
+    with hide_optional_imports("json"):
         import json
 
         assert json is loaded
@@ -29,22 +29,22 @@ def test_a_package_that_is_loaded_stays() -> None:
 
 
 def _fail_within() -> None:
-    with as_if_not_installed("sndhdr_"):
+    with hide_optional_imports("sndhdr_"):
         raise KeyError
 
 
-def test_an_error_leaves_nothing_hidden() -> None:
-    """The next one to import it would be told that it is not installed."""
+def test_error_in_the_block_restores_imports() -> None:
+    """Otherwise the next import would report that the package is not installed."""
     with pytest.raises(KeyError):
         _fail_within()
     assert "sndhdr_" not in sys.modules
 
 
-def test_a_scrubber_loads_neither_torch_nor_transformers() -> None:
-    """They cost every process of the scrubber four times what it needs itself."""
+def test_scrubber_loads_neither_torch_nor_transformers() -> None:
+    """They cost four times what a scrubber process otherwise needs."""
     program = (
         "import sys; import fine_tune_assets.phi.recognizers.presidio_recognizers;"
-        "from fine_tune_assets.phi.scrubbing import build_scrubber;"
+        "from fine_tune_assets.phi.scrubber import build_scrubber;"
         "from fine_tune_assets.recipes.schema import ScrubSettings; from fine_tune_assets.recipes.loader import *;"
         "scrubber = build_scrubber(load_recipe(shipped_recipes()['demo_smollm2']).scrub);"
         "print(list(scrubber.scrub_all([('Seen by Dr. Miller on 03/14/2024.', [])]))[0].text);"

@@ -1,16 +1,16 @@
-"""What was found once is found everywhere, and a wrong guess doesn't spread."""
+"""Names found once are found everywhere, and wrong guesses do not spread."""
 
 import pytest
 
-from fine_tune_assets.phi.recognizers.propagation import propagate_names
+from fine_tune_assets.phi.recognizers.propagation import propagate_spans
 from fine_tune_assets.phi.spans.spans import Span, merge_spans, replace_spans
 
 
 def propagated(text: str, found: str, label: str = "NAME", rule: str = "presidio_person", score: float = 0.85) -> str:
-    """The text after the first place of `found` was a finding."""
+    """The text after treating the first occurrence of `found` as a finding."""
     start = text.index(found)
     spans = [Span(start, start + len(found), label, rule, score)]
-    return replace_spans(text, merge_spans(text, [*spans, *propagate_names(text, spans)]))
+    return replace_spans(text, merge_spans(text, [*spans, *propagate_spans(text, spans)]))
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def propagated(text: str, found: str, label: str = "NAME", rule: str = "presidio
         ),
     ],
 )
-def test_a_name_that_was_found_once_goes_everywhere(text: str, found: str, expected: str) -> None:
-    """A recogniser that reads sentence by sentence finds a name in one and not in the next."""
+def test_name_found_once_is_removed_everywhere(text: str, found: str, expected: str) -> None:
+    """A recognizer that reads sentence by sentence may find a name in one sentence only."""
     assert propagated(text, found) == expected
 
 
@@ -53,13 +53,13 @@ def test_a_name_that_was_found_once_goes_everywhere(text: str, found: str, expec
         ("John Doe: M.D. and JD.", "John Doe"),
     ],
 )
-def test_ordinary_words_and_eponyms_are_not_taken_with_it(text: str, found: str) -> None:
-    """One wrong guess would otherwise remove a medicine from the whole report."""
+def test_ordinary_words_and_eponyms_do_not_spread(text: str, found: str) -> None:
+    """Otherwise one wrong guess would remove a medicine from the whole report."""
     assert propagated(text, found) == text.replace(found, "[NAME]", 1)
 
 
-def test_a_medicine_that_was_taken_for_a_name_stays_in_lower_case() -> None:
-    """Only a title, or a finding in lower case, says that lower case is the name."""
+def test_medicine_mistaken_for_a_name_is_kept_in_lower_case() -> None:
+    """Lower case counts only after a title, or if the finding was in lower case."""
     assert propagated("Then Quixatol, then quixatol; Quixatol", "Quixatol") == "Then [NAME], then quixatol; [NAME]"
 
 
@@ -74,24 +74,24 @@ def test_a_medicine_that_was_taken_for_a_name_stays_in_lower_case() -> None:
         ("ID", "120", "ID 120; 120 mg, 120", "ID [ID]; 120 mg, 120"),
     ],
 )
-def test_numbers_are_found_again_with_other_separators(label: str, found: str, text: str, expected: str) -> None:
-    """The context that gave it away stands only once."""
+def test_numbers_are_found_with_other_separators(label: str, found: str, text: str, expected: str) -> None:
+    """The context that reveals a number occurs only once."""
     assert propagated(text, found, label) == expected
 
 
-def test_an_uncertain_finding_does_not_spread() -> None:
-    """It may be wrong, once."""
+def test_uncertain_finding_does_not_spread() -> None:
+    """It may be wrong once."""
     assert propagated("John Quixley came. Quixley", "John Quixley", score=0.3) == "[NAME] came. Quixley"
 
 
-def test_only_new_places_are_returned() -> None:
-    """The finding itself keeps its rule in the audit."""
+def test_only_new_occurrences_are_returned() -> None:
+    """The finding itself keeps its rule for the audit."""
     text = "Quixley and Quixley"
-    assert propagate_names(text, [Span(0, 7, "NAME", "r", 0.9)]) == [Span(12, 19, "NAME", "found_elsewhere", 0.9)]
-    assert propagate_names(text, []) == []
+    assert propagate_spans(text, [Span(0, 7, "NAME", "r", 0.9)]) == [Span(12, 19, "NAME", "propagated", 0.9)]
+    assert propagate_spans(text, []) == []
 
 
-def test_one_word_at_the_beginning_of_a_sentence_is_little_evidence() -> None:
-    """Every word is capitalised there; within a sentence only a name is."""
+def test_word_at_the_start_of_a_sentence_is_weak_evidence() -> None:
+    """Every word is capitalised there; within a sentence only names are."""
     assert propagated("Quixatol helps. Quixatol. Take Quixatol.", "Quixatol") == "[NAME] helps. Quixatol. Take [NAME]."
     assert propagated("Saw Quixley. Quixley left.", "Quixley") == "Saw [NAME]. [NAME] left."

@@ -1,9 +1,9 @@
-"""What holds a scrubbed report back, and that ordinary text doesn't."""
+"""What withholds a scrubbed report, and that ordinary text does not."""
 
 import pytest
 
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
-from fine_tune_assets.phi.recognizers.second_pass import Leaks, find_leaks
+from fine_tune_assets.phi.recognizers.second_pass import ResidualPhi, find_residual_phi
 from fine_tune_assets.phi.spans.spans import Span, merge_spans, replace_spans
 
 
@@ -46,10 +46,10 @@ from fine_tune_assets.phi.spans.spans import Span, merge_spans, replace_spans
         ("Mr. J. Quixley", "NAME"),
     ],
 )
-def test_what_has_a_form_holds_the_report_back(text: str, kind: str) -> None:
-    """The gate closes: none of these may flow on."""
-    leaks = find_leaks(f"[NAME] rests. {text}", (), ())
-    assert leaks == Leaks({kind: 1})
+def test_values_with_a_telling_form_withhold_the_report(text: str, kind: str) -> None:
+    """The gate closes on each of these."""
+    leaks = find_residual_phi(f"[NAME] rests. {text}", (), ())
+    assert leaks == ResidualPhi({kind: 1})
     assert leaks
 
 
@@ -66,10 +66,10 @@ def test_what_has_a_form_holds_the_report_back(text: str, kind: str) -> None:
         "The emergency department; the ICU.",
     ],
 )
-def test_placeholders_and_clinical_text_hold_nothing_back(text: str) -> None:
-    """A gate that closes on ordinary reports is switched off by its users."""
-    assert find_leaks(text, (), ()) == Leaks({})
-    assert not find_leaks(text, (), ())
+def test_placeholders_and_clinical_text_do_not_withhold(text: str) -> None:
+    """Users switch off a gate that closes on ordinary reports."""
+    assert find_residual_phi(text, (), ()) == ResidualPhi({})
+    assert not find_residual_phi(text, (), ())
 
 
 KNOWN = [
@@ -81,41 +81,41 @@ KNOWN = [
 ]
 
 
-def test_what_the_metadata_states_holds_the_report_back() -> None:
-    """In any form; counted by kind and never quoted."""
-    leaks = find_leaks("doe, of springfield, 12345, born the 14th of March", KNOWN, ())
-    assert leaks == Leaks({"DATE": 1, "ID": 1, "LOCATION": 1, "NAME": 1})
+def test_known_identifiers_withhold_the_report() -> None:
+    """In any form, counted by kind and never quoted."""
+    leaks = find_residual_phi("doe, of springfield, 12345, born the 14th of March", KNOWN, ())
+    assert leaks == ResidualPhi({"DATE": 1, "ID": 1, "LOCATION": 1, "NAME": 1})
     assert "doe" not in repr(leaks)
 
 
-def test_a_stated_value_that_no_rule_takes_still_holds_the_report_back() -> None:
-    """The rules about quantities and words may be wrong: a value that stands there as it is stated is a leak."""
+def test_verbatim_known_value_withholds_even_if_no_rule_matches() -> None:
+    """Rules about quantities and words may be wrong: a known value that occurs verbatim is residual PHI."""
     known = [{"kind": "id", "value": "12345678"}, {"kind": "name", "value": "Not Available"}]
-    assert find_leaks("12345678 units", known, ()) == Leaks({"ID": 1})
-    assert find_leaks("The film is not available.", known, ()) == Leaks({})
+    assert find_residual_phi("12345678 units", known, ()) == ResidualPhi({"ID": 1})
+    assert find_residual_phi("The film is not available.", known, ()) == ResidualPhi({})
 
 
-def test_a_name_that_is_a_placeholders_word_is_not_found_in_placeholders() -> None:
-    """Mr. Date's reports would never flow on."""
+def test_name_equal_to_a_placeholder_word_ignores_placeholders() -> None:
+    """Otherwise Mr. Date's reports would always be withheld."""
     known = [{"kind": "name", "value": "Phone Date"}, {"kind": "name", "value": "Name"}]
-    assert find_leaks("[NAME] came on [DATE], [PHONE].", known, ()) == Leaks({})
+    assert find_residual_phi("[NAME] came on [DATE], [PHONE].", known, ()) == ResidualPhi({})
 
 
-def test_the_taggers_findings_count_except_in_placeholders() -> None:
-    """It reads the scrubbed text too, and may take a placeholder for a name."""
+def test_tagger_findings_count_except_in_placeholders() -> None:
+    """The tagger also reads scrubbed text, and may label a placeholder as a name."""
     text = "[NAME] and Quixley"
     spans = [Span(0, 6, "NAME", "tagger", 0.4), Span(11, 18, "NAME", "tagger", 0.4)]
-    assert find_leaks(text, (), spans) == Leaks({"NAME": 1})
+    assert find_residual_phi(text, (), spans) == ResidualPhi({"NAME": 1})
 
 
 def test_overlapping_findings_count_once() -> None:
-    """Two finders of the same thing are one leak."""
-    assert find_leaks("Dr. Doe", KNOWN, [Span(4, 7, "NAME", "tagger", 0.4)]) == Leaks({"NAME": 1})
+    """Two finders of the same value count as one leak."""
+    assert find_residual_phi("Dr. Doe", KNOWN, [Span(4, 7, "NAME", "tagger", 0.4)]) == ResidualPhi({"NAME": 1})
 
 
-def test_brackets_that_are_no_placeholder_are_read() -> None:
+def test_other_brackets_are_searched() -> None:
     """[DOE] is a name in brackets."""
-    assert find_leaks("[DOE] came", KNOWN, ()) == Leaks({"NAME": 1})
+    assert find_residual_phi("[DOE] came", KNOWN, ()) == ResidualPhi({"NAME": 1})
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_brackets_that_are_no_placeholder_are_read() -> None:
         "Dr. Doe. A scan. I saw John. In Springfield, IL, at 12 Main St.",
     ],
 )
-def test_what_was_scrubbed_with_the_same_metadata_passes(text: str) -> None:
-    """The gate opens: a placeholder beside a word must not make a finding of the word."""
+def test_text_scrubbed_with_the_same_metadata_passes(text: str) -> None:
+    """The gate opens: text next to a placeholder must not become a finding."""
     scrubbed = replace_spans(text, merge_spans(text, find_known_identifiers(text, KNOWN)))
-    assert find_leaks(scrubbed, KNOWN, ()) == Leaks({})
+    assert find_residual_phi(scrubbed, KNOWN, ()) == ResidualPhi({})

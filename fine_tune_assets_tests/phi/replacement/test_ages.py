@@ -1,8 +1,8 @@
-"""Ages over 89 become one class; the others are no identifiers."""
+"""Ages over 89 become one class; other ages are not identifiers."""
 
 import pytest
 
-from fine_tune_assets.phi.replacement.dates import generalise_age
+from fine_tune_assets.phi.replacement.surrogate_dates import generalise_age
 
 
 @pytest.mark.parametrize(
@@ -22,17 +22,17 @@ from fine_tune_assets.phi.replacement.dates import generalise_age
         ("in her nineties", "90 or older"),
     ],
 )
-def test_an_age_over_89_reads_as_ninety_or_older(text: str, expected: str) -> None:
+def test_age_over_89_becomes_ninety_or_older(text: str, expected: str) -> None:
     assert generalise_age(text) == expected
 
 
 @pytest.mark.parametrize("text", ["89", "45-year-old", "eighty-nine years", "94 months old", "100 days", "6 weeks old"])
-def test_other_ages_stay(text: str) -> None:
-    """45 CFR 164.514(b)(2)(i)(C) counts only ages over 89; 94 months are eight years."""
+def test_other_ages_are_kept(text: str) -> None:
+    """45 CFR 164.514(b)(2)(i)(C) covers only ages over 89; 94 months are eight years."""
     assert generalise_age(text) == text
 
 
 @pytest.mark.parametrize("text", ["9O-year-old", "Quixley, 94", "elderly"])
-def test_what_is_no_age_is_not_passed_on(text: str) -> None:
-    """It was found to be an identifier, so there may be one in it."""
+def test_unparsable_age_is_not_kept(text: str) -> None:
+    """It was found as an identifier, so it may contain one."""
     assert generalise_age(text) == "of unstated age"

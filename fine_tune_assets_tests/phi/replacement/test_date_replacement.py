@@ -1,4 +1,4 @@
-"""Dates: every form is read; a year is all that is left of one, or it is moved in its own form."""
+"""Dates in every format are reduced to a year, or shifted in their own format."""
 
 import re
 from datetime import date, timedelta
@@ -8,11 +8,11 @@ from dateutil import parser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.phi.replacement.dates import shifted, years_only
+from fine_tune_assets.phi.replacement.surrogate_dates import reduce_to_years, shift_text_dates
 from fine_tune_assets.quantities.dates import DateReader
-from fine_tune_assets.quantities.spelled_numbers import ordinal, read_ordinal, read_year, year_words
+from fine_tune_assets.quantities.spelled_numbers import read_ordinal, read_year, spell_ordinal, spell_year
 
-READER = DateReader(year_now=2026, is_day_first=False)
+READER = DateReader(current_year=2026, is_day_first=False)
 FORMS = [
     "%Y-%m-%d",
     "%m/%d/%Y",
@@ -73,22 +73,22 @@ DAYS = st.dates(date(1940, 1, 1), date(2027, 12, 31))
         ("Quixley 3/14/2021", "2021"),
     ],
 )
-def test_safe_harbor_leaves_the_year_of_a_date(text: str, expected: str) -> None:
-    """Months and days are identifiers; an invented date would be a wrong one."""
-    assert years_only(text, "seen on ", READER) == expected
+def test_safe_harbor_keeps_only_the_year(text: str, expected: str) -> None:
+    """Months and days are identifiers; an invented date would be wrong."""
+    assert reduce_to_years(text, "seen on ", READER) == expected
 
 
 @pytest.mark.parametrize("text", ["3/14/31", "03/14/1931", "1931", "July 4, 1936", "1901", "the 1930s"])
-def test_a_year_that_tells_an_age_over_89_is_no_year_anymore(text: str) -> None:
+def test_year_that_reveals_an_age_over_89_is_generalised(text: str) -> None:
     """45 CFR 164.514(b)(2)(i)(C): "all elements of dates (including year) indicative of such age"."""
-    assert years_only(text, "born ", READER) == "1936 or earlier"
-    assert years_only("7/4/1937", "born ", READER) == "1937"
+    assert reduce_to_years(text, "born ", READER) == "1936 or earlier"
+    assert reduce_to_years("7/4/1937", "born ", READER) == "1937"
 
 
-def test_a_word_for_a_date_at_the_start_of_a_sentence_is_capitalised() -> None:
-    assert years_only("March 14", "She fell. ", READER) == "That day"
-    assert years_only("March 14", "", READER) == "That day"
-    assert years_only("March 14", "Seen on ", READER) == "that day"
+def test_neutral_word_is_capitalised_at_the_start_of_a_sentence() -> None:
+    assert reduce_to_years("March 14", "She fell. ", READER) == "That day"
+    assert reduce_to_years("March 14", "", READER) == "That day"
+    assert reduce_to_years("March 14", "Seen on ", READER) == "that day"
 
 
 @pytest.mark.parametrize(
@@ -123,56 +123,59 @@ def test_a_word_for_a_date_at_the_start_of_a_sentence_is_capitalised() -> None:
         ("99/99/9999", 5, "that day"),
     ],
 )
-def test_a_moved_date_keeps_its_form_and_an_unclear_one_is_not_passed_on(text: str, days: int, expected: str) -> None:
-    assert shifted(text, days, "seen on ", READER) == expected
+def test_shifted_date_keeps_its_form_and_an_unclear_one_is_not_kept(text: str, days: int, expected: str) -> None:
+    assert shift_text_dates(text, days, "seen on ", READER) == expected
 
 
-def test_who_writes_the_day_first_can_say_so() -> None:
-    european = DateReader(year_now=2026, is_day_first=True)
-    assert shifted("03/04/2021", 1, "", european) == "04/04/2021"
-    assert shifted("03/04/2021", 1, "", READER) == "03/05/2021"
-    assert shifted("03.04.2021", 1, "", READER) == "04.04.2021"
+def test_day_first_order_can_be_set() -> None:
+    european = DateReader(current_year=2026, is_day_first=True)
+    assert shift_text_dates("03/04/2021", 1, "", european) == "04/04/2021"
+    assert shift_text_dates("03/04/2021", 1, "", READER) == "03/05/2021"
+    assert shift_text_dates("03.04.2021", 1, "", READER) == "04.04.2021"
 
 
 @given(DAYS, st.integers(-365, 365), st.sampled_from(FORMS))
-def test_dateutil_reads_the_moved_date_as_so_many_days_later(day: date, days: int, form: str) -> None:
-    """A reader that did not write it is the judge of form and interval."""
-    moved = shifted(day.strftime(form), days, "", READER)
+def test_dateutil_confirms_the_shift(day: date, days: int, form: str) -> None:
+    """An independent parser checks format and interval."""
+    moved = shift_text_dates(day.strftime(form), days, "", READER)
     assert parser.parse(moved).date() == day + timedelta(days=days)
     assert _plain(moved) == _plain((day + timedelta(days=days)).strftime(form))
 
 
 def _plain(text: str) -> str:
-    """Of May 10 nobody can tell whether a day before it is May 9 or May 09, and the month after it Jun or June."""
+    """Next to May 10, the format of May 9 or 09, and of the next month (Jun or June), is ambiguous."""
     months = re.sub(r"(?i)(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)[a-z]*", r"\1", text)
     return re.sub(r"(?<![\d:/-])0(?=\d\b|\d[A-Za-z])(?!\d:)", "", months)
 
 
 @given(DAYS, DAYS, st.integers(-365, 365), st.sampled_from(FORMS), st.sampled_from(FORMS))
-def test_the_interval_of_two_dates_stays(first: date, second: date, days: int, form: str, other: str) -> None:
-    """ "Three days after the operation" has to stay true, whatever the two dates look like."""
-    moved = [parser.parse(shifted(d.strftime(f), days, "", READER)).date() for d, f in ((first, form), (second, other))]
+def test_interval_between_two_dates_is_preserved(first: date, second: date, days: int, form: str, other: str) -> None:
+    """ "Three days after the operation" must stay true, whatever the formats of the two dates."""
+    moved = [
+        parser.parse(shift_text_dates(d.strftime(f), days, "", READER)).date()
+        for d, f in ((first, form), (second, other))
+    ]
     assert moved[1] - moved[0] == second - first
 
 
 @given(DAYS, st.sampled_from(FORMS))
-def test_only_the_year_of_any_form_is_left(day: date, form: str) -> None:
+def test_only_the_year_remains_in_any_form(day: date, form: str) -> None:
     expected = str(day.year) if day.year > 1936 else "1936 or earlier"
-    assert years_only(day.strftime(form), "", READER) == expected
+    assert reduce_to_years(day.strftime(form), "", READER) == expected
 
 
 @given(st.integers(1900, 2099))
-def test_a_year_in_words_is_read_back(year: int) -> None:
-    assert read_year(year_words(year)) == year
+def test_spelled_year_is_parsed_back(year: int) -> None:
+    assert read_year(spell_year(year)) == year
 
 
 @given(st.integers(1, 31))
-def test_a_day_in_words_is_read_back(day: int) -> None:
-    assert read_ordinal(ordinal(day)) == day
+def test_spelled_day_is_parsed_back(day: int) -> None:
+    assert read_ordinal(spell_ordinal(day)) == day
 
 
 @given(st.text(max_size=40))
-def test_of_any_text_no_number_but_a_year_is_left(text: str) -> None:
-    """What was found to be a date and can't be read may be anything."""
-    out = years_only(text, "", READER)
+def test_no_number_but_a_year_remains_of_any_text(text: str) -> None:
+    """A finding labelled DATE that cannot be parsed may be anything."""
+    out = reduce_to_years(text, "", READER)
     assert out == text or out.lower() in {"that day", "that month"} or out[:4].isdigit()

@@ -1,4 +1,4 @@
-"""Numbers: the form stays, and what is drawn belongs to nobody."""
+"""Numbers keep their form and use unassigned ranges."""
 
 import ipaddress
 import re
@@ -20,62 +20,62 @@ def form(text: str) -> str:
 @pytest.mark.parametrize(
     "text", ["(559) 555-0142", "302-555-0119", "513.555.0191", "2195550169", "+1 302 555 0119", "(302)555-0170 ext. 33"]
 )
-def test_a_telephone_number_keeps_its_form_and_is_one_of_fiction(text: str) -> None:
-    """555-0100 to 555-0199 are kept for fiction, and area codes N9X are not given out."""
-    new = next(numbers.phones(text, SOURCE))
+def test_telephone_number_keeps_its_form_and_is_fictional(text: str) -> None:
+    """555-0100 to 555-0199 are reserved for fiction, and area codes N9X are unassigned."""
+    new = next(numbers.draw_phone_numbers(text, SOURCE))
     assert form(new) == form(text)
     digits = re.sub(r"\D", "", re.sub(r"ext.*", "", new))[-10:]
     assert re.fullmatch(r"[2-9]9\d55501\d\d", digits)
 
 
-def test_one_telephone_number_in_two_forms_stays_one_number() -> None:
+def test_telephone_number_in_two_forms_stays_one_number() -> None:
     plain, dotted, national = (
-        next(numbers.phones(t, SOURCE)) for t in ("302-555-0119", "302.555.0119", "+1 (302) 555-0119")
+        next(numbers.draw_phone_numbers(t, SOURCE)) for t in ("302-555-0119", "302.555.0119", "+1 (302) 555-0119")
     )
     assert dotted == plain.replace("-", ".")
     assert re.sub(r"\D", "", national) == "1" + plain.replace("-", "")
 
 
-def test_a_number_abroad_keeps_its_country() -> None:
-    assert re.fullmatch(r"\+46 \(\d\)\d{3} \d{3} \d{2}", next(numbers.phones("+46 (0)157 548 89", SOURCE)))
+def test_foreign_number_keeps_its_country() -> None:
+    assert re.fullmatch(r"\+46 \(\d\)\d{3} \d{3} \d{2}", next(numbers.draw_phone_numbers("+46 (0)157 548 89", SOURCE)))
 
 
 @pytest.mark.parametrize("text", ["123-45-6789", "123 45 6789", "123456789"])
-def test_a_social_security_number_was_never_given_out(text: str) -> None:
-    """Areas from 900 are no SSN; groups 01 to 49 in them are no ITIN either."""
-    new = next(numbers.social_security_numbers(text, SOURCE))
+def test_ssn_is_never_an_assigned_one(text: str) -> None:
+    """Areas from 900 are never SSNs; groups 01 to 49 in them are never ITINs."""
+    new = next(numbers.draw_ssns(text, SOURCE))
     assert form(new) == form(text)
     digits = re.sub(r"\D", "", new)
     assert digits[0] == "9"
     assert 1 <= int(digits[3:5]) <= 49
 
 
-def test_a_masked_social_security_number_stays_masked() -> None:
-    assert re.fullmatch(r"XXX-XX-\d{4}", next(numbers.social_security_numbers("XXX-XX-6789", SOURCE)))
+def test_masked_ssn_stays_masked() -> None:
+    assert re.fullmatch(r"XXX-XX-\d{4}", next(numbers.draw_ssns("XXX-XX-6789", SOURCE)))
 
 
 @pytest.mark.parametrize("text", ["10.34.201.7", "fe80::1", "6e40:4041:c617:e898:c11:40d2:c669:2eb4"])
-def test_an_ip_address_is_of_the_networks_for_documentation(text: str) -> None:
+def test_ip_address_is_in_a_documentation_network(text: str) -> None:
     nets = [ipaddress.ip_network(n) for n in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
-    address = ipaddress.ip_address(next(numbers.ip_addresses(text, SOURCE)))
+    address = ipaddress.ip_address(next(numbers.draw_ip_addresses(text, SOURCE)))
     assert any(address in net for net in nets if net.version == address.version)
 
 
 @given(st.text(alphabet="ABCxyz0123456789-/. ", min_size=1, max_size=20))
-def test_an_identifier_keeps_its_form(text: str) -> None:
-    """MBI, VIN, serial and record numbers: what reads the form has to go on reading it."""
-    new = next(numbers.identifiers(text, SOURCE))
+def test_identifier_keeps_its_form(text: str) -> None:
+    """Whatever parses MBI, VIN, serial and record numbers must keep working."""
+    new = next(numbers.draw_identifiers(text, SOURCE))
     assert form(new) == form(text)
     first, new_first = re.search(r"\d", text), re.search(r"\d", new)
     assert first is None or new_first is None or first[0] == "0" or new_first[0] != "0"
 
 
-def test_when_all_of_a_length_are_taken_one_character_more_is_used() -> None:
-    """A corpus can hold every number of two digits."""
-    candidates = numbers.identifiers("47", SOURCE)
+def test_identifier_grows_if_all_of_its_length_are_taken() -> None:
+    """A corpus can contain every two-digit number."""
+    candidates = numbers.draw_identifiers("47", SOURCE)
     assert next(c for c in candidates if len(c) > 2).isdigit()
 
 
-def test_a_web_address_keeps_its_form_at_an_example_host() -> None:
-    new = next(numbers.web_addresses("https://portal.clinic.test/u/marisol?id=99", SOURCE, iter(["Wexmere"])))
+def test_web_address_keeps_its_form_at_a_reserved_host() -> None:
+    new = next(numbers.draw_urls("https://portal.clinic.test/u/marisol?id=99", SOURCE, iter(["Wexmere"])))
     assert re.fullmatch(r"https://wexmere\.example\.(?:org|com|net)/[a-z]/[a-z]{7}\?[a-z]{2}=\d\d", new)

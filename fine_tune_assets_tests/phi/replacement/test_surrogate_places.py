@@ -1,4 +1,4 @@
-"""Places: in one profile nothing below the state stays, in the other everything but the street line."""
+"""Places: Safe Harbor keeps only the state; a limited data set loses only the street line."""
 
 import re
 
@@ -8,8 +8,8 @@ from fine_tune_assets.phi.replacement.keyed_draws import KeyedSource
 from fine_tune_assets.phi.replacement.surrogate_places import (
     PlaceMap,
     generalise_zip,
-    open_areas,
-    populations,
+    load_disclosed_areas,
+    load_populations,
     replace_facility,
     replace_location,
 )
@@ -59,14 +59,14 @@ def replaced(text: str, keeps_towns: bool = False) -> str:
     ],
 )
 def test_safe_harbor_keeps_the_state_and_three_digits(text: str, pattern: str) -> None:
-    """45 CFR 164.514(b)(2)(i)(B): all geographic subdivisions smaller than a state go."""
+    """45 CFR 164.514(b)(2)(i)(B): all geographic subdivisions smaller than a state are removed."""
     new = replaced(text)
     assert re.fullmatch(pattern, new), new
     assert new != text
 
 
 @pytest.mark.parametrize("text", ["Massachusetts", "MA", "Germany", "United States"])
-def test_states_and_countries_stay(text: str) -> None:
+def test_states_and_countries_are_kept(text: str) -> None:
     assert replaced(text) == text
 
 
@@ -83,7 +83,7 @@ def test_states_and_countries_stay(text: str) -> None:
         ("25 Beacon", rf"\d\d {NAME}"),
     ],
 )
-def test_a_limited_data_set_loses_the_street_line_only(text: str, pattern: str) -> None:
+def test_limited_data_set_loses_only_the_street_line(text: str, pattern: str) -> None:
     """164.514(e)(2)(ii): "postal address information, other than town or city, State, and zip code"."""
     new = replaced(text, keeps_towns=True)
     assert re.fullmatch(pattern, new), new
@@ -91,7 +91,7 @@ def test_a_limited_data_set_loses_the_street_line_only(text: str, pattern: str) 
 
 
 @pytest.mark.parametrize("text", ["Boston", "Boston, MA 02110", "02110", "Tulare County", "Salem, Ohio"])
-def test_a_limited_data_set_keeps_towns_states_and_zip_codes(text: str) -> None:
+def test_limited_data_set_keeps_towns_states_and_zip_codes(text: str) -> None:
     assert replaced(text, keeps_towns=True) == text
 
 
@@ -109,35 +109,35 @@ def test_a_limited_data_set_keeps_towns_states_and_zip_codes(text: str) -> None:
         ("Ward 7", r"Ward \d"),
     ],
 )
-def test_a_site_of_care_keeps_its_kind(text: str, pattern: str) -> None:
+def test_facility_keeps_its_kind(text: str, pattern: str) -> None:
     new = replace_facility(text, places(False))
     assert re.fullmatch(pattern, new), new
     assert new != text
 
 
-def test_a_town_is_called_the_same_in_an_address_and_alone() -> None:
+def test_town_has_one_surrogate_in_an_address_and_alone() -> None:
     assert replaced("12 Elm Street, Salem, MA").split(", ")[1] == replaced("Salem")
 
 
-def test_a_name_that_the_corpus_has_is_not_taken() -> None:
+def test_name_in_the_corpus_is_not_used() -> None:
     first = replaced("Salem")
     assert replace_location("Salem", places(False, frozenset({first.lower()}))) != first
 
 
-def test_the_areas_of_few_people_are_the_eighteen_of_the_2020_census() -> None:
-    """The list of 17 that is copied everywhere is of the 2000 census; the rule asks for current figures."""
-    assert sorted(set(populations()) - open_areas()) == FEW_PEOPLE.split()
-    assert len(populations()) == 894
-    assert sum(populations().values()) == 334_726_586
+def test_small_areas_are_the_eighteen_of_the_2020_census() -> None:
+    """The widely copied list of 17 is from the 2000 census; the rule requires current figures."""
+    assert sorted(set(load_populations()) - load_disclosed_areas()) == FEW_PEOPLE.split()
+    assert len(load_populations()) == 894
+    assert sum(load_populations().values()) == 334_726_586
 
 
-def test_a_zip_code_keeps_three_digits_only_where_many_people_live() -> None:
+def test_zip_code_keeps_three_digits_only_in_large_areas() -> None:
     assert generalise_zip("94110") == "941XX"
     assert generalise_zip("94110-1234") == "941XX"
     assert generalise_zip("03601") == "000XX"
 
 
-def test_an_area_that_the_census_does_not_have_is_hidden() -> None:
-    """An unknown area may be a small one: a unit of the forces, a single company."""
+def test_area_missing_from_the_census_is_hidden() -> None:
+    """An unknown area may be small: a military unit, a single company."""
     assert generalise_zip("09012") == "000XX"
     assert generalise_zip("00012") == "000XX"

@@ -1,4 +1,4 @@
-"""FHIR R4 as systems send it: bundles, bulk exports, contained resources, attachments, and what is no report."""
+"""FHIR R4 as real systems send it: bundles, bulk exports, contained resources, attachments and invalid input."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.reports.batch_reader import BatchReading
-from fine_tune_assets_tests.reports.making_files import REPORT, as_ndjson, as_pdf, as_rtf, attached, fhir_bundle
+from fine_tune_assets.reports.batch_reader import BatchResult
+from fine_tune_assets_tests.reports.sample_files import REPORT, as_ndjson, as_pdf, as_rtf, attached, fhir_bundle
 from fine_tune_assets_tests.reports.test_formats import FILES, check_signs, read, reasons
 
 PATIENT = {
@@ -40,33 +40,33 @@ def report(**changes: Any) -> dict[str, Any]:
     }
 
 
-def read_bundle(folder: Path, *resources: Any) -> BatchReading:
+def read_bundle(folder: Path, *resources: Any) -> BatchResult:
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in resources]}
     (folder / "b.json").write_text(json.dumps(bundle))
     return read(folder)
 
 
-def texts(reading: BatchReading) -> list[str]:
+def texts(reading: BatchResult) -> list[str]:
     return reading.reports.column("text").to_pylist()
 
 
-def identifiers(reading: BatchReading) -> set[tuple[str, str]]:
+def identifiers(reading: BatchResult) -> set[tuple[str, str]]:
     return {(i["kind"], i["value"]) for row in reading.reports.to_pylist() for i in row["known_identifiers"]}
 
 
-def test_a_generated_patient_is_read_report_by_report(tmp_path: Path) -> None:
-    """A bundle by a generator in the manner of Synthea: panels, and the vital signs of the visit as one report."""
+def test_a_synthetic_patient_is_read_report_by_report(tmp_path: Path) -> None:
+    """A Synthea-like bundle: panels, and the vital signs of a visit as one report."""
     (tmp_path / "bundle.json").write_bytes((FILES / "bundle.json").read_bytes())
     reading = read(tmp_path)
     assert reasons(reading) == []
-    assert len(set(reading.reports.column("patient_key").to_pylist())) == 1
+    assert len(set(reading.reports.column("subject_key").to_pylist())) == 1
     assert any("Systolic blood pressure: " in text for text in texts(reading))
     assert all("mg/dL" in text or "%" in text for text in texts(reading))
     assert {kind for kind, _ in identifiers(reading)} >= {"name", "id", "date"}
 
 
-def test_a_bulk_export_finds_its_patients_in_their_own_file(tmp_path: Path) -> None:
-    """One file a type: without the patients' file nobody's name would be known."""
+def test_a_bulk_export_resolves_patients_in_another_file(tmp_path: Path) -> None:
+    """One file per type: without the patients' file, no name would be known."""
     for path in (FILES / "bulk_export").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     reading = read(tmp_path)
@@ -75,20 +75,20 @@ def test_a_bulk_export_finds_its_patients_in_their_own_file(tmp_path: Path) -> N
         "DiagnosticReport.ndjson",
         "Observation.ndjson",
     }
-    assert len(set(reading.reports.column("patient_key").to_pylist())) == 2
-    assert {name: why.value for name, why in reading.ignored.items()} == {
+    assert len(set(reading.reports.column("subject_key").to_pylist())) == 2
+    assert {name: reason.value for name, reason in reading.ignored.items()} == {
         "Encounter.ndjson": "resources", "Patient.ndjson": "resources", "Practitioner.ndjson": "resources",
     }  # fmt: skip
     assert "name" in {kind for kind, _ in identifiers(reading)}
 
 
-def test_a_report_whose_patient_is_nowhere_is_quarantined(tmp_path: Path) -> None:
-    """Nobody would know which names to remove, and under which key the report belongs."""
-    assert reasons(read_bundle(tmp_path, report(conclusion="No bleed."))) == [("b.json", 1, "no_patient")]
+def test_a_report_with_a_missing_patient_is_unreadable(tmp_path: Path) -> None:
+    """Its names could not be removed, and its subject key is unknown."""
+    assert reasons(read_bundle(tmp_path, report(conclusion="No bleed."))) == [("b.json", 1, "no_subject")]
 
 
-def test_numbers_stay_as_they_are_written(tmp_path: Path) -> None:
-    """6.10 is a measurement to a hundredth; 6.1 is not."""
+def test_decimals_keep_their_written_form(tmp_path: Path) -> None:
+    """6.10 states a precision of a hundredth; 6.1 does not."""
     text = json.dumps([PATIENT, observation(1)]).replace('"value": 1,', '"value": 6.10,')
     (tmp_path / "b.ndjson").write_text(
         "\n".join(json.dumps(r) for r in [PATIENT]) + "\n" + text[text.index('{"resourceType": "Obs') : -1]
@@ -96,8 +96,8 @@ def test_numbers_stay_as_they_are_written(tmp_path: Path) -> None:
     assert texts(read(tmp_path)) == ["Test 1: 6.10 mg\n"]
 
 
-def test_every_kind_of_value_has_its_line(tmp_path: Path) -> None:
-    """Range, flag, side, component and note belong to a result."""
+def test_every_value_type_is_rendered_on_its_line(tmp_path: Path) -> None:
+    """Range, flag, body site, components and notes belong to a result."""
     none = {"valueQuantity": None}
     systolic = {"code": {"text": "Systolic"}, "valueQuantity": {"value": 120, "unit": "mmHg"}}
     reading = read_bundle(
@@ -122,8 +122,8 @@ def test_every_kind_of_value_has_its_line(tmp_path: Path) -> None:
     ]
 
 
-def test_the_issued_form_is_the_report_and_each_form_is_read_once(tmp_path: Path) -> None:
-    """The same report as PDF and RTF is one report, and its single results are in it already."""
+def test_the_presented_form_replaces_the_results(tmp_path: Path) -> None:
+    """PDF and RTF of the same report are one report, which already contains its single results."""
     forms = [
         {"contentType": "application/pdf", "data": attached(as_pdf(REPORT))},
         {"contentType": "application/rtf", "data": attached(as_rtf(REPORT))},
@@ -137,8 +137,8 @@ def test_the_issued_form_is_the_report_and_each_form_is_read_once(tmp_path: Path
     assert "Test 1" not in text
 
 
-def test_a_document_reference_is_read_from_its_attachment_or_binary(tmp_path: Path) -> None:
-    """Notes are often documents, and the document a Binary of its own."""
+def test_a_document_reference_is_read_from_attachment_or_binary(tmp_path: Path) -> None:
+    """Notes are often documents, with their content in a separate Binary."""
 
     def document(attachment: dict[str, str]) -> dict[str, Any]:
         return {
@@ -162,8 +162,8 @@ def test_a_document_reference_is_read_from_its_attachment_or_binary(tmp_path: Pa
     assert reasons(reading) == [("b.json", 4, "unsupported_format"), ("b.json", 5, "unsupported_format")]
 
 
-def test_a_clinical_document_is_read_section_by_section(tmp_path: Path) -> None:
-    """What its narrative says in words is not said again as loose observations."""
+def test_a_composition_is_read_section_by_section(tmp_path: Path) -> None:
+    """Observations that the narrative covers are not repeated as a separate report."""
     div = '<div xmlns="http://www.w3.org/1999/xhtml"><p>{}</p></div>'
     entries = [{"reference": "Observation/o1"}, {"reference": "urn:uuid:7", "display": "Pneumonia"}]
     composition = {
@@ -190,21 +190,21 @@ def test_a_clinical_document_is_read_section_by_section(tmp_path: Path) -> None:
         {"resourceType": "DocumentReference", "status": "superseded", "subject": {"reference": "Patient/p"}},
     ],
 )
-def test_what_was_taken_back_is_not_read(tmp_path: Path, withdrawn: dict[str, Any]) -> None:
-    """A result that was entered in error must not be learned."""
+def test_a_withdrawn_resource_is_unreadable(tmp_path: Path, withdrawn: dict[str, Any]) -> None:
+    """A result entered in error must not reach the training data."""
     reading = read_bundle(tmp_path, PATIENT, withdrawn, observation(1, status="entered-in-error"))
     assert texts(reading) == []
     assert {reason for _, _, reason in reasons(reading)} == {"withdrawn"}
 
 
-def test_loose_observations_are_a_report_a_visit(tmp_path: Path) -> None:
-    """Two visits' vital signs in one text would be one visit that never was."""
+def test_unreferenced_observations_form_one_report_per_visit(tmp_path: Path) -> None:
+    """Vital signs of two visits in one text would describe a visit that never happened."""
     visits = [observation(n, encounter={"reference": f"Encounter/{n % 2}"}) for n in (1, 2, 3)]
     assert texts(read_bundle(tmp_path, PATIENT, *visits)) == ["Test 1: 1 mg\nTest 3: 3 mg\n", "Test 2: 2 mg\n"]
 
 
-def test_people_are_found_through_every_kind_of_reference(tmp_path: Path) -> None:
-    """Relative, contained, by URN, by a search for an identifier, and only displayed."""
+def test_people_are_found_through_every_reference_type(tmp_path: Path) -> None:
+    """Relative, contained, URN, identifier search, and display only."""
 
     def person(kind: str, given: str, family: str, **more: Any) -> dict[str, Any]:
         return {"resourceType": kind, "id": given, "name": [{"given": [given], "family": family}], **more}
@@ -237,8 +237,8 @@ def test_people_are_found_through_every_kind_of_reference(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
-def test_what_a_result_is_called_is_nobodys_name(tmp_path: Path) -> None:
-    """To remove "Haemoglobin" as a name would spoil the report."""
+def test_names_of_results_are_not_identifiers(tmp_path: Path) -> None:
+    """Removing "Haemoglobin" as a name would damage the report."""
     reading = read_bundle(
         tmp_path, *(entry["resource"] for entry in json.loads(json.dumps(fhir_bundle(REPORT)))["entry"])
     )
@@ -254,8 +254,7 @@ def test_what_a_result_is_called_is_nobodys_name(tmp_path: Path) -> None:
     assert {value for kind, value in identifiers(reading) if kind == "name"} == {"Ann Lee"}
 
 
-def test_a_bad_line_costs_one_line(tmp_path: Path) -> None:
-    """As for tables."""
+def test_a_bad_line_does_not_affect_the_others(tmp_path: Path) -> None:
     lines = as_ndjson(REPORT).split(b"\n")
     (tmp_path / "x.ndjson").write_bytes(b"\n".join([b"{broken", b'{"a": 1}', *lines]))
     reading = read(tmp_path)
@@ -263,8 +262,8 @@ def test_a_bad_line_costs_one_line(tmp_path: Path) -> None:
     check_signs(texts(reading)[0])
 
 
-def test_references_in_a_circle_end(tmp_path: Path) -> None:
-    """Two organisations that are part of each other must not hang the batch."""
+def test_circular_references_terminate(tmp_path: Path) -> None:
+    """Two organizations that are part of each other must not hang the batch."""
     circle = [
         {"resourceType": "Organization", "id": n, "name": f"Clinic {n}", "partOf": {"reference": f"Organization/{o}"}}
         for n, o in ("xy", "yx")

@@ -1,21 +1,21 @@
-"""HL7 version 2 as systems send it: escapes, repetitions, several messages a file, attachments, and what is no report."""
+"""HL7 v2 as real systems send it: escapes, repetitions, several messages per file, attachments and invalid input."""
 
 from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.reports.facts import Finding, Found
+from fine_tune_assets.reports.formats.document_formats import read_document
 from fine_tune_assets.reports.formats.hl7_v2 import is_hl7, read_hl7
-from fine_tune_assets.reports.formats.registry import read_document
-from fine_tune_assets.reports.unreadable_files import Reason, UnreadableError
-from fine_tune_assets_tests.reports.making_files import REPORT, as_hl7, as_pdf, attached
+from fine_tune_assets.reports.report_metadata import ParsedRecord, ParsedReport
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
+from fine_tune_assets_tests.reports.sample_files import REPORT, as_hl7, as_pdf, attached
 from fine_tune_assets_tests.reports.test_formats import check_signs, read, reasons
 
 HEADER = "MSH|^~\\&|LAB|Lakeside Clinic|EHR|HOSP|20260301||{kind}|1|P|2.5.1"
 PID = "PID|1||4711^^^H^MR||DOE^JOHN^A"
 
 
-def _read(content: bytes) -> list[Finding]:
+def _read(content: bytes) -> list[ParsedRecord]:
     return list(read_hl7(content, lambda kind, document: read_document(kind, document, None)))
 
 
@@ -23,26 +23,26 @@ def message(*segments: str, kind: str = "ORU^R01") -> bytes:
     return "\r".join([HEADER.format(kind=kind), *segments, ""]).encode()
 
 
-def only(content: bytes) -> Found:
-    ((_, found),) = _read(content)
-    assert isinstance(found, Found), found.detail
-    return found
+def only(content: bytes) -> ParsedReport:
+    ((_, outcome),) = _read(content)
+    assert isinstance(outcome, ParsedReport), outcome.detail
+    return outcome
 
 
-def refusals(content: bytes) -> list[Reason]:
-    return [found.reason for _, found in _read(content) if isinstance(found, UnreadableError)]
+def error_reasons(content: bytes) -> list[UnreadableReason]:
+    return [outcome.reason for _, outcome in _read(content) if isinstance(outcome, UnreadableError)]
 
 
-def test_escapes_become_what_they_stand_for_and_a_lone_backslash_stays() -> None:
-    """The library drops all that follows a lone backslash, and writes the field into the log."""
+def test_escapes_are_resolved_and_a_lone_backslash_stays() -> None:
+    """The library drops everything after a lone backslash and logs the field."""
     value = r"Ca\T\P \F\ 5\10 mg\.br\next\.sp2\after \E\ 10\S\9 \X41\ \H\bold\N\ a~b"
-    found = only(message(PID, f"OBX|1|TX|1^NOTE||{value}||||||F"))
-    assert found.text.split("\n") == ["NOTE", "", r"Ca&P | 5\10 mg", "next", "", "after \\ 10^9 A bold a", "b"]
+    report = only(message(PID, f"OBX|1|TX|1^NOTE||{value}||||||F"))
+    assert report.text.split("\n") == ["NOTE", "", r"Ca&P | 5\10 mg", "next", "", "after \\ 10^9 A bold a", "b"]
 
 
-def test_results_are_a_line_each_with_unit_range_and_flag() -> None:
-    """A value without its unit and range is no result."""
-    found = only(
+def test_each_result_is_a_line_with_unit_range_and_flag() -> None:
+    """A value without unit and range is incomplete."""
+    report = only(
         message(
             PID,
             "OBR|1|||CBC^Blood count",
@@ -55,51 +55,51 @@ def test_results_are_a_line_each_with_unit_range_and_flag() -> None:
             "NTE|1||Sample was haemolysed",
         )
     )
-    assert found.text.split("\n") == [
+    assert report.text.split("\n") == [
         "Blood count", "Haemoglobin: 11.20 g/dL (12.0-16.0) L", "D-dimer: <0.5 mg/L", "Titre: 1:128", "Culture: E. coli",
         "Colour: yellow", "Taken: 2026-03-01", "Sample was haemolysed",
     ]  # fmt: skip
 
 
-def test_lines_of_one_narrative_stay_together_under_their_heading() -> None:
-    """Radiology sends a line a segment."""
+def test_narrative_lines_stay_together_under_their_heading() -> None:
+    """Radiology systems send one line per segment."""
     lines = ("GDT^Findings||No fracture.", "GDT^Findings||", "GDT^Findings||Left knee.", "IMP^Impression||Normal.")
-    found = only(message(PID, *(f"OBX|{n}|TX|{line}||||||F" for n, line in enumerate(lines, start=1))))
-    assert found.text == "Findings\n\nNo fracture.\n\nLeft knee.\n\nImpression\n\nNormal."
+    report = only(message(PID, *(f"OBX|{n}|TX|{line}||||||F" for n, line in enumerate(lines, start=1))))
+    assert report.text == "Findings\n\nNo fracture.\n\nLeft knee.\n\nImpression\n\nNormal."
 
 
-def test_a_file_of_many_messages_is_a_report_a_message_whatever_wraps_them() -> None:
-    """Batch and file headers, MLLP frames and every kind of line end occur."""
+def test_each_message_of_a_file_is_a_report_regardless_of_envelopes() -> None:
+    """Batch and file headers, MLLP frames and all kinds of line ends occur."""
     one = message(PID, "OBX|1|TX|1^N||First.||||||F").decode()
     two = message(PID.replace("4711", "4712"), "OBX|1|TX|1^N||Second.||||||F").decode().replace("\r", "\r\n")
     wrapped = f"FHS|^~\\&|x\rBHS|^~\\&|x\r\x0b{one}\x1c\r{two}BTS|2\rFTS|1\r"
-    found = _read(wrapped.encode())
-    assert [(number, f.facts.patient_id, f.text) for number, f in found if isinstance(f, Found)] == [
+    records = _read(wrapped.encode())
+    assert [(number, f.metadata.subject_id, f.text) for number, f in records if isinstance(f, ParsedReport)] == [
         (1, "4711", "N\n\nFirst."),
         (2, "4712", "N\n\nSecond."),
     ]
 
 
 def test_two_patients_in_one_message_are_two_reports() -> None:
-    """One patient's findings must never stand in another one's report."""
-    found = _read(
+    """One patient's findings must never appear in another patient's report."""
+    records = _read(
         message(PID, "OBX|1|TX|1^N||First.||||||F", PID.replace("4711", "4712"), "OBX|1|TX|1^N||Second.||||||F")
     )
-    assert [(f.facts.patient_id, f.text) for _, f in found if isinstance(f, Found)] == [
+    assert [(f.metadata.subject_id, f.text) for _, f in records if isinstance(f, ParsedReport)] == [
         ("4711", "N\n\nFirst."),
         ("4712", "N\n\nSecond."),
     ]
 
 
-def test_a_line_break_within_a_field_is_text() -> None:
+def test_an_unescaped_line_break_in_a_field_is_text() -> None:
     """Some systems do not escape it; the rest of the sentence must not be lost."""
-    found = only(message(PID, "OBX|1|TX|1^N||No bleed,\nno fracture 2.5 cm.||||||F"))
-    assert "No bleed,\nno fracture 2.5 cm." in found.text
+    report = only(message(PID, "OBX|1|TX|1^N||No bleed,\nno fracture 2.5 cm.||||||F"))
+    assert "No bleed,\nno fracture 2.5 cm." in report.text
 
 
-def test_an_attached_document_is_read_as_such() -> None:
-    """Many systems send the report itself as PDF."""
-    found = only(
+def test_an_attached_document_is_read_by_its_format() -> None:
+    """Many systems send the report as PDF."""
+    report = only(
         message(
             PID,
             "TXA|1|RPT||||||||||D-1|||||AU",
@@ -107,35 +107,37 @@ def test_an_attached_document_is_read_as_such() -> None:
             kind="MDM^T02",
         )
     )
-    check_signs(found.text)
+    check_signs(report.text)
     data = attached(as_pdf(REPORT))
     in_lines = "\\.br\\".join(data[start : start + 76] for start in range(0, len(data), 76))
-    assert only(message(PID, f"OBX|1|ED|1^Report||^application^pdf^Base64^{in_lines}||||||F")).text == found.text
-    assert ("id", "D-1") in {(i.kind, i.value) for i in found.facts.identifiers}
-    assert REPORT.results[0].value in (found.evidence or "")
+    assert only(message(PID, f"OBX|1|ED|1^Report||^application^pdf^Base64^{in_lines}||||||F")).text == report.text
+    assert ("id", "D-1") in {(i.kind, i.value) for i in report.metadata.identifiers}
+    assert REPORT.results[0].value in (report.reference_text or "")
 
 
 @pytest.mark.parametrize(
     ("segments", "kind", "reason"),
     [
-        ([PID], "ADT^A01", Reason.UNSUPPORTED_FORMAT),
-        ([PID, "OBR|1|||CT^CT of the head"], "ORU^R01", Reason.EMPTY),
-        ([PID, "OBR|1|||CT^CT of the head", "OBX|1|TX|1^N||||||||F"], "ORU^R01", Reason.EMPTY),
-        ([PID, "OBX|1|TX|1^N||Wrong.||||||W"], "ORU^R01", Reason.WITHDRAWN),
-        ([PID, "OBX|1|NM|1^N||7||||||D"], "ORU^R01", Reason.WITHDRAWN),
-        ([PID, "TXA|1|RPT|||||||||||||||||CA", "OBX|1|TX|1^N||x||||||F"], "MDM^T02", Reason.WITHDRAWN),
-        ([PID, "OBX|1|TX|1^N||x||||||F"], "MDM^T11", Reason.WITHDRAWN),
-        ([PID, "OBX|1|RP|1^Report||file^x||||||F"], "ORU^R01", Reason.UNSUPPORTED_FORMAT),
-        ([PID, "OBX|1|ED|1^R||^image^png^Base64^AAAA||||||F"], "ORU^R01", Reason.UNSUPPORTED_FORMAT),
+        ([PID], "ADT^A01", UnreadableReason.UNSUPPORTED_FORMAT),
+        ([PID, "OBR|1|||CT^CT of the head"], "ORU^R01", UnreadableReason.EMPTY),
+        ([PID, "OBR|1|||CT^CT of the head", "OBX|1|TX|1^N||||||||F"], "ORU^R01", UnreadableReason.EMPTY),
+        ([PID, "OBX|1|TX|1^N||Wrong.||||||W"], "ORU^R01", UnreadableReason.WITHDRAWN),
+        ([PID, "OBX|1|NM|1^N||7||||||D"], "ORU^R01", UnreadableReason.WITHDRAWN),
+        ([PID, "TXA|1|RPT|||||||||||||||||CA", "OBX|1|TX|1^N||x||||||F"], "MDM^T02", UnreadableReason.WITHDRAWN),
+        ([PID, "OBX|1|TX|1^N||x||||||F"], "MDM^T11", UnreadableReason.WITHDRAWN),
+        ([PID, "OBX|1|RP|1^Report||file^x||||||F"], "ORU^R01", UnreadableReason.UNSUPPORTED_FORMAT),
+        ([PID, "OBX|1|ED|1^R||^image^png^Base64^AAAA||||||F"], "ORU^R01", UnreadableReason.UNSUPPORTED_FORMAT),
     ],
 )
-def test_what_is_no_report_is_refused_with_its_reason(segments: list[str], kind: str, reason: Reason) -> None:
-    """A result that was taken back must not be learned."""
-    assert refusals(message(*segments, kind=kind)) == [reason]
+def test_a_message_without_a_report_is_unreadable_with_its_reason(
+    segments: list[str], kind: str, reason: UnreadableReason
+) -> None:
+    """A withdrawn result must not reach the training data."""
+    assert error_reasons(message(*segments, kind=kind)) == [reason]
 
 
-def test_messages_in_a_text_file_are_recognised(tmp_path: Path) -> None:
-    """Exports are often called .txt: as plain text every patient would stand in it."""
+def test_messages_in_a_text_file_are_detected(tmp_path: Path) -> None:
+    """Exports are often named .txt; read as plain text, one report would contain every patient."""
     assert is_hl7(b"\xef\xbb\xbf\r\n\x0bMSH|^~\\&|")
     assert not is_hl7(b"MSH was normal.")
     (tmp_path / "export.txt").write_bytes(as_hl7(REPORT))
@@ -144,33 +146,33 @@ def test_messages_in_a_text_file_are_recognised(tmp_path: Path) -> None:
     assert "PID" not in row["text"]
 
 
-def test_a_message_names_its_character_set() -> None:
-    """Latin letters of old systems are not UTF-8."""
+def test_a_message_is_decoded_with_its_declared_character_set() -> None:
+    """Old systems send Latin-1."""
     latin = (
         message(PID, "OBX|1|TX|1^N||37 °C||||||F").decode().replace("|2.5.1", "|2.5.1||||||8859/1").encode("latin-1")
     )
     assert "37 °C" in only(latin).text
     with pytest.raises(UnreadableError) as caught:
         _read(message(PID, "OBX|1|TX|1^N||37 °C||||||F").decode().encode("latin-1"))
-    assert caught.value.reason is Reason.INVALID_UTF8
+    assert caught.value.reason is UnreadableReason.INVALID_UTF8
 
 
-def test_what_the_raw_line_says_is_compared(tmp_path: Path) -> None:
-    """Escapes that mean nothing to a reader must not look like numbers that are lost."""
+def test_the_reference_text_comes_from_the_raw_line(tmp_path: Path) -> None:
+    """Escapes must not look like lost numbers."""
     (tmp_path / "a.hl7").write_bytes(message(PID, r"OBX|1|TX|1^N||Dose \C2842\5 mg \Z1\ \X35\ cm||||||F"))
     assert reasons(read(tmp_path)) == []
-    assert only(message(PID, "OBX|1|NM|1^K||4.1|mmol/L|||||F")).evidence == "4.1 mmol/L ()"
+    assert only(message(PID, "OBX|1|NM|1^K||4.1|mmol/L|||||F")).reference_text == "4.1 mmol/L ()"
 
 
 def segment(name: str, **fields: str) -> str:
-    """A segment with these fields: f3="x" is its third."""
+    """Build a segment; f3="x" sets its third field."""
     numbered = {int(key[1:]): value for key, value in fields.items()}
     return "|".join([name, *(numbered.get(number, "") for number in range(1, max(numbered) + 1))])
 
 
-def test_other_people_and_ids_of_a_message_are_known() -> None:
-    """All that Safe Harbor lists and a field states is removed for certain."""
-    found = only(
+def test_all_people_and_ids_of_a_message_are_extracted() -> None:
+    """Every Safe Harbor identifier that a field states is removed for certain."""
+    report = only(
         message(
             segment(
                 "PID",
@@ -186,7 +188,7 @@ def test_other_people_and_ids_of_a_message_are_known() -> None:
             "OBX|1|TX|1^N||x||||||F",
         )
     )
-    assert {(i.kind.value, i.value) for i in found.facts.identifiers} >= {
+    assert {(i.kind.value, i.value) for i in report.metadata.identifiers} >= {
         ("id", "4711"), ("id", "999-12"), ("name", "JOHN A DOE"), ("name", "JOHN SMITH"), ("date", "1950-03-02"),
         ("address", "12 Harbour Lane"), ("address", "Apt 4"), ("address", "Westport"), ("address", "06880"),
         ("email", "doe@example.org"), ("phone", "555-0142"), ("name", "PETER MOORE"), ("id", "77"), ("id", "V-88"),
@@ -194,5 +196,5 @@ def test_other_people_and_ids_of_a_message_are_known() -> None:
         ("name", "RUTH DOE"), ("phone", "555-0143"),
         ("facility", "Lakeside Clinic"),
     }  # fmt: skip
-    assert found.facts.patient_id == "4711"
-    assert found.facts.patient_name == "JOHN A DOE"
+    assert report.metadata.subject_id == "4711"
+    assert report.metadata.subject_name == "JOHN A DOE"

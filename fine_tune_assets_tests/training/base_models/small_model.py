@@ -1,4 +1,4 @@
-"""A model folder that is complete and tiny: every file is of its kind, without torch."""
+"""A complete but tiny model folder with valid files, written without torch."""
 
 import json
 import struct
@@ -19,7 +19,7 @@ CONFIG = {
 
 
 def safetensors(shapes: dict[str, tuple[int, ...]], **changes: Any) -> bytes:
-    """Bytes of a file of 16-bit zeros; `changes` overrides entries of the header."""
+    """A Safetensors file of 16-bit zeros; `changes` overrides entries of its header."""
     entries, position = {}, 0
     for name, shape in shapes.items():
         size = 2 * shape[0] * shape[1]

@@ -1,4 +1,4 @@
-"""A GGUF becomes a folder that is the same model, or is refused: llama.cpp, which reads the file itself, is the witness."""
+"""A GGUF converts to an equivalent folder or is refused; llama.cpp reads the same file as the reference."""
 
 import shutil
 from collections.abc import Callable
@@ -10,16 +10,17 @@ import pytest
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.engines.transformers_models import load_tokenizer
-from fine_tune_assets.merging.gguf import Converter
+from fine_tune_assets.merging.gguf import GgufConverter
 from fine_tune_assets.training.base_models.gguf_files import (
-    TEXTS,
-    gguf_tokenizer,
+    MAXIMUM_KL,
+    SAMPLE_TEXTS,
     known_pre_tokenizers,
-    llama_cpp_tokens,
+    load_gguf_tokenizer,
     require_same_predictions,
+    tokenize_with_llama_cpp,
 )
-from fine_tune_assets.training.base_models.imports import import_model
-from fine_tune_assets.training.base_models.registry import bundled_gguf
+from fine_tune_assets.training.base_models.model_imports import import_model
+from fine_tune_assets.training.base_models.registration import bundled_gguf
 from fine_tune_assets_tests.conftest import SAMPLE
 from fine_tune_assets_tests.training.base_models.small_model import safetensors
 
@@ -29,7 +30,7 @@ Rewrite = Callable[..., Path]
 
 
 def rewrite(source: Path, path: Path, with_weights: bool = False, scale: float = 1.0, **changes: Any) -> Path:
-    """Write a GGUF anew with other metadata: without its weights, or with them."""
+    """Write the GGUF with changed metadata, with or without its weights."""
     from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
     reader = GGUFReader(source)
@@ -55,18 +56,20 @@ def rewritten(tmp_path: Path) -> Rewrite:
 
 
 @pytest.mark.parametrize("pre", ["smollm", "gpt-2", "llama-bpe", "qwen2", "tekken"])
-def test_text_is_cut_as_llama_cpp_cuts_it(rewritten: Rewrite, pre: str) -> None:
-    """With the bundled vocabulary and the rule of another family. For `smollm` and `gpt-2` transformers alone is wrong, or
-    right by chance: it leaves what it does not know at bytes."""
+def test_pre_tokenization_matches_llama_cpp(rewritten: Rewrite, pre: str) -> None:
+    """Uses the bundled vocabulary with the pre-tokenizer of each family. For `smollm` and `gpt-2`, transformers alone is wrong or
+    right by chance: it falls back to bytes for values that it does not know."""
     assert pre in known_pre_tokenizers()
     gguf = rewritten(**{PRE: pre})
-    tokenizer = gguf_tokenizer(gguf, pre)
-    assert [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS] == llama_cpp_tokens(gguf, TEXTS)
+    tokenizer = load_gguf_tokenizer(gguf, pre)
+    assert [tokenizer(text, add_special_tokens=False)["input_ids"] for text in SAMPLE_TEXTS] == tokenize_with_llama_cpp(
+        gguf, SAMPLE_TEXTS
+    )
 
 
 @pytest.fixture(scope="module")
 def sentencepiece_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Llama with random weights and a SentencePiece vocabulary learned from the sample, as GGUF."""
+    """A GGUF of a small Llama with random weights and a SentencePiece vocabulary trained on the sample."""
     import sentencepiece
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -84,40 +87,42 @@ def sentencepiece_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model_prefix=str(folder / "tokenizer"), vocab_size=1000, model_type="bpe", byte_fallback=True, split_digits=True,
         normalization_rule_name="identity", remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, minloglevel=2,
     )  # fmt: skip
-    with Converter(folder, folder) as converter:
+    with GgufConverter(folder, folder) as converter:
         converter.write("f16", folder / "converted.gguf")
     template = "{% for m in messages %}<s>[{{ m.role }}] {{ m.content }}</s>{% endfor %}"
     changes = {"tokenizer.chat_template": template}
     return rewrite(folder / "converted.gguf", folder / "model.gguf", with_weights=True, **changes)
 
 
-def test_a_sentencepiece_vocabulary_is_read_as_llama_cpp_does(sentencepiece_gguf: Path, tmp_path: Path) -> None:
-    """Llama 2 and the first Mistral have one. transformers alone drops the space before a text that begins with spaces."""
+def test_a_sentencepiece_vocabulary_matches_llama_cpp(sentencepiece_gguf: Path, tmp_path: Path) -> None:
+    """As in Llama 2 and the first Mistral. transformers alone drops the space before a text that begins with spaces."""
     imported = import_model(sentencepiece_gguf, tmp_path / "base_models", "small", "MIT", "")
     tokenizer = load_tokenizer(imported.folder)
-    texts = [*TEXTS, "  hi", "<s>[user]  hi</s><s>[assistant] there"]
+    texts = [*SAMPLE_TEXTS, "  hi", "<s>[user]  hi</s><s>[assistant] there"]
     ours = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    assert ours == llama_cpp_tokens(sentencepiece_gguf, texts)
+    assert ours == tokenize_with_llama_cpp(sentencepiece_gguf, texts)
     assert imported.model.dtype == "float16"
 
 
 @pytest.mark.parametrize("pre", ["falcon", "default", "command-r", "deepseek-llm", "invented", ""])
-def test_a_way_of_cutting_that_is_not_known_is_refused(rewritten: Rewrite, tmp_path: Path, pre: str) -> None:
-    """transformers would take bytes alone without a word, and every training and answer would be on other tokens."""
-    with pytest.raises(ModelFolderError, match="cuts text in a way that is not known"):
+def test_an_unknown_pre_tokenizer_is_refused(rewritten: Rewrite, tmp_path: Path, pre: str) -> None:
+    """transformers would silently use bytes, so training and serving would use other tokens than pretraining."""
+    with pytest.raises(ModelFolderError, match=rf"\(gpt2, {pre or 'none'}"):
         import_model(rewritten(with_weights=True, **{PRE: pre}), tmp_path / "base_models", "m", "MIT", "")
 
 
-def test_another_rule_than_the_file_s_is_noticed(rewritten: Rewrite) -> None:
-    """The sample texts must be able to tell the rules apart, or the proof proves nothing."""
+def test_the_sample_texts_detect_a_wrong_pre_tokenizer(rewritten: Rewrite) -> None:
+    """Otherwise the comparison with llama.cpp would prove nothing."""
     gguf = rewritten(**{PRE: "smollm"})
-    tokenizer = gguf_tokenizer(gguf, "gpt-2")
-    assert [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS] != llama_cpp_tokens(gguf, TEXTS)
+    tokenizer = load_gguf_tokenizer(gguf, "gpt-2")
+    assert [tokenizer(text, add_special_tokens=False)["input_ids"] for text in SAMPLE_TEXTS] != tokenize_with_llama_cpp(
+        gguf, SAMPLE_TEXTS
+    )
 
 
-def test_a_gguf_comes_in_and_files_beside_it_are_not_read(tmp_path: Path) -> None:
-    """Token ids and predictions were compared with llama.cpp's, or it would not be there. transformers reads a
-    tokenizer_config.json beside a GGUF: whoever put one there would choose the template."""
+def test_a_gguf_is_imported_without_reading_files_next_to_it(tmp_path: Path) -> None:
+    """The import succeeds only if tokens and predictions match llama.cpp's. transformers alone would read a planted
+    tokenizer_config.json next to the GGUF, and with it another chat template."""
     path = Path(shutil.copy(bundled_gguf(), tmp_path))
     (tmp_path / "tokenizer_config.json").write_text(
         '{"chat_template": "planted", "auto_map": {"AutoTokenizer": "a.B"}}'
@@ -126,51 +131,51 @@ def test_a_gguf_comes_in_and_files_beside_it_are_not_read(tmp_path: Path) -> Non
     imported = import_model(path, tmp_path / "base_models", "", "", "")
     assert imported.model.licence == "Apache-2.0"
     assert imported.model.dtype == "bfloat16"
-    assert imported.model.parameters == 134_515_008
+    assert imported.model.parameter_count == 134_515_008
     assert imported.model.stop_tokens == ("<|im_end|>",)
     assert imported.folder.name.startswith("SmolLM2-135M-Instruct.Q4_1-")
     assert "planted" not in (imported.folder / "chat_template.jinja").read_text()
 
 
-def test_other_predictions_than_llama_cpp_s_are_refused(rewritten: Rewrite, smollm2: Path) -> None:
-    """Weights that were read in another order, or with another rotary base, look like weights."""
+def test_predictions_that_differ_from_llama_cpp_are_refused(rewritten: Rewrite, smollm2: Path) -> None:
+    """Weights in a wrong order, or a wrong rotary base, give a folder that looks valid."""
     require_same_predictions(bundled_gguf(), smollm2)
-    with pytest.raises(ModelFolderError, match="predict something else"):
+    with pytest.raises(ModelFolderError, match=rf"KL .* {MAXIMUM_KL}\)"):
         require_same_predictions(rewritten(with_weights=True, scale=0.2), smollm2)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"general.type": "adapter"}, "not a whole model"),
-        ({"tokenizer.ggml.model": "rwkv"}, "cuts text in a way"),
+        ({"general.type": "adapter"}, "projector"),
+        ({"tokenizer.ggml.model": "rwkv"}, r"\(rwkv, "),
     ],
 )
-def test_what_is_no_language_model_of_a_known_kind_is_refused(
+def test_anything_but_a_known_kind_of_language_model_is_refused(
     rewritten: Rewrite, tmp_path: Path, changes: dict[str, str], message: str
 ) -> None:
-    """Adapters and projectors are GGUF files too."""
+    """Adapters and projectors are also GGUF files."""
     with pytest.raises(ModelFolderError, match=message):
         import_model(rewritten(with_weights=True, **changes), tmp_path / "base_models", "m", "MIT", "")
 
 
 def test_a_gguf_without_weights_is_refused(rewritten: Rewrite, tmp_path: Path) -> None:
-    """A vocabulary alone."""
-    with pytest.raises(ModelFolderError, match="not a whole model"):
+    """It is only a vocabulary."""
+    with pytest.raises(ModelFolderError, match="projector"):
         import_model(rewritten(), tmp_path / "base_models", "m", "MIT", "")
 
 
 def test_a_gguf_without_a_chat_template_is_refused(rewritten: Rewrite, tmp_path: Path) -> None:
-    """Before an hour of conversion, not after it."""
+    """The refusal comes before the conversion, which can take an hour."""
     gguf = rewritten(with_weights=True, **{"tokenizer.chat_template": ""})
-    with pytest.raises(ModelFolderError, match="no chat template"):
+    with pytest.raises(ModelFolderError, match="chat template"):
         import_model(gguf, tmp_path / "base_models", "m", "MIT", "")
 
 
 @pytest.mark.parametrize("kept_bytes", [4, 24, 100, 100_000])
-def test_a_gguf_cut_off_is_refused(tmp_path: Path, kept_bytes: int) -> None:
-    """An import that broke off elsewhere."""
+def test_a_truncated_gguf_is_refused(tmp_path: Path, kept_bytes: int) -> None:
+    """As after an interrupted download."""
     path = tmp_path / "model.gguf"
     path.write_bytes(bundled_gguf().read_bytes()[:kept_bytes])
-    with pytest.raises(ModelFolderError, match="not a sound GGUF"):
+    with pytest.raises(ModelFolderError, match=r"model\.gguf"):
         import_model(path, tmp_path / "base_models", "m", "MIT", "")

@@ -1,4 +1,4 @@
-"""The licence of a model is found where models state it, and never made up."""
+"""A model's licence is read from where models state it, and never invented."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def front_matter(*lines: str) -> str:
     ],
 )
 def test_the_front_matter_of_a_readme_is_read(tmp_path: Path, readme: str, name: str) -> None:
-    """It is where models on hubs state it; a word such as `other` states nothing."""
+    """Models on hubs state their licence there; a word such as `other` states none."""
     (tmp_path / "README.md").write_text(readme)
     assert find_licence(tmp_path, stated="").name == name
 
@@ -40,16 +40,16 @@ def test_the_front_matter_of_a_readme_is_read(tmp_path: Path, readme: str, name:
         ("Our very own terms", f"LicenseRef-{fingerprint_text('Our very own terms')[:16]}"),
     ],
 )
-def test_the_text_of_a_licence_is_on_record(tmp_path: Path, text: str, name: str) -> None:
-    """Terms that nobody named are named by their hash: later it can be shown which ones they were."""
+def test_a_licence_file_is_identified_by_its_text(tmp_path: Path, text: str, name: str) -> None:
+    """Unknown terms are named by their hash, so that they can be identified later."""
     (tmp_path / "LICENSE.txt").write_text(text)
     found = find_licence(tmp_path, stated="")
     assert found.name == name
     assert found.text_fingerprint == fingerprint_text(text)
 
 
-def test_what_is_stated_goes_first(tmp_path: Path) -> None:
-    """Whoever imports a model answers for it."""
+def test_the_stated_licence_takes_precedence(tmp_path: Path) -> None:
+    """The importer is responsible for it."""
     (tmp_path / "README.md").write_text(front_matter("license: mit"))
     assert find_licence(tmp_path, stated="apache-2.0").name == "Apache-2.0"
     assert find_licence(tmp_path, stated="unknown").name == "MIT"

@@ -1,4 +1,4 @@
-"""The picture of a training."""
+"""The loss curve of a training."""
 
 import base64
 import struct
@@ -8,8 +8,8 @@ from fine_tune_assets.training.distributed.launch import loss_curve_png
 CURVE = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.5, "eval_loss": 1.7}, {"step": 3, "loss": 1.2}]
 
 
-def test_the_loss_curve_is_a_png_that_shows_both_losses() -> None:
-    """It goes into Dagster's event log with each adapter: a small one."""
+def test_the_loss_curve_is_a_small_png_with_both_losses() -> None:
+    """Dagster's event log stores it with each adapter."""
     whole = base64.b64decode(loss_curve_png(CURVE))
     assert whole.startswith(b"\x89PNG")
     assert struct.unpack(">II", whole[16:24]) == (480, 256)

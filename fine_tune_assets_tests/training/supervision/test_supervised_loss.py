@@ -1,4 +1,4 @@
-"""The CPU's output layer gives TRL's own loss, entropy and gradients, at a fraction of the positions."""
+"""The CPU output layer gives TRL's loss, entropy and gradients from a fraction of the positions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ VOCABULARY = 300
 
 
 def _model(**changes: Any) -> Any:
-    """A small Llama with random weights that TRL's fused output layer was added to."""
+    """A small Llama with random weights and TRL's fused output layer."""
     go_offline()
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -27,7 +27,7 @@ def _model(**changes: Any) -> Any:
 
 
 def _batch() -> dict[str, Any]:
-    """Three rows of different length: learned tokens at the end, padding behind them, one row that learns nothing."""
+    """Three rows of different length with supervised tokens at the end, then padding; one row has no supervised tokens."""
     import torch
 
     torch.manual_seed(12)
@@ -47,13 +47,13 @@ def _scored(patch: Callable[[Any], None]) -> tuple[Any, list[Any]]:
     return outputs, [parameter.grad for parameter in model.parameters()]
 
 
-def test_loss_metrics_and_gradients_are_those_of_trl() -> None:
-    """A faster loss that trains something else would be found out by nobody."""
+def test_loss_metrics_and_gradients_match_trl() -> None:
+    """Otherwise a wrong loss would go unnoticed."""
     import torch
 
-    from fine_tune_assets.training.supervision.supervised_loss import score_learned_positions_only
+    from fine_tune_assets.training.supervision.supervised_loss import score_supervised_only
 
-    (theirs, their_gradients), (ours, our_gradients) = _scored(lambda _: None), _scored(score_learned_positions_only)
+    (theirs, their_gradients), (ours, our_gradients) = _scored(lambda _: None), _scored(score_supervised_only)
     for name in ("loss", "log_probs", "entropy"):
         assert torch.allclose(theirs[name], ours[name], atol=1e-5), name
     assert torch.equal(theirs.is_top1.bool(), ours.is_top1.bool())
@@ -63,23 +63,23 @@ def test_loss_metrics_and_gradients_are_those_of_trl() -> None:
         assert torch.allclose(one, other, atol=1e-6)
 
 
-def test_without_the_fused_layer_the_model_is_as_before() -> None:
-    """Generation and evaluation of logits go the usual way."""
+def test_without_the_fused_layer_the_model_is_unchanged() -> None:
+    """Generation and evaluation of logits use the normal path."""
     import torch
 
-    from fine_tune_assets.training.supervision.supervised_loss import score_learned_positions_only
+    from fine_tune_assets.training.supervision.supervised_loss import score_supervised_only
 
     model, patched = _model(), _model()
-    score_learned_positions_only(patched)
+    score_supervised_only(patched)
     with torch.no_grad():
         assert torch.equal(model(**_batch()).logits, patched(**_batch()).logits)
 
 
 def test_a_model_that_reshapes_its_logits_keeps_the_forward_pass_of_trl() -> None:
-    """Soft-capped logits scored without the cap would be another loss."""
-    from fine_tune_assets.training.supervision.supervised_loss import score_learned_positions_only
+    """Scored without their cap, capped logits would give another loss."""
+    from fine_tune_assets.training.supervision.supervised_loss import score_supervised_only
 
     model = _model(final_logit_softcapping=30.0)
     before = model.forward
-    score_learned_positions_only(model)
+    score_supervised_only(model)
     assert model.forward == before

@@ -1,4 +1,4 @@
-"""Training and inference templates of every family give the same tokens, and the marks stand where the model answers."""
+"""Training and inference templates of every family give the same tokens, and the marks enclose the answers."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import ModelFolderError
-from fine_tune_assets.core.prompts.chat import Message, render
 from fine_tune_assets.core.prompts.chat_templates import ChatTemplate, read_chat_template
+from fine_tune_assets.core.prompts.conversations import Message, render
 from fine_tune_assets.core.prompts.prompt_contract import PromptContractError, read_prompt_contract
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
-from fine_tune_assets.training.supervision.training_templates import OWN, shipped_templates, training_template
+from fine_tune_assets.training.supervision.training_templates import (
+    OWN_TEMPLATE,
+    find_training_template,
+    shipped_templates,
+)
 from fine_tune_assets_tests.core.model_folders import make_model_folder
-from fine_tune_assets_tests.training.published_templates import FAMILIES, of_trl
+from fine_tune_assets_tests.training.published_templates import FAMILIES, read_trl_template
 
 ODD_TEXTS = [
     "Cough.",
@@ -29,19 +33,19 @@ ODD_TEXTS = [
 OF_SHIPPED_RECIPES = {"SmolLM2": "smollm2", "Llama-3.1": "llama3_1"}
 
 
-def _said(system: str | None, *turns: str) -> list[Message]:
+def _conversation(system: str | None, *turns: str) -> list[Message]:
     messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
     roles = ("user", "assistant")
     return [*messages, *({"role": roles[n % 2], "content": text} for n, text in enumerate(turns))]
 
 
 def _conversations() -> list[list[Message]]:
-    """Of one turn and of three, with and without a system prompt, each text in each place."""
+    """Conversations of one and three turns, with and without a system prompt, with each text in each place."""
     found = []
     for text in ODD_TEXTS:
         for system in ("You are careful.", text, None):
-            found += [_said(system, text, "An answer."), _said(system, "A question.", text)]
-            found.append(_said(system, text, "First.", "Second?", text, "Third?", f"{text} end"))
+            found += [_conversation(system, text, "An answer."), _conversation(system, "A question.", text)]
+            found.append(_conversation(system, text, "First.", "Second?", text, "Third?", f"{text} end"))
     return found
 
 
@@ -57,15 +61,15 @@ def model(family: str, tmp_path: Path) -> FolderTokenizer:
 
 
 def _pair(model: FolderTokenizer) -> tuple[ChatTemplate, ChatTemplate]:
-    """The model's own template, and the training template that is found for it."""
-    found = training_template(model.chat_template, model.special_tokens_map)
+    """The model's own template and the training template found for it."""
+    found = find_training_template(model.chat_template, model.special_tokens_map)
     assert found is not None
     return ChatTemplate(model.chat_template, model.special_tokens_map), found.template
 
 
 def test_each_model_finds_the_training_template_of_its_family(family: str, model: FolderTokenizer) -> None:
-    """And no other: they are told apart by what they render."""
-    found = training_template(model.chat_template, model.special_tokens_map)
+    """And no other: templates are compared by their rendering."""
+    found = find_training_template(model.chat_template, model.special_tokens_map)
     assert found is not None
     assert found.name == family
 
@@ -74,83 +78,85 @@ def _ids(model: FolderTokenizer, text: str) -> list[int]:
     return model(text, add_special_tokens=False)["input_ids"]
 
 
-def test_prompts_are_the_same_tokens_in_training_and_inference(family: str, model: FolderTokenizer) -> None:
-    """What was trained is what is asked: for every text, in every place."""
+def test_prompts_have_the_same_tokens_in_training_and_inference(family: str, model: FolderTokenizer) -> None:
+    """For every text, in every place."""
     own, training = _pair(model)
     for messages in _conversations():
         if family == "mistral_v7" and messages[0]["role"] != "system":
-            continue  # its own template writes today's date then
-        asked = own.render(messages[:-1], True).text
-        assert training.render(messages[:-1], True).text == asked
+            continue  # then its own template writes today's date
+        prompt = own.render(messages[:-1], True).text
+        assert training.render(messages[:-1], True).text == prompt
         answered = training.render(messages, False)
-        assert answered.text[: answered.marked[-1][0]] == asked
+        assert answered.text[: answered.assistant_spans[-1][0]] == prompt
 
 
 MOVES_THE_SYSTEM_PROMPT = ("mistral_v3", "mistral_tekken")
-"""Their own templates write it only while nothing stands behind the question; with the answer there they leave it out."""
+"""Their templates write the system prompt only before the last question; once an answer follows, they omit it."""
 
 
-def test_whole_conversations_are_the_same_tokens(family: str, model: FolderTokenizer) -> None:
-    """With the answer behind the prompt too, for all that the model's own template writes as it asks."""
+def test_complete_conversations_have_the_same_tokens(family: str, model: FolderTokenizer) -> None:
+    """With the answer, for all conversations in which the model's template keeps the prompt."""
     own, training = _pair(model)
     systems = {
-        "mistral_v7": [True],  # without one its own template writes today's date
+        "mistral_v7": [True],  # without a system prompt, its own template writes today's date
         **{name: [False] for name in MOVES_THE_SYSTEM_PROMPT},
     }.get(family, [True, False])
-    conversations = [said for said in _conversations() if (said[0]["role"] == "system") in systems]
+    conversations = [messages for messages in _conversations() if (messages[0]["role"] == "system") in systems]
     assert len(conversations) >= 3 * len(ODD_TEXTS)
     for messages in conversations:
         assert training.render(messages, False).text == own.render(messages, False).text
 
 
-def test_the_marks_hold_each_answer_and_its_stop_token(model: FolderTokenizer) -> None:
-    """Every answer of a conversation, and nothing of what the user said."""
+def test_the_marks_enclose_each_answer_and_its_stop_token(model: FolderTokenizer) -> None:
+    """Every answer of a conversation, and no user message."""
     _, training = _pair(model)
-    rendered = training.render(_said("You are careful.", "Asked 1?", "Told 1.", "Asked 2?", "Told 2."), False)
-    marked = [rendered.text[start:end] for start, end in rendered.marked]
-    assert [text.strip(" ") for text in marked] == [f"Told {n}.{model.eos_token}" for n in (1, 2)]
+    rendered = training.render(
+        _conversation("You are careful.", "Question 1?", "Answer 1.", "Question 2?", "Answer 2."), False
+    )
+    marked = [rendered.text[start:end] for start, end in rendered.assistant_spans]
+    assert [text.strip(" ") for text in marked] == [f"Answer {n}.{model.eos_token}" for n in (1, 2)]
 
 
-def test_every_shipped_template_is_of_a_family_that_is_compared() -> None:
-    """A template that nobody compares proves nothing."""
+def test_every_shipped_template_belongs_to_a_tested_family() -> None:
+    """An untested template proves nothing."""
     assert set(shipped_templates()) == set(FAMILIES)
 
 
 def test_every_shipped_recipe_has_a_training_template() -> None:
-    """Its base model's family is among those that are compared."""
+    """Its base model's family is among the tested ones."""
     for path in shipped_recipes().values():
         name = load_recipe(path).base_model.name
         assert [template for start, template in OF_SHIPPED_RECIPES.items() if name.startswith(start)], name
 
 
-def test_a_template_of_nobody_has_none(tmp_path: Path) -> None:
-    """Then the last answer is found by rendering the prompt alone."""
+def test_an_unknown_template_has_no_training_template(tmp_path: Path) -> None:
+    """Then the last answer is located by rendering the prompt."""
     folder = make_model_folder(tmp_path / "model")
     template = (folder / "chat_template.jinja").read_text()
-    assert training_template(template, {"bos_token": "<bos>", "eos_token": "<end>"}) is None
+    assert find_training_template(template, {"bos_token": "<bos>", "eos_token": "<end>"}) is None
 
 
-def test_marks_of_the_models_own_template_are_used() -> None:
-    """Some makers ship them."""
+def test_marks_in_the_models_own_template_are_used() -> None:
+    """Some models ship with them."""
     own = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{{ eos_token }}{% endfor %}"
-    found = training_template(own, {"eos_token": "<end>"})
+    found = find_training_template(own, {"eos_token": "<end>"})
     assert found is not None
-    assert found.name == OWN
+    assert found.name == OWN_TEMPLATE
 
 
-def test_one_changed_letter_of_a_template_is_another_template() -> None:
-    """Almost the same prompt is another prompt."""
+def test_a_template_with_one_changed_character_does_not_match() -> None:
+    """An almost equal prompt is another prompt."""
     template, _, bos, eos = FAMILIES["llama3"]
     special = {"bos_token": str(bos), "eos_token": eos}
-    assert training_template(template.replace("\n\n", "\n"), special) is None
-    assert training_template(template.replace("| trim", ""), special) is None
+    assert find_training_template(template.replace("\n\n", "\n"), special) is None
+    assert find_training_template(template.replace("| trim", ""), special) is None
 
 
-def test_a_family_whose_prompt_changes_every_day_is_refused_before_it_is_trained(tmp_path: Path) -> None:
-    """Llama 3.2 writes today's date before every system prompt; Mistral Small does so only where there is none."""
+def test_a_family_whose_prompt_depends_on_the_date_is_refused(tmp_path: Path) -> None:
+    """Llama 3.2 writes today's date before every system prompt; Mistral Small only without a system prompt."""
     for name, is_refused in (("llama3_2", True), ("mistral_v7", False)):
         _, added, bos, eos = FAMILIES["llama3" if is_refused else name]
-        template = of_trl(name) if is_refused else FAMILIES[name][0]
+        template = read_trl_template(name) if is_refused else FAMILIES[name][0]
         folder = make_model_folder(tmp_path / name, template, added, bos, eos)
         with pytest.raises(PromptContractError, match="date") if is_refused else nullcontext():
             read_prompt_contract(folder, "You are careful.")
@@ -158,25 +164,25 @@ def test_a_family_whose_prompt_changes_every_day_is_refused_before_it_is_trained
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_transformers_renders_the_published_templates_as_we_do(
+def test_our_renderer_matches_transformers_on_published_templates(
     family: str, model: FolderTokenizer, tmp_path: Path
 ) -> None:
-    """What is compared above is what the trainer and the judge render: they use that library."""
+    """The trainer and the judge render with transformers."""
     from fine_tune_assets.engines.transformers_models import load_tokenizer
 
-    theirs: Any = load_tokenizer(tmp_path / family)
+    reference: Any = load_tokenizer(tmp_path / family)
     for messages in _conversations():
         if messages[0]["role"] == "system":
-            for said, is_prompt in ((messages[:-1], True), (messages, False)):
-                assert render(theirs, said, is_prompt) == render(model, said, is_prompt)
-        assert theirs(f"x{messages[-1]['content']}", add_special_tokens=False)["input_ids"] == _ids(
+            for part, is_prompt in ((messages[:-1], True), (messages, False)):
+                assert render(reference, part, is_prompt) == render(model, part, is_prompt)
+        assert reference(f"x{messages[-1]['content']}", add_special_tokens=False)["input_ids"] == _ids(
             model, f"x{messages[-1]['content']}"
         )
 
 
 @pytest.mark.slow
-def test_the_bundled_model_has_the_template_that_is_compared_here(smollm2: Path) -> None:
-    """With its real tokenizer, every odd text is the same tokens by both templates."""
+def test_the_bundled_model_has_the_tested_template(smollm2: Path) -> None:
+    """With its real tokenizer, both templates give the same tokens for every text."""
     template = read_chat_template(smollm2)
     assert template == FAMILIES["smollm2"][0]
     model = FolderTokenizer(smollm2, template)
@@ -185,8 +191,8 @@ def test_the_bundled_model_has_the_template_that_is_compared_here(smollm2: Path)
         assert _ids(model, training.render(messages, False).text) == _ids(model, own.render(messages, False).text)
 
 
-def test_a_character_that_is_none_is_refused() -> None:
-    """The marks are made of two of them."""
+def test_invalid_unicode_characters_are_refused() -> None:
+    """The renderer uses two of them as marks."""
     template = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}", {})
     with pytest.raises(ModelFolderError, match="FDD0"):
         template.render([{"role": "user", "content": "a\ufdd0b"}], False)

@@ -1,4 +1,4 @@
-"""Event files of trainings, read as TensorBoard reads them."""
+"""Event files of trainings, read with TensorBoard's reader."""
 
 import time
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from fine_tune_assets.core.progress import silent
-from fine_tune_assets_tests.training.tiny import SETTINGS, base_model, instruction_set
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets_tests.training.tiny_training import SETTINGS, base_model, instruction_set
 
 pytestmark = pytest.mark.slow  # TRL takes 13 s to import
 
-WORDS = ("cough", "Summarise", "Be brief", "Visit")
-"""Of the examples and the system prompt."""
+WORDS = ("cough", "Summarize", "Be brief", "Visit")
+"""Words of the examples and the system prompt."""
 
 
 def _read(folder: Path) -> Any:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    # With what it would drop of a file in which a restart wrote the same steps again.
+    # Including the events that TensorBoard drops if a restart wrote the same steps again.
     return EventAccumulator(str(folder), purge_orphaned_data=False).Reload()
 
 
@@ -33,10 +33,10 @@ def _curve(curve: Sequence[dict[str, float]], name: str) -> list[Any]:
 
 
 class Killed(BaseException):
-    """In place of a kill: nothing of ours may catch it."""
+    """Simulates a kill: our code must not catch it."""
 
 
-def _train(tmp_path: Path, progress: Any = silent) -> Any:
+def _train(tmp_path: Path, progress: Any = ignore_progress) -> Any:
     from fine_tune_assets.training.lora.trainer import train_adapter
 
     base = base_model(tmp_path / "base", 1.0)
@@ -54,8 +54,8 @@ def _train(tmp_path: Path, progress: Any = silent) -> Any:
     )
 
 
-def test_event_files_hold_the_curve_the_parameters_and_no_text(tmp_path: Path) -> None:
-    """Whoever opens TensorBoard finds the adapter by its name; nobody finds a patient."""
+def test_event_files_contain_the_curve_and_parameters_but_no_text(tmp_path: Path) -> None:
+    """TensorBoard shows the adapter by its name, and no patient data."""
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     result = _train(tmp_path)
@@ -75,8 +75,8 @@ def test_event_files_hold_the_curve_the_parameters_and_no_text(tmp_path: Path) -
     assert [word for word in WORDS if word.encode() in written] == []
 
 
-def test_a_training_that_goes_on_has_every_step_once(tmp_path: Path) -> None:
-    """The steps behind the last checkpoint are learned twice, and must not be shown twice; those before must not be lost."""
+def test_a_resumed_training_has_every_step_once(tmp_path: Path) -> None:
+    """Steps after the last checkpoint are trained twice but shown once; earlier ones must not be lost."""
 
     def kill_at_eight(done: int, total: int, what: str) -> None:  # noqa: ARG001
         if done == 8:
@@ -85,9 +85,9 @@ def test_a_training_that_goes_on_has_every_step_once(tmp_path: Path) -> None:
     whole = _train(tmp_path / "whole")
     with pytest.raises(Killed):
         _train(tmp_path / "killed", progress=kill_at_eight)
-    (going_on,) = (tmp_path / "killed" / "tensorboard").iterdir()
-    while len(_points(_read(going_on), "train/loss")) < 7:
-        time.sleep(0.1)  # written by a thread of its own, which a real kill would end
+    (in_progress,) = (tmp_path / "killed" / "tensorboard").iterdir()
+    while len(_points(_read(in_progress), "train/loss")) < 7:
+        time.sleep(0.1)  # events are written by a separate thread, which a real kill would end
     resumed = _train(tmp_path / "killed")
     assert resumed.resumed_from_step == 6
     (first,), (second,) = ((tmp_path / name / "tensorboard").iterdir() for name in ("whole", "killed"))

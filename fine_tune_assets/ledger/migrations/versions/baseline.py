@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "baseline"
+revision = "baseline_3"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -13,40 +13,25 @@ _TIME = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     op.create_table(
-        "api_keys",
-        sa.Column("key_id", sa.String(32), nullable=False),
-        sa.Column("name", sa.String(200), nullable=False),
-        sa.Column("secret_hash", sa.String(64), nullable=False),
-        sa.Column("scopes", sa.String(200), nullable=False),
-        sa.Column("created_at", _TIME, nullable=False),
-        sa.Column("expires_at", _TIME),
-        sa.Column("revoked_at", _TIME),
-        sa.Column("old_secret_hash", sa.String(64)),
-        sa.Column("old_secret_until", _TIME),
-        sa.Column("requests_per_minute", sa.Integer),
-        sa.Column("tokens_per_day", sa.Integer),
-        sa.PrimaryKeyConstraint("key_id"),
-    )
-    op.create_table(
-        "audit_lines",
+        "audit_entries",
         sa.Column("position", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("at", _TIME, nullable=False),
-        sa.Column("who", sa.String(200), nullable=False),
-        sa.Column("what", sa.String(200), nullable=False),
-        sa.Column("about", sa.String(300), nullable=False),
+        sa.Column("actor", sa.String(200), nullable=False),
+        sa.Column("action", sa.String(200), nullable=False),
+        sa.Column("resource", sa.String(300), nullable=False),
         sa.Column("previous_hash", sa.String(64), nullable=False),
-        sa.Column("line_hash", sa.String(64), nullable=False),
+        sa.Column("entry_hash", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("position"),
-        sa.UniqueConstraint("line_hash"),
+        sa.UniqueConstraint("entry_hash"),
         sa.UniqueConstraint("previous_hash"),
     )
     op.create_table(
         "caller_usage",
         sa.Column("caller", sa.String(300), nullable=False),
-        sa.Column("what", sa.String(16), nullable=False),
-        sa.Column("slot", _TIME, nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("period_start", _TIME, nullable=False),
         sa.Column("used", sa.Integer, nullable=False),
-        sa.PrimaryKeyConstraint("caller", "what", "slot"),
+        sa.PrimaryKeyConstraint("caller", "kind", "period_start"),
     )
     op.create_table(
         "decisions",
@@ -65,7 +50,8 @@ def upgrade() -> None:
         sa.Column("approved_fingerprint", sa.String(64)),
         sa.Column("meaning", sa.Text, server_default="", nullable=False),
         sa.Column("reason_code", sa.String(64), server_default="", nullable=False),
-        sa.CheckConstraint("decision IN ('approve', 'reject')", name="decision_is_known"),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
+        sa.CheckConstraint("decision IN ('approve', 'reject')", name="decision_is_valid"),
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("decision_id"),
     )
@@ -76,35 +62,36 @@ def upgrade() -> None:
         "erasures",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
         sa.Column("erasure_id", sa.String(64), nullable=False),
-        sa.Column("patient_key", sa.String(64), nullable=False),
+        sa.Column("subject_key", sa.String(64), nullable=False),
         sa.Column("erased_by", sa.String(200), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("erased_at", _TIME, nullable=False),
-        sa.Column("removed", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("erasure_id"),
-        sa.UniqueConstraint("patient_key"),
+        sa.UniqueConstraint("subject_key"),
     )
     op.create_table(
-        "live_knowledge",
+        "live_indexes",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
         sa.Column("index_fingerprint", sa.String(64), nullable=False),
         sa.Column("format_fingerprint", sa.String(64), nullable=False),
         sa.Column("store", sa.String(16), nullable=False),
         sa.Column("chunks", sa.Integer, nullable=False),
         sa.Column("evidence", sa.Text, nullable=False),
-        sa.Column("made_live_by", sa.String(200), nullable=False),
-        sa.Column("made_live_at", _TIME, nullable=False),
+        sa.Column("activated_by", sa.String(200), nullable=False),
+        sa.Column("activated_at", _TIME, nullable=False),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("sequence"),
     )
-    op.create_index("ix_live_knowledge_format_fingerprint", "live_knowledge", ["format_fingerprint"])
+    op.create_index("ix_live_indexes_format_fingerprint", "live_indexes", ["format_fingerprint"])
     op.create_table(
         "missed_identifiers",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
         sa.Column("mark_id", sa.String(64), nullable=False),
         sa.Column("report_id", sa.Text, nullable=False),
         sa.Column("batch", sa.Text, nullable=False),
-        sa.Column("patient_key", sa.String(64), nullable=False),
+        sa.Column("subject_key", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("term_hash", sa.String(64), nullable=False),
         sa.Column("term", sa.LargeBinary, nullable=False),
@@ -113,22 +100,23 @@ def upgrade() -> None:
         sa.Column("marked_at", _TIME, nullable=False),
         sa.Column("withdrawn_by", sa.String(200)),
         sa.Column("withdrawn_at", _TIME),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("mark_id"),
     )
-    op.create_index("ix_missed_identifiers_patient_key", "missed_identifiers", ["patient_key"])
+    op.create_index("ix_missed_identifiers_subject_key", "missed_identifiers", ["subject_key"])
     op.create_index("ix_missed_identifiers_term_hash", "missed_identifiers", ["term_hash"])
     op.create_table(
         "notifications",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
         sa.Column("event", sa.String(32), nullable=False),
-        sa.Column("about", sa.String(200), nullable=False),
+        sa.Column("resource", sa.String(200), nullable=False),
         sa.Column("channel", sa.String(16), nullable=False),
         sa.Column("error", sa.String(200)),
-        sa.Column("tried_at", _TIME, nullable=False),
+        sa.Column("attempted_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("sequence"),
     )
-    op.create_index("ix_notifications_event_about", "notifications", ["event", "about"])
+    op.create_index("ix_notifications_event_resource", "notifications", ["event", "resource"])
     op.create_table(
         "quarantine_decisions",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
@@ -141,6 +129,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("meaning", sa.Text, nullable=False),
         sa.Column("decided_at", _TIME, nullable=False),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("decision_id"),
     )
@@ -158,29 +147,30 @@ def upgrade() -> None:
         sa.Column("prompt_fingerprint", sa.String(64), nullable=False),
         sa.Column("recorded_at", _TIME, nullable=False),
         sa.Column("removed_at", _TIME),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("release_id"),
     )
     op.create_table(
         "request_features",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
         sa.Column("release_id", sa.String(64), nullable=False),
-        sa.Column("reading", sa.String(64), nullable=False),
+        sa.Column("extractor_fingerprint", sa.String(64), nullable=False),
         sa.Column("window_end", _TIME, nullable=False),
         sa.Column("window_start", _TIME, nullable=False),
         sa.Column("requests", sa.Integer, nullable=False),
-        sa.Column("dropped", sa.Integer, nullable=False),
+        sa.Column("unread", sa.Integer, nullable=False),
         sa.Column("counts", sa.Text, nullable=False),
         sa.Column("refused", sa.Integer, nullable=False),
-        sa.Column("looked_up", sa.Integer, nullable=False),
-        sa.Column("found", sa.Integer, nullable=False),
+        sa.Column("lookups", sa.Integer, nullable=False),
+        sa.Column("lookup_hits", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("sequence"),
-        sa.UniqueConstraint("release_id", "reading", "window_end", name="one_row_a_release_and_window"),
+        sa.UniqueConstraint("release_id", "extractor_fingerprint", "window_end", name="one_row_per_release_and_window"),
     )
     op.create_table(
-        "request_lines",
+        "request_entries",
         sa.Column("position", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("at", _TIME, nullable=False),
-        sa.Column("who", sa.String(300)),
+        sa.Column("caller", sa.String(300)),
         sa.Column("route", sa.String(64), nullable=False),
         sa.Column("status", sa.Integer, nullable=False),
         sa.Column("code", sa.String(64)),
@@ -189,13 +179,13 @@ def upgrade() -> None:
         sa.Column("tokens_out", sa.Integer),
         sa.Column("milliseconds", sa.Integer, nullable=False),
         sa.Column("prompt_hash", sa.String(64)),
-        sa.Column("identifiers", sa.Integer),
-        sa.Column("requests", sa.Integer, nullable=False),
+        sa.Column("identifier_count", sa.Integer),
+        sa.Column("request_count", sa.Integer, nullable=False),
         sa.Column("labels", sa.Text),
         sa.Column("previous_hash", sa.String(64), nullable=False),
-        sa.Column("line_hash", sa.String(64), nullable=False),
+        sa.Column("entry_hash", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("position"),
-        sa.UniqueConstraint("line_hash"),
+        sa.UniqueConstraint("entry_hash"),
         sa.UniqueConstraint("previous_hash"),
     )
     op.create_table(
@@ -203,30 +193,30 @@ def upgrade() -> None:
         sa.Column("example_id", sa.String(64), nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("report_id", sa.Text, nullable=False),
-        sa.Column("patient_key", sa.String(64), nullable=False),
+        sa.Column("subject_key", sa.String(64), nullable=False),
         sa.Column("line", sa.String(200), nullable=False),
         sa.Column("task", sa.String(200), nullable=False),
         sa.Column("source", sa.Text, nullable=False),
-        sa.Column("author_key", sa.String(200)),
+        sa.Column("author_key", sa.Text),
         sa.Column("is_trusted", sa.Boolean, nullable=False),
         sa.Column("flag_count", sa.Integer, nullable=False),
         sa.Column("flag_kinds", sa.Text, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("arrived_at", _TIME, nullable=False),
         sa.Column("decided_by", sa.Text, nullable=False),
-        sa.Column("gone_at", _TIME),
+        sa.Column("removed_at", _TIME),
         sa.Column("assigned_to", sa.String(200)),
         sa.Column("assigned_until", _TIME),
         sa.Column("version", sa.Integer, nullable=False),
         sa.CheckConstraint(
             "state IN ('waiting', 'second_review', 'disagreement', 'approved', 'rejected', 'trusted')",
-            name="review_state_is_known",
+            name="review_state_is_valid",
         ),
         sa.PrimaryKeyConstraint("example_id"),
     )
     op.create_index("ix_review_items_fingerprint", "review_items", ["fingerprint"])
-    op.create_index("ix_review_items_patient_key", "review_items", ["patient_key"])
-    op.create_index("ix_review_items_queue", "review_items", ["gone_at", "state", "flag_count", "example_id"])
+    op.create_index("ix_review_items_subject_key", "review_items", ["subject_key"])
+    op.create_index("ix_review_items_queue", "review_items", ["removed_at", "state", "flag_count", "example_id"])
     op.create_index("ix_review_items_report_id", "review_items", ["report_id"])
     op.create_table(
         "revocations",
@@ -235,6 +225,7 @@ def upgrade() -> None:
         sa.Column("revoked_by", sa.String(200), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("revoked_at", _TIME, nullable=False),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("decision_id"),
     )
@@ -245,6 +236,7 @@ def upgrade() -> None:
         sa.Column("approver", sa.String(200), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("signed_at", _TIME, nullable=False),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("sequence"),
     )
     op.create_index("ix_signatures_verdict_id", "signatures", ["verdict_id"])
@@ -255,23 +247,23 @@ def upgrade() -> None:
         sa.Column("task", sa.String(200), nullable=False),
         sa.Column("model_fingerprint", sa.String(64), nullable=False),
         sa.Column("answer_fingerprint", sa.String(64), nullable=False),
-        sa.Column("patient_key", sa.String(64), nullable=False),
+        sa.Column("subject_key", sa.String(64), nullable=False),
         sa.Column("rater", sa.String(200), nullable=False),
-        sa.Column("rater_key", sa.String(200), nullable=False),
+        sa.Column("rater_key", sa.Text, nullable=False),
         sa.Column("score", sa.Integer, nullable=False),
         sa.Column("criteria", sa.Text),
         sa.Column("error_kind", sa.String(32), nullable=False),
         sa.Column("rated_at", _TIME, nullable=False),
-        sa.CheckConstraint("score BETWEEN 1 AND 10", name="score_is_on_the_scale"),
+        sa.CheckConstraint("score BETWEEN 1 AND 10", name="score_is_in_range"),
         sa.PrimaryKeyConstraint("sequence"),
-        sa.UniqueConstraint("rater_key", "example_id", "answer_fingerprint", name="one_rating_a_rater_and_answer"),
+        sa.UniqueConstraint("rater_key", "example_id", "answer_fingerprint", name="one_rating_per_rater_and_answer"),
     )
-    op.create_index("ix_spot_checks_patient_key", "spot_checks", ["patient_key"])
+    op.create_index("ix_spot_checks_subject_key", "spot_checks", ["subject_key"])
     op.create_table(
         "users",
         sa.Column("user_id", sa.String(32), nullable=False),
         sa.Column("name", sa.String(200), nullable=False),
-        sa.Column("name_key", sa.String(200), nullable=False),
+        sa.Column("name_key", sa.Text, nullable=False),
         sa.Column("password_hash", sa.String(300)),
         sa.Column("oidc_identity", sa.String(500)),
         sa.Column("roles", sa.String(200), nullable=False),
@@ -280,9 +272,30 @@ def upgrade() -> None:
         sa.Column("failed_sign_ins", sa.Integer, nullable=False),
         sa.Column("locked_until", _TIME),
         sa.Column("labels", sa.Text),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("user_id"),
         sa.UniqueConstraint("name_key"),
         sa.UniqueConstraint("oidc_identity"),
+    )
+    op.create_table(
+        "api_keys",
+        sa.Column("key_id", sa.String(32), nullable=False),
+        sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("secret_hash", sa.String(64), nullable=False),
+        sa.Column("scopes", sa.String(200), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("expires_at", _TIME),
+        sa.Column("revoked_at", _TIME),
+        sa.Column("previous_secret_hash", sa.String(64)),
+        sa.Column("previous_secret_expires_at", _TIME),
+        sa.Column("requests_per_minute", sa.Integer),
+        sa.Column("tokens_per_day", sa.Integer),
+        sa.Column("open_requests", sa.Integer),
+        sa.Column("share", sa.Integer),
+        sa.Column("user_id", sa.String(32)),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
+        sa.ForeignKeyConstraint(["user_id"], ["users.user_id"]),
+        sa.PrimaryKeyConstraint("key_id"),
     )
     op.create_table(
         "verdicts",
@@ -297,6 +310,7 @@ def upgrade() -> None:
         sa.Column("reasons", sa.Text, nullable=False),
         sa.Column("evidence", sa.Text, nullable=False),
         sa.Column("recorded_at", _TIME, nullable=False),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("sequence"),
     )
     op.create_index("ix_verdicts_adapter_id", "verdicts", ["adapter_id"])
@@ -315,7 +329,7 @@ def upgrade() -> None:
         sa.Column("received_at", _TIME, nullable=False),
         sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"]),
         sa.PrimaryKeyConstraint("sequence"),
-        sa.UniqueConstraint("author", "idempotency_key", name="one_feedback_a_request"),
+        sa.UniqueConstraint("author", "idempotency_key", name="one_feedback_per_request"),
         sa.UniqueConstraint("feedback_id"),
     )
     op.create_index("ix_answer_feedback_received_at", "answer_feedback", ["received_at"])
@@ -338,9 +352,10 @@ def upgrade() -> None:
         sa.Column("knowledge_index", sa.String(64)),
         sa.Column("passages", sa.Text),
         sa.Column("passage_texts", sa.LargeBinary),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"]),
         sa.PrimaryKeyConstraint("sequence"),
-        sa.UniqueConstraint("author", "idempotency_key", name="one_correction_a_request"),
+        sa.UniqueConstraint("author", "idempotency_key", name="one_correction_per_request"),
         sa.UniqueConstraint("correction_id"),
     )
     op.create_index("ix_corrections_received_at", "corrections", ["received_at"])
@@ -355,14 +370,15 @@ def upgrade() -> None:
         sa.Column("engine_url", sa.Text),
         sa.Column("engine_key", sa.LargeBinary),
         sa.Column("detail", sa.Text, nullable=False),
-        sa.Column("wanted_at", _TIME, nullable=False),
+        sa.Column("requested_at", _TIME, nullable=False),
         sa.Column("changed_at", _TIME, nullable=False),
         sa.Column("live_since", _TIME),
-        sa.Column("keep_until", _TIME),
+        sa.Column("standby_until", _TIME),
         sa.Column("is_rollback", sa.Boolean, server_default=sa.false(), nullable=False),
         sa.Column("rollback_reason", sa.Text),
         sa.Column("probes", sa.Text),
-        sa.CheckConstraint("colour IN ('blue', 'green')", name="colour_is_known"),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
+        sa.CheckConstraint("colour IN ('blue', 'green')", name="colour_is_valid"),
         sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"]),
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("deployment_id"),
@@ -376,18 +392,18 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'live'"),
     )
     op.create_table(
-        "erased_in_releases",
+        "erasure_marks",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
-        sa.Column("patient_key", sa.String(64), nullable=False),
+        sa.Column("subject_key", sa.String(64), nullable=False),
         sa.Column("release_id", sa.String(64), nullable=False),
         sa.Column("split", sa.String(16), nullable=False),
         sa.Column("recorded_at", _TIME, nullable=False),
         sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"]),
         sa.PrimaryKeyConstraint("sequence"),
-        sa.UniqueConstraint("patient_key", "release_id", name="one_mark_a_release_and_patient"),
+        sa.UniqueConstraint("subject_key", "release_id", name="one_mark_per_release_and_subject"),
     )
-    op.create_index("ix_erased_in_releases_patient_key", "erased_in_releases", ["patient_key"])
-    op.create_index("ix_erased_in_releases_release_id", "erased_in_releases", ["release_id"])
+    op.create_index("ix_erasure_marks_subject_key", "erasure_marks", ["subject_key"])
+    op.create_index("ix_erasure_marks_release_id", "erasure_marks", ["release_id"])
     op.create_table(
         "imported_releases",
         sa.Column("release_id", sa.String(64), nullable=False),
@@ -397,6 +413,7 @@ def upgrade() -> None:
         sa.Column("is_placeholder", sa.Boolean, nullable=False),
         sa.Column("imported_by", sa.String(200), nullable=False),
         sa.Column("imported_at", _TIME, nullable=False),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"]),
         sa.PrimaryKeyConstraint("release_id"),
     )
@@ -408,6 +425,7 @@ def upgrade() -> None:
         sa.Column("last_seen_at", _TIME, nullable=False),
         sa.Column("expires_at", _TIME, nullable=False),
         sa.Column("labels", sa.Text),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.ForeignKeyConstraint(["user_id"], ["users.user_id"]),
         sa.PrimaryKeyConstraint("token_hash"),
     )
@@ -417,6 +435,7 @@ def upgrade() -> None:
         sa.Column("token_hash", sa.String(64), nullable=False),
         sa.Column("user_id", sa.String(32), nullable=False),
         sa.Column("expires_at", _TIME, nullable=False),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.ForeignKeyConstraint(["user_id"], ["users.user_id"]),
         sa.PrimaryKeyConstraint("token_hash"),
         sa.UniqueConstraint("user_id"),
@@ -428,27 +447,41 @@ def upgrade() -> None:
         sa.Column("slot", _TIME, nullable=False),
         sa.Column("answered", sa.Integer, nullable=False),
         sa.Column("failed", sa.Integer, nullable=False),
-        sa.Column("identifiers", sa.Integer),
+        sa.Column("identifier_count", sa.Integer),
         sa.Column("durations", sa.Text, nullable=False),
         sa.ForeignKeyConstraint(["deployment_id"], ["deployments.deployment_id"]),
         sa.PrimaryKeyConstraint("sequence"),
-        sa.UniqueConstraint("deployment_id", "slot", name="one_row_a_deployment_and_slot"),
+        sa.UniqueConstraint("deployment_id", "slot", name="one_row_per_deployment_and_slot"),
     )
     op.create_table(
-        "trials",
+        "crash_suspects",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
         sa.Column("deployment_id", sa.String(32), nullable=False),
-        sa.Column("percent", sa.Integer, nullable=False),
-        sa.Column("seconds", sa.Integer, nullable=False),
+        sa.Column("engine", sa.String(64), nullable=False),
+        sa.Column("fingerprint", sa.String(64), nullable=False),
+        sa.Column("caller", sa.String(300), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
+        sa.ForeignKeyConstraint(["deployment_id"], ["deployments.deployment_id"]),
+        sa.PrimaryKeyConstraint("sequence"),
+    )
+    op.create_index("ix_crash_suspects_deployment_id", "crash_suspects", ["deployment_id"])
+    op.create_index("ix_crash_suspects_at", "crash_suspects", ["at"])
+    op.create_table(
+        "canary_releases",
+        sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
+        sa.Column("deployment_id", sa.String(32), nullable=False),
+        sa.Column("traffic_percent", sa.Integer, nullable=False),
+        sa.Column("duration_seconds", sa.Integer, nullable=False),
         sa.Column("minimum_requests", sa.Integer, nullable=False),
         sa.Column("maximum_seconds", sa.Integer, nullable=False),
-        sa.Column("asked_at", _TIME, nullable=False),
-        sa.Column("begun_at", _TIME),
+        sa.Column("requested_at", _TIME, nullable=False),
+        sa.Column("started_at", _TIME),
         sa.Column("ended_at", _TIME),
         sa.Column("outcome", sa.String(16)),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("seal", sa.String(64), nullable=False, server_default=""),
         sa.CheckConstraint(
-            "outcome IS NULL OR outcome IN ('passed', 'failed', 'waived', 'given up')", name="outcome_is_known"
+            "outcome IS NULL OR outcome IN ('passed', 'failed', 'waived', 'superseded')", name="canary_outcome_is_valid"
         ),
         sa.ForeignKeyConstraint(["deployment_id"], ["deployments.deployment_id"]),
         sa.PrimaryKeyConstraint("sequence"),

@@ -1,0 +1,195 @@
+"""`fine-tune materialize` and `fine-tune tables`: run the asset graph in this process, and list its tables."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from fine_tune_assets.cli.output import json_option, show_rows
+from fine_tune_assets.cli.service_commands import open_instance
+from fine_tune_assets.cli.stage_lines import stage_lines
+from fine_tune_assets.core.dagster_ui import DAEMON
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.files import make_folder
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.recipes.loader import load_recipe
+
+LOG = "graph.log"
+"""In the run folder: output of libraries and workers during the last run."""
+
+
+class GraphError(FineTuneError):
+    """Some assets failed."""
+
+
+@click.command()
+@click.argument("selection", nargs=-1, metavar="[SELECTION]...")
+@click.option("--dry-run", is_flag=True, help="Show the runs without starting them.")
+@json_option
+def materialize(selection: tuple[str, ...], dry_run: bool, is_json: bool) -> None:
+    """Materialize selected or outdated assets.
+
+    SELECTION uses Dagster's syntax: `drafted_examples`, `+drafted_examples` (with everything upstream), `adapters+` (with
+    everything downstream), `group:s07_judge_scores`. Selected assets run even if they are up to date, in each batch.
+
+    While services run, the runs are submitted to Dagster, and the command returns immediately.
+    """
+    from fine_tune_assets.cli.run_submission import submit_runs
+    from fine_tune_assets.definitions import defs
+    from fine_tune_assets.defs.local_run import plan_runs, preview_runs, select_assets
+    from fine_tune_assets.serving.services import read_service_states
+
+    settings, console = load_settings(), Console()
+    load_recipe(settings.recipe)
+    assets = select_assets(defs, selection)
+    if dry_run:
+        with open_instance(settings) as instance:
+            runs = preview_runs(defs, instance, assets)
+        rows = [{"batch": partition, "assets": list(names)} for partition, names in runs]
+        show_rows(rows, {"batch": "batch", "assets": "assets"}, is_json=is_json, empty="Everything is up to date.")
+    elif any(state.name == DAEMON and state.is_running for state in read_service_states(settings)):
+        require_selection(assets)
+        with open_instance(settings) as instance:
+            runs = plan_runs(defs.resolve_asset_graph(), instance, assets)
+        submitted = submit_runs(settings, runs)
+        click.echo(f"Submitted {len(submitted)} runs of {', '.join(assets)}: {settings.dagster_address}/runs")
+    else:
+        require_no_failures(run_graph(settings, console, set() if assets else None, assets).failed)
+
+
+def require_selection(assets: Sequence[str]) -> None:
+    """Raises GraphError without assets."""
+    if not assets:
+        raise GraphError(
+            "The Dagster daemon is running and updates every asset automatically. To run an asset again, select it: "
+            f"`fine-tune materialize ASSET`. To run the graph in this terminal, first run `fine-tune down {DAEMON}`."
+        )
+
+
+@click.command()
+@json_option
+def tables(is_json: bool) -> None:
+    """List tables and how to query them."""
+    import duckdb
+
+    from fine_tune_assets.tables.asset_tables import TABLES
+
+    layout, rows = load_settings().layout, []
+    for name in TABLES:
+        files = sorted((layout.tables / name).glob("*.parquet"))
+        if files:
+            pattern = str(layout.tables / name / "*.parquet")
+            ((count,),) = duckdb.execute("select count(*) from read_parquet(?)", [pattern]).fetchall()
+            query = f"select * from '{pattern}'"
+            rows.append({"table": name, "rows": count, "files": len(files), "query": query})
+    headers = {"table": "table", "rows": "rows", "files": "files", "query": "query in DuckDB"}
+    show_rows(rows, headers, is_json=is_json, empty="No tables yet. Run `fine-tune materialize`.")
+
+
+def run_graph(settings: Settings, console: Console, only: set[str] | None = None, forced: Sequence[str] = ()) -> Any:
+    """As `materialize_stale`, with progress lines. Returns its Summary.
+
+    Output of libraries and worker processes goes to `graph.log` in the run folder.
+    """
+    with library_output_in(settings.layout.run / LOG, console) as shown, open_instance(settings) as instance:
+        return _run_graph(instance, shown, only, forced)
+
+
+def _run_graph(instance: Any, console: Console, only: set[str] | None, forced: Sequence[str]) -> Any:
+    from fine_tune_assets.definitions import defs
+    from fine_tune_assets.defs.local_run import (
+        PROGRESS_LOGGER,
+        SOURCES_LOGGER,
+        StageRun,
+        map_steps_to_stages,
+        materialize_stale,
+    )
+
+    def show_errors(run: StageRun) -> None:
+        if not run.is_success and not run.is_blocked_by_verdict:
+            for line in (f"✗ {_name_of(run)}", *(f"  {error}" for error in run.errors)):
+                console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+
+    logger, sources, faults = logging.getLogger(PROGRESS_LOGGER), logging.getLogger(SOURCES_LOGGER), _Faults(console)
+    sources.addHandler(faults)
+    try:
+        with stage_lines(console, logger, map_steps_to_stages(defs)):
+            summary = materialize_stale(defs, instance, on_end=show_errors, only=only, forced=forced)
+    finally:
+        sources.removeHandler(faults)
+    if summary.unfinished:
+        console.print(
+            f"{len(summary.unfinished)} runs that another process started are unfinished; their assets were skipped. "
+            "If they were interrupted, `fine-tune up dagster-daemon` marks them as failed."
+        )
+    elif not forced and all(run.is_blocked_by_verdict for run in summary.runs):
+        console.print("Everything is up to date.")
+    return summary
+
+
+def require_no_failures(failed: Sequence[Any]) -> None:
+    """Raise GraphError if there are failed runs."""
+    if failed:
+        names = "; ".join(_name_of(run) for run in failed)
+        verdicts = " ".join(error for run in failed if run.is_blocked_by_verdict for error in run.errors)
+        raise GraphError(f"Some assets failed: {names}. {verdicts or 'The reasons are above and in the Dagster UI.'}")
+
+
+def _name_of(run: Any) -> str:
+    return ", ".join(run.assets) + (f" [{run.partition}]" if run.partition else "")
+
+
+@contextmanager
+def library_output_in(log: Path, console: Console) -> Iterator[Console]:
+    """Redirect standard output and error of this process and its children to `log`. Yields a console that still writes to the
+    target of `console`."""
+    make_folder(log.parent)
+    _flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    shown = _console_at(kept, console)
+    try:
+        for standard in kept:
+            os.dup2(target, standard)
+        yield shown
+    finally:
+        _flush()
+        for standard, original in kept.items():
+            os.dup2(original, standard)
+            os.close(original)
+        os.close(target)
+
+
+def _console_at(kept: dict[int, int], console: Console) -> Console:
+    """A console that writes to the original descriptor of `console`; `console` itself if it writes to a file."""
+    try:
+        original = kept[console.file.fileno()]
+    except (OSError, ValueError, KeyError):
+        return console
+    return Console(file=os.fdopen(os.dup(original), "w", encoding="utf-8", buffering=1))
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+class _Faults(logging.Handler):
+    """Prints each fault in a source once."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.ERROR)
+        self._console = console
+        self._printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fault = record.getMessage()
+        if fault not in self._printed:
+            self._printed.add(fault)
+            self._console.print(fault, style="red", markup=False, soft_wrap=True)

@@ -1,0 +1,65 @@
+"""`fine-tune batch check`: read a batch folder as stage 1 would, and store nothing."""
+
+import secrets
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from fine_tune_assets.cli.output import json_option, show_json
+from fine_tune_assets.core.keys import KEY_BYTES
+
+
+@click.group()
+def batch() -> None:
+    """Check a batch of reports."""
+
+
+@batch.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@json_option
+def check(folder: Path, is_json: bool) -> None:
+    """Check which reports of a batch can be read.
+
+    Reads FOLDER as stage 1 would and stores nothing. Lists unreadable files with their reasons. The exit status is 1 if there are
+    any.
+    """
+    from fine_tune_assets.reports.archives import ReadLimits
+    from fine_tune_assets.reports.batch_reader import read_batch
+    from fine_tune_assets.reports.batches import is_batch_name
+
+    result = read_batch(folder, folder.name, secrets.token_bytes(KEY_BYTES), ReadLimits())
+    counts = result.file_counts
+    unreadable = [
+        {name: row[name] for name in ("origin_file", "record", "reason", "detail")}
+        for row in result.unreadable.to_pylist()
+    ]
+    subjects = len(set(result.reports.column("subject_key").to_pylist()))
+    found = {
+        "batch": folder.name,
+        "is_valid_name": is_batch_name(folder.name),
+        "reports": result.reports.num_rows,
+        "subjects": subjects,
+        "files": counts.files,
+        "files_read": counts.files_read,
+        "files_unreadable": counts.files_unreadable,
+        "files_ignored": dict(Counter(reason.value for reason in result.ignored.values())),
+        "unreadable": unreadable,
+    }
+    if is_json:
+        show_json(found)
+    else:
+        for row in unreadable:
+            record = "" if row["record"] is None else f", record {row['record']}"
+            click.echo(f"{row['origin_file']}{record}: {row['reason']}. {row['detail']}".rstrip())
+        ignored = sum(found["files_ignored"].values())
+        click.echo(
+            f"{found['reports']} reports of {subjects} subjects in {counts.files_read} of {counts.files} files; "
+            f"{counts.files_unreadable} unreadable, {ignored} ignored."
+        )
+        if not found["is_valid_name"]:
+            click.echo(
+                f"Rename the folder before you move it to data/raw_reports: {folder.name} is not a valid batch name."
+            )
+    if unreadable or not found["is_valid_name"]:
+        raise SystemExit(1)

@@ -1,0 +1,286 @@
+"""`fine-tune eval`: grade or compare answers with the recipe's judge, and export ability questions for lm-eval-harness.
+
+Invalid lines are skipped and reported, and the exit status is 1. Without an installation, calibration to human ratings
+and the expected length are unavailable.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from fine_tune_assets.claims.grounding_checks import check_answer
+from fine_tune_assets.cli.document_input import OUTPUT, has_lone_surrogate
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.judging.evaluation.deterministic_checks import (
+    LengthBounds,
+    count_format_errors,
+    is_length_within,
+    length_bounds,
+)
+from fine_tune_assets.judging.judges.grades import (
+    AnswerPair,
+    GradableAnswer,
+    Grade,
+    Judge,
+    Preference,
+    describe_blind_spots,
+)
+from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
+from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
+from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.recipes.schema import CheckSettings
+from fine_tune_assets.tables.judging_rows import JudgeAgreement
+from fine_tune_assets.tables.record_classes import conform
+from fine_tune_assets.tables.stored_tables import read_rows_if_present
+
+
+@dataclass(frozen=True)
+class AnswerFacts:
+    checks: CheckSettings
+    floor: float
+    bounds: Mapping[str, LengthBounds]
+    """Task → minimum and maximum number of words."""
+    agreement: pa.Table | None
+    """`judge_agreement`; None before a judge was measured."""
+
+    def about(self, judge: Judge, answered: GradableAnswer, grade: Grade) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "calibrated_means": self._mapped(judge, answered.task, grade),
+            "blind_spots": describe_blind_spots(judge.kind, bool(answered.reference)),
+            "checks": {**check_answer(answered.output, answered.input), **self._form(answered)},
+        }
+
+    def _mapped(self, judge: Judge, task: str, grade: Grade) -> dict[str, Any] | None:
+        """The grade on the scale of the human ratings, with their set; None without a grade or a qualified judge for the task."""
+        if grade.score is None or self.agreement is None:
+            return None
+        scale = qualify_judge(self.agreement, judge.version, task, self.floor).calibration
+        if scale is None:
+            return None
+        return {"score": scale.calibrate(grade.score), "by": scale.labelled_set, "fingerprint": scale.fingerprint}
+
+    def _form(self, answered: GradableAnswer) -> dict[str, Any]:
+        """Format and length, for tasks of the recipe. A text alone does not show whether the model stopped on its own."""
+        found: dict[str, Any] = {}
+        if (wanted := self.checks.formats.get(answered.task)) is not None:
+            found["format"] = {"faults": count_format_errors(answered.output, wanted)}
+        if (bounds := self.bounds.get(answered.task)) is not None:
+            words = {"words": len(answered.output.split()), "fewest": bounds[0], "most": bounds[1]}
+            found["length"] = {**words, "is_within": is_length_within(answered.output, bounds)}
+        return found
+
+
+def facts_of_answers() -> AnswerFacts:
+    """Facts from the installation and its recipe."""
+    settings = load_settings()
+    recipe = load_recipe(settings.recipe)
+    return AnswerFacts(
+        checks=recipe.checks,
+        floor=recipe.judge.agreement_floor,
+        bounds=_bounds(settings.layout, recipe.checks),
+        agreement=_agreement(settings.layout),
+    )
+
+
+def _agreement(layout: Layout) -> pa.Table | None:
+    path = layout.table("judge_agreement")
+    return conform(pq.read_table(path, partitioning=None), JudgeAgreement.SCHEMA) if path.is_file() else None
+
+
+def _bounds(layout: Layout, checks: CheckSettings) -> dict[str, LengthBounds]:
+    """From the approved answers of this installation."""
+    rows = read_rows_if_present(layout.table("approved_examples"), ("task", "output"))
+    return length_bounds(((row["task"], row["output"]) for row in rows), checks)
+
+
+_BATCH_LINES = 32
+"""Lines per batch; results are printed after each batch."""
+_MAX_LISTED = 20
+
+
+class InvalidLinesError(FineTuneError):
+    """Some lines are invalid."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    given_id: Any
+    """The id in the line: text or a number."""
+    values: dict[str, Any]
+
+
+_file = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+
+
+@click.group("eval")
+def evaluation() -> None:
+    """Grade and compare answers."""
+
+
+@evaluation.command()
+@_file
+@OUTPUT
+def grade(file: Path, output: IO[str]) -> None:
+    """Grade answers with the recipe's judge.
+
+    FILE is JSONL with `instruction`, `input`, `output`, and optionally `id`, `reference` and `task`. Prints one JSON object per
+    line, in order: `id`, `score` from 1 to 10 or null, `calibrated_means`, `blind_spots`, `reason`, `criteria`, `checks`,
+    `judge`. For a `task` of the recipe, `checks` include format and length.
+    """
+    lines, faults = _read(file, ("instruction", "input", "output"))
+    facts = facts_of_answers()
+
+    def graded(judge: Judge, part: Sequence[_Line], progress: Progress) -> list[dict[str, Any]]:
+        answers = [GradableAnswer(str(line.given_id), **line.values) for line in part]
+        grades = judge.grade(answers, progress)
+        return [
+            _graded(line, found) | facts.about(judge, answered, found)
+            for line, answered, found in zip(part, answers, grades, strict=True)
+        ]
+
+    _run(lines, graded, output, "Grading")
+    _require_none_left_out(file, faults)
+
+
+@evaluation.command()
+@_file
+@OUTPUT
+def compare(file: Path, output: IO[str]) -> None:
+    """Compare pairs of answers with the judge.
+
+    FILE is JSONL with `instruction`, `input`, `output_1`, `output_2`, and optionally `id` and `reference`. The judge sees each
+    pair in both orders. Prints one JSON object per line, in order: `id`, `preferred` (1, 2, or 0 for a tie), `probability` that
+    the first answer is better, `is_position_consistent`, `reason`, `judge`.
+    """
+    lines, faults = _read(file, ("instruction", "input", "output_1", "output_2"))
+
+    def compared(judge: Judge, part: Sequence[_Line], progress: Progress) -> list[dict[str, Any]]:
+        pairs = [AnswerPair(str(line.given_id), **line.values) for line in part]
+        return [_compared(line, found) for line, found in zip(part, judge.compare(pairs, progress), strict=True)]
+
+    _run(lines, compared, output, "Comparing")
+    _require_none_left_out(file, faults)
+
+
+@evaluation.command("export-lm-eval")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def export_lm_eval(folder: Path) -> None:
+    """Export ability questions for lm-eval-harness.
+
+    Writes two tasks for each file in `data/evaluation/abilities` into FOLDER, and prints their names.
+    """
+    from fine_tune_assets.judging.evaluation.general_abilities import write_tasks
+
+    for name in write_tasks(list((load_settings().layout.evaluation / "abilities").glob("*.jsonl")), folder):
+        click.echo(name)
+
+
+def _graded(line: _Line, found: Grade) -> dict[str, Any]:
+    return {
+        "id": line.given_id,
+        "score": found.score,
+        "reason": found.reason,
+        "criteria": {name: asdict(criterion) for name, criterion in found.criteria.items()},
+    }
+
+
+def _compared(line: _Line, found: Preference) -> dict[str, Any]:
+    return {
+        "id": line.given_id,
+        "preferred": found.preferred,
+        "probability": found.probability,
+        "is_position_consistent": found.is_position_consistent,
+        "reason": found.reason,
+    }
+
+
+def _run(
+    lines: Sequence[_Line],
+    judged: Callable[[Judge, Sequence[_Line], Progress], list[dict[str, Any]]],
+    output: IO[str],
+    doing: str,
+) -> None:
+    """Print results batch by batch, so that an interrupted run keeps what it finished."""
+    settings = load_settings()
+    request = judge_request(settings, load_recipe(settings.recipe).judge)
+    if not lines:
+        return
+    with open_judge(request) as judge, _bar(doing, len(lines)) as progress:
+        for start in range(0, len(lines), _BATCH_LINES):
+            for row in judged(judge, lines[start : start + _BATCH_LINES], progress(start)):
+                output.write(json.dumps({**row, "judge": short(judge.version)}, ensure_ascii=False) + "\n")
+            output.flush()
+
+
+@contextmanager
+def _bar(doing: str, total: int) -> Iterator[Callable[[int], Progress]]:
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(doing, total=total)
+
+        def from_line(start: int) -> Progress:
+            return lambda done, _total, _what: bar.update(task, completed=start + done)
+
+        yield from_line
+
+
+def _read(file: Path, required: tuple[str, ...]) -> tuple[list[_Line], list[int]]:
+    """The valid lines, and the numbers of the invalid ones, each reported immediately."""
+    try:
+        content = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidLinesError(f"{file} is not UTF-8 text. Save it as UTF-8 text.") from None
+    lines, faults = [], []
+    for number, text in enumerate(content.split("\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            lines.append(_line(text, f"{file.name}-{number}", required))
+        except InvalidLinesError as fault:
+            faults.append(number)
+            click.echo(f"Line {number} of {file} is skipped: {fault}", err=True)
+    return lines, faults
+
+
+def _line(text: str, without_id: str, required: tuple[str, ...]) -> _Line:
+    """Raises InvalidLinesError; the message has no text of the line."""
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise InvalidLinesError("it is not a JSON object.")
+    optional = {name: given[name] for name in ("reference", "task") if given.get(name) is not None}
+    texts = {name: given.get(name) for name in required} | optional
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise InvalidLinesError(f"its `{name}` is missing or not text.")
+        if has_lone_surrogate(value):
+            raise InvalidLinesError(f"its `{name}` contains a lone surrogate.")
+    given_id = given.get("id", without_id)
+    if not isinstance(given_id, str | int) or has_lone_surrogate(str(given_id)):
+        raise InvalidLinesError("its `id` is neither valid text nor a number.")
+    return _Line(given_id, {"reference": None, "task": "", **texts})
+
+
+def _require_none_left_out(file: Path, faults: Sequence[int]) -> None:
+    if faults:
+        numbers = ", ".join(f"line {number}" for number in faults[:_MAX_LISTED]) + (
+            ", …" if len(faults) > _MAX_LISTED else ""
+        )
+        raise InvalidLinesError(
+            f"Skipped in {file}: {numbers}. All other lines are done. Correct these lines and run the command again."
+        )

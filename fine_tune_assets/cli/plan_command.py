@@ -1,0 +1,149 @@
+"""`fine-tune plan RECIPE`: memory, disk and steps of its training, on this machine or on a GPU of a given size."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.cli.output import json_option, show_json
+from fine_tune_assets.core.errors import DOES_NOT_FIT, ModelFolderError
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.tables.stored_tables import read_rows_if_present
+from fine_tune_assets.training.base_models.model_facts import PublishedShape, published_shapes, shape_folder
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--gpu-memory", type=click.IntRange(min=1), help="GPU memory in GiB; default: this machine.")
+@click.option(
+    "--base-folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with the model's config.json.",
+)
+@json_option
+def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None, is_json: bool) -> None:
+    """Plan memory, disk and steps of training.
+
+    RECIPE is the name of a shipped recipe, or a file. Only config.json of the base model is read; if the
+    model is not imported, the plan uses its published shape; a training run never does. Without an instruction set of this
+    recipe, every example counts as training.max_length tokens. A sweep is planned with its largest rank and batch. If the
+    training does not fit, the exit status is 4, and the plan suggests a change.
+    """
+    settings, console = load_settings(), Console()
+    chosen = load_recipe(recipe)
+    folder = base_folder or _folder_of(settings, chosen)
+    if folder is not None:
+        _plan(settings, console, recipe, chosen, folder, gpu_memory, is_json=is_json)
+        return
+    shape = _shape_of(chosen)
+    if not is_json:
+        console.print(
+            f"{shape.model} is not imported, so this plan uses its published shape ({shape.source}). Before a training the plan "
+            "is made from the model itself.",
+            markup=False,
+        )
+    with shape_folder(shape) as folder_of_shape:
+        _plan(settings, console, recipe, chosen, folder_of_shape, gpu_memory, is_json=is_json)
+
+
+def _plan(
+    settings: Settings,
+    console: Console,
+    recipe: str,
+    chosen: Recipe,
+    folder: Path,
+    gpu_memory: int | None,
+    *,
+    is_json: bool,
+) -> None:
+    from fine_tune_assets.training.planning.measured_plan import (
+        RowLength,
+        plan_for_lengths,
+        plan_without_data,
+        select_machine,
+        split_lengths,
+    )
+    from fine_tune_assets.training.planning.resource_plan import worst_case_settings
+
+    lengths, training = _known_lengths(settings, recipe), worst_case_settings(chosen)
+    with nullcontext() if is_json else console.status("Planning"):
+        machine = select_machine(gpu_memory or settings.cluster_gpu_memory_gb)
+        row = (
+            plan_without_data(folder, training, machine, settings.data_dir)
+            if lengths is None
+            else plan_for_lengths(
+                split_lengths(map(RowLength.from_row, lengths), "train"), folder, training, machine, settings.data_dir
+            )
+        )
+    if is_json:
+        known = None if lengths is None else len(lengths)
+        show_json({"recipe": chosen.name, "machine": machine.name, "known_examples": known, **row})
+        if not row["fits"]:
+            raise SystemExit(DOES_NOT_FIT)
+        return
+    console.print(_table(chosen, row, machine.name))
+    source = "max_length tokens for every example" if lengths is None else f"{len(lengths)} examples of the stored set"
+    console.print(f"Planned with {source}.", markup=False)
+    if chosen.sweep:
+        most = f"rank {training.rank}, batch_size {training.batch_size}"
+        console.print(f"Planned for the largest trial of the sweep: {most}.", markup=False)
+    if not row["fits"]:
+        console.print(row["shortfall"], markup=False)
+        change = row["suggestion"]
+        console.print(f"It would fit with {change}." if change else "No smaller batch or shorter example would fit.")
+        raise SystemExit(DOES_NOT_FIT)
+
+
+def _folder_of(settings: Settings, recipe: Recipe) -> Path | None:
+    """The folder of the recipe's base model; None if it is not imported."""
+    from fine_tune_assets.training.base_models.registration import bundled_model_folder
+
+    named = recipe.base_model.folder
+    folder = (
+        settings.data_dir / named
+        if named
+        else bundled_model_folder(settings.layout.base_models / recipe.base_model.name)
+    )
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _shape_of(recipe: Recipe) -> PublishedShape:
+    """Raises ModelFolderError for a model without a published shape."""
+    name, known = recipe.base_model.name, published_shapes()
+    if name not in known:
+        raise ModelFolderError(
+            f"The base model {name} is not imported, and no shape is published for it (known: {', '.join(known)}). Run "
+            "`fine-tune models import PATH`, or use --base-folder."
+        )
+    return known[name]
+
+
+def _known_lengths(settings: Settings, recipe: str) -> list[dict[str, Any]] | None:
+    """Of the stored set, if it is this recipe's."""
+    return (
+        (read_rows_if_present(settings.layout.table("example_lengths")) or None)
+        if load_recipe(recipe) == load_recipe(settings.recipe)
+        else None
+    )
+
+
+def _table(recipe: Recipe, row: dict[str, Any], machine: str) -> Table:
+    table = Table("part", "", title=f"{recipe.name} on {machine}")
+    for part in ("weights", "adapter", "gradients", "optimizer", "activations", "library"):
+        table.add_row(part, f"{row[f'{part}_bytes'] / 1e9:.2f} GB")
+    table.add_section()
+    table.add_row("at its peak", f"{row['peak_bytes'] / 1e9:.2f} GB of {row['limit_bytes'] / 1e9:.2f} GB", style="bold")
+    table.add_section()
+    table.add_row("batch_size", str(row["batch_size"]))
+    table.add_row("gradient_accumulation", str(row["gradient_accumulation"]))
+    table.add_row("packing", row["packing"])
+    table.add_row("largest pass", f"{row['max_batch_rows']} rows of {row['max_row_tokens']} tokens")
+    table.add_row("disk", f"{row['disk_bytes'] / 1e9:.2f} GB of {row['free_disk_bytes'] / 1e9:.0f} GB")
+    if row["steps"]:
+        table.add_row("optimizer steps", str(row["steps"]))
+    return table

@@ -1,0 +1,280 @@
+"""`fine-tune review`: list drafts, show one, decide about it, and measure agreement between reviewers."""
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from fine_tune_assets.approval.review_actions import revoke as revoke_decision
+from fine_tune_assets.approval.review_actions import submit_decision
+from fine_tune_assets.approval.review_history import DecisionEntry, is_blind_review, list_history
+from fine_tune_assets.approval.reviewer_agreement import (
+    Agreement,
+    count_stored_expert_examples,
+    describe_floor,
+    evaluate_agreement,
+    read_agreement,
+)
+from fine_tune_assets.approval.sign_off import REASON_CODES, DecisionSubmission, ReviewError
+from fine_tune_assets.cli.identity import authenticate
+from fine_tune_assets.cli.output import json_option, show_json, show_rows
+from fine_tune_assets.cli.review.review_queue import (
+    ReviewDesk,
+    export_decisions,
+    export_label_studio,
+    import_file,
+    import_label_studio,
+    open_desk,
+    read_text,
+    report_withheld,
+)
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.reviews.review_items import count_queue, list_items, require_item
+from fine_tune_assets.ledger.reviews.review_rows import OPEN, STATES, QueueFilter
+from fine_tune_assets.recipes.loader import load_recipe
+
+_DEFAULT_LIMIT = 50
+_REPAIR = "Text file: the repaired output."
+_OTHER = "Decision whose repaired output is approved."
+_REVIEWER = click.option("--reviewer", required=True, metavar="NAME", help="Desk user with the role reviewer.")
+_CODE = click.option("--code", type=click.Choice(list(REASON_CODES)), default="other", help="Reason code.")
+_REPAIRED = click.option(
+    "--repair", "repair_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=_REPAIR
+)
+_REPAIR_FROM = click.option("--repair-from", metavar="DECISION_ID", help=_OTHER)
+
+
+_REASON = click.option("--reason", default="", help="Why, without report text.")
+
+
+@click.group()
+def review() -> None:
+    """Review drafts."""
+
+
+@review.command("list")
+@click.option("--task", help="Only this task.")
+@click.option("--source", help="Only this source.")
+@click.option("--flag", help="Only with this kind of flag.")
+@click.option(
+    "--state", type=click.Choice([OPEN, *STATES]), default=OPEN, show_default=True, help="Only in this state."
+)
+@click.option(
+    "--limit", default=_DEFAULT_LIMIT, show_default=True, type=click.IntRange(min=1), help="Number of drafts."
+)
+@json_option
+def list_command(task: str | None, source: str | None, flag: str | None, state: str, limit: int, is_json: bool) -> None:
+    """List drafts, by default the open ones."""
+    chosen = QueueFilter(task=task, source=source, flag=flag, state=state)
+    with open_desk(load_settings()) as desk:
+        found = list_items(desk.ledger, chosen, viewer=None, limit=limit + len(desk.withheld), after=None)
+        shown = [item for item in found if item.example_id not in desk.withheld][:limit]
+        tasks, _ = count_queue(desk.ledger)
+    names = ("example_id", "task", "flag_count", "state", "source")
+    rows = [{name: getattr(item, name) for name in names} for item in shown]
+    show_rows(rows, {name: name.replace("_", " ") for name in names}, is_json=is_json)
+    if not is_json:
+        open_count = sum(task.open for task in tasks)
+        click.echo(f"{len(shown)} shown; {open_count} open in all")
+        report_withheld(sum(item.example_id in desk.withheld for item in found), "drafts")
+
+
+@review.command()
+@click.argument("example_id")
+@click.option("--reviewer", default="", metavar="NAME", help="Reviewer who sees their own first decision.")
+@json_option
+def show(example_id: str, reviewer: str, is_json: bool) -> None:
+    """Show one draft with its flags and decisions.
+
+    A first decision stays hidden until the second is recorded.
+    """
+    with open_desk(load_settings()) as desk:
+        draft = desk.draft(example_id)
+        reviewer = authenticate(desk.ledger, reviewer, "reviewer") if reviewer else ""
+        blind = is_blind_review(desk.rules)
+        entries = list_history(desk.ledger, example_id, viewer=reviewer, can_see_all=False, is_blind=blind)
+    names = ("example_id", "report_id", "source", "task", "instruction", "input", "output")
+    if is_json:
+        decisions = [vars(entry) for entry in entries]
+        show_json(
+            {**{name: getattr(draft, name) for name in names}, "flags": list(draft.flags), "decisions": decisions}
+        )
+        return
+    for name in names:
+        click.echo(f"{click.style(name, bold=True)}\n{getattr(draft, name)}\n")
+    click.echo("\n".join(draft.flags) or "no flags")
+    for entry in entries:
+        click.echo(_history_line(entry))
+
+
+@review.command()
+@click.argument("example_id")
+@_REVIEWER
+@_REPAIRED
+@_REPAIR_FROM
+def approve(example_id: str, reviewer: str, repair_file: Path | None, repair_from: str | None) -> None:
+    """Approve a draft, with or without a repair.
+
+    The text of --repair must not contain identifiers: it is not scrubbed.
+    """
+    with open_desk(load_settings()) as desk:
+        output = _repaired_output(desk, example_id, repair_file, repair_from)
+        state, name = _decide(desk, example_id, DecisionSubmission(reviewer, "review", "approve", output, "", "", ""))
+    click.echo(f"{example_id} approved by {name}: {state}")
+
+
+@review.command()
+@click.argument("example_id")
+@_REVIEWER
+@_CODE
+@_REASON
+def reject(example_id: str, reviewer: str, code: str, reason: str) -> None:
+    """Reject a draft.
+
+    A rejected draft is never trained on.
+    """
+    with open_desk(load_settings()) as desk:
+        submission = DecisionSubmission(reviewer, "review", "reject", None, code, reason, "")
+        state, name = _decide(desk, example_id, submission)
+    click.echo(f"{example_id} rejected by {name}: {state}")
+
+
+@review.command()
+@click.argument("example_id")
+@click.argument("decision", type=click.Choice(["approve", "reject"]))
+@_REVIEWER
+@_REPAIRED
+@_REPAIR_FROM
+@_CODE
+@_REASON
+def adjudicate(
+    example_id: str,
+    decision: str,
+    reviewer: str,
+    repair_file: Path | None,
+    repair_from: str | None,
+    code: str,
+    reason: str,
+) -> None:
+    """Settle a disagreement, as a third reviewer."""
+    with open_desk(load_settings()) as desk:
+        desk.draft(example_id)  # raises for an unknown id before anything else
+        output = _repaired_output(desk, example_id, repair_file, repair_from)
+        code = code if decision == "reject" else ""
+        submission = DecisionSubmission(reviewer, "adjudicate", decision, output, code, reason, "")
+        state, name = _decide(desk, example_id, submission)
+    click.echo(f"{example_id} adjudicated by {name}: {state}")
+
+
+@review.command()
+@click.argument("decision_id")
+@_REVIEWER
+@click.option("--reason", required=True, help="Why, without report text.")
+def revoke(decision_id: str, reviewer: str, reason: str) -> None:
+    """Revoke a decision.
+
+    The example returns to the queue, and assets that depend on it are materialized again.
+    """
+    settings = load_settings()
+    rules = load_recipe(settings.recipe).review
+    with closing(open_ledger(settings)) as ledger:
+        name = authenticate(ledger, reviewer, "reviewer")
+        item = revoke_decision(ledger, decision_id, by=name, reason=reason, rules=rules, now=datetime.now(UTC))
+    click.echo(f"{decision_id} revoked by {name}" + (f"; {item.example_id} is {item.state}" if item else ""))
+
+
+@review.command()
+@json_option
+def progress(is_json: bool) -> None:
+    """Count examples by task and state."""
+    with open_desk(load_settings()) as desk:
+        tasks, _ = count_queue(desk.ledger)
+    rows = [{"task": task.task, **{state: task.counts.get(state, 0) for state in STATES}} for task in tasks]
+    show_rows(rows, {name: name for name in ("task", *STATES)}, is_json=is_json)
+    if not is_json:
+        click.echo(f"{sum(task.open for task in tasks)} of {sum(task.total for task in tasks)} are open")
+
+
+@review.command()
+@json_option
+def agreement(is_json: bool) -> None:
+    """Show the agreement between reviewers.
+
+    Shows the pairs of first and second decisions, raw agreement and Cohen's kappa with 95 % confidence intervals, and whether the
+    recipe's minimum is met.
+    """
+    settings = load_settings()
+    rules = load_recipe(settings.recipe).review
+    with closing(open_ledger(settings)) as ledger:
+        report = read_agreement(ledger)
+    found = {
+        "all": report.overall,
+        **{f"task {name}": one for name, one in report.by_task.items()},
+        **{f"reviewer {name}": one for name, one in report.by_reviewer.items()},
+        **{f"{first} and {second}": one for (first, second), one in report.by_pair.items()},
+    }
+    if is_json:
+        show_json([{"group": name, **vars(one)} for name, one in found.items()])
+        return
+    for name, one in found.items():
+        click.echo(f"{name:<40} {_agreement_text(one)}")
+    by_experts = count_stored_expert_examples(settings.layout.table("approved_examples"))
+    click.echo(f"{describe_floor(rules)} {evaluate_agreement(report.overall, rules, by_experts).reason}")
+
+
+for command in (export_decisions, import_file, export_label_studio, import_label_studio):
+    review.add_command(command)
+
+
+def _decide(desk: ReviewDesk, example_id: str, submission: DecisionSubmission) -> tuple[str, str]:
+    """The new state of the example, and the reviewer's name as it is recorded."""
+    draft = desk.draft(example_id)
+    name = authenticate(desk.ledger, submission.reviewer, "reviewer")
+    with desk.ledger.read() as connection:
+        version = require_item(connection, example_id).version
+    item = submit_decision(
+        desk.ledger,
+        draft,
+        replace(submission, reviewer=name),
+        version=version,
+        rules=desk.rules,
+        author=desk.authors.get(draft.report_id),
+        now=datetime.now(UTC),
+    )
+    return item.state, name
+
+
+def _repaired_output(desk: ReviewDesk, example_id: str, file: Path | None, repair_from: str | None) -> str | None:
+    """The repaired output, from a file or from an earlier decision. Raises ReviewError."""
+    if file is not None and repair_from is not None:
+        raise ReviewError("Use either --repair or --repair-from, not both.")
+    if file is not None:
+        return read_text(file)
+    if repair_from is None:
+        return None
+    entries = list_history(desk.ledger, example_id, viewer="", can_see_all=False, is_blind=is_blind_review(desk.rules))
+    found = next((one for one in entries if one.decision_id == repair_from and one.decision == "approve"), None)
+    if found is None:
+        raise ReviewError(
+            f"{repair_from} is not a visible approval of {example_id}. `fine-tune review show {example_id}` lists them."
+        )
+    return found.output
+
+
+def _history_line(entry: DecisionEntry) -> str:
+    decision = f"{entry.role} {entry.decision}" + (" repaired" if entry.output is not None else "")
+    revoked = f"  revoked by {entry.revoked_by}" if entry.revoked_by else ""
+    day = f"{entry.decided_at:%Y-%m-%d %H:%M}"
+    return f"{entry.decision_id}  {day}  {entry.reviewer}: {decision} {entry.reason_code}{revoked}".rstrip()
+
+
+def _agreement_text(found: Agreement) -> str:
+    if found.raw is None:
+        return f"{found.pairs:>5} pairs  {found.reason}"
+    raw = f"{found.pairs:>5} pairs  raw {found.raw:.3f} ({found.raw_low:.3f} to {found.raw_high:.3f})"
+    if found.kappa is None:
+        return f"{raw}  no kappa: {found.reason}"
+    return f"{raw}  kappa {found.kappa:.3f} ({found.kappa_low:.3f} to {found.kappa_high:.3f})"

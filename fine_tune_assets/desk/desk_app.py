@@ -1,0 +1,123 @@
+"""The desk's application: pages for reviewers, approvers, operators and auditors. `fine-tune run desk` starts it in uvicorn.
+
+Combines routes, access checks and security headers, and maps errors to pages. It never logs page content or user input.
+"""
+
+import gc
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.web_services import redact_exceptions
+from fine_tune_assets.desk.dagster_ui.dagster_proxy import DagsterProxy
+from fine_tune_assets.desk.desk_context import Desk, open_desk
+from fine_tune_assets.desk.error_pages import PageError, internal_error, ledger_unavailable, not_found
+from fine_tune_assets.desk.origins import SecurityHeadersMiddleware
+from fine_tune_assets.desk.pages.sign_in_pages import offer_resubmission
+from fine_tune_assets.desk.rendering import THEME_COOKIE, render_bare_page, render_page
+from fine_tune_assets.desk.request_context import SAFE_METHODS, Form, handle_request, make_request_context, read_form
+from fine_tune_assets.desk.routes import ROUTES, Route, list_menu_entries
+
+SWITCH_INTERVAL_SECONDS = 0.0005
+"""Interval after which a running thread yields the interpreter. A page queries the ledger about a dozen times and may wait this
+long for background threads after each query: with Python's default of 5 ms, 6 ms of work took 200 ms."""
+
+
+def create_app_from_environment() -> ASGIApp:
+    """Application factory for uvicorn."""
+    return redact_exceptions(create_app(load_settings()))  # type: ignore[arg-type,return-value]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Open the ledger and return the application. Raises SettingsError, LedgerError."""
+    desk = open_desk(settings, list_menu_entries)
+    dagster = DagsterProxy(desk)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        await run_in_threadpool(desk.warm_up)
+        gc.freeze()  # excludes long-lived objects from garbage collection, which would delay a page
+        yield
+        await dagster.close()
+        desk.ledger.close()
+
+    app = FastAPI(title="Desk", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    for route in ROUTES:
+        app.router.add_route(route.path, _make_endpoint(desk, route), methods=[route.method])
+    app.router.routes.extend(dagster.routes())
+    # Starlette's redirect for a trailing slash would use http behind a TLS proxy.
+    app.router.redirect_slashes = False
+    for kind in (PageError, FineTuneError, HTTPException, SQLAlchemyError, Exception):
+        app.add_exception_handler(kind, _make_error_handler(desk))
+    app.add_middleware(SecurityHeadersMiddleware, addresses=desk.addresses)
+    return app
+
+
+def _make_endpoint(desk: Desk, route: Route) -> Callable[[Request], Awaitable[Response]]:
+    async def respond(request: Request) -> Response:
+        if "\0" in request.url.path or "%00" in request.url.query:
+            raise not_found()  # PostgreSQL rejects NUL characters
+        form = Form() if request.method in SAFE_METHODS else await read_form(request)
+        request.state.form = form  # so that an error page can return the user's text
+
+        def handle() -> Response:
+            return handle_request(
+                desk,
+                make_request_context(desk, request, form, is_user_action=not route.is_polled),
+                route.access,
+                route.endpoint,
+                offer_resubmission,
+            )
+
+        return await run_in_threadpool(handle)
+
+    return respond
+
+
+def _make_error_handler(desk: Desk) -> Callable[[Request, Exception], Awaitable[Response]]:
+
+    async def respond(request: Request, error: Exception) -> Response:
+        return await run_in_threadpool(_render_error_page, desk, request, error)
+
+    return respond
+
+
+def _render_error_page(desk: Desk, request: Request, error: Exception) -> Response:
+    shown, typed = _to_page_error(error), _read_typed_text(request)
+    is_fragment = request.headers.get("hx-request") == "true"  # htmx shows one line in place instead of a whole page
+    template = "error_line.html" if is_fragment else "error.html"
+    with suppress(SQLAlchemyError):  # without the ledger the session is unknown: render the bare page
+        if isinstance(error, PageError | FineTuneError | HTTPException):
+            context = make_request_context(desk, request, Form())
+            return render_page(desk, context, template, status=shown.status, error=shown, typed=typed)
+    theme = request.cookies.get(THEME_COOKIE, "")
+    return render_bare_page(desk, template, shown.status, theme, error=shown, typed=typed)
+
+
+def _to_page_error(error: Exception) -> PageError:
+    if isinstance(error, PageError):
+        return error
+    if isinstance(error, FineTuneError):  # its message is written for users
+        return PageError(400, "That is not possible", str(error))
+    if isinstance(error, HTTPException):
+        missing = not_found()
+        return PageError(error.status_code, missing.title, missing.message)
+    return ledger_unavailable() if isinstance(error, SQLAlchemyError) else internal_error()
+
+
+def _read_typed_text(request: Request) -> str:
+    """The text that the user was working on, or empty."""
+    form = getattr(request.state, "form", None)
+    names = ("output", "corrected_answer", "question")
+    return next((text for name in names if (text := form.get_text(name))), "") if isinstance(form, Form) else ""

@@ -1,0 +1,145 @@
+"""Shared state of all desk pages: settings, ledger, keys, templates, the menu and the limit on wrong one-time links."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment
+
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.desk.background_checks import AgreementMonitor, ChainVerifier
+from fine_tune_assets.desk.gateway_client import GatewayClient
+from fine_tune_assets.desk.judged_answers import JudgedAnswers
+from fine_tune_assets.desk.oidc_sign_in import Provider, read_provider
+from fine_tune_assets.desk.origins import Addresses, read_addresses
+from fine_tune_assets.desk.overview import TableCounts
+from fine_tune_assets.desk.stored_texts import StoredTexts
+from fine_tune_assets.desk.templating import make_environment
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
+from fine_tune_assets.ledger.people.sessions import SessionLimits
+from fine_tune_assets.lineage.set_history import SetCache
+from fine_tune_assets.phi.missed_identifiers.withheld_drafts import WithheldDrafts
+from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
+from fine_tune_assets.recipes.schema import Recipe, ReviewSettings
+from fine_tune_assets.reports.intake_summary import IntakeError, IntakeSummaryCache
+
+MAX_WRONG_LINKS = 10
+WINDOW_SECONDS = 60.0
+
+
+class WrongLinkLimiter:
+    """Blocks one-time links after `MAX_WRONG_LINKS` wrong ones within `WINDOW_SECONDS`. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=MAX_WRONG_LINKS)
+        self._lock = threading.Lock()
+
+    def is_exceeded(self, now: float) -> bool:
+        with self._lock:
+            return len(self._times) == MAX_WRONG_LINKS and now - self._times[0] < WINDOW_SECONDS
+
+    def record(self, now: float) -> None:
+        with self._lock:
+            self._times.append(now)
+
+
+@dataclass(frozen=True)
+class MenuEntry:
+    path: str
+    label: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Desk:
+    settings: Settings
+    addresses: Addresses
+    ledger: Ledger
+    key: bytes
+    """The ledger's key. Encrypts the identifiers that reviewers mark."""
+    form_key: bytes
+    sign_in_key: bytes
+    session_limits: SessionLimits
+    templates: Environment
+    menu: Callable[[Collection[str]], tuple[MenuEntry, ...]]
+    """Roles → the pages that a user with these roles may open."""
+    provider: Provider | None
+    stored_texts: StoredTexts
+    withheld: WithheldDrafts
+    agreement: AgreementMonitor
+    intake: IntakeSummaryCache
+    chain_checks: ChainVerifier
+    set_cache: SetCache
+    judged_answers: JudgedAnswers
+    gateway: GatewayClient
+    table_counts: TableCounts
+    wrong_link_limiter: WrongLinkLimiter
+
+    def warm_up(self) -> None:
+        """Fill the caches, so that the first page does not wait for them."""
+        self.agreement.latest()
+        with suppress(IntakeError):
+            self.intake.latest()
+        with suppress(OSError, ValueError):  # a damaged set must not block reviews; only the pages that read it fail
+            self.set_cache.list_sets()
+            self.judged_answers.latest()
+
+    def read_review_settings(self) -> ReviewSettings:
+        """The current recipe's review settings. Raises RecipeError."""
+        return self.read_recipe().review
+
+    def read_recipe(self) -> Recipe:
+        """The current recipe. Raises RecipeError."""
+        return _load_recipe(self.settings.recipe, _read_stamp(self.settings.recipe))
+
+
+def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEntry, ...]]) -> Desk:
+    """Raises SettingsError, LedgerError."""
+    addresses, provider = read_addresses(settings), read_provider(settings)
+    key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings)
+    known_sets = SetCache(settings.layout.instruction_sets)
+    limits = SessionLimits(
+        timedelta(minutes=settings.desk.idle_timeout_minutes), timedelta(hours=settings.desk.session_hours)
+    )
+    return Desk(
+        settings,
+        addresses,
+        ledger,
+        key,
+        derive_key(key, "desk-forms"),
+        derive_key(key, "desk-sign-in"),
+        limits,
+        make_environment(),
+        menu,
+        provider,
+        StoredTexts(settings.layout),
+        WithheldDrafts(ledger, key, settings.layout),
+        AgreementMonitor(ledger),
+        IntakeSummaryCache(settings.layout),
+        ChainVerifier(ledger),
+        known_sets,
+        JudgedAnswers(settings.layout, ledger, known_sets),
+        GatewayClient(settings, ledger),
+        TableCounts(settings.layout),
+        WrongLinkLimiter(),
+    )
+
+
+@lru_cache(maxsize=4)
+def _load_recipe(recipe: str, _stamp: tuple[int, int]) -> Recipe:
+    """Reload only when the file changes: parsing YAML takes longer than most pages."""
+    return load_recipe(recipe)
+
+
+def _read_stamp(recipe: str) -> tuple[int, int]:
+    path = shipped_recipes().get(recipe, Path(recipe))
+    if not path.is_file():
+        return (0, 0)
+    return (path.stat().st_mtime_ns, path.stat().st_size)

@@ -1,0 +1,89 @@
+"""Reads the texts that pages show: a draft, its author and its report.
+
+Rows are found by id through Parquet row-group statistics, without reading the whole table. Nothing is cached, so that a new table
+takes effect at once. Methods raise OutdatedTableError if a table of an older version lacks a column.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from fine_tune_assets.approval.drafts import CORRECTION
+from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
+from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.common_columns import Passage
+from fine_tune_assets.tables.stored_tables import read_rows
+
+
+@dataclass(frozen=True)
+class StoredTexts:
+    layout: Layout
+
+    def find_draft(self, example_id: str) -> DraftedExample | None:
+        """None if the example is no longer drafted."""
+        row = self._read_row("drafted_examples", None, ("example_id", example_id))
+        return None if row is None else DraftedExample.from_row(row)
+
+    def find_author(self, draft: DraftedExample) -> str | None:
+        """The author of the correction behind the draft; None for a draft of a report or an unknown author."""
+        author: str | None = self._read_correction_value(draft, "author")
+        return author
+
+    def find_passages(self, draft: DraftedExample) -> list[Passage]:
+        """Scrubbed passages before the question of a correction's draft; empty for other drafts."""
+        if not strip_passages(draft.instruction, draft.input).documents:
+            return []
+        return [Passage.from_row(passage) for passage in self._read_correction_value(draft, "passages") or ()]
+
+    def _read_correction_value(self, draft: DraftedExample, column: str) -> Any:
+        """The column's value; None if the draft has no correction."""
+        if draft.source != CORRECTION:
+            return None
+        correction_id = draft.report_id.removeprefix(f"{CORRECTION}/")
+        row = self._read_row("scrubbed_corrections", None, ("correction_id", correction_id), [column])
+        return None if row is None else row[column]
+
+    def find_tagged_report(self, report_id: str) -> str | None:
+        """The scrubbed report with `[KIND]` placeholders; None for a correction or an erased report."""
+        return self._read_report_value(report_id, "tagged_text")
+
+    def find_report_number(self, report_id: str) -> str | None:
+        """The start of the fingerprint of the scrubbed text, which pages show instead of the report id.
+
+        A report id often contains a file name, and file names can contain a subject's name.
+        """
+        fingerprint = self._read_report_value(report_id, "fingerprint")
+        return None if fingerprint is None else short(fingerprint)
+
+    def find_dropped_duplicates(self, report_id: str) -> dict[str, str]:
+        """Fingerprint of the scrubbed text → report id, for the near and semantic duplicates of this report."""
+        path = self.layout.table("duplicate_reports")
+        columns = ["dropped_id", "kind", "fingerprint"]
+        rows = read_rows(path, "duplicate_reports", "kept_id", [report_id], columns) if path.is_file() else []
+        return {row["fingerprint"]: row["dropped_id"] for row in rows if row["fingerprint"] and row["kind"] != "exact"}
+
+    def find_tagged_with_subject(self, report_id: str) -> tuple[str, str] | None:
+        """(subject key, scrubbed text with `[KIND]` placeholders); None if the report was removed."""
+        columns = ["subject_key", "tagged_text"]
+        row = self._read_row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), columns)
+        return None if row is None else (str(row["subject_key"]), str(row["tagged_text"]))
+
+    def _read_report_value(self, report_id: str, column: str) -> str | None:
+        row = self._read_row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), [column])
+        return None if row is None else str(row[column])
+
+    def _read_row(
+        self, table: str, partition: str | None, key: tuple[str, str], columns: list[str] | None = None
+    ) -> dict[str, Any] | None:
+        path = self.layout.table(table, partition)
+        # The id comes from a URL: reject paths outside the tables folder.
+        if not path.is_file() or path.parent.parent != self.layout.tables:
+            return None
+        try:
+            found = read_rows(path, table, key[0], [key[1]], columns)
+        except (OSError, pa.ArrowInvalid):
+            return None  # the file was replaced while it was read
+        return next(iter(found), None)

@@ -1,0 +1,278 @@
+"""The gateway: the HTTP API in front of the engines. `fine-tune run gateway` runs it with uvicorn.
+
+Lists the routes and their scopes. Every /v1 route needs an API key or a token. Texts of requests and answers are never logged.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.permissions import Action, scope_of
+from fine_tune_assets.core.processes.parent import die_with_parent
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.web_services import redact_exceptions
+from fine_tune_assets.gateway.answers.cancellation import cancel_on_disconnect
+from fine_tune_assets.gateway.answers.chat_completions import ChatService
+from fine_tune_assets.gateway.answers.identifier_filter import create_gate
+from fine_tune_assets.gateway.callers.authentication import Authenticator, Caller, require_permission
+from fine_tune_assets.gateway.callers.rate_limits import RateLimiter
+from fine_tune_assets.gateway.embeddings import Embedder, EncoderWarmup, has_embedding_callers, load_encoder
+from fine_tune_assets.gateway.listeners import check_listener
+from fine_tune_assets.gateway.records.journal import Journal
+from fine_tune_assets.gateway.records.metrics import CONTENT_TYPE, Metrics
+from fine_tune_assets.gateway.records.outcome_counts import OutcomeCounter
+from fine_tune_assets.gateway.records.record_middleware import RecordMiddleware
+from fine_tune_assets.gateway.records.request_record import derive_prompt_key, get_record
+from fine_tune_assets.gateway.records.traffic import TrafficObserver
+from fine_tune_assets.gateway.requests.openapi import ROUTE_OPTIONS, build_openapi
+from fine_tune_assets.gateway.requests.request_models import (
+    EMBEDDING_MODEL,
+    LIVE_MODEL,
+    ChatRequest,
+    CompletionRequest,
+    CorrectionRequest,
+    EmbeddingRequest,
+    FeedbackRequest,
+)
+from fine_tune_assets.gateway.requests.request_parsing import parse_submission, read_json, validate_body
+from fine_tune_assets.gateway.wire_format import (
+    ApiError,
+    handle_api_error,
+    handle_http_error,
+    handle_unexpected_error,
+    unavailable,
+)
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.ledger_errors import DailyLimitError, IdempotencyError, SealError, UnknownRecordError
+from fine_tune_assets.ledger.reviews.correction_records import record_correction
+from fine_tune_assets.ledger.reviews.feedback import record_feedback
+from fine_tune_assets.ledger.serving.deployments import find_live_deployment
+
+_RETRY_AFTER_SECONDS = "3600"
+"""The daily limit covers the last 24 hours, so an hour later some of it is free again."""
+
+
+def app_from_environment() -> ASGIApp:
+    """For uvicorn's `factory`."""
+    settings = load_settings()
+    if settings.gateway.workers > 1:
+        die_with_parent()  # otherwise a worker would keep answering after its parent process was killed
+    return redact_exceptions(create_app(settings))
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Open the ledger and return the application. Raises SettingsError, LedgerError."""
+    check_listener(settings)
+    gateway = Gateway(settings, open_ledger(settings))
+    app = FastAPI(openapi_url=None, lifespan=gateway.lifespan, generate_unique_id_function=lambda route: route.name)
+    routes = (
+        ("/health", "GET", gateway.health),
+        ("/ready", "GET", gateway.ready),
+        ("/metrics", "GET", gateway.show_metrics),
+        ("/openapi.json", "GET", gateway.show_openapi),
+        ("/v1/models", "GET", gateway.list_models),
+        ("/v1/chat/completions", "POST", gateway.chat),
+        ("/v1/completions", "POST", gateway.complete),
+        ("/v1/embeddings", "POST", gateway.embed),
+        ("/v1/corrections", "POST", gateway.correct),
+    )
+    for path, method, endpoint in routes:
+        app.add_api_route(path, endpoint, methods=[method], **ROUTE_OPTIONS[path])
+        if method == "GET":
+            app.router.add_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+    app.add_middleware(
+        RecordMiddleware,  # type: ignore[arg-type]
+        routes=[path for path, _, _ in routes],
+        journal=gateway.journal,
+        metrics=gateway.metrics,
+    )
+    app.add_exception_handler(ApiError, handle_api_error)
+    app.add_exception_handler(HTTPException, handle_http_error)
+    app.add_exception_handler(SQLAlchemyError, _handle_ledger_error)
+    app.add_exception_handler(SealError, _handle_broken_seal)
+    app.add_exception_handler(Exception, handle_unexpected_error)
+    return app
+
+
+class Gateway:
+    """The route handlers and the objects that they share."""
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._settings, self._ledger = settings, ledger
+        self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
+        self._prompt_key = derive_prompt_key(self._key)
+        self._counter = OutcomeCounter(ledger)
+        self._gate = create_gate(settings)
+        self.traffic = TrafficObserver(settings, ledger)
+        self._chat = ChatService(settings, ledger, self._counter, self._gate, self.traffic)
+        self._authenticator, self._rate_limiter, self._embedder = (
+            Authenticator(settings, ledger),
+            RateLimiter(ledger),
+            Embedder(),
+        )
+        self._warmup = EncoderWarmup(self._needs_encoder, self._load_encoder)
+        self.journal = Journal(
+            ledger, settings.gateway.audit_retention_days, sync_each_commit=settings.gateway.audit_fsync
+        )
+        self.metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        running = [
+            self._counter.flush_forever(),
+            self.journal.prune_forever(),
+            self.journal.sync_forever(),
+            self._gate.run(),
+            self._warmup.run(),
+        ]
+        tasks = [asyncio.create_task(each) for each in running]
+        self.traffic.start()
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await self._counter.flush()
+            await self.journal.close()
+            await self._chat.close()
+            await run_in_threadpool(self.traffic.close)
+            self._gate.close()
+            self._embedder.close()
+            self._ledger.close()
+
+    def _needs_encoder(self) -> bool:
+        return self._chat.find_retrieval_contract() is not None or has_embedding_callers(self._settings, self._ledger)
+
+    def _load_encoder(self) -> None:
+        load_encoder()
+        self._chat.open_live_index()
+
+    async def health(self, _request: Request) -> Response:
+        """Liveness only: the process answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, _request: Request) -> Response:
+        """200 if the live release has an engine, the identifier check is ready if required, and the encoder if needed."""
+        live = await run_in_threadpool(find_live_deployment, self._ledger)
+        has_engine = live is not None and live.engine_url is not None
+        is_ready = has_engine and self._gate.is_ready and self._warmup.is_ready
+        return JSONResponse({"status": "ready" if is_ready else "not ready"}, status_code=200 if is_ready else 503)
+
+    async def show_metrics(self, request: Request) -> Response:
+        require_permission(await self._authenticator.authenticate(request), Action.READ_METRICS)
+        return Response(await run_in_threadpool(self.metrics.render), media_type=CONTENT_TYPE)
+
+    async def show_openapi(self, request: Request) -> Response:
+        """The OpenAPI document; needs a key with any scope."""
+        await self._authorize(request, None)
+        return JSONResponse(build_openapi(request.app, self._settings.gateway.max_tokens))
+
+    async def list_models(self, request: Request) -> Response:
+        """The models that this caller can name."""
+        caller = await self._authorize(request, Action.ASK)
+        target = await run_in_threadpool(self._chat.require_live_target)
+        get_record(request).release_id = target.release_id
+        names = (
+            LIVE_MODEL,
+            target.release_id,
+            *((EMBEDDING_MODEL,) if scope_of(Action.EMBED) in caller.scopes else ()),
+        )
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "fine-tune"} for name in names]
+        return JSONResponse({"object": "list", "data": models}, headers={"x-release-id": target.release_id})
+
+    async def chat(self, request: Request) -> Response:
+        """Answer a conversation, whole or streamed."""
+        return await self._generate(request, ChatRequest, "messages")
+
+    async def complete(self, request: Request) -> Response:
+        """Answer one prompt, whole or streamed."""
+        return await self._generate(request, CompletionRequest, "prompt")
+
+    async def _generate(
+        self, request: Request, model: type[ChatRequest | CompletionRequest], prompt_field: str
+    ) -> Response:
+        caller = await self._authorize(request, Action.ASK)
+        body = await read_json(request)
+        get_record(request).hash_prompt(self._prompt_key, body.get(prompt_field))
+        asked = validate_body(model, body)
+        async with self._chat.reserve_slot() as hand_off:
+            answer = self._chat.answer(asked, caller, get_record(request), hand_off)
+            return await cancel_on_disconnect(request, answer)
+
+    async def embed(self, request: Request) -> Response:
+        """Encode texts as vectors."""
+        await self._authorize(request, Action.EMBED)
+        body, record = await read_json(request), get_record(request)
+        record.hash_prompt(self._prompt_key, body.get("input"))
+        answer = await self._embedder.embed(validate_body(EmbeddingRequest, body))
+        record.set_usage({**answer["usage"], "completion_tokens": 0})
+        return JSONResponse(answer)
+
+    async def correct(self, request: Request) -> Response:
+        """Store a correction or feedback."""
+        caller = await self._authorize(request, Action.CORRECT)
+        content = await read_json(request)
+        get_record(request).hash_prompt(self._prompt_key, [content.get("instruction"), content.get("input")])
+        body = parse_submission(content)
+        idempotency_key = request.headers.get("idempotency-key") or uuid.uuid4().hex
+        if len(idempotency_key) > 200:
+            raise ApiError(400, "invalid_request", "The Idempotency-Key is longer than 200 characters.")
+
+        limit, fields = self._settings.corrections_daily_limit, body.model_dump(exclude={"knowledge_index", "passages"})
+        submission = {"author": caller.name, "idempotency_key": idempotency_key, "daily_limit": limit, **fields}
+        sources = (
+            await self._chat.knowledge.find_cited_passages(body, caller)
+            if isinstance(body, CorrectionRequest)
+            else None
+        )
+
+        def record() -> str:
+            if isinstance(body, FeedbackRequest):
+                return record_feedback(self._ledger, **submission)
+            return record_correction(self._ledger, self._key, answer_sources=sources, **submission)
+
+        try:
+            record_id = await run_in_threadpool(record)
+        except UnknownRecordError as error:
+            message = "No such release. Send the x-release-id header of the answer."
+            raise ApiError(404, "release_not_found", message) from error
+        except IdempotencyError as error:
+            raise ApiError(409, "idempotency_conflict", str(error)) from error
+        except DailyLimitError as error:
+            raise ApiError(429, "daily_limit_reached", str(error), {"Retry-After": _RETRY_AFTER_SECONDS}) from error
+        # Only now: the ledger accepted the id, so it names a release. Unverified text of a caller is never logged.
+        get_record(request).release_id = body.release_id
+        kind = "feedback" if isinstance(body, FeedbackRequest) else "correction"
+        passages = {} if sources is None else {"passages": "unavailable" if sources.is_missing else "stored"}
+        return JSONResponse({"id": record_id, "object": kind, **passages}, status_code=201)
+
+    async def _authorize(self, request: Request, action: Action | None) -> Caller:
+        record = get_record(request)
+        caller = await self._authenticator.authenticate(request)
+        record.caller = caller
+        if action is not None:
+            require_permission(caller, action)
+        record.headers |= await self._rate_limiter.count_request(caller)
+        return caller
+
+
+async def _handle_broken_seal(request: Request, error: Exception) -> Response:
+    """The log names the row; callers learn only that nothing can be trusted."""
+    logging.getLogger(__name__).error("%s", error)
+    return await handle_api_error(request, unavailable("The ledger was changed from outside. Ask the operator."))
+
+
+async def _handle_ledger_error(request: Request, _error: Any) -> Response:
+    return await handle_api_error(request, unavailable("The ledger is unreachable. Retry in a moment."))

@@ -1,0 +1,204 @@
+"""Measures the agreement of a judge with people, on answers that they rated and on pairs of which they preferred one.
+
+A value that can't be measured is absent, with a reason. A judge is never measured on answers about a text that it was trained on.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.judging.judges.grades import Grade, Judge
+from fine_tune_assets.judging.judges.labelled_sets import (
+    LabelledPair,
+    LabelledSet,
+    PairSet,
+    RatedAnswer,
+    RatedSet,
+    human_grade,
+    human_rating,
+)
+from fine_tune_assets.judging.statistics.association import (
+    Interval,
+    bootstrap_interval,
+    cohen_kappa,
+    fit_knots,
+    partial_spearman,
+    spearman,
+)
+from fine_tune_assets.tables.judging_rows import JudgeAgreement
+from fine_tune_assets.tables.record_classes import table_from_rows
+
+MAX_REPEATED_GRADES = 50
+"""Answers that are graded a second time."""
+MAJORITY = "majority"
+"""The human measure of pairs: the answer that most people preferred."""
+_EMPTY_ROW: dict[str, Any] = {
+    field.name: None
+    for field in JudgeAgreement.SCHEMA
+    if field.nullable and field.name not in ("ungraded_count", "excluded_training_count")
+}
+
+
+@runtime_checkable
+class FittedJudge(Protocol):
+    """A judge that was trained on rated answers."""
+
+    @property
+    def training_groups(self) -> frozenset[str]:
+        """Fingerprints of the texts whose answers it was trained on."""
+
+
+def measure_agreement(
+    judge: Judge, labelled_sets: Sequence[LabelledSet], accept_score: float, progress: Progress
+) -> pa.Table:
+    """Build `judge_agreement`: one row per set and human measure.
+
+    `accept_score`: the lowest grade of an acceptable answer, for judge and people alike.
+    """
+    rows: list[dict[str, Any]] = []
+    for done, labelled in enumerate(labelled_sets, start=1):
+        if isinstance(labelled, RatedSet):
+            rows += _rated_rows(judge, labelled, accept_score, progress)
+        else:
+            rows += _pair_rows(judge, labelled, progress)
+        progress(done, len(labelled_sets), "labelled sets")
+    return table_from_rows(rows, JudgeAgreement.SCHEMA)
+
+
+def _rated_rows(judge: Judge, labelled: RatedSet, accept_score: float, progress: Progress) -> Iterator[dict[str, Any]]:
+    training_groups = judge.training_groups if isinstance(judge, FittedJudge) else frozenset()
+    rows = [row for row in labelled.rows if row.group not in training_groups]
+    grades = judge.grade([row.answered for row in rows], progress)
+    graded = [
+        (row, score) for row, grade in zip(rows, grades, strict=True) if (score := _finite_score(grade)) is not None
+    ]
+    reasons = [grade.reason for grade in grades if _finite_score(grade) is None]
+    common = {
+        **_EMPTY_ROW,
+        **_repeatability(judge, graded, progress),
+        "labelled_set": labelled.name,
+        "task": labelled.task,
+        "labelled_set_fingerprint": labelled.fingerprint,
+        "judge_version": judge.version,
+        "excluded_training_count": len(labelled.rows) - len(rows),
+    }
+    for measure in labelled.measures:
+        measured = [(row, score) for row, score in graded if measure in row.ratings]
+        rated = sum(measure in row.ratings for row in rows)
+        counts = {
+            "human_measure": measure,
+            "answer_count": len(measured),
+            "ungraded_count": rated - len(measured),
+        }
+        yield {**common, **counts, **_rated_metrics(measure, measured, accept_score, reasons)}
+
+
+def _rated_metrics(
+    measure: str, graded: Sequence[tuple[RatedAnswer, float]], accept_score: float, reasons: Sequence[str]
+) -> dict[str, Any]:
+    if len(graded) < 3:
+        return {"missing_reason": _most_common_reason(reasons) if reasons else "fewer than three rated answers"}
+    grades, ratings = np.array([score for _, score in graded]), np.array([row.ratings[measure] for row, _ in graded])
+    lengths = np.array([float(len(row.answered.output)) for row, _ in graded])
+    interval = bootstrap_interval(lambda i: spearman(grades[i], ratings[i]), [row.group for row, _ in graded])
+    people = np.array([human_grade(measure, float(rating)) for rating in ratings])
+    return {
+        "spearman": interval.value if interval else None,
+        "spearman_low": interval.low if interval else None,
+        "spearman_high": interval.high if interval else None,
+        "length_partial_correlation": _finite(partial_spearman(grades, lengths, ratings)),
+        "human_length_correlation": _finite(spearman(people, lengths)),
+        "human_threshold": human_rating(measure, accept_score),
+        "sensitivity": _accepted_share(grades[people >= accept_score] >= accept_score),
+        "specificity": _accepted_share(grades[people < accept_score] < accept_score),
+        "calibration": json.dumps(fit_knots(grades.tolist(), people.tolist())),
+        "missing_reason": None if interval else "all grades or all ratings are equal",
+    }
+
+
+def _finite_score(grade: Grade) -> float | None:
+    """The grade; None if it is missing or not a number."""
+    return grade.score if grade.score is not None and math.isfinite(grade.score) else None
+
+
+def _repeatability(judge: Judge, graded: Sequence[tuple[RatedAnswer, float]], progress: Progress) -> dict[str, Any]:
+    """Grade some answers a second time: the share of equal grades, and the largest difference."""
+    first = graded[:MAX_REPEATED_GRADES]
+    grades = judge.for_repeat().grade([row.answered for row, _ in first], progress)
+    second = [_finite_score(grade) for grade in grades]
+    differences = [abs(one - other) for one, (_, other) in zip(second, first, strict=True) if one is not None]
+    if len(differences) < len(first) or not differences:
+        return {}
+    return {
+        "repeat_agreement": sum(difference == 0 for difference in differences) / len(differences),
+        "repeat_max_difference": max(differences),
+    }
+
+
+def _pair_rows(judge: Judge, labelled: PairSet, progress: Progress) -> Iterator[dict[str, Any]]:
+    rows = [row for row in labelled.rows if row.majority is not None]
+    found = judge.compare([row.pair for row in rows], progress)
+    compared = [
+        (row, preference) for row, preference in zip(rows, found, strict=True) if preference.probability is not None
+    ]
+    reasons = [preference.reason for preference in found if preference.probability is None]
+    majorities = [row.majority or 0 for row, _ in compared]
+    chosen = [preference.preferred for _, preference in compared]
+    consistent = [
+        preference.is_position_consistent for _, preference in compared if preference.is_position_consistent is not None
+    ]
+    yield {
+        **_EMPTY_ROW,
+        "labelled_set": labelled.name,
+        "human_measure": MAJORITY,
+        "answer_count": len(compared),
+        "judge_version": judge.version,
+        "labelled_set_fingerprint": labelled.fingerprint,
+        "ungraded_count": len(rows) - len(compared),
+        "excluded_training_count": 0,
+        "position_consistency": sum(consistent) / len(consistent) if consistent else None,
+        "human_length_preference": _longer_share([row for row, _ in compared], majorities),
+        "judge_length_preference": _longer_share([row for row, _ in compared], chosen),
+        **_pair_metrics(np.array(majorities), np.array(chosen), [row.group for row, _ in compared]),
+        "missing_reason": None if compared else _most_common_reason(reasons) if reasons else "no pairs with a majority",
+    }
+
+
+def _pair_metrics(majorities: Any, chosen: Any, groups: Sequence[str]) -> dict[str, Any]:
+    accuracy = bootstrap_interval(lambda i: float((majorities[i] == chosen[i]).mean()), groups)
+    kappa = bootstrap_interval(lambda i: cohen_kappa(majorities[i], chosen[i]), groups)
+    return {**_interval_columns("accuracy", accuracy), **_interval_columns("kappa", kappa)}
+
+
+def _interval_columns(name: str, interval: Interval | None) -> dict[str, Any]:
+    if interval is None:
+        return {}
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _longer_share(rows: Sequence[LabelledPair], labels: Sequence[int]) -> float | None:
+    """Share of pairs whose preferred answer is the longer one, of those with a preference and unequal lengths."""
+    lengths = [(len(row.pair.output_1), len(row.pair.output_2)) for row in rows]
+    is_longer = [
+        (label == 1) == (first > second)
+        for (first, second), label in zip(lengths, labels, strict=True)
+        if label and first != second
+    ]
+    return sum(is_longer) / len(is_longer) if is_longer else None
+
+
+def _accepted_share(accepted: Any) -> float | None:
+    return float(accepted.mean()) if len(accepted) else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _most_common_reason(reasons: Sequence[str]) -> str:
+    return max(sorted(set(reasons)), key=reasons.count)

@@ -1,0 +1,151 @@
+"""Judge qualification: whether a judge's measured agreement with people lets it decide about a task.
+
+A qualification holds for one judge version, one task and one floor, and is computed from `judge_agreement` on every use, never
+stored. Another model, prompt, rubric, labelled set or floor therefore requires a new measurement. An unqualified judge informs
+but never promotes. A qualified judge has a calibration, which maps its grades to the human scale for display next to its own
+grades (docs/decisions/0028).
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from fine_tune_assets.core.errors import materialize_hint
+from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, OWN_EXPERTS, RATED_SUMMARIES
+from fine_tune_assets.judging.statistics.association import Knots, apply_knots
+from fine_tune_assets.tables.judging_rows import JudgeAgreement
+from fine_tune_assets.tables.record_classes import iter_records
+
+MIN_RATINGS = 20
+"""Minimum number of expert ratings per task: with 20, a true correlation of 0.6 has a 95 % interval from 0.2 to 0.8."""
+MAX_MISSING_FRACTION = 0.05
+"""Largest share of labelled answers without a grade; a judge could skip the hard ones."""
+
+
+@dataclass(frozen=True)
+class HumanCalibration:
+    """Maps a judge's grades to the scale of the people it was measured against."""
+
+    labelled_set: str
+    fingerprint: str
+    knots: Knots
+
+    def calibrate(self, score: float) -> float:
+        """The human grade from 1 to 10."""
+        return round(float(apply_knots(np.array([score]), self.knots)[0]), 2)
+
+
+@dataclass(frozen=True)
+class CalibratedMeans:
+    """Mean calibrated grades of the examples that are graded for both models."""
+
+    candidate: float
+    incumbent: float
+    labelled_sets: tuple[str, ...]
+    """The labelled sets that define the scale."""
+
+
+def calibrated_means(
+    graded: Sequence[tuple[str | None, float, float]], calibrations: Mapping[str, HumanCalibration]
+) -> CalibratedMeans | None:
+    """Means over `graded`, as (task, candidate's grade, incumbent's grade). None if a task has no calibration."""
+    used = [calibrations.get(task or "") for task, _, _ in graded]
+    complete = [scale for scale in used if scale is not None]
+    if not graded or len(complete) < len(graded):
+        return None
+    candidate = [scale.calibrate(new) for scale, (_, new, _) in zip(complete, graded, strict=True)]
+    incumbent = [scale.calibrate(old) for scale, (_, _, old) in zip(complete, graded, strict=True)]
+    names = tuple(sorted({scale.labelled_set for scale in complete}))
+    return CalibratedMeans(round(float(np.mean(candidate)), 4), round(float(np.mean(incumbent)), 4), names)
+
+
+@dataclass(frozen=True)
+class JudgeQualification:
+    task: str
+    agreement: float | None
+    """The lowest rank correlation with people that counts for this task; None if missing."""
+    labelled_sets: Mapping[str, str]
+    """Name → fingerprint of the labelled sets behind it."""
+    failure_reason: str
+    """Empty if the judge is qualified."""
+    calibration: HumanCalibration | None = None
+    """From this installation's expert ratings if there are enough, else from the shipped ones. None if not qualified."""
+
+
+def qualify_judge(table: pa.Table, judge_version: str, task: str, floor: float) -> JudgeQualification:
+    """Qualify a judge for a task, from the table `judge_agreement`.
+
+    Agreement must reach the floor on the shipped ratings and, if there are at least MIN_RATINGS of them, on the ratings of this
+    installation's experts.
+    """
+    rows = [row for row in iter_records(JudgeAgreement, table) if row.judge_version == judge_version]
+    deciding = (RATED_SUMMARIES, DECIDING_MEASURE)
+    shipped = [row for row in rows if (row.labelled_set, row.human_measure) == deciding]
+    of_task = [row for row in rows if (row.labelled_set, row.task) == (OWN_EXPERTS, task)]
+    own = [row for row in of_task if row.answer_count + (row.ungraded_count or 0) >= MIN_RATINGS]
+    counted = [*shipped, *own]
+    found = [agreement for row in counted if (agreement := usable_agreement(row)) is not None]
+    why_not = _failure_reason(shipped, own, floor)
+    return JudgeQualification(
+        task=task,
+        agreement=min(found) if len(found) == len(counted) and found else None,
+        labelled_sets={row.labelled_set: row.labelled_set_fingerprint or "" for row in counted},
+        failure_reason=why_not,
+        calibration=None if why_not else _read_calibration(counted[-1]),
+    )
+
+
+def _read_calibration(row: JudgeAgreement) -> HumanCalibration | None:
+    knots = json.loads(row.calibration or "[]")
+    if not knots:
+        return None
+    return HumanCalibration(
+        row.labelled_set, row.labelled_set_fingerprint or "", tuple((raw, human) for raw, human in knots)
+    )
+
+
+def disqualification_reason(qualification: JudgeQualification, labelled_sets: Mapping[str, str]) -> str:
+    """Why a judge may not decide; empty while its qualification is valid.
+
+    `labelled_sets`: name → current fingerprint. It contains OWN_EXPERTS if there are enough expert ratings, and the qualification
+    must then include them.
+    """
+    if qualification.failure_reason:
+        return qualification.failure_reason
+    changed = sorted(name for name, found in qualification.labelled_sets.items() if labelled_sets.get(name) != found)
+    if changed:
+        return f"The labelled sets {', '.join(changed)} changed. {materialize_hint('judge_agreement')}"
+    if OWN_EXPERTS in labelled_sets and OWN_EXPERTS not in qualification.labelled_sets:
+        return "This installation's experts rated answers, and the judge was not measured on them. " + materialize_hint(
+            "judge_agreement"
+        )
+    return ""
+
+
+def usable_agreement(row: JudgeAgreement) -> float | None:
+    """A row's rank correlation; None if it is missing, not a number, or covers too few of the answers."""
+    value, missing = row.spearman, row.ungraded_count or 0
+    if value is None or not math.isfinite(value):
+        return None
+    return float(value) if missing <= MAX_MISSING_FRACTION * (row.answer_count + missing) else None
+
+
+def _failure_reason(shipped: list[JudgeAgreement], own: list[JudgeAgreement], floor: float) -> str:
+    """Empty if qualified. Tests that each value is good, not that it is bad, because NaN is below no floor."""
+    if len(shipped) != 1:
+        return f"Its agreement with experts was not measured. {materialize_hint('judge_agreement')}"
+    for row, who in (
+        *((row, "clinicians") for row in shipped),
+        *((row, "this installation's experts") for row in own),
+    ):
+        agreement = usable_agreement(row)
+        if agreement is None:
+            why = row.missing_reason or "too many answers without a grade"
+            return f"Its agreement with {who} could not be measured: {why}. {materialize_hint('judge_agreement')}"
+        if not agreement >= floor:
+            return f"Its agreement with {who} is {agreement:.2f}, below the floor {floor:.2f}. Name another judge in the recipe."
+    return ""

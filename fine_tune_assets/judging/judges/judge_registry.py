@@ -1,0 +1,110 @@
+"""Opens the judge that a recipe names, from a JSON request that is built from settings and recipe.
+
+An endpoint must have a private address. A server started for a judge is stopped when the judge is closed.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.keys import read_secret
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.engines.chat_client import ChatServer, SettingNames
+from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE, GradeCache
+from fine_tune_assets.judging.judges.grades import Judge
+from fine_tune_assets.judging.judges.judge_models import EndpointModel, FolderModel, JudgeModel
+from fine_tune_assets.judging.judges.llm_judge import LlmJudge
+from fine_tune_assets.judging.judges.offline_judge import offline_judge
+from fine_tune_assets.recipes.schema import JudgeSettings
+
+RUN_FOLDER = "judges"
+RETRY_PAUSE_SECONDS = 0.5
+_SETTING_NAMES = SettingNames(url="FINE_TUNE_JUDGE_URL", key="FINE_TUNE_JUDGE_API_KEY_FILE", model="judge.model")
+
+
+def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
+    """The input of `open_judge`, as JSON. It names the key file, not the key, because Dagster stores requests."""
+    layout = settings.layout
+    return {
+        "kind": judge.kind,
+        "model": str(layout.data_dir / judge.model) if judge.kind == "folder" else judge.model,
+        "concurrency": judge.concurrency,
+        "retries": judge.retries,
+        "pause_seconds": RETRY_PAUSE_SECONDS,
+        "context_tokens": judge.context_tokens,
+        "url": settings.judge.url,
+        "key_file": settings.judge.api_key_file,
+        "vllm_python": str(settings.vllm_interpreter),
+        "threads": settings.threads,
+        "llama_server": settings.llama.server,
+        "cache": str(layout.cache / CACHE_FILE),
+        "run_folder": str(layout.run / RUN_FOLDER),
+    }
+
+
+@contextmanager
+def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
+    """Open the judge of a `judge_request`, and stop what it started on exit.
+
+    Raises SettingsError or RecipeError if the judge is missing or unreachable.
+    """
+    if request["kind"] == "offline":
+        yield offline_judge()
+        return
+    model, cache = _judge_model(request), GradeCache(Path(request["cache"]))
+    try:
+        yield LlmJudge(model, cache, request["concurrency"], request["retries"], request["pause_seconds"])
+    finally:
+        model.close()
+        cache.close()
+
+
+def _judge_model(request: Mapping[str, Any]) -> JudgeModel:
+    if request["kind"] == "folder":
+        return FolderModel(
+            path=Path(request["model"]),
+            run_folder=Path(request["run_folder"]),
+            vllm_python=Path(request["vllm_python"]),
+            context_tokens=request["context_tokens"],
+            threads=request["threads"],
+            llama_server=request["llama_server"],
+            concurrency=request["concurrency"],
+        )
+    if not request["url"]:
+        raise SettingsError("The recipe's judge is an endpoint without an address. Set FINE_TUNE_JUDGE_URL.")
+    require_private_address(request["url"])
+    key = read_secret(request["key_file"], "judge.api_key_file")
+    return EndpointModel(ChatServer(request["url"].rstrip("/"), key, request["model"], setting_names=_SETTING_NAMES))
+
+
+def require_private_address(url: str) -> None:
+    """Raise SettingsError unless every address of the URL's host is loopback, private or link-local.
+
+    Requests contain text of reports. The name is resolved once, before anything is sent: this prevents mistakes, not an attacker
+    who controls DNS.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError("FINE_TUNE_JUDGE_URL must start with http:// or https:// and name a host.")
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(parts.hostname, None)}
+    except OSError:
+        raise SettingsError(
+            f"The judge's host {parts.hostname} can't be resolved. Check FINE_TUNE_JUDGE_URL."
+        ) from None
+    if any(_is_public(str(address)) for address in found):
+        raise SettingsError(
+            f"The judge's host {parts.hostname} has a public address, so reports would leave the network. Set "
+            "FINE_TUNE_JUDGE_URL to a server with a private address, or to a local proxy for your server."
+        )
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_global

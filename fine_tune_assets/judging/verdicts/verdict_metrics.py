@@ -1,0 +1,192 @@
+"""One metric of a verdict: the comparison, its interval, its limit and its outcome.
+
+Outcomes: `passes` means shown to be good enough; `fails` means shown not to be, after Holm's adjustment within the family;
+`unknown` means neither, or not measured.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Any, Literal
+
+from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, p_value_of_loss, score_interval
+from fine_tune_assets.judging.statistics.paired_differences import ALPHA, SubjectMeans, adjust_holm
+from fine_tune_assets.judging.statistics.power import examples_needed, items_needed
+
+Family = Literal["target", "abilities", "safety", "checks", "subgroups", "robustness"]
+FAMILIES: tuple[Family, ...] = ("target", "abilities", "safety", "checks", "subgroups", "robustness")
+Outcome = Literal["passes", "fails", "unknown"]
+_DIGITS = 6
+"""Rounding keeps floating-point differences between processors from changing a verdict."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    family: Family
+    name: str
+    unit: Literal["points", "share"]
+    """Points of a grade from 1 to 10, or a share of items."""
+    candidate: float | None
+    incumbent: float | None
+    difference: float | None
+    """Candidate minus incumbent; negative is worse."""
+    low: float | None
+    high: float | None
+    """Ends of the 95 % interval of the difference."""
+    p: float | None
+    """Null hypothesis for the target: no gain above the margin. For all others: no loss beyond the margin."""
+    adjusted_p: float | None
+    """`p` after Holm's adjustment within the family."""
+    items: int
+    margin: float | None
+    """For the target: the gain to exceed. For all others: the largest allowed loss. None: the metric is informational."""
+    outcome: Outcome
+    is_within_margin: bool
+    """Whether the measured value is within the margin, with missing grades counted against the candidate."""
+    needed_items: int | None
+    """Items needed for a clear outcome."""
+    reason: str
+    """Why the outcome is unknown; empty otherwise."""
+
+
+def missing_metric(family: Family, name: str, reason: str, margin: float | None, items: int = 0) -> Metric:
+    """A missing metric with its reason; never within its margin. `margin` is None for an informational metric."""
+    return Metric(
+        family=family,
+        name=name,
+        unit="points" if family in ("target", "subgroups") else "share",
+        candidate=None,
+        incumbent=None,
+        difference=None,
+        low=None,
+        high=None,
+        p=None,
+        adjusted_p=None,
+        items=items,
+        margin=margin,
+        outcome="unknown",
+        is_within_margin=False,
+        needed_items=None,
+        reason=reason,
+    )
+
+
+def pass_fail_metric(
+    family: Family, name: str, share: float | None, items: int, is_passed: bool, reason: str
+) -> Metric:
+    """A metric without a comparison or an allowed loss."""
+    metric = missing_metric(family, name, reason, 0.0, items)
+    return replace(metric, candidate=share, outcome="passes" if is_passed else "fails", is_within_margin=is_passed)
+
+
+@dataclass(frozen=True, eq=False)
+class GradeMeans:
+    """Mean grades of candidate and incumbent on the same examples."""
+
+    candidate: float
+    incumbent: float
+    means: SubjectMeans
+    """Over the examples graded for both."""
+    worst_case: SubjectMeans
+    """Over all examples, with the worst possible value for each missing grade; every claim for the candidate uses it."""
+
+
+def gain_metric(grades: GradeMeans, minimum_gain: float, worthwhile_gain: float) -> Metric:
+    """The target: a test of superiority."""
+    low, high = grades.worst_case.low, grades.means.high
+    passes, fails = low is not None and low > minimum_gain, high is not None and high < minimum_gain
+    return replace(
+        _grade_metric("target", "grade", grades, minimum_gain),
+        p=grades.worst_case.p_value_above(minimum_gain),
+        is_within_margin=grades.worst_case.value > minimum_gain,
+        outcome="passes" if passes else "fails" if fails else "unknown",
+        needed_items=examples_needed(grades.means, worthwhile_gain),
+        reason="" if passes or fails else _too_few_reason(grades) or "Neither a gain nor a loss is significant.",
+    )
+
+
+def group_metric(name: str, grades: GradeMeans, margin: float) -> Metric:
+    """A group of examples: a test of non-inferiority."""
+    low = grades.worst_case.low
+    return replace(
+        _grade_metric("subgroups", name, grades, margin),
+        p=grades.means.p_value_below(-margin),
+        is_within_margin=grades.worst_case.value >= -margin,
+        outcome="passes" if low is not None and low > -margin else "unknown",
+        needed_items=examples_needed(grades.means, margin),
+        reason=_too_few_reason(grades),
+    )
+
+
+def _grade_metric(family: Family, name: str, grades: GradeMeans, margin: float) -> Metric:
+    means = grades.means
+    return replace(
+        missing_metric(family, name, "", margin, means.examples),
+        candidate=grades.candidate,
+        incumbent=grades.incumbent,
+        difference=means.value,
+        low=means.low,
+        high=means.high,
+    )
+
+
+def _too_few_reason(grades: GradeMeans) -> str:
+    return "" if grades.means.low is not None else f"{grades.means.subjects} subjects are too few for an interval."
+
+
+def share_metric(
+    family: Family, name: str, pairs: BinaryPairs, shares: tuple[float, float], items: int, margin: float
+) -> Metric:
+    """Pass-or-fail items: a test of non-inferiority.
+
+    `shares`: of passed items, for candidate and incumbent; `items`: the count before the correction for clustered subjects.
+    """
+    low, high = score_interval(pairs)
+    return replace(
+        missing_metric(family, name, "", margin, items),
+        candidate=shares[0],
+        incumbent=shares[1],
+        difference=shares[0] - shares[1],
+        low=low,
+        high=high,
+        p=p_value_of_loss(pairs, margin),
+        outcome="passes" if low > -margin else "unknown",
+        is_within_margin=shares[0] - shares[1] >= -margin - 1e-9,
+        needed_items=items_needed(pairs, margin),
+    )
+
+
+def adjust_metrics(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Adjust the p-values within each family, set the outcome `fails`, round, and sort by family and name."""
+    by_family: dict[str, list[Metric]] = defaultdict(list)
+    for metric in metrics:
+        by_family[metric.family].append(metric)
+    adjusted = [metric for family in by_family.values() for metric in _adjust_family(family)]
+    return tuple(sorted(map(_round_metric, adjusted), key=lambda f: (FAMILIES.index(f.family), f.name)))
+
+
+def _adjust_family(family: Sequence[Metric]) -> list[Metric]:
+    """Memorization tests bring their own outcome and are not adjusted."""
+    if family[0].family == "safety":
+        return list(family)
+    adjusted = iter(adjust_holm([metric.p for metric in family if metric.p is not None]))
+    return [metric if metric.p is None else _apply_adjusted_p(metric, next(adjusted)) for metric in family]
+
+
+def _apply_adjusted_p(metric: Metric, adjusted_p: float) -> Metric:
+    """A loss beyond the margin fails if it is significant after the adjustment. The target fails by its interval instead
+    (`gain_metric`)."""
+    fails = metric.family != "target" and adjusted_p <= ALPHA
+    return replace(metric, adjusted_p=adjusted_p, outcome="fails" if fails else metric.outcome)
+
+
+def _round_metric(metric: Metric) -> Metric:
+    names = ("candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "margin")
+    values: dict[str, Any] = {name: round_finite(getattr(metric, name)) for name in names}
+    return replace(metric, **values)
+
+
+def round_finite(value: float | None) -> float | None:
+    """Rounded; None for NaN and infinity, which count as missing."""
+    return round(value, _DIGITS) if value is not None and isfinite(value) else None

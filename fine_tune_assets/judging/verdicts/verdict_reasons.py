@@ -1,0 +1,160 @@
+"""The reasons of a verdict, written for approvers: what was measured, the limit, and what to do."""
+
+from collections.abc import Sequence
+
+from fine_tune_assets.core.errors import materialize_hint
+from fine_tune_assets.judging.statistics.power import Power
+from fine_tune_assets.judging.verdicts.verdict_metrics import Family, Metric
+
+_ASSETS: dict[Family, str] = {
+    "abilities": "retained_abilities",
+    "checks": "answer_checks",
+    "safety": "memorization_results",
+    "robustness": "robustness_results",
+    "subgroups": "judge_scores",
+    "target": "judge_scores",
+}
+_MISSING: dict[Family, str] = {
+    "abilities": "Retained abilities were not measured.",
+    "checks": "The answers were not checked (numbers, doses, sides, negations).",
+    "safety": "Memorization was not measured.",
+    "robustness": "Robustness was not measured.",
+    "subgroups": "No group of examples was compared.",
+    "target": "The candidate was not compared with the incumbent.",
+}
+_LOSSES: dict[Family, str] = {
+    "abilities": "Lower accuracy on {name}",
+    "checks": "The check {name} passes less often",
+    "safety": "Training data was memorized ({name})",
+    "robustness": "Less robust ({name})",
+    "subgroups": "Lower grades in a group ({name})",
+    "target": "Worse than the incumbent",
+}
+_ADVICE: dict[Family, str] = {
+    "abilities": "Raise general_fraction in the recipe, then train again.",
+    "checks": "Correct the training examples that fail this check, then train again.",
+    "safety": "Mark missed identifiers with `fine-tune phi mark add` or lower training.epochs in the recipe, then train again.",
+    "robustness": "Add training examples of this case, then train again.",
+    "subgroups": "Add approved examples of this group, then train again.",
+    "target": "Add or correct training examples, then train again.",
+}
+_POWER = "with 80 % power"
+
+
+def missing_family(family: Family) -> str:
+    return f"{_MISSING[family]} {materialize_hint(_ASSETS[family])}"
+
+
+def missing_metric_reason(family: Family, name: str) -> str:
+    return f"{name} ({family}) was not measured. {materialize_hint(_ASSETS[family])}"
+
+
+def failure(metric: Metric) -> str:
+    """A reason to refuse."""
+    loss, advice = _LOSSES[metric.family].format(name=metric.name), _ADVICE[metric.family]
+    if metric.difference is None:  # pass or fail, without a comparison
+        return f"{loss}. {metric.reason} {advice if metric.family == 'safety' else ''}".strip()
+    if metric.family == "target":
+        if metric.high is None or metric.high >= 0:
+            loss = "The gain is too small"
+        return f"{loss}: {_measurement_text(metric)}; {_limit_text(metric)}. {advice}"
+    return (
+        f"{loss}: {_measurement_text(metric)}; {_limit_text(metric)}. The loss beyond the limit is significant "
+        f"(adjusted p {_p_value_text(metric)}). {advice}"
+    )
+
+
+def not_clearly_better(target: Metric, power: Power) -> str:
+    """Why the gain is not shown, and what would be enough."""
+    measured = f"The gain is not shown: {_measurement_text(target)}; {_limit_text(target)}."
+    if target.low is not None and target.margin is not None and target.low > target.margin:
+        return (
+            f"{measured} With the worst possible value for each missing grade, the gain is not significant. "
+            f"{materialize_hint('judge_scores')}"
+        )
+    if power.needed_examples is None:
+        return f"{measured} Not enough evidence: graded examples of {power.subjects} subjects. Approve examples of more subjects."
+    if power.examples < power.needed_examples:
+        return (
+            f"{measured} Not enough evidence: {power.examples} test examples; {power.needed_examples} would detect a gain of "
+            f"{power.target_gain:.2f} points {_POWER}. Approve more examples."
+        )
+    return (
+        f"{measured} {power.examples} test examples detect a gain of {power.detectable_gain:.2f} points {_POWER}. "
+        f"{_ADVICE['target']}"
+    )
+
+
+def worse_than_allowed(metric: Metric) -> str:
+    """A metric that is beyond its limit as measured, or missing."""
+    if metric.difference is None:
+        hint = "" if "`fine-tune " in metric.reason else materialize_hint(_ASSETS[metric.family])
+        return " ".join(part for part in (f"{metric.name} ({metric.family}) is missing.", metric.reason, hint) if part)
+    loss = _LOSSES[metric.family].format(name=metric.name)
+    return f"{loss}: {_measurement_text(metric)}; {_limit_text(metric)}. {_uncertain_loss_text(metric)}"
+
+
+def _uncertain_loss_text(metric: Metric) -> str:
+    if metric.high is not None and metric.margin is not None and metric.high < -metric.margin:
+        return (
+            "The interval lies beyond the limit, but the loss is not significant after the correction for multiple tests "
+            f"(Holm, adjusted p {_p_value_text(metric)}). {_more_items_text(metric)}"
+        )
+    if metric.difference is not None and metric.margin is not None and metric.difference >= -metric.margin:
+        return (
+            "With the worst possible value for each missing grade, the loss exceeds the limit. "
+            f"{materialize_hint('judge_scores')}"
+        )
+    return f"The loss exceeds the limit but is not significant. {_more_items_text(metric)}"
+
+
+def not_shown(metric: Metric) -> str:
+    """A loss that is within its limit as measured, while its interval is not."""
+    note = f" {metric.reason}" if metric.reason else ""
+    return (
+        f"Not shown to be within its limit: {metric.name} ({metric.family}), {_measurement_text(metric)}; {_limit_text(metric)}."
+        f"{note} {_more_items_text(metric)}"
+    )
+
+
+def losses_within_budget(metrics: Sequence[Metric]) -> str:
+    limited = [metric for metric in metrics if metric.margin is not None]
+    shown = sum(metric.outcome == "passes" for metric in limited)
+    words = (
+        f"All {len(limited)} abilities, groups, checks, robustness cases and memorization tests are within their limits: "
+        f"{shown} shown by an interval or a passed test"
+    )
+    rest = len(limited) - shown
+    return f"{words}, {rest} as measured only (more items would show them)." if rest else f"{words}."
+
+
+def _measurement_text(metric: Metric) -> str:
+    if metric.unit == "points":
+        return f"mean difference {metric.difference:.2f} points{_interval_text(metric)} on {metric.items} examples"
+    baseline = "base model" if metric.family in ("abilities", "robustness") else "incumbent"
+    return f"{baseline} {metric.incumbent:.2f}, candidate {metric.candidate:.2f}{_interval_text(metric)} on {metric.items} items"
+
+
+def _interval_text(metric: Metric) -> str:
+    if metric.low is None or metric.high is None:
+        return ""
+    return f" (95 % interval of the difference {metric.low:.2f} to {metric.high:.2f})"
+
+
+def _limit_text(metric: Metric) -> str:
+    if metric.margin is None:
+        return "no limit is recorded"
+    if metric.family == "target":
+        return f"the recipe requires a gain of more than {metric.margin:.2f} points (gate.minimum_gain)"
+    return f"the limit is a loss of {metric.margin:.2f}"
+
+
+def _p_value_text(metric: Metric) -> str:
+    return "missing" if metric.adjusted_p is None else f"{metric.adjusted_p:.4f}"
+
+
+def _more_items_text(metric: Metric) -> str:
+    more = (
+        "Add questions to data/evaluation/abilities." if metric.family == "abilities" else "Approve more test examples."
+    )
+    return f"About {metric.needed_items} items would settle it. {more}" if metric.needed_items else more

@@ -1,0 +1,99 @@
+"""Which part of a recipe decides what: so that a changed gate does not train, and a changed prompt does not scrub again.
+
+Owns the division and the fingerprint of each part. Does not know which asset reads which part.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.recipes.loader import dump_recipe
+from fine_tune_assets.recipes.schema import Recipe
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "scrub": ("scrub",),
+    "tagger": ("tagger",),
+    "dedup": ("dedup",),
+    "tasks": ("tasks", "reviewed_flags"),
+    "trusted_sources": ("trusted_sources",),
+    "review": ("review.reviewers", "review.own_edits", "review.agreement_floor", "review.minimum_pairs"),
+    "instructions": ("name", "system_prompt", "general_fraction", "replay_fraction", "split", "training.seed"),
+    "base_model": ("base_model",),
+    "training": ("training", "sweep"),
+    "checks": ("checks",),
+    "abilities": ("judge.ability_items", "judge.batch_size", "gate.maximum_ability_loss", "gate.ability_budgets"),
+    "robustness": ("judge.robustness_items", "judge.max_new_tokens", "judge.batch_size"),
+    "planted_secrets": ("planted_secrets",),
+    "gate": ("gate", "judge.agreement_floor", "judge.accept_score"),
+    "judge": (
+        "judge.test_examples",
+        "judge.max_new_tokens",
+        "judge.batch_size",
+        "judge.kind",
+        "judge.model",
+        "judge.retries",
+        "judge.context_tokens",
+        "judge.engine",
+    ),
+    "weights": (
+        "merged_dtype",
+        "gate.maximum_merge_kl",
+        "gate.minimum_merge_top1",
+        "gate.minimum_merge_greedy_agreement",
+        "gate.maximum_merge_loss_increase",
+    ),
+    "exports": ("exports", "gate.export_limits"),
+    "engine": ("engine",),
+    "corrections": (
+        "corrections.maximum_author_fraction",
+        "corrections.maximum_near_identical",
+        "corrections.outlier_distance",
+        "corrections.outlier_minimum_examples",
+    ),
+    "passages": ("corrections.include_passages", "retrieval.enabled", "retrieval.template"),
+    "drift": ("drift",),
+    "retrieval": (
+        "retrieval.enabled",
+        "retrieval.template",
+        "retrieval.nothing_found",
+        "retrieval.passages",
+        "retrieval.minimum_score",
+    ),
+    "knowledge": (
+        "retrieval.chunk_tokens",
+        "retrieval.passages",
+        "retrieval.minimum_score",
+        "retrieval.recall_floor",
+        "retrieval.mrr_floor",
+        "retrieval.refusal_rate_floor",
+    ),
+}
+"""Section → the fields of the recipe in it."""
+
+TICK_FIELDS = frozenset(
+    {"retrain", "corrections.minimum_new", "review.assignment_minutes", "judge.spot_checks", "judge.concurrency"}
+)
+"""Fields that set start times, waiting times or the amount of human review, and do not change results."""
+DESCRIPTIVE_FIELDS = frozenset({"description"})
+NEUTRAL_FIELDS = frozenset({"training.checkpoint_minutes", "sweep.keep_adapters"})
+"""Fields that set how often files are written or how long they are kept. A change does not trigger training."""
+
+
+def section_fingerprints(recipe: Recipe) -> dict[str, str]:
+    """Section → fingerprint of its fields' values. Comments and layout of the YAML file do not matter."""
+    return {name: fingerprint_json(values) for name, values in section_values(recipe, SECTIONS).items()}
+
+
+def section_values(recipe: Recipe, sections: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Section → field → value, as JSON has them."""
+    values = dump_recipe(recipe)
+    for field in NEUTRAL_FIELDS:
+        outer, name = field.split(".")
+        (values[outer] or {}).pop(name, None)
+    return {name: {field: _get_value(values, field) for field in SECTIONS[name]} for name in sections}
+
+
+def _get_value(values: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        values = values[name]
+    return values

@@ -1,0 +1,119 @@
+"""The registry of document formats that hold one report each.
+
+To add a format, write a module in this folder and an entry of `DOCUMENT_FORMATS`. Documents are read in the subprocess of
+isolated_reader.py, which imports each parsing library on first use.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fine_tune_assets.reports.file_contents import decode_text
+from fine_tune_assets.reports.ocr import OcrProgram
+from fine_tune_assets.reports.report_metadata import ParsedReport
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
+
+
+@dataclass(frozen=True)
+class DocumentFormat:
+    kind: str
+    suffixes: tuple[str, ...]
+    """File extensions; empty for kinds that occur only as attachments or in another reader."""
+    media_types: tuple[str, ...]
+    signatures: tuple[bytes, ...]
+    """Lower-case first bytes that identify an attachment, since declared media types are often wrong."""
+    read: Callable[[bytes, OcrProgram | None], ParsedReport]
+
+
+def _pdf(content: bytes, ocr: OcrProgram | None) -> ParsedReport:
+    from fine_tune_assets.reports.formats.pdf import read_pdf
+
+    return read_pdf(content, ocr)
+
+
+def _docx(content: bytes, _ocr: OcrProgram | None) -> ParsedReport:
+    from fine_tune_assets.reports.formats.docx import read_docx
+
+    return read_docx(content)
+
+
+def _rtf(content: bytes, _ocr: OcrProgram | None) -> ParsedReport:
+    from fine_tune_assets.reports.formats.rtf import read_rtf
+
+    return read_rtf(content)
+
+
+def _html(content: bytes, _ocr: OcrProgram | None) -> ParsedReport:
+    from fine_tune_assets.reports.formats.html import read_html
+
+    return read_html(content)
+
+
+def _ccda(content: bytes, ocr: OcrProgram | None) -> ParsedReport:
+    from fine_tune_assets.reports.formats.ccda import read_ccda
+
+    return read_ccda(content, lambda attached, media_type: _read_ccda_attachment(attached, media_type, ocr))
+
+
+def _text(content: bytes, _ocr: OcrProgram | None) -> ParsedReport:
+    text = decode_text(content)
+    return ParsedReport(text, reference_text=text)
+
+
+_WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_CLINICAL_DOCUMENT = "ccda"
+DOCUMENT_FORMATS = (
+    DocumentFormat("pdf", (".pdf",), ("application/pdf",), (b"%pdf",), _pdf),
+    DocumentFormat("docx", (".docx",), (_WORD,), (b"pk\x03\x04",), _docx),
+    DocumentFormat("rtf", (".rtf",), ("application/rtf", "text/rtf", "text/richtext"), (b"{\\rtf",), _rtf),
+    DocumentFormat(
+        "html",
+        (".html", ".htm", ".xhtml"),
+        ("text/html", "application/xhtml+xml"),
+        (b"<!doctype html", b"<html"),
+        _html,
+    ),
+    DocumentFormat(
+        _CLINICAL_DOCUMENT,
+        (".xml",),
+        ("application/hl7-v3+xml", "application/hl7-sda+xml", "text/xml", "application/xml"),
+        (),
+        _ccda,
+    ),
+    DocumentFormat("text", (), ("text/plain", "text/markdown"), (), _text),
+)
+KIND_BY_SUFFIX = {suffix: known.kind for known in DOCUMENT_FORMATS for suffix in known.suffixes}
+KIND_BY_MEDIA_TYPE = {media: known.kind for known in DOCUMENT_FORMATS for media in known.media_types}
+_FORMAT_BY_KIND = {known.kind: known for known in DOCUMENT_FORMATS}
+
+
+def detect_attachment_kind(content: bytes, media_type: str) -> str:
+    """Detect an attachment's kind by its first bytes, then by its media type, which is often wrong.
+
+    Raises UnreadableError for an unsupported kind.
+    """
+    beginning = content[:1024].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if b"<clinicaldocument" in beginning:
+        return _CLINICAL_DOCUMENT
+    kind = next((known.kind for known in DOCUMENT_FORMATS if beginning.startswith(known.signatures)), None)
+    kind = kind or KIND_BY_MEDIA_TYPE.get(media_type.split(";")[0].strip().lower())
+    if kind is None:
+        raise UnreadableError(
+            UnreadableReason.UNSUPPORTED_FORMAT,
+            "The attachment type is not supported. Attach text, PDF, RTF, HTML or DOCX.",
+        )
+    return kind
+
+
+def read_document(kind: str, content: bytes, ocr: OcrProgram | None) -> ParsedReport:
+    """Raises UnreadableError, and any error of the parsing library if the document is corrupt."""
+    return _FORMAT_BY_KIND[kind].read(content, ocr)
+
+
+def _read_ccda_attachment(content: bytes, media_type: str, ocr: OcrProgram | None) -> ParsedReport:
+    kind = detect_attachment_kind(content, media_type)
+    if kind == _CLINICAL_DOCUMENT:
+        raise UnreadableError(
+            UnreadableReason.UNSUPPORTED_FORMAT,
+            "The attachment is a clinical document. Add that document to the batch instead.",
+        )
+    return read_document(kind, content, ocr)

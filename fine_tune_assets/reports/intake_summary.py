@@ -1,0 +1,161 @@
+"""Counts the reports of each batch and lists files that could not be read, from the stored tables.
+
+Returns counts, reasons, sources and file names; never report text, and only the year of a report's date.
+"""
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.fingerprints import fingerprint_listing
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.reports.batches import StrayEntries, find_stray_entries, list_batches
+from fine_tune_assets.tables.duckdb_connection import open_cursor
+
+_TABLES = ("reports", "unreadable_reports", "withheld_reports")
+
+
+class IntakeError(FineTuneError):
+    """The tables can't be read at the moment."""
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    name: str
+    sources: tuple[str, ...]
+    reports: int
+    unreadable: int
+    """Files and records."""
+    withheld: int | None
+    """Reports in which the scrubber's second pass found residual PHI; None before scrubbing."""
+    read_at: datetime
+
+
+@dataclass(frozen=True)
+class SourceYear:
+    source: str
+    year: int | None
+    """Stated by the reports."""
+    reports: int
+
+
+@dataclass(frozen=True)
+class IntakeSummary:
+    batches: tuple[BatchSummary, ...]
+    """Most recently read first."""
+    by_source: tuple[SourceYear, ...]
+    by_reason: tuple[tuple[str, int], ...]
+
+    @property
+    def reports(self) -> int:
+        return sum(batch.reports for batch in self.batches)
+
+    @property
+    def unreadable(self) -> int:
+        return sum(batch.unreadable for batch in self.batches)
+
+    @property
+    def withheld(self) -> int | None:
+        """Over scrubbed batches; None if none was scrubbed."""
+        known = [batch.withheld for batch in self.batches if batch.withheld is not None]
+        return sum(known) if known else None
+
+
+@dataclass(frozen=True)
+class UnreadableRecord:
+    """A file or record that could not be read."""
+
+    origin_file: str
+    record: int | None
+    reason: str
+    detail: str
+    size_bytes: int | None
+
+
+class IntakeSummaryCache:
+    """Recounts only when a table has changed. Thread-safe."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._cached: tuple[tuple[str, ...], IntakeSummary] | None = None
+
+    def latest(self) -> IntakeSummary:
+        """Raises IntakeError."""
+        current = tuple(fingerprint_listing(f) if (f := self._folder(name)).is_dir() else "" for name in _TABLES)
+        with self._lock:
+            if self._cached is None or self._cached[0] != current:
+                self._cached = (current, self._count())
+            return self._cached[1]
+
+    def list_unread_batches(self) -> list[str]:
+        """Return the batch folders that have not been read yet."""
+        table = self._layout.table
+        return [name for name in list_batches(self._layout.raw_reports) if not table("reports", name).is_file()]
+
+    def find_stray_entries(self) -> StrayEntries:
+        """Return the entries that are not batches."""
+        return find_stray_entries(self._layout.raw_reports)
+
+    def list_unreadable(self, batch: str) -> list[UnreadableRecord]:
+        """Sorted by file and record. Raises IntakeError."""
+        path = self._layout.table("unreadable_reports", batch)
+        columns = list(UnreadableRecord.__dataclass_fields__)
+        try:
+            rows = pq.read_table(path, columns=columns, partitioning=None).to_pylist() if path.is_file() else []
+        except OSError:
+            raise _busy_error() from None
+        return sorted((UnreadableRecord(**row) for row in rows), key=lambda row: (row.origin_file, row.record or 0))
+
+    def _folder(self, table: str) -> Path:
+        return self._layout.tables / table
+
+    def _count(self) -> IntakeSummary:
+        try:
+            years = [SourceYear(*row) for row in self._query_rows("reports", "source, year(written_on), count(*)")]
+            reasons = self._query_rows("unreadable_reports", "reason, count(*)")
+            batches = self._batches()
+        except (OSError, duckdb.Error):
+            # Drop the cause: its message may quote a value.
+            raise _busy_error() from None
+        return IntakeSummary(
+            tuple(sorted(batches, key=lambda batch: (batch.read_at, batch.name), reverse=True)),
+            tuple(sorted(years, key=lambda row: (row.source, -(row.year or 0)))),
+            tuple(sorted(reasons, key=lambda reason: (-reason[1], reason[0]))),
+        )
+
+    def _batches(self) -> list[BatchSummary]:
+        rows = self._query_rows("reports", "batch, list(distinct source order by source), count(*)")
+        read = {name: (tuple(sources), number) for name, sources, number in rows}
+        refused = dict(self._query_rows("unreadable_reports", "batch, count(*)"))
+        # A batch without a withheld_reports file has not been scrubbed yet.
+        withheld = dict.fromkeys(self._read_times("withheld_reports"), 0)
+        withheld |= dict(self._query_rows("withheld_reports", "batch, count(distinct report_id)"))
+        return [
+            BatchSummary(name, *read.get(name, ((), 0)), refused.get(name, 0), withheld.get(name), at)
+            for name, at in self._read_times("reports").items()
+        ]
+
+    def _query_rows(self, table: str, what: str) -> list[Any]:
+        """Return a tuple of the selected values for each group."""
+        paths = [str(path) for path in sorted(self._folder(table).glob("[!.]*.parquet"))]
+        if not paths:
+            return []
+        with open_cursor() as cursor:
+            query = f"select {what} from read_parquet(?, union_by_name = true, hive_partitioning = false) group by all"
+            return cursor.execute(query, [paths]).fetchall()
+
+    def _read_times(self, table: str) -> dict[str, datetime]:
+        """Return when each batch of a table was written."""
+        files = self._folder(table).glob("[!.]*.parquet")
+        return {path.stem: datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in files}
+
+
+def _busy_error() -> IntakeError:
+    return IntakeError("The report tables are being written. Try again in a moment.")

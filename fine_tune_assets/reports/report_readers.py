@@ -1,0 +1,201 @@
+"""Chooses the reader for each file and applies the checks that all formats share.
+
+A report needs a subject and a valid id, must not be too long, and must keep the numbers of its file. Sidecars and archives are
+handled here too; the readers in formats/ see only bytes.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fine_tune_assets.reports.archives import ArchiveContents, ReadLimits
+from fine_tune_assets.reports.batch_file import BatchFile
+from fine_tune_assets.reports.batches import IgnoreReason, format_path
+from fine_tune_assets.reports.fidelity import count_differences
+from fine_tune_assets.reports.file_contents import Contents, decode_text
+from fine_tune_assets.reports.formats.document_formats import KIND_BY_SUFFIX
+from fine_tune_assets.reports.formats.fhir import FHIR_FORMATS, FhirFolder
+from fine_tune_assets.reports.formats.hl7_v2 import is_hl7, read_hl7
+from fine_tune_assets.reports.report_metadata import (
+    MetadataError,
+    ParsedRecords,
+    ParsedReport,
+    ReadDocument,
+    ReportMetadata,
+    parse_metadata,
+)
+from fine_tune_assets.reports.stated_identifiers import AcceptedReport, identify_subject, validate_id
+from fine_tune_assets.reports.text_files import read_records, read_text_report
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
+
+TEXT_FORMATS = (".txt", ".md")
+RECORD_FORMATS = (".csv", ".jsonl")
+HL7_FORMATS = (".hl7",)
+ARCHIVE_FORMATS = (".zip",)
+FORMATS = (*TEXT_FORMATS, *RECORD_FORMATS, *KIND_BY_SUFFIX, *HL7_FORMATS, *FHIR_FORMATS, *ARCHIVE_FORMATS)
+_MAX_SIDECAR_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class RecordOutcome:
+    path: Path
+    """Path in the batch; an archive entry has the archive's path as prefix."""
+    record: int | None
+    """Number in the file, if the file contains several reports."""
+    result: AcceptedReport | UnreadableError
+    size_bytes: int | None
+
+
+class BatchReader:
+    """Reads and counts the files of a batch, including archive entries."""
+
+    def __init__(self, limits: ReadLimits, read_document: ReadDocument) -> None:
+        self._limits = limits
+        self._read_document = read_document
+        self.files = 0
+        self.ignored: dict[Path, IgnoreReason] = {}
+
+    def read(self, contents: Contents, batch_file: BatchFile) -> Iterator[RecordOutcome]:
+        """Yield the outcomes of all files in name order."""
+        yield from self._read_all(contents, Path(), batch_file, 0)
+
+    def reject_all(self, contents: Contents, first: Path, error: UnreadableError) -> list[RecordOutcome]:
+        """Return the same error for every readable file and for the file that caused it."""
+        self.files += contents.files.count
+        self.ignored |= {path: reason for path, reason in contents.files.ignored.items() if path != first}
+        return [RecordOutcome(path, None, error, contents.size(path)) for path in (first, *contents.files.readable)]
+
+    def _read_all(self, contents: Contents, place: Path, about: BatchFile, depth: int) -> Iterator[RecordOutcome]:
+        self.files += contents.files.count
+        self.ignored |= {place / path: reason for path, reason in contents.files.ignored.items()}
+        fhir = FhirFolder(contents, self._limits.max_file_bytes, self._read_document)
+        for path in contents.files.readable:
+            try:
+                if path.suffix.lower() in ARCHIVE_FORMATS:
+                    yield from self._read_archive(contents, path, place, about, depth)
+                else:
+                    yield from self._read_file(contents, path, place, about, fhir)
+            except UnreadableError as error:
+                yield RecordOutcome(place / path, None, error, contents.size(path))
+
+    def _read_archive(
+        self, contents: Contents, path: Path, place: Path, about: BatchFile, depth: int
+    ) -> Iterator[RecordOutcome]:
+        if depth == self._limits.archives.max_depth:
+            raise UnreadableError(
+                UnreadableReason.UNSAFE_ARCHIVE,
+                f"The archive is nested {depth} levels deep. Unpack the outer archives.",
+            )
+        content = contents.read(path, self._limits.max_file_bytes)
+        inner = ArchiveContents(content, self._limits.archives)
+        self.ignored[place / path] = IgnoreReason.ARCHIVE
+        yield from self._read_all(inner, place / path, about, depth + 1)
+
+    def _read_file(
+        self, contents: Contents, path: Path, place: Path, about: BatchFile, fhir: FhirFolder
+    ) -> Iterator[RecordOutcome]:
+        facts = self._read_sidecar(contents, path)
+        is_empty = True
+        for record, found in _contain_reader_errors(self._parse_file(contents, path, about, fhir)):
+            is_empty = False
+            yield RecordOutcome(
+                place / path, record, self._accept(found, place / path, record, facts, about), contents.size(path)
+            )
+        if is_empty:
+            if not fhir.has_only_resources(path):
+                raise UnreadableError(UnreadableReason.EMPTY, "The file contains no report.")
+            self.ignored[place / path] = IgnoreReason.RESOURCES
+
+    def _parse_file(self, contents: Contents, path: Path, about: BatchFile, fhir: FhirFolder) -> ParsedRecords:
+        suffix = path.suffix.lower()
+        if suffix not in FORMATS:
+            raise UnreadableError(
+                UnreadableReason.UNSUPPORTED_FORMAT,
+                f"Unsupported format. Export the file as one of {', '.join(FORMATS)}.",
+            )
+        content = contents.read(path, self._limits.max_file_bytes)
+        if suffix in HL7_FORMATS or (suffix in TEXT_FORMATS and is_hl7(content)):
+            yield from read_hl7(content, self._read_document)
+        elif suffix in FHIR_FORMATS:
+            yield from fhir.read(path, content)
+        elif suffix in RECORD_FORMATS:
+            if about.records is None:
+                raise UnreadableError(
+                    UnreadableReason.BAD_BATCH_FILE, "batch.yaml has no `records` key that maps the columns."
+                )
+            yield from read_records(content, suffix, about.records)
+        elif suffix in TEXT_FORMATS:
+            yield None, read_text_report(content)
+        else:
+            yield None, self._read_document(KIND_BY_SUFFIX[suffix], content)
+
+    def _read_sidecar(self, contents: Contents, path: Path) -> ReportMetadata:
+        sidecar = contents.files.find_sidecar(path)
+        if sidecar is None:
+            return ReportMetadata()
+        try:
+            return parse_metadata(decode_text(contents.read(sidecar, _MAX_SIDECAR_BYTES)))
+        except MetadataError as error:
+            raise UnreadableError(UnreadableReason.BAD_SIDECAR, f"The sidecar YAML file is invalid. {error}") from error
+        except UnreadableError as error:
+            raise UnreadableError(UnreadableReason.BAD_SIDECAR, f"Sidecar YAML file: {error.detail}") from error
+
+    def _accept(
+        self,
+        found: ParsedReport | UnreadableError,
+        path: Path,
+        record: int | None,
+        sidecar: ReportMetadata,
+        about: BatchFile,
+    ) -> AcceptedReport | UnreadableError:
+        if isinstance(found, UnreadableError):
+            return found
+        try:
+            facts = found.metadata.merge(sidecar).merge(about.metadata)
+            return accept_report(dataclasses.replace(found, metadata=facts), path, record, self._limits)
+        except UnreadableError as error:
+            return error
+
+
+def _contain_reader_errors(findings: ParsedRecords) -> ParsedRecords:
+    """Turn an unexpected reader error into an unreadable file, without its message, which may quote the file."""
+    try:
+        yield from findings
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise UnreadableError(
+            UnreadableReason.CORRUPT_FILE,
+            f"The file structure is unexpected ({type(error).__name__}). Export it again.",
+        ) from error
+
+
+def accept_report(found: ParsedReport, path: Path, record: int | None, limits: ReadLimits) -> AcceptedReport:
+    """Apply the checks that all formats share. Raises UnreadableError."""
+    text = found.text.strip() + "\n"
+    if not text.strip():
+        raise UnreadableError(UnreadableReason.EMPTY, "The report contains no text.")
+    if len(text) > limits.max_report_characters:
+        most = limits.max_report_characters
+        raise UnreadableError(
+            UnreadableReason.TOO_LONG, f"The text has more than {most} characters. Split it into several reports."
+        )
+    require_unchanged(found.reference_text, text, found.is_reference_complete)
+    own_id = format_path(path.with_suffix("")) + ("" if record is None else f"-{record}")
+    return AcceptedReport(
+        validate_id(found.metadata.report_id or own_id),
+        identify_subject(found.metadata.subject_id, found.metadata.subject_name),
+        text,
+        found.metadata.identifiers,
+        found.metadata.written_on,
+    )
+
+
+def require_unchanged(reference_text: str | None, text: str, is_reference_complete: bool) -> None:
+    """Raise UnreadableError if a number, unit, side or negation differs between file and text."""
+    differences = {} if reference_text is None else count_differences(reference_text, text, is_reference_complete)
+    if differences:
+        counts = ", ".join(f"{kind} {count}" for kind, count in differences.items())
+        raise UnreadableError(
+            UnreadableReason.TEXT_MISMATCH,
+            f"The extracted text differs from the file ({counts}). Export it in another format, such as text.",
+        )

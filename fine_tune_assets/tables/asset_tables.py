@@ -1,0 +1,88 @@
+"""Maps every table asset to its record class, in the order of the stages."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from fine_tune_assets.tables.approval_rows import ApprovedExample, DraftedExample, ModelDraft
+from fine_tune_assets.tables.correction_rows import ProductionDrift, QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
+from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow
+from fine_tune_assets.tables.judging_rows import (
+    AnswerCheck,
+    JudgeAgreement,
+    JudgeScore,
+    MemorizationResult,
+    PromotionVerdict,
+    RetainedAbility,
+    RobustnessResult,
+)
+from fine_tune_assets.tables.merging_rows import BuiltRelease, MergedWeights, QuantizedWeights
+from fine_tune_assets.tables.record_classes import Record
+from fine_tune_assets.tables.report_rows import Report, UnreadableReport
+from fine_tune_assets.tables.scrubbing_rows import (
+    IdentifierValue,
+    PhiSpan,
+    PhiTagger,
+    ScrubbedReport,
+    ScrubRecall,
+    WithheldReport,
+)
+from fine_tune_assets.tables.serving_rows import (
+    KnowledgeChunk,
+    KnowledgeIndex,
+    ServedKnowledge,
+    ServedModel,
+    UnreadableDocument,
+)
+from fine_tune_assets.tables.training_rows import (
+    Adapter,
+    BaseModel,
+    ExampleLength,
+    SweepTrial,
+    TrainingPlan,
+    TrainingPreflight,
+)
+
+RECORDS: Mapping[str, type[Record]] = {
+    "reports": Report,
+    "unreadable_reports": UnreadableReport,
+    "phi_taggers": PhiTagger,
+    "scrub_recall": ScrubRecall,
+    "scrubbed_reports": ScrubbedReport,
+    "phi_spans": PhiSpan,
+    "withheld_reports": WithheldReport,
+    "identifier_values": IdentifierValue,
+    "unique_reports": UniqueReport,
+    "duplicate_reports": DuplicateReport,
+    "model_drafts": ModelDraft,
+    "drafted_examples": DraftedExample,
+    "approved_examples": ApprovedExample,
+    "general_examples": GeneralExample,
+    "instruction_sets": InstructionRow,
+    "base_models": BaseModel,
+    "example_lengths": ExampleLength,
+    "training_preflights": TrainingPreflight,
+    "training_plans": TrainingPlan,
+    "adapters": Adapter,
+    "sweep_trials": SweepTrial,
+    "judge_agreement": JudgeAgreement,
+    "judge_scores": JudgeScore,
+    "answer_checks": AnswerCheck,
+    "retained_abilities": RetainedAbility,
+    "robustness_results": RobustnessResult,
+    "memorization_results": MemorizationResult,
+    "promotion_verdicts": PromotionVerdict,
+    "merged_weights": MergedWeights,
+    "quantized_weights": QuantizedWeights,
+    "releases": BuiltRelease,
+    "knowledge_chunks": KnowledgeChunk,
+    "unreadable_documents": UnreadableDocument,
+    "knowledge_indexes": KnowledgeIndex,
+    "served_knowledge": ServedKnowledge,
+    "served_models": ServedModel,
+    "scrubbed_corrections": ScrubbedCorrection,
+    "quarantined_corrections": QuarantinedCorrection,
+    "production_drift": ProductionDrift,
+}
+TABLES: Mapping[str, pa.Schema] = {name: record.SCHEMA for name, record in RECORDS.items()}

@@ -1,0 +1,34 @@
+"""Tables of stage 3: unique and duplicate reports."""
+
+from typing import Annotated
+
+from fine_tune_assets.tables.common_columns import BatchName, ReportId, Source, SubjectKey, TextFingerprint, WrittenOn
+from fine_tune_assets.tables.record_classes import Column, Record
+
+
+class UniqueReport(Record):
+    """A report that is kept after deduplication."""
+
+    report_id: ReportId
+    batch: BatchName
+    source: Source
+    subject_key: SubjectKey
+    text: Annotated[str, Column("Scrubbed text", is_report_text=True)]
+    scrubber_version: Annotated[str | None, Column("Fingerprint of the scrubber")]
+    written_on: WrittenOn
+    fingerprint: TextFingerprint
+
+
+class DuplicateReport(Record):
+    """A report dropped as a duplicate of another."""
+
+    dropped_id: Annotated[str, Column("Dropped report")]
+    kept_id: Annotated[str, Column("Report kept instead")]
+    kind: Annotated[str, Column("`exact`, `near` or `semantic`")]
+    similarity: Annotated[float, Column("Jaccard similarity of shingles, or cosine of embeddings (semantic), 0 to 1")]
+    reason: Annotated[str, Column("Why the other report was kept")]
+    conflicts: Annotated[
+        tuple[str, ...] | None,
+        Column("`numbers` or `sides` only in the dropped report; `negations` if counts differ"),
+    ]
+    fingerprint: Annotated[str | None, Column("SHA-256 of the dropped report's scrubbed text")]

@@ -1,0 +1,97 @@
+"""`fine-tune batch check` shows what stage 1 will read, before the batch is in the watched folder."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.fingerprints import fingerprint_files
+from fine_tune_assets.core.settings import PREFIX
+from fine_tune_assets_tests.conftest import DIALOGUES
+
+REPORT = "---\nsubject_id: {number}\n---\nPLAN\n\nRest, {number}.\n"
+MARKER = "Zyxomarkwort"
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(f"{PREFIX}DATA_DIR", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two reports of one subject and one of another."""
+    made = tmp_path / "2026-05"
+    made.mkdir()
+    for name, number in (("a", 7), ("b", 7), ("c", 8)):
+        (made / f"{name}.txt").write_text(REPORT.format(number=number).replace("Rest", f"Rest {name}"))
+    return made
+
+
+def check(folder: Path, *options: str) -> Result:
+    return CliRunner().invoke(main, ["batch", "check", str(folder), *options])
+
+
+def test_a_readable_batch_is_counted_and_stores_nothing(folder: Path, data_dir: Path) -> None:
+    """The installation need not exist, and the batch may be on a read-only share."""
+    before = fingerprint_files(folder)
+    done = check(folder, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["batch"], found["reports"], found["subjects"], found["files"], found["files_read"]) == (
+        "2026-05",
+        3,
+        2,
+        3,
+        3,
+    )
+    assert (found["files_unreadable"], found["unreadable"], found["is_valid_name"]) == (0, [], True)
+    assert check(folder).exit_code == 0
+    assert fingerprint_files(folder) == before
+    assert not data_dir.exists()
+
+
+def test_the_shipped_batch_is_readable() -> None:
+    """A batch.yaml describes its columns."""
+    done = check(DIALOGUES, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["reports"] > 100
+
+
+def test_an_unreadable_file_is_reported_with_its_reason_and_without_its_text(folder: Path) -> None:
+    """The reason shows the exporting person what to repair; the text is confidential."""
+    (folder / "scan.pdf").write_bytes(f"{MARKER} is not a PDF".encode())
+    (folder / "notes.xyz").write_text(MARKER)
+    done = check(folder, "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["reports"] == 3
+    named = {row["origin_file"] for row in found["unreadable"]}
+    assert "scan.pdf" in named
+    assert all(row["reason"] for row in found["unreadable"])
+    assert MARKER not in done.output
+    assert "scan.pdf" in check(folder).stdout
+
+
+@pytest.mark.parametrize("name", ["2026 05", "2026-05.partial", ".2026-05", "Mai–2026", "a" * 101])
+def test_an_invalid_folder_name_fails_even_if_its_reports_are_readable(folder: Path, name: str) -> None:
+    """The name becomes a partition key; stage 1 would silently ignore the folder."""
+    renamed = Path(shutil.move(folder, folder.with_name(name)))
+    done = check(renamed, "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert (found["is_valid_name"], found["reports"]) == (False, 3)
+    assert name in check(renamed).stdout
+
+
+def test_a_faulty_batch_description_fails(folder: Path) -> None:
+    (folder / "batch.yaml").write_text("source: [")
+    assert check(folder).exit_code == 1
+
+
+def test_a_missing_folder_is_wrong_usage(tmp_path: Path) -> None:
+    assert check(tmp_path / "nothing").exit_code == 2

@@ -1,0 +1,97 @@
+"""`fine-tune materialize`: Dagster's selection syntax, and a dry run that starts nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+
+from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.fingerprints import fingerprint_files
+from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
+from fine_tune_assets_tests.conftest import drop_dialogues
+
+FIRST, SECOND = "2026-01", "2026-02"
+
+
+def materialize(*words: str) -> Result:
+    return CliRunner().invoke(main, ["materialize", *words])
+
+
+def runs(*selection: str) -> list[dict[str, Any]]:
+    done = materialize("--dry-run", "--json", *selection)
+    assert done.exit_code == 0, done.output
+    return list(json.loads(done.stdout))
+
+
+@pytest.fixture
+def batches(instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    instance.add_dynamic_partitions(str(BATCHES.name), [FIRST, SECOND])
+    return instance
+
+
+def test_a_dry_run_shows_one_run_for_each_batch_and_one_for_the_rest(batches: dg.DagsterInstance) -> None:
+    """An operator sees what a selection costs before it runs."""
+    shown = runs("+drafted_examples")  # with everything upstream, not only one level
+    assert [row["batch"] for row in shown] == [FIRST, SECOND, None]
+    for row in shown[:2]:
+        assert {"reports", "unreadable_reports", "scrubbed_reports"} <= set(row["assets"])
+    assert {"drafted_examples", "unique_reports"} <= set(shown[2]["assets"])
+    assert "adapters" not in str(shown)
+    assert batches.get_runs() == []
+
+
+@pytest.mark.parametrize(
+    ("selection", "included", "excluded"),
+    [
+        (("drafted_examples",), {"drafted_examples"}, {"reports", "approved_examples"}),
+        (("approved_examples+",), {"approved_examples", "instruction_sets", "adapters"}, {"drafted_examples"}),
+        (("1+drafted_examples",), {"drafted_examples", "unique_reports"}, {"reports"}),
+        (("adapters+",), {"adapters", "merged_weights", "releases", "served_models"}, {"instruction_sets"}),
+        (("group:s07_judge_scores",), {"judge_scores", "promotion_verdicts"}, {"adapters", "releases"}),
+        (("base_models", "drafted_examples"), {"base_models", "drafted_examples"}, {"adapters"}),
+        (("key:base_models or key:releases",), {"base_models", "releases"}, {"adapters"}),
+    ],
+)
+@pytest.mark.usefixtures("batches")
+def test_a_selection_uses_the_syntax_of_dagster(
+    selection: tuple[str, ...], included: set[str], excluded: set[str]
+) -> None:
+    """The same selections work in the Dagster UI."""
+    assets = {asset for row in runs(*selection) for asset in row["assets"]}
+    assert included <= assets
+    assert not excluded & assets
+
+
+def test_a_dry_run_changes_no_file(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    """Not even the list of batches changes, although the folder has an unread batch."""
+    drop_dialogues(installation_dir, FIRST, 0, 2)
+    before = fingerprint_files(installation_dir)
+    for selection in ((), ("+drafted_examples",)):
+        assert materialize("--dry-run", *selection).exit_code == 0
+    assert fingerprint_files(installation_dir) == before
+    assert instance.get_runs() == []
+    assert instance.get_dynamic_partitions(str(BATCHES.name)) == []
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+@pytest.mark.parametrize("selection", ["draftd_examples", "+draftd_examples", "group:s07", "and and", "raw_reports"])
+def test_an_unknown_selection_fails_and_names_the_assets(
+    instance: dg.DagsterInstance, selection: str, is_dry: bool
+) -> None:
+    """A typing error that selects nothing must not look like a success."""
+    options = ("--dry-run",) if is_dry else ()
+    refused = materialize(*options, "base_models", selection)
+    assert refused.exit_code == 1
+    assert selection in refused.stderr
+    assert {"drafted_examples", "base_models", "releases"} <= set(
+        refused.stderr.replace(",", " ").replace(".", " ").split()
+    )
+    assert instance.get_runs() == []
+
+
+@pytest.mark.usefixtures("instance")
+def test_the_former_option_only_is_refused() -> None:
+    assert materialize("--only", "base_models").exit_code == 2

@@ -1,0 +1,119 @@
+"""`fine-tune plan`: what a recipe would take, said before anything is bought or started."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.errors import DOES_NOT_FIT
+from fine_tune_assets.engines.gguf_header import read_gguf_header
+from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
+from fine_tune_assets.training.base_models.model_facts import published_shapes
+from fine_tune_assets.training.base_models.registration import bundled_gguf
+from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
+from fine_tune_assets_tests.training.tiny_training import base_model
+
+
+def _plan(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, ["plan", *(str(argument) for argument in arguments)])
+
+
+def test_every_shipped_recipe_can_be_planned_before_its_model_is_here() -> None:
+    """Most people plan before they have fetched 16 GB."""
+    named = {load_recipe(name).base_model.name for name in shipped_recipes()}
+    assert named - set(published_shapes()) == set()
+
+
+def test_a_model_of_unknown_shape_is_refused_with_what_to_do(installation_dir: Path) -> None:
+    """A plan of another model would say nothing."""
+    recipe = write_recipe(installation_dir, base_model={"name": "Own-7B", "folder": "/srv/models/Own-7B"})
+    result = _plan(recipe, "--gpu-memory", 24)
+    assert result.exit_code == 1
+    assert "Own-7B" in result.stderr
+    assert "--base-folder" in result.stderr
+
+
+def test_the_shape_of_the_bundled_model_is_that_of_its_file() -> None:
+    """A wrong number plans another model."""
+    header, config = read_gguf_header(bundled_gguf()), published_shapes()["SmolLM2-135M-Instruct"].config
+    assert {
+        "hidden_size": header["llama.embedding_length"],
+        "intermediate_size": header["llama.feed_forward_length"],
+        "num_hidden_layers": header["llama.block_count"],
+        "num_attention_heads": header["llama.attention.head_count"],
+        "num_key_value_heads": header["llama.attention.head_count_kv"],
+        "vocab_size": header["llama.vocab_size"],
+        "max_position_embeddings": header["llama.context_length"],
+        "rope_theta": header["llama.rope.freq_base"],
+    }.items() <= config.items()
+
+
+def test_the_shape_of_a_model_has_as_many_weights_as_its_publisher_says() -> None:
+    """From the shape alone: a mistyped layer count or width shows in the sum."""
+    counted = {name: _weights(shape.config) for name, shape in published_shapes().items()}
+    assert counted == {
+        "Llama-3.1-8B-Instruct": 8_030_261_248,
+        "Llama-3.1-70B-Instruct": 70_553_706_496,
+        "SmolLM2-135M-Instruct": 134_515_008,
+    }
+
+
+def _weights(config: dict[str, Any]) -> int:
+    width, ends = config["hidden_size"], 1 if config["tie_word_embeddings"] else 2
+    keys = width // config["num_attention_heads"] * config["num_key_value_heads"]
+    layer = 2 * width * width + 2 * width * keys + 3 * width * config["intermediate_size"] + 2 * width
+    return int(config["num_hidden_layers"] * layer + ends * config["vocab_size"] * width + width)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["llama3_8b_qlora_24gb", "llama3_8b_lora_80gb", "llama3_70b_qlora_48gb"])
+def test_each_shipped_gpu_recipe_fits_the_card_in_its_name(installation_dir: Path, recipe: str) -> None:  # noqa: ARG001
+    """By the code that trains it, for rows as long as the recipe allows; a name that promises too much ends at night. Without the
+    model: the output says that the plan rests on its shape."""
+    card = int(recipe.rpartition("_")[2].removesuffix("gb"))
+    result = _plan(recipe, "--gpu-memory", card)
+    assert result.exit_code == 0, result.output
+    assert str(load_recipe(recipe).training.max_length) in result.output
+    assert "published shape" in " ".join(result.output.split())
+
+
+def test_a_training_that_fits_nowhere_ends_with_the_status_of_what_does_not_fit(
+    installation_dir: Path,  # noqa: ARG001
+    tmp_path: Path,
+) -> None:
+    """A script must tell this from a wrong recipe. One layer of the 8B model, to be quick: its vocabulary alone is too large."""
+    folder = config_folder(tmp_path / "base", LLAMA_31_8B | {"num_hidden_layers": 1})
+    result = _plan("llama3_8b_lora_80gb", "--gpu-memory", 1, "--base-folder", folder)
+    assert result.exit_code == DOES_NOT_FIT
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_refused_with_what_would(installation_dir: Path, tmp_path: Path) -> None:  # noqa: ARG001
+    """Eight rows of 2,048 tokens on a small card: the same step in smaller passes fits. Four layers, to be quick."""
+    folder = config_folder(tmp_path / "base", LLAMA_31_8B | {"num_hidden_layers": 4})
+    result = _plan("llama3_8b_lora_80gb", "--gpu-memory", 9, "--base-folder", folder)
+    assert result.exit_code == DOES_NOT_FIT
+    assert "It would fit with batch_size: 1, gradient_accumulation: 16." in result.output
+
+
+@pytest.mark.slow
+def test_this_machine_is_planned_for_where_no_card_is_named(installation_dir: Path, tmp_path: Path) -> None:  # noqa: ARG001
+    """The demo's own recipe, on whatever runs this."""
+    result = _plan("demo_smollm2", "--base-folder", base_model(tmp_path / "base", 1.0))
+    assert result.exit_code == 0, result.output
+    assert "max_length tokens for every example" in result.output
+
+
+@pytest.mark.slow
+def test_a_sweep_is_planned_as_the_asset_plans_it(installation_dir: Path, tmp_path: Path) -> None:
+    """With what any trial holds at most: it said that a sweep fits of which the last trials would be killed."""
+    base = base_model(tmp_path / "base", 1.0)
+    plain = _plan(write_recipe(installation_dir, training={"batch_size": 2}), "--base-folder", base)
+    sweep = {"parameters": {"batch_size": [1, 2, 7]}, "seed": 1}
+    swept = _plan(write_recipe(installation_dir, training={"batch_size": 2}, sweep=sweep), "--base-folder", base)
+    assert "2 rows of" in plain.output
+    assert "7 rows of" in swept.output
+    assert "batch_size 7" in swept.output

@@ -1,0 +1,130 @@
+"""From the ledger's blind ratings to the judge's licence: an installation's own experts give it, and take it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.defs.platform.metadata import REASON
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_is_qualified, own_ratings
+from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.judging.__main__ import measure_judge
+from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
+from fine_tune_assets.judging.judges.judge_registry import judge_request
+from fine_tune_assets.judging.judges.labelled_sets import OWN_EXPERTS, own_ratings_table
+from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, add_spot_check
+from fine_tune_assets.tables.judging_rows import JudgeAgreement, JudgeScore
+from fine_tune_assets.tables.record_classes import conform, table_from_rows
+from fine_tune_assets.tables.training_rows import Adapter
+from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, subjects_in
+from fine_tune_assets_tests.lineage.stored_data import filled
+
+REFERENCE = "Walk daily, sleep on the right side, take ibuprofen after meals, and return in three weeks for an x-ray."
+WORDS = REFERENCE.split()
+
+
+@pytest.fixture
+def stored(installation_dir: Path) -> StoredInstructionSet:
+    task = Installation().recipe.tasks[0].name
+    rows = [
+        example(patient, f"Case {i} after a fall on the ice.", REFERENCE) | {"task": task}
+        for i, patient in enumerate(subjects_in("test", MIN_RATINGS))
+    ]
+    return write_instruction_set(installation_dir / "instruction_sets", built(extra=rows), {"seed": 7}, SEARCH)
+
+
+def _rated(stored: StoredInstructionSet, *, as_people: bool) -> None:
+    """Answers that tell more and more of the reference; the experts like that, or the contrary."""
+    asked = [row for row in stored.table.to_pylist() if row["messages"][-1]["content"] == REFERENCE]
+    fixed = {
+        "adapter_id": "adapter-1",
+        "reason": "r",
+        "unsupported_numbers": 0,
+        "is_finished": True,
+        "judge_version": "j",
+    }
+    scores = []
+    with Installation().ledger() as ledger:
+        for i, row in enumerate(asked):
+            told = 1 + i % len(WORDS)
+            answer = " ".join(WORDS[:told])
+            share = told / len(WORDS)
+            scores.append(
+                {**fixed, "model": "adapter", "model_fingerprint": "adapter-1", "answer": answer, "score": 5.0}
+                | {name: row[name] for name in ("example_id", "subject_key", "task")}
+            )
+            add_spot_check(
+                ledger,
+                SpotCheck(
+                    example_id=row["example_id"],
+                    task=row["task"],
+                    model_fingerprint="adapter-1",
+                    answer_fingerprint=fingerprint_text(answer),
+                    subject_key=row["subject_key"],
+                    rater="Dr. One",
+                    score=round(1 + 9 * (share if as_people else 1 - share)),
+                    error_kind="none",
+                    rated_at=datetime(2026, 3, 1, tzinfo=UTC),
+                ),
+            )
+    layout = Installation().layout
+    write_table(layout.table("judge_scores"), table_from_rows(scores, JudgeScore.SCHEMA))
+    adapter = {"adapter_id": "adapter-1", "instruction_set_fingerprint": stored.fingerprint}
+    write_table(layout.table("adapters"), filled("adapters", [adapter]).cast(Adapter.SCHEMA))
+
+
+def _licence(folder: Path) -> tuple[dg.AssetCheckResult, list[dict[str, Any]]]:
+    """Measured by the worker's own function, from what the ledger holds; then the check of the graph."""
+    installation = Installation()
+    own, output = folder / "own.parquet", folder / "agreement.parquet"
+    write_table(own, own_ratings_table(own_ratings(installation)))
+    request = {
+        "labelled_sets": str(installation.layout.evaluation / "judge"),
+        "own_ratings": str(own),
+        "accept_score": installation.recipe.judge.accept_score,
+        "judge": judge_request(installation.settings, installation.recipe.judge),
+        "output": str(output),
+    }
+    measure_judge(request, ignore_progress)
+    table = conform(pq.read_table(output), JudgeAgreement.SCHEMA)
+    found = judge_is_qualified(installation=installation, judge_agreement=table)
+    assert isinstance(found, dg.AssetCheckResult)
+    return found, [row for row in table.to_pylist() if row["labelled_set"] == OWN_EXPERTS]
+
+
+@pytest.mark.parametrize("as_people", [True, False])
+def test_ratings_in_the_ledger_count_for_the_licence(
+    stored: StoredInstructionSet, tmp_path: Path, as_people: bool
+) -> None:
+    """What clinicians elsewhere said is not enough where this hospital's own say the contrary."""
+    _rated(stored, as_people=as_people)
+    (task,) = {task for task, _, _ in own_ratings(Installation())}
+    found, (row,) = _licence(tmp_path)
+    assert (row["task"], row["answer_count"]) == (task, MIN_RATINGS)
+    assert (row["spearman"] > 0.6) is as_people
+    assert (
+        f"{task}: Its agreement with this installation's experts" in str(found.metadata.get(REASON))
+    ) is not as_people
+    if as_people:
+        assert found.passed
+
+
+def test_a_rating_counts_while_its_answer_is_there(stored: StoredInstructionSet) -> None:
+    """If no stored model gives the answer, its text is gone and the rating cannot be used."""
+    _rated(stored, as_people=True)
+    path = Installation().layout.table("judge_scores")
+    rows = pq.read_table(path, partitioning=None).to_pylist()
+    (checked,) = [rating for rating in own_ratings(Installation()) if rating[2].output == rows[4]["answer"]]
+    assert checked[2].reference == REFERENCE
+    rows[4]["answer"] = "Another answer."
+    write_table(path, table_from_rows(rows, JudgeScore.SCHEMA))
+    assert len(own_ratings(Installation())) == MIN_RATINGS - 1
+    path.unlink()
+    assert own_ratings(Installation()) == []

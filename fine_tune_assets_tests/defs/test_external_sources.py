@@ -1,0 +1,139 @@
+"""External sources are reported by content: once per change, and never without a change."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.shared_records import Release
+from fine_tune_assets.defs.platform.automation import latest_event
+from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s07_judge_scores.judge_scores import find_incumbent
+from fine_tune_assets.defs.sources import report_sources
+from fine_tune_assets.ledger.serving.deployments import record_state, request_deployment, switch_traffic
+from fine_tune_assets.ledger.serving.imported_releases import make_import
+from fine_tune_assets.ledger.serving.release_records import import_transaction, record_release
+from fine_tune_assets.ledger.serving.verdicts import record_verdict
+from fine_tune_assets.recipes.recipe_parts import SECTIONS
+from fine_tune_assets.tables.training_rows import Adapter
+from fine_tune_assets_tests.conftest import replace_file, write_recipe
+from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
+from fine_tune_assets_tests.record_factory import made
+from fine_tune_assets_tests.serving.tiny_releases import switched
+
+
+def _reported(instance: dg.DagsterInstance) -> set[str]:
+    """The sources whose content is not the one last reported; from now on it is."""
+    found = report_sources(instance, Installation(), print)
+    if isinstance(found, dg.SkipReason):
+        return set()
+    for event in found.asset_events:
+        instance.report_runless_asset_event(event)
+    return {event.asset_key.to_user_string() for event in found.asset_events}
+
+
+def test_every_source_is_reported_once(installation_dir: Path, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
+    """A source that is reported at every tick would run the graph at every tick."""
+    first = _reported(instance)
+    assert {f"recipe/{name}" for name in SECTIONS} < first
+    assert {"base_model_files", "verdict_signatures", "corrections"} < first
+    assert _reported(instance) == set()
+
+
+def test_a_changed_section_is_reported_alone(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    _reported(instance)
+    write_recipe(installation_dir, gate={"minimum_gain": 0.5})
+    assert _reported(instance) == {"recipe/gate"}
+
+
+def test_a_recipe_that_can_not_be_read_holds_up_no_other_source(
+    installation_dir: Path, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A typing error in the recipe must not stop decisions and corrections, and must not go unsaid either."""
+    _reported(instance)
+    before = latest_event(instance, recipe_section("gate"))
+    values = yaml.safe_load((installation_dir / "recipe.yaml").read_text(encoding="utf-8"))
+    replace_file(installation_dir / "recipe.yaml", yaml.safe_dump({**values, "gaet": 1}).encode())
+    (installation_dir / "evaluation" / "judge" / "more.csv").write_text("ID\n", encoding="utf-8")
+    assert _reported(instance) == {"rated_answers"}
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "recipe/gate" in line]
+    assert "Recipe recipe.yaml: gaet" in told
+    assert latest_event(instance, recipe_section("gate")) == before
+
+
+def test_a_base_model_that_was_written_again_is_noticed(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    """If other weights are copied into the same folder, the adapter no longer matches its base model."""
+    folder = installation_dir / "my-model"
+    write_recipe(installation_dir, base_model={"folder": str(folder)})
+    _reported(instance)
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"one")
+    assert _reported(instance) == {"base_model_files"}
+    os.utime(folder / "model.safetensors", ns=(1, 1))
+    assert _reported(instance) == {"base_model_files"}
+    assert _reported(instance) == set()
+
+
+def _serve(adapter_id: str, base: str) -> Release:
+    verdict = make_verdict("promote", adapter_id=adapter_id, base_fingerprint=base, incumbent=base)
+    release = make_release(verdict, f"release-of-{adapter_id}")
+    with Installation().ledger() as ledger:
+        record_verdict(ledger, verdict)
+        record_release(ledger, release)
+        deployment = request_deployment(ledger, release.release_id, "test")
+        record_state(ledger, deployment.deployment_id, "starting")
+        record_state(ledger, deployment.deployment_id, "ready", engine_url="http://127.0.0.1:1", engine_key=b"sealed")
+        switch_traffic(ledger, deployment.deployment_id, "test")
+    return release
+
+
+CANDIDATE = made(Adapter, adapter_id="new", base_fingerprint="base-1", instruction_set_fingerprint="set-1")
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_the_incumbent_is_the_base_model_while_nothing_serves() -> None:
+    assert find_incumbent(Installation(), CANDIDATE) == {
+        "incumbent": "base-1",
+        "incumbent_adapter": "",
+        "incumbent_weights": "",
+        "incumbent_weights_fingerprint": "",
+    }
+
+
+def test_the_incumbent_on_the_same_base_is_an_adapter(installation_dir: Path) -> None:
+    _serve("old", "base-1")
+    found = find_incumbent(Installation(), CANDIDATE)
+    assert found["incumbent"] == "old"
+    assert found["incumbent_adapter"] == str(installation_dir / "adapters" / "old")
+    assert found["incumbent_weights"] == ""
+
+
+def test_no_candidate_is_judged_against_an_imported_release(installation_dir: Path) -> None:
+    """Its adapter is at the installation that trained it: grades of it could only be made up. A placeholder may be replaced."""
+    del installation_dir
+    verdict = make_verdict("promote", adapter_id="far", base_fingerprint="base-1", incumbent="base-1")
+    for name, is_placeholder in (("r1", False), ("r2", True)):
+        with Installation().ledger() as ledger:
+            made = make_import(name, "k" * 64, verdict, (), "An Operator", is_placeholder=is_placeholder)
+            with import_transaction(ledger, make_release(verdict, name), made):
+                pass
+            switched(ledger, name)
+        if is_placeholder:
+            assert find_incumbent(Installation(), CANDIDATE)["incumbent"] == "base-1"
+        else:
+            with pytest.raises(GateClosedError, match="--placeholder"):
+                find_incumbent(Installation(), CANDIDATE)
+
+
+def test_the_incumbent_on_another_base_is_what_was_merged(installation_dir: Path) -> None:
+    """Its adapter does not fit on the new base model."""
+    release = _serve("old", "base-0")
+    found = find_incumbent(Installation(), CANDIDATE)
+    assert found["incumbent"] == "old"
+    assert found["incumbent_adapter"] == ""
+    assert found["incumbent_weights"] == str(installation_dir / "weights" / release.weights_fingerprint)
+    assert found["incumbent_weights_fingerprint"] == release.weights_fingerprint

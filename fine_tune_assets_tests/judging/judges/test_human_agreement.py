@@ -1,0 +1,216 @@
+"""Measured agreement of judges whose grades are known in advance."""
+
+import csv
+import json
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.progress import Progress, ignore_progress
+from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer, Grade, JudgeKind, Preference
+from fine_tune_assets.judging.judges.human_agreement import MAJORITY, measure_agreement
+from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
+from fine_tune_assets.judging.judges.labelled_sets import (
+    LabelledPair,
+    LabelledSet,
+    PairSet,
+    RatedAnswer,
+    RatedSet,
+    build_own_expert_sets,
+    read_labelled_sets,
+)
+
+JUDGE = PROJECT_DIR / "data" / "evaluation" / "judge"
+
+
+@dataclass
+class Formula:
+    """A judge that grades by a formula over the answer's text, which is a number here."""
+
+    formula: Callable[[str], float | None]
+    probability: Callable[[AnswerPair], float | None] = field(default=lambda _: 0.9)
+    version: str = "formula"
+    kind: JudgeKind = "offline"
+    is_position_consistent: bool = True
+
+    def for_repeat(self) -> "Formula":
+        return self
+
+    def grade(self, answers: Sequence[GradableAnswer], _progress: Progress) -> list[Grade]:
+        return [Grade(self.formula(answer.output), "by formula") for answer in answers]
+
+    def compare(self, pairs: Sequence[AnswerPair], _progress: Progress) -> list[Preference]:
+        return [Preference(self.probability(pair), self.is_position_consistent, "by formula") for pair in pairs]
+
+
+class FittedFormula(Formula):
+    training_groups = frozenset({"text 0", "text 1"})
+
+
+def _rated(number: int, rating: float, measure: str = "FactualF1") -> RatedAnswer:
+    answered = GradableAnswer(str(number), "", "Summarize.", f"input {number // 4}", f"{number:03d}", "reference")
+    return RatedAnswer(answered, f"text {number // 4}", {measure: rating})
+
+
+RATED = RatedSet("rated_summaries", "set-1", None, tuple(_rated(n, n / 40) for n in range(40)))
+
+
+def _row(judge: Formula, labelled: LabelledSet, accept_score: float = 7.0) -> dict[str, Any]:
+    (row,) = measure_agreement(judge, [labelled], accept_score, ignore_progress).to_pylist()
+    return row  # type: ignore[no-any-return]
+
+
+def _truth(text: str) -> float:
+    return 1 + 9 * int(text) / 40
+
+
+def test_a_judge_that_grades_like_people_agrees_perfectly() -> None:
+    row = _row(Formula(_truth), RATED)
+    assert (row["spearman"], row["answer_count"], row["ungraded_count"], row["excluded_training_count"]) == (
+        pytest.approx(1.0, abs=1e-9),
+        40,
+        0,
+        0,
+    )
+    assert (row["sensitivity"], row["specificity"]) == (1.0, 1.0)
+    assert row["human_threshold"] == pytest.approx(2 / 3, abs=1e-9)
+    assert (row["repeat_agreement"], row["repeat_max_difference"]) == (1.0, 0.0)
+    table = measure_agreement(Formula(_truth), [RATED], 7.0, ignore_progress)
+    assert qualify_judge(table, "formula", "any", 0.9).agreement == row["spearman"]
+
+
+def test_a_judge_that_accepts_everything_has_no_specificity() -> None:
+    """Sensitivity alone would look perfect."""
+    row = _row(Formula(lambda text: 9 + int(text) / 100), RATED)
+    assert (row["sensitivity"], row["specificity"]) == (1.0, 0.0)
+
+
+def test_a_judge_is_not_measured_on_its_training_texts() -> None:
+    """Otherwise its agreement would be inflated."""
+    row = _row(FittedFormula(_truth), RATED)
+    assert (row["answer_count"], row["excluded_training_count"]) == (32, 8)
+
+
+def test_a_judge_with_random_grades_is_detected() -> None:
+    """A random grade would make the verdict random."""
+    noise = random.Random(1)
+    row = _row(Formula(lambda text: _truth(text) + noise.random()), RATED)
+    assert row["repeat_agreement"] == 0.0
+    assert row["repeat_max_difference"] > 0.1
+
+
+def test_a_missing_grade_is_counted_and_never_zero() -> None:
+    row = _row(Formula(lambda text: None if int(text) % 2 else _truth(text)), RATED)
+    assert (row["answer_count"], row["ungraded_count"]) == (20, 20)
+    assert row["spearman"] == pytest.approx(1.0, abs=1e-9)
+    table = measure_agreement(
+        Formula(lambda text: None if int(text) % 2 else _truth(text)), [RATED], 7.0, ignore_progress
+    )
+    assert "without a grade" in qualify_judge(table, "formula", "any", 0.0).failure_reason
+
+
+@pytest.mark.parametrize(
+    ("formula", "why"),
+    [(lambda _: None, "by formula"), (lambda _: 5.0, "equal"), (lambda _: math.nan, "by formula")],
+)
+def test_a_judge_that_cannot_be_measured_does_not_qualify(formula: Callable[[str], float | None], why: str) -> None:
+    """The value is missing with a reason."""
+    judge = Formula(formula)
+    row = _row(judge, RATED)
+    assert row["spearman"] is None
+    assert why in row["missing_reason"]
+    qualification = qualify_judge(measure_agreement(judge, [RATED], 7.0, ignore_progress), "formula", "any", -1.0)
+    assert qualification.agreement is None
+    assert qualification.failure_reason
+
+
+def test_another_version_of_the_judge_does_not_qualify() -> None:
+    table = measure_agreement(Formula(_truth), [RATED], 7.0, ignore_progress)
+    assert "`fine-tune materialize judge_agreement`" in qualify_judge(table, "another", "any", -1.0).failure_reason
+
+
+def test_own_experts_have_one_row_per_task() -> None:
+    """Agreement differs by task."""
+    plan = [("plan", float(1 + n % 9), replace(RATED.rows[n].answered, task="plan")) for n in range(20)]
+    letter = [("letter", 10.0 - n % 9, replace(RATED.rows[n].answered, task="letter")) for n in range(20)]
+    rows = measure_agreement(
+        Formula(lambda text: 1.0 + int(text) % 9), build_own_expert_sets([*plan, *letter]), 7.0, ignore_progress
+    ).to_pylist()
+    found = {(row["labelled_set"], row["human_measure"], row["task"]): row["spearman"] for row in rows}
+    assert found[("own_experts", "score", "plan")] == pytest.approx(1.0, abs=1e-9)
+    assert found[("own_experts", "score", "letter")] == pytest.approx(-1.0, abs=1e-9)
+
+
+def _chosen(number: int, labels: tuple[int, ...]) -> LabelledPair:
+    pair = AnswerPair(str(number), "", f"Question {number}", "", "long answer", "short", None)
+    return LabelledPair(pair, f"question {number}", labels)
+
+
+PAIRS = PairSet(
+    "pairs",
+    "set-2",
+    (
+        *(_chosen(n, (1, 1, 0)) for n in range(10)),
+        *(_chosen(n, (2, 2, 2)) for n in range(10, 30)),
+        _chosen(30, (0, 1, 2)),
+    ),
+)
+
+
+def test_a_judge_that_always_prefers_the_first_answer_agrees_by_chance() -> None:
+    """Pairs without a majority are excluded."""
+    row = _row(Formula(_truth), PAIRS)
+    assert (row["human_measure"], row["answer_count"]) == (MAJORITY, 30)
+    assert row["accuracy"] == pytest.approx(1 / 3, abs=1e-9)
+    assert row["kappa"] == pytest.approx(0.0, abs=1e-9)
+    assert (row["judge_length_preference"], row["human_length_preference"]) == (1.0, pytest.approx(1 / 3, abs=1e-9))
+
+
+def test_an_inconsistent_judge_is_detected() -> None:
+    assert _row(Formula(_truth, is_position_consistent=False), PAIRS)["position_consistency"] == 0.0
+    assert _row(Formula(_truth), PAIRS)["position_consistency"] == 1.0
+
+
+def test_no_preference_counts_as_a_tie() -> None:
+    row = _row(Formula(_truth, probability=lambda _: 0.5), PAIRS)
+    assert (row["accuracy"], row["judge_length_preference"]) == (0.0, None)
+
+
+def test_pairs_that_cannot_be_compared_have_a_reason_and_no_measures() -> None:
+    row = _row(Formula(_truth, probability=lambda _: None), PAIRS)
+    assert (row["answer_count"], row["ungraded_count"], row["accuracy"], row["kappa"]) == (0, 30, None, None)
+    assert row["missing_reason"] == "by formula"
+
+
+def _shuffled(path: Path, to: Path) -> None:
+    if path.suffix == ".json":
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        random.Random(3).shuffle(rows)
+        to.write_text(json.dumps(rows), encoding="utf-8")
+        return
+    with path.open(encoding="utf-8-sig", newline="") as file, to.open("w", encoding="utf-8", newline="") as other:
+        table = list(csv.DictReader(file))
+        random.Random(3).shuffle(table)
+        writer = csv.DictWriter(other, table[0])
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def test_shuffled_rows_give_the_same_measures(tmp_path: Path) -> None:
+    """They agree to the last digit; otherwise the same evidence would give another verdict."""
+    (tmp_path / "llmbar").mkdir()
+    names = ("rated_summaries.csv", "llmbar/LLMBar_Natural.json")
+    for name in names:
+        _shuffled(JUDGE / name, tmp_path / name)
+    by_length = Formula(lambda text: 1 + len(text) * 37 % 91 / 10, lambda pair: len(pair.output_1) * 37 % 91 / 91)
+    shuffled = measure_agreement(by_length, read_labelled_sets(tmp_path), 7.0, ignore_progress)
+    there = {path.stem for path in map(Path, names)}
+    as_shipped = [labelled for labelled in read_labelled_sets(JUDGE) if labelled.name in there]
+    expected = measure_agreement(by_length, as_shipped, 7.0, ignore_progress)
+    assert shuffled.drop_columns("labelled_set_fingerprint") == expected.drop_columns("labelled_set_fingerprint")

@@ -1,0 +1,159 @@
+"""Grades and evidence for tests of the promotion rule."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from fine_tune_assets.judging.evaluation.deterministic_checks import CHECK_NAMES
+from fine_tune_assets.judging.evaluation.robustness_cases import PROBES
+from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, RATED_SUMMARIES
+from fine_tune_assets.judging.memorization.memorization_rows import (
+    IDENTIFIERS_IN_ANSWERS,
+    REMOVED_IDENTIFIERS,
+    probes_table,
+)
+from fine_tune_assets.judging.verdicts.evidence import (
+    Candidate,
+    Evidence,
+    EvidenceTables,
+    JudgeRequirements,
+    gather_evidence,
+)
+from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.recipes.schema import GateSettings
+from fine_tune_assets.tables.judging_rows import (
+    AnswerCheck,
+    JudgeAgreement,
+    JudgeScore,
+    MemorizationResult,
+    RetainedAbility,
+    RobustnessResult,
+)
+from fine_tune_assets.tables.record_classes import table_from_records, table_from_rows
+from fine_tune_assets_tests.record_factory import made
+
+GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20, requires=("abilities",))
+STRICT = replace(GATE, regression_evidence="interval")
+JUDGE = JudgeRequirements("offline", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}})
+CANDIDATE = Candidate("adapter", "base", "set", "recipe", "base")
+Grades = Mapping[str, tuple[float | None, float | None]]
+"""Example → grade of candidate and incumbent."""
+
+
+def graded(rows: Grades, subjects: Mapping[str, str] | None = None) -> pa.Table:
+    """The table judge_scores, with one subject per example unless `subjects` says otherwise."""
+    same = {
+        "adapter_id": "adapter", "answer": "a", "reason": "r", "unsupported_numbers": 0, "is_finished": True,
+        "judge_version": "judge",
+    }  # fmt: skip
+    return table_from_rows(
+        [
+            {**same, "model": model, "model_fingerprint": model, "score": score}
+            | {"example_id": example, "subject_key": (subjects or {}).get(example, example)}
+            for example, pair in rows.items()
+            for model, score in zip(("adapter", "base"), pair, strict=True)
+        ],
+        JudgeScore.SCHEMA,
+    )
+
+
+def gains(differences: Sequence[float], incumbent: float = 4.0) -> dict[str, tuple[float | None, float | None]]:
+    return {f"e{i:03}": (incumbent + difference, incumbent) for i, difference in enumerate(differences)}
+
+
+def agreement(spearman: float = 0.5, judge: str = "judge", labelled: str = "labelled") -> pa.Table:
+    row = made(
+        JudgeAgreement,
+        labelled_set=RATED_SUMMARIES,
+        human_measure=DECIDING_MEASURE,
+        answer_count=200,
+        spearman=spearman,
+        spearman_low=0.3,
+        spearman_high=0.7,
+        judge_version=judge,
+        labelled_set_fingerprint=labelled,
+    )
+    return table_from_records(JudgeAgreement, [row])
+
+
+def retained(**accuracies: tuple[float, float]) -> pa.Table:
+    """Accuracies of base model and candidate, on 100 questions per task."""
+    rows = [
+        {
+            "ability": name,
+            "adapter_id": "adapter",
+            "question_count": 100,
+            "base_accuracy": base,
+            "adapter_accuracy": adapter,
+        }
+        for name, (base, adapter) in accuracies.items()
+    ]
+    return table_from_rows([{**row, "low": -0.1, "high": 0.1} for row in rows], RetainedAbility.SCHEMA)
+
+
+def checked(scores: pa.Table) -> pa.Table:
+    """Every answer passes every check."""
+    named = ("model", "model_fingerprint", "adapter_id", "example_id", "subject_key")
+    rows = [{name: row[name] for name in named} for row in scores.to_pylist()]
+    return table_from_rows(
+        [{**row, "check": check, "is_passed": True, "violation_count": 0} for row in rows for check in CHECK_NAMES],
+        AnswerCheck.SCHEMA,
+    )
+
+
+def robust(adapter_id: str = "adapter", **passed: int) -> pa.Table:
+    """20 items per case. `passed`: case → items that the candidate passes."""
+    rows = [
+        {
+            "case": case,
+            "adapter_id": adapter_id,
+            "input_count": 20,
+            "passed_count": passed.get(case, 20),
+            "base_passed_count": 20,
+        }
+        for case in PROBES
+    ]
+    return table_from_rows(rows, RobustnessResult.SCHEMA)
+
+
+def remembered(adapter_id: str = "adapter", **changes: Any) -> pa.Table:
+    """No secret of level 1 was extracted, all of level 16 were. `changes` apply to the gating row of level 1."""
+    clean = {
+        "is_gating": True,
+        "item_count": 20,
+        "extracted_count": 0,
+        "is_clean": True,
+        "reason": "0 of 20 were extracted.",
+    }
+    once = {**clean, "p_value": 0.3, "significance_level": 0.01, "repeat_count": 1, **changes}
+    often = {
+        "extracted_count": 20,
+        "is_clean": False,
+        "reason": "20 of 20 were extracted.",
+        "p_value": 1e-6,
+        "significance_level": 0.01,
+        "repeat_count": 16,
+    }
+    probes = {
+        "planted_secrets_1": once, "planted_secrets_16": {**clean, **often, "is_gating": False},
+        REMOVED_IDENTIFIERS: clean, IDENTIFIERS_IN_ANSWERS: clean,
+    }  # fmt: skip
+    return probes_table(
+        [made(MemorizationResult, test=probe, adapter_id=adapter_id, **row) for probe, row in probes.items()]
+    )
+
+
+GOOD_GRADES = gains([1.0 + (i % 7 - 3) / 2 for i in range(60)])
+GOOD_TABLES = EvidenceTables(graded(GOOD_GRADES), agreement(), retained(copa=(0.6, 0.6)))
+
+
+def evidence(
+    tables: EvidenceTables = GOOD_TABLES,
+    gate: GateSettings = GATE,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    expected: Mapping[Any, Sequence[str]] | None = None,
+    candidate: Candidate = CANDIDATE,
+) -> Evidence:
+    return gather_evidence(candidate, tables, groups or {}, gate, JUDGE, expected or {"abilities": ["copa"]})
