@@ -25,7 +25,7 @@ def check(is_json: bool) -> None:
 
     Reads every document of the knowledge folder and changes nothing. The exit status is 1 if one is unreadable.
     """
-    from fine_tune_assets.defs.s09_served_models.knowledge import read_documents
+    from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import read_documents
 
     with read_documents(load_settings()) as read:
         rows = [

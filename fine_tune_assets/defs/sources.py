@@ -23,6 +23,7 @@ from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import report
 from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import report_surrogate_collisions
 from fine_tune_assets.defs.s04_approved_examples.current_decisions import report_production_approvals
 from fine_tune_assets.defs.s04_approved_examples.drafting_models import drafting_model_version
+from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import report_incoming_corrections
 from fine_tune_assets.ledger.reviews.correction_records import corrections_fingerprint
 from fine_tune_assets.ledger.reviews.decision_records import decisions_fingerprint
 from fine_tune_assets.ledger.reviews.identifier_marks import marks_fingerprint
@@ -194,6 +195,7 @@ def report_sources(
     )
     try_to(lambda: events.extend(report_changed_marks(instance, installation)), "missed_terms")
     try_to(lambda: events.extend(report_surrogate_collisions(instance, installation)), "surrogate_collisions")
+    try_to(lambda: events.extend(report_incoming_corrections(instance)), "incoming_corrections")
     messages = [f"{', '.join(names)} can't be read. {reason}" for reason, names in unreadable.items()]
     for message in messages:
         on_error(message)

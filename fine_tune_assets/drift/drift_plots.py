@@ -1,8 +1,10 @@
-"""Plots the newest window's drift relative to its thresholds, in less than 50 KB. Omits metrics that are not judged."""
+"""Plots drift relative to its thresholds, each in less than 50 KB. Omits metrics that are not judged."""
 
-import io
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 
+from fine_tune_assets.core.plots import make_figure, to_png
 from fine_tune_assets.drift.drift_metrics import RETRIEVAL_HIT_RATE, DriftMetric
 
 _WITHIN_COLOUR, _BEYOND_COLOUR = "#1f7a4d", "#b3261e"
@@ -13,19 +15,32 @@ def drift_plot(metrics: Sequence[DriftMetric]) -> bytes | None:
     rows = [(figure, share) for figure in metrics if (share := _share_of_limit(figure)) is not None]
     if not rows:
         return None
-    from matplotlib.figure import Figure as Picture
-
-    picture = Picture(figsize=(6, 0.8 + 0.3 * len(rows)), dpi=80, layout="constrained")
-    axes = picture.subplots()
-    names = [figure.feature for figure, _ in rows]
-    colours = [_BEYOND_COLOUR if figure.exceeds_threshold else _WITHIN_COLOUR for figure, _ in rows]
+    figure, axes = make_figure(6, 0.8 + 0.3 * len(rows))
+    names = [metric.feature for metric, _ in rows]
+    colours = [_BEYOND_COLOUR if metric.exceeds_threshold else _WITHIN_COLOUR for metric, _ in rows]
     axes.barh(names, [share for _, share in rows], color=colours)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.invert_yaxis()
     axes.set_xlabel("share of the threshold")
-    buffer = io.BytesIO()
-    picture.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return to_png(figure)
+
+
+def drift_history_plot(metrics: Sequence[DriftMetric]) -> bytes | None:
+    """Draw each metric as a share of its threshold over the windows; None with fewer than two windows."""
+    lines = defaultdict[str, list[tuple[datetime, float]]](list)
+    for metric in metrics:
+        if (share := _share_of_limit(metric)) is not None:
+            lines[metric.feature].append((metric.window.end, share))
+    if max(map(len, lines.values()), default=0) < 2:
+        return None
+    figure, axes = make_figure(7, 3.2)
+    for name, points in lines.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_ylabel("share of the threshold")
+    axes.tick_params(axis="x", rotation=30)
+    axes.legend(fontsize="x-small")
+    return to_png(figure)
 
 
 def _share_of_limit(figure: DriftMetric) -> float | None:

@@ -3,8 +3,6 @@
 The caller counts tokens as the trainer does.
 """
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fine_tune_assets.core.plots import make_figure, to_png
 from fine_tune_assets.instructions.splits import SPLITS
 
 
@@ -62,15 +61,9 @@ def share_table(table: pa.Table) -> list[dict[str, Any]]:
     ]
 
 
-def length_plot_png(counts: Sequence[TokenCount], max_length: int) -> str:
-    """Histograms of the token counts of prompt plus answer and of answers, by split: base64 PNG below 50 KB."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), dpi=80, layout="constrained")
-    conversations, answers = figure.subplots(1, 2)
+def length_plot(counts: Sequence[TokenCount], max_length: int) -> bytes:
+    """Histograms of the token counts of prompt plus answer and of answers, by split: a PNG below 50 KB."""
+    figure, (conversations, answers) = make_figure(8, 3.2, columns=2)
     for axes, name, title in ((conversations, "tokens", "prompt and answer"), (answers, "supervised_tokens", "answer")):
         values = [[getattr(c, name) for c in counts if c.split == split] for split in SPLITS]
         axes.hist(values, bins=30, label=list(SPLITS), stacked=True)
@@ -78,6 +71,4 @@ def length_plot_png(counts: Sequence[TokenCount], max_length: int) -> str:
         axes.set_ylabel("examples")
     conversations.axvline(max_length, color="black", linestyle="--", label="max_length")
     conversations.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return to_png(figure)

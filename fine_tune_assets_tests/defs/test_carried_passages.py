@@ -57,12 +57,12 @@ def quarantined(table: pa.Table) -> dg.MaterializeResult[pa.Table]:
 
 
 def drafted(table: pa.Table) -> list[dict[str, Any]]:
+    write_table(Installation().layout.table("scrubbed_corrections"), table)
+    write_table(Installation().layout.table("quarantined_corrections"), quarantined(table).value)
     made = drafted_examples(
         installation=Installation(),
         unique_reports=UniqueReport.SCHEMA.empty_table(),
         duplicate_reports=DuplicateReport.SCHEMA.empty_table(),
-        scrubbed_corrections=table,
-        quarantined_corrections=quarantined(table).value,
         model_drafts=ModelDraft.SCHEMA.empty_table(),
     )
     return list(made.value.to_pylist())  # type: ignore[attr-defined]
@@ -72,7 +72,8 @@ def approved(drafts: list[dict[str, Any]], table: pa.Table) -> Any:
     from fine_tune_assets.tables.approval_rows import DraftedExample
 
     of_drafts = table_from_rows(drafts, DraftedExample.SCHEMA)
-    return approved_examples(installation=Installation(), drafted_examples=of_drafts, scrubbed_corrections=table)
+    write_table(Installation().layout.table("scrubbed_corrections"), table)
+    return approved_examples(installation=Installation(), drafted_examples=of_drafts)
 
 
 def close(*sources: str) -> None:
@@ -139,7 +140,6 @@ def test_a_document_that_is_closed_later_takes_its_approved_examples_out(install
     made = approved(drafts, table)
     assert (made.value["report_id"].to_pylist(), made.metadata["restricted"]) == (["correction/c0"], 1)
     assert [draft["report_id"] for draft in drafted(table)] == ["correction/c0"]
-    write_table(Installation().layout.table("scrubbed_corrections"), table)
     assert _restricted(Installation()) == {"correction/c1"}
 
 

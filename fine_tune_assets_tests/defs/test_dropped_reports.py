@@ -16,7 +16,6 @@ from fine_tune_assets.ledger.reviews.erasures import SubjectIds, record_erasure
 from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.tables.approval_rows import ModelDraft
-from fine_tune_assets.tables.correction_rows import QuarantinedCorrection, ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport, ScrubRecall
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
@@ -56,8 +55,6 @@ def run(reports: pa.Table) -> tuple[pa.Table, Any]:
         installation=Installation(),
         unique_reports=unique.value,
         duplicate_reports=duplicates.value,
-        scrubbed_corrections=ScrubbedCorrection.SCHEMA.empty_table(),
-        quarantined_corrections=QuarantinedCorrection.SCHEMA.empty_table(),
         model_drafts=ModelDraft.SCHEMA.empty_table(),
     )
     return duplicates, drafted

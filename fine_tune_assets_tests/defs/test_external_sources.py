@@ -9,9 +9,10 @@ import yaml
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.shared_records import Release
-from fine_tune_assets.defs.platform.automation import latest_event
+from fine_tune_assets.defs.platform.automation import DATA_VERSION, INPUT_VERSION, latest_event
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import report_incoming_corrections
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import find_incumbent
 from fine_tune_assets.defs.sources import report_sources
 from fine_tune_assets.ledger.serving.deployments import record_state, request_deployment, switch_traffic
@@ -63,6 +64,35 @@ def test_a_recipe_that_can_not_be_read_holds_up_no_other_source(
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "recipe/gate" in line]
     assert "Recipe recipe.yaml: gaet" in told
     assert latest_event(instance, recipe_section("gate")) == before
+
+
+def test_corrections_come_back_once_the_quarantine_has_examined_them(instance: dg.DagsterInstance) -> None:
+    """Otherwise stage 4 would draft a correction twice, or read one that is still in the quarantine's way."""
+
+    def materialized(name: str, version: str, consumed: str | None = None) -> None:
+        tags = {DATA_VERSION: version}
+        if consumed is not None:
+            tags[f"{INPUT_VERSION}scrubbed_corrections"] = consumed
+        instance.report_runless_asset_event(dg.AssetMaterialization(name, tags=tags))
+
+    def is_reported() -> bool:
+        found = report_incoming_corrections(instance)
+        for event in found:
+            instance.report_runless_asset_event(event)
+        return bool(found)
+
+    materialized("scrubbed_corrections", "one")
+    assert not is_reported()
+    materialized("quarantined_corrections", "states of one", consumed="one")
+    assert [is_reported(), is_reported()] == [True, False]
+    materialized("scrubbed_corrections", "two")
+    assert not is_reported()
+    materialized("quarantined_corrections", "states of two", consumed="two")
+    assert is_reported()
+    materialized("quarantined_corrections", "released", consumed="two")  # an approver accepted one
+    assert is_reported()
+    materialized("quarantined_corrections", "released", consumed="two")
+    assert not is_reported()
 
 
 def test_a_base_model_that_was_written_again_is_noticed(installation_dir: Path, instance: dg.DagsterInstance) -> None:

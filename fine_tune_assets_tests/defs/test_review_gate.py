@@ -20,7 +20,7 @@ from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.review_items import count_queue, find_item
 from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
-from fine_tune_assets.tables.correction_rows import QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
 from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
 from fine_tune_assets_tests.conftest import write_recipe
@@ -52,15 +52,13 @@ def drafted(*complaints: str) -> Any:
         installation=Installation(),
         unique_reports=reports(*complaints),
         duplicate_reports=DuplicateReport.SCHEMA.empty_table(),
-        scrubbed_corrections=NONE,
-        quarantined_corrections=QuarantinedCorrection.SCHEMA.empty_table(),
         model_drafts=ModelDraft.SCHEMA.empty_table(),
     )
     return made.value  # type: ignore[attr-defined]
 
 
 def approved(drafts: Any) -> Any:
-    return approved_examples(installation=Installation(), drafted_examples=drafts, scrubbed_corrections=NONE)
+    return approved_examples(installation=Installation(), drafted_examples=drafts)
 
 
 def agree(table: Any) -> dg.AssetCheckResult:

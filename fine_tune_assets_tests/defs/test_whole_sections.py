@@ -11,7 +11,6 @@ from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
     drafts_contain_complete_sections,
 )
 from fine_tune_assets.tables.approval_rows import ModelDraft
-from fine_tune_assets.tables.correction_rows import QuarantinedCorrection, ScrubbedCorrection
 from fine_tune_assets.tables.dedup_rows import DuplicateReport
 from fine_tune_assets_tests.approval.examples import reports
 
@@ -24,8 +23,6 @@ def drafted(unique: pa.Table) -> Any:
         installation=Installation(),
         unique_reports=unique,
         duplicate_reports=DuplicateReport.SCHEMA.empty_table(),
-        scrubbed_corrections=ScrubbedCorrection.SCHEMA.empty_table(),
-        quarantined_corrections=QuarantinedCorrection.SCHEMA.empty_table(),
         model_drafts=ModelDraft.SCHEMA.empty_table(),
     )
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.defs.s09_served_models.knowledge import read_documents
+from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import read_documents
 from fine_tune_assets.retrieval.documents import Block, Document, DocumentFault
 from fine_tune_assets.retrieval.knowledge_reader import KnowledgeDocuments, read_knowledge
 from fine_tune_assets.retrieval.sql_queries import run_query

@@ -53,8 +53,12 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
 
 
 def read_activity(instance: dg.DagsterInstance, sources: Collection[dg.AssetKey]) -> tuple[Any, ...]:
-    """A value that changes when a source is reported and when a run changes. Events of other kinds come from runs."""
+    """A value that changes when a source is reported and when a run or backfill changes. Other events come from runs.
+
+    A backfill ends some seconds after its last run. Until then, Dagster's conditions regard its assets as in progress.
+    """
     entries = [record.asset_entry for record in instance.get_asset_records(list(sources))]
     newest = max((entry.last_materialization_storage_id or 0 for entry in entries), default=0)
     runs = instance.get_run_records(limit=_RUNS_READ, order_by="update_timestamp")
-    return newest, *((run.dagster_run.run_id, run.dagster_run.status, run.update_timestamp) for run in runs)
+    backfills = tuple((found.backfill_id, found.status) for found in instance.get_backfills(limit=_RUNS_READ))
+    return newest, backfills, *((run.dagster_run.run_id, run.dagster_run.status, run.update_timestamp) for run in runs)

@@ -20,13 +20,12 @@ from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.record_classes import conform
 from fine_tune_assets.tables.stored_tables import read_rows, read_rows_if_present
 
-CYCLES = {
-    (
-        "quarantined_corrections",
-        "approved_examples",
-    ): "Corrections are compared with the approved examples, which contain the corrections that passed this comparison.",
+STANDS_FOR = {
+    "incoming_corrections": ("scrubbed_corrections", "quarantined_corrections"),
+    "drafting_models": ("base_models",),
 }
-"""(asset, undeclared table that it reads) → reason. Declaring the table would create a cycle, which Dagster rejects."""
+"""External asset → tables of later stages that its readers may read. A sensor reports the asset when they change. Declaring
+the tables themselves would make the graph run backwards, or in a cycle, which Dagster rejects."""
 
 
 class UndeclaredReadError(FineTuneError):
@@ -85,7 +84,7 @@ def _require_declared(table: str) -> None:
         return
     readers = {*step.assets_def.keys, *(check.asset_key for check in step.assets_def.check_specs)}
     names = sorted(key.to_user_string() for key in readers)
-    if dg.AssetKey(table) in _declared_inputs(step, readers) or any((name, table) in CYCLES for name in names):
+    if dg.AssetKey(table) in _declared_inputs(step, readers):
         return
     raise UndeclaredReadError(
         f"Step {step.op.name} of asset {', '.join(names)} reads the table {table}, which is not declared. Add {table!r} to "
@@ -103,8 +102,10 @@ def _current_step() -> dg.OpExecutionContext | None:
 
 
 def _declared_inputs(step: dg.OpExecutionContext, readers: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
-    """The assets themselves, their dependencies, and the additional dependencies of their checks."""
+    """The assets themselves, their dependencies with what these stand for, and the additional dependencies of their checks."""
     graph = step.job_def.asset_layer.asset_graph
     inputs = (graph.get(key).parent_keys for key in readers if graph.has(key))
     check_inputs = {dep.asset_key for check in step.assets_def.check_specs for dep in check.additional_deps}
-    return {*readers, *check_inputs}.union(*inputs)
+    declared = {*readers, *check_inputs}.union(*inputs)
+    behind = (STANDS_FOR.get(key.to_user_string(), ()) for key in declared)
+    return declared.union(*(map(dg.AssetKey, tables) for tables in behind))

@@ -1,17 +1,21 @@
 """Metadata for the Dagster UI: row counts, column schemas, sample rows without report text, and check results."""
 
+import base64
 import re
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.defs.platform.column_lineage import column_lineage
 from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.record_classes import list_displayable_columns
 
 SAMPLE_ROWS = 5
+BAR_CHARACTERS = 30
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 REASON = "reason"
 """Metadata key of a check result's reasons, which the command line prints too."""
@@ -76,6 +80,34 @@ def _format_cell(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+def grows_old(*, warn_days: int, fail_days: int) -> dg.FreshnessPolicy:
+    """The UI marks an asset as stale if it did not change for this long. Nothing is triggered."""
+    return dg.FreshnessPolicy.time_window(warn_window=timedelta(days=warn_days), fail_window=timedelta(days=fail_days))
+
+
+def plot(title: str, png: bytes | str) -> dg.MarkdownMetadataValue:
+    """A figure, as PNG or as its base64 text, that the Dagster UI shows inline. Keep it below 100 KB: the event contains it."""
+    text = png if isinstance(png, str) else base64.b64encode(png).decode("ascii")
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{text})")
+
+
+def bar_table(of: str, figures: Mapping[str, float]) -> dg.MarkdownMetadataValue:
+    """Figures as a Markdown table with bars. Unlike a plot, it needs no library and stays selectable text."""
+    longest = max((abs(figure) for figure in figures.values()), default=0)
+    return markdown_table(
+        [
+            {of: name, "figure": figure, " ": "█" * round(BAR_CHARACTERS * abs(figure) / longest) if longest else ""}
+            for name, figure in figures.items()
+        ]
+    )
+
+
+def count_values(column: pa.ChunkedArray) -> dict[str, int]:
+    """Value → number of rows, most frequent first."""
+    counts = {str(row["values"]): row["counts"] for row in column.value_counts().to_pylist()}
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
 def table_outs(
     descriptions: Mapping[str, str],
     *,
@@ -118,5 +150,5 @@ def table_result(name: str, table: pa.Table, version: str, **metadata: Any) -> d
         asset_key=name,
         value=table,
         data_version=dg.DataVersion(version),
-        metadata={**table_metadata(name, table), **metadata},
+        metadata={**table_metadata(name, table), **column_lineage(name), **metadata},
     )

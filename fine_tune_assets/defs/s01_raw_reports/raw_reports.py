@@ -13,10 +13,14 @@ from fine_tune_assets.core.errors import FineTuneError, materialize_hint
 from fine_tune_assets.core.fingerprints import FileHashCache, fingerprint_table, short
 from fine_tune_assets.defs.jobs import INGEST_BATCH, plan_ingest
 from fine_tune_assets.defs.platform.automation import batch_event, batch_versions, on_new_batches
+from fine_tune_assets.defs.platform.column_lineage import file_column
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
     REASON,
+    bar_table,
     check_result,
+    count_values,
+    grows_old,
     read_metadata,
     table_outs,
     table_result,
@@ -51,6 +55,8 @@ raw_reports = dg.AssetSpec(
     owners=OWNERS["data"],
     kinds={"file"},
     tags={"phi": "yes"},
+    metadata=file_column("A report file, an archive of them, or a table with one report per row"),
+    freshness_policy=grows_old(warn_days=14, fail_days=60),
 )
 
 
@@ -97,6 +103,8 @@ def read_reports(
         "read": reading.reports.num_rows,
         "unreadable": reading.unreadable.num_rows,
         "ignored_by_reason": dg.MetadataValue.json(count_by_reason(reading.ignored)),
+        "by_source": bar_table("source", count_values(reading.reports["source"])),
+        "unreadable_by_reason": bar_table("reason", count_values(reading.unreadable["reason"])),
     }
     yield table_result("reports", reading.reports, fingerprint_table(reading.reports), **counts)
     yield table_result("unreadable_reports", reading.unreadable, fingerprint_table(reading.unreadable), **counts)

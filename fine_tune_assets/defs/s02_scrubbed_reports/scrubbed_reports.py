@@ -15,8 +15,10 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.keys import SUBJECTS_KEY
 from fine_tune_assets.defs.platform.automation import on_new_batches, on_new_inputs
+from fine_tune_assets.defs.platform.column_lineage import source_columns
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
+    bar_table,
     check_result,
     definition_metadata,
     table_outs,
@@ -36,7 +38,7 @@ from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import (
     collisions_by_batch,
     surrogate_collisions,
 )
-from fine_tune_assets.phi.measurement.recall import ALL, DIRECT, lowest_recall
+from fine_tune_assets.phi.measurement.recall import ALL, DIRECT, lowest_recall, pooled_recall
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS, add_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
 
@@ -50,6 +52,7 @@ labelled_reports = dg.AssetSpec(
     description="Texts in which people labelled every identifier (`data/evaluation/phi`). They measure the scrubber.",
     owners=OWNERS["clinical"],
     kinds={"json"},
+    metadata=source_columns(text="A text with identifiers", spans="Their positions and kinds"),
 )
 
 
@@ -81,7 +84,13 @@ def scrub_recall(
         table = pq.read_table(output)
     # Without reviewers' marks: a new mark must not scrub every batch again.
     version = fingerprint_table(table.filter(pc.not_equal(table["labelled_set"], REVIEWER_MARKS)))
-    return table_result("scrub_recall", table, version, recall=measured["recall"])
+    return table_result(
+        "scrub_recall",
+        table,
+        version,
+        recall=measured["recall"],
+        recall_by_kind=bar_table("kind of identifier", pooled_recall(table)),
+    )
 
 
 @dg.asset_check(
@@ -152,9 +161,7 @@ def scrub_reports(
         scrubbed, spans, withheld, values = (pq.read_table(path) for path in made)
     shown = {"identifiers_removed": counts["spans"], "withheld": counts["withheld"], "cache_hits": counts["cache_hits"]}
     yield table_result("scrubbed_reports", scrubbed, fingerprint_table(scrubbed), **shown)
-    yield table_result(
-        "phi_spans", spans, fingerprint_table(spans), by_kind=dg.MetadataValue.json(counts["spans_by_kind"])
-    )
+    yield table_result("phi_spans", spans, fingerprint_table(spans), by_kind=bar_table("kind", counts["spans_by_kind"]))
     yield table_result("withheld_reports", withheld, fingerprint_table(withheld), withheld=counts["withheld"])
     yield table_result("identifier_values", values, fingerprint_table(values))
 

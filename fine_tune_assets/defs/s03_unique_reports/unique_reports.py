@@ -16,6 +16,7 @@ from fine_tune_assets.defs.platform.automation import on_new_inputs_or_source
 from fine_tune_assets.defs.platform.cross_group_search import count_threads
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
+    bar_table,
     check_result,
     markdown_table,
     read_metadata,
@@ -87,6 +88,10 @@ def drop_duplicates(
         **{f"dropped_{kind}": kinds.count(kind) for kind in ("exact", "near", "semantic")},
         "dropped_with_disagreement": sum(map(bool, found.duplicates["conflicts"].to_pylist())),
         **{f"{what}_made": found.computed.get(what, 0) for what in ("sketches", "signatures", "vectors")},
+        "by_kind": bar_table(
+            "reports",
+            {"unique": found.unique.num_rows, **{k: kinds.count(k) for k in ("exact", "near", "semantic")}},
+        ),
         # Counts only, since boilerplate is report text.
         "boilerplate": markdown_table(
             [

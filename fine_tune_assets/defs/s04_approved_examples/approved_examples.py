@@ -27,9 +27,11 @@ from fine_tune_assets.approval.task_kinds import ReportText, UnusedInputs, count
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.automation import with_new_inputs
+from fine_tune_assets.defs.platform.column_lineage import source_columns
 from fine_tune_assets.defs.platform.cross_group_search import near_input_finder
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
+    bar_table,
     check_result,
     definition_metadata,
     markdown_table,
@@ -42,6 +44,11 @@ from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
     TERM_TABLES,
     load_missed_terms,
     missed_identifiers,
+)
+from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import (
+    QUARANTINED,
+    incoming_corrections,
+    read_corrections,
 )
 from fine_tune_assets.defs.s10_corrections.quarantine import (
     ACCESS_TABLE,
@@ -73,13 +80,23 @@ expert_decisions = dg.AssetSpec(
     description="The decisions of experts: approved, repaired or rejected. Stored in the ledger with the reviewer's name.",
     owners=OWNERS["clinical"],
     kinds={"sqlite"},
+    metadata=source_columns(
+        decision_id="The decision",
+        reviewer="Who decided",
+        decision="`approve` or `reject`",
+        output="The repaired output, if the reviewer changed it",
+    ),
 )
 
 
 @dg.asset(
     group_name=GROUP,
     code_version="7",  # a line such as NKDA does not end a section
-    deps=["scrubbed_reports", recipe_section("dedup"), recipe_section("passages"), recipe_section("tasks")],
+    deps=[
+        "scrubbed_reports",
+        incoming_corrections,
+        *(recipe_section(name) for name in ("dedup", "passages", "tasks")),
+    ],
     # `duplicate_reports` has the fingerprint of each text that is read, so a changed text changes that table first.
     automation_condition=with_new_inputs(ignored=["scrubbed_reports"]),
     description="Instruction, input and draft output from each report, by the recipe's tasks, and from each correction.",
@@ -91,16 +108,15 @@ def drafted_examples(
     installation: Installation,
     unique_reports: pa.Table,
     duplicate_reports: pa.Table,
-    scrubbed_corrections: pa.Table,
-    quarantined_corrections: pa.Table,
     model_drafts: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
     with user_facing_errors(), installation.ledger() as ledger:
+        recipe, corrections = installation.recipe, read_corrections(installation)
+        authors, quarantined = correction_authors(corrections), installation.stored(QUARANTINED).table()
         dropped = _dropped_reports(installation, duplicate_reports)
         drafts = draft_examples(
             unique_reports,
-            drop_quarantined(scrubbed_corrections, quarantined_corrections),
+            drop_quarantined(corrections, quarantined),
             recipe.tasks,
             model_drafts,
             reviewed_flags=recipe.reviewed_flags,
@@ -186,6 +202,7 @@ def _count_table(name: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataVal
     group_name=GROUP,
     deps=[
         *_IGNORED_INPUTS,
+        incoming_corrections,
         expert_decisions,
         missed_identifiers,
         *(recipe_section(name) for name in ("trusted_sources", "review", "corrections")),
@@ -197,11 +214,10 @@ def _count_table(name: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataVal
     kinds={"parquet"},
     metadata=definition_metadata("approved_examples"),
 )
-def approved_examples(
-    installation: Installation, drafted_examples: pa.Table, scrubbed_corrections: pa.Table
-) -> dg.MaterializeResult[pa.Table]:
+def approved_examples(installation: Installation, drafted_examples: pa.Table) -> dg.MaterializeResult[pa.Table]:
     with user_facing_errors(), installation.ledger() as ledger:
-        recipe, authors = installation.recipe, correction_authors(scrubbed_corrections)
+        recipe, corrections = installation.recipe, read_corrections(installation)
+        authors = correction_authors(corrections)
         approval = approve_examples(
             drafted_examples, list_decisions(ledger), recipe.trusted_sources, recipe.review, authors
         )
@@ -215,10 +231,10 @@ def approved_examples(
         is_withheld = flag_missed_terms(approval.approved["subject_key"], texts, load_missed_terms(installation))
         unmarked = approval.approved.filter(pc.invert(is_withheld))
         # Checked again: access to a document may have been restricted since its corrections were examined.
-        restricted = restricted_reports(installation, scrubbed_corrections)
+        restricted = restricted_reports(installation, corrections)
         is_open = pa.array([report not in restricted for report in unmarked["report_id"].to_pylist()], pa.bool_())
         unrestricted = unmarked.filter(is_open)
-        is_waiting = exceeds_author_share(unrestricted, scrubbed_corrections, recipe.corrections)
+        is_waiting = exceeds_author_share(unrestricted, corrections, recipe.corrections)
         approved = unrestricted.filter(pc.invert(is_waiting))
     return table_result(
         "approved_examples",
@@ -234,6 +250,10 @@ def approved_examples(
         withheld=approval.approved.num_rows - unmarked.num_rows,
         restricted=unmarked.num_rows - unrestricted.num_rows,
         beyond_author_share=unrestricted.num_rows - approved.num_rows,
+        by_state=bar_table(
+            "drafts",
+            {"approved": approved.num_rows, "waiting for review": approval.waiting, "rejected": approval.rejected},
+        ),
         agreement=_agreement_table(agreement),
     )
 

@@ -35,9 +35,8 @@ from fine_tune_assets.tables.stored_tables import drop_subjects
 
 @dg.asset(
     group_name="s04_approved_examples",
-    deps=["base_models", recipe_section("tasks"), drafting_models],
-    # `drafting_models` changes with the model.
-    automation_condition=with_new_inputs(ignored=["base_models"]),
+    deps=[recipe_section("tasks"), drafting_models],
+    automation_condition=with_new_inputs(),
     description="Drafts that a model wrote for tasks of the kind `model`. Each is written once and reviewed by an expert.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},

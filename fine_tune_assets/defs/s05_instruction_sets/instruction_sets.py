@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.automation import on_new_inputs, with_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
+from fine_tune_assets.defs.platform.column_lineage import file_column
+from fine_tune_assets.defs.platform.metadata import OWNERS, bar_table, definition_metadata, markdown_table, table_result
 from fine_tune_assets.defs.platform.prompt_files import fingerprint_prompt_files
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
@@ -43,6 +44,7 @@ general_files = dg.AssetSpec(
     description="General instructions written by people, with their licences (`data/general`).",
     owners=OWNERS["data"],
     kinds={"json"},
+    metadata=file_column("A file of instructions"),
 )
 
 ability_questions = dg.AssetSpec(
@@ -148,7 +150,7 @@ def _set_metadata(stored: StoredInstructionSet, built: InstructionSet) -> dict[s
     return {
         "fingerprint": stored.fingerprint,
         "folder": dg.MetadataValue.path(str(stored.folder)),
-        "counts": markdown_table([{"split": k, "examples": v} for k, v in counts.items()]),
+        "counts": bar_table("split", counts),
         "shares": markdown_table(share_table(built.table)),
         "train": int(counts["train"]),
         APPROVED: built.approved,

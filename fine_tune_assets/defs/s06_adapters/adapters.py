@@ -27,7 +27,7 @@ from fine_tune_assets.defs.platform.candidate import (
     has_candidate_in_flight,
     is_in_progress,
 )
-from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, table_result
+from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, plot, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, retry_when_killed, user_facing_errors
 from fine_tune_assets.defs.s01_raw_reports.erased_subjects import require_no_erased_subjects
@@ -63,7 +63,7 @@ from fine_tune_assets.training.training_due import (
     is_changed,
 )
 
-GATE_TABLES = (*TERM_TABLES, "scrubbed_corrections")
+GATE_TABLES = (*TERM_TABLES, "incoming_corrections")
 """The tables that `read_training_set` reads. A change in them can close a gate, but triggers nothing."""
 GPU = "gpu"
 """Pool with one slot, so that training, judging and merging take turns on the GPU."""
@@ -304,7 +304,7 @@ _METADATA_FIELDS = (
 
 def _training_metadata(trained: dict[str, Any]) -> dict[str, Any]:
     return {
-        "loss_curve": dg.MetadataValue.md(f"![loss](data:image/png;base64,{trained['curve_png']})"),
+        "training_curve": plot("loss and learning rate", trained["curve_png"]),
         **{name: trained[name] for name in _METADATA_FIELDS},
         "rows_too_long": len(trained["rows_too_long"]),
         "resumed_from_step": trained["resumed_from_step"] or 0,

@@ -18,12 +18,12 @@ from fine_tune_assets.core.prompts.chat_templates import read_chat_template
 from fine_tune_assets.core.prompts.prompt_contract import PromptContract, build_prompt_contract
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
 from fine_tune_assets.defs.platform.automation import on_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, markdown_table, table_outs, table_result
+from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, markdown_table, plot, table_outs, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.defs.s05_instruction_sets.set_checks import read_matching_set
 from fine_tune_assets.defs.s06_adapters.adapters import GROUP
-from fine_tune_assets.instructions.set_statistics import TokenCount, length_plot_png, token_table
+from fine_tune_assets.instructions.set_statistics import TokenCount, length_plot, token_table
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.tables.instruction_rows import InstructionRow
@@ -110,13 +110,12 @@ def _length_result(
 ) -> dg.MaterializeResult[pa.Table]:
     table = table_from_records(ExampleLength, rows)
     counts = [TokenCount(r.example_id, r.split, r.tokens or 0, r.supervised_tokens or 0) for r in rows if not r.error]
-    plot = length_plot_png(counts, max_length)
     return table_result(
         "example_lengths",
         table,
         fingerprint_table(table),
         tokens=markdown_table(token_table(counts, max_length)),
-        lengths=dg.MetadataValue.md(f"![lengths](data:image/png;base64,{plot})"),
+        lengths=plot("lengths", length_plot(counts, max_length)),
         too_long=dg.MetadataValue.json(list_too_long(rows)),
         **tokenizer.fingerprints,
     )

@@ -1,5 +1,6 @@
 """Stage 7: grades candidate and incumbent on the same test examples. `promotion_verdicts.py` decides."""
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.core.shared_records import CANDIDATE_KEY
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, plot, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import ability_questions
@@ -20,6 +21,7 @@ from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE
 from fine_tune_assets.judging.judges.judge_registry import judge_request
 from fine_tune_assets.judging.verdicts import metric_families as families
 from fine_tune_assets.judging.verdicts.paired_grades import Preferences, describe_preferences, summarize_preferences
+from fine_tune_assets.judging.verdicts.verdict_plots import grade_plot
 from fine_tune_assets.ledger.serving.imported_releases import find_import
 from fine_tune_assets.ledger.serving.release_records import find_release_by_adapter
 from fine_tune_assets.ledger.serving.switch_log import find_production_adapter
@@ -131,9 +133,20 @@ def judge_scores(
         table,
         fingerprint_table(table),
         means=markdown_table(shown),
+        **grade_metadata(table),
         **preference_metadata(summarize_preferences(table, models["incumbent"])),
         **{f"mean_{model}": figures["mean grade"] for model, figures in means.items()},
     )
+
+
+def grade_metadata(scores: pa.Table) -> dict[str, Any]:
+    """A plot of each model's grades; nothing if there are none."""
+    grades = defaultdict[str, list[float]](list)
+    for row in iter_records(JudgeScore, scores):
+        if row.score is not None:
+            grades[row.model].append(row.score)
+    png = grade_plot(grades)
+    return {} if png is None else {"grades": plot("grades of the same test examples", png)}
 
 
 def preference_metadata(found: Preferences | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 stores the verdict.
 """
 
-import base64
 import json
 from typing import Any
 
@@ -14,7 +13,7 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.shared_records import CANDIDATE_KEY, Verdict
-from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, table_result
+from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, plot, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, after_training, read_training_set
@@ -196,10 +195,7 @@ def _format_verdict(verdict: Verdict) -> str:
 
 def evidence_metadata(evidence: Evidence, document: dict[str, Any]) -> dict[str, Any]:
     """The evidence for the Dagster UI: a table of metrics, plots, and the document."""
-    plots = [
-        f"**{title}**\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
-        for title, png in verdict_plots(evidence).items()
-    ]
+    plots = [f"**{title}**\n\n{plot(title, png).md_str}" for title, png in verdict_plots(evidence).items()]
     return {
         "metrics": metric_table(evidence.metrics),
         "plots": dg.MetadataValue.md("\n\n".join(plots)),

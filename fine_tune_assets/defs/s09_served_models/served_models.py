@@ -6,7 +6,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.releases.release_folders import read_release
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, grows_old, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, tracked_progress, user_facing_errors
 from fine_tune_assets.defs.s04_approved_examples.current_decisions import require_still_approved
@@ -33,12 +33,13 @@ GROUP = "s09_served_models"
 
 @dg.asset(
     group_name=GROUP,
-    deps=["scrubbed_corrections", recipe_section("engine")],
+    deps=["incoming_corrections", recipe_section("engine")],
     automation_condition=after_training(),
     description="The production model and its endpoint. The previous release answers until the new one is ready and has passed "
     "its canary release, if one is configured.",
     owners=OWNERS["ops"],
     kinds={"fastapi"},
+    freshness_policy=grows_old(warn_days=60, fail_days=180),
     metadata=definition_metadata("served_models"),
 )
 def served_models(

@@ -9,7 +9,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.corrections.correction_table import raw_corrections_table
 from fine_tune_assets.corrections.edit_distance import add_edit_fractions
 from fine_tune_assets.defs.platform.automation import on_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result
+from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, grows_old, table_result
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import require_measured_scrubber, scrub_request
 from fine_tune_assets.ledger.reviews.correction_records import list_corrections
@@ -23,6 +23,7 @@ corrections = dg.AssetSpec(
     owners=OWNERS["clinical"],
     kinds={"sqlite"},
     tags={"phi": "yes"},
+    freshness_policy=grows_old(warn_days=30, fail_days=180),
 )
 
 

@@ -3,7 +3,6 @@
 `gateway/records/traffic.py` records the traffic; `drift/` measures the drift.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,15 +20,18 @@ from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
     definition_metadata,
     markdown_table,
+    plot,
     table_result,
     warning_result,
 )
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
+from fine_tune_assets.drift.answer_speed import Answer, WeekOfTraffic, summarize_traffic
 from fine_tune_assets.drift.drift_metrics import TESTED_FEATURES, DriftMetric, Window, drifted_features, measure_drift
-from fine_tune_assets.drift.drift_plots import drift_plot
+from fine_tune_assets.drift.drift_plots import drift_history_plot, drift_plot
 from fine_tune_assets.drift.drift_reference import Reference, build_reference, reference_from_json, reference_to_json
 from fine_tune_assets.drift.exchange_features import Exchange, FeatureSums, extractor_fingerprint, task_headings
+from fine_tune_assets.ledger.audit.request_log import list_recent_answers
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.correction_records import count_corrections_by_kind
 from fine_tune_assets.ledger.serving.deployments import find_live_deployment
@@ -42,6 +44,8 @@ from fine_tune_assets.tables.stored_tables import read_rows_if_present
 
 GROUP = "s10_corrections"
 _SEED = 20260101
+MAX_ANSWERS = 50_000
+"""Newest answers whose speed is summarized."""
 _SET_FILE = "instruction_set.parquet"
 _SET_COLUMNS = ("example_id", "split", "is_general", "messages")
 
@@ -68,13 +72,18 @@ def production_drift(context: dg.AssetExecutionContext, installation: Installati
         live = find_live_deployment(ledger)
         release = None if live is None else find_release(ledger, live.release_id)
         metrics = [] if release is None else _window_metrics(context, installation, ledger, release)
+        answers = [] if release is None else list_recent_answers(ledger, release.release_id, MAX_ANSWERS)
     rows = [_drift_row(release.release_id, metric) for metric in metrics] if release is not None else []
     table = table_from_rows(rows, ProductionDrift.SCHEMA)
-    plot = drift_plot(_newest_metrics(metrics))
-    shown: dict[str, Any] = {"windows": len({metric.window.end for metric in metrics})}
-    if plot is not None:
-        encoded = base64.b64encode(plot).decode()
-        shown["newest_window"] = dg.MetadataValue.md(f"![Newest window](data:image/png;base64,{encoded})")
+    plots = {
+        "newest_window": drift_plot(_newest_metrics(metrics)),
+        "all_windows": drift_history_plot(metrics),
+    }
+    shown: dict[str, Any] = {name: plot(name.replace("_", " "), png) for name, png in plots.items() if png is not None}
+    shown["windows"] = len({metric.window.end for metric in metrics})
+    if traffic := summarize_traffic([Answer(*answer) for answer in answers]):
+        # Shown on the page of the production model. Observations trigger nothing.
+        context.log_event(dg.AssetObservation("served_models", metadata=_traffic_metadata(traffic)))
     return table_result("production_drift", table, fingerprint_table(table), **shown)
 
 
@@ -93,6 +102,19 @@ def production_traffic_matches_training(production_drift: pa.Table) -> dg.AssetC
     features = markdown_table([{name: row[name] for name in columns} for row in rows])
     reason = _explain(newest, drifted, len(judged))
     return warning_result(bool(judged) and not drifted, reason, features=features)
+
+
+def _traffic_metadata(weeks: Sequence[WeekOfTraffic]) -> dict[str, Any]:
+    """The newest week as figures, which the UI plots over time, and all weeks as a table."""
+    newest = weeks[-1]
+    speed = {} if newest.tokens_per_second is None else {"tokens_per_second": newest.tokens_per_second}
+    return {
+        "answers_this_week": newest.answers,
+        "median_seconds": newest.median_seconds,
+        "p95_seconds": newest.p95_seconds,
+        **speed,
+        "by_week": markdown_table([vars(week) for week in weeks]),
+    }
 
 
 def _explain(newest: datetime | None, drifted: Sequence[str], judged: int) -> str | None:

@@ -63,11 +63,12 @@ quarantine_decisions = dg.AssetSpec(
     code_version="3",  # adds the passages behind an answer
     deps=[
         ACCESS_TABLE,
+        "approved_examples",
         quarantine_decisions,
         *(recipe_section(name) for name in ("corrections", "dedup", "passages", "tasks")),
     ],
-    # Ignored, since each changed document would trigger this asset.
-    automation_condition=with_new_inputs(ignored=[ACCESS_TABLE]),
+    # Ignored, since each changed document and each approval would trigger this asset.
+    automation_condition=with_new_inputs(ignored=[ACCESS_TABLE, "approved_examples"]),
     description="All corrections with their quarantine state. Unusual, contradictory or repeated ones wait for an approver.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
@@ -94,7 +95,7 @@ def quarantined_corrections(
 
 
 def _quarantine(installation: Installation, corrections: pa.Table, decisions: Sequence[QuarantineDecision]) -> pa.Table:
-    """Compare corrections with the stored `approved_examples`, which can't be declared as a dependency (see `CYCLES`).
+    """Compare corrections with the stored `approved_examples`.
 
     A correction that was approved once is not quarantined later, unless access to a document that it rests on is restricted.
     """

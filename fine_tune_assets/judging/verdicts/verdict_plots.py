@@ -1,9 +1,9 @@
 """Plots of a verdict for the Dagster UI, as PNG below 50 KB, drawn from its evidence document. Missing metrics are not drawn."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fine_tune_assets.core.plots import make_figure, to_png
 from fine_tune_assets.judging.verdicts.evidence import Evidence, HistogramBin
 from fine_tune_assets.judging.verdicts.verdict_metrics import Family
 
@@ -26,29 +26,43 @@ def verdict_plots(evidence: Evidence) -> dict[str, bytes]:
     return {title: png for title, png in plots.items() if png is not None}
 
 
+def grade_plot(grades: Mapping[str, Sequence[float]]) -> bytes | None:
+    """Histogram of each model's grades from 1 to 10, side by side; None without grades."""
+    if not any(grades.values()):
+        return None
+    figure, axes = make_figure(7, 2.8)
+    axes.hist(
+        list(grades.values()), bins=range(1, 11), label=[f"{name} ({len(found)})" for name, found in grades.items()]
+    )
+    axes.set_xlabel("grade, 1 to 10")
+    axes.set_ylabel("test examples")
+    axes.legend()
+    return to_png(figure)
+
+
 def _distributions(evidence: Evidence) -> bytes | None:
     grades = evidence.distributions
     if not _has_counts(grades.candidate):
         return None
-    figure, axes = _axes(2.8)
+    figure, axes = make_figure(7, 2.8)
     _draw_bars(axes, grades.incumbent, _INCUMBENT, "incumbent")
     _draw_bars(axes, grades.candidate, _CANDIDATE, "candidate")
     axes.set_xlabel("grade, 1 to 10")
     axes.set_ylabel("test examples")
     axes.legend()
-    return _png(figure)
+    return to_png(figure)
 
 
 def _differences(evidence: Evidence) -> bytes | None:
     bars = evidence.distributions.differences
     if not _has_counts(bars):
         return None
-    figure, axes = _axes(2.4)
+    figure, axes = make_figure(7, 2.4)
     _draw_bars(axes, bars, _CANDIDATE, "examples")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("candidate minus incumbent, points")
     axes.set_ylabel("test examples")
-    return _png(figure)
+    return to_png(figure)
 
 
 def _intervals(evidence: Evidence, families: Sequence[Family]) -> bytes | None:
@@ -56,7 +70,7 @@ def _intervals(evidence: Evidence, families: Sequence[Family]) -> bytes | None:
     rows = list(reversed(wanted[:_MAX_ROWS]))
     if not rows:
         return None
-    figure, axes = _axes(0.8 + 0.28 * len(rows))
+    figure, axes = make_figure(7, 0.8 + 0.28 * len(rows))
     for place, row in enumerate(rows):
         colour = _COLOURS[row.outcome]
         if row.low is not None and row.high is not None:
@@ -69,19 +83,19 @@ def _intervals(evidence: Evidence, families: Sequence[Family]) -> bytes | None:
     axes.set_yticks(range(len(rows)), [f"{row.name} ({row.items})" for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("difference; short line: limit. Green: passes. Red: fails. Yellow: unknown.")
-    return _png(figure)
+    return to_png(figure)
 
 
 def _agreement(evidence: Evidence) -> bytes | None:
     judge = evidence.judge
     if judge.agreement is None:
         return None
-    figure, axes = _axes(1.2)
+    figure, axes = make_figure(7, 1.2)
     axes.barh(["Spearman"], [judge.agreement], color=_COLOURS["passes" if judge.is_qualified else "fails"])
     axes.axvline(judge.floor, color="black")
     axes.set_xlim(min(0.0, judge.agreement), 1)
     axes.set_xlabel("rank correlation with experts; line: floor")
-    return _png(figure)
+    return to_png(figure)
 
 
 def _has_counts(bars: Sequence[HistogramBin]) -> bool:
@@ -99,19 +113,3 @@ def _draw_bars(axes: Any, bars: Sequence[HistogramBin], colour: str, label: str)
         alpha=0.6,
         label=label,
     )
-
-
-def _axes(height: float) -> tuple[Any, Any]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, height), dpi=80, layout="constrained")
-    return figure, figure.subplots()
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()

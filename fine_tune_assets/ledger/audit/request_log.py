@@ -154,6 +154,20 @@ def count_answers_by_release(ledger: Ledger) -> dict[str, int]:
     return {name: count for name, count in counted.items() if name not in requested_earlier}
 
 
+def list_recent_answers(ledger: Ledger, release_id: str, limit: int) -> list[tuple[datetime, int, int | None]]:
+    """Time, milliseconds and output tokens of a release's newest complete answers."""
+    columns = request_entries.c
+    is_answer = columns.route.in_(ANSWER_ROUTES) & (columns.status == 200) & columns.code.is_(None)
+    query = (
+        sa.select(columns.at, columns.milliseconds, columns.tokens_out)
+        .where(is_answer, columns.release_id == release_id)
+        .order_by(columns.position.desc())
+        .limit(limit)
+    )
+    with ledger.read() as connection:
+        return [(at, milliseconds, tokens) for at, milliseconds, tokens in connection.execute(query)]
+
+
 def _start(connection: sa.Connection) -> ChainStart | None:
     resource = audit.find_newest_resource(connection, _PRUNED_BY, _PRUNED)
     if resource is None:

@@ -5,7 +5,6 @@ interface. Heavy libraries are imported only by the ranks.
 """
 
 import base64
-import io
 import json
 import os
 import subprocess
@@ -13,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,28 +23,30 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import require_unchanged_folder
+from fine_tune_assets.core.plots import make_figure, to_png
 from fine_tune_assets.core.processes.parent import parent_environment
 from fine_tune_assets.core.processes.worker import ERROR, IS_USER_FACING, RESULT, read_response
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.training.failures import InfeasibleSettingsError
 
 
-def loss_curve_png(curve: Sequence[dict[str, float]]) -> str:
-    """PNG of training and validation loss over steps, base64, below 50 KB."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.2), dpi=80, layout="constrained")
-    axes = figure.subplots()
-    for name, label in (("loss", "training"), ("eval_loss", "validation")):
+def training_curve_png(curve: Sequence[Mapping[str, float]]) -> str:
+    """PNG of training loss, validation loss and learning rate over steps, base64, below 50 KB."""
+    figure, (losses, rates) = make_figure(9, 3.2, columns=2)
+    for axes, name, label in (
+        (losses, "loss", "training"),
+        (losses, "eval_loss", "validation"),
+        (rates, "learning_rate", "learning rate"),
+    ):
         points = [(point["step"], point[name]) for point in curve if name in point]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o" if name == "eval_loss" else None, label=label)
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("loss (nats per supervised token)")
-    axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    losses.set_ylabel("loss (nats per supervised token)")
+    losses.legend()
+    rates.set_ylabel("learning rate")
+    for axes in (losses, rates):
+        axes.set_xlabel("optimizer step")
+    return base64.b64encode(to_png(figure)).decode("ascii")
 
 
 RANK_MODULE = "fine_tune_assets.training.distributed.rank"
@@ -194,7 +195,7 @@ def train_in_process(request: dict[str, Any], progress: Progress) -> dict[str, A
     return {
         **asdict(result),
         "folder": str(result.folder),
-        "curve_png": loss_curve_png(result.curve),
+        "curve_png": training_curve_png(result.curve),
         "engine": settings.engine,
         "device": best_device(),
         "libraries": library_versions(settings.engine),

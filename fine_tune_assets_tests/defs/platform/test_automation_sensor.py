@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from fine_tune_assets.defs.platform import automation_sensor
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, on_new_inputs
@@ -90,6 +91,24 @@ def test_a_changed_run_is_evaluated(settled: Daemon) -> None:
     assert settled.tick()[0]
     assert settled.tick() == (False, False)
     settled.instance.report_run_canceled(run)
+    assert settled.tick()[0]
+
+
+def test_the_end_of_a_backfill_is_evaluated(settled: Daemon) -> None:
+    """It ends after its last run, and its assets are in progress until then: without this, they would wait five minutes."""
+    settled.tick()
+    backfill = PartitionBackfill(
+        backfill_id="several batches",
+        status=BulkActionStatus.REQUESTED,
+        from_failure=False,
+        tags={},
+        backfill_timestamp=time.time(),
+        asset_selection=[dg.AssetKey("model")],
+    )
+    settled.instance.add_backfill(backfill)
+    assert settled.tick()[0]
+    assert settled.tick() == (False, False)
+    settled.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
     assert settled.tick()[0]
 
 

@@ -14,7 +14,7 @@ from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.platform import catalogue
 from fine_tune_assets.defs.platform.automation import ignored_inputs, triggering_inputs
 from fine_tune_assets.defs.platform.candidate import candidate_assets
-from fine_tune_assets.defs.platform.catalogue import CYCLES, StoredAsset, UndeclaredReadError, stored_asset
+from fine_tune_assets.defs.platform.catalogue import STANDS_FOR, StoredAsset, UndeclaredReadError, stored_asset
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES
 from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.record_classes import table_from_rows
@@ -133,37 +133,28 @@ def test_rows_are_found_in_every_batch_or_in_one(tmp_path: Path) -> None:
     assert stored.find("label", []) == []
 
 
-def _above(key: dg.AssetKey) -> set[dg.AssetKey]:
-    """Everything that an asset is made of."""
-    parents = GRAPH.get(key).parent_keys
-    return {*parents}.union(*map(_above, parents))
+@pytest.mark.parametrize(("asset", "table"), [(asset, table) for asset, made in STANDS_FOR.items() for table in made])
+def test_an_external_asset_stands_for_tables_of_later_stages_only(asset: str, table: str) -> None:
+    """A table of an earlier stage can be declared itself."""
+    parent, child = GRAPH.get(dg.AssetKey(table)), GRAPH.get(dg.AssetKey(asset))
+    assert child.is_external
+    assert parent.group_name > child.group_name
 
 
-@pytest.mark.parametrize(("asset", "table"), CYCLES)
-def test_only_what_would_be_a_cycle_is_exempt(asset: str, table: str) -> None:
-    """Whatever else is read can be declared."""
-    assert dg.AssetKey(asset) in _above(dg.AssetKey(table))
+def test_readers_of_an_external_asset_read_the_tables_behind_it(read: Callable[..., list[Any]]) -> None:
+    """Stage 4 reads corrections that stage 10 scrubbed; the rest of stage 10 stays undeclared."""
 
+    @dg.asset(deps=["drafting_models"])
+    def model_drafts() -> None:
+        assert stored_asset(Layout(Path("missing")), "base_models").rows() == []
 
-def test_exactly_these_reads_are_exempt() -> None:
-    """A new cycle is a design question; a solved one leaves the list."""
-    assert set(CYCLES) == {("quarantined_corrections", "approved_examples")}
+    @dg.asset(deps=["drafting_models"])
+    def other_drafts() -> None:
+        read()
 
-
-def test_an_exempt_read_is_exempt_for_its_asset_only(read: Callable[..., list[Any]]) -> None:
-    """The other assets of the graph declare the table."""
-
-    @dg.asset
-    def quarantined_corrections() -> None:
-        assert read("approved_examples") == []
-
-    @dg.asset
-    def scrubbed_corrections() -> None:
-        read("approved_examples")
-
-    _run(quarantined_corrections)
+    _run(model_drafts)
     with pytest.raises(UndeclaredReadError):
-        _run(scrubbed_corrections)
+        _run(other_drafts)
 
 
 def test_only_the_catalogue_turns_a_name_into_a_stored_table() -> None:

@@ -32,7 +32,6 @@ from fine_tune_assets.ledger.reviews.identifier_marks import list_marks, record_
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.tables.approval_rows import DraftedExample
-from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.report_rows import Report
 from fine_tune_assets.tables.scrubbing_rows import PhiSpan, ScrubbedReport, ScrubRecall
@@ -163,8 +162,7 @@ def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaire
         )
 
     def approved() -> Any:
-        corrections = ScrubbedCorrection.SCHEMA.empty_table()
-        return approved_examples(installation=Installation(), drafted_examples=drafts, scrubbed_corrections=corrections)
+        return approved_examples(installation=Installation(), drafted_examples=drafts)
 
     assert approved().value.num_rows == 1
     _mark()

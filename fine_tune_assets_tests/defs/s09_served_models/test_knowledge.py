@@ -15,10 +15,9 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.platform.automation import latest_event
 from fine_tune_assets.defs.platform.resources import Installation, Worker, parquet_io_manager
+from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import every_document_is_readable, knowledge_documents
 from fine_tune_assets.defs.s08_merged_weights.release_parts import build_retrieval_contract
 from fine_tune_assets.defs.s09_served_models.knowledge import (
-    every_document_is_readable,
-    knowledge_documents,
     knowledge_indexes,
     retrieval_meets_floors,
     served_knowledge,

@@ -1,0 +1,91 @@
+"""Stage 1: reads the organization's documents in chunks, for passages in examples (stage 4) and in answers (stage 9)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.settings import Settings, read_knowledge_url
+from fine_tune_assets.defs.platform.automation import with_new_inputs
+from fine_tune_assets.defs.platform.column_lineage import file_column
+from fine_tune_assets.defs.platform.metadata import OWNERS, grows_old, table_outs, table_result, warning_result
+from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
+from fine_tune_assets.embeddings.encoder import piece_counter
+from fine_tune_assets.reports.archives import ReadLimits
+from fine_tune_assets.reports.isolated_reader import IsolatedReader
+from fine_tune_assets.reports.ocr import find_ocr
+from fine_tune_assets.reports.unreadable_files import UnreadableError
+from fine_tune_assets.retrieval.document_index import build_chunk_table
+from fine_tune_assets.retrieval.documents import Block, DocumentFault, UnreadableDocumentError
+from fine_tune_assets.retrieval.knowledge_reader import KnowledgeDocuments, read_knowledge
+from fine_tune_assets.retrieval.sql_queries import run_query
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.serving_rows import UnreadableDocument
+
+GROUP = "s01_raw_reports"
+
+knowledge = dg.AssetSpec(
+    "knowledge",
+    group_name=GROUP,
+    description="The organization's documents that answers may rest on (`data/knowledge`). They have no data about subjects.",
+    owners=OWNERS["data"],
+    kinds={"file"},
+    metadata=file_column("A document, or a query whose rows are documents"),
+    freshness_policy=grows_old(warn_days=90, fail_days=365),
+)
+
+
+@contextmanager
+def read_documents(settings: Settings) -> Iterator[KnowledgeDocuments]:
+    """All documents of the installation. PDFs are read by the report reader, in an isolated process."""
+    with IsolatedReader(ReadLimits(), find_ocr()) as reader:
+
+        def read_query(query: Mapping[str, Any]) -> list[Block]:
+            return run_query(query, settings.layout.keys, read_knowledge_url)
+
+        def read_pdf(content: bytes) -> str:
+            try:
+                return reader("pdf", content).text
+            except UnreadableError as error:
+                detail = f"{error.reason.value}: {error.detail}"
+                raise UnreadableDocumentError(DocumentFault.READ_FAILED, detail) from error
+
+        yield read_knowledge(settings.layout.knowledge, read_pdf, read_query)
+
+
+@dg.multi_asset(
+    outs=table_outs(
+        {
+            "knowledge_chunks": "The documents in chunks of one section each, with source, version, dates and access rights.",
+            "unreadable_documents": "Documents that could not be read and are not in the index, with the reason.",
+        },
+        group=GROUP,
+        owners=OWNERS["data"],
+        condition=with_new_inputs(),
+    ),
+    deps=[knowledge, recipe_section("knowledge")],
+)
+def knowledge_documents(installation: Installation) -> Iterator[dg.MaterializeResult]:
+    with user_facing_errors(), read_documents(installation.settings) as read:
+        chunks = build_chunk_table(read.documents, installation.recipe.retrieval.chunk_tokens, piece_counter())
+    rows = [
+        {"source": document.source, "reason": document.fault.value, "detail": document.detail}
+        for document in read.unreadable
+    ]
+    unreadable = table_from_rows(rows, UnreadableDocument.SCHEMA)
+    yield table_result("knowledge_chunks", chunks, fingerprint_table(chunks), documents=len(read.documents))
+    yield table_result("unreadable_documents", unreadable, fingerprint_table(unreadable))
+
+
+@dg.asset_check(
+    asset="unreadable_documents",
+    description="Every document of the knowledge folder is readable. Unreadable ones are not used for answers until repaired.",
+)
+def every_document_is_readable(unreadable_documents: pa.Table) -> dg.AssetCheckResult:
+    reasons = unreadable_documents["reason"].value_counts().to_pylist()
+    counts = {f"unreadable_{reason['values']}": reason["counts"] for reason in reasons}
+    return warning_result(unreadable_documents.num_rows == 0, **counts)

@@ -1,0 +1,50 @@
+"""Column lineage in the Dagster UI names columns that exist, of assets that the table depends on."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fine_tune_assets.definitions import defs
+from fine_tune_assets.defs.platform.column_lineage import COLUMN_SOURCES, column_lineage
+from fine_tune_assets.defs.platform.metadata import table_result
+from fine_tune_assets.tables.asset_tables import TABLES
+
+GRAPH: Any = defs.resolve_asset_graph()
+WITHOUT_LINEAGE = {"phi_taggers": "its rows measure a model"}
+"""Tables of stages 1 to 5 without column lineage, and why."""
+FIRST_STAGES = [
+    key.to_user_string()
+    for key in sorted(GRAPH.executable_asset_keys)
+    if "s01" <= GRAPH.get(key).group_name < "s06" and key.to_user_string() not in WITHOUT_LINEAGE
+]
+
+
+def _columns(asset: str) -> set[str]:
+    shown = GRAPH.get(dg.AssetKey(asset)).metadata["dagster/column_schema"]
+    return {column.name for column in getattr(shown, "value", shown).columns}
+
+
+def test_every_table_of_the_first_five_stages_has_column_lineage() -> None:
+    """From the raw file to the conversation that a model is trained on."""
+    assert sorted(COLUMN_SOURCES) == sorted(FIRST_STAGES)
+
+
+@pytest.mark.parametrize("table", FIRST_STAGES)
+def test_each_column_is_made_of_columns_that_exist(table: str) -> None:
+    """A renamed column must not leave a dead end in the UI."""
+    assert set(COLUMN_SOURCES[table]) == set(TABLES[table].names)
+    parents = {key.to_user_string() for key in GRAPH.get(dg.AssetKey(table)).parent_keys}
+    for sources in COLUMN_SOURCES[table].values():
+        for source in sources:
+            asset, column = source.split(".")
+            assert asset in parents
+            assert column in _columns(asset)
+
+
+def test_a_materialization_carries_the_lineage() -> None:
+    """The UI reads it from the newest materialization. Later stages have none."""
+    result = table_result("unique_reports", TABLES["unique_reports"].empty_table(), "v")
+    shown = result.metadata["dagster/column_lineage"]
+    assert shown.deps_by_column["text"] == [dg.TableColumnDep("scrubbed_reports", "text")]
+    assert column_lineage("adapters") == {}
