@@ -144,8 +144,9 @@ shipped-measurements: setup   ## remeasure the shipped scrubber and judge after 
 bench-demo-seeds: setup   ## verdicts of the demo for 10 training seeds
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/bench_demo_seeds.py
 
-bench-graph: setup-dev   ## time and memory of the whole graph on the sample reports
+bench-graph: setup-dev   ## time and memory of the whole graph, and latency of three new reports
 	$(BIN)/python benchmarks/bench_graph.py
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_new_reports.py
 
 bench-serve: setup-dev   ## gateway streams compared with the bare engine, switches under load, rollbacks
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_serve.py

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.permissions import Action, may
 
 CODE_SERVER, WEBSERVER, DAEMON = DAGSTER_SERVICES = ("code-server", "dagster-webserver", "dagster-daemon")
@@ -81,7 +82,9 @@ def write_workspace(run_folder: Path) -> Path:
             f"{socket} is longer than {MAX_SOCKET_BYTES} bytes, the limit for a Unix socket. "
             "Choose a shorter FINE_TUNE_DATA_DIR."
         )
-    server = {"socket": str(socket), "location_name": DEFINITIONS}
+    # The UI shows it on the page of the code location.
+    documentation = {"documentation": str(PROJECT_DIR / "docs" / "README.md")}
+    server = {"socket": str(socket), "location_name": DEFINITIONS, "additional_metadata": documentation}
     write_text(folder / "workspace.yaml", json.dumps({"load_from": [{"grpc_server": server}]}))  # JSON is YAML
     return folder / "workspace.yaml"
 

@@ -108,11 +108,11 @@ class Small:
         named = {PREFIX + name: str(value) for name, value in own.items()}
         return {**kept, **OFFLINE_ENVIRONMENT, **named, "DAGSTER_HOME": str(self.home)}
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *command],
             cwd=self.project,
-            env=self.environment,
+            env={**self.environment, **environment},
             capture_output=True,
             text=True,
             check=False,

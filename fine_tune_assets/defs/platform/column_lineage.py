@@ -106,7 +106,7 @@ def column_lineage(table: str) -> dict[str, dg.TableColumnLineage]:
     if table not in COLUMN_SOURCES:
         return {}
     deps = {
-        column: [dg.TableColumnDep(*source.split(".")) for source in sources]
+        column: [dg.TableColumnDep(*source.split(".")) for source in dict.fromkeys(sources)]
         for column, sources in COLUMN_SOURCES[table].items()
     }
     return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}

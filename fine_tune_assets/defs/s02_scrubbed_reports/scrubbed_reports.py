@@ -38,7 +38,8 @@ from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import (
     collisions_by_batch,
     surrogate_collisions,
 )
-from fine_tune_assets.phi.measurement.recall import ALL, DIRECT, lowest_recall, pooled_recall
+from fine_tune_assets.phi.measurement.pooled_recall import pooled_recall
+from fine_tune_assets.phi.measurement.recall import ALL, DIRECT, lowest_recall
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS, add_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
 

@@ -215,18 +215,6 @@ def lowest_recall(table: pa.Table, version: str | None = None, label: str = ALL)
     return min(found) if found else None
 
 
-def pooled_recall(table: pa.Table) -> dict[str, float]:
-    """Kind of identifier → share removed in all labelled sets together, lowest first. Reviewers' marks are excluded."""
-    hits, totals = Counter[str](), Counter[str]()
-    for row in iter_records(ScrubRecall, table):
-        is_counted = row.measure == MASKED_RECALL and row.labelled_set != REVIEWER_MARKS
-        if is_counted and row.hits is not None and row.total is not None:
-            hits[row.label] += row.hits
-            totals[row.label] += row.total
-    shares = {label: hits[label] / total for label, total in totals.items() if total}
-    return dict(sorted(shares.items(), key=lambda item: item[1]))
-
-
 def read_gold(path: Path) -> list[GoldDocument]:
     """Read lines of JSON with `text` and `spans`, and with `labels` if only some kinds were labelled.
 

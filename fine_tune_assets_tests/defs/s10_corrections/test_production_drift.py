@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import add
@@ -31,10 +32,12 @@ from fine_tune_assets.drift.exchange_features import (
     sum_features,
     task_headings,
 )
+from fine_tune_assets.ledger.audit.request_log import record_requests
 from fine_tune_assets.ledger.serving.deployments import record_state, request_deployment, switch_traffic
 from fine_tune_assets.ledger.serving.request_features import WindowRow, add_window
 from fine_tune_assets.tables.instruction_rows import InstructionRow
 from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets_tests.ledger.audit.test_request_audit import a_line
 from fine_tune_assets_tests.ledger.ledger_rows import record_promoted
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -149,6 +152,24 @@ def test_similar_requests_pass_and_different_ones_raise_an_alarm_without_blockin
     assert "language" in str(check.metadata["reason"].value)
     for path in [*Installation().layout.tables.rglob("*.parquet"), *Installation().layout.cache.rglob("*.json")]:
         assert MARKER.encode() not in path.read_bytes()
+
+
+@pytest.mark.usefixtures("release_id")
+def test_the_speed_of_answers_is_shown_with_the_production_model(instance: dg.DagsterInstance) -> None:
+    """As an observation, which the UI plots over time and which triggers nothing."""
+    _materialize(instance)
+    assert _observed(instance) == []
+    lines = [replace(a_line(number, NOW), milliseconds=1000 * number) for number in (1, 2, 3)]
+    with Installation().ledger() as ledger:
+        record_requests(ledger, lines, {}, NOW)
+    _materialize(instance)
+    (shown,) = _observed(instance)
+    assert (shown["answers_this_week"], shown["median_seconds"], shown["tokens_per_second"]) == (3, 2.0, 1.0)
+
+
+def _observed(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
+    records = instance.fetch_observations(dg.AssetKey("served_models"), limit=5).records
+    return [{name: value.value for name, value in record.asset_observation.metadata.items()} for record in records]
 
 
 @pytest.mark.usefixtures("release_id")

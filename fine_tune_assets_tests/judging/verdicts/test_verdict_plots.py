@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fine_tune_assets.judging.verdicts.evidence import evidence_json, read_evidence
-from fine_tune_assets.judging.verdicts.verdict_plots import verdict_plots
+from fine_tune_assets.judging.verdicts.verdict_plots import grade_plot, verdict_plots
 from fine_tune_assets_tests.judging.verdict_inputs import GOOD_TABLES, agreement, evidence, graded
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -28,3 +28,12 @@ def test_missing_measurements_are_not_drawn() -> None:
         retained_abilities=None,
     )
     assert verdict_plots(read_evidence(evidence_json(evidence(nothing)))) == {}
+
+
+def test_grades_are_drawn_for_every_model_with_grades() -> None:
+    """Base model, candidate and production model side by side."""
+    two = grade_plot({"base": [2.0, 3.5], "adapter": [10.0, 1.0]})
+    assert two is not None
+    assert two.startswith(PNG)
+    assert two != grade_plot({"base": [2.0, 3.5]})
+    assert grade_plot({"base": []}) is None

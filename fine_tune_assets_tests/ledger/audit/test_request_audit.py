@@ -12,6 +12,7 @@ from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.audit.request_log import (
     RequestEntry,
     count_answers_by_release,
+    list_recent_answers,
     prune_requests,
     record_requests,
     verify_requests,
@@ -151,5 +152,8 @@ def test_answers_are_counted_by_release_unless_some_were_pruned(ledger: Ledger) 
     later = replace(a_line(1, datetime.now(UTC)), release_id="r-2")
     record_requests(ledger, [answer, a_line(2, now), refused, correction, left, later, later], {}, now)
     assert count_answers_by_release(ledger) == {"r-1": 2, "r-2": 2}
+    assert len(list_recent_answers(ledger, "r-1", limit=9)) == 2
+    ((at, milliseconds, _tokens),) = list_recent_answers(ledger, "r-1", limit=1)
+    assert (at, milliseconds) == (now, a_line(2, now).milliseconds)
     prune_requests(ledger, now)
     assert count_answers_by_release(ledger) == {"r-2": 2}
