@@ -21,7 +21,7 @@ def _metrics(windows: int) -> list[DriftMetric]:
 
 
 def test_the_history_is_drawn_from_two_judged_windows_on() -> None:
-    """A single point is no history."""
+    """One point does not make a history."""
     assert drift_history_plot(_metrics(2)) is None
     plot = drift_history_plot(_metrics(3))
     assert plot is not None

@@ -79,7 +79,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """The batches arrive after the services have started. Nobody runs a command."""
+    """The batches arrive after the services have started. No command is run by hand."""
     small = Small(tmp_path_factory.mktemp("daemon"))
     aside = Path(small.data / "raw_reports").rename(small.data / "batches")
     (small.data / "raw_reports").mkdir()

@@ -22,7 +22,7 @@ incoming_corrections = dg.AssetSpec(
 
 
 def read_corrections(installation: Installation) -> pa.Table:
-    """The scrubbed corrections, without those of erased subjects."""
+    """The scrubbed corrections, except of erased subjects."""
     stored = installation.stored(SCRUBBED).table()
     return drop_subjects(stored, installation.erased_subjects())
 

@@ -1,4 +1,4 @@
-"""Random orders of changes, runs, failures, cancellations and restarts over the whole graph. Prints what went wrong.
+"""Random orders of changes, runs, failures, cancellations and restarts over the whole graph. Prints the problems found.
 
 `python -m fine_tune_assets_tests.defs.platform.automation_fuzz SEED ORDERS EVENTS`; `make fuzz-automation` runs many. Set
 PYTHONHASHSEED, since Dagster's order of events depends on it.
@@ -19,7 +19,7 @@ ORDERS_PER_INSTANCE = 10
 
 
 def run_orders(seed: int, orders: int, events: int) -> list[str]:
-    """Problems after `orders` random orders of `events` events; each order ends when nothing is left to do."""
+    """Problems after `orders` random orders of `events` events; each order ends once no run is queued."""
     problems: list[str] = []
     for start in range(0, orders, ORDERS_PER_INSTANCE):
         with dg.DagsterInstance.ephemeral() as instance:

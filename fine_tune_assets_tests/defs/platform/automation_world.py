@@ -379,7 +379,7 @@ class World:
             return False  # an input is missing
         inputs = [(p, b) for p in INPUTS[name] for b in self._batches_of(p, batch)]
         if any(found in self.red or (found[0] in GATED and found in self.attempts) for found in inputs):
-            return False  # behind a closed gate; that of an asset whose last run did not end has no evidence
+            return False  # behind a closed gate; a gate has no evidence if the last run of its asset did not end
         if name in AFTER_TRAINING and any(self._is_stale(found) for found in inputs):
             return False  # waits for an input that is itself behind a closed gate, such as a training that is due
         attempt = self.attempts.get(place)
