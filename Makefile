@@ -53,7 +53,10 @@ test: setup-dev      ## run all tests except the slow end-to-end tests
 	$(BIN)/pytest -m "not slow and not gpu" -n 3 --dist loadfile
 
 test-slow: setup-dev ## run the slow end-to-end tests with two workers
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not gpu" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not long and not gpu" -n 2 --dist loadfile
+
+test-long: setup-dev ## run the tests that take more than ten minutes each; continuous integration leaves them out
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "long and not gpu"
 
 FUZZ_SEED ?= 1
 FUZZ_ORDERS ?= 100
@@ -80,7 +83,7 @@ test-dagster-latest: setup-dev  ## run automation, gate and UI tests with the ne
 		fine_tune_assets_tests/defs/platform fine_tune_assets_tests/defs/test_definitions.py \
 		fine_tune_assets_tests/desk/dagster_ui fine_tune_assets_tests/end_to_end/test_dagster_ui.py
 
-test-all: test test-slow   ## run all tests that need no GPU
+test-all: test test-slow test-long   ## run all tests that need no GPU
 
 demo: setup      ## serve a model, print the link to the first page, and run the whole graph in the background
 	$(BIN)/fine-tune demo
