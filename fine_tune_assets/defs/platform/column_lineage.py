@@ -1,6 +1,7 @@
-"""Column lineage of the tables of stages 1 to 5 for the Dagster UI: which columns each column is made of.
+"""Column lineage of the tables of stages 1 to 5: which columns each column is made of.
 
-Columns that come from the recipe, from the program or from a count of rows are made of no column.
+Stored with each materialization. The open-source Dagster UI does not draw it, so the columns' descriptions name their sources
+too. Columns that come from the recipe, the program or a count of rows have none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,12 @@ def column_lineage(table: str) -> dict[str, dg.TableColumnLineage]:
         for column, sources in COLUMN_SOURCES[table].items()
     }
     return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
+
+
+def describe_sources(table: str, column: str) -> str:
+    """What to append to a column's description: ` ← asset.column, …`, or nothing."""
+    sources = COLUMN_SOURCES.get(table, {}).get(column, ())
+    return f" ← {', '.join(dict.fromkeys(sources))}" if sources else ""
 
 
 def source_columns(**columns: str) -> dict[str, dg.TableSchema]:

@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.defs.platform.column_lineage import column_lineage
+from fine_tune_assets.defs.platform.column_lineage import column_lineage, describe_sources
 from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.record_classes import list_displayable_columns
 
@@ -28,13 +28,14 @@ OWNERS = {
 
 
 def column_schema(name: str) -> dg.TableSchema:
-    """The columns of a table asset, with descriptions from its record class."""
+    """The columns of a table asset, with the descriptions of its record class and the columns that each is made of."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 field.name,
                 type=str(field.type),
-                description=(field.metadata or {}).get(b"description", b"").decode(),
+                description=(field.metadata or {}).get(b"description", b"").decode()
+                + describe_sources(name, field.name),
                 constraints=dg.TableColumnConstraints(nullable=field.nullable),
             )
             for field in TABLES[name]

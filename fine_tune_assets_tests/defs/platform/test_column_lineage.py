@@ -7,7 +7,7 @@ import pytest
 
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.platform.column_lineage import COLUMN_SOURCES, column_lineage
-from fine_tune_assets.defs.platform.metadata import table_result
+from fine_tune_assets.defs.platform.metadata import column_schema, table_result
 from fine_tune_assets.tables.asset_tables import TABLES
 
 GRAPH: Any = defs.resolve_asset_graph()
@@ -54,3 +54,10 @@ def test_the_lineage_names_assets_and_columns() -> None:
     (shown,) = column_lineage("unique_reports").values()
     assert shown.deps_by_column["text"] == [dg.TableColumnDep("scrubbed_reports", "text")]
     assert column_lineage("adapters") == {}
+
+
+def test_people_see_the_sources_in_the_descriptions_of_the_columns() -> None:
+    """The open-source UI does not draw column lineage."""
+    columns = {column.name: column.description for column in column_schema("scrubbed_reports").columns}
+    assert columns["text"].endswith("← reports.text, reports.known_identifiers")
+    assert "←" not in columns["scrubber_version"]
