@@ -62,7 +62,7 @@ FUZZ_SEED ?= 1
 FUZZ_ORDERS ?= 100
 fuzz-automation: setup-dev  ## 2,000 random events over all automation conditions, in two processes
 	export PYTHONHASHSEED=0; half() { $(BIN)/python -m fine_tune_assets_tests.defs.platform.automation_fuzz $$1 $$(($(FUZZ_ORDERS) / 2)) 20; }; \
-		half $(FUZZ_SEED) & half $$(($(FUZZ_SEED) + 1)) && wait $$!
+		half $(FUZZ_SEED) & half $$(($(FUZZ_SEED) + 1)); second=$$?; wait $$! && exit $$second
 
 test-durations: setup-dev   ## measure the duration of each test file, used to schedule the tests
 	$(BIN)/pytest -m "not slow and not gpu" -n 2 --dist loadfile --write-durations=test

@@ -8,11 +8,15 @@ import pytest
 import yaml
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.shared_records import Release
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, INPUT_VERSION, latest_event
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import report_incoming_corrections
+from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import (
+    read_corrections,
+    report_incoming_corrections,
+)
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import find_incumbent
 from fine_tune_assets.defs.sources import report_sources
 from fine_tune_assets.ledger.serving.deployments import record_state, request_deployment, switch_traffic
@@ -20,6 +24,8 @@ from fine_tune_assets.ledger.serving.imported_releases import make_import
 from fine_tune_assets.ledger.serving.release_records import import_transaction, record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.recipes.recipe_parts import SECTIONS
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
 from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
@@ -93,6 +99,31 @@ def test_corrections_come_back_once_the_quarantine_has_examined_them(instance: d
     assert is_reported()
     materialized("quarantined_corrections", "released", consumed="two")
     assert not is_reported()
+    scrubbed_again = {DATA_VERSION: "two", f"{INPUT_VERSION}scrub_recall": "another scrubber"}
+    instance.report_runless_asset_event(dg.AssetMaterialization("scrubbed_corrections", tags=scrubbed_again))
+    assert is_reported()  # what refused the corrections of the previous scrubber runs again
+
+
+@pytest.mark.usefixtures("installation_dir")
+@pytest.mark.parametrize("scrubber", ["current", "previous"])
+def test_corrections_of_another_scrubber_are_not_read(instance: dg.DagsterInstance, scrubber: str) -> None:
+    """A stricter scrubber must reach the instruction set. A person may launch stages 4 and 5 before stage 10 has run again."""
+    row = dict.fromkeys(("correction_id", "release_id", "author", "subject_key", "instruction", "input", "output"), "")
+    table = table_from_rows([row], ScrubbedCorrection.SCHEMA)
+    write_table(Installation().layout.table("scrubbed_corrections"), table)
+    for name, tags in (("scrub_recall", {}), ("scrubbed_corrections", {f"{INPUT_VERSION}scrub_recall": scrubber})):
+        event = dg.AssetMaterialization(name, tags={DATA_VERSION: "current", **tags})
+        instance.report_runless_asset_event(event)
+
+    @dg.asset(deps=["incoming_corrections"])
+    def reader() -> None:
+        assert read_corrections(Installation()).num_rows == 1
+
+    if scrubber == "current":
+        assert dg.materialize([reader], instance=instance).success
+    else:
+        with pytest.raises(GateClosedError, match="scrubbed_corrections"):
+            dg.materialize([reader], instance=instance)
 
 
 def test_a_base_model_that_was_written_again_is_noticed(installation_dir: Path, instance: dg.DagsterInstance) -> None:

@@ -45,7 +45,7 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
         idle = self._idle
         if idle is not None and idle.seen == seen and now - idle.at < MAX_IDLE_SECONDS:
             return SensorExecutionData(
-                skip_message="No source or run has changed since the last evaluation.", cursor=context.cursor
+                skip_message="No source, run or backfill has changed since the last evaluation.", cursor=context.cursor
             )
         found = super().evaluate_tick(context)
         self._idle = None if found.run_requests else _IdleTick(now, seen)

@@ -1,15 +1,18 @@
 """Stage 4: users' corrections as they come back from stage 10. The external asset is the only way back in the graph."""
 
+from contextlib import suppress
+
 import dagster as dg
 import pyarrow as pa
 
+from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, INPUT_VERSION, latest_events
 from fine_tune_assets.defs.platform.metadata import OWNERS, column_schema
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.tables.stored_tables import drop_subjects
 
-SCRUBBED, QUARANTINED = "scrubbed_corrections", "quarantined_corrections"
+SCRUBBED, QUARANTINED, RECALL = "scrubbed_corrections", "quarantined_corrections", "scrub_recall"
 
 incoming_corrections = dg.AssetSpec(
     "incoming_corrections",
@@ -22,9 +25,23 @@ incoming_corrections = dg.AssetSpec(
 
 
 def read_corrections(installation: Installation) -> pa.Table:
-    """The scrubbed corrections, except of erased subjects."""
+    """The scrubbed corrections, except of erased subjects. Raises GateClosedError as `require_current_scrubber`."""
     stored = installation.stored(SCRUBBED).table()
+    if stored.num_rows:
+        require_current_scrubber()
     return drop_subjects(stored, installation.erased_subjects())
+
+
+def require_current_scrubber() -> None:
+    """Raise GateClosedError within a step if the corrections were scrubbed by another scrubber than the one measured last."""
+    with suppress(dg.DagsterInvariantViolationError):  # outside a step
+        instance = dg.AssetExecutionContext.get().instance
+        scrubbed, recall = latest_events(instance, [dg.AssetKey(SCRUBBED), dg.AssetKey(RECALL)]).values()
+        if scrubbed and recall and scrubbed.tags.get(INPUT_VERSION + RECALL) != recall.version:
+            raise GateClosedError(
+                "The corrections were scrubbed by another version of the scrubber. "
+                f"{materialize_hint(SCRUBBED, QUARANTINED)} The daemon does this automatically."
+            )
 
 
 def report_incoming_corrections(instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
@@ -34,7 +51,9 @@ def report_incoming_corrections(instance: dg.DagsterInstance) -> list[dg.AssetMa
     ).values()
     if scrubbed is None or quarantined is None or scrubbed.version != quarantined.tags.get(INPUT_VERSION + SCRUBBED):
         return []
-    version = combine([str(scrubbed.version), str(quarantined.version)])
+    # With the scrubber's version: an asset that refused corrections of the previous scrubber runs again, even if no text changed.
+    scrubber = scrubbed.tags.get(INPUT_VERSION + RECALL, "")
+    version = combine([str(scrubbed.version), str(quarantined.version), scrubber])
     if reported is not None and reported.version == version:
         return []
     return [dg.AssetMaterialization(incoming_corrections.key, tags={DATA_VERSION: version})]

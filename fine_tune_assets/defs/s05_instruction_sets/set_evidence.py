@@ -22,6 +22,7 @@ from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import TERM_TABLES, load_missed_terms
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import scrub_request
 from fine_tune_assets.defs.s04_approved_examples.current_decisions import current_decisions
+from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import require_current_scrubber
 from fine_tune_assets.defs.s10_corrections.quarantine import ACCESS_TABLE, restricted_reports
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
 from fine_tune_assets.embeddings.vector_cache import CachedEncoder
@@ -70,6 +71,8 @@ def build_context(
     earlier = read_earlier_tests(root, recipe.split)
     ids = approved.column("report_id")
     corrections = approved.filter(pc.equal(approved.column("source"), CORRECTION)).column("report_id").to_pylist()
+    if corrections:
+        require_current_scrubber()
     facts = report_facts(reports, ids) | correction_facts(iter(corrections), scrubber_version(recipe.scrub))
     replayable, not_replayable = _select_replayable(installation, approved) if recipe.replay_fraction else ([], [])
     return BuildContext(
