@@ -81,7 +81,7 @@ def production_drift(context: dg.AssetExecutionContext, installation: Installati
     }
     shown: dict[str, Any] = {name: plot(name.replace("_", " "), png) for name, png in plots.items() if png is not None}
     shown["windows"] = len({metric.window.end for metric in metrics})
-    if traffic := summarize_traffic([Answer(*answer) for answer in answers]):
+    if traffic := _whole_weeks(summarize_traffic([Answer(*answer) for answer in answers]), len(answers)):
         # Shown on the page of the production model. Observations trigger nothing.
         context.log_event(dg.AssetObservation("served_models", metadata=_traffic_metadata(traffic)))
     return table_result("production_drift", table, fingerprint_table(table), **shown)
@@ -104,12 +104,18 @@ def production_traffic_matches_training(production_drift: pa.Table) -> dg.AssetC
     return warning_result(bool(judged) and not drifted, reason, features=features)
 
 
+def _whole_weeks(weeks: list[WeekOfTraffic], read: int) -> list[WeekOfTraffic]:
+    """Without the oldest week if only its newest answers were read."""
+    return weeks[1:] if read == MAX_ANSWERS and len(weeks) > 1 else weeks
+
+
 def _traffic_metadata(weeks: Sequence[WeekOfTraffic]) -> dict[str, Any]:
-    """The newest week as figures, which the UI plots over time, and all weeks as a table."""
+    """The newest week with answers as figures, which the UI plots over time, and all weeks as a table."""
     newest = weeks[-1]
     speed = {} if newest.tokens_per_second is None else {"tokens_per_second": newest.tokens_per_second}
     return {
-        "answers_this_week": newest.answers,
+        "newest_week": str(newest.week),
+        "answers": newest.answers,
         "median_seconds": newest.median_seconds,
         "p95_seconds": newest.p95_seconds,
         **speed,

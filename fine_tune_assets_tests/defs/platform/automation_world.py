@@ -25,6 +25,10 @@ from fine_tune_assets.defs.platform.automation import (
 )
 from fine_tune_assets.defs.platform.automation_sensor import AutomationSensor
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
+from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import (
+    incoming_corrections,
+    report_incoming_corrections,
+)
 from fine_tune_assets.defs.s06_adapters.adapters import TrainingIsDue
 
 REAL: Any = real_defs.resolve_asset_graph()
@@ -33,7 +37,7 @@ RAW = "raw_reports"
 SINGLE_SOURCES = sorted(
     key.to_user_string()
     for key in REAL.external_asset_keys
-    if not REAL.get(key).is_partitioned and REAL.get(key).child_keys
+    if not REAL.get(key).is_partitioned and REAL.get(key).child_keys and key != incoming_corrections.key
 )
 INPUTS = {
     key.to_user_string(): sorted(parent.to_user_string() for parent in triggering_inputs(REAL.get(key)))
@@ -217,6 +221,11 @@ class World:
 
     def tick(self) -> None:
         """What the daemon has the code server do, and the runs that it creates from the answer."""
+        for event in report_incoming_corrections(self.instance):
+            place = (event.asset_key.to_user_string(), None)
+            self.versions[place] = str(event.tags[DATA_VERSION])
+            self.instance.report_runless_asset_event(event)
+            self._stamp(place)
         context = dg.build_sensor_context(self.instance, cursor=self._cursor, repository_def=self._repository)
         found = self._sensor.evaluate_tick(context)
         self._cursor = found.cursor
