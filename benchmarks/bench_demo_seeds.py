@@ -27,12 +27,12 @@ from fine_tune_assets.recipes.loader import dump_recipe, load_recipe
 
 RECIPE = "demo_smollm2"
 UP_TO_SET = {
-    "reports", "unreadable_reports", "scrub_recall", "scrubbed_reports", "phi_spans", "withheld_reports", "identifier_values",
+    "reports", "scrub_recall", "scrubbed_reports", "phi_spans",
     "unique_reports", "duplicate_reports", "scrubbed_corrections", "quarantined_corrections", "model_drafts", "drafted_examples",
     "approved_examples", "general_examples", "base_models", "instruction_sets", "judge_agreement",
 }  # fmt: skip
 UP_TO_VERDICT = {
-    "example_lengths", "training_plans", "training_preflights", "adapters", "judge_scores", "retained_abilities", "answer_checks",
+    "training_plans", "adapters", "judge_scores", "retained_abilities", "answer_checks",
     "robustness_results", "memorization_results", "promotion_verdicts",
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ from fine_tune_assets.ledger import ledger_tables
 from fine_tune_assets.lineage.set_history import EXCLUDED_ENDING
 from fine_tune_assets.recipes.export_settings import DEFAULT_LIMITS
 from fine_tune_assets.recipes.schema import Heading, Recipe
-from fine_tune_assets.tables.asset_tables import RECORDS
+from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, RECORDS
 from fine_tune_assets.tables.instruction_rows import ExcludedExample, ProvenanceRow
 from fine_tune_assets.tables.record_classes import Record
 
@@ -317,13 +317,14 @@ def table_pages() -> dict[str, str]:
     """File name → text: an index, a page for each stage, and one for the ledger."""
     pages, index = {}, []
     for stage, keys in assets_by_stage().items():
-        records = {name: record for name, record in RECORDS.items() if name in keys}
+        records = {name: record for name, record in RECORDS.items() if AUXILIARY_TABLES.get(name, name) in keys}
         if not records:
             continue
         index += [(f"[`{n}`]({stage}.md#{n})", f"`{stage}`", _sentence(r.__doc__)) for n, r in records.items()]
         parts = [f"Assets and checks of this stage: [{stage}](../assets-and-checks.md#{stage})."]
         for name, record in records.items():
-            parts += [f"## `{name}`", _record_table(record)]
+            asset = AUXILIARY_TABLES.get(name)
+            parts += [f"## `{name}`", *([f"Stored by the asset `{asset}`."] if asset else []), _record_table(record)]
         if "instruction_sets" in records:
             for name, record in _SET_FILES.items():
                 parts += [

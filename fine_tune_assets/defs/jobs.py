@@ -8,14 +8,12 @@ import dagster as dg
 from fine_tune_assets.defs.platform.automation import has_changed_inputs, triggering_inputs
 from fine_tune_assets.defs.platform.candidate import UNFINISHED_STATUSES, are_gates_open
 
-BATCH_ASSETS = (
-    "reports", "unreadable_reports", "scrubbed_reports", "phi_spans", "withheld_reports", "identifier_values",
-)  # fmt: skip
+BATCH_ASSETS = ("reports", "scrubbed_reports", "phi_spans")
 """One partition for each batch."""
 TABLES_OF_ALL_BATCHES = (
     "unique_reports", "duplicate_reports", "model_drafts", "drafted_examples", "approved_examples", "instruction_sets",
 )  # fmt: skip
-MAY_BE_MISSING = ("erased_subjects", "missed_terms", "surrogate_collisions", "raw_reports")
+MAY_BE_MISSING = ("erased_subjects", "rescrub_requests", "raw_reports")
 """Inputs of a batch that exist only if something was erased, marked or in conflict, and the batch itself."""
 
 INGEST_BATCH = dg.define_asset_job(

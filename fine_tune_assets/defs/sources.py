@@ -19,8 +19,7 @@ from fine_tune_assets.defs.platform.prompt_files import fingerprint_prompt_files
 from fine_tune_assets.defs.platform.recipe_sections import SECTIONS
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports.erased_subjects import report_erasures, report_production_erasures
-from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import report_changed_marks
-from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import report_surrogate_collisions
+from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import report_rescrub_requests
 from fine_tune_assets.defs.s04_approved_examples.current_decisions import report_production_approvals
 from fine_tune_assets.defs.s04_approved_examples.drafting_models import drafting_model_version
 from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import report_incoming_corrections
@@ -88,15 +87,16 @@ def _file_version(path: Path) -> str:
 
 
 def _rating_version(installation: Installation) -> str:
-    """Version of the ratings and, if there are any, of the rated answers.
+    """Version of the labelled sets, of the desk's ratings and, if there are any, of the answers that were rated.
 
     The answers are stored in judge_scores only; when they change, the judge must be measured again on those that remain.
     """
+    versions = [_folder_version(installation.layout.evaluation / "judge")]
     with installation.ledger() as ledger:
-        ratings = spot_checks_fingerprint(ledger)
-        if not list_spot_checks(ledger):
-            return ratings
-    return combine([ratings, _file_version(installation.stored("judge_scores").path)])
+        versions.append(spot_checks_fingerprint(ledger))
+        if list_spot_checks(ledger):
+            versions.append(_file_version(installation.stored("judge_scores").path))
+    return combine(versions)
 
 
 def _window_version(installation: Installation) -> str | None:
@@ -134,11 +134,7 @@ def _source_versions(installation: Installation) -> Mapping[str, Callable[[], st
         "labelled_reports": lambda: combine(
             [_folder_version(layout.evaluation / "phi"), scrubber_version(installation.recipe.scrub)]
         ),
-        "tagger_corpora": lambda: (
-            _folder_version(layout.tagger_training) if layout.tagger_training.is_dir() else "none"
-        ),
         "general_files": lambda: _folder_version(layout.general_data),
-        "rated_answers": lambda: _folder_version(layout.evaluation / "judge"),
         "ability_questions": lambda: _folder_version(layout.evaluation / "abilities"),
         "knowledge": lambda: knowledge_version(installation),
         "labelled_questions": lambda: _question_version(installation),
@@ -193,8 +189,7 @@ def report_sources(
     try_to(
         lambda: events.extend(report_production_approvals(instance, installation)), "approvals of the production model"
     )
-    try_to(lambda: events.extend(report_changed_marks(instance, installation)), "missed_terms")
-    try_to(lambda: events.extend(report_surrogate_collisions(instance, installation)), "surrogate_collisions")
+    try_to(lambda: events.extend(report_rescrub_requests(instance, installation)), "rescrub_requests")
     try_to(lambda: events.extend(report_incoming_corrections(instance)), "incoming_corrections")
     messages = [f"{', '.join(names)} can't be read. {reason}" for reason, names in unreadable.items()]
     for message in messages:

@@ -1,4 +1,4 @@
-"""Maps every table asset to its record class, in the order of the stages."""
+"""Maps every stored table to its record class, in the order of the stages."""
 
 from collections.abc import Mapping
 
@@ -85,4 +85,14 @@ RECORDS: Mapping[str, type[Record]] = {
     "quarantined_corrections": QuarantinedCorrection,
     "production_drift": ProductionDrift,
 }
+AUXILIARY_TABLES: Mapping[str, str] = {
+    "unreadable_reports": "reports",
+    "withheld_reports": "scrubbed_reports",
+    "identifier_values": "scrubbed_reports",
+    "example_lengths": "training_plans",
+    "training_preflights": "training_plans",
+    "sweep_trials": "adapters",
+    "unreadable_documents": "knowledge_chunks",
+}
+"""Table → the asset whose step stores it. These tables are not assets of their own, so that the graph stays readable."""
 TABLES: Mapping[str, pa.Schema] = {name: record.SCHEMA for name, record in RECORDS.items()}

@@ -37,7 +37,7 @@ def test_a_dry_run_shows_one_run_for_each_batch_and_one_for_the_rest(batches: dg
     shown = runs("+drafted_examples")  # with everything upstream, not only one level
     assert [row["batch"] for row in shown] == [FIRST, SECOND, None]
     for row in shown[:2]:
-        assert {"reports", "unreadable_reports", "scrubbed_reports"} <= set(row["assets"])
+        assert {"reports", "scrubbed_reports", "phi_spans"} <= set(row["assets"])
     assert {"drafted_examples", "unique_reports"} <= set(shown[2]["assets"])
     assert "adapters" not in str(shown)
     assert batches.get_runs() == []

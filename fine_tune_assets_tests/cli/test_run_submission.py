@@ -16,7 +16,7 @@ from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 
-RUN = [("2026-02", ("reports", "unreadable_reports")), (None, ("base_models",))]
+RUN = [("2026-02", ("phi_spans", "scrubbed_reports")), (None, ("base_models",))]
 
 
 class Webserver:
@@ -70,11 +70,11 @@ def test_a_batch_is_submitted_with_its_partition(settings: Settings, webserver: 
     assert submit_runs(settings, RUN) == ["r-1", "r-2"]
     first, second = json.loads(webserver.body)["variables"]["runs"]
     assert first["executionMetadata"]["tags"] == [{"key": "dagster/partition", "value": "2026-02"}]
-    assert [key["path"] for key in first["selector"]["assetSelection"]] == [["reports"], ["unreadable_reports"]]
+    assert [key["path"] for key in first["selector"]["assetSelection"]] == [["phi_spans"], ["scrubbed_reports"]]
     assert second["executionMetadata"]["tags"] == []
     with closing(open_ledger(settings)) as ledger:
         entry = audit.list_entries(ledger)[-1]
-    assert entry.resource == "assets base_models, reports, unreadable_reports; dagster/partition 2026-02"
+    assert entry.resource == "assets base_models, phi_spans, scrubbed_reports; dagster/partition 2026-02"
 
 
 def test_a_refused_run_is_an_error_with_dagsters_message(settings: Settings, webserver: Webserver) -> None:

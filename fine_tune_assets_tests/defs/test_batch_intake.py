@@ -16,7 +16,7 @@ from fine_tune_assets.defs.s01_raw_reports.raw_reports import report_batches
 from fine_tune_assets_tests.conftest import replace_file
 from fine_tune_assets_tests.defs.first_stage import defs
 
-READING = {"reports", "unreadable_reports"}
+READING = {"reports"}
 CHECK = dg.AssetCheckKey(dg.AssetKey("reports"), "batch_has_readable_reports")
 
 

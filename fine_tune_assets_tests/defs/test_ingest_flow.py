@@ -13,7 +13,7 @@ import pytest
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
 from fine_tune_assets.instructions.certificate import check_separation
-from fine_tune_assets.tables.asset_tables import TABLES
+from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, TABLES
 from fine_tune_assets.tables.record_classes import list_displayable_columns
 from fine_tune_assets_tests.conftest import count_of_examples, drop_dialogues, replace_file, write_recipe
 from fine_tune_assets_tests.reports.sample_files import REPORT, WITH_PATIENT, WITH_SIDECAR, front_matter
@@ -22,12 +22,9 @@ pytestmark = pytest.mark.slow  # each scrub starts a process that loads Presidio
 
 INGEST = {
     "reports",
-    "unreadable_reports",
     "scrub_recall",
     "scrubbed_reports",
     "phi_spans",
-    "withheld_reports",
-    "identifier_values",
     "unique_reports",
     "duplicate_reports",
     "model_drafts",
@@ -38,7 +35,7 @@ INGEST = {
     "scrubbed_corrections",
     "quarantined_corrections",
 }
-OF_A_BATCH = {"reports", "unreadable_reports", "scrubbed_reports", "phi_spans", "withheld_reports", "identifier_values"}
+OF_A_BATCH = {"reports", "scrubbed_reports", "phi_spans"}
 MARKER = "Zyxomarkwort"
 
 
@@ -97,8 +94,8 @@ def test_reports_flow_to_instruction_sets_and_only_what_is_new_runs(
     assert sum(not general for general in after.column("is_general").to_pylist()) == examples
     assert _materialize(instance).runs == []
 
-    for asset in INGEST:
-        shown = _as_shown(_latest_metadata(instance, asset))
+    for asset in {*INGEST, *(table for table, owner in AUXILIARY_TABLES.items() if owner in INGEST)}:
+        shown = _as_shown(_latest_metadata(instance, AUXILIARY_TABLES.get(asset, asset)))
         for row in _rows(installation_dir, asset):
             for column in set(TABLES[asset].names) - set(list_displayable_columns(TABLES[asset])):
                 # The UI cuts a long value: its beginning is what would be seen.
@@ -188,10 +185,7 @@ def test_a_scrubber_below_the_floor_scrubs_nothing_not_even_by_hand(
     } == set()
     by_hand = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
-        asset_selection=[
-            dg.AssetKey(f"{name}")
-            for name in ("scrubbed_reports", "phi_spans", "withheld_reports", "identifier_values")
-        ],
+        asset_selection=[dg.AssetKey("scrubbed_reports"), dg.AssetKey("phi_spans")],
         partition_key="2026-02",
         raise_on_error=False,
     )

@@ -17,7 +17,7 @@ from fine_tune_assets_tests.reports.sample_files import (
     front_matter,
 )
 
-READING = {"reports", "unreadable_reports"}
+READING = {"reports"}
 CHECK = dg.AssetCheckKey(dg.AssetKey("reports"), "every_file_is_accounted_for")
 
 

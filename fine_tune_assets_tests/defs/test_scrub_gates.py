@@ -16,16 +16,16 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, RecordedEvent, consumed_version, is_input_changed
 from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import (
+    collisions_by_batch,
+    report_rescrub_requests,
+)
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import (
-    no_report_is_withheld,
+    count_withheld,
     no_surrogate_is_a_real_value,
     require_measured_scrubber,
     scrub_recall_meets_floor,
     scrub_request,
-)
-from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import (
-    collisions_by_batch,
-    report_surrogate_collisions,
 )
 from fine_tune_assets.defs.s02_scrubbed_reports.taggers import tagger_beats_spacy
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
@@ -90,18 +90,12 @@ def test_a_withheld_report_fails_the_check_with_kinds_and_counts() -> None:
     row = {"batch": "b", "scrubber_version": "v"}
     rows = [("b/1", "NAME", 2), ("b/1", "ID", 1), ("b/2", "NAME", 1)]
     table = table_from_rows([{**row, "report_id": r, "kind": k, "count": c} for r, k, c in rows], WithheldReport.SCHEMA)
-    result = _check_withheld(table)
+    result = count_withheld(table)
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert result.metadata["reports"].value == 2
     assert result.metadata["by_kind"].value == {"NAME": 3, "ID": 1}
-    assert _check_withheld(WithheldReport.SCHEMA.empty_table()).passed
-
-
-def _check_withheld(table: pa.Table) -> dg.AssetCheckResult:
-    result = no_report_is_withheld(table)
-    assert isinstance(result, dg.AssetCheckResult)
-    return result
+    assert count_withheld(WithheldReport.SCHEMA.empty_table()).passed
 
 
 @pytest.mark.parametrize(
@@ -159,23 +153,23 @@ class Batches:
 
     def reported(self) -> dict[str, str]:
         tags = self.instance.event_log_storage.get_latest_tags_by_partition(
-            dg.AssetKey("surrogate_collisions"), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+            dg.AssetKey("rescrub_requests"), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
         )
         return {batch: found[DATA_VERSION] for batch, found in tags.items()}
 
     def tick(self) -> set[str | None]:
         """A tick of the source sensor: the batches with an event."""
-        events = report_surrogate_collisions(self.instance, Installation())
+        events = report_rescrub_requests(self.instance, Installation())
         for event in events:
             self.instance.report_runless_asset_event(event)
         return {event.partition for event in events}
 
     def is_stale(self, batch: str) -> bool:
-        """Whether `surrogate_collisions` changed since the step last consumed it."""
+        """Whether `rescrub_requests` changed since the step last consumed it."""
         version = self.reported().get(batch)
-        tags = {"dagster/input_data_version/surrogate_collisions": str(self.consumed[batch])}
+        tags = {"dagster/input_data_version/rescrub_requests": str(self.consumed[batch])}
         return version is not None and is_input_changed(
-            "surrogate_collisions", RecordedEvent(1, version, {}), consumed_version(version), tags
+            "rescrub_requests", RecordedEvent(1, version, {}), consumed_version(version), tags
         )
 
     def unique(self) -> list[str]:

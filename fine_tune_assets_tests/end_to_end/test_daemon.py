@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 DAEMON = ("code-server", "dagster-daemon")
 DEADLINE_SECONDS = 240
 QUIET_SECONDS = 20
-OF_A_BATCH = ("reports", "unreadable_reports", "scrubbed_reports", "phi_spans")
+OF_A_BATCH = ("reports", "scrubbed_reports", "phi_spans")
 PARTITION = "dagster/partition"
 
 

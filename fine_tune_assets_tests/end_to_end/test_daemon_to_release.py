@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
 SERVICES = ("supervisor", "gateway", "code-server", "dagster-daemon")
 RELEASE_SECONDS, CHANGE_SECONDS, QUIET_SECONDS = 900.0, 240.0, 25.0
 """`source_sensor` looks every 15 seconds, so quiet takes longer than that."""
-MADE_FROM_EXAMPLES = {"instruction_sets", "example_lengths", "training_preflights", "training_plans"}
+MADE_FROM_EXAMPLES = {"instruction_sets", "training_plans"}
 MADE_FROM_VERDICTS = {"merged_weights", "quantized_weights", "releases", "served_models"}
 WEEKLY_CRON = "FINE_TUNE_RETRAIN_CRON"
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.tables.asset_tables import TABLES
+from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, TABLES
 from fine_tune_assets.tables.record_classes import conform
 from fine_tune_assets.tables.stored_tables import read_rows, read_rows_if_present
 
@@ -34,7 +35,7 @@ class UndeclaredReadError(FineTuneError):
 
 @dataclass(frozen=True)
 class StoredAsset:
-    """The stored table of an asset: one Parquet file, or one per batch.
+    """The stored table of an asset, or an auxiliary table of one: one Parquet file, or one per batch.
 
     Contains rows of erased subjects until the erasure is complete.
     """
@@ -50,14 +51,17 @@ class StoredAsset:
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("*.parquet"))
 
-    def table(self) -> pa.Table:
-        """The table of an unpartitioned asset; empty if it was never materialized. Raises TableError."""
-        schema = TABLES[self.name]
-        return (
-            conform(pq.read_table(self.path, partitioning=None), schema)
-            if self.path.is_file()
-            else schema.empty_table()
-        )
+    def table(self, batch: str | None = None) -> pa.Table:
+        """The table of an unpartitioned asset, or of one batch; empty if it was never materialized. Raises TableError."""
+        schema, path = TABLES[self.name], self._file(batch)
+        return conform(pq.read_table(path, partitioning=None), schema) if path.is_file() else schema.empty_table()
+
+    def write(self, table: pa.Table, batch: str | None = None) -> None:
+        """Replace an auxiliary table, or one batch of it. The IO manager stores the tables of assets. Raises TableError."""
+        write_table(self._file(batch), conform(table, TABLES[self.name]))
+
+    def _file(self, batch: str | None) -> Path:
+        return self.path if batch is None else self.folder / f"{batch}.parquet"
 
     def rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The rows of an unpartitioned asset, with these columns or all; none if it was never materialized."""
@@ -84,10 +88,11 @@ def _require_declared(table: str) -> None:
         return
     readers = {*step.assets_def.keys, *(check.asset_key for check in step.assets_def.check_specs)}
     names = sorted(key.to_user_string() for key in readers)
-    if dg.AssetKey(table) in _declared_inputs(step, readers):
+    asset = AUXILIARY_TABLES.get(table, table)
+    if dg.AssetKey(asset) in _declared_inputs(step, readers):
         return
     raise UndeclaredReadError(
-        f"Step {step.op.name} of asset {', '.join(names)} reads the table {table}, which is not declared. Add {table!r} to "
+        f"Step {step.op.name} of asset {', '.join(names)} reads the table {table}, which is not declared. Add {asset!r} to "
         "`deps` of the asset, or to `additional_deps` of the check. If a change of the table must not trigger the asset, also "
         "name it as `ignored` in the asset's automation condition."
     )

@@ -34,9 +34,7 @@ def _same_names(table: str, source: str) -> dict[str, tuple[str, ...]]:
 
 COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "reports": _each("reports", f"raw_reports.{FILE}"),
-    "unreadable_reports": _each("unreadable_reports", f"raw_reports.{FILE}"),
     "knowledge_chunks": _each("knowledge_chunks", f"knowledge.{FILE}"),
-    "unreadable_documents": _each("unreadable_documents", f"knowledge.{FILE}"),
     "scrub_recall": {
         **_each("scrub_recall", "labelled_reports.text", "labelled_reports.spans"),
         "labelled_set": (), "measure": (), "scrubber_version": (),
@@ -47,10 +45,6 @@ COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "scrubber_version": (),
     },
     "phi_spans": {**_each("phi_spans", *_REPORT), "report_id": ("reports.report_id",)},
-    "withheld_reports": {
-        **_same_names("withheld_reports", "reports"), "kind": _REPORT, "count": _REPORT, "scrubber_version": (),
-    },
-    "identifier_values": _each("identifier_values", *_REPORT),
     "unique_reports": _same_names("unique_reports", "scrubbed_reports"),
     "duplicate_reports": {
         **_each("duplicate_reports", "scrubbed_reports.text"),

@@ -5,13 +5,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.settings import Settings, read_knowledge_url
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.column_lineage import file_column
-from fine_tune_assets.defs.platform.metadata import OWNERS, grows_old, table_outs, table_result, warning_result
+from fine_tune_assets.defs.platform.metadata import (
+    OWNERS,
+    count_values,
+    definition_metadata,
+    grows_old,
+    table_result,
+    warning_result,
+)
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.embeddings.encoder import piece_counter
@@ -57,35 +63,33 @@ def read_documents(settings: Settings) -> Iterator[KnowledgeDocuments]:
         yield read_knowledge(settings.layout.knowledge, read_pdf, read_query)
 
 
-@dg.multi_asset(
-    outs=table_outs(
-        {
-            "knowledge_chunks": "The documents in chunks of one section each, with source, version, dates and access rights.",
-            "unreadable_documents": "Documents that could not be read and are not in the index, with the reason.",
-        },
-        group=GROUP,
-        owners=OWNERS["data"],
-        condition=with_new_inputs(),
-    ),
+@dg.asset(
+    group_name=GROUP,
     deps=[knowledge, recipe_section("knowledge")],
+    automation_condition=with_new_inputs(),
+    description="The documents in chunks of one section each, with source, version, dates and access rights. Documents that "
+    "could not be read are in the table `unreadable_documents`, with the reason.",
+    owners=OWNERS["data"],
+    kinds={"parquet"},
+    metadata=definition_metadata("knowledge_chunks"),
 )
-def knowledge_documents(installation: Installation) -> Iterator[dg.MaterializeResult]:
+def knowledge_chunks(installation: Installation) -> dg.MaterializeResult:
     with user_facing_errors(), read_documents(installation.settings) as read:
         chunks = build_chunk_table(read.documents, installation.recipe.retrieval.chunk_tokens, piece_counter())
     rows = [
         {"source": document.source, "reason": document.fault.value, "detail": document.detail}
         for document in read.unreadable
     ]
-    unreadable = table_from_rows(rows, UnreadableDocument.SCHEMA)
-    yield table_result("knowledge_chunks", chunks, fingerprint_table(chunks), documents=len(read.documents))
-    yield table_result("unreadable_documents", unreadable, fingerprint_table(unreadable))
+    installation.stored("unreadable_documents").write(table_from_rows(rows, UnreadableDocument.SCHEMA))
+    counts = {"documents": len(read.documents), "unreadable": len(read.unreadable)}
+    return table_result("knowledge_chunks", chunks, fingerprint_table(chunks), **counts)
 
 
 @dg.asset_check(
-    asset="unreadable_documents",
+    asset="knowledge_chunks",
     description="Every document of the knowledge folder is readable. Unreadable ones are not used for answers until repaired.",
 )
-def every_document_is_readable(unreadable_documents: pa.Table) -> dg.AssetCheckResult:
-    reasons = unreadable_documents["reason"].value_counts().to_pylist()
-    counts = {f"unreadable_{reason['values']}": reason["counts"] for reason in reasons}
-    return warning_result(unreadable_documents.num_rows == 0, **counts)
+def every_document_is_readable(installation: Installation) -> dg.AssetCheckResult:
+    unreadable = installation.stored("unreadable_documents").table()
+    counts = {f"unreadable_{reason}": count for reason, count in count_values(unreadable["reason"]).items()}
+    return warning_result(unreadable.num_rows == 0, **counts)

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 import dagster as dg
@@ -20,9 +20,9 @@ from fine_tune_assets.defs.platform.metadata import (
     bar_table,
     check_result,
     count_values,
+    definition_metadata,
     grows_old,
     read_metadata,
-    table_outs,
     table_result,
     warning_result,
 )
@@ -60,25 +60,20 @@ raw_reports = dg.AssetSpec(
 )
 
 
-@dg.multi_asset(
-    outs=table_outs(
-        {
-            "reports": "All readable reports, with the identifiers that their metadata states.",
-            "unreadable_reports": "All files and records that could not be read, with the reason and what to do.",
-        },
-        group=GROUP,
-        owners=OWNERS["data"],
-        condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_SUBJECTS)),
-        code_version=short(read_reader_version()),
-        tables_with_phi=("reports",),
-    ),
+@dg.asset(
+    group_name=GROUP,
     deps=[raw_reports, ERASED_SUBJECTS],
     partitions_def=BATCHES,
-    name="read_reports",
+    automation_condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_SUBJECTS)),
+    code_version=short(read_reader_version()),
+    description="All readable reports, with the identifiers that their metadata states. Files and records that could not be "
+    "read are in the table `unreadable_reports`, with the reason.",
+    owners=OWNERS["data"],
+    kinds={"parquet"},
+    tags={"phi": "yes"},
+    metadata=definition_metadata("reports"),
 )
-def read_reports(
-    context: dg.AssetExecutionContext, installation: Installation
-) -> Iterator[dg.MaterializeResult[pa.Table]]:
+def reports(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult[pa.Table]:
     batch = context.partition_key
     folder = installation.layout.raw_reports / batch
     # Dagster records this version as the source of the tables, so tables of any other version must not be stored: once the
@@ -106,8 +101,8 @@ def read_reports(
         "by_source": bar_table("source", count_values(reading.reports["source"])),
         "unreadable_by_reason": bar_table("reason", count_values(reading.unreadable["reason"])),
     }
-    yield table_result("reports", reading.reports, fingerprint_table(reading.reports), **counts)
-    yield table_result("unreadable_reports", reading.unreadable, fingerprint_table(reading.unreadable), **counts)
+    installation.stored("unreadable_reports").write(reading.unreadable, batch)
+    return table_result("reports", reading.reports, fingerprint_table(reading.reports), **counts)
 
 
 # Partitioned like the asset: otherwise a later good batch would replace the result of a bad one, and concurrent runs could check

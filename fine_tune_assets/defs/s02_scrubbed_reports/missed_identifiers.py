@@ -1,7 +1,7 @@
 """Stage 2: identifiers that the scrubber missed and a reviewer marked.
 
-The ledger's marks as external assets, the gate that refuses instruction sets with marked terms, and the terms and labelled cases
-that `phi/` uses.
+The ledger's marks as an external asset, the gate that refuses instruction sets with marked terms, and the terms and labelled
+cases that `phi/` uses.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,9 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
-from fine_tune_assets.defs.platform.automation import batch_event, batch_versions
+from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.defs.platform.metadata import OWNERS
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
 from fine_tune_assets.ledger.reviews.identifier_marks import list_marks, read_labelled_cases
 from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_with_copies
 from fine_tune_assets.phi.missed_identifiers.missed_terms import (
@@ -37,15 +35,6 @@ missed_identifiers = dg.AssetSpec(
     "missed_identifiers",
     group_name=GROUP,
     description="Identifiers that the scrubber missed and reviewers marked. Stored encrypted in the ledger.",
-    owners=OWNERS["clinical"],
-    kinds={"sqlite"},
-    tags={"phi": "yes"},
-)
-missed_terms = dg.AssetSpec(
-    "missed_terms",
-    partitions_def=BATCHES,
-    group_name=GROUP,
-    description="The marks that concern the subjects of each batch. A new mark scrubs only the batches of its subject again.",
     owners=OWNERS["clinical"],
     kinds={"sqlite"},
     tags={"phi": "yes"},
@@ -106,26 +95,17 @@ def gold_files(installation: Installation, labelled: Sequence[Path], scratch: Pa
         marked.unlink(missing_ok=True)
 
 
-def report_changed_marks(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetMaterialization]:
-    """An event for each batch whose marks changed. A batch without marks has no events."""
+def marks_by_batch(installation: Installation) -> dict[str, list[str]]:
+    """Batch → ids of the marks that concern its subjects, for batches with any. Raises LedgerError."""
     with installation.ledger() as ledger:
         marks = list_marks(ledger)
-    known = batch_versions(instance, missed_terms.key)
-    if not marks and not known:
-        return []
+    if not marks:
+        return {}
     reports, terms = installation.stored("reports").folder, load_missed_terms(installation)
     listed = fingerprint_listing(reports) if reports.is_dir() else ""
     subjects = _subjects_by_batch(reports, listed, tuple(sorted(terms)))
     mark_ids = {batch: {term.mark_id for key in keys for term in terms[key]} for batch, keys in subjects.items()}
-    versions = {
-        batch: combine(m.mark_id for m in marks if m.mark_id in mark_ids.get(batch, ()))
-        for batch in {*subjects, *known} & set(instance.get_dynamic_partitions(str(BATCHES.name)))
-    }
-    return [
-        batch_event(missed_terms.key, batch, version)
-        for batch, version in sorted(versions.items())
-        if known.get(batch) != version
-    ]
+    return {batch: [mark.mark_id for mark in marks if mark.mark_id in ids] for batch, ids in mark_ids.items() if ids}
 
 
 @lru_cache(maxsize=1)

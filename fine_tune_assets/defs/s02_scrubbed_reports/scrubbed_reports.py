@@ -32,20 +32,14 @@ from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
     gold_files,
     load_missed_terms,
     missed_identifiers,
-    missed_terms,
 )
-from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import (
-    collisions_by_batch,
-    surrogate_collisions,
-)
+from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import collisions_by_batch, rescrub_requests
 from fine_tune_assets.phi.measurement.pooled_recall import pooled_recall
 from fine_tune_assets.phi.measurement.recall import ALL, DIRECT, lowest_recall
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS, add_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
 
 GROUP = "s02_scrubbed_reports"
-RESCRUB_TRIGGERS = dg.AssetSelection.assets(missed_terms.key, surrogate_collisions.key)
-"""Inputs that trigger another scrubbing of a batch. Most batches have none."""
 
 labelled_reports = dg.AssetSpec(
     "labelled_reports",
@@ -128,18 +122,17 @@ def measure_floors(installation: Installation, scrub_recall: pa.Table) -> list[M
 @dg.multi_asset(
     outs=table_outs(
         {
-            "scrubbed_reports": "The reports with every found identifier replaced, by an invented value and by its kind.",
+            "scrubbed_reports": "The reports with every found identifier replaced, by an invented value and by its kind. The "
+            "table `withheld_reports` has the reports in which a second pass still found identifiers; `identifier_values` has "
+            "keyed hashes of the real and the invented values, of which no value may be both.",
             "phi_spans": "Position, kind and recognizer of each identifier that was found, without its value.",
-            "withheld_reports": "Reports that are withheld because a second pass still found identifiers. Shows kinds and counts "
-            "only.",
-            "identifier_values": "Keyed hashes of the real values in the batch and of the invented values that replace them. No "
-            "value may be both.",
         },
         group=GROUP,
         owners=OWNERS["clinical"],
-        condition=on_new_batches(optional=RESCRUB_TRIGGERS),
+        # Most batches have no request.
+        condition=on_new_batches(optional=dg.AssetSelection.assets(rescrub_requests.key)),
     ),
-    deps=[missed_terms, surrogate_collisions],
+    deps=[rescrub_requests],
     partitions_def=BATCHES,
     name="scrub_reports",
 )
@@ -161,14 +154,14 @@ def scrub_reports(
         )
         scrubbed, spans, withheld, values = (pq.read_table(path) for path in made)
     shown = {"identifiers_removed": counts["spans"], "withheld": counts["withheld"], "cache_hits": counts["cache_hits"]}
+    installation.stored("withheld_reports").write(withheld, context.partition_key)
+    installation.stored("identifier_values").write(values, context.partition_key)
     yield table_result("scrubbed_reports", scrubbed, fingerprint_table(scrubbed), **shown)
     yield table_result("phi_spans", spans, fingerprint_table(spans), by_kind=bar_table("kind", counts["spans_by_kind"]))
-    yield table_result("withheld_reports", withheld, fingerprint_table(withheld), withheld=counts["withheld"])
-    yield table_result("identifier_values", values, fingerprint_table(values))
 
 
 OUTPUTS = ("scrubbed", "spans", "withheld", "values")
-"""The worker's output files, in the order of the assets."""
+"""The worker's output files."""
 
 
 def scrub_request(installation: Installation, batch: str | None) -> dict[str, object]:
@@ -188,21 +181,28 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.PreviewWarning)
 
     @dg.asset_check(
-        asset="withheld_reports",
+        asset="scrubbed_reports",
         partitions_def=BATCHES,
         description="The second pass over the scrubbed reports of the batch found no identifier, so no report is withheld.",
     )
-    def no_report_is_withheld(withheld_reports: pa.Table) -> dg.AssetCheckResult:
-        sums = withheld_reports.group_by("kind").aggregate([("count", "sum")]).to_pylist()
-        return warning_result(
-            withheld_reports.num_rows == 0,
-            reports=len(set(withheld_reports.column("report_id").to_pylist())),
-            by_kind=dg.MetadataValue.json({row["kind"]: row["count_sum"] for row in sums}),
-        )
+    def no_report_is_withheld(
+        context: dg.AssetCheckExecutionContext, installation: Installation
+    ) -> dg.AssetCheckResult:
+        return count_withheld(installation.stored("withheld_reports").table(context.partition_key))
+
+
+def count_withheld(withheld: pa.Table) -> dg.AssetCheckResult:
+    """The result of `no_report_is_withheld` for the rows of one batch."""
+    sums = withheld.group_by("kind").aggregate([("count", "sum")]).to_pylist()
+    return warning_result(
+        withheld.num_rows == 0,
+        reports=len(set(withheld.column("report_id").to_pylist())),
+        by_kind=dg.MetadataValue.json({row["kind"]: row["count_sum"] for row in sums}),
+    )
 
 
 @dg.asset_check(
-    asset="identifier_values",
+    asset="scrubbed_reports",
     description="No invented value is a real value of another batch. A batch with such a value is withheld and scrubbed again.",
 )
 def no_surrogate_is_a_real_value(installation: Installation) -> dg.AssetCheckResult:

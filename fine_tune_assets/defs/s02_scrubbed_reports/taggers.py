@@ -15,20 +15,13 @@ from fine_tune_assets.tables.scrubbing_rows import PhiTagger
 
 GROUP = "s02_scrubbed_reports"
 
-tagger_corpora = dg.AssetSpec(
-    "tagger_corpora",
-    group_name=GROUP,
-    description="Labelled reports and clinical prose for training a tagger (`data/tagger_training`).",
-    owners=OWNERS["clinical"],
-    kinds={"json"},
-)
-
 
 # Without an automation condition: training takes 15 minutes and has no effect until a recipe names the folder.
 @dg.asset(
     group_name=GROUP,
-    deps=[tagger_corpora, recipe_section("tagger")],
-    description="A custom tagger, compared with the bundled tagger and spaCy's. Materialize it by hand.",
+    deps=[recipe_section("tagger")],
+    description="A custom tagger, trained on the labelled reports in `data/tagger_training` and compared with the bundled tagger "
+    "and spaCy's. Materialize it by hand.",
     owners=OWNERS["ml"],
     kinds={"onnx"},
     metadata=definition_metadata("phi_taggers"),

@@ -27,15 +27,15 @@ from fine_tune_assets.defs.platform.metadata import (
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, tracked_step, user_facing_errors
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import load_missed_terms, missed_identifiers
+from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import collisions_by_batch
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import require_measured_scrubber
-from fine_tune_assets.defs.s02_scrubbed_reports.surrogate_collisions import collisions_by_batch
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
 from fine_tune_assets.phi.missed_identifiers.missed_terms import TermsBySubject, flag_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.tables.stored_tables import StoredTable
 
 GROUP = "s03_unique_reports"
-_IGNORED_INPUTS = ("reports", "identifier_values")
+_IGNORED_INPUTS = ("reports",)
 """Tables that decide which reports are withheld. A relevant change updates `missed_identifiers`, or scrubs a batch again."""
 BOILERPLATE_COUNTS = {
     "segments": "distinct lines and sentences that many subjects share",
@@ -169,7 +169,7 @@ def every_report_is_unique_or_duplicate(context: dg.AssetCheckExecutionContext) 
 
 @dg.asset_check(
     asset="unique_reports",
-    additional_deps=["withheld_reports"],
+    additional_deps=["scrubbed_reports"],
     additional_ins={"duplicate_reports": dg.AssetIn("duplicate_reports")},
     description="Every readable report is kept, listed as a duplicate, or withheld. No batch is waiting for the scrubber.",
 )

@@ -42,7 +42,7 @@ from fine_tune_assets.defs.s04_approved_examples.current_decisions import (
     require_still_approved,
 )
 from fine_tune_assets.defs.s05_instruction_sets.set_checks import newest_fingerprint
-from fine_tune_assets.defs.s06_adapters.sweeps import GROUP, TrainingRunner
+from fine_tune_assets.defs.s06_adapters.sweeps import TrainingRunner
 from fine_tune_assets.drift.drift_metrics import drifted_features
 from fine_tune_assets.instructions.gates import require_evidence, require_no_planted_secrets
 from fine_tune_assets.instructions.stored_sets import InstructionSetError, StoredInstructionSet, read_instruction_set
@@ -65,6 +65,7 @@ from fine_tune_assets.training.training_due import (
 
 GATE_TABLES = (*TERM_TABLES, "incoming_corrections")
 """The tables that `read_training_set` reads. A change in them can close a gate, but triggers nothing."""
+GROUP = "s06_adapters"
 GPU = "gpu"
 """Pool with one slot, so that training, judging and merging take turns on the GPU."""
 
@@ -169,7 +170,8 @@ def after_training(ignored: Collection[str] = ()) -> AC:
     deps=[*GATE_TABLES, recipe_section("training")],
     pool=GPU,
     automation_condition=on_new_inputs(TrainingIsDue(), ignored=GATE_TABLES, label="when_training_is_due"),
-    description="The LoRA or QLoRA adapter that was trained on the instruction set, with its loss curve.",
+    description="The LoRA or QLoRA adapter that was trained on the instruction set, with its loss curve. The table "
+    "`sweep_trials` has the trials of a sweep.",
     owners=OWNERS["ml"],
     kinds={"pytorch", "huggingface"},
     metadata=definition_metadata("adapters"),
@@ -180,12 +182,11 @@ def adapters(
     worker: Worker,
     instruction_sets: pa.Table,
     base_models: pa.Table,
-    example_lengths: pa.Table,
-    training_preflights: pa.Table,
     training_plans: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, layout = installation.recipe, installation.layout
     base, sections = read_single_record(BaseModel, base_models), section_fingerprints(recipe)
+    example_lengths = installation.stored("example_lengths").table()
     lengths = list(iter_records(ExampleLength, example_lengths))
     with user_facing_errors():
         stored = _trainable_set(context.instance, installation)
@@ -194,7 +195,7 @@ def adapters(
             "base_fingerprint": base.fingerprint,
             "training_fingerprint": sections["training"],
         }
-        preflights = list(iter_records(TrainingPreflight, training_preflights))
+        preflights = list(iter_records(TrainingPreflight, installation.stored("training_preflights").table()))
         preflight = require_preflight(preflights, lengths, max_length=recipe.training.max_length, **bound)
         python = require_environment(
             recipe.training.engine, installation.settings.unsloth_interpreter, bool(installation.settings.ray.address)
@@ -211,7 +212,7 @@ def adapters(
         )
     if example_lengths.column("example_id") != instruction_sets.column("example_id"):
         raise dg.Failure(
-            f"The example lengths belong to another set than {stored.folder.name}. {materialize_hint('example_lengths')}"
+            f"The example lengths belong to another set than {stored.folder.name}. {materialize_hint('training_plans')}"
         )
     request = {
         "action": "train",
@@ -245,6 +246,7 @@ def adapters(
             **planned_metrics(recipe, plan, trained),
         }
     )
+    installation.stored("sweep_trials").write(runner.trial_table(adapter.adapter_id))
     tracking = runner.track_runs(adapter, trained)
     return table_result(
         "adapters", table_from_records(Adapter, [adapter]), _version(adapter), **_training_metadata(trained), **tracking

@@ -1,11 +1,13 @@
-"""Stage 6: preflight checks on every example with the base model's tokenizer, before a GPU is used.
+"""Stage 6: the preflight, which inspects every example with the base model's tokenizer before a GPU is used, and its checks.
 
-Also writes the loss mask page, and checks that the training engine is installed. See `training/supervision/loss_mask.py` and
-`training/environments.py`.
+`training_plans` runs it and stores its tables. Also writes the loss mask page, and checks that the training engine is
+installed. See `training/supervision/loss_mask.py` and `training/environments.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -13,21 +15,18 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.fingerprints import fingerprint_table, short
+from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.prompts.chat_templates import read_chat_template
 from fine_tune_assets.core.prompts.prompt_contract import PromptContract, build_prompt_contract
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
-from fine_tune_assets.defs.platform.automation import on_new_inputs
-from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, markdown_table, plot, table_outs, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
-from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
+from fine_tune_assets.defs.platform.metadata import check_result, markdown_table, plot
+from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s05_instruction_sets.set_checks import read_matching_set
-from fine_tune_assets.defs.s06_adapters.adapters import GROUP
 from fine_tune_assets.instructions.set_statistics import TokenCount, length_plot, token_table
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.tables.instruction_rows import InstructionRow
-from fine_tune_assets.tables.record_classes import iter_records, read_single_record, table_from_records
+from fine_tune_assets.tables.record_classes import iter_records, read_single_record
 from fine_tune_assets.tables.training_rows import BaseModel, ExampleLength, TrainingPreflight
 from fine_tune_assets.training.environments import installed_versions, require_environment
 from fine_tune_assets.training.lora.training_engines import library_versions
@@ -45,56 +44,45 @@ from fine_tune_assets.training.supervision.preflight_checks import (
     make_preflight,
     template_name,
 )
-from fine_tune_assets.training.supervision.training_templates import templates_version
 
 MAX_ROWS_SHOWN = 50
 
 
-@dg.multi_asset(
-    outs=table_outs(
-        {
-            "example_lengths": "The number of tokens of every example, whether it fits the recipe's max_length, and its error if "
-            "it has one.",
-            "training_preflights": "Whether training may start with this set, base model and settings. A page shows the tokens "
-            "that are trained on.",
-        },
-        group=GROUP,
-        owners=OWNERS["ml"],
-        condition=on_new_inputs(),
-        code_version=short(templates_version()),
-    ),
-    deps=[recipe_section("training")],
-    name="preflight",
-)
-def preflight(
-    context: dg.AssetExecutionContext, installation: Installation, instruction_sets: pa.Table, base_models: pa.Table
-) -> Iterator[dg.MaterializeResult[pa.Table]]:
-    settings, base = installation.recipe.training, read_single_record(BaseModel, base_models)
-    folder = installation.path(base.folder)
-    with user_facing_errors():
-        stored = read_matching_set(context.instance, installation, instruction_sets)
-        tokenizer = FolderTokenizer(folder, read_chat_template(folder))
-        contract = build_prompt_contract(tokenizer, folder, stored.manifest["facts"]["system_prompt"])
-        rows = inspect_examples(instruction_sets, tokenizer, contract, settings.max_length)
-        bound = {
-            "instruction_set_fingerprint": stored.fingerprint,
-            "base_fingerprint": base.fingerprint,
-            "training_fingerprint": section_fingerprints(installation.recipe)["training"],
-            "prompt_fingerprint": contract.fingerprint,
-            "mask_template": template_name(tokenizer),
-        }
-        record = make_preflight(rows, settings, bound)
-        page = _write_page(installation, stored, rows, tokenizer, contract, base.name, record)
-    yield _length_result(rows, settings.max_length, tokenizer)
-    preflights = table_from_records(TrainingPreflight, [record])
-    yield table_result(
-        "training_preflights",
-        preflights,
-        fingerprint_table(preflights),
-        loss_mask_page=dg.MetadataValue.path(str(page)),
-        stop_tokens=", ".join(tokenizer.token(stop) or str(stop) for stop in contract.stop_ids),
-        mask_template=record.mask_template,
-    )
+@dataclass(frozen=True)
+class Preflight:
+    """The result of a preflight: its record, one row per example, and metadata for the Dagster UI."""
+
+    record: TrainingPreflight
+    lengths: Sequence[ExampleLength]
+    metadata: dict[str, Any]
+
+
+def run_preflight(
+    instance: dg.DagsterInstance, installation: Installation, instruction_set: pa.Table, base: BaseModel
+) -> Preflight:
+    """Inspect every example of the newest set. Raises FineTuneError if the table is not that of the stored set."""
+    settings, folder = installation.recipe.training, installation.path(base.folder)
+    stored = read_matching_set(instance, installation, instruction_set)
+    tokenizer = FolderTokenizer(folder, read_chat_template(folder))
+    contract = build_prompt_contract(tokenizer, folder, stored.manifest["facts"]["system_prompt"])
+    lengths = inspect_examples(instruction_set, tokenizer, contract, settings.max_length)
+    bound = {
+        "instruction_set_fingerprint": stored.fingerprint,
+        "base_fingerprint": base.fingerprint,
+        "training_fingerprint": section_fingerprints(installation.recipe)["training"],
+        "prompt_fingerprint": contract.fingerprint,
+        "mask_template": template_name(tokenizer),
+    }
+    record = make_preflight(lengths, settings, bound)
+    page = _write_page(installation, stored, lengths, tokenizer, contract, base.name, record)
+    metadata = {
+        "loss_mask_page": dg.MetadataValue.path(str(page)),
+        "stop_tokens": ", ".join(tokenizer.token(stop) or str(stop) for stop in contract.stop_ids),
+        "mask_template": record.mask_template,
+        **_length_metadata(lengths, settings.max_length),
+        **tokenizer.fingerprints,
+    }
+    return Preflight(record, lengths, metadata)
 
 
 def inspect_examples(
@@ -105,20 +93,18 @@ def inspect_examples(
     return [found.as_record(max_length) for found in inspect_rows(rows, tokenizer, contract.stop_ids)]
 
 
-def _length_result(
-    rows: Sequence[ExampleLength], max_length: int, tokenizer: FolderTokenizer
-) -> dg.MaterializeResult[pa.Table]:
-    table = table_from_records(ExampleLength, rows)
+def read_lengths(installation: Installation) -> list[ExampleLength]:
+    """The stored lengths of the newest preflight; none before the first one."""
+    return list(iter_records(ExampleLength, installation.stored("example_lengths").table()))
+
+
+def _length_metadata(rows: Sequence[ExampleLength], max_length: int) -> dict[str, Any]:
     counts = [TokenCount(r.example_id, r.split, r.tokens or 0, r.supervised_tokens or 0) for r in rows if not r.error]
-    return table_result(
-        "example_lengths",
-        table,
-        fingerprint_table(table),
-        tokens=markdown_table(token_table(counts, max_length)),
-        lengths=plot("lengths", length_plot(counts, max_length)),
-        too_long=dg.MetadataValue.json(list_too_long(rows)),
-        **tokenizer.fingerprints,
-    )
+    return {
+        "tokens": markdown_table(token_table(counts, max_length)),
+        "lengths": plot("lengths", length_plot(counts, max_length)),
+        "too_long": dg.MetadataValue.json(list_too_long(rows)),
+    }
 
 
 def _write_page(
@@ -163,12 +149,12 @@ def _select_ids(table: pa.Table, example_ids: Sequence[str]) -> pa.Table:
 
 
 @dg.asset_check(
-    asset="example_lengths",
+    asset="training_plans",
     blocking=True,
     description="The training of every example covers exactly its answers, each with its stop token.",
 )
-def loss_mask_covers_answer_and_eos(example_lengths: pa.Table) -> dg.AssetCheckResult:
-    rows = list(iter_records(ExampleLength, example_lengths))
+def loss_mask_covers_answer_and_eos(installation: Installation) -> dg.AssetCheckResult:
+    rows = read_lengths(installation)
     faults = [{"example": row.example_id, "fault": row.error} for row in rows if row.error]
     reason = (
         f"{len(faults)} examples can't be trained on in the format in which they are requested. Repair or reject them."
@@ -184,14 +170,13 @@ def loss_mask_covers_answer_and_eos(example_lengths: pa.Table) -> dg.AssetCheckR
 
 
 @dg.asset_check(
-    asset="training_preflights",
+    asset="training_plans",
     blocking=True,
-    additional_ins={"example_lengths": dg.AssetIn("example_lengths")},
     description="Every example of train and validation fits max_length, or the recipe excludes longer examples.",
 )
-def overlong_examples_follow_recipe(training_preflights: pa.Table, example_lengths: pa.Table) -> dg.AssetCheckResult:
-    record = read_single_record(TrainingPreflight, training_preflights)
-    too_long = list_too_long(iter_records(ExampleLength, example_lengths))
+def overlong_examples_follow_recipe(installation: Installation) -> dg.AssetCheckResult:
+    record = read_single_record(TrainingPreflight, installation.stored("training_preflights").table())
+    too_long = list_too_long(read_lengths(installation))
     is_allowed = record.too_long_policy == "exclude"
     reason = f"{len(too_long)} examples are longer than training.max_length. " + (
         "The recipe excludes them."
@@ -209,12 +194,12 @@ def overlong_examples_follow_recipe(training_preflights: pa.Table, example_lengt
 
 
 @dg.asset_check(
-    asset="example_lengths",
+    asset="training_plans",
     blocking=True,
     description="At least one example of train and one of validation fits max_length.",
 )
-def enough_examples_fit(example_lengths: pa.Table) -> dg.AssetCheckResult:
-    rows = list(iter_records(ExampleLength, example_lengths))
+def enough_examples_fit(installation: Installation) -> dg.AssetCheckResult:
+    rows = read_lengths(installation)
     fitting = {split: [r.fits for r in rows if r.split == split] for split in ("train", "validation")}
     is_enough = all(any(fits) for fits in fitting.values())
     figures = {f"{split}_fitting": sum(fits) for split, fits in fitting.items()}
@@ -224,7 +209,7 @@ def enough_examples_fit(example_lengths: pa.Table) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
-    asset="training_preflights",
+    asset="training_plans",
     blocking=True,
     description="The recipe's training library is installed: TRL, or Unsloth in a separate environment.",
 )

@@ -13,20 +13,18 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from fine_tune_assets.core.fingerprints import fingerprint_table, short
-from fine_tune_assets.defs.platform.automation import on_new_inputs
+from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.defs.platform.dagster_compat.private_names import DagsterPipesExecutionError
-from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
+from fine_tune_assets.defs.platform.metadata import markdown_table
 from fine_tune_assets.defs.platform.resources import Installation, Worker, WorkerCrash, WorkerError, user_facing_errors
 from fine_tune_assets.lineage.training_runs import record_training_run
-from fine_tune_assets.tables.record_classes import read_single_record, table_from_records
+from fine_tune_assets.tables.record_classes import table_from_records
 from fine_tune_assets.tables.training_rows import Adapter, ExampleLength, SweepTrial
 from fine_tune_assets.training.failures import InfeasibleSettingsError
 from fine_tune_assets.training.supervision.preflight_checks import list_too_long, require_rows_trained
-from fine_tune_assets.training.sweep_search import MAX_KILLS, Sweep, Trial, read_sweep, sweep_key
+from fine_tune_assets.training.sweep_search import MAX_KILLS, Sweep, Trial, sweep_key
 from fine_tune_assets.training.tracking.mlflow_runs import TrackedTraining, redact_uri, track_training
 
-GROUP = "s06_adapters"
 NOT_TRACKED = "not tracked: "
 _KILLED_REASON = f"Its process was killed {MAX_KILLS} times. The usual cause is insufficient memory."
 _TAGS = (
@@ -85,6 +83,10 @@ class TrainingRunner:
                 if trial.adapter_id is not None:
                     record_training_run(layout.adapters, trial.adapter_id, self._set, list_too_long(self._lengths))
         return {**(best.result or {}), "folder": str(folder), "rows_too_long": list_too_long(self._lengths)}
+
+    def trial_table(self, chosen_adapter: str) -> pa.Table:
+        """The rows of `sweep_trials`: settings, loss, or the reason of a failure. Empty without a sweep."""
+        return table_from_records(SweepTrial, trial_rows(self.sweep or "", self._trials, chosen_adapter))
 
     def track_runs(self, adapter: Adapter, trained: Mapping[str, Any]) -> dict[str, Any]:
         """Log each training to MLflow and return metadata."""
@@ -158,31 +160,6 @@ def log_to_mlflow(
         else f"run {tracked.run_id} at {redact_uri(uri)}"
     )
     return {"tensorboard": dg.MetadataValue.path(str(events)), "mlflow": mlflow}
-
-
-@dg.asset(
-    group_name=GROUP,
-    automation_condition=on_new_inputs(),
-    description="The trials of the adapter's sweep: settings, loss, or the reason of a failure. Empty without a sweep.",
-    owners=OWNERS["ml"],
-    kinds={"parquet"},
-    metadata=definition_metadata("sweep_trials"),
-)
-def sweep_trials(installation: Installation, adapters: pa.Table) -> dg.MaterializeResult[pa.Table]:
-    adapter = read_single_record(Adapter, adapters)
-    name = adapter.sweep or ""
-    trials = trial_rows(name, read_sweep(installation.layout.sweeps, name) if name else [], adapter.adapter_id)
-    table = table_from_records(SweepTrial, trials)
-    failed = sum(trial.state == "failed" for trial in trials)
-    # Without the duration, which differs from run to run.
-    version = fingerprint_table(table.drop_columns(["duration_seconds"]))
-    return table_result(
-        "sweep_trials",
-        table,
-        version,
-        trials=_trial_table(trials),
-        failed=failed,
-    )
 
 
 def trial_rows(sweep: str, trials: Sequence[Trial], chosen_adapter: str) -> list[SweepTrial]:

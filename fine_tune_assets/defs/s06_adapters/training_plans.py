@@ -1,4 +1,7 @@
-"""Stage 6: the training plan, and its checks before and after the training (see `training/planning/resource_plan.py`)."""
+"""Stage 6: preflight and training plan, and the plan's checks before and after the training.
+
+See `preflight.py` and `training/planning/resource_plan.py`.
+"""
 
 from dataclasses import asdict
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -16,10 +19,12 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
+from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, GROUP
+from fine_tune_assets.defs.s06_adapters.preflight import run_preflight
 from fine_tune_assets.tables.record_classes import read_single_record, table_from_records
-from fine_tune_assets.tables.training_rows import Adapter, BaseModel, TrainingPlan, TrainingPreflight
+from fine_tune_assets.tables.training_rows import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.planning.resource_plan import (
     PARTS,
     PlanError,
@@ -27,6 +32,7 @@ from fine_tune_assets.training.planning.resource_plan import (
     suggest_fix,
     worst_case_settings,
 )
+from fine_tune_assets.training.supervision.training_templates import templates_version
 
 _BINDING_FIELDS = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
 """The inputs that a plan applies to, from the preflight."""
@@ -36,11 +42,13 @@ _VERSION_FIELDS = (*_BINDING_FIELDS, "packing", "batch_size", "gradient_accumula
 
 @dg.asset(
     group_name=GROUP,
-    deps=["example_lengths"],
+    deps=[recipe_section("training")],
     pool=GPU,
     automation_condition=on_new_inputs(),
-    description="The predicted peak memory, disk space, steps and time of the training. If it does not fit: the nearest settings "
-    "that do.",
+    code_version=short(templates_version()),
+    description="Whether training may start: the tokens of every example, and the predicted peak memory, disk space, steps and "
+    "time. If it does not fit: the nearest settings that do. A page shows the tokens that are trained on. The tables "
+    "`example_lengths` and `training_preflights` have the details.",
     owners=OWNERS["ml"],
     kinds={"parquet"},
     metadata=definition_metadata("training_plans"),
@@ -49,17 +57,24 @@ def training_plans(
     context: dg.AssetExecutionContext,
     installation: Installation,
     worker: Worker,
-    training_preflights: pa.Table,
+    instruction_sets: pa.Table,
     base_models: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
-    base, preflight = (
-        read_single_record(BaseModel, base_models),
-        read_single_record(TrainingPreflight, training_preflights),
+    base = read_single_record(BaseModel, base_models)
+    with user_facing_errors():
+        preflight = run_preflight(context.instance, installation, instruction_sets, base)
+    lengths = table_from_records(ExampleLength, preflight.lengths)
+    preflights = table_from_records(TrainingPreflight, [preflight.record])
+    installation.stored("example_lengths").write(lengths)
+    installation.stored("training_preflights").write(preflights)
+    # Without a plan its check fails, and the preflight's checks say why.
+    plans = [make_plan(context, installation, worker, base, preflight.record)] if preflight.record.is_passed else []
+    planned = fingerprint_json([[getattr(plan, name) for name in _VERSION_FIELDS] for plan in plans])
+    version = combine([fingerprint_table(lengths), fingerprint_table(preflights), planned])
+    memory = markdown_table([row for plan in plans for row in memory_rows(plan)])
+    return table_result(
+        "training_plans", table_from_records(TrainingPlan, plans), version, memory=memory, **preflight.metadata
     )
-    plan = make_plan(context, installation, worker, base, preflight)
-    version = fingerprint_json([getattr(plan, name) for name in _VERSION_FIELDS])
-    memory = markdown_table(memory_rows(plan))
-    return table_result("training_plans", table_from_records(TrainingPlan, [plan]), version, memory=memory)
 
 
 def make_plan(
@@ -100,6 +115,8 @@ def memory_rows(plan: TrainingPlan) -> list[dict[str, Any]]:
     description="According to the plan, this machine has enough memory and disk space for the training.",
 )
 def training_fits_this_machine(training_plans: pa.Table) -> dg.AssetCheckResult:
+    if not training_plans.num_rows:
+        return check_result(False, "No plan was made, because the preflight failed. See its checks.")
     plan = read_single_record(TrainingPlan, training_plans)
     figures = {name: getattr(plan, name) for name in ("peak_bytes", "limit_bytes", "disk_bytes", "free_disk_bytes")}
     reason = None if plan.fits else f"{plan.shortfall} {suggest_fix(plan.suggestion)}"

@@ -65,26 +65,19 @@ _COLUMNS = (
     "missing_reason",
 )
 
-rated_answers = dg.AssetSpec(
-    "rated_answers",
-    group_name=GROUP,
-    description="Machine-written answers with ratings or choices by people (`data/evaluation/judge`). They measure the judge.",
-    owners=OWNERS["clinical"],
-    kinds={"csv"},
-)
-
 expert_ratings = dg.AssetSpec(
     "expert_ratings",
     group_name=GROUP,
-    description="Experts' blind ratings of judged answers from the desk. Stored in the ledger with the rater's name.",
+    description="Answers that people rated or chose between: the labelled sets (`data/evaluation/judge`) and the experts' blind "
+    "ratings from the desk. They measure the judge.",
     owners=OWNERS["clinical"],
-    kinds={"sqlite"},
+    kinds={"csv", "sqlite"},
 )
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*_IGNORED_INPUTS, rated_answers, expert_ratings, recipe_section("judge"), recipe_section("gate")],
+    deps=[*_IGNORED_INPUTS, expert_ratings, recipe_section("judge"), recipe_section("gate")],
     pool=GPU,
     # The version of `expert_ratings` changes with the answers.
     automation_condition=on_new_inputs(ignored=_IGNORED_INPUTS),

@@ -30,9 +30,9 @@ corrections = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     code_version="2",  # adds the model's answer and the user's description of the error
-    deps=["identifier_values", corrections],
+    deps=["scrubbed_reports", corrections],
     # Ignored, since each new batch would scrub every correction again.
-    automation_condition=on_new_inputs(ignored=["identifier_values"]),
+    automation_condition=on_new_inputs(ignored=["scrubbed_reports"]),
     description="The corrections without identifiers. They become drafts, which a person other than the author must approve.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},

@@ -109,13 +109,13 @@ def require_preflight(
     `bound`: the fingerprints of these three. Raises PreflightError or TooLongError.
     """
     if len(preflights) != 1:
-        raise PreflightError(f"No training preflight found. {materialize_hint('training_preflights')}")
+        raise PreflightError(f"No training preflight found. {materialize_hint('training_plans')}")
     record = preflights[0]
     mismatches = sorted(name for name, value in bound.items() if getattr(record, name) != value)
     if mismatches:
         raise PreflightError(
             f"The training preflight is for another {', '.join(name.removesuffix('_fingerprint') for name in mismatches)} than "
-            f"{', '.join(short(bound[name]) for name in mismatches)}. {materialize_hint('training_preflights')}"
+            f"{', '.join(short(bound[name]) for name in mismatches)}. {materialize_hint('training_plans')}"
         )
     faulty = [row.example_id for row in lengths if row.error]
     if faulty or record.error_count:
@@ -125,7 +125,7 @@ def require_preflight(
         )
     require_rows_fit(list_too_long(lengths), record.too_long_policy, max_length)
     if not record.is_passed:
-        raise PreflightError(f"The training preflight did not pass. {materialize_hint('training_preflights')}")
+        raise PreflightError(f"The training preflight did not pass. {materialize_hint('training_plans')}")
     return record
 
 

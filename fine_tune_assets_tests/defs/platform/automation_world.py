@@ -32,7 +32,7 @@ from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import (
 from fine_tune_assets.defs.s06_adapters.adapters import TrainingIsDue
 
 REAL: Any = real_defs.resolve_asset_graph()
-BATCH_SOURCES = ("erased_subjects", "missed_terms", "surrogate_collisions")
+BATCH_SOURCES = ("erased_subjects", "rescrub_requests")
 RAW = "raw_reports"
 SINGLE_SOURCES = sorted(
     key.to_user_string()

@@ -22,9 +22,9 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
     gold_files,
-    report_changed_marks,
     require_no_missed_identifiers,
 )
+from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import report_rescrub_requests
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import lowest_recall
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import approved_examples
@@ -133,7 +133,7 @@ def test_a_copy_under_another_patients_key_is_withheld_and_scrubbed_again_too(
         dg.build_asset_context(), installation=Installation(), scrubbed_reports=texts, scrub_recall=_recall(other=0.99)
     )
     assert next(iter(made)).value["report_id"].to_pylist() == ["b/r"]  # type: ignore[call-overload]
-    assert {event.partition for event in report_changed_marks(instance, Installation())} == {"b", "c"}
+    assert {event.partition for event in report_rescrub_requests(instance, Installation())} == {"b", "c"}
 
 
 @pytest.mark.usefixtures("installation_dir")
@@ -246,7 +246,7 @@ def test_only_the_batches_of_the_patient_are_reported_each_once(
         write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_from_rows(rows, Report.SCHEMA))
 
     def noticed() -> set[str | None]:
-        events = report_changed_marks(instance, Installation())
+        events = report_rescrub_requests(instance, Installation())
         for event in events:
             instance.report_runless_asset_event(event)
         return {event.partition for event in events}

@@ -45,7 +45,7 @@ from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.tables.merging_rows import BuiltRelease
 from fine_tune_assets.tables.record_classes import table_from_records
-from fine_tune_assets.tables.training_rows import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
+from fine_tune_assets.tables.training_rows import Adapter, BaseModel, TrainingPlan
 from fine_tune_assets.training.training_due import TrainingDue
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, subjects_in
 from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict, record_decision, record_promoted
@@ -171,13 +171,10 @@ def test_a_revoked_approval_closes_all_later_gates_and_makes_a_training_due(inst
         table_from_records(Adapter, [_adapter(old)]),
         _table("base_models", BaseModel.SCHEMA, {"fingerprint": "base-1"}),
     )
-    empty_tables = tuple(
-        schema.empty_table() for schema in (ExampleLength.SCHEMA, TrainingPreflight.SCHEMA, TrainingPlan.SCHEMA)
-    )
     with dg.build_asset_context(instance=instance) as context:
         common = context, installation, Worker()
         refusals = [
-            _refusal(lambda: adapters(*common, old.table, tables[1], *empty_tables)),
+            _refusal(lambda: adapters(*common, old.table, tables[1], TrainingPlan.SCHEMA.empty_table())),
             _refusal(lambda: judge_scores(*common, *tables)),
             _refusal(lambda: gather_stored_evidence(installation, _adapter(old), _empty_evidence())),
             _refusal(lambda: merged_weights(*common, *tables)),

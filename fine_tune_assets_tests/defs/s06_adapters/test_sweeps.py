@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder, short
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s06_adapters.sweeps import TrainingRunner, sweep_trials
-from fine_tune_assets.tables.record_classes import table_from_records
+from fine_tune_assets.defs.s06_adapters.sweeps import TrainingRunner
 from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.record_factory import made
@@ -33,7 +31,7 @@ SET = "5" * 64
 def run_sweep(worker: Worker | None = None) -> dict[str, Any]:
     """Materialize an asset that trains like `adapters`, and return its metadata. Also run in a subprocess that is killed."""
 
-    @dg.asset
+    @dg.asset(name="adapters")
     def trained(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
         installation = Installation()
         data = installation.layout.data_dir
@@ -41,13 +39,14 @@ def run_sweep(worker: Worker | None = None) -> dict[str, Any]:
         request["checkpoints_dir"] = str(installation.layout.training_checkpoints)
         runner = TrainingRunner(context, installation, worker, request, Path(sys.executable), SET, lengths=[])
         result = runner.run()
+        installation.stored("sweep_trials").write(runner.trial_table(result["adapter_id"]))
         tracking = runner.track_runs(made(Adapter, base_fingerprint="b", instruction_set_fingerprint=SET), result)
-        ids = {"adapter_id": result["adapter_id"], "folder": result["folder"], "sweep_name": runner.sweep}
+        ids = {"adapter_id": result["adapter_id"], "folder": result["folder"]}
         return dg.MaterializeResult(metadata={**ids, **tracking})
 
     with dg.DagsterInstance.ephemeral() as instance:
         run = dg.materialize([trained], resources={"worker": worker or Worker()}, instance=instance)
-        (event,) = run.asset_materializations_for_node("trained")
+        (event,) = run.asset_materializations_for_node("adapters")
         return {name: value.value for name, value in event.metadata.items()}
 
 
@@ -78,13 +77,6 @@ def _record(data: Path, trial: int) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _table(adapter_id: str, sweep: str | None = None) -> dg.MaterializeResult[pa.Table]:
-    adapter = made(Adapter, adapter_id=adapter_id, instruction_set_fingerprint=SET, sweep=sweep)
-    found = sweep_trials(Installation(), table_from_records(Adapter, [adapter]))
-    assert isinstance(found, dg.MaterializeResult)
-    return found
-
-
 @pytest.mark.slow  # TRL takes 13 s to import, in every process
 def test_a_sweep_resumes_after_a_kill_and_its_best_trial_becomes_the_adapter(data: Path) -> None:
     """Finished trials are not repeated, a NaN loss fails only its trial, and every trial is recorded."""
@@ -95,7 +87,7 @@ def test_a_sweep_resumes_after_a_kill_and_its_best_trial_becomes_the_adapter(dat
     assert _record(data, 1)["result"] is None
     swept = run_sweep()
     assert _record(data, 0) == before
-    rows = _table(swept["adapter_id"], swept["sweep_name"]).value.to_pylist()
+    rows = Installation().stored("sweep_trials").rows()
     assert [json.loads(row["parameters"])["alpha"] for row in rows] == [2, 16, 10**30]
     assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
     assert "training.learning_rate" in rows[2]["failure_reason"]
@@ -139,8 +131,3 @@ def test_a_trial_fails_after_its_process_was_killed_three_times(data: Path) -> N
     with pytest.raises(dg.Failure, match=r"trial 2: .*killed 3 times"):
         run_sweep(Dying())
     assert list((data / "sweeps").iterdir()) == []
-
-
-def test_without_a_sweep_the_table_of_trials_is_empty(installation_dir: Path) -> None:  # noqa: ARG001
-    """The table exists anyway, since downstream code may read it."""
-    assert _table("a" * 64).value.num_rows == 0

@@ -18,7 +18,6 @@ from fine_tune_assets.defs.s06_adapters.training_plans import (
     make_plan,
     memory_rows,
     training_fits_this_machine,
-    training_plans,
     training_resources_match_plan,
 )
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records, table_from_rows
@@ -80,7 +79,7 @@ def _planned(instance: dg.DagsterInstance, inputs: tuple[pa.Table, pa.Table]) ->
     preflight, base = next(iter_records(TrainingPreflight, inputs[0])), next(iter_records(BaseModel, inputs[1]))
     plans: list[TrainingPlan] = []
 
-    @dg.asset(deps=["example_lengths"])
+    @dg.asset(name="training_plans")
     def asking(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
         plans.append(make_plan(context, Installation(), worker, base, preflight))
         return dg.MaterializeResult()
@@ -130,8 +129,9 @@ def test_a_cluster_of_unknown_cards_is_not_planned_for(
     """This machine's memory says nothing of the cluster's: the gate stays closed."""
     _recipe(installation_dir)
     monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
+    record, base = next(iter_records(TrainingPreflight, inputs[0])), next(iter_records(BaseModel, inputs[1]))
     with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure) as refused:
-        training_plans(context, Installation(), Worker(), *inputs)
+        make_plan(context, Installation(), Worker(), base, record)
     assert "FINE_TUNE_RAY_GPU_MEMORY_GB" in str(refused.value.description)
 
 

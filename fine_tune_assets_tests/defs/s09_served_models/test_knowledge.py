@@ -15,7 +15,7 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.platform.automation import latest_event
 from fine_tune_assets.defs.platform.resources import Installation, Worker, parquet_io_manager
-from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import every_document_is_readable, knowledge_documents
+from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import every_document_is_readable, knowledge_chunks
 from fine_tune_assets.defs.s08_merged_weights.release_parts import build_retrieval_contract
 from fine_tune_assets.defs.s09_served_models.knowledge import (
     knowledge_indexes,
@@ -30,7 +30,7 @@ from fine_tune_assets_tests.defs.test_external_sources import _reported
 from fine_tune_assets_tests.lineage.stored_data import filled
 
 GRAPH = [
-    knowledge_documents, every_document_is_readable, knowledge_indexes, retrieval_meets_floors, served_knowledge,
+    knowledge_chunks, every_document_is_readable, knowledge_indexes, retrieval_meets_floors, served_knowledge,
 ]  # fmt: skip
 ASKED = [{"role": "user", "content": "How many days of paid time off a year do full-time staff have?"}]
 

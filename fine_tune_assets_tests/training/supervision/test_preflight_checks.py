@@ -82,7 +82,7 @@ def test_a_record_of_other_inputs_closes_the_gate(run_preflight: Any, name: str)
 def test_a_missing_record_closes_the_gate(run_preflight: Any) -> None:
     """No evidence, no training."""
     lengths, _ = run_preflight(train=[SHORT], validation=[SHORT])
-    with pytest.raises(PreflightError, match="fine-tune materialize training_preflights"):
+    with pytest.raises(PreflightError, match="fine-tune materialize training_plans"):
         _pass(lengths, [])
 
 
@@ -110,7 +110,7 @@ def test_overlong_examples_close_the_gate_unless_the_recipe_excludes_them(run_pr
 def test_a_record_that_did_not_pass_closes_the_gate(run_preflight: Any) -> None:
     """Whatever its other fields say."""
     lengths, records = run_preflight(train=[SHORT], validation=[SHORT])
-    with pytest.raises(PreflightError, match="fine-tune materialize training_preflights"):
+    with pytest.raises(PreflightError, match="fine-tune materialize training_plans"):
         _pass(lengths, [replace(records[0], is_passed=False)])
 
 
