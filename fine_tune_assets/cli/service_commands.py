@@ -104,7 +104,7 @@ def code_server() -> None:
     from fine_tune_assets.core.dagster_ui import DEFINITIONS, code_server_socket, write_workspace
 
     settings = _enter_dagster()
-    write_workspace(settings.layout.run)
+    write_workspace(settings.layout.run, settings.documentation_address)
     location = ("--module-name", DEFINITIONS, "--location-name", DEFINITIONS)
     # A process that is not used for so long ends: one with older code, when its runs have ended.
     options = ("--heartbeat-ttl", "120", "--log-level", "warning", "--use-python-environment-entry-point")
@@ -120,7 +120,9 @@ def webserver() -> None:
 
     settings = _enter_dagster()
     _wait_for_code_server(settings)
-    run_webserver(webserver_socket(settings.layout.run), write_workspace(settings.layout.run))
+    run_webserver(
+        webserver_socket(settings.layout.run), write_workspace(settings.layout.run, settings.documentation_address)
+    )
 
 
 @run.command(DAEMON)
@@ -130,7 +132,7 @@ def daemon() -> None:
 
     settings = _enter_dagster()
     _wait_for_code_server(settings)
-    _become("dagster-daemon", "run", "-w", str(write_workspace(settings.layout.run)))
+    _become("dagster-daemon", "run", "-w", str(write_workspace(settings.layout.run, settings.documentation_address)))
 
 
 def _enter_dagster() -> Settings:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.permissions import Action, may
 
 CODE_SERVER, WEBSERVER, DAEMON = DAGSTER_SERVICES = ("code-server", "dagster-webserver", "dagster-daemon")
@@ -68,7 +67,7 @@ def code_server_socket(run_folder: Path) -> Path:
     return run_folder / _FOLDER / "code.sock"
 
 
-def write_workspace(run_folder: Path) -> Path:
+def write_workspace(run_folder: Path, documentation_address: str) -> Path:
     """Write the workspace file of webserver and daemon, which names the code server, and return its path.
 
     Raises DagsterFolderError if the path of the run folder is too long for a Unix socket.
@@ -82,9 +81,9 @@ def write_workspace(run_folder: Path) -> Path:
             f"{socket} is longer than {MAX_SOCKET_BYTES} bytes, the limit for a Unix socket. "
             "Choose a shorter FINE_TUNE_DATA_DIR."
         )
-    # The UI shows it on the page of the code location.
-    documentation = {"documentation": str(PROJECT_DIR / "docs" / "README.md")}
-    server = {"socket": str(socket), "location_name": DEFINITIONS, "additional_metadata": documentation}
+    # The UI shows the address on the page of the code location.
+    metadata = {"documentation": documentation_address}
+    server = {"socket": str(socket), "location_name": DEFINITIONS, "additional_metadata": metadata}
     write_text(folder / "workspace.yaml", json.dumps({"load_from": [{"grpc_server": server}]}))  # JSON is YAML
     return folder / "workspace.yaml"
 

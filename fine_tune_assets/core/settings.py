@@ -19,6 +19,8 @@ from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.strict_parsing import load_values
 
+DOCUMENTATION_PATH = "/docs"
+"""Where the desk serves the documentation."""
 PREFIX = "FINE_TUNE_"
 SETTINGS_FILE = "FINE_TUNE_SETTINGS"
 
@@ -386,6 +388,11 @@ class Settings(_Group):
     def dagster_address(self) -> str:
         """URL of the Dagster UI, without a trailing slash."""
         return self.desk_address + PATH_PREFIX
+
+    @property
+    def documentation_address(self) -> str:
+        """URL of the documentation on the desk."""
+        return self.desk_address + DOCUMENTATION_PATH
 
     @property
     def local_gateway_host(self) -> str:

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.permissions import Action, may
+from fine_tune_assets.core.settings import DOCUMENTATION_PATH
 from fine_tune_assets.desk.desk_context import Desk, MenuEntry
 from fine_tune_assets.desk.oidc_sign_in import CALLBACK_PATH
 from fine_tune_assets.desk.pages import (
@@ -16,6 +17,7 @@ from fine_tune_assets.desk.pages import (
     audit_pages,
     decision_pages,
     disagreement_pages,
+    documentation_pages,
     item_pages,
     overview_pages,
     quarantine_pages,
@@ -216,6 +218,8 @@ ROUTES: tuple[Route, ...] = (
         "Audit log",
         "Who did what, and whether the log is intact.",
     ),
+    Route("GET", DOCUMENTATION_PATH, documentation_pages.show_start_page, ANY_USER, "Help", "The documentation."),
+    Route("GET", f"{DOCUMENTATION_PATH}/{{name:path}}", documentation_pages.show_documentation, ANY_USER),
 )
 
 
