@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from playwright.sync_api import Browser, Page
 
 from fine_tune_assets.cli.demo.summary import read_summary
 from fine_tune_assets.core.paths import PROJECT_DIR
@@ -20,6 +21,9 @@ from fine_tune_assets.core.settings import PREFIX
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.recipes.loader import shipped_recipes
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues
+from fine_tune_assets_tests.desk.conftest import browser
+
+__all__ = ["browser"]
 
 REPORTS_A_BATCH = 30
 SMALL = {
@@ -172,3 +176,11 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
 def served(day: Day) -> Served:
     """The small installation after the whole graph ran, and its release."""
     return day.small, day.release_id
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that is wide enough for the Dagster UI."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield context.new_page()
+    context.close()

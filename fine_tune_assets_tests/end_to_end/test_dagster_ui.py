@@ -13,70 +13,32 @@ import httpx
 import psutil
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.core.dagster_ui import BASE_URL, DEFINITIONS, webserver_socket
-from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.defs.local_run import create_databases
+from fine_tune_assets.core.dagster_ui import BASE_URL, webserver_socket
 from fine_tune_assets.engines.processes import read_identity
-from fine_tune_assets.engines.running_server import free_port
-from fine_tune_assets.ledger.audit import audit_log as audit
-from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.people.sessions import SessionLimits, end_session, find_session
-from fine_tune_assets.ledger.people.users import create_user
-from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import create_installation, write_recipe
-from fine_tune_assets_tests.desk.conftest import CHROMIUM, PASSWORD, Visitor
+from fine_tune_assets_tests.desk.conftest import PASSWORD, Visitor
 from fine_tune_assets_tests.end_to_end.daemon_waits import until
+from fine_tune_assets_tests.end_to_end.dagster_ui_user import (
+    JOB,
+    LAUNCH,
+    ROLES_SHOWN,
+    Ui,
+    open_as,
+    press_terminate,
+    running_ui,
+)
 from fine_tune_assets_tests.serving.load import wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LIMITS = SessionLimits(timedelta(hours=1), timedelta(hours=8))
 POLICY_VIOLATION = 1008
-SERVICES = ("desk", "code-server", "dagster-webserver", "dagster-daemon")
-ROLES_SHOWN = ("approver", "auditor", "operator")
-JOB = {"repositoryLocationName": DEFINITIONS, "repositoryName": "__repository__", "jobName": "__ASSET_JOB"}
-LAUNCH = """mutation L($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) {
-  __typename ... on LaunchRunSuccess { run { runId } } ... on Error { message } } }"""
-
-
-class Ui:
-    """A running installation, and people who use its UI."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.url = settings, settings.desk_address
-        self.ledger = open_ledger(settings)
-        for role in (*ROLES_SHOWN, "reviewer"):
-            create_user(
-                self.ledger, f"{role} one", [role], password=PASSWORD, oidc_identity=None, now=datetime.now(UTC)
-            )
-
-    def signed_in(self, role: str) -> Visitor:
-        visitor = Visitor(self.url)
-        visitor.client.timeout = httpx.Timeout(120)
-        assert visitor.sign_in(f"{role} one").status_code == 303
-        return visitor
-
-    def send(
-        self, visitor: Visitor, query: str, headers: dict[str, str] | None = None, **variables: Any
-    ) -> httpx.Response:
-        body = {"query": query, "variables": variables}
-        return visitor.client.post("/dagster/graphql", json=body, headers={"origin": self.url} | (headers or {}))
-
-    def launch(self, visitor: Visitor, *assets: str) -> dict[str, Any]:
-        selector = JOB | {"assetSelection": [{"path": asset.split("/")} for asset in assets]}
-        reply = self.send(visitor, LAUNCH, p={"selector": selector, "mode": "default", "runConfigData": "{}"})
-        assert reply.status_code == 200, reply.text
-        return dict(reply.json()["data"]["launchPipelineExecution"])
-
-    def audited(self) -> list[tuple[str, str, str]]:
-        entries = audit.list_entries(self.ledger)
-        return [(e.actor, e.action, e.resource) for e in entries if e.action.startswith("Dagster: ")]
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +47,8 @@ def ui(tmp_path_factory: pytest.TempPathFactory, dagster_home: Path) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         data = create_installation(tmp_path_factory.mktemp("ui"), patch, dagster_home)
         write_recipe(data, base_model={"folder": str(data / "no-such-model")})
-        settings = changed(load_settings(), desk={"port": free_port()})
-        with dg.DagsterInstance.get() as instance:
-            create_databases(instance)
-        try:
-            start_services(settings, SERVICES)
-            found = Ui(settings)
+        with running_ui() as found:
             yield found
-            found.ledger.close()
-        finally:
-            stop_services(settings, SERVICES)
 
 
 @pytest.mark.parametrize("role", ROLES_SHOWN)
@@ -285,30 +239,6 @@ def test_a_killed_code_server_process_is_replaced(ui: Ui) -> None:
     wait(launches, 120)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    yield context.new_page()
-    context.close()
-
-
-def open_as(page: Page, ui: Ui, role: str, path: str) -> None:
-    """By way of the sign-in, which leads back to the page."""
-    page.goto(ui.url + path)
-    page.get_by_label("Name").fill(f"{role} one")
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_label("Password", exact=True).press("Enter")
-    page.wait_for_url(ui.url + path)
-
-
 def test_an_operator_materializes_an_asset_and_sees_its_checks(ui: Ui, page: Page) -> None:
     """In the browser: lineage, asset, Materialize, run, checks. Within 10 seconds of the click for a small asset."""
     open_as(page, ui, "operator", "/dagster/asset-groups")
@@ -340,8 +270,7 @@ def test_an_operator_terminates_a_run(ui: Ui, page: Page) -> None:
     with dg.DagsterInstance.get() as instance:
         until(lambda: _is_started(instance, run_id), ui.settings, 60, "the start of the run")
         open_as(page, ui, "operator", f"/dagster/runs/{run_id}")
-        page.get_by_role("button", name="Terminate").first.click()
-        page.get_by_role("dialog").get_by_role("button", name=re.compile("Terminate")).click()
+        press_terminate(page)
         until(lambda: _is_finished(instance, run_id), ui.settings, 60, "the end of the run")
         run = instance.get_run_by_id(run_id)
         assert run is not None
