@@ -161,7 +161,7 @@ def has_changed_inputs(graph: Any, node: Any, instance: DagsterInstance) -> bool
     inputs = {key: parent for key, parent in parents.items() if key in triggering}
     if last is not None and not _has_changed_input(graph, node, inputs, last):
         return False
-    return _is_unattempted(instance, node.key, last, inputs.values(), parents.values())
+    return _is_unattempted(instance, node.key, last, inputs, parents)
 
 
 def _has_changed_input(
@@ -210,8 +210,8 @@ def _is_unattempted(
     instance: DagsterInstance,
     key: dg.AssetKey,
     last: RecordedEvent | None,
-    inputs: Collection[RecordedEvent | None],
-    declared: Collection[RecordedEvent | None] = (),
+    inputs: Mapping[dg.AssetKey, RecordedEvent | None],
+    declared: Mapping[dg.AssetKey, RecordedEvent | None],
 ) -> bool:
     """Whether the newest run planned for an unpartitioned asset materialized it, or was not an attempt at the current inputs.
 
@@ -221,18 +221,49 @@ def _is_unattempted(
     planned = instance.event_log_storage.get_latest_planned_materialization_info(key)
     if planned is None or (last is not None and last.run_id == planned.run_id):
         return True
-    if not _is_attempted(instance, planned.run_id, planned.storage_id, inputs):
-        return True
-    was_skipped = len(declared) > len(inputs) and not _was_started(instance, planned.run_id, key)
-    return was_skipped and not _is_attempted(instance, planned.run_id, planned.storage_id, declared)
+    run_id, planned_at = planned.run_id, planned.storage_id
+    if not _is_attempted(instance, run_id, planned_at, inputs.values()):
+        newer = {parent: now for parent, now in inputs.items() if now is not None and now.storage_id > planned_at}
+        started_at = _stopped_step(instance, run_id, key)
+        return started_at is None or _has_other_content(instance, started_at, newer)
+    was_skipped = len(declared) > len(inputs) and _step_start(instance, run_id, key) is None
+    return was_skipped and not _is_attempted(instance, run_id, planned_at, declared.values())
 
 
-def _was_started(instance: DagsterInstance, run_id: str, key: dg.AssetKey) -> bool:
-    """Whether the step that materializes the asset was started in this run."""
+def _stopped_step(instance: DagsterInstance, run_id: str, key: dg.AssetKey) -> float | None:
+    """When this asset's step started, if its run was cancelled after that, which usually a person does."""
+    if COUNTED_ATTEMPTS.get() is not None:  # `fine-tune materialize` repeats cancelled runs
+        return None
+    run = instance.get_run_by_id(run_id)
+    is_cancelled = run is not None and run.status is dg.DagsterRunStatus.CANCELED
+    return _step_start(instance, run_id, key) if is_cancelled else None
+
+
+def _has_other_content(
+    instance: DagsterInstance, started_at: float, inputs: Mapping[dg.AssetKey, RecordedEvent]
+) -> bool:
+    """Whether an input has another version than when the step started. The same content does not undo a cancellation."""
+    return any(
+        now.version is None or now.version != _version_at(instance, key, started_at) for key, now in inputs.items()
+    )
+
+
+def _version_at(instance: DagsterInstance, key: dg.AssetKey, timestamp: float) -> str | None:
+    """The data version of the newest materialization before that time."""
+    before = dg.AssetRecordsFilter(asset_key=key, before_timestamp=timestamp)
+    for record in instance.fetch_materializations(before, limit=1).records:
+        if record.asset_materialization is not None:
+            return (record.asset_materialization.tags or {}).get(DATA_VERSION)
+    return None
+
+
+def _step_start(instance: DagsterInstance, run_id: str, key: dg.AssetKey) -> float | None:
+    """When the step that materializes the asset started in this run; None if it was not started."""
     planned, started = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.STEP_START
-    events = [entry.get_dagster_event() for entry in instance.all_logs(run_id, of_type={planned, started})]
-    steps = {event.step_key for event in events if event.event_type is planned and event.asset_key == key}
-    return any(event.event_type is started and event.step_key in steps for event in events)
+    entries = instance.all_logs(run_id, of_type={planned, started})
+    events = [(entry.timestamp, entry.get_dagster_event()) for entry in entries]
+    steps = {event.step_key for _, event in events if event.event_type is planned and event.asset_key == key}
+    return next((at for at, event in events if event.event_type is started and event.step_key in steps), None)
 
 
 def _is_attempted(
@@ -313,7 +344,7 @@ class SourceChanged(WholeAssetCondition):
         last, now = latest_events(instance, [context.key, self._source]).values()
         if last is None or now is None or not is_input_changed(_key_path(self._source), now, now.version, last.tags):
             return False
-        return _is_unattempted(instance, context.key, last, [now])
+        return _is_unattempted(instance, context.key, last, {self._source: now}, {self._source: now})
 
 
 def on_new_inputs_or_source(source: str, *, ignored: Collection[str] = ()) -> AC:

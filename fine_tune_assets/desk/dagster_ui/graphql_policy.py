@@ -93,7 +93,7 @@ _SUBJECT_FIELDS = frozenset(
         "jobName", "pipelineName", "runId", "runIds", "parentRunId", "backfillId", "sensorName", "scheduleName",
         "concurrencyKey", "limit", "paused", "id", "partitionSetName", "partitionNames", "allPartitions", "start", "end",
         "stepKey", "stepKeys", "solidSelection", "reexecutionSteps", "strategy", "terminatePolicy",
-        *ALLOWED_TAGS,
+        *(ALLOWED_TAGS - {"dagster/from_ui"}),
     }
 )  # fmt: skip
 _MAX_NAME_CHARACTERS = 200

@@ -6,6 +6,7 @@ Each scenario is one in which Dagster's own `AutomationCondition.eager()` loses 
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +73,19 @@ class Graph:
             .success
         )
 
+    def stop_during_run(self, name: str) -> None:
+        """A run that somebody terminates during the step of this asset."""
+
+        def interrupt() -> None:
+            self.instance.report_run_canceling(*self.instance.get_runs(limit=1))
+            raise dg.DagsterExecutionInterruptedError
+
+        self.during = interrupt
+        with suppress(dg.DagsterExecutionInterruptedError):
+            self.run(name)
+        (run,) = self.instance.get_runs(limit=1)
+        assert run.status is dg.DagsterRunStatus.CANCELED
+
     def compute(self, partition: str | None = None) -> dg.DataVersion:
         """The body of every asset here."""
         if self.during is not None:
@@ -109,6 +123,19 @@ def settled(model: Graph) -> Graph:
     assert model.run("model")
     assert model.tick() == set()
     return model
+
+
+@pytest.mark.parametrize(("version", "requested"), [("2", set()), ("3", {"model"})])
+def test_a_step_that_was_stopped_starts_again_only_with_other_content(
+    settled: Graph, version: str, requested: set[str]
+) -> None:
+    """Somebody stopped a training. Building the same instruction set again must not start it; corrections must."""
+    settled.report("src", "2")
+    assert settled.tick() == {"model"}
+    settled.stop_during_run("model")
+    assert settled.tick() == set()
+    settled.report("src", version)
+    assert settled.tick() == requested
 
 
 def test_a_changed_source_is_followed_once(settled: Graph) -> None:
