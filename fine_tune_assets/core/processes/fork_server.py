@@ -71,6 +71,13 @@ class ForkServer:
         self._process.kill()
         self._process.wait()
 
+    def wait_until_ready(self) -> bool:
+        """Wait for the end of the imports. False if the server died instead."""
+        if not self._is_ready:
+            with suppress(ConnectionError):
+                self._is_ready = bool(self._line.recv(1))
+        return self._is_ready and self.is_running
+
     @property
     def is_ready(self) -> bool:
         """Whether the imports are complete."""
@@ -94,7 +101,8 @@ class ForkServer:
 class _ServerScope:
     preloaded_modules: Sequence[str]
     server: ForkServer | None = None
-    """Started with the first worker, for the second one."""
+    waits: bool = False
+    """Whether the first worker waits for the server. Otherwise the server is started with it, for the second one."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -102,13 +110,17 @@ _scope: _ServerScope | None = None
 
 
 @contextmanager
-def fork_server(preloaded_modules: Sequence[str]) -> Iterator[None]:
-    """Fork the workers that this process starts inside the block, unless the machine has a GPU."""
+def fork_server(preloaded_modules: Sequence[str], *, starts_early: bool = False) -> Iterator[None]:
+    """Fork the workers that this process starts inside the block, unless the machine has a GPU.
+
+    `starts_early`: start the server now, beside what comes before the first worker.
+    """
     global _scope
     if _scope is not None or any(Path(device).exists() for device in _GPU_DEVICES):
         yield
         return
-    _scope = block = _ServerScope(preloaded_modules)
+    server = ForkServer(preloaded_modules) if starts_early else None
+    _scope = block = _ServerScope(preloaded_modules, server, starts_early)
     try:
         yield
     finally:
@@ -127,7 +139,8 @@ def reserve_server() -> Iterator[ForkServer | None]:
     try:
         if block.server is None or not block.server.is_running:
             block.server = ForkServer(block.preloaded_modules)
-        yield block.server if block.server.is_ready else None
+        is_ready = block.server.wait_until_ready() if block.waits else block.server.is_ready
+        yield block.server if is_ready else None
     finally:
         block.lock.release()
 

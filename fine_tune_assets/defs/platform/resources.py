@@ -18,12 +18,13 @@ from upath import UPath
 from fine_tune_assets.core.errors import FineTuneError, summarize_exception
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_or_create_key, require_key
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
-from fine_tune_assets.core.processes.fork_server import ForkServer, reserve_server
+from fine_tune_assets.core.processes.fork_server import ForkServer, fork_server, reserve_server
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.processes.parent import parent_environment
 from fine_tune_assets.core.processes.worker import ERROR, PROGRESS_FILE, RESPONSE_FILE, RESULT, read_response
 from fine_tune_assets.core.progress import Progress, RunningStep, progress_writer, publish_step
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.defs.jobs import INGEST_BATCH
 from fine_tune_assets.defs.platform.catalogue import StoredAsset, stored_asset
 from fine_tune_assets.defs.platform.dagster_compat.private_names import DagsterPipesExecutionError
 from fine_tune_assets.defs.platform.parquet_io_manager import ParquetIOManager
@@ -137,6 +138,8 @@ WORKER_PRELOADS = (
     "fine_tune_assets.retrieval.retrieval_quality",
 )
 """Modules that the fork server imports before it forks workers."""
+SCRUBBING_PRELOADS = ("fine_tune_assets.phi.__main__", "fine_tune_assets.phi.recognizers.presidio_recognizers")
+"""The same for a run whose workers only search for identifiers."""
 
 
 class WorkerError(dg.Failure):
@@ -162,6 +165,15 @@ _MAX_RETRIES = 2
 
 class Worker(dg.ConfigurableResource):
     """Runs `python -m fine_tune_assets.<package>` with one request, streaming its log and its progress to the UI."""
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Worker"]:
+        """In a run of `ingest_batch`, two steps search for identifiers: import what they need once, while the batch is read."""
+        if context.run is None or context.run.job_name != INGEST_BATCH.name:
+            yield self
+            return
+        with fork_server(SCRUBBING_PRELOADS, starts_early=True):
+            yield self
 
     def run(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> dict[str, Any]:
         """Run a worker and return its result. A killed worker is restarted, at most twice.

@@ -179,3 +179,18 @@ def test_nothing_is_forked_on_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(module, "_GPU_DEVICES", (str(device),))
     with fork_server([]):
         assert module._scope is None
+
+
+@pytest.mark.usefixtures("no_block")
+def test_a_server_that_starts_early_forks_the_first_worker_too() -> None:
+    """A run with two workers imports once, beside the steps that come before them."""
+    with fork_server(["colorsys"], starts_early=True), reserve_server() as first:
+        assert first is not None
+        assert run(first, "import sys; sys.exit('colorsys' not in sys.modules)") == 0
+
+
+@pytest.mark.usefixtures("no_block")
+def test_a_server_that_dies_during_its_imports_delays_no_worker() -> None:
+    """The worker is then started as its own program."""
+    with fork_server(["no_such_module"], starts_early=True), reserve_server() as server:
+        assert server is None
