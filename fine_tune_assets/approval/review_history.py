@@ -43,15 +43,17 @@ def list_history(
 ) -> list[DecisionEntry]:
     """Decisions about the example's content in order, including revoked ones.
 
-    In the states of `blind_states`, only the reviewer sees their own decision, unless the viewer may see all or the recipe is not
-    blind (see `is_blind_review`). A viewer who may see all must not give the second review.
+    In the states of `blind_states` and in `trusted`, only the reviewer sees their own decision, unless the viewer may see all
+    or the recipe is not blind (see `is_blind_review`). A viewer who may see all must not give the second review.
     """
     with ledger.read() as connection:
         item = find_item(connection, example_id)
         if item is None:
             return []
         lines = [_entry_of(record) for record in list_decision_records(connection, item.fingerprint)]
-    if is_blind and not can_see_all and item.state in blind_states(can_adjudicate=can_adjudicate):
+    # A trusted draft can have revoked decisions, and anyone may give the first of two independent ones again.
+    blind = ("trusted", *blind_states(can_adjudicate=can_adjudicate))
+    if is_blind and not can_see_all and item.state in blind:
         return [line for line in lines if is_same_person(line.reviewer, viewer)]
     return lines
 

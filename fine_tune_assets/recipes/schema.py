@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import field
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
@@ -241,6 +241,15 @@ FlagKind = Literal[
     "model-written",
 ]
 """Warnings for reviewers."""
+
+
+def _expand_flag_kinds(value: Any) -> Any:
+    """A dumped recipe lists every kind, so that a new kind changes the fingerprint of its section."""
+    return get_args(FlagKind) if value == "all" else value
+
+
+FlagKinds = Annotated[tuple[FlagKind, ...], BeforeValidator(_expand_flag_kinds)]
+"""Kinds of flag; `all` stands for every kind."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -652,13 +661,13 @@ class Recipe:
     engine: EngineName
     """Engine in production: `llama_cpp` serves a GGUF file, `vllm` the merged weights."""
     retrain: RetrainSettings
-    reviewed_flags: tuple[FlagKind, ...] = (
+    reviewed_flags: FlagKinds = (
         "contradiction",
         "label noise",
         "flag contradicts range",
         "possibly truncated",
     )
-    """Flags that send a draft to review even from a trusted source; drafts by a model are always reviewed."""
+    """Flags that send a draft to review even from a trusted source, or `all`; drafts by a model are always reviewed."""
     general_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of general data in the training split, which reduces forgetting."""
     replay_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -113,6 +113,22 @@ def test_the_states_follow_a_recipe_that_asks_for_two(installation_dir: Path) ->
     assert approved(drafts).value.num_rows == 0
 
 
+def test_a_decision_on_a_draft_of_a_trusted_source_replaces_the_trust_in_it(installation_dir: Path) -> None:
+    """A rejected example is not trained on, and a revocation restores the trust."""
+    write_recipe(installation_dir, trusted_sources={"elsewhere": "Experts of elsewhere"})
+    drafts = drafted("a cough", "swelling of both ankles since the flight home")
+    first, _ = iter_records(DraftedExample, drafts)
+    assert approved(drafts).value.num_rows == 2
+    say(first, "Ann", "reject")
+    made = approved(drafts)
+    assert (first.example_id in made.value["example_id"].to_pylist(), made.value.num_rows) == (False, 1)
+    assert made.metadata["rejected"] == 1
+    with Installation().ledger() as ledger:
+        (decision,), rules = list_decisions(ledger), Installation().recipe.review
+        revoke(ledger, decision.decision_id, by="Ann", reason="slip", rules=rules, now=datetime.now(UTC))
+    assert approved(drafts).value["approval_kind"].to_pylist() == ["trusted_source"] * 2
+
+
 def test_the_gate_closes_where_reviewers_disagree_or_too_few_pairs_are_known(installation_dir: Path) -> None:
     """No instruction set is made from what two people judge like two dice."""
     floor = {"reviewers": 2, "agreement_floor": 0.5, "minimum_pairs": 4}

@@ -136,11 +136,11 @@ def serve(settings: Settings) -> Iterator[Callable[..., Site]]:
 
 @pytest.fixture
 def ward(serve: Callable[..., Site], settings: Settings) -> Callable[..., Site]:
-    """Start a desk with a queue of notes from a ward; `review` changes how the recipe wants them reviewed."""
+    """Start a desk with a queue of notes from a ward; `fields` and `review` change the recipe and how it wants them reviewed."""
 
-    def start(count: int = 6, **review: object) -> Site:
+    def start(count: int = 6, fields: dict[str, object] | None = None, **review: object) -> Site:
         ledger = fresh_ledger(settings)
-        filled = fill(settings, ledger, count=count, review=review)
+        filled = fill(settings, ledger, count=count, review=review, **(fields or {}))
         ledger.close()
         return serve(recipe=filled.recipe)
 

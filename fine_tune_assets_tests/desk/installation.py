@@ -58,13 +58,19 @@ COMPLAINTS = (
 
 
 def fill(
-    settings: Settings, ledger: Ledger, *, count: int = 6, review: dict[str, Any] | None = None, filler: int = 0
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    count: int = 6,
+    review: dict[str, Any] | None = None,
+    filler: int = 0,
+    **fields: Any,
 ) -> Settings:
     """Write the tables and the queue, and return the settings with the recipe that they were made by.
 
-    `filler` lengthens each note by so many paragraphs.
+    `filler` lengthens each note by so many paragraphs. `fields` replace fields of the recipe.
     """
-    recipe = write_recipe(settings.data_dir, review or {})
+    recipe = write_recipe(settings.data_dir, review or {}, **fields)
     texts = [_texts(number, filler) for number in range(count)]
     raw = [{**_row(n, raw), "origin_file": f"{n}.txt", "known_identifiers": []} for n, (raw, _, _) in enumerate(texts)]
     write_table(
@@ -81,10 +87,11 @@ def fill(
     return own
 
 
-def write_recipe(data: Path, review: dict[str, Any], judge: dict[str, Any] | None = None) -> Path:
+def write_recipe(data: Path, review: dict[str, Any], judge: dict[str, Any] | None = None, **fields: Any) -> Path:
     values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
     values["review"] = {**values["review"], **review}
     values["judge"] = {**values["judge"], **(judge or {})}
+    values |= fields
     path = data / "recipe.yaml"
     write_text(path, yaml.safe_dump(values))
     return path
@@ -93,7 +100,7 @@ def write_recipe(data: Path, review: dict[str, Any], judge: dict[str, Any] | Non
 def draft(settings: Settings, ledger: Ledger, passage_template: str | None = None) -> None:
     """Draft again from the scrubbed reports and refresh the queue."""
     scrubbed = pq.read_table(settings.layout.table("scrubbed_reports", BATCH))
-    texts = list(iter_records(ScrubbedText, scrubbed))
+    texts, recipe = list(iter_records(ScrubbedText, scrubbed)), load_recipe(settings.recipe)
     path = settings.layout.table("duplicate_reports")
     duplicates = (
         conform(pq.read_table(path), DuplicateReport.SCHEMA) if path.is_file() else DuplicateReport.SCHEMA.empty_table()
@@ -103,7 +110,8 @@ def draft(settings: Settings, ledger: Ledger, passage_template: str | None = Non
     drafts = draft_examples(
         table_from_rows(_with_absent(unique, UniqueReport.SCHEMA), UniqueReport.SCHEMA),
         _corrections(settings),
-        load_recipe(settings.recipe).tasks,
+        recipe.tasks,
+        reviewed_flags=recipe.reviewed_flags,
         dropped_reports=DroppedReports(duplicates, lambda ids: [text for text in texts if text.report_id in ids]),
         passage_template=passage_template,
     )

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable
 
+import pyarrow.parquet as pq
 import pytest
 
+from fine_tune_assets.approval.approvals import approve_examples
 from fine_tune_assets.approval.flags import distinct_kinds
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.keys import read_or_create_key
@@ -14,6 +16,9 @@ from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.identifier_marks import list_marks, record_mark
 from fine_tune_assets.ledger.reviews.review_items import find_item
+from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.record_classes import conform
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import (
     BATCH,
@@ -554,3 +559,74 @@ def test_a_draft_with_passages_shows_the_passages(site: Site, one: Visitor, temp
     ) * 2
     assert ("has no report" in shown) == (template is None)
     assert one.approve(draft).status_code == 303
+
+
+def trusting(ward: Ward, **review: object) -> Site:
+    """A desk with two reviewers whose recipe trusts the ward."""
+    site = ward(fields={"trusted_sources": {SOURCE: "Experts of the ward"}}, **review)
+    for name in ("Reviewer One", "Reviewer Two"):
+        site.add(name, "reviewer")
+    return site
+
+
+def approved_outputs(site: Site) -> dict[str, str]:
+    """Example id → output, of the examples that stage 4 approves."""
+    recipe = load_recipe(site.settings.recipe)
+    drafts = pq.read_table(site.settings.layout.table("drafted_examples"))
+    drafts = conform(drafts, DraftedExample.SCHEMA)
+    found = approve_examples(drafts, list_decisions(site.ledger), recipe.trusted_sources, recipe.review).approved
+    return dict(zip(found["example_id"].to_pylist(), found["output"].to_pylist(), strict=True))
+
+
+def test_a_trusted_draft_can_be_rejected_approved_or_repaired_like_others(ward: Ward) -> None:
+    """A flag can be right about a trusted source: a wrong example must not stay approved because no decision can be revoked."""
+    site = trusting(ward)
+    one = site.signed_in("Reviewer One")
+    wrong, repaired, right = (
+        d for d in drafts_of(site.settings) if state(site, d["example_id"]) == "trusted" and d["flags"]
+    )
+    for draft in (wrong, repaired, right):
+        assert draft["example_id"] in approved_outputs(site)
+    one.reject(wrong)
+    one.approve(repaired, "Cough and fever for two days.")
+    one.approve(right)
+    assert [state(site, draft["example_id"]) for draft in (wrong, repaired, right)] == [
+        "rejected",
+        "approved",
+        "approved",
+    ]
+    approved = approved_outputs(site)
+    assert wrong["example_id"] not in approved
+    assert approved[repaired["example_id"]] == "Cough and fever for two days."
+    assert approved[right["example_id"]] == right["output"]
+
+
+def test_the_next_item_of_a_filter_for_trusted_drafts_is_a_trusted_draft(ward: Ward) -> None:
+    """Without the filter, only drafts that wait for a decision are offered."""
+    site = trusting(ward)
+    one = site.signed_in("Reviewer One")
+    trusted = [d["example_id"] for d in drafts_of(site.settings) if state(site, d["example_id"]) == "trusted"]
+    opened = one.get("/queue/next?state=trusted").headers["location"]
+    assert opened == f"/items/{trusted[0]}?state=trusted"
+    assert one.get("/queue/next").headers["location"] == "/queue?notice=queue_empty"
+
+
+def test_a_trusted_draft_with_a_revoked_decision_is_reviewed_blindly_again(ward: Ward) -> None:
+    """Of two independent reviewers, the second must not learn what the first decided and revoked."""
+    site = trusting(ward, reviewers=2)
+    one, two = site.signed_in("Reviewer One"), site.signed_in("Reviewer Two")
+    draft = next(d for d in drafts_of(site.settings) if state(site, d["example_id"]) == "trusted")
+    one.reject(draft)
+    assert (state(site, draft["example_id"]), draft["example_id"] in approved_outputs(site)) == ("second_review", False)
+    (decision,) = list_decisions(site.ledger)
+    one.post(f"/decisions/{decision.decision_id}/revoke", {"reason": "mistake"}, page="/account")
+    assert state(site, draft["example_id"]) == "trusted"
+    assert "Reviewer One" in one.get(f"/items/{draft['example_id']}/history").text
+    assert "Reviewer One" not in two.get(f"/items/{draft['example_id']}/history").text
+
+
+def test_all_flagged_drafts_of_a_trusted_source_wait_if_the_recipe_says_so(ward: Ward) -> None:
+    """`all` includes the kinds of flag that a later version adds."""
+    site = ward(fields={"trusted_sources": {SOURCE: "Experts of the ward"}, "reviewed_flags": "all"})
+    states = {bool(draft["flags"]): state(site, draft["example_id"]) for draft in drafts_of(site.settings)}
+    assert states == {True: "waiting", False: "trusted"}

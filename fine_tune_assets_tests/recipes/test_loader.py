@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fine_tune_assets.approval.flags import FLAG_KINDS
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe, shipped_recipes
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
@@ -91,6 +92,15 @@ def test_general_fraction_defaults_to_a_tenth() -> None:
     values = demo_values()
     del values["general_fraction"]
     assert parse_recipe(values, "mine.yaml").general_fraction == 0.1
+
+
+def test_all_reviewed_flags_are_every_kind_of_flag() -> None:
+    """The dumped recipe lists the kinds, so that a version with another kind drafts again."""
+    recipe = parse_recipe({**demo_values(), "reviewed_flags": "all"}, "mine.yaml")
+    assert recipe.reviewed_flags == FLAG_KINDS
+    assert parse_recipe(dump_recipe(recipe), "dumped").reviewed_flags == FLAG_KINDS
+    with pytest.raises(RecipeError, match="reviewed_flags"):
+        parse_recipe({**demo_values(), "reviewed_flags": "none"}, "mine.yaml")
 
 
 @pytest.mark.parametrize(

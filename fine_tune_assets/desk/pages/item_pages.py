@@ -36,7 +36,7 @@ from fine_tune_assets.desk.pages.marked_text import (
 from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS, read_query
 from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext
-from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, AssignedError, claim_item, find_item
+from fine_tune_assets.ledger.reviews.review_items import DECIDABLE_STATES, AssignedError, claim_item, find_item
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 from fine_tune_assets.phi.spans.kinds import KINDS
 from fine_tune_assets.tables.approval_rows import DraftedExample
@@ -132,7 +132,7 @@ def reopen_item(desk: Desk, context: RequestContext) -> Response:
 def show_diff(desk: Desk, context: RequestContext) -> Response:
     """Diff and flags of the text in the editor. Renews the reviewer's claim while they type."""
     opened = find_open_item(desk, context)
-    if opened.item.state in REVIEW_STATES:
+    if opened.item.state in DECIDABLE_STATES:
         _renew_claim(desk, context, opened)
     flags, pieces = diff_against_draft(opened.draft, context.form.get_text("output"))
     return render_page(desk, context, "edit_preview.html", flags=flags, pieces=pieces)
@@ -257,7 +257,7 @@ def _find_closed_reason(context: RequestContext, opened: OpenItem, own: list[Dec
         return "You wrote the correction behind this draft. Another reviewer must decide."
     if opened.item.state == "disagreement":
         return "The reviewers disagree. An approver who is not one of them adjudicates it."
-    if opened.item.state not in REVIEW_STATES:
+    if opened.item.state not in DECIDABLE_STATES:
         return f"State: {STATE_LABELS[opened.item.state]}. The item opens again if its decision is revoked."
     if own and opened.item.state == "second_review":
         return "You gave the first review. Another reviewer must give the second one."

@@ -34,6 +34,8 @@ from fine_tune_assets.ledger.reviews.review_rows import (
 
 REVIEW_STATES = ("waiting", "second_review")
 """States that reviewers are offered by default; adjudicators filter for disagreements."""
+DECIDABLE_STATES = (*REVIEW_STATES, "trusted")
+"""States in which a reviewer may decide. A trusted draft counts as approved until a reviewer decides on it."""
 
 
 class AssignedError(LedgerError):
@@ -93,9 +95,9 @@ def list_items(
 def find_next_item(
     ledger: Ledger, filter: QueueFilter, *, viewer: str, now: datetime, after: str | None
 ) -> ReviewItem | None:
-    """The first open, unassigned item after `after` that this viewer may decide.
+    """The first unassigned item after `after` that this viewer may decide.
 
-    Without a state in the filter, that is a first or second review; filter by `disagreement` to adjudicate.
+    Without a state in the filter, that is a first or second review; filter by `disagreement` to adjudicate, or by `trusted`.
     """
     with ledger.read() as connection:
         is_theirs = items.c.assigned_to.in_(find_spellings(connection, items.c.assigned_to, viewer))
@@ -103,7 +105,7 @@ def find_next_item(
         query = _filter_items(connection, filter).where(
             _is_available_to(viewer), free, *_after_example(connection, after)
         )
-        states = REVIEW_STATES if filter.state is None else OPEN_STATES
+        states = REVIEW_STATES if filter.state is None else (*OPEN_STATES, "trusted")
         found = _fetch_items(connection, _sort_items(query.where(items.c.state.in_(states))).limit(1))
     return found[0] if found else None
 
