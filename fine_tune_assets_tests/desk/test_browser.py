@@ -1,5 +1,6 @@
 """The desk in a real Chromium: accessible in both themes and widths, usable by keyboard, without third-party requests."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -199,6 +200,26 @@ def test_the_dialog_shows_the_text_to_sign(page: Page, site: Site) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**notice=approved")
     assert list_decisions(site.ledger)[0].output is None
+
+
+def test_the_dialog_shows_the_flags_of_the_text_to_sign(page: Page, site: Site) -> None:
+    """The dialog covers the page, so a flag that is only on the page is not read before signing."""
+    first = drafts_of(site.settings)[0]
+    sign_in_at(page, site, "Reviewer One")
+    page.goto(f"{site.url}/items/{first['example_id']}")
+    flags = page.locator("#approve-dialog .flaglist li")
+    page.keyboard.press("a")
+    expect(flags).to_have_text([re.compile(re.escape(flag.partition(": ")[2])) for flag in first["flags"]])
+    page.keyboard.press("Escape")
+    page.keyboard.press("e")
+    page.locator("#output").fill("Cough for 77 days.")
+    page.keyboard.press("Control+Enter")
+    expect(flags.filter(has_text="77 days")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.locator("#output").fill("Cough.")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#approve-dialog .tosign")).to_have_text("Cough.")
+    expect(flags).to_have_count(0)
 
 
 @pytest.mark.parametrize("way", ["s", "n", "link", "sign out"])

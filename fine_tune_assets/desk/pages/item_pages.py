@@ -158,12 +158,13 @@ def flag_text(draft: DraftedExample, text: str) -> tuple[list[str], list[tuple[i
 
 
 def show_signature_preview(desk: Desk, context: RequestContext) -> Response:
-    opened = find_open_item(desk, context)
+    opened, output = find_open_item(desk, context), context.form.get_text("output")
     return render_page(
         desk,
         context,
         "signature_preview.html",
-        **_make_signature_context(opened.draft, context.form.get_text("output"), context),
+        signing_flags=flag_text(opened.draft, output.strip())[0],
+        **_make_signature_context(opened.draft, output, context),
     )
 
 
@@ -233,6 +234,7 @@ def render_item(
         passages=desk.stored_texts.find_passages(draft),
         dropped=find_dropped_duplicates(desk, draft),
         edited_flags=edited_flags,
+        signing_flags=edited_flags,
         diff=diff,
         is_second_output=shown != draft.output,
         query=read_query(context),
