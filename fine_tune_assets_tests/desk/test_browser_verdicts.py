@@ -10,7 +10,7 @@ from fine_tune_assets.ledger.serving.verdicts import list_signers, record_verdic
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.judged_drafts import judge_the_drafts
-from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
+from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, FIGURE, NONE, evidence
 from fine_tune_assets_tests.ledger.ledger_rows import make_verdict
 
 __all__ = ["look"]
@@ -85,6 +85,26 @@ def test_signing_a_hold_asks_for_confirmation(page: Page, site: Site) -> None:
     page.wait_for_url("**?notice=signed")
     expect(page.get_by_role("region", name="Signatures")).to_contain_text("Read by hand.")
     assert list_signers(site.ledger, HOLD.verdict_id) == ["Chief"]
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_reason_of_a_figure_is_readable_without_scrolling(page: Page, site: Site, width: int) -> None:
+    """Beside eight columns it wrapped at one word a line, and the card cut off its end."""
+    reason = "0 of 4 canaries that are read 16 times an epoch came back word for word; mean exposure 9.1 bits."
+    figure = FIGURE | NONE | {"family": "safety", "name": "canaries_16", "outcome": "unknown", "reason": reason}
+    verdict = make_verdict("hold", evidence=evidence({**DOCUMENT, "metrics": [figure]}), adapter_id="adapter-9")
+    record_verdict(site.ledger, verdict)
+    page.set_viewport_size({"width": width, "height": 900})
+    sign_in_at(page, site, "Chief")
+    page.goto(f"{site.url}/verdicts/{verdict.verdict_id}")
+    region = page.get_by_role("region", name="Safety")
+    shown, card = page.get_by_text(reason).bounding_box(), region.bounding_box()
+    assert shown is not None
+    assert card is not None
+    assert card["x"] <= shown["x"] < shown["x"] + shown["width"] <= card["x"] + card["width"]
+    assert shown["width"] >= 0.5 * min(card["width"], 600)
+    if width == 1440:
+        assert region.evaluate("table => table.scrollWidth <= table.clientWidth"), "every column is visible"
 
 
 @pytest.mark.slow
