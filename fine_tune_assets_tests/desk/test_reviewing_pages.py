@@ -630,3 +630,34 @@ def test_all_flagged_drafts_of_a_trusted_source_wait_if_the_recipe_says_so(ward:
     site = ward(fields={"trusted_sources": {SOURCE: "Experts of the ward"}, "reviewed_flags": "all"})
     states = {bool(draft["flags"]): state(site, draft["example_id"]) for draft in drafts_of(site.settings)}
     assert states == {True: "waiting", False: "trusted"}
+
+
+def crumb_links(page: str) -> list[str]:
+    crumbs = re.search(r'<div class="crumbs">.*?</div>', page, re.DOTALL)
+    assert crumbs is not None
+    return re.findall(r'href="([^"]+)"', crumbs[0])
+
+
+def test_the_history_links_only_to_pages_that_the_user_may_open(ward: Ward) -> None:
+    """Approvers, operators and auditors read the history but do not review; an approver adjudicates on another page."""
+    site = ward(reviewers=2)
+    for name, role in (
+        ("One", "reviewer"),
+        ("Two", "reviewer"),
+        ("Chief", "approver"),
+        ("Olga", "operator"),
+        ("Ada", "auditor"),
+    ):
+        site.add(name, role)
+    one, two, chief, *others = (site.signed_in(name) for name in ("One", "Two", "Chief", "Olga", "Ada"))
+    first, second = (draft["example_id"] for draft in drafts_of(site.settings)[:2])
+    one.approve(drafts_of(site.settings)[0])
+    two.reject(drafts_of(site.settings)[0])
+    assert crumb_links(one.get(f"/items/{second}/history").text) == [f"/items/{second}"]
+    assert crumb_links(chief.get(f"/items/{first}/history").text) == [f"/disagreements/{first}"]
+    assert chief.get(f"/disagreements/{first}").status_code == 200
+    for visitor in (chief, *others):
+        assert crumb_links(visitor.get(f"/items/{second}/history").text) == []
+    scrub_again(site.settings, site.ledger, "lisinopril")
+    removed = next(i for i in (first, second) if i not in {draft["example_id"] for draft in drafts_of(site.settings)})
+    assert crumb_links(one.get(f"/items/{removed}/history").text) == []

@@ -8,12 +8,14 @@ counts, never text.
 from starlette.responses import Response
 
 from fine_tune_assets.approval.review_history import DecisionEntry, is_blind_review, list_history
+from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import not_found
 from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS
 from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext, can_adjudicate, can_see_all, find_hidden_examples
 from fine_tune_assets.ledger.reviews.review_items import find_item
+from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 from fine_tune_assets.lineage.trace_records import ExampleTrace
 from fine_tune_assets.lineage.traces import UnknownIdError, trace_example, trace_subject
 
@@ -34,6 +36,7 @@ def show_history(desk: Desk, context: RequestContext) -> Response:
         context,
         "history.html",
         item=item,
+        page_path=_find_page_path(context, item),
         lines=lines,
         hidden=hidden,
         is_hidden=is_hidden,
@@ -42,6 +45,16 @@ def show_history(desk: Desk, context: RequestContext) -> Response:
         report_number=desk.stored_texts.find_report_number(item.report_id),
         origin=origin,
     )
+
+
+def _find_page_path(context: RequestContext, item: ReviewItem) -> str:
+    """The page on which this user may decide on the item; empty if there is none."""
+    if item.removed_at is not None:
+        return ""
+    if may(context.user.roles, Action.REVIEW):
+        return f"/items/{item.example_id}"
+    is_theirs = item.state == "disagreement" and may(context.user.roles, Action.ADJUDICATE)
+    return f"/disagreements/{item.example_id}" if is_theirs else ""
 
 
 def _split_decisions(
