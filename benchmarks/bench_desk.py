@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--sets", type=int, default=40)
-    parser.add_argument("--audit-lines", type=int, default=20_000)
+    parser.add_argument("--audit-entries", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), help="only this one")
     arguments = parser.parse_args()

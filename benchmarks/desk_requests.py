@@ -163,9 +163,9 @@ async def _skip(visits: Visits, number: int) -> httpx.Response:
     return await visits.post(f"{item}/skip")
 
 
-async def _mark(visits: Visits, number: int) -> httpx.Response:
+async def _mark(visits: Visits, number: int, of: int = 5) -> httpx.Response:
     """Mark words that occur in this report only."""
-    row = visits.waits(5, number)
+    row = visits.waits(of, number)
     shown = await visits.get(f"/items/{row['example_id']}")
     term = _found(r"(\d+-year-old)", shown)
     return await visits.post(f"/items/{row['example_id']}/mark", kind="ID", term=term)
@@ -174,6 +174,17 @@ async def _mark(visits: Visits, number: int) -> httpx.Response:
 async def _after_a_mark(visits: Visits, number: int) -> httpx.Response:
     await _mark(visits, 50 + number)
     return await visits.get("/queue")
+
+
+async def _withheld(visits: Visits, number: int) -> httpx.Response:
+    await _mark(visits, number, of=6)
+    return await visits.get(f"/items/{visits.waits(6, number)['example_id']}")
+
+
+async def _withdraw(visits: Visits, number: int) -> httpx.Response:
+    await _mark(visits, number, of=7)
+    page = await visits.get("/decisions")
+    return await visits.post(_found(r'action="(/marks/[0-9a-f]+/withdraw)"', page))
 
 
 async def _after_a_decision(visits: Visits, number: int) -> httpx.Response:
@@ -348,6 +359,9 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /audit", _while_the_chain_is_checked, "while it is checked"),
     Request("POST /items/{example_id}/mark", _mark, status=303),
     Request("GET /queue", _after_a_mark, "after a mark"),
+    Request("GET /items/{example_id}", _withheld, "withheld", status=409),
+    Request("POST /marks/{mark_id}/withdraw", _withdraw, status=303),
+    Request("GET /decisions", _get("/decisions"), "after marks"),
     Request("POST /sign-in", _sign_in, status=303, is_slow_on_purpose=True),
     Request("POST /sign-in", _refused_sign_in, "refused", status=401, is_slow_on_purpose=True),
     Request("POST /account/password", _new_password, is_slow_on_purpose=True),

@@ -72,7 +72,7 @@ PERMISSIONS: Mapping[Action, Permission] = {
         "see the production model", "user", "reviewer", "approver", "operator", "auditor"
     ),
     Action.VIEW_INTAKE: _permit("see batches and unreadable files", "ingest", "operator"),
-    Action.REVIEW: _permit("review drafts, mark identifiers, rate answers blindly", "reviewer"),
+    Action.REVIEW: _permit("review drafts, mark identifiers, withdraw own marks, rate answers blindly", "reviewer"),
     Action.REVOKE_DECISIONS: _permit("revoke own decisions; approvers any", "reviewer", "approver"),
     Action.VIEW_HISTORY: _permit("see the history of an example", "reviewer", "approver", "operator", "auditor"),
     Action.ADJUDICATE: _permit("adjudicate disagreements", "approver"),

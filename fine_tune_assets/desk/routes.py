@@ -19,6 +19,7 @@ from fine_tune_assets.desk.pages import (
     disagreement_pages,
     documentation_pages,
     item_pages,
+    mark_pages,
     overview_pages,
     quarantine_pages,
     queue_pages,
@@ -99,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/items/{example_id}/decide", decision_pages.decide_item, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/skip", decision_pages.skip_item, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/mark", decision_pages.mark_identifier, allow(Action.REVIEW)),
+    Route("POST", "/marks/{mark_id}/withdraw", mark_pages.withdraw_own_mark, allow(Action.REVIEW)),
     Route("GET", "/items/{example_id}/history", trace_pages.show_history, allow(Action.VIEW_HISTORY)),
     Route(
         "GET",
@@ -106,7 +108,7 @@ ROUTES: tuple[Route, ...] = (
         decision_pages.show_decisions,
         allow(Action.REVOKE_DECISIONS),
         "My decisions",
-        "Your decisions; you can revoke them here.",
+        "Your decisions and marks; you can take them back here.",
     ),
     Route("POST", "/decisions/{decision_id}/revoke", decision_pages.revoke_decision, allow(Action.REVOKE_DECISIONS)),
     Route(

@@ -15,6 +15,7 @@ from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import forbidden, not_found
 from fine_tune_assets.desk.pages.item_pages import OpenItem, find_open_item, preview_signature, render_item
+from fine_tune_assets.desk.pages.mark_pages import list_own_marks
 from fine_tune_assets.desk.pages.marked_text import diff_words
 from fine_tune_assets.desk.pages.queue_pages import read_query
 from fine_tune_assets.desk.pages.sign_in_pages import validate_path
@@ -153,6 +154,7 @@ def show_decisions(desk: Desk, context: RequestContext, refusal: str = "") -> Re
         is_older=len(rows) > PAGE_LINES,
         is_paged=before is not None,
         refusal=refusal,
+        marks=list_own_marks(desk, context),
     )
 
 

@@ -24,6 +24,7 @@ from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError, not_found
+from fine_tune_assets.desk.pages.mark_pages import AbsentItemError, item_removed, item_withheld, render_absent_item
 from fine_tune_assets.desk.pages.marked_text import (
     FLAGGED_SENTENCE,
     DiffPiece,
@@ -111,7 +112,10 @@ class OpenItem:
 
 
 def show_item(desk: Desk, context: RequestContext, typed: str | None = None) -> Response:
-    opened = find_open_item(desk, context)
+    try:
+        opened = find_open_item(desk, context)
+    except AbsentItemError as absent:
+        return render_absent_item(desk, context, absent, typed or "")
     try:
         return render_item(desk, context, opened, typed=typed)
     except AssignedError:
@@ -176,21 +180,16 @@ def _make_signature_context(draft: DraftedExample, output: str, context: Request
 
 
 def find_open_item(desk: Desk, context: RequestContext) -> OpenItem:
-    """Raises PageError if the item does not exist, or is withheld because of a mark."""
+    """Raises AbsentItemError if the item is withheld because of a mark or no longer current, and PageError if it is unknown."""
     example_id = context.path_param("example_id")
     item = find_item(desk.ledger, example_id)
-    draft = desk.stored_texts.find_draft(example_id) if item is not None and item.removed_at is None else None
-    if item is None or draft is None:
-        raise PageError(
-            404, "Item not found", f"Item {example_id} was removed or drafted again. Take another one from the queue."
-        )
+    if item is None:
+        raise PageError(404, "Item not found", "No item has this id. Take another one from the queue.")
+    draft = desk.stored_texts.find_draft(example_id) if item.removed_at is None else None
+    if draft is None:
+        raise item_removed(item)
     if example_id in desk.withheld.example_ids():
-        raise PageError(
-            409,
-            "This item is withheld",
-            "A reviewer marked an identifier in it. The item returns when its report is scrubbed again or, if the identifier "
-            "is in a repaired text, when that decision is revoked.",
-        )
+        raise item_withheld(item, draft)
     return OpenItem(item, draft, desk.stored_texts.find_author(draft))
 
 

@@ -210,6 +210,13 @@ def list_related_items(
     return [from_row(dict(row)) for row in connection.execute(query).mappings()]
 
 
+def list_report_items(ledger: Ledger, report_ids: Collection[str]) -> list[ReviewItem]:
+    """The items of these reports, including removed ones; newest first."""
+    query = select_fields(items, ReviewItem).where(items.c.report_id.in_(report_ids))
+    with ledger.read() as connection:
+        return _fetch_items(connection, query.order_by(items.c.arrived_at.desc(), items.c.example_id))
+
+
 def _fetch_items(connection: sa.Connection, query: sa.Select[Any]) -> list[ReviewItem]:
     rows = connection.execute(query).mappings()
     return [ReviewItem(**{**row, "flag_kinds": split_lines(row["flag_kinds"])}) for row in rows]

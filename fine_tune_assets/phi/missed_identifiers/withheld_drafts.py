@@ -16,6 +16,7 @@ from fine_tune_assets.ledger.reviews.decision_records import DecisionRecord, lis
 from fine_tune_assets.ledger.reviews.identifier_marks import MissedTerm, marks_fingerprint
 from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_with_copies
 from fine_tune_assets.phi.missed_identifiers.missed_terms import TermsBySubject, has_any_term
+from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.record_classes import Record
 from fine_tune_assets.tables.stored_tables import read_rows
 
@@ -69,6 +70,21 @@ class WithheldDrafts:
     def has_missed_term(self, subject_key: str, text: str) -> bool:
         """Whether a text of the subject contains a marked term."""
         return has_any_term(text, self._load_state()[0].get(subject_key, ()))
+
+    def list_mark_ids(self, subject_key: str) -> frozenset[str]:
+        """The active marks for the subject, including those in a report of which the subject has a copy."""
+        return frozenset(term.mark_id for term in self._load_state()[0].get(subject_key, ()))
+
+    def find_mark_ids(self, draft: DraftedExample) -> frozenset[str]:
+        """The marks because of which the draft is withheld."""
+        terms = self._load_state()[0].get(draft.subject_key, ())
+        repairs = list_active_repairs(self._ledger, [draft.subject_key])
+        texts = (
+            *(draft.instruction, draft.input, draft.output),
+            *self._read_scrubbed_texts({draft.report_id}).values(),
+            *(repair.output for repair in repairs if repair.example_id == draft.example_id),
+        )
+        return frozenset(term.mark_id for term in terms if any(has_any_term(text, [term]) for text in texts))
 
     def _read_subject_keys(self, wanted: list[str]) -> dict[str, str]:
         """Report id → subject key, for these subjects."""
