@@ -1,15 +1,17 @@
 """Counts the reports of each batch and lists files that could not be read, from the stored tables.
 
-Returns counts, reasons, sources and file names; never report text, and only the year of a report's date.
+Returns counts, reasons, kinds, sources, file names and report ids; never report text, and only the year of a report's date.
 """
 
 import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import FineTuneError
@@ -17,6 +19,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.reports.batches import StrayEntries, find_stray_entries, list_batches
 from fine_tune_assets.tables.duckdb_connection import open_cursor
+from fine_tune_assets.tables.stored_tables import read_rows, read_rows_if_present
 
 _TABLES = ("reports", "unreadable_reports", "withheld_reports")
 
@@ -78,6 +81,16 @@ class UnreadableRecord:
     size_bytes: int | None
 
 
+@dataclass(frozen=True)
+class WithheldFile:
+    """A report that the scrubber withheld."""
+
+    report_id: str
+    origin_file: str
+    kind_counts: tuple[tuple[str, int], ...]
+    """Kind of residual PHI → number, sorted."""
+
+
 class IntakeSummaryCache:
     """Recounts only when a table has changed. Thread-safe."""
 
@@ -112,6 +125,21 @@ class IntakeSummaryCache:
         except OSError:
             raise _busy_error() from None
         return sorted((UnreadableRecord(**row) for row in rows), key=lambda row: (row.origin_file, row.record or 0))
+
+    def list_withheld(self, batch: str) -> list[WithheldFile]:
+        """Sorted by file and report; empty before scrubbing. Raises IntakeError."""
+        try:
+            rows = read_rows_if_present(self._layout.table("withheld_reports", batch), ["report_id", "kind", "count"])
+            ids = {row["report_id"] for row in rows}
+            path, columns = self._layout.table("reports", batch), ["report_id", "origin_file"]
+            origins = read_rows(path, "reports", "report_id", ids, columns) if ids and path.is_file() else []
+        except (OSError, pa.ArrowInvalid):
+            raise _busy_error() from None
+        counts: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for row in rows:
+            counts[row["report_id"]].append((row["kind"], row["count"]))
+        files = [WithheldFile(**origin, kind_counts=tuple(sorted(counts[origin["report_id"]]))) for origin in origins]
+        return sorted(files, key=lambda file: (file.origin_file, file.report_id))
 
     def _folder(self, table: str) -> Path:
         return self._layout.tables / table

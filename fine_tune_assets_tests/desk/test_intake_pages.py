@@ -1,5 +1,6 @@
 """The intake pages for the role ingest: batches that arrived, and unreadable files with reasons."""
 
+import re
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -77,6 +78,20 @@ def test_unreadable_files_are_shown_with_reason_and_remedy(ingest: Visitor) -> N
         assert word in shown
     assert ingest.get("/intake/2026-07-later").status_code == 404
     assert ingest.get("/intake/..%2freports").status_code == 404
+
+
+def test_a_batch_with_withheld_reports_lists_them_and_does_not_claim_that_nothing_is_missing(
+    site: Site, ingest: Visitor
+) -> None:
+    """A withheld report never reaches a reviewer, so the page of its batch is the only place where it is noticed."""
+    write_table(site.settings.layout.table("unreadable_reports", BATCH), UnreadableReport.SCHEMA.empty_table())
+    shown = ingest.get(f"/intake/{BATCH}").text
+    assert "Everything was read" not in shown
+    (row,) = re.findall(r"<tr data-withheld>.*?</tr>", shown, re.DOTALL)
+    for word in ("1.txt", f"{BATCH}/00001", "NAME: 2", "DATE: 1"):
+        assert word in row
+    site.settings.layout.table("withheld_reports", BATCH).unlink()
+    assert "Everything was read" in ingest.get(f"/intake/{BATCH}").text
 
 
 def test_no_report_text_and_no_name_of_a_loose_file_is_shown(ingest: Visitor) -> None:

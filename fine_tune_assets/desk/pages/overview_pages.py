@@ -99,7 +99,7 @@ def show_batch(desk: Desk, context: RequestContext) -> Response:
         batch = next((batch for batch in desk.intake.latest().batches if batch.name == name), None)
         if batch is None:
             raise not_found()
-        refused = desk.intake.list_unreadable(batch.name)
+        refused, withheld = desk.intake.list_unreadable(batch.name), desk.intake.list_withheld(batch.name)
     except IntakeError as error:
         raise _unavailable(error) from None
     return render_page(
@@ -107,6 +107,7 @@ def show_batch(desk: Desk, context: RequestContext) -> Response:
         context,
         "batch.html",
         batch=batch,
+        withheld=withheld[:PAGE_LINES],
         rows=refused[first : first + PAGE_LINES],
         next_first=first + PAGE_LINES if len(refused) > first + PAGE_LINES else 0,
         first=first,
