@@ -1,4 +1,4 @@
-"""Reads the texts that pages show: a draft, its author and its report.
+"""Reads the texts that pages show: a draft, its correction and its report.
 
 Rows are found by id through Parquet row-group statistics, without reading the whole table. Nothing is cached, so that a new table
 takes effect at once. Methods raise OutdatedTableError if a table of an older version lacks a column.
@@ -12,9 +12,8 @@ import pyarrow as pa
 from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
 from fine_tune_assets.tables.approval_rows import DraftedExample
-from fine_tune_assets.tables.common_columns import Passage
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.stored_tables import read_rows
 
 
@@ -27,24 +26,13 @@ class StoredTexts:
         row = self._read_row("drafted_examples", None, ("example_id", example_id))
         return None if row is None else DraftedExample.from_row(row)
 
-    def find_author(self, draft: DraftedExample) -> str | None:
-        """The author of the correction behind the draft; None for a draft of a report or an unknown author."""
-        author: str | None = self._read_correction_value(draft, "author")
-        return author
-
-    def find_passages(self, draft: DraftedExample) -> list[Passage]:
-        """Scrubbed passages before the question of a correction's draft; empty for other drafts."""
-        if not strip_passages(draft.instruction, draft.input).documents:
-            return []
-        return [Passage.from_row(passage) for passage in self._read_correction_value(draft, "passages") or ()]
-
-    def _read_correction_value(self, draft: DraftedExample, column: str) -> Any:
-        """The column's value; None if the draft has no correction."""
+    def find_correction(self, draft: DraftedExample) -> ScrubbedCorrection | None:
+        """The correction behind the draft; None for a draft of a report, or if the correction was removed."""
         if draft.source != CORRECTION:
             return None
         correction_id = draft.report_id.removeprefix(f"{CORRECTION}/")
-        row = self._read_row("scrubbed_corrections", None, ("correction_id", correction_id), [column])
-        return None if row is None else row[column]
+        row = self._read_row("scrubbed_corrections", None, ("correction_id", correction_id))
+        return None if row is None else ScrubbedCorrection.from_row(row)
 
     def find_tagged_report(self, report_id: str) -> str | None:
         """The scrubbed report with `[KIND]` placeholders; None for a correction or an erased report."""

@@ -174,8 +174,9 @@ def add_correction(
     author: str,
     passages: list[dict[str, Any]] | None = None,
     template: str | None = None,
+    **fields: Any,
 ) -> None:
-    """A user's better answer arrives, scrubbed, and is drafted."""
+    """A user's better answer arrives, scrubbed, and is drafted. `fields` are further columns of its row."""
     row: dict[str, Any] = {
         "correction_id": "c1",
         "release_id": "r",
@@ -184,7 +185,7 @@ def add_correction(
         "input": "",
     }
     row["passages"] = passages
-    row |= {"instruction": "Which dose?", "output": "Ask the pharmacist."}
+    row |= {"instruction": "Which dose?", "output": "Ask the pharmacist.", **fields}
     write_table(settings.layout.table("scrubbed_corrections"), table_from_rows([row], ScrubbedCorrection.SCHEMA))
     draft(settings, ledger, template)
 

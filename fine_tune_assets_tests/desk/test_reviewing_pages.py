@@ -8,6 +8,7 @@ import pytest
 
 from fine_tune_assets.approval.approvals import approve_examples
 from fine_tune_assets.approval.flags import distinct_kinds
+from fine_tune_assets.core.error_kinds import ERROR_KINDS
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.desk.rendering import NOTICES
@@ -503,6 +504,54 @@ def test_the_author_of_a_correction_can_only_read_its_draft(site: Site, one: Vis
     assert two.approve(draft).status_code == 303
 
 
+CORRECTED = {"answer": "Take two tablets.", "error_kind": "hallucination", "severity": "high"}
+
+
+def test_the_draft_of_a_correction_shows_the_corrected_answer_and_its_error(site: Site, one: Visitor) -> None:
+    """Whether the correction is right depends on what was wrong."""
+    add_correction(site.settings, site.ledger, "ward-a", **CORRECTED)
+    draft = next(row for row in drafts_of(site.settings) if row["source"] == "correction")
+    shown = one.get(f"/items/{draft['example_id']}").text
+    for word in (CORRECTED["answer"], ERROR_KINDS[CORRECTED["error_kind"]], "severity high"):
+        assert word in shown
+    other = next(row for row in drafts_of(site.settings) if row["source"] != "correction")
+    assert "severity" not in one.get(f"/items/{other['example_id']}").text
+
+
+def test_a_correction_without_an_answer_or_error_says_so(site: Site, one: Visitor) -> None:
+    """Users may send a correction without stating an error."""
+    add_correction(site.settings, site.ledger, "ward-a")
+    draft = next(row for row in drafts_of(site.settings) if row["source"] == "correction")
+    shown = one.get(f"/items/{draft['example_id']}").text
+    assert "The answer was not stored" in shown
+    assert "error not stated" in shown
+
+
+def test_a_corrected_answer_with_a_marked_identifier_is_not_shown(site: Site, one: Visitor) -> None:
+    """The answer is not part of the draft, so a mark does not withhold the draft because of it."""
+    marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
+    one.post(f"/items/{marked['example_id']}/mark", {"kind": "NAME", "term": MISSED}, page="/account")
+    answer = {**CORRECTED, "answer": f"Seen with {MISSED}.", "subject_key": marked["subject_key"]}
+    add_correction(site.settings, site.ledger, "ward-a", **answer)
+    draft = next(row for row in drafts_of(site.settings) if row["source"] == "correction")
+    shown = one.get(f"/items/{draft['example_id']}")
+    assert (shown.status_code, MISSED in shown.text) == (200, False)
+
+
+def test_an_adjudicator_sees_the_corrected_answer_too(ward: Ward) -> None:
+    """The third person decides on the same correction."""
+    site = ward(reviewers=2)
+    for name, role in (("One", "reviewer"), ("Two", "reviewer"), ("Chief", "approver")):
+        site.add(name, role)
+    add_correction(site.settings, site.ledger, "ward-a", **CORRECTED)
+    draft = next(row for row in drafts_of(site.settings) if row["source"] == "correction")
+    site.signed_in("One").approve(draft)
+    site.signed_in("Two").reject(draft)
+    shown = site.signed_in("Chief").get(f"/disagreements/{draft['example_id']}").text
+    assert CORRECTED["answer"] in shown
+    assert ERROR_KINDS[CORRECTED["error_kind"]] in shown
+
+
 def test_a_draft_contradicted_by_a_dropped_duplicate_shows_the_duplicate(site: Site, one: Visitor) -> None:
     """The reviewer must read both to decide which is right."""
     kept = add_dropped(site.settings, site.ledger, "No cough. Fever on the left side only, for 9 days.")
@@ -557,7 +606,7 @@ def test_a_draft_with_passages_shows_the_passages(site: Site, one: Visitor, temp
     assert ("&lt;document 1&gt;" in shown, "The answer was based on these passages" in shown) == (
         (template is not None),
     ) * 2
-    assert ("has no report" in shown) == (template is None)
+    assert ('id="h-report"' in shown) == (template is not None)
     assert one.approve(draft).status_code == 303
 
 

@@ -30,6 +30,7 @@ from fine_tune_assets.desk.pages.item_pages import (
 )
 from fine_tune_assets.desk.pages.marked_text import DiffPiece, Piece, diff_words, mark_placeholders, mark_spans
 from fine_tune_assets.desk.pages.queue_pages import PAGE_ITEMS, QueueQuery, find_next_for_viewer, list_visible_items
+from fine_tune_assets.desk.pages.related_texts import find_corrected_answer
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.ledger.reviews.review_items import AssignedError, find_item
@@ -151,6 +152,7 @@ def _render_disagreement(
         item=find_item(desk.ledger, item.example_id) or item,
         draft=opened.draft,
         report=None if report is None else mark_placeholders(report),
+        corrected=find_corrected_answer(desk, opened.draft, opened.correction),
         sides=sides,
         between=diff_words(texts[0], texts[1]) if len(texts) == 2 else [],
         refusal=refusal,

@@ -9,8 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from fine_tune_assets.approval.draft_checks import check_repair
-from fine_tune_assets.approval.dropped_reports import format_contradiction_flag
-from fine_tune_assets.approval.flags import flag_kind, flag_spans, sentence_spans
+from fine_tune_assets.approval.flags import flag_spans, sentence_spans
 from fine_tune_assets.approval.review_history import DecisionEntry, find_output_to_review, is_blind_review, list_history
 from fine_tune_assets.approval.sign_off import (
     MEANINGS,
@@ -20,27 +19,29 @@ from fine_tune_assets.approval.sign_off import (
     complete_submission,
     fingerprint_approved_content,
 )
-from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError, not_found
 from fine_tune_assets.desk.pages.mark_pages import AbsentItemError, item_removed, item_withheld, render_absent_item
 from fine_tune_assets.desk.pages.marked_text import (
     FLAGGED_SENTENCE,
     DiffPiece,
-    Piece,
     diff_words,
     mark_diff_spans,
     mark_placeholders,
     mark_spans,
 )
 from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS, read_query
+from fine_tune_assets.desk.pages.related_texts import find_corrected_answer, find_dropped_duplicates
 from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.ledger.reviews.review_items import DECIDABLE_STATES, AssignedError, claim_item, find_item
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 from fine_tune_assets.phi.spans.kinds import KINDS
 from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.common_columns import Passage
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 
 MAX_CHECKED_CHARACTERS = 20_000
 """Characters. The check runs while the reviewer types, and takes a second for 200,000."""
@@ -75,40 +76,23 @@ def preview_signature(draft: DraftedExample, output: str, reviewer: str) -> Sign
 
 
 @dataclass(frozen=True)
-class DroppedDuplicate:
-    report_number: str
-    """As in the flag."""
-    pieces: list[Piece] | None
-    """None if it is withheld or was removed."""
-
-
-def find_dropped_duplicates(desk: Desk, draft: DraftedExample) -> list[DroppedDuplicate]:
-    """In the order of the flags."""
-    flags = [flag for flag in draft.flags if flag_kind(flag) == "contradiction"]
-    if not flags:
-        return []
-    ids = {
-        format_contradiction_flag(found): (short(found), i)
-        for found, i in desk.stored_texts.find_dropped_duplicates(draft.report_id).items()
-    }
-    return [
-        DroppedDuplicate(number, _find_pieces(desk, report_id))
-        for number, report_id in (ids[f] for f in flags if f in ids)
-    ]
-
-
-def _find_pieces(desk: Desk, report_id: str) -> list[Piece] | None:
-    found = desk.stored_texts.find_tagged_with_subject(report_id)
-    return None if found is None or desk.withheld.has_missed_term(*found) else mark_placeholders(found[1])
-
-
-@dataclass(frozen=True)
 class OpenItem:
-    """An item with its draft and the author of its correction."""
+    """An item with its draft and the correction behind it."""
 
     item: ReviewItem
     draft: DraftedExample
-    author: str | None
+    correction: ScrubbedCorrection | None
+
+    @property
+    def author(self) -> str | None:
+        """The author of the correction, who can't decide on it."""
+        return None if self.correction is None else self.correction.author
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """Scrubbed passages before the question of a correction's draft; empty for other drafts."""
+        has_passages = bool(strip_passages(self.draft.instruction, self.draft.input).documents)
+        return (self.correction and self.correction.passages) or () if has_passages else ()
 
 
 def show_item(desk: Desk, context: RequestContext, typed: str | None = None) -> Response:
@@ -190,7 +174,7 @@ def find_open_item(desk: Desk, context: RequestContext) -> OpenItem:
         raise item_removed(item)
     if example_id in desk.withheld.example_ids():
         raise item_withheld(item, draft)
-    return OpenItem(item, draft, desk.stored_texts.find_author(draft))
+    return OpenItem(item, draft, desk.stored_texts.find_correction(draft))
 
 
 def claim_for_viewer(desk: Desk, context: RequestContext, opened: OpenItem) -> ReviewItem:
@@ -230,7 +214,8 @@ def render_item(
         flags=flags,
         pieces=mark_spans(shown, spans),
         report=None if report is None else mark_placeholders(report),
-        passages=desk.stored_texts.find_passages(draft),
+        passages=opened.passages,
+        corrected=find_corrected_answer(desk, draft, opened.correction),
         dropped=find_dropped_duplicates(desk, draft),
         edited_flags=edited_flags,
         signing_flags=edited_flags,
