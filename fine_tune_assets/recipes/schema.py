@@ -667,7 +667,7 @@ class Recipe:
         "flag contradicts range",
         "possibly truncated",
     )
-    """Flags that send a draft to review even from a trusted source, or `all`; drafts by a model are always reviewed."""
+    """Flags that send drafts of trusted sources to review, or `all`; drafts by a model are always reviewed."""
     general_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of general data in the training split, which reduces forgetting."""
     replay_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0

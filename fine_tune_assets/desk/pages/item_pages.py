@@ -91,8 +91,9 @@ class OpenItem:
     @property
     def passages(self) -> tuple[Passage, ...]:
         """Scrubbed passages before the question of a correction's draft; empty for other drafts."""
-        has_passages = bool(strip_passages(self.draft.instruction, self.draft.input).documents)
-        return (self.correction and self.correction.passages) or () if has_passages else ()
+        if self.correction is None or not strip_passages(self.draft.instruction, self.draft.input).documents:
+            return ()
+        return self.correction.passages or ()
 
 
 def show_item(desk: Desk, context: RequestContext, typed: str | None = None) -> Response:
