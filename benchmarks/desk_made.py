@@ -89,7 +89,8 @@ def _decide(ledger: Ledger, rows: list[dict[str, Any]]) -> None:
             is_rejected = person == "Second" and number % 6 == 0
             said.append(_decision(row, f"{person} {number % 7}", "reject" if is_rejected else "approve", len(said)))
     with ledger.begin() as connection:
-        connection.execute(decisions.insert(), said)
+        for row in said:  # one by one, since each row is sealed
+            connection.execute(decisions.insert().values(row))
 
 
 def _decision(row: dict[str, Any], reviewer: str, decision: str, number: int) -> dict[str, Any]:
