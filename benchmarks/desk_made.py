@@ -225,7 +225,7 @@ def _lengthen_log(ledger: Ledger, count: int) -> None:
     for number in range(count):
         position += 1
         said = {"position": position, "at": at, "actor": "Reviewer", "action": "looked", "resource": f"line {number}"}
-        entry_hash = audit.hash_entry(*said.values(), previous)  # type: ignore[arg-type]
+        entry_hash = audit.hash_entry(ledger.key, *said.values(), previous)  # type: ignore[arg-type]
         lines.append({**said, "previous_hash": previous, "entry_hash": entry_hash})
         previous = entry_hash
     with ledger.begin() as connection:
