@@ -113,7 +113,7 @@ _scope: _ServerScope | None = None
 def fork_server(preloaded_modules: Sequence[str], *, starts_early: bool = False) -> Iterator[None]:
     """Fork the workers that this process starts inside the block, unless the machine has a GPU.
 
-    `starts_early`: start the server now, beside what comes before the first worker.
+    `starts_early`: start the server now, during the steps before the first worker.
     """
     global _scope
     if _scope is not None or any(Path(device).exists() for device in _GPU_DEVICES):
