@@ -7,6 +7,7 @@ import dagster as dg
 
 from fine_tune_assets.defs.platform.automation import has_changed_inputs, triggering_inputs
 from fine_tune_assets.defs.platform.candidate import UNFINISHED_STATUSES, are_gates_open
+from fine_tune_assets.defs.platform.resources import INGEST_JOB
 
 BATCH_ASSETS = ("reports", "scrubbed_reports", "phi_spans")
 """One partition for each batch."""
@@ -17,7 +18,7 @@ MAY_BE_MISSING = ("erased_subjects", "rescrub_requests", "raw_reports")
 """Inputs of a batch that exist only if something was erased, marked or in conflict, and the batch itself."""
 
 INGEST_BATCH = dg.define_asset_job(
-    "ingest_batch",
+    INGEST_JOB,
     selection=[*BATCH_ASSETS, *TABLES_OF_ALL_BATCHES],
     description="Reads one batch folder, scrubs it, and updates examples and instruction sets.",
 )

@@ -24,7 +24,6 @@ from fine_tune_assets.core.processes.parent import parent_environment
 from fine_tune_assets.core.processes.worker import ERROR, PROGRESS_FILE, RESPONSE_FILE, RESULT, read_response
 from fine_tune_assets.core.progress import Progress, RunningStep, progress_writer, publish_step
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.defs.jobs import INGEST_BATCH
 from fine_tune_assets.defs.platform.catalogue import StoredAsset, stored_asset
 from fine_tune_assets.defs.platform.dagster_compat.private_names import DagsterPipesExecutionError
 from fine_tune_assets.defs.platform.parquet_io_manager import ParquetIOManager
@@ -138,6 +137,8 @@ WORKER_PRELOADS = (
     "fine_tune_assets.retrieval.retrieval_quality",
 )
 """Modules that the fork server imports before it forks workers."""
+INGEST_JOB = "ingest_batch"
+"""The job that takes a batch to the instruction sets."""
 SCRUBBING_PRELOADS = ("fine_tune_assets.phi.__main__", "fine_tune_assets.phi.recognizers.presidio_recognizers")
 """The same for a run whose workers only search for identifiers."""
 
@@ -168,8 +169,8 @@ class Worker(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Worker"]:
-        """In a run of `ingest_batch`, two steps search for identifiers: import what they need once, while the batch is read."""
-        if context.run is None or context.run.job_name != INGEST_BATCH.name:
+        """In a run of INGEST_JOB, two steps search for identifiers: import what they need once, while the batch is read."""
+        if context.run is None or context.run.job_name != INGEST_JOB:
             yield self
             return
         with fork_server(SCRUBBING_PRELOADS, starts_early=True):
