@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from markupsafe import Markup
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from fine_tune_assets.core.paths import PROJECT_DIR
@@ -45,7 +44,7 @@ def show_start_page(_desk: Desk, _context: RequestContext) -> Response:
 
 
 @cache
-def render_markdown(file: Path, name: PurePosixPath) -> tuple[str, Markup]:
+def render_markdown(file: Path, name: PurePosixPath) -> tuple[str, str]:
     """Title and HTML of a page, whose path in the documentation is `name`. Raw HTML in the file is escaped."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(file.read_text(encoding="utf-8"))
@@ -56,8 +55,7 @@ def render_markdown(file: Path, name: PurePosixPath) -> tuple[str, Markup]:
             if link.type == "link_open" and not _is_served(str(link.attrGet("href") or ""), name):
                 link.attrs.pop("href")  # the text stays
     title = next((text for _, text in _headings(tokens)), name.name)
-    # Safe: markdown-it escapes the text, and raw HTML is off.
-    return title, Markup(markdown.renderer.render(tokens, markdown.options, {}))
+    return title, str(markdown.renderer.render(tokens, markdown.options, {}))
 
 
 def _headings(tokens: Sequence[Token]) -> Iterator[tuple[Token, str]]:
