@@ -24,6 +24,7 @@ DOCS = PROJECT_DIR / "docs"
 START_PAGE = "README.md"
 _IMAGE_TYPES = {".png": "image/png"}
 _WEB_LINK = re.compile("https?://|#")
+_COMMENT = re.compile("<!--.*?-->", re.DOTALL)
 
 
 def show_documentation(desk: Desk, context: RequestContext) -> Response:
@@ -45,9 +46,9 @@ def show_start_page(_desk: Desk, _context: RequestContext) -> Response:
 
 @cache
 def render_markdown(file: Path, name: PurePosixPath) -> tuple[str, str]:
-    """Title and HTML of a page, whose path in the documentation is `name`. Raw HTML in the file is escaped."""
+    """Title and HTML of a page, whose path in the documentation is `name`. Comments are left out, other HTML is escaped."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = markdown.parse(file.read_text(encoding="utf-8"))
+    tokens = markdown.parse(_COMMENT.sub("", file.read_text(encoding="utf-8")))
     for heading, text in _headings(tokens):
         heading.attrSet("id", _anchor(text))
     for token in tokens:

@@ -17,6 +17,7 @@ def test_every_page_has_a_title_and_links_that_lead_somewhere(name: str) -> None
     """Readers without internet have no other copy."""
     title, body = render_markdown(DOCS / name, PurePosixPath(name))
     assert title
+    assert "&lt;!--" not in body
     for href in re.findall('href="([^"]+)"', body):
         if href.startswith(("http://", "https://")):
             continue
