@@ -82,7 +82,7 @@ def submit_decision(
 def revoke(
     ledger: Ledger, decision_id: str, *, by: str, reason: str, rules: ReviewSettings, now: datetime
 ) -> ReviewItem | None:
-    """Revoke a decision: its draft needs review again, and whatever used its approval is stale.
+    """Revoke a decision: its draft needs review again, unless its source is trusted, and whatever used its approval is stale.
 
     Returns the item of its example, None if it no longer exists. Raises UnknownRecordError, LedgerError.
     """

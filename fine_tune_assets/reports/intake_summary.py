@@ -135,10 +135,14 @@ class IntakeSummaryCache:
             origins = read_rows(path, "reports", "report_id", ids, columns) if ids and path.is_file() else []
         except (OSError, pa.ArrowInvalid):
             raise _busy_error() from None
+        known = {origin["report_id"]: origin["origin_file"] for origin in origins}
         counts: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for row in rows:
             counts[row["report_id"]].append((row["kind"], row["count"]))
-        files = [WithheldFile(**origin, kind_counts=tuple(sorted(counts[origin["report_id"]]))) for origin in origins]
+        files = [
+            WithheldFile(report_id, known.get(report_id, ""), tuple(sorted(kinds)))
+            for report_id, kinds in counts.items()
+        ]
         return sorted(files, key=lambda file: (file.origin_file, file.report_id))
 
     def _folder(self, table: str) -> Path:

@@ -90,6 +90,8 @@ def test_a_batch_with_withheld_reports_lists_them_and_does_not_claim_that_nothin
     (row,) = re.findall(r"<tr data-withheld>.*?</tr>", shown, re.DOTALL)
     for word in ("1.txt", f"{BATCH}/00001", "NAME: 2", "DATE: 1"):
         assert word in row
+    write_table(site.settings.layout.table("reports", BATCH), Report.SCHEMA.empty_table())
+    assert f"{BATCH}/00001" in ingest.get(f"/intake/{BATCH}").text  # as before its batch is scrubbed again
     site.settings.layout.table("withheld_reports", BATCH).unlink()
     assert "Everything was read" in ingest.get(f"/intake/{BATCH}").text
 

@@ -668,7 +668,9 @@ def test_a_trusted_draft_with_a_revoked_decision_is_reviewed_blindly_again(ward:
     one.reject(draft)
     assert (state(site, draft["example_id"]), draft["example_id"] in approved_outputs(site)) == ("second_review", False)
     (decision,) = list_decisions(site.ledger)
-    one.post(f"/decisions/{decision.decision_id}/revoke", {"reason": "mistake"}, page="/account")
+    revoked = one.post(f"/decisions/{decision.decision_id}/revoke", {"reason": "mistake"}, page="/account")
+    # It does not wait for review again, which the usual message says.
+    assert revoked.headers["location"] == "/decisions?notice=trusted_again"
     assert state(site, draft["example_id"]) == "trusted"
     assert "Reviewer One" in one.get(f"/items/{draft['example_id']}/history").text
     assert "Reviewer One" not in two.get(f"/items/{draft['example_id']}/history").text

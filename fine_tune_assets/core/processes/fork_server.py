@@ -26,6 +26,7 @@ from fine_tune_assets.core.processes.parent import PARENT_VARIABLE, die_with_par
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _INTERRUPT_TIMEOUT_SECONDS = 20.0
 """How long an interrupted worker may take to exit."""
+_START_TIMEOUT_SECONDS = 60.0
 _NUMBER_BYTES = 8
 """Bytes of a number in the protocol."""
 
@@ -72,10 +73,12 @@ class ForkServer:
         self._process.wait()
 
     def wait_until_ready(self) -> bool:
-        """Wait for the end of the imports. False if the server died instead."""
+        """Wait for the end of the imports, at most a minute. False if the server died instead, or is still importing."""
         if not self._is_ready:
-            with suppress(ConnectionError):
+            self._line.settimeout(_START_TIMEOUT_SECONDS)
+            with suppress(ConnectionError, TimeoutError):
                 self._is_ready = bool(self._line.recv(1))
+            self._line.settimeout(None)
         return self._is_ready and self.is_running
 
     @property
@@ -101,7 +104,7 @@ class ForkServer:
 class _ServerScope:
     preloaded_modules: Sequence[str]
     server: ForkServer | None = None
-    waits: bool = False
+    starts_early: bool = False
     """Whether the first worker waits for the server. Otherwise the server is started with it, for the second one."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -139,7 +142,7 @@ def reserve_server() -> Iterator[ForkServer | None]:
     try:
         if block.server is None or not block.server.is_running:
             block.server = ForkServer(block.preloaded_modules)
-        is_ready = block.server.wait_until_ready() if block.waits else block.server.is_ready
+        is_ready = block.server.wait_until_ready() if block.starts_early else block.server.is_ready
         yield block.server if is_ready else None
     finally:
         block.lock.release()

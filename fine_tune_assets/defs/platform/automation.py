@@ -161,7 +161,7 @@ def has_changed_inputs(graph: Any, node: Any, instance: DagsterInstance) -> bool
     inputs = {key: parent for key, parent in parents.items() if key in triggering}
     if last is not None and not _has_changed_input(graph, node, inputs, last):
         return False
-    return _is_unattempted(instance, node.key, last, inputs, parents)
+    return _is_unattempted(graph, instance, node.key, last, inputs, parents)
 
 
 def _has_changed_input(
@@ -207,6 +207,7 @@ def _changed_partitions(context: Any, graph: Any, node: Any, instance: DagsterIn
 
 
 def _is_unattempted(
+    graph: Any,
     instance: DagsterInstance,
     key: dg.AssetKey,
     last: RecordedEvent | None,
@@ -225,7 +226,7 @@ def _is_unattempted(
     if not _is_attempted(instance, run_id, planned_at, inputs.values()):
         newer = {parent: now for parent, now in inputs.items() if now is not None and now.storage_id > planned_at}
         started_at = _stopped_step(instance, run_id, key)
-        return started_at is None or _has_other_content(instance, started_at, newer)
+        return started_at is None or _has_other_content(graph, instance, started_at, newer)
     was_skipped = len(declared) > len(inputs) and _step_start(instance, run_id, key) is None
     return was_skipped and not _is_attempted(instance, run_id, planned_at, declared.values())
 
@@ -240,11 +241,13 @@ def _stopped_step(instance: DagsterInstance, run_id: str, key: dg.AssetKey) -> f
 
 
 def _has_other_content(
-    instance: DagsterInstance, started_at: float, inputs: Mapping[dg.AssetKey, RecordedEvent]
+    graph: Any, instance: DagsterInstance, started_at: float, newer: Mapping[dg.AssetKey, RecordedEvent]
 ) -> bool:
-    """Whether an input has another version than when the step started. The same content does not undo a cancellation."""
+    """Whether one of these newer inputs has another version than when the step started. The same content does not undo a
+    cancellation. A single version can't represent many partitions, so any newer event of a partitioned input counts."""
     return any(
-        now.version is None or now.version != _version_at(instance, key, started_at) for key, now in inputs.items()
+        graph.get(key).is_partitioned or now.version is None or now.version != _version_at(instance, key, started_at)
+        for key, now in newer.items()
     )
 
 
@@ -340,11 +343,11 @@ class SourceChanged(WholeAssetCondition):
         return f"The recorded version of {_key_path(self._source)} differs from the current one"
 
     def is_true(self, context: Any) -> bool:
-        instance = context.asset_graph_view.instance
+        graph, instance = context.asset_graph_view.asset_graph, context.asset_graph_view.instance
         last, now = latest_events(instance, [context.key, self._source]).values()
         if last is None or now is None or not is_input_changed(_key_path(self._source), now, now.version, last.tags):
             return False
-        return _is_unattempted(instance, context.key, last, {self._source: now}, {self._source: now})
+        return _is_unattempted(graph, instance, context.key, last, {self._source: now}, {self._source: now})
 
 
 def on_new_inputs_or_source(source: str, *, ignored: Collection[str] = ()) -> AC:

@@ -134,7 +134,7 @@ with warnings.catch_warnings():
 
 @dg.sensor(
     job=INGEST_BATCH,
-    # The daemon looks at its sensors every five seconds, sometimes a bit earlier: with 5, each second look would be lost.
+    # The daemon looks at its sensors every five seconds, sometimes a bit earlier: with 5, every second look would be lost.
     minimum_interval_seconds=2,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Detects new and changed batch folders, and starts `ingest_batch`.",

@@ -56,6 +56,15 @@ class Preflight:
     lengths: Sequence[ExampleLength]
     metadata: dict[str, Any]
 
+    @property
+    def can_be_planned(self) -> bool:
+        return self.record.is_passed and all(any(fits) for fits in fitting_examples(self.lengths).values())
+
+
+def fitting_examples(lengths: Sequence[ExampleLength]) -> dict[str, list[bool]]:
+    """Whether each example of train and of validation fits max_length."""
+    return {split: [row.fits for row in lengths if row.split == split] for split in ("train", "validation")}
+
 
 def run_preflight(
     instance: dg.DagsterInstance, installation: Installation, instruction_set: pa.Table, base: BaseModel
@@ -199,8 +208,7 @@ def overlong_examples_follow_recipe(installation: Installation) -> dg.AssetCheck
     description="At least one example of train and one of validation fits max_length.",
 )
 def enough_examples_fit(installation: Installation) -> dg.AssetCheckResult:
-    rows = read_lengths(installation)
-    fitting = {split: [r.fits for r in rows if r.split == split] for split in ("train", "validation")}
+    fitting = fitting_examples(read_lengths(installation))
     is_enough = all(any(fits) for fits in fitting.values())
     figures = {f"{split}_fitting": sum(fits) for split, fits in fitting.items()}
     figures |= {f"{split}_examples": len(fits) for split, fits in fitting.items()}

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
@@ -65,10 +66,13 @@ def training_plans(
         preflight = run_preflight(context.instance, installation, instruction_sets, base)
     lengths = table_from_records(ExampleLength, preflight.lengths)
     preflights = table_from_records(TrainingPreflight, [preflight.record])
+    # Without a plan its check fails, and the preflight's checks say why.
+    plans = (
+        [make_plan(context, installation, worker, base, preflight.record, lengths)] if preflight.can_be_planned else []
+    )
+    # Last: after a failed plan, the tables still belong to the plan that is stored.
     installation.stored("example_lengths").write(lengths)
     installation.stored("training_preflights").write(preflights)
-    # Without a plan its check fails, and the preflight's checks say why.
-    plans = [make_plan(context, installation, worker, base, preflight.record)] if preflight.record.is_passed else []
     planned = fingerprint_json([[getattr(plan, name) for name in _VERSION_FIELDS] for plan in plans])
     version = combine([fingerprint_table(lengths), fingerprint_table(preflights), planned])
     memory = markdown_table([row for plan in plans for row in memory_rows(plan)])
@@ -83,15 +87,15 @@ def make_plan(
     worker: Worker,
     base: BaseModel,
     preflight: TrainingPreflight,
+    lengths: pa.Table,
 ) -> TrainingPlan:
-    """Run the planner, which reads the stored example lengths. Raises PlanError through dg.Failure."""
+    """Run the planner. Raises PlanError through dg.Failure."""
     settings, layout = installation.settings, installation.layout
     with user_facing_errors():
         if settings.ray.address and settings.ray.gpus_per_process and not settings.ray.gpu_memory_gb:
             raise PlanError("Set FINE_TUNE_RAY_GPU_MEMORY_GB to the memory of a GPU of the Ray cluster, in GB.")
     request = {
         "action": "plan",
-        "lengths": str(installation.stored("example_lengths").path),
         "base_folder": str(installation.path(base.folder)),
         "base_fingerprint": base.fingerprint,
         "checkpoints_dir": str(layout.training_checkpoints),
@@ -99,7 +103,9 @@ def make_plan(
         "threads": settings.threads,
         "gpu_memory_gb": settings.cluster_gpu_memory_gb,
     }
-    plan = worker.run(context, "training", request)
+    with installation.scratch(context, "lengths") as (path,):
+        write_table(path, lengths)
+        plan = worker.run(context, "training", {**request, "lengths": str(path)})
     return TrainingPlan.from_row({**plan, **{name: getattr(preflight, name) for name in _BINDING_FIELDS}})
 
 

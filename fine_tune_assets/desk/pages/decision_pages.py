@@ -169,7 +169,7 @@ def revoke_decision(desk: Desk, context: RequestContext) -> Response:
         raise forbidden()
     reason = context.form.get_text("reason")
     try:
-        revoke(
+        item = revoke(
             desk.ledger,
             decision_id,
             by=context.user.name,
@@ -179,4 +179,5 @@ def revoke_decision(desk: Desk, context: RequestContext) -> Response:
         )
     except LedgerError as error:
         return show_decisions(desk, context, refusal=str(error))
-    return redirect_to((validate_path(context.form.get_text("back")) or "/decisions") + "?notice=revoked")
+    notice = "trusted_again" if item is not None and item.state == "trusted" else "revoked"
+    return redirect_to((validate_path(context.form.get_text("back")) or "/decisions") + f"?notice={notice}")

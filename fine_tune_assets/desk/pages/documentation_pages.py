@@ -29,8 +29,12 @@ _COMMENT = re.compile("<!--.*?-->", re.DOTALL)
 
 def show_documentation(desk: Desk, context: RequestContext) -> Response:
     name = context.path_param("name")
-    file = (DOCS / name).resolve()
-    if not file.is_relative_to(DOCS.resolve()) or not file.is_file():
+    try:
+        file = (DOCS / name).resolve()
+        is_served = str(file.relative_to(DOCS.resolve())) == name and file.is_file()
+    except (ValueError, OSError):  # outside of the folder, or no possible name of a file
+        is_served = False
+    if not is_served:
         raise not_found()
     if file.suffix in _IMAGE_TYPES:
         return FileResponse(file, media_type=_IMAGE_TYPES[file.suffix])

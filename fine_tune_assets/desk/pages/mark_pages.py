@@ -67,13 +67,18 @@ def render_absent_item(desk: Desk, context: RequestContext, absent: AbsentItemEr
 
 
 def _find_marks(desk: Desk, absent: AbsentItemError) -> list[IdentifierMark]:
-    """The active marks that withhold the item, or that were made for its subject before its draft was removed."""
-    marks, removed_at = list_marks(desk.ledger), absent.item.removed_at
+    """The active marks that withhold the item, or that were made in its report before its draft was removed."""
+    marks, item = list_marks(desk.ledger), absent.item
     if absent.draft is not None:
         ids = desk.withheld.find_mark_ids(absent.draft)
-    else:
-        ids = desk.withheld.list_mark_ids(absent.item.subject_key)
-    return [mark for mark in marks if mark.mark_id in ids and (removed_at is None or mark.marked_at <= removed_at)]
+        return [mark for mark in marks if mark.mark_id in ids]
+    return [
+        mark
+        for mark in marks
+        if mark.is_active
+        and mark.report_id == item.report_id
+        and (item.removed_at is None or mark.marked_at <= item.removed_at)
+    ]
 
 
 @dataclass(frozen=True)

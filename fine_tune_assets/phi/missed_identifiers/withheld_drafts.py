@@ -71,10 +71,6 @@ class WithheldDrafts:
         """Whether a text of the subject contains a marked term."""
         return has_any_term(text, self._load_state()[0].get(subject_key, ()))
 
-    def list_mark_ids(self, subject_key: str) -> frozenset[str]:
-        """The active marks for the subject, including those in a report of which the subject has a copy."""
-        return frozenset(term.mark_id for term in self._load_state()[0].get(subject_key, ()))
-
     def find_mark_ids(self, draft: DraftedExample) -> frozenset[str]:
         """The marks because of which the draft is withheld."""
         terms = self._load_state()[0].get(draft.subject_key, ())

@@ -468,6 +468,19 @@ def test_only_the_changed_batch_runs(ingested: Graph) -> None:
     assert ingested.tick() == {"unique"}
 
 
+def test_a_stopped_step_over_all_batches_follows_a_change_of_any_of_them(ingested: Graph) -> None:
+    """The newest event of the batches may be of another one, with the content that it had before."""
+    ingested.output = "of a"
+    ingested.run("scrubbed", partition="a")
+    assert ingested.tick() == {"unique"}
+    ingested.stop_during_run("unique")
+    assert ingested.tick() == set()
+    for batch in ("b", "a"):
+        ingested.output = f"of {batch}"
+        ingested.run("scrubbed", partition=batch)
+    assert ingested.tick() == {"unique"}
+
+
 def test_a_batch_with_identical_content_runs_nothing(ingested: Graph) -> None:
     """Copying the same files again changes nothing."""
     ingested.report("raw", "1", "a")

@@ -44,7 +44,7 @@ def _stated(schema: pa.Schema, **known: Any) -> pa.Table:
 
 @pytest.fixture
 def inputs(installation_dir: Path) -> tuple[pa.Table, pa.Table]:
-    """Preflight and base model; the lengths lie where the step reads them."""
+    """Preflight and base model; the lengths are stored."""
     rows = [
         {
             "example_id": f"e-{n}",
@@ -70,6 +70,10 @@ def inputs(installation_dir: Path) -> tuple[pa.Table, pa.Table]:
     return preflight, model
 
 
+def _lengths() -> pa.Table:
+    return Installation().stored("example_lengths").table()
+
+
 def _recipe(data: Path, **changed: Any) -> None:
     settings = asdict(replace(SETTINGS, **changed)) | {"target_modules": "all-linear"}
     write_recipe(data, training=settings)
@@ -81,7 +85,7 @@ def _planned(instance: dg.DagsterInstance, inputs: tuple[pa.Table, pa.Table]) ->
 
     @dg.asset(name="training_plans")
     def asking(context: dg.AssetExecutionContext, worker: Worker) -> dg.MaterializeResult[None]:
-        plans.append(make_plan(context, Installation(), worker, base, preflight))
+        plans.append(make_plan(context, Installation(), worker, base, preflight, _lengths()))
         return dg.MaterializeResult()
 
     dg.materialize([asking], resources={"worker": Worker()}, instance=instance)
@@ -131,7 +135,7 @@ def test_a_cluster_of_unknown_cards_is_not_planned_for(
     monkeypatch.setenv("FINE_TUNE_RAY_ADDRESS", "http://10.0.0.5:8265")
     record, base = next(iter_records(TrainingPreflight, inputs[0])), next(iter_records(BaseModel, inputs[1]))
     with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure) as refused:
-        make_plan(context, Installation(), Worker(), base, record)
+        make_plan(context, Installation(), Worker(), base, record, _lengths())
     assert "FINE_TUNE_RAY_GPU_MEMORY_GB" in str(refused.value.description)
 
 

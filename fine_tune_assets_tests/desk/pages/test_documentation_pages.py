@@ -39,7 +39,19 @@ def test_users_read_pages_and_images_after_signing_in(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../README.md", "..%2fpyproject.toml", "%2e%2e/dagster.yaml", "generate_reference.py", "how-to", "none.md"]
+    "path",
+    [
+        "../README.md",
+        "..%2fpyproject.toml",
+        "%2e%2e/dagster.yaml",
+        "generate_reference.py",
+        "how-to",
+        "none.md",
+        "README.md/",
+        "how-to/../README.md",
+        "%00",
+        "x" * 300,
+    ],
 )
 def test_nothing_else_is_served(site: Site, path: str) -> None:
     """Paths that leave the folder, folders, and files of another kind."""

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from fine_tune_assets.ledger.audit import audit_log as audit
+from fine_tune_assets.ledger.ledger_tables import review_items as items
 from fine_tune_assets.ledger.reviews.identifier_marks import list_marks
 from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets_tests.desk.accessibility import check, look
@@ -85,6 +87,17 @@ def test_the_page_of_a_draft_that_was_scrubbed_again_leads_to_the_current_draft_
     (action,) = withdraw_paths(shown.text)
     assert one.post(action, {}, page="/account").status_code == 303
     assert withdraw_paths(one.get(path).text) == []
+
+
+def test_the_page_of_a_removed_draft_names_no_mark_of_another_report(site: Site, one: Visitor) -> None:
+    """Withdrawing a correct mark elsewhere would show its identifier again, and bring nothing back."""
+    marked = mark_a_wrong_word(site, one)
+    other = next(d for d in drafts_of(site.settings) if d["report_id"] != marked["report_id"])
+    with site.ledger.begin() as connection:
+        same_subject = {"subject_key": marked["subject_key"], "removed_at": datetime.now(UTC)}
+        connection.execute(items.update().where(items.c.example_id == other["example_id"]).values(same_subject))
+    shown = one.get(f"/items/{other['example_id']}")
+    assert (shown.status_code, withdraw_paths(shown.text)) == (410, [])
 
 
 def test_a_draft_returns_when_its_text_is_drafted_again(site: Site, one: Visitor) -> None:
