@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, get_args
 
 from jinja2 import Environment
 
@@ -50,11 +51,22 @@ class WrongLinkLimiter:
             self._times.append(now)
 
 
+MenuGroup = Literal["Work", "Models", "Data", "Oversight", ""]
+MENU_GROUPS: tuple[MenuGroup, ...] = get_args(MenuGroup)
+"""The groups of the menu, in order. The last one has no title."""
+
+
 @dataclass(frozen=True)
 class MenuEntry:
     path: str
     label: str
     description: str
+    group: MenuGroup
+
+    @property
+    def icon(self) -> str:
+        """Name of the symbol in the template `icons.html`."""
+        return self.path.strip("/")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.core.settings import DOCUMENTATION_PATH
-from fine_tune_assets.desk.desk_context import Desk, MenuEntry
+from fine_tune_assets.desk.desk_context import MENU_GROUPS, Desk, MenuEntry, MenuGroup
 from fine_tune_assets.desk.oidc_sign_in import CALLBACK_PATH
 from fine_tune_assets.desk.pages import (
     agreement_pages,
@@ -50,6 +50,7 @@ class Route:
     label: str = ""
     """Label in the menu; empty if it is not in the menu."""
     description: str = ""
+    menu_group: MenuGroup = ""
     is_polled: bool = False
     """An open page requests it without user input, so it does not extend the session."""
 
@@ -86,12 +87,21 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.ASK),
         "Ask",
         "Ask the production model and correct its answers.",
+        menu_group="Work",
     ),
     Route("POST", "/ask", ask_pages.answer_question, allow(Action.ASK)),
     Route("POST", "/ask/stream", ask_pages.stream_answer, allow(Action.ASK)),
     Route("POST", "/ask/correct", ask_pages.correct_answer, allow(Action.CORRECT)),
     Route("POST", "/ask/rate", ask_pages.rate_answer, allow(Action.CORRECT)),
-    Route("GET", "/queue", queue_pages.show_queue, allow(Action.REVIEW), "Queue", "Drafts that wait for review."),
+    Route(
+        "GET",
+        "/queue",
+        queue_pages.show_queue,
+        allow(Action.REVIEW),
+        "Queue",
+        "Drafts that wait for review.",
+        menu_group="Work",
+    ),
     Route("GET", "/queue/next", queue_pages.open_next_item, allow(Action.REVIEW)),
     Route("GET", "/items/{example_id}", item_pages.show_item, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/reopen", item_pages.reopen_item, allow(Action.REVIEW)),
@@ -109,6 +119,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.REVOKE_DECISIONS),
         "My decisions",
         "Your decisions and marks; you can take them back here.",
+        menu_group="Work",
     ),
     Route("POST", "/decisions/{decision_id}/revoke", decision_pages.revoke_decision, allow(Action.REVOKE_DECISIONS)),
     Route(
@@ -118,6 +129,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.ADJUDICATE),
         "Disagreements",
         "Examples that two reviewers decided differently, for you to adjudicate.",
+        menu_group="Work",
     ),
     Route("GET", "/disagreements/next", disagreement_pages.open_next_disagreement, allow(Action.ADJUDICATE)),
     Route("GET", "/disagreements/{example_id}", disagreement_pages.show_disagreement, allow(Action.ADJUDICATE)),
@@ -129,6 +141,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.DECIDE_QUARANTINE),
         "Quarantine",
         "Quarantined corrections, for you to accept or reject.",
+        menu_group="Work",
     ),
     Route(
         "GET",
@@ -149,6 +162,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.VIEW_IMPACT),
         "Correction impact",
         "Corrections, errors and ratings by release.",
+        menu_group="Models",
     ),
     Route("GET", "/impact.json", overview_pages.get_impact_json, allow(Action.VIEW_IMPACT)),
     Route(
@@ -158,6 +172,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.REVIEW),
         "Spot checks",
         "Model answers for you to rate blindly.",
+        menu_group="Work",
     ),
     Route("GET", "/spot-checks/next", spot_check_pages.open_next_check, allow(Action.REVIEW)),
     Route("GET", "/spot-checks/{answer_id}", spot_check_pages.show_check, allow(Action.REVIEW)),
@@ -169,6 +184,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.VIEW_VERDICTS),
         "Verdicts",
         "Which candidates may be released, and why.",
+        menu_group="Models",
     ),
     Route("GET", "/verdicts/{verdict_id}", verdict_pages.show_verdict, allow(Action.VIEW_VERDICTS)),
     Route("POST", "/verdicts/{verdict_id}/sign", verdict_pages.sign_verdict, allow(Action.SIGN_VERDICTS)),
@@ -179,6 +195,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.VIEW_AGREEMENT),
         "Agreement",
         "How well reviewers agree, by reviewer and task.",
+        menu_group="Models",
     ),
     Route(
         "GET",
@@ -187,6 +204,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.VIEW_INTAKE),
         "Intake",
         "Batches that were read, and files that were not.",
+        menu_group="Data",
     ),
     Route("GET", "/intake/{batch}", overview_pages.show_batch, allow(Action.VIEW_INTAKE)),
     Route(
@@ -196,6 +214,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.TRACE_SUBJECTS),
         "Subjects",
         "Find the models that were trained on a subject, by subject key.",
+        menu_group="Data",
     ),
     Route("POST", "/subjects", trace_pages.show_subject, allow(Action.TRACE_SUBJECTS)),
     Route(
@@ -205,6 +224,7 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.MANAGE_USERS),
         "Users",
         "Who may sign in, and what they may do.",
+        menu_group="Oversight",
     ),
     Route("POST", "/users", user_pages.add_user, allow(Action.MANAGE_USERS)),
     Route("POST", "/users/{user_id}/roles", user_pages.change_roles, allow(Action.MANAGE_USERS)),
@@ -219,16 +239,22 @@ ROUTES: tuple[Route, ...] = (
         allow(Action.READ_AUDIT_LOG),
         "Audit log",
         "Who did what, and whether the log is intact.",
+        menu_group="Oversight",
     ),
     Route("GET", DOCUMENTATION_PATH, documentation_pages.show_start_page, ANY_USER, "Help", "The documentation."),
     Route("GET", f"{DOCUMENTATION_PATH}/{{name:path}}", documentation_pages.show_documentation, ANY_USER),
 )
 
 
-_DAGSTER = MenuEntry(PATH_PREFIX, "Dagster", "Lineage, runs, sensors and schedules.")
+_DAGSTER = MenuEntry(PATH_PREFIX, "Dagster", "Lineage, runs, sensors and schedules.", "Data")
 
 
 def list_menu_entries(roles: Collection[str]) -> tuple[MenuEntry, ...]:
-    """The pages that a user with these roles may open, in the order of the table."""
-    pages = [MenuEntry(r.path, r.label, r.description) for r in ROUTES if r.label and is_allowed(r.access, roles)]
-    return (*pages, _DAGSTER) if may(roles, Action.VIEW_DAGSTER) else tuple(pages)
+    """The pages that a user with these roles may open, by group, in the order of the table."""
+    pages = [
+        MenuEntry(route.path, route.label, route.description, route.menu_group)
+        for route in ROUTES
+        if route.label and is_allowed(route.access, roles)
+    ]
+    graph = [_DAGSTER] if may(roles, Action.VIEW_DAGSTER) else []
+    return tuple(sorted([*pages, *graph], key=lambda entry: MENU_GROUPS.index(entry.group)))

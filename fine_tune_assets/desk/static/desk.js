@@ -16,6 +16,12 @@
     document.cookie = `desk-theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
   });
 
+  // The menu of small windows.
+  one("[data-menu]")?.addEventListener("click", (event) => {
+    const isOpen = one("#menu").classList.toggle("is-open");
+    event.currentTarget.setAttribute("aria-expanded", String(isOpen));
+  });
+
   // Messages for failed fragment requests. They leave the user's text unchanged.
   let hiding;
   const say = (text) => {
