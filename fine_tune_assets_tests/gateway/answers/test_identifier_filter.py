@@ -25,6 +25,7 @@ from fine_tune_assets.gateway.answers.identifier_filter import (
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ScrubSettings
 from fine_tune_assets_tests.gateway.answers.test_chat_completions import Answering, Engine, answering, outcomes_of
+from fine_tune_assets_tests.serving.load import wait
 
 SCRUB = load_recipe("demo_smollm2").scrub
 
@@ -185,7 +186,7 @@ def test_without_a_detector_the_gate_blocks_or_reports_not_checked(gated: Any) -
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "identifiers_not_checked")
         assert gated.engine.asked == 0
     gated.detector.is_ready = True
-    assert gated.client.get("/ready").status_code == 200
+    wait(lambda: gated.client.get("/ready").status_code == 200, 60)  # the encoder may still load
 
 
 def test_an_unknown_mode_or_a_missing_recipe_is_refused() -> None:
