@@ -19,6 +19,7 @@ from fine_tune_assets.core.settings import Settings
 
 SIZES = (1, 10)
 BATCHES, NEW_REPORTS, WAIT_SECONDS = 5, 3, 300.0
+SAMPLE_REPORTS = 343
 ASSETS = ("approved_examples", "instruction_sets")
 """The fifth asset of a report's path, and the end of stage 5."""
 SERVICES = ("code-server", "dagster-daemon")
@@ -46,11 +47,8 @@ def measure(size: int) -> list[dict[str, object]]:
         (sample.data_dir / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
         settings = use(sample.data_dir, str(sample.data_dir / "recipe.yaml"))
         dialogues = _read(settings.layout.raw_reports / "2026-02-dialogues" / "visits.csv")
-        for copy in range(1, size):
-            for folder in ("2026-02-dialogues", "2026-03-dialogues"):
-                _write_batch(
-                    settings, f"{folder}-{copy}", _read(settings.layout.raw_reports / folder / "visits.csv"), copy
-                )
+        for copy in range(round((size - 1) * SAMPLE_REPORTS / len(dialogues))):
+            _write_batch(settings, f"2026-08-{copy:03}", dialogues, copy)
         prepare(settings)
         prepare_dagster(settings, before_daemon=True)
         started = time.monotonic()
