@@ -1,4 +1,4 @@
-"""The project's documentation as pages of the desk, so that it can be read where there is no internet.
+"""The project's documentation as pages of the desk, so that it can be read without internet access.
 
 Serves the Markdown and image files of the folder `docs`, and nothing else.
 """
@@ -50,7 +50,7 @@ def show_start_page(_desk: Desk, _context: RequestContext) -> Response:
 
 @cache
 def render_markdown(file: Path, name: PurePosixPath) -> tuple[str, str]:
-    """Title and HTML of a page, whose path in the documentation is `name`. Comments are left out, other HTML is escaped."""
+    """Title and HTML of a page, whose path in the documentation is `name`. Comments are removed, other HTML is escaped."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(_COMMENT.sub("", file.read_text(encoding="utf-8")))
     for heading, text in _headings(tokens):
@@ -58,7 +58,7 @@ def render_markdown(file: Path, name: PurePosixPath) -> tuple[str, str]:
     for token in tokens:
         for link in token.children or ():
             if link.type == "link_open" and not _is_served(str(link.attrGet("href") or ""), name):
-                link.attrs.pop("href")  # the text stays
+                link.attrs.pop("href")  # keep the text
     title = next((text for _, text in _headings(tokens)), name.name)
     return title, str(markdown.renderer.render(tokens, markdown.options, {}))
 

@@ -74,7 +74,7 @@ class Graph:
         )
 
     def stop_during_run(self, name: str) -> None:
-        """A run that somebody terminates during the step of this asset."""
+        """A run that is terminated during the step of this asset."""
 
         def interrupt() -> None:
             self.instance.report_run_canceling(*self.instance.get_runs(limit=1))
@@ -129,7 +129,7 @@ def settled(model: Graph) -> Graph:
 def test_a_step_that_was_stopped_starts_again_only_with_other_content(
     settled: Graph, version: str, requested: set[str]
 ) -> None:
-    """Somebody stopped a training. Building the same instruction set again must not start it; corrections must."""
+    """An operator stopped a training. Building the same instruction set again must not start it; corrections must."""
     settled.report("src", "2")
     assert settled.tick() == {"model"}
     settled.stop_during_run("model")
