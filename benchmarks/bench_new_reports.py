@@ -56,7 +56,7 @@ def measure(size: int) -> list[dict[str, object]]:
         whole = time.monotonic() - started
         start_services(settings, SERVICES)
         try:
-            _wait_until_idle(settings)
+            wait_until_idle(settings)
             timed = [_time_batch(settings, dialogues, number) for number in range(BATCHES)]
         finally:
             stop_services(settings, SERVICES)
@@ -102,7 +102,7 @@ def _write_batch(settings: Settings, name: str, rows: list[dict[str, str]], seed
     folder.rename(settings.layout.raw_reports / name)
 
 
-def _wait_until_idle(settings: Settings) -> None:
+def wait_until_idle(settings: Settings) -> None:
     from fine_tune_assets.cli.service_commands import open_instance
 
     quiet = time.monotonic()
@@ -134,7 +134,7 @@ def _time_batch(settings: Settings, dialogues: list[dict[str, str]], number: int
                 if asset not in seconds and record and record[0].timestamp > dropped:
                     seconds[asset] = record[0].timestamp - dropped
             time.sleep(0.2)
-    _wait_until_idle(settings)
+    wait_until_idle(settings)
     return seconds
 
 

@@ -23,6 +23,7 @@ class Action(StrEnum):
     READ_METRICS = "read_metrics"
     VIEW_STAGES = "view_stages"
     VIEW_PRODUCTION_MODEL = "view_production_model"
+    COMPARE_ANSWERS = "compare_answers"
     VIEW_INTAKE = "view_intake"
     REVIEW = "review"
     REVOKE_DECISIONS = "revoke_decisions"
@@ -71,6 +72,7 @@ PERMISSIONS: Mapping[Action, Permission] = {
     Action.VIEW_PRODUCTION_MODEL: _permit(
         "see the production model", "user", "reviewer", "approver", "operator", "auditor"
     ),
+    Action.COMPARE_ANSWERS: _permit("read graded answers of the newest candidate", "approver"),
     Action.VIEW_INTAKE: _permit("see batches and unreadable files", "ingest", "operator"),
     Action.REVIEW: _permit("review drafts, mark identifiers, withdraw own marks, rate answers blindly", "reviewer"),
     Action.REVOKE_DECISIONS: _permit("revoke own decisions; approvers any", "reviewer", "approver"),

@@ -19,7 +19,7 @@ from fine_tune_assets.desk.gateway_client import GatewayClient
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
 from fine_tune_assets.desk.oidc_sign_in import Provider, read_provider
 from fine_tune_assets.desk.origins import Addresses, read_addresses
-from fine_tune_assets.desk.overview import TableCounts
+from fine_tune_assets.desk.pipeline import TableCounts
 from fine_tune_assets.desk.stored_texts import StoredTexts
 from fine_tune_assets.desk.templating import make_environment
 from fine_tune_assets.ledger.database import Ledger, open_ledger

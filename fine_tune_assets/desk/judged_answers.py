@@ -80,15 +80,18 @@ class JudgedAnswers:
 
     def read_exchange(self, judged: JudgedComparison, answer: JudgedAnswer) -> Exchange | None:
         """The texts; None if one of them was removed."""
-        path = self._layout.instruction_sets / short(judged.instruction_set) / "instruction_set.parquet"
-        conversations = _read_values(path, "messages", answer.example_id)
+        question = self.read_question(judged, answer.example_id)
         answers = _read_values(self._layout.table("judge_scores"), "answer", answer.example_id)
         text = next((text for text in answers if fingerprint_text(text) == answer.answer_fingerprint), None)
-        if not conversations or text is None:
+        return None if question is None or text is None else Exchange(question, text)
+
+    def read_question(self, judged: JudgedComparison, example_id: str) -> str | None:
+        """Instruction and input, without the reference answer, which would bias a rater; None if they were removed."""
+        path = self._layout.instruction_sets / short(judged.instruction_set) / "instruction_set.parquet"
+        conversations = _read_values(path, "messages", example_id)
+        if not conversations:
             return None
-        # Omit the last turn, the reference answer: it would bias the rater.
-        question = [turn["content"] for turn in conversations[0][:-1] if turn["role"] != "system"]
-        return Exchange("\n\n".join(question), text)
+        return "\n\n".join(turn["content"] for turn in conversations[0][:-1] if turn["role"] != "system")
 
     def _read(self, path: Path) -> JudgedComparison | None:
         columns = pq.read_table(path, columns=list(_COLUMNS), partitioning=None).to_pydict()

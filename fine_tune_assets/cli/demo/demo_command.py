@@ -117,7 +117,7 @@ def _is_ready(client: httpx.Client, url: str) -> bool:
 
 
 def find_production_release(settings: Settings) -> ProductionRelease | None:
-    from fine_tune_assets.desk.overview import find_origin
+    from fine_tune_assets.desk.model_summary import find_origin
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.ledger.serving.deployments import find_live_deployment
 
@@ -131,7 +131,7 @@ def explain_blocking_verdict(settings: Settings, failed: list[Any]) -> str:
 
     Otherwise empty, also for a verdict that was changed.
     """
-    from fine_tune_assets.desk.overview import explain_block, read_model_summary
+    from fine_tune_assets.desk.model_summary import explain_block, read_model_summary
     from fine_tune_assets.ledger.database import open_ledger
 
     if not failed or not all(run.is_blocked_by_verdict for run in failed):
@@ -144,7 +144,7 @@ def explain_blocking_verdict(settings: Settings, failed: list[Any]) -> str:
 
 def _why_nothing_is_live(settings: Settings) -> str:
     """The closed gate, or the failed engine."""
-    from fine_tune_assets.desk.overview import explain_block, read_model_summary
+    from fine_tune_assets.desk.model_summary import explain_block, read_model_summary
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.ledger.serving.deployments import list_deployments
 

@@ -1,22 +1,17 @@
-"""Pages of counts: the home page with the stages, the intake of batches, and the impact of corrections by release.
+"""Pages of counts: the intake of batches, and the impact of corrections by release.
 
-Decides which role sees which part. `overview`, `reports` and `corrections` provide the figures, which contain no report text.
+`reports` and `corrections` provide the figures, which contain no report text.
 """
 
 from dataclasses import asdict
-from typing import Any
 
 import pyarrow.parquet as pq
 from starlette.responses import JSONResponse, Response
 
-from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
-from fine_tune_assets.core.permissions import Action, may
-from fine_tune_assets.core.progress import format_duration
 from fine_tune_assets.corrections.impact import MIN_CORRECTIONS, ReleaseImpact, impact_by_release
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError, not_found
-from fine_tune_assets.desk.overview import explain_block, read_model_summary, read_stages
 from fine_tune_assets.desk.plot_geometry import WIDTH, Difference, make_intervals
 from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext
@@ -26,45 +21,6 @@ from fine_tune_assets.ledger.reviews.feedback import count_feedback_by_release
 from fine_tune_assets.ledger.serving.release_records import list_recorded_releases
 from fine_tune_assets.reports.batches import StrayEntries
 from fine_tune_assets.reports.intake_summary import IntakeError
-
-BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 3, 20
-"""Polling interval of an open home page, while something runs and otherwise."""
-
-
-def show_home(desk: Desk, context: RequestContext) -> Response:
-    return render_page(
-        desk,
-        context,
-        "home.html",
-        may_ask=may(context.user.roles, Action.ASK),
-        **_make_overview_context(desk, context),
-    )
-
-
-def show_overview(desk: Desk, context: RequestContext) -> Response:
-    """The part of the home page that changes while stages run; the page polls it."""
-    return render_page(desk, context, "overview.html", **_make_overview_context(desk, context))
-
-
-def _make_overview_context(desk: Desk, context: RequestContext) -> dict[str, Any]:
-    roles, layout, now = context.user.roles, desk.settings.layout, context.now.timestamp()
-    stages = read_stages(layout, desk.ledger, desk.table_counts, now) if may(roles, Action.VIEW_STAGES) else []
-    models = read_model_summary(desk.ledger) if may(roles, Action.VIEW_PRODUCTION_MODEL) else None
-    may_see_verdicts = may(roles, Action.VIEW_VERDICTS)  # a reviewer who rates blindly sees no figures of a model
-    stopped = models.blocking_verdict if models is not None and may_see_verdicts else None
-    is_busy = any(stage.running for stage in stages) or (models is not None and models.candidate is not None)
-    return {
-        "stages": stages,
-        "models": models,
-        "sees_verdicts": may_see_verdicts,
-        "stopped": stopped,
-        "stopped_words": explain_block(stopped, desk.ledger) if stopped is not None else "",
-        "graph": PATH_PREFIX if may(roles, Action.VIEW_DAGSTER) else "",
-        "seconds": BUSY_POLL_SECONDS if is_busy else IDLE_POLL_SECONDS,
-        "unix_now": now,
-        "duration": format_duration,
-    }
-
 
 PAGE_LINES = 100
 _NO_STRAY_ENTRIES = StrayEntries((), 0)

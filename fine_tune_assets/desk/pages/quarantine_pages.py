@@ -29,7 +29,7 @@ PAGE_ITEMS = 50
 
 
 def show_quarantine(desk: Desk, context: RequestContext) -> Response:
-    rows = _list_pending(desk)
+    rows = list_pending(desk)
     return render_page(desk, context, "quarantine.html", rows=rows[:PAGE_ITEMS], waiting=len(rows), words=REASONS)
 
 
@@ -62,7 +62,7 @@ def decide_correction(desk: Desk, context: RequestContext) -> Response:
     return redirect_to(f"/quarantine?notice={'accepted' if form.get_text('outcome') == 'accept' else 'rejected'}")
 
 
-def _list_pending(desk: Desk) -> list[QuarantinedCorrection]:
+def list_pending(desk: Desk) -> list[QuarantinedCorrection]:
     """The table's pending corrections, without those decided since it was written."""
     path = desk.settings.layout.table(QUARANTINE_TABLE)
     if not path.is_file():
@@ -75,7 +75,7 @@ def _list_pending(desk: Desk) -> list[QuarantinedCorrection]:
 def _find_correction(desk: Desk, context: RequestContext) -> tuple[QuarantinedCorrection, ScrubbedCorrection]:
     """The row and its texts. Raises PageError if it is no longer pending, or may not be shown."""
     wanted, path = context.path_param("correction_id"), desk.settings.layout.table(TEXT_TABLE)
-    row = next((row for row in _list_pending(desk) if row.correction_id == wanted), None)
+    row = next((row for row in list_pending(desk) if row.correction_id == wanted), None)
     found = read_rows(path, TEXT_TABLE, "correction_id", [wanted]) if row is not None and path.is_file() else []
     correction = next(map(ScrubbedCorrection.from_row, found), None)
     if row is None or correction is None or content_fingerprint(correction) != row.fingerprint:

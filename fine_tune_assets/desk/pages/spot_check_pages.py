@@ -32,16 +32,25 @@ from fine_tune_assets.ledger.reviews.spot_check_ratings import (
 
 def select_answers_to_rate(desk: Desk, judged: JudgedComparison) -> list[JudgedAnswer]:
     """Answers of the sample that may be shown, in its order; empty after a subject of the set was erased."""
-    recipe, stored = desk.read_recipe(), desk.judged_answers.find_set(judged)
+    recipe = desk.read_recipe()
     chosen = desk.judged_answers.select_sample(judged, recipe.judge.spot_checks, str(recipe.training.seed))
-    if stored is None or stored.tombstone is not None or not chosen:
-        return []
-    rows = stored.find_rows("example_id", *(c.example_id for c in chosen))
+    showable = find_showable_examples(desk, judged, [answer.example_id for answer in chosen])
+    return [answer for answer in chosen if answer.example_id in showable]
+
+
+def find_showable_examples(desk: Desk, judged: JudgedComparison, example_ids: Sequence[str]) -> frozenset[str]:
+    """The examples whose answers may be shown: still approved, not withheld, and no subject of the set was erased."""
+    stored = desk.judged_answers.find_set(judged) if example_ids else None
+    if stored is None or stored.tombstone is not None:
+        return frozenset()
+    rows = stored.find_rows("example_id", *example_ids)
     corrections = desk.settings.layout.table("scrubbed_corrections")
-    lapsed = find_lapsed_approvals(rows, read_decisions_about(desk.ledger, rows, corrections, recipe.review))
-    approved = {row.example_id for row in rows} - lapsed.keys() - desk.withheld.example_ids()
+    lapsed = find_lapsed_approvals(
+        rows, read_decisions_about(desk.ledger, rows, corrections, desk.read_recipe().review)
+    )
     erased = list_erased_subjects(desk.ledger)
-    return [answer for answer in chosen if answer.example_id in approved and answer.subject_key not in erased]
+    hidden = lapsed.keys() | desk.withheld.example_ids()
+    return frozenset(row.example_id for row in rows if row.example_id not in hidden and row.subject_key not in erased)
 
 
 def list_unrated(desk: Desk, rater: str, answers: Sequence[JudgedAnswer], after: str = "") -> list[JudgedAnswer]:

@@ -110,6 +110,17 @@ def find_next_item(
     return found[0] if found else None
 
 
+def count_reviews_for(ledger: Ledger, viewer: str) -> int:
+    """Items that wait for a review by this viewer, including those assigned to others."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(items)
+        .where(items.c.removed_at.is_(None), items.c.state.in_(REVIEW_STATES), _is_available_to(viewer))
+    )
+    with ledger.read() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
 def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | None:
     """The item, including removed ones; None if it never existed."""
     with read_transaction(target) as connection:

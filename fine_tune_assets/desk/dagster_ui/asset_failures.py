@@ -1,0 +1,67 @@
+"""Asks Dagster's webserver which assets failed in their latest run, and which checks failed with severity ERROR."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from fine_tune_assets.core.dagster_ui import BASE_URL, PATH_PREFIX, webserver_socket
+
+TIMEOUT_SECONDS = 10.0
+_CHECKS = """query DeskChecks { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks {
+  name executionForLatestMaterialization { status evaluation { severity } } } } } } }"""
+_RUNS = """query DeskRuns($keys: [AssetKeyInput!]!) { assetsLatestInfo(assetKeys: $keys) { assetKey { path }
+  latestMaterialization { runId } latestRun { id status } } }"""
+
+
+@dataclass(frozen=True)
+class AssetFailure:
+    asset: str
+    check: str
+    """Empty if the run failed."""
+    path: str
+    """The page of the Dagster UI about it."""
+
+
+def list_failures(run_folder: Path) -> list[AssetFailure]:
+    """Failed runs, then failed checks, in the order of the assets. Raises httpx.HTTPError if the webserver does not answer."""
+    transport = httpx.HTTPTransport(uds=str(webserver_socket(run_folder)))
+    with httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
+        nodes = _query(client, _CHECKS, {})["assetNodes"]
+        keys = [{"path": node["assetKey"]["path"]} for node in nodes]
+        latest = _query(client, _RUNS, {"keys": keys})["assetsLatestInfo"]
+    return [*_list_failed_runs(latest), *_list_failed_checks(nodes)]
+
+
+def _query(client: httpx.Client, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    reply = client.post(f"{BASE_URL}/graphql", json={"query": query, "variables": variables})
+    data = reply.raise_for_status().json().get("data")
+    if not data:
+        raise httpx.DecodingError("Dagster answered with errors.")
+    return dict(data)
+
+
+def _list_failed_runs(latest: list[dict[str, Any]]) -> Iterator[AssetFailure]:
+    """An asset that the failed run still materialized did not fail."""
+    for info in latest:
+        run, made = info["latestRun"], info["latestMaterialization"]
+        if run and run["status"] == "FAILURE" and not (made and made["runId"] == run["id"]):
+            yield AssetFailure("/".join(info["assetKey"]["path"]), "", f"{PATH_PREFIX}/runs/{run['id']}")
+
+
+def _list_failed_checks(nodes: list[dict[str, Any]]) -> Iterator[AssetFailure]:
+    for node in nodes:
+        asset = "/".join(node["assetKey"]["path"])
+        for check in node["assetChecksOrError"].get("checks", ()):
+            if _is_failed(check["executionForLatestMaterialization"]):
+                path = f"{PATH_PREFIX}/assets/{asset}?view=checks&checkDetail={check['name']}"
+                yield AssetFailure(asset, check["name"], path)
+
+
+def _is_failed(execution: dict[str, Any] | None) -> bool:
+    if execution is None:
+        return False
+    is_error = (execution["evaluation"] or {}).get("severity") == "ERROR"
+    return execution["status"] == "EXECUTION_FAILED" or (execution["status"] == "FAILED" and is_error)

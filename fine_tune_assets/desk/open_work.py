@@ -1,0 +1,114 @@
+"""Decides what the home page asks a user to do: tasks that wait for them, and alerts with the next action, by role.
+
+Pure functions over counts. The texts contain no report text.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fine_tune_assets.core.dagster_ui import PATH_PREFIX
+from fine_tune_assets.core.permissions import Action, may
+from fine_tune_assets.desk.model_summary import VerdictSummary
+from fine_tune_assets.desk.pipeline import PipelineFacts
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    text: str
+    path: str
+    minutes: int | None = None
+    """Estimated time for all of them; None if unknown."""
+
+
+@dataclass(frozen=True)
+class WaitingWork:
+    """Counts of what waits for one user."""
+
+    reviews: int
+    seconds_per_review: float | None
+    """Median; None with too few decisions."""
+    spot_checks: int
+    disagreements: int
+    quarantined: int
+    unsigned_hold: VerdictSummary | None
+    """The newest verdict, if it is a hold that this user may sign."""
+    unread_batches: int
+
+
+def list_open_tasks(work: WaitingWork, roles: Collection[str]) -> list[OpenTask]:
+    hold = work.unsigned_hold
+    found = [
+        (Action.REVIEW, work.reviews, "draft", "to review", "/queue/next", _estimate_minutes(work)),
+        (Action.REVIEW, work.spot_checks, "answer", "to rate blindly", "/spot-checks/next", None),
+        (Action.ADJUDICATE, work.disagreements, "disagreement", "to adjudicate", "/disagreements/next", None),
+        (Action.DECIDE_QUARANTINE, work.quarantined, "quarantined correction", "to decide on", "/quarantine", None),
+        (Action.VIEW_INTAKE, work.unread_batches, "batch", "to be read by the next run", "/intake", None),
+    ]
+    tasks = [
+        OpenTask(f"{_pluralize(number, noun)} {verb}", path, minutes)
+        for action, number, noun, verb, path, minutes in found
+        if number and may(roles, action)
+    ]
+    if hold is not None and may(roles, Action.SIGN_VERDICTS):
+        tasks.append(OpenTask("A candidate on hold to sign or leave", f"/verdicts/{hold.verdict_id}"))
+    return tasks
+
+
+def _estimate_minutes(work: WaitingWork) -> int | None:
+    pace = work.seconds_per_review
+    return None if pace is None else max(1, round(work.reviews * pace / 60))
+
+
+@dataclass(frozen=True)
+class Alert:
+    level: Literal["warn", "bad"]
+    text: str
+    action: str
+    path: str
+    detail: str = ""
+
+
+def list_alerts(
+    facts: PipelineFacts, drifted: Sequence[str], block: tuple[VerdictSummary, str] | None, roles: Collection[str]
+) -> list[Alert]:
+    """`drifted`: features of the newest window with drift. `block`: the newest verdict and why it blocks a release."""
+    alerts: list[Alert] = []
+    if block is not None and may(roles, Action.VIEW_VERDICTS):
+        verdict, reason = block
+        text = f"{verdict.decision.capitalize()}: the newest candidate is not released."
+        level: Literal["warn", "bad"] = "bad" if verdict.decision == "refuse" else "warn"
+        alerts.append(Alert(level, text, "Read its verdict", f"/verdicts/{verdict.verdict_id}", reason))
+    if may(roles, Action.VIEW_INTAKE):
+        alerts += _list_intake_alerts(facts)
+    flagged = facts.records.flagged_trusted
+    if flagged and may(roles, Action.REVIEW):
+        text = f"{_pluralize(flagged, 'trusted example')} with flags {_are(flagged)} approved without a review."
+        alerts.append(Alert("warn", text, "Review them", "/queue?state=trusted"))
+    if drifted and may(roles, Action.VIEW_DAGSTER):
+        text = f"Requests differ from the training data in {_pluralize(len(drifted), 'feature')}."
+        alerts.append(
+            Alert("warn", text, "See the drift", f"{PATH_PREFIX}/assets/production_drift", f"{', '.join(drifted)}.")
+        )
+    return alerts
+
+
+def _list_intake_alerts(facts: PipelineFacts) -> list[Alert]:
+    withheld, unreadable = facts.withheld or 0, facts.count_rows("unreadable_reports")
+    alerts = []
+    if withheld:
+        text = f"{_pluralize(withheld, 'report')} {_are(withheld)} withheld: residual PHI was found after scrubbing."
+        alerts.append(Alert("warn", text, "See the batches", "/intake"))
+    if unreadable:
+        text = f"{_pluralize(unreadable, 'file or record', 'files or records')} could not be read."
+        alerts.append(Alert("warn", text, "See the reasons", "/intake"))
+    return alerts
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _pluralize(number: int, singular: str, plural: str = "") -> str:
+    plural = plural or (f"{singular}es" if singular.endswith("ch") else f"{singular}s")
+    return f"{number:,} {singular if number == 1 else plural}"

@@ -1,0 +1,169 @@
+"""The home page: the pipeline, the user's open tasks, alerts, running steps and the production model.
+
+Decides which role sees which part. Only the examples of answers contain report text; they have a role of their own.
+"""
+
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+from starlette.responses import Response
+
+from fine_tune_assets.core.dagster_ui import PATH_PREFIX
+from fine_tune_assets.core.permissions import Action, may
+from fine_tune_assets.core.progress import format_duration
+from fine_tune_assets.desk.dagster_ui.asset_failures import list_failures
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.first_steps import FirstStep, list_first_steps
+from fine_tune_assets.desk.graded_examples import GradedExample, find_graded_examples
+from fine_tune_assets.desk.model_summary import ModelSummary, explain_block, read_model_summary
+from fine_tune_assets.desk.open_work import Alert, OpenTask, WaitingWork, list_alerts, list_open_tasks
+from fine_tune_assets.desk.pages.quarantine_pages import list_pending
+from fine_tune_assets.desk.pages.spot_check_pages import (
+    find_showable_examples,
+    list_unrated,
+    select_answers_to_rate,
+)
+from fine_tune_assets.desk.pipeline import PipelineFacts, build_pipeline, read_facts
+from fine_tune_assets.desk.rendering import render_page
+from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.drift.drift_metrics import drifted_features
+from fine_tune_assets.ledger.people.users import list_users
+from fine_tune_assets.ledger.reviews.review_items import count_reviews_for
+from fine_tune_assets.reports.intake_summary import IntakeError
+
+BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 3, 20
+"""Polling interval of an open home page, while something runs and otherwise."""
+
+
+def show_home(desk: Desk, context: RequestContext) -> Response:
+    return render_page(
+        desk,
+        context,
+        "home.html",
+        may_ask=may(context.user.roles, Action.ASK),
+        may_compare=may(context.user.roles, Action.COMPARE_ANSWERS),
+        **_make_overview_context(desk, context),
+    )
+
+
+def show_overview(desk: Desk, context: RequestContext) -> Response:
+    """The part of the home page that changes while steps run; the page polls it."""
+    return render_page(desk, context, "overview.html", **_make_overview_context(desk, context))
+
+
+def show_failures(desk: Desk, context: RequestContext) -> Response:
+    """The part of the home page about failed runs and checks, which takes Dagster some time."""
+    failures = None
+    with suppress(httpx.HTTPError):
+        failures = list_failures(desk.settings.layout.run)
+    return render_page(desk, context, "failures.html", failures=failures)
+
+
+def show_graded_answers(desk: Desk, context: RequestContext) -> Response:
+    """A well and a badly graded answer of the newest candidate, next to the compared model's.
+
+    A user who may still rate answers of the sample blindly sees none.
+    """
+    judged = desk.judged_answers.latest()
+    is_rater = may(context.user.roles, Action.REVIEW) and count_unrated(desk, context.user.name) > 0
+    if judged is None or is_rater:
+        return render_page(desk, context, "graded_answers.html", comparison=None, questions={})
+    questions: dict[str, str] = {}
+
+    def may_show(example: GradedExample) -> bool:
+        question = desk.judged_answers.read_question(judged, example.example_id)
+        if question is None or not find_showable_examples(desk, judged, [example.example_id]):
+            return False
+        questions[example.example_id] = question
+        answers = [answer.text for answer in (example.candidate, example.other) if answer is not None]
+        return not desk.withheld.has_missed_term(example.subject_key, "\n".join([question, *answers]))
+
+    comparison = find_graded_examples(desk.settings.layout, may_show)
+    model = read_model_summary(desk.ledger).production
+    is_live = comparison is not None and model is not None and model.adapter_id == comparison.adapter_id
+    return render_page(
+        desk, context, "graded_answers.html", comparison=comparison, questions=questions, is_live=is_live
+    )
+
+
+def _make_overview_context(desk: Desk, context: RequestContext) -> dict[str, Any]:
+    roles, now = context.user.roles, context.now.timestamp()
+    models = read_model_summary(desk.ledger) if may(roles, Action.VIEW_PRODUCTION_MODEL) else None
+    facts = _read_facts(desk, now) if may(roles, Action.VIEW_STAGES) else None
+    running = () if facts is None else facts.running
+    is_busy = bool(running) or (models is not None and models.candidate is not None)
+    return {
+        "models": models,
+        "sees_verdicts": may(roles, Action.VIEW_VERDICTS),
+        "steps": [] if facts is None else build_pipeline(facts, models, roles),
+        "running": running,
+        "tasks": [] if facts is None else _list_tasks(desk, context, facts, models),
+        "alerts": [] if facts is None else _list_alerts(desk, facts, models, roles),
+        "first_steps": [] if facts is None else _list_first_steps(desk, facts, roles),
+        "graph": PATH_PREFIX if may(roles, Action.VIEW_DAGSTER) else "",
+        "seconds": BUSY_POLL_SECONDS if is_busy else IDLE_POLL_SECONDS,
+        "unix_now": now,
+        "duration": format_duration,
+    }
+
+
+def _read_facts(desk: Desk, now: float) -> PipelineFacts:
+    withheld = None
+    with suppress(IntakeError):
+        withheld = desk.intake.latest().withheld
+    return read_facts(desk.settings.layout, desk.ledger, desk.table_counts, withheld, now)
+
+
+def _list_tasks(
+    desk: Desk, context: RequestContext, facts: PipelineFacts, models: ModelSummary | None
+) -> list[OpenTask]:
+    roles, name = context.user.roles, context.user.name
+    block = None if models is None else models.blocking_verdict
+    work = WaitingWork(
+        reviews=count_reviews_for(desk.ledger, name) if may(roles, Action.REVIEW) else 0,
+        seconds_per_review=None,
+        spot_checks=count_unrated(desk, name) if may(roles, Action.REVIEW) else 0,
+        disagreements=facts.records.disagreements,
+        quarantined=len(list_pending(desk)) if may(roles, Action.DECIDE_QUARANTINE) else 0,
+        unsigned_hold=block if block is not None and block.decision == "hold" else None,
+        unread_batches=_count_unread_batches(desk) if may(roles, Action.VIEW_INTAKE) else 0,
+    )
+    return list_open_tasks(work, roles)
+
+
+def count_unrated(desk: Desk, rater: str) -> int:
+    """Answers of the current sample that this person has not rated."""
+    judged = desk.judged_answers.latest()
+    return 0 if judged is None else len(list_unrated(desk, rater, select_answers_to_rate(desk, judged)))
+
+
+def _count_unread_batches(desk: Desk) -> int:
+    try:
+        return len(desk.intake.list_unread_batches())
+    except OSError:  # the raw reports may be on an unavailable network drive
+        return 0
+
+
+def _list_alerts(desk: Desk, facts: PipelineFacts, models: ModelSummary | None, roles: Collection[str]) -> list[Alert]:
+    block = None if models is None or not may(roles, Action.VIEW_VERDICTS) else models.blocking_verdict
+    reason = None if block is None else (block, explain_block(block, desk.ledger))
+    return list_alerts(facts, _read_drifted_features(desk), reason, roles)
+
+
+def _read_drifted_features(desk: Desk) -> list[str]:
+    path = desk.settings.layout.table("production_drift")
+    columns = ["window_end", "feature", "exceeds_threshold"]
+    try:
+        return drifted_features(pq.read_table(path, columns=columns).to_pylist()) if path.is_file() else []
+    except OSError:  # replaced while it was read
+        return []
+
+
+def _list_first_steps(desk: Desk, facts: PipelineFacts, roles: Collection[str]) -> list[FirstStep]:
+    if facts.adapters:
+        return []
+    has_reviewers = any("reviewer" in user.roles for user in list_users(desk.ledger))
+    return list_first_steps(facts, str(desk.settings.layout.raw_reports), has_reviewers, roles)

@@ -1,0 +1,94 @@
+"""What the home page asks a user to do: open tasks and alerts, by role; and the first steps of a new installation."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from fine_tune_assets.desk.first_steps import list_first_steps
+from fine_tune_assets.desk.model_summary import VerdictSummary
+from fine_tune_assets.desk.open_work import Alert, WaitingWork, list_alerts, list_open_tasks
+from fine_tune_assets.ledger.record_counts import LedgerCounts
+from fine_tune_assets_tests.desk.test_pipeline import facts
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+HOLD = VerdictSummary("v1", "hold", NOW, (), (), True, None)
+WORK = WaitingWork(8, 45.0, 5, 2, 1, HOLD, 3)
+NONE = WaitingWork(0, None, 0, 0, 0, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("role", "paths"),
+    [
+        ("reviewer", ["/queue/next", "/spot-checks/next"]),
+        ("approver", ["/disagreements/next", "/quarantine", "/verdicts/v1"]),
+        ("operator", ["/intake"]),
+        ("ingest", ["/intake"]),
+        ("auditor", []),
+        ("user", []),
+    ],
+)
+def test_a_role_gets_only_its_own_tasks(role: str, paths: list[str]) -> None:
+    assert [task.path for task in list_open_tasks(WORK, [role])] == paths
+
+
+def test_nothing_waits_when_every_count_is_zero() -> None:
+    assert list_open_tasks(NONE, ["reviewer", "approver", "operator"]) == []
+
+
+@pytest.mark.parametrize(("pace", "minutes"), [(45.0, 6), (1.0, 1), (None, None)])
+def test_the_estimate_is_the_number_of_drafts_times_the_pace(pace: float | None, minutes: int | None) -> None:
+    """An unknown pace gives no estimate instead of 0 minutes."""
+    tasks = list_open_tasks(replace(WORK, seconds_per_review=pace), ["reviewer"])
+    assert [task.minutes for task in tasks] == [minutes, None]
+
+
+def alerts(role: str, *, drifted: tuple[str, ...] = (), **rows: int) -> list[Alert]:
+    found = facts(LedgerCounts(0, 0, 26, 0, 0, None), **rows)
+    return list_alerts(found, drifted, (HOLD, "It needs a signature."), [role])
+
+
+@pytest.mark.parametrize(
+    ("role", "paths"),
+    [
+        ("reviewer", ["/queue?state=trusted"]),
+        ("approver", ["/verdicts/v1", "/dagster/assets/production_drift"]),
+        ("operator", ["/verdicts/v1", "/intake", "/intake", "/dagster/assets/production_drift"]),
+        ("ingest", ["/intake", "/intake"]),
+        ("auditor", ["/verdicts/v1", "/dagster/assets/production_drift"]),
+    ],
+)
+def test_an_alert_goes_to_the_roles_that_can_act_on_it(role: str, paths: list[str]) -> None:
+    found = alerts(role, drifted=("length",), withheld=4, unreadable_reports=2)
+    assert [alert.path for alert in found] == paths
+    assert all(alert.action for alert in found)
+
+
+def test_without_a_problem_there_is_no_alert() -> None:
+    assert list_alerts(facts(reports=3, withheld=0), (), None, ["reviewer", "approver", "operator"]) == []
+
+
+def test_a_refusal_is_worse_than_a_hold() -> None:
+    refused = replace(HOLD, decision="refuse")
+    levels = [
+        alert.level for verdict in (HOLD, refused) for alert in list_alerts(facts(), (), (verdict, ""), ["operator"])
+    ]
+    assert levels == ["warn", "bad"]
+
+
+def test_the_first_steps_are_marked_as_they_are_done() -> None:
+    def done(**rows: int) -> list[bool]:
+        return [step.is_done for step in list_first_steps(facts(**rows), "data/raw_reports", False, ["operator"])]
+
+    assert done() == [False, False, False, False]
+    assert done(reports=3) == [True, False, False, False]
+    assert done(reports=3, approved_examples=2) == [True, False, True, False]
+
+
+def test_the_first_steps_end_with_the_first_training() -> None:
+    assert list_first_steps(facts(adapters=1), "data/raw_reports", True, ["operator"]) == []
+
+
+@pytest.mark.parametrize(("role", "path"), [("operator", "/users"), ("reviewer", "/docs/how-to/use-the-desk.md")])
+def test_a_first_step_leads_to_a_page_that_the_role_may_open(role: str, path: str) -> None:
+    assert list_first_steps(facts(), "data/raw_reports", False, [role])[1].path == path
