@@ -96,6 +96,11 @@ class Layout:
         return self.data_dir / "keys"
 
     @property
+    def readable_names(self) -> Path:
+        """The numbers of adapters, instruction sets and releases in the desk's readable names."""
+        return self.data_dir / "readable_names.json"
+
+    @property
     def cache(self) -> Path:
         """Files that can be recomputed."""
         return self.data_dir / "cache"

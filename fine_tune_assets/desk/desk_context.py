@@ -20,6 +20,7 @@ from fine_tune_assets.desk.judged_answers import JudgedAnswers
 from fine_tune_assets.desk.oidc_sign_in import Provider, read_provider
 from fine_tune_assets.desk.origins import Addresses, read_addresses
 from fine_tune_assets.desk.pipeline import TableCounts
+from fine_tune_assets.desk.readable_names import NameRegistry
 from fine_tune_assets.desk.stored_texts import StoredTexts
 from fine_tune_assets.desk.templating import make_environment
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -92,6 +93,7 @@ class Desk:
     judged_answers: JudgedAnswers
     gateway: GatewayClient
     table_counts: TableCounts
+    names: NameRegistry
     wrong_link_limiter: WrongLinkLimiter
 
     def warm_up(self) -> None:
@@ -102,6 +104,7 @@ class Desk:
         with suppress(OSError, ValueError):  # a damaged set must not block reviews; only the pages that read it fail
             self.set_cache.list_sets()
             self.judged_answers.latest()
+            self.names.latest()
 
     def read_review_settings(self) -> ReviewSettings:
         """The current recipe's review settings. Raises RecipeError."""
@@ -140,6 +143,7 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         JudgedAnswers(settings.layout, ledger, known_sets),
         GatewayClient(settings, ledger),
         TableCounts(settings.layout),
+        NameRegistry(settings.layout, ledger),
         WrongLinkLimiter(),
     )
 

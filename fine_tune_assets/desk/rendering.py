@@ -66,5 +66,6 @@ def _make_page_context(desk: Desk, context: RequestContext) -> dict[str, Any]:
         "token": make_form_token(desk.form_key, context),
         "path": context.request.url.path,
         "now": context.now,
+        "names": desk.names.at(context.now),
         "notice": NOTICES.get(context.query_param("notice"), ""),
     }

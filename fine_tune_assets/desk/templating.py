@@ -12,6 +12,7 @@ from starlette.responses import Response
 from fine_tune_assets.core.fingerprints import fingerprint_bytes
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.error_pages import not_found
+from fine_tune_assets.desk.readable_names import sentence_case
 
 _FOLDER = Path(__file__).parent / "static"
 _MEDIA_TYPES = MappingProxyType(
@@ -61,6 +62,7 @@ def make_environment() -> Environment:
     environment.globals["static"] = make_static_url
     environment.filters["day"] = lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
     environment.filters["ago"] = format_age
+    environment.filters["sentence_case"] = sentence_case
     environment.tests["same_person"] = is_same_person
     # Compile all templates now; otherwise the first request of each page waits for it.
     for name in environment.list_templates():

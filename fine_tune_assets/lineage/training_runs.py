@@ -6,6 +6,7 @@ The record is stored next to the adapter's folder, which is named by its content
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -52,6 +53,16 @@ def list_training_runs(layout: Layout, ledger: Ledger) -> list[TrainingRun]:
     for pair in _list_ledger_pairs(ledger):
         known.setdefault(pair, TrainingRun(*pair, excluded_too_long=None))
     return [known[pair] for pair in sorted(known)]
+
+
+def list_training_times(adapters: Path) -> list[tuple[str, datetime]]:
+    """Short id of each adapter whose folder exists, with the time of its record."""
+    records = ((path.name.partition("-")[0], path) for path in adapters.glob(f"*{_ENDING}"))
+    return [
+        (adapter, datetime.fromtimestamp(path.stat().st_mtime, UTC))
+        for adapter, path in records
+        if (adapters / adapter).is_dir()
+    ]
 
 
 def remove_examples(adapters: Path, example_ids: Collection[str]) -> int:
