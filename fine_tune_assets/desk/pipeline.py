@@ -97,7 +97,7 @@ _TABLES = (
     "reports", "unreadable_reports", "scrubbed_reports", "unique_reports", "duplicate_reports", "approved_examples",
     "adapters",
 )  # fmt: skip
-_STEP_BY_STAGE = {
+STEP_BY_STAGE = {
     "s01_raw_reports": "reports",
     "s02_scrubbed_reports": "scrubbed",
     "s03_unique_reports": "unique",
@@ -205,7 +205,7 @@ def _build_correction_step(records: LedgerCounts) -> PipelineStep:
 
 
 def _complete(step: PipelineStep, running: Sequence[RunningStep], path: str) -> PipelineStep:
-    own = tuple(found for found in running if _STEP_BY_STAGE.get(found.stage) == step.name)
+    own = tuple(found for found in running if STEP_BY_STAGE.get(found.stage) == step.name)
     state: StepState = "running" if own else step.state if step.figure else "empty"
     return replace(step, running=own, state=state, path=path)
 

@@ -80,7 +80,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/", home_pages.show_home, ANY_USER),
     Route("GET", "/overview", home_pages.show_overview, ANY_USER, is_polled=True),
     Route("GET", "/failures", home_pages.show_failures, allow(Action.VIEW_DAGSTER), is_polled=True),
-    Route("GET", "/graded-answers", home_pages.show_graded_answers, allow(Action.COMPARE_ANSWERS), is_polled=True),
+    Route("GET", "/graded-answers", home_pages.show_graded_answers, allow(Action.COMPARE_ANSWERS)),
     Route("GET", "/account", user_pages.show_account, ANY_USER),
     Route("POST", "/account/password", user_pages.change_password, ANY_USER),
     Route(

@@ -1,4 +1,4 @@
-"""The home page: stages with counts, running steps, the production model with its verdict, and a question box; per role."""
+"""The home page: the pipeline, tasks, alerts, running steps, the production model and a question box; per role."""
 
 import re
 import time
@@ -11,28 +11,33 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import RunningStep, progress_writer, publish_step
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.shared_records import Verdict
 from fine_tune_assets.core.shipped_release import find_shipped_release
-from fine_tune_assets.core.stages import STAGES
-from fine_tune_assets.desk.overview import TableCounts, explain_block, find_origin, read_model_summary, read_stages
+from fine_tune_assets.desk.model_summary import explain_block, find_origin, read_model_summary
+from fine_tune_assets.desk.pipeline import TableCounts, build_pipeline, read_facts
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.ledger_tables import sessions
 from fine_tune_assets.ledger.serving.imported_releases import make_import
 from fine_tune_assets.ledger.serving.release_records import import_transaction, record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, sign_hold
+from fine_tune_assets.tables.correction_rows import ProductionDrift
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.scrubbing_rows import WithheldReport
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at, start_desk
-from fine_tune_assets_tests.desk.installation import fill, scrub_again
+from fine_tune_assets_tests.desk.installation import BATCH, SOURCE, drafts_of, fill, scrub_again
 from fine_tune_assets_tests.desk.scripted_engine import asking
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
 from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
 from fine_tune_assets_tests.serving.tiny_releases import build_empty_release, make_ready, switched
 
 __all__ = ["look"]
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 STEP = RunningStep("s06_adapters", ("adapters",), None, started_at=0.0)
 
 
@@ -44,31 +49,42 @@ def record_hold(site: Site) -> Verdict:
     return verdict
 
 
-def test_every_stage_is_there_with_what_it_made(ward: Callable[..., Site]) -> None:
+def withhold(settings: Settings) -> None:
+    """Two reports of the ward's batch."""
+    rows = [{"report_id": f"{BATCH}/{number}", "batch": BATCH, "kind": "NAME", "count": 1} for number in (1, 2, 2)]
+    table = table_from_rows(
+        [{name: row.get(name) for name in WithheldReport.SCHEMA.names} for row in rows], WithheldReport.SCHEMA
+    )
+    write_table(settings.layout.table("withheld_reports", BATCH), table)
+
+
+def test_every_step_is_there_with_what_it_made(ward: Callable[..., Site]) -> None:
     """Six notes that were read and scrubbed, and a draft of each that waits; nothing else was made yet."""
     site = ward(count=6)
-    stages = read_stages(site.settings.layout, site.ledger, TableCounts(site.settings.layout), time.time())
-    assert [stage.group for stage in stages] == list(STAGES)
-    shown = {
-        stage.number: [(count.number, count.label) for count in (*([stage.main] if stage.main else []), *stage.more)]
-        for stage in stages
-    }
-    assert shown[1] == [(6, "reports read")]
-    assert shown[2] == [(6, "reports scrubbed")]
-    assert shown[4] == [(6, "drafted"), (6, "wait for review")]
-    assert [shown[n] for n in (3, 5, 6, 7, 8, 9, 10)] == [[]] * 7
+    layout = site.settings.layout
+    facts = read_facts(layout, site.ledger, TableCounts(layout), None, time.time())
+    steps = build_pipeline(facts, read_model_summary(site.ledger), ["operator"])
+    assert {step.name: step.figure for step in steps if step.figure} == {
+        "reports": "6", "scrubbed": "6", "examples": "0",
+    }  # fmt: skip
+    assert {step.name: step.note for step in steps if step.note} == {"examples": "6 to review"}
 
 
 def test_counts_follow_a_file_that_is_replaced(settings: Settings) -> None:
     ledger = open_ledger(settings)
     filled = fill(settings, ledger, count=3)
     counts = TableCounts(filled.layout)
-    assert counts.count_rows("scrubbed_reports") == 3
+
+    def count() -> int | None:
+        table = counts.find_table("scrubbed_reports")
+        return None if table is None else table.rows
+
+    assert count() == 3
     fill(settings, ledger, count=5)
-    assert counts.count_rows("scrubbed_reports") == 5
+    assert count() == 5
     scrub_again(filled, ledger, "nothing")
-    assert counts.count_rows("scrubbed_reports") == 5
-    assert counts.count_rows("adapters") is None
+    assert count() == 5
+    assert counts.find_table("adapters") is None
     ledger.close()
 
 
@@ -113,7 +129,7 @@ def test_an_imported_release_says_so_and_shows_the_verdict_that_came_with_it(sit
     assert production.verdict.target_metric is not None
     site.add("Operator", "operator")
     shown = site.signed_in("Operator").get("/").text
-    assert "promote" in shown
+    assert "Promote" in shown
     assert f"/verdicts/{verdict.verdict_id}" not in shown  # its page is at the installation that judged it
 
 
@@ -124,7 +140,6 @@ def test_a_hold_shows_its_reason_the_next_step_and_the_unchanged_release(site: S
     site.add("Operator", "operator")
     shown = unescape(site.signed_in("Operator").get("/").text)
     for words in (
-        "remains in production",
         "It may have lost arithmetic.",
         f"fine-tune verdicts sign {verdict.verdict_id}",
     ):
@@ -156,11 +171,11 @@ def test_a_candidate_in_flight_is_shown_beside_the_model_that_answers(site: Site
     ("role", "sees"),
     [
         ("user", {"ask", "model"}),
-        ("ingest", {"stages"}),
-        ("reviewer", {"ask", "model", "stages"}),
-        ("approver", {"ask", "model", "stages", "verdict", "graph"}),
-        ("operator", {"model", "stages", "verdict", "graph"}),
-        ("auditor", {"model", "stages", "verdict", "graph"}),
+        ("ingest", {"pipeline", "tasks"}),
+        ("reviewer", {"ask", "model", "pipeline", "tasks"}),
+        ("approver", {"ask", "model", "pipeline", "tasks", "verdict", "graph", "failures", "answers"}),
+        ("operator", {"model", "pipeline", "tasks", "verdict", "graph", "failures"}),
+        ("auditor", {"model", "pipeline", "tasks", "verdict", "graph", "failures"}),
     ],
 )
 def test_a_role_sees_only_its_parts(serve: Callable[..., Site], role: str, sees: set[str]) -> None:
@@ -171,13 +186,61 @@ def test_a_role_sees_only_its_parts(serve: Callable[..., Site], role: str, sees:
     site.add("Some One", role)
     visitor = site.signed_in("Some One")
     parts = {
-        "ask": 'id="question"', "model": "model-title", "stages": "stages-title",
-        "verdict": "/verdicts/", "graph": 'id="graph"',
+        "ask": 'id="question"', "model": "model-title", "pipeline": "pipeline-title", "tasks": "tasks-title",
+        "verdict": "/verdicts/", "graph": 'id="graph"', "failures": "/failures", "answers": "/graded-answers",
     }  # fmt: skip
     home, part = visitor.get("/").text, visitor.get("/overview").text
     assert {name for name, mark in parts.items() if mark in home} == sees
-    assert {name for name, mark in parts.items() if mark in part} == sees - {"ask"}
+    assert {name for name, mark in parts.items() if mark in part} == sees - {"ask", "graph", "failures", "answers"}
     assert ("lost arithmetic" in home) == ("verdict" in sees)
+
+
+def test_a_reviewer_sees_how_many_drafts_wait_for_them(ward: Callable[..., Site]) -> None:
+    site = ward(count=6)
+    site.add("Someone", "reviewer")
+    visitor = site.signed_in("Someone")
+    assert "6 drafts to review" in visitor.get("/").text
+    visitor.approve(drafts_of(site.settings)[0])
+    assert "5 drafts to review" in visitor.get("/").text
+
+
+def test_withheld_reports_and_flagged_trusted_drafts_raise_alerts(ward: Callable[..., Site]) -> None:
+    site = ward(count=6, trusted_sources=[SOURCE])
+    withhold(site.settings)
+    site.add("Someone", "reviewer", "operator")
+    shown = site.signed_in("Someone").get("/").text
+    assert re.search(r'2 reports are withheld.*?href="/intake"', shown)
+    assert re.search(r'trusted examples? with flags.*?href="/queue\?state=trusted"', shown)
+
+
+def test_drift_raises_an_alert_for_those_who_may_open_dagster(site: Site) -> None:
+    rows = [
+        {
+            "release_id": "r", "window_start": NOW, "window_end": NOW, "request_count": 100, "feature": feature,
+            "measure": "psi", "exceeds_threshold": is_beyond,
+        }
+        for feature, is_beyond in (("question length", True), ("language", False))
+    ]  # fmt: skip
+    write_table(site.settings.layout.table("production_drift"), table_from_rows(rows, ProductionDrift.SCHEMA))
+    site.add("Operator", "operator")
+    shown = site.signed_in("Operator").get("/").text
+    assert "question length." in shown
+    assert "language" not in shown
+
+
+def test_an_empty_installation_leads_through_the_first_steps(site: Site) -> None:
+    site.add("Operator", "operator")
+    shown = site.signed_in("Operator").get("/").text
+    assert str(site.settings.layout.raw_reports) in shown
+    assert 'href="/docs/how-to/add-reports.md"' in shown
+    site.add("Reader", "user")
+    assert "first-title" not in site.signed_in("Reader").get("/").text
+
+
+def test_without_dagster_the_failures_are_unknown_instead_of_none(site: Site) -> None:
+    """`end_to_end/test_dagster_ui.py` asks the real webserver."""
+    site.add("Operator", "operator")
+    assert "fine-tune up dagster-webserver" in site.signed_in("Operator").get("/failures").text
 
 
 def test_an_open_page_does_not_keep_a_session_alive(site: Site) -> None:
@@ -200,12 +263,14 @@ def test_the_page_updates_progress_automatically(page: Page, site: Site) -> None
     site.add("Someone", "reviewer")
     with publish_step(site.settings.layout.running_steps, replace(STEP, started_at=time.time())) as file:
         sign_in_at(page, site, "Someone")
-        report, row = progress_writer(file), page.locator(".stages li").nth(5)
-        expect(row).to_contain_text("running")
+        report, step = progress_writer(file), page.locator("[data-step=training]")
+        expect(step).to_contain_text("Running")
         report(60, 240, "optimizer steps, loss 2.1")
-        expect(row).to_contain_text("60 of 240 optimizer steps", timeout=15_000)
+        row = page.locator(".running li")
+        expect(row).to_contain_text("60 of 240 optimizer steps, loss 2.1", timeout=15_000)
         assert row.locator("progress").evaluate("bar => bar.value / bar.max") == 0.25
-    expect(row).not_to_contain_text("running", timeout=15_000)
+    expect(step).not_to_contain_text("Running", timeout=15_000)
+    expect(row).to_have_count(0)
 
 
 def test_the_box_on_the_first_page_asks_and_shows_the_answer_there(

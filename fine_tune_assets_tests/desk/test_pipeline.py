@@ -9,9 +9,9 @@ from fine_tune_assets.core.permissions import ROLES
 from fine_tune_assets.core.progress import RunningStep
 from fine_tune_assets.core.stages import STAGES
 from fine_tune_assets.desk.model_summary import ModelSummary, VerdictSummary
-from fine_tune_assets.desk.pipeline import _STEP_BY_STAGE, PipelineFacts, PipelineStep, StoredTable, build_pipeline
-from fine_tune_assets.desk.routes import ROUTES
+from fine_tune_assets.desk.pipeline import STEP_BY_STAGE, PipelineFacts, PipelineStep, StoredTable, build_pipeline
 from fine_tune_assets.desk.request_context import is_allowed
+from fine_tune_assets.desk.routes import ROUTES
 from fine_tune_assets.ledger.record_counts import LedgerCounts
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -30,7 +30,7 @@ def build(found: PipelineFacts, models: ModelSummary | None = NO_MODELS, *roles:
 
 
 def test_the_steps_are_in_the_order_of_the_stages() -> None:
-    assert list(build(facts())) == list(dict.fromkeys(_STEP_BY_STAGE[stage] for stage in STAGES))
+    assert list(build(facts())) == list(dict.fromkeys(STEP_BY_STAGE[stage] for stage in STAGES))
 
 
 def test_an_empty_installation_has_only_empty_steps() -> None:
@@ -70,7 +70,7 @@ def test_corrections_say_how_many_are_new() -> None:
 def test_a_running_step_is_shown_as_running_also_before_it_made_anything(stage: str) -> None:
     running = RunningStep(stage, ("an_asset",), None, started_at=0.0)
     states = {name: step.state for name, step in build(facts(running=(running,))).items()}
-    assert {name for name, state in states.items() if state == "running"} == {_STEP_BY_STAGE[stage]}
+    assert {name for name, state in states.items() if state == "running"} == {STEP_BY_STAGE[stage]}
 
 
 def test_reviewers_learn_that_there_is_a_verdict_but_not_which() -> None:

@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.dagster_ui import BASE_URL, webserver_socket
+from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure, list_failures
 from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.ledger.people.sessions import SessionLimits, end_session, find_session
 from fine_tune_assets_tests.conftest import create_installation, write_recipe
@@ -39,6 +40,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LIMITS = SessionLimits(timedelta(hours=1), timedelta(hours=8))
 POLICY_VIOLATION = 1008
+CHECKS = ("served_export_matches_merged_weights", "every_export_matches_merged_weights")
+"""Of `quantized_weights`."""
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +176,25 @@ def test_launching_a_gated_asset_by_hand_promotes_nothing(ui: Ui, asset: str) ->
         run = instance.get_run_by_id(run_id)
         assert run is not None
         assert run.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_the_first_page_lists_what_failed(ui: Ui) -> None:
+    """The base model's folder does not exist, so its asset fails; and a check of another asset fails."""
+    operator = ui.signed_in("operator")
+    run_id = ui.launch(operator, "base_models")["run"]["runId"]
+    with dg.DagsterInstance.get() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("quantized_weights"))
+        for name, severity in zip(CHECKS, dg.AssetCheckSeverity, strict=True):
+            evaluation = dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey("quantized_weights"), check_name=name, passed=False, metadata={}, severity=severity
+            )
+            instance.report_runless_asset_event(evaluation)
+        until(lambda: _is_finished(instance, run_id), ui.settings, 120, "the end of the run")
+    failures = list_failures(ui.settings.layout.run)
+    assert AssetFailure("base_models", "", f"/dagster/runs/{run_id}") in failures
+    errors = [name for name, severity in zip(CHECKS, dg.AssetCheckSeverity, strict=True) if severity.value == "ERROR"]
+    assert [failure.check for failure in failures if failure.asset == "quantized_weights" and failure.check] == errors
+    assert f"/dagster/runs/{run_id}" in operator.get("/failures").text
 
 
 def _is_finished(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -98,7 +98,7 @@ def _make_overview_context(desk: Desk, context: RequestContext) -> dict[str, Any
     return {
         "models": models,
         "sees_verdicts": may(roles, Action.VIEW_VERDICTS),
-        "steps": [] if facts is None else build_pipeline(facts, models, roles),
+        "steps": [] if facts is None else build_pipeline(facts, models, roles, _name_model(desk, context, models)),
         "running": running,
         "tasks": [] if facts is None else _list_tasks(desk, context, facts, models),
         "alerts": [] if facts is None else _list_alerts(desk, facts, models, roles),
@@ -108,6 +108,12 @@ def _make_overview_context(desk: Desk, context: RequestContext) -> dict[str, Any
         "unix_now": now,
         "duration": format_duration,
     }
+
+
+def _name_model(desk: Desk, context: RequestContext, models: ModelSummary | None) -> str:
+    """Such as "SmolLM2 + adapter 3"; empty without a production model."""
+    live = None if models is None else models.production
+    return "" if live is None else desk.names.at(context.now).released_model(live.release_id)
 
 
 def _read_facts(desk: Desk, now: float) -> PipelineFacts:
