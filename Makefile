@@ -151,6 +151,9 @@ bench-graph: setup-dev   ## time and memory of the whole graph, and latency of t
 	$(BIN)/python benchmarks/bench_graph.py
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_new_reports.py
 
+bench-idle: setup-dev    ## CPU time and memory of everything that `make up` starts, while nothing changes
+	$(BIN)/python benchmarks/bench_idle.py
+
 bench-serve: setup-dev   ## gateway streams compared with the bare engine, switches under load, rollbacks
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_serve.py
 

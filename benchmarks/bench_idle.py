@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from sample_installation import sample_installation, use
 
-SETTLE_SECONDS, MEASURED_SECONDS = 60.0, 240.0
+SETTLE_SECONDS, MEASURED_SECONDS = 60.0, 180.0
 
 
 def main() -> None:
@@ -54,23 +55,36 @@ def main() -> None:
 def _read_cpu_seconds(data: Path) -> Mapping[psutil.Process, float]:
     """Of each process of this installation, with those of children that have ended."""
     found = {}
-    for process in psutil.process_iter():
-        try:
-            if process.pid != psutil.Process().pid and process.environ().get("FINE_TUNE_DATA_DIR") == str(data):
-                found[process] = sum(process.cpu_times()[:4])
-        except psutil.Error:
-            continue
+    for process in _list_processes(data):
+        with suppress(psutil.Error):
+            found[process] = sum(process.cpu_times()[:4])
     return found
+
+
+def _list_processes(data: Path) -> set[psutil.Process]:
+    """The services, which know the data folder from their environment, and everything that they started."""
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("FINE_TUNE_DATA_DIR") == str(data):
+                found |= {process, *process.children(recursive=True)}
+    return found - {psutil.Process()}
 
 
 def _measure(process: psutil.Process, cpu_seconds: float) -> dict[str, object]:
     memory = process.memory_full_info()
     return {
-        "process": " ".join(process.cmdline()[2:5])[-60:],
+        "process": _name(process),
         "percent of a core": round(100 * cpu_seconds / MEASURED_SECONDS, 2),
         "RSS MB": round(memory.rss / 1e6),
         "PSS MB": round(memory.pss / 1e6),
     }
+
+
+def _name(process: psutil.Process) -> str:
+    """Module and arguments, without paths and options."""
+    words = [word for word in process.cmdline()[1:] if word[:1] not in ("-", "/", "")]
+    return " ".join(words)[:50] or process.name()
 
 
 if __name__ == "__main__":
