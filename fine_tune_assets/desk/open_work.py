@@ -70,15 +70,14 @@ class Alert:
 
 
 def list_alerts(
-    facts: PipelineFacts, drifted: Sequence[str], block: tuple[VerdictSummary, str] | None, roles: Collection[str]
+    facts: PipelineFacts, drifted: Sequence[str], block: VerdictSummary | None, roles: Collection[str]
 ) -> list[Alert]:
-    """`drifted`: features of the newest window with drift. `block`: the newest verdict and why it blocks a release."""
+    """`drifted`: features of the newest window with drift. `block`: the newest verdict, if it blocks a release."""
     alerts: list[Alert] = []
     if block is not None and may(roles, Action.VIEW_VERDICTS):
-        verdict, reason = block
-        text = f"{verdict.decision.capitalize()}: the newest candidate is not released."
-        level: Literal["warn", "bad"] = "bad" if verdict.decision == "refuse" else "warn"
-        alerts.append(Alert(level, text, "Read its verdict", f"/verdicts/{verdict.verdict_id}", reason))
+        text = f"{block.decision.capitalize()}: the newest candidate is not released."
+        level: Literal["warn", "bad"] = "bad" if block.decision == "refuse" else "warn"
+        alerts.append(Alert(level, text, "Read its verdict", f"/verdicts/{block.verdict_id}", " ".join(block.reasons)))
     if may(roles, Action.VIEW_INTAKE):
         alerts += _list_intake_alerts(facts)
     flagged = facts.records.flagged_trusted

@@ -130,7 +130,7 @@ def _count_folders(folder: Path) -> int:
 
 
 def build_pipeline(
-    facts: PipelineFacts, models: ModelSummary | None, roles: Collection[str], model_name: str = ""
+    facts: PipelineFacts, models: ModelSummary | None, roles: Collection[str], now: datetime, model_name: str = ""
 ) -> list[PipelineStep]:
     """The steps in order, as a user with these roles sees them; without those of models if they may not see any.
 
@@ -143,7 +143,11 @@ def build_pipeline(
         PipelineStep(
             "training", "Training", _pluralize(facts.adapters, "adapter"), "", "done", facts.written_at("adapters")
         ),
-        *([] if models is None else [_build_verdict_step(models, sees_verdicts), _build_live_step(models, model_name)]),
+        *(
+            []
+            if models is None
+            else [_build_verdict_step(models, sees_verdicts), _build_live_step(models, model_name, now)]
+        ),
         _build_correction_step(facts.records),
     ]
     verdict = models.newest_verdict if models is not None and sees_verdicts else None
@@ -189,11 +193,12 @@ def _build_verdict_step(models: ModelSummary, sees_verdicts: bool) -> PipelineSt
     return PipelineStep("verdict", "Verdict", verdict.decision.capitalize(), note, state, verdict.recorded_at)
 
 
-def _build_live_step(models: ModelSummary, model_name: str) -> PipelineStep:
+def _build_live_step(models: ModelSummary, model_name: str, now: datetime) -> PipelineStep:
     model = models.production
     if model is None:
         return PipelineStep("live", "Live", "", "", "done", None)
-    note = "" if model.is_engine_running else "starting"
+    since = "" if model.live_since is None else f"since {_format_time(model.live_since, now)}"
+    note = since if model.is_engine_running else "starting"
     return PipelineStep("live", "Live", model_name or model.release_id[:8], note, "done", model.live_since)
 
 
@@ -234,6 +239,11 @@ _PAGES: Mapping[str, Sequence[tuple[Action, str]]] = {
 def _find_path(step: str, verdict_id: str | None, roles: Collection[str]) -> str:
     path = next((path for action, path in _PAGES[step] if may(roles, action)), "")
     return f"{path}/{verdict_id}" if step == "verdict" and path and verdict_id else path
+
+
+def _format_time(at: datetime, now: datetime) -> str:
+    """The time of today, or the day. In UTC."""
+    return f"{at:%H:%M} UTC" if at.date() == now.date() else f"{at.day} {at:%b}"
 
 
 def _format_count(number: int) -> str:

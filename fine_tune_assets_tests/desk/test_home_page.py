@@ -51,10 +51,11 @@ def record_hold(site: Site) -> Verdict:
 
 def withhold(settings: Settings) -> None:
     """Two reports of the ward's batch."""
-    rows = [{"report_id": f"{BATCH}/{number}", "batch": BATCH, "kind": "NAME", "count": 1} for number in (1, 2, 2)]
-    table = table_from_rows(
-        [{name: row.get(name) for name in WithheldReport.SCHEMA.names} for row in rows], WithheldReport.SCHEMA
-    )
+    rows = [
+        {"report_id": f"{BATCH}/{number}", "batch": BATCH, "kind": "NAME", "count": 1, "scrubber_version": "s"}
+        for number in (1, 2, 2)
+    ]
+    table = table_from_rows(rows, WithheldReport.SCHEMA)
     write_table(settings.layout.table("withheld_reports", BATCH), table)
 
 
@@ -63,7 +64,7 @@ def test_every_step_is_there_with_what_it_made(ward: Callable[..., Site]) -> Non
     site = ward(count=6)
     layout = site.settings.layout
     facts = read_facts(layout, site.ledger, TableCounts(layout), None, time.time())
-    steps = build_pipeline(facts, read_model_summary(site.ledger), ["operator"])
+    steps = build_pipeline(facts, read_model_summary(site.ledger), ["operator"], NOW)
     assert {step.name: step.figure for step in steps if step.figure} == {
         "reports": "6", "scrubbed": "6", "examples": "0",
     }  # fmt: skip
@@ -139,11 +140,7 @@ def test_a_hold_shows_its_reason_the_next_step_and_the_unchanged_release(site: S
     verdict = record_hold(site)
     site.add("Operator", "operator")
     shown = unescape(site.signed_in("Operator").get("/").text)
-    for words in (
-        "It may have lost arithmetic.",
-        f"fine-tune verdicts sign {verdict.verdict_id}",
-    ):
-        assert words in shown
+    assert "It may have lost arithmetic." in shown
     assert f"/verdicts/{verdict.verdict_id}" in shown
 
 
@@ -205,7 +202,7 @@ def test_a_reviewer_sees_how_many_drafts_wait_for_them(ward: Callable[..., Site]
 
 
 def test_withheld_reports_and_flagged_trusted_drafts_raise_alerts(ward: Callable[..., Site]) -> None:
-    site = ward(count=6, trusted_sources=[SOURCE])
+    site = ward(count=6, fields={"trusted_sources": {SOURCE: "published"}})
     withhold(site.settings)
     site.add("Someone", "reviewer", "operator")
     shown = site.signed_in("Someone").get("/").text

@@ -45,7 +45,7 @@ def test_the_estimate_is_the_number_of_drafts_times_the_pace(pace: float | None,
 
 def alerts(role: str, *, drifted: tuple[str, ...] = (), **rows: int) -> list[Alert]:
     found = facts(LedgerCounts(0, 0, 26, 0, 0, None), **rows)
-    return list_alerts(found, drifted, (HOLD, "It needs a signature."), [role])
+    return list_alerts(found, drifted, HOLD, [role])
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,7 @@ def test_without_a_problem_there_is_no_alert() -> None:
 
 def test_a_refusal_is_worse_than_a_hold() -> None:
     refused = replace(HOLD, decision="refuse")
-    levels = [
-        alert.level for verdict in (HOLD, refused) for alert in list_alerts(facts(), (), (verdict, ""), ["operator"])
-    ]
+    levels = [alert.level for verdict in (HOLD, refused) for alert in list_alerts(facts(), (), verdict, ["operator"])]
     assert levels == ["warn", "bad"]
 
 

@@ -1,6 +1,6 @@
 """The pipeline strip: eight steps with figures, states, times and links, by role."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from fine_tune_assets.core.permissions import ROLES
 from fine_tune_assets.core.progress import RunningStep
 from fine_tune_assets.core.stages import STAGES
-from fine_tune_assets.desk.model_summary import ModelSummary, VerdictSummary
+from fine_tune_assets.desk.model_summary import ModelSummary, ProductionModel, VerdictSummary
 from fine_tune_assets.desk.pipeline import STEP_BY_STAGE, PipelineFacts, PipelineStep, StoredTable, build_pipeline
 from fine_tune_assets.desk.request_context import is_allowed
 from fine_tune_assets.desk.routes import ROUTES
@@ -26,7 +26,7 @@ def facts(records: LedgerCounts = NOTHING, running: tuple[RunningStep, ...] = ()
 
 
 def build(found: PipelineFacts, models: ModelSummary | None = NO_MODELS, *roles: str) -> dict[str, PipelineStep]:
-    return {step.name: step for step in build_pipeline(found, models, roles or ("operator",))}
+    return {step.name: step for step in build_pipeline(found, models, roles or ("operator",), NOW)}
 
 
 def test_the_steps_are_in_the_order_of_the_stages() -> None:
@@ -80,6 +80,20 @@ def test_reviewers_learn_that_there_is_a_verdict_but_not_which() -> None:
     assert build(facts(), models)["verdict"].state == "waiting"
     shown = build(facts(), models, "reviewer")["verdict"]
     assert (shown.figure, shown.note, shown.state, shown.path) == ("Recorded", "", "done", "")
+
+
+@pytest.mark.parametrize(
+    ("since", "is_running", "note"),
+    [
+        (NOW, True, "since 12:00 UTC"),
+        (NOW - timedelta(days=20), True, "since 8 Nov"),
+        (NOW, False, "starting"),
+    ],
+)
+def test_the_production_model_says_since_when_it_answers(since: datetime, is_running: bool, note: str) -> None:
+    live = ProductionModel("r1", "a1", "local", since, is_running, None)
+    shown = build(facts(), ModelSummary(live, None, None))["live"]
+    assert (shown.figure, shown.note, shown.state) == ("r1", note, "done")
 
 
 def test_a_role_that_may_see_no_model_sees_no_step_about_one() -> None:

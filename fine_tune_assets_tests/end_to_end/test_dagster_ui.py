@@ -186,7 +186,11 @@ def test_the_first_page_lists_what_failed(ui: Ui) -> None:
         instance.report_runless_asset_event(dg.AssetMaterialization("quantized_weights"))
         for name, severity in zip(CHECKS, dg.AssetCheckSeverity, strict=True):
             evaluation = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey("quantized_weights"), check_name=name, passed=False, metadata={}, severity=severity
+                asset_key=dg.AssetKey("quantized_weights"),
+                check_name=name,
+                passed=False,
+                metadata={},
+                severity=severity,
             )
             instance.report_runless_asset_event(evaluation)
         until(lambda: _is_finished(instance, run_id), ui.settings, 120, "the end of the run")

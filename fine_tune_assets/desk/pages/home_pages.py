@@ -18,7 +18,7 @@ from fine_tune_assets.desk.dagster_ui.asset_failures import list_failures
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.first_steps import FirstStep, list_first_steps
 from fine_tune_assets.desk.graded_examples import GradedExample, find_graded_examples
-from fine_tune_assets.desk.model_summary import ModelSummary, explain_block, read_model_summary
+from fine_tune_assets.desk.model_summary import ModelSummary, read_model_summary
 from fine_tune_assets.desk.open_work import Alert, OpenTask, WaitingWork, list_alerts, list_open_tasks
 from fine_tune_assets.desk.pages.quarantine_pages import list_pending
 from fine_tune_assets.desk.pages.spot_check_pages import (
@@ -98,7 +98,9 @@ def _make_overview_context(desk: Desk, context: RequestContext) -> dict[str, Any
     return {
         "models": models,
         "sees_verdicts": may(roles, Action.VIEW_VERDICTS),
-        "steps": [] if facts is None else build_pipeline(facts, models, roles, _name_model(desk, context, models)),
+        "steps": []
+        if facts is None
+        else build_pipeline(facts, models, roles, context.now, _name_model(desk, context, models)),
         "running": running,
         "tasks": [] if facts is None else _list_tasks(desk, context, facts, models),
         "alerts": [] if facts is None else _list_alerts(desk, facts, models, roles),
@@ -155,8 +157,7 @@ def _count_unread_batches(desk: Desk) -> int:
 
 def _list_alerts(desk: Desk, facts: PipelineFacts, models: ModelSummary | None, roles: Collection[str]) -> list[Alert]:
     block = None if models is None or not may(roles, Action.VIEW_VERDICTS) else models.blocking_verdict
-    reason = None if block is None else (block, explain_block(block, desk.ledger))
-    return list_alerts(facts, _read_drifted_features(desk), reason, roles)
+    return list_alerts(facts, _read_drifted_features(desk), block, roles)
 
 
 def _read_drifted_features(desk: Desk) -> list[str]:
