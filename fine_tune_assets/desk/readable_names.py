@@ -8,7 +8,7 @@ permanent, because erasures remove sets and rewrite records. If that file is los
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from fine_tune_assets.core.files import file_lock, write_text
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.reviews.review_items import find_items
 from fine_tune_assets.ledger.serving.candidate_records import (
     CandidateRecord,
     count_candidate_records,
@@ -32,6 +33,7 @@ from fine_tune_assets.lineage.set_history import MANIFEST, list_set_paths
 from fine_tune_assets.lineage.training_runs import list_training_times
 
 Kind = Literal["adapter", "set", "release"]
+_SEPARATOR = " · "
 _SIZE_OR_VARIANT = frozenset({"instruct", "chat", "base", "it", "hf", "gguf"})
 
 
@@ -72,6 +74,11 @@ class Name:
     @property
     def short(self) -> str:
         return short(self.fingerprint)
+
+    @property
+    def title(self) -> str:
+        """The first part of the name, such as "Release 2", or the short fingerprint. For plots."""
+        return self.text.partition(_SEPARATOR)[0] or self.short
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ class NameRegistry:
     """Numbers what is new and keeps the names in memory until the ledger or the folders change. Thread-safe."""
 
     def __init__(self, layout: Layout, ledger: Ledger) -> None:
-        self._layout, self._ledger = layout, ledger
+        self._layout, self.ledger = layout, ledger
         self._lock = threading.Lock()
         self._cached: tuple[Any, KnownNames] | None = None
 
@@ -137,10 +144,10 @@ class NameRegistry:
 
     def _read_stamp(self) -> Any:
         paths = (self._layout.instruction_sets, self._layout.adapters, self._layout.table("base_models"))
-        return (count_candidate_records(self._ledger), *(_modified_at(path) for path in paths))
+        return (count_candidate_records(self.ledger), *(_modified_at(path) for path in paths))
 
     def _read(self) -> KnownNames:
-        records = list_candidate_records(self._ledger)
+        records = list_candidate_records(self.ledger)
         known = _read_file(self._layout.readable_names)
         updated = self._add_new(known, records)
         if updated != known:
@@ -171,8 +178,8 @@ class NameRegistry:
         for adapter, trained_at in list_training_times(self._layout.adapters):
             yield Appearance("adapter", adapter, trained_at, bases.get(adapter) or self._read_base(adapter))
         for folder in list_set_paths(self._layout.instruction_sets):
-            stored_at = _modified_at(folder / MANIFEST) or _modified_at(folder)
-            yield Appearance("set", folder.name, datetime.fromtimestamp(stored_at / 1e9, UTC))
+            if stored_at := _modified_at(folder / MANIFEST) or _modified_at(folder):
+                yield Appearance("set", folder.name, datetime.fromtimestamp(stored_at / 1e9, UTC))
 
     def _read_base(self, adapter: str) -> str:
         """Fingerprint of the base model in an adapter's configuration; empty if it can't be read."""
@@ -248,9 +255,18 @@ class ReadableNames:
         return next((name for way in ways if (name := way(fingerprint)).text), Name(fingerprint))
 
     @staticmethod
-    def item(example_id: str, task: str | None, source: str | None) -> Name:
+    def item(example_id: str, task: str | None, source: str | None = None) -> Name:
         """A review item, by its task and source. The task of a correction is also its source."""
         return Name(example_id, _join(sentence_case(task or ""), source if source and source != task else ""))
+
+    def examples(self, example_ids: Collection[str]) -> dict[str, Name]:
+        """The names of the items with these ids, by id."""
+        found = find_items(self.registry.ledger, example_ids)
+        known = {item.example_id: self.item(item.example_id, item.task, item.source) for item in found}
+        return {example_id: known.get(example_id, Name(example_id)) for example_id in example_ids}
+
+    def correction(self, correction_id: str, received_at: datetime | None) -> Name:
+        return Name(correction_id, _join("Correction", self._format_day(received_at) if received_at else ""))
 
     def _short_base(self, fingerprint: str) -> str:
         return shorten_model_name(self._known.base_models.get(fingerprint, ""))
@@ -261,7 +277,7 @@ class ReadableNames:
 
 
 def _join(*parts: str) -> str:
-    return " · ".join(part for part in parts if part)
+    return _SEPARATOR.join(part for part in parts if part)
 
 
 def _modified_at(path: Path) -> int:

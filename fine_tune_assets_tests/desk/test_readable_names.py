@@ -126,7 +126,7 @@ def test_the_name_of_an_earlier_base_model_is_remembered(
 
 def test_a_release_is_numbered_and_named_by_its_model(ledger: Ledger, names: Callable[[], ReadableNames]) -> None:
     judge(ledger, THIRD, datetime(2026, 1, 1, tzinfo=UTC))
-    record_promoted(ledger, "a" * 16, adapter_id=FIRST, base_fingerprint=BASE)
+    record_promoted(ledger, "a" * 16, adapter_id=FIRST, base_fingerprint=BASE, incumbent=BASE)
     found = names()
     assert found.release("a" * 16).text == "Release 1 · SmolLM2 + adapter 2"
     assert found.released_model("a" * 16) == "SmolLM2 + adapter 2"
@@ -137,7 +137,7 @@ def test_an_imported_release_its_adapter_and_its_verdict_are_named_from_the_time
     settings: Settings, ledger: Ledger, names: Callable[[], ReadableNames]
 ) -> None:
     """The shipped release is imported like this. Its verdict exists only in the release."""
-    verdict = make_verdict("promote", adapter_id=FIRST, base_fingerprint=OTHER_BASE)
+    verdict = make_verdict("promote", adapter_id=FIRST, base_fingerprint=OTHER_BASE, incumbent=OTHER_BASE)
     release = make_release(verdict, "a" * 16)
     with import_transaction(ledger, release, make_import("a" * 16, "k" * 64, verdict, (), "An Operator")):
         pass
@@ -156,7 +156,7 @@ def test_an_adapter_has_its_number_from_its_training_not_from_its_verdict(
 ) -> None:
     """Otherwise it would have no name until it is evaluated."""
     train(settings.layout, SECOND, DAY)
-    train(settings.layout, FIRST, DAY + timedelta(days=1), base=OTHER_BASE)
+    train(settings.layout, FIRST, DAY + timedelta(days=1))
     assert names().adapter(SECOND).text == "Adapter 1 · SmolLM2 · 28 Nov"
     judge(ledger, FIRST, DAY + timedelta(days=2))
     judge(ledger, SECOND, DAY + timedelta(days=3))

@@ -15,6 +15,7 @@ from fine_tune_assets.approval.reviewer_agreement import (
 )
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.pages.spot_check_pages import list_unrated, select_answers_to_rate
+from fine_tune_assets.desk.readable_names import sentence_case
 from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.judging.judges.spot_check_sample import RatingComparison, compare_ratings
@@ -66,6 +67,7 @@ def show_agreement(desk: Desk, context: RequestContext) -> Response:
         context,
         "agreement.html",
         figures=figures,
+        tasks={} if figures is None else {sentence_case(k): v for k, v in figures.report.by_task.items()},
         rules=rules,
         verdict=verdict,
         floor=describe_floor(rules),

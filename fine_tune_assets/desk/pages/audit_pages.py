@@ -17,7 +17,7 @@ from fine_tune_assets.desk.request_context import RequestContext, find_hidden_ex
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.audit.audit_log import AuditEntry
 
-PAGE_LINES = 100
+PAGE_LINES = 50
 _OUTCOMES = frozenset(f"{verb} {what}" for verb in ("decided", "adjudicated") for what in ("approve", "reject"))
 _EXAMPLE_PREFIX = "example "
 
@@ -31,11 +31,27 @@ def show_audit(desk: Desk, context: RequestContext) -> Response:
         context,
         "audit.html",
         rows=shown,
+        known=_find_names(desk, context, shown),
         has_hidden=shown != rows[:PAGE_LINES],
         is_older=len(rows) > PAGE_LINES,
         is_paged=before is not None,
         check=_find_chain_check(desk, context),
     )
+
+
+def _find_names(desk: Desk, context: RequestContext, rows: Sequence[AuditEntry]) -> dict[int, str]:
+    """Position of an entry → readable name of what it is about. Other entries are absent."""
+    names = desk.names.at(context.now)
+    examples = names.examples(
+        {word for row in rows if row.resource.startswith(_EXAMPLE_PREFIX) for word in row.resource.split()}
+    )
+    found = {
+        row.position: next(
+            (name.text for word in row.resource.split() if (name := examples.get(word) or names.find(word)).text), ""
+        )
+        for row in rows
+    }
+    return {position: text for position, text in found.items() if text}
 
 
 def _find_chain_check(desk: Desk, context: RequestContext) -> ChainCheckRun | None:

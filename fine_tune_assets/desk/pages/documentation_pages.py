@@ -5,6 +5,7 @@ Serves the Markdown and image files of the folder `docs`, and nothing else.
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -40,17 +41,26 @@ def show_documentation(desk: Desk, context: RequestContext) -> Response:
         return FileResponse(file, media_type=_IMAGE_TYPES[file.suffix])
     if file.suffix != ".md":
         raise not_found()
-    title, body = render_markdown(file, PurePosixPath(name))
-    return render_page(desk, context, "documentation.html", title=title, body=body, start=START_PAGE)
+    page = render_markdown(file, PurePosixPath(name))
+    return render_page(desk, context, "documentation.html", page=page, start=START_PAGE)
 
 
 def show_start_page(_desk: Desk, _context: RequestContext) -> Response:
     return RedirectResponse(f"{DOCUMENTATION_PATH}/{START_PAGE}", status_code=303)
 
 
+@dataclass(frozen=True)
+class DocumentationPage:
+    title: str
+    body: str
+    """HTML."""
+    sections: tuple[tuple[str, str], ...]
+    """Anchor and text of each heading of the second level."""
+
+
 @cache
-def render_markdown(file: Path, name: PurePosixPath) -> tuple[str, str]:
-    """Title and HTML of a page, whose path in the documentation is `name`. Comments are removed, other HTML is escaped."""
+def render_markdown(file: Path, name: PurePosixPath) -> DocumentationPage:
+    """The page whose path in the documentation is `name`. Comments are removed, other HTML is escaped."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(_COMMENT.sub("", file.read_text(encoding="utf-8")))
     for heading, text in _headings(tokens):
@@ -60,7 +70,8 @@ def render_markdown(file: Path, name: PurePosixPath) -> tuple[str, str]:
             if link.type == "link_open" and not _is_served(str(link.attrGet("href") or ""), name):
                 link.attrs.pop("href")  # keep the text
     title = next((text for _, text in _headings(tokens)), name.name)
-    return title, str(markdown.renderer.render(tokens, markdown.options, {}))
+    sections = tuple((str(heading.attrGet("id")), text) for heading, text in _headings(tokens) if heading.tag == "h2")
+    return DocumentationPage(title, str(markdown.renderer.render(tokens, markdown.options, {})), sections)
 
 
 def _headings(tokens: Sequence[Token]) -> Iterator[tuple[Token, str]]:

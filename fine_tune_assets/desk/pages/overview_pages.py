@@ -22,7 +22,7 @@ from fine_tune_assets.ledger.serving.release_records import list_recorded_releas
 from fine_tune_assets.reports.batches import StrayEntries
 from fine_tune_assets.reports.intake_summary import IntakeError
 
-PAGE_LINES = 100
+PAGE_LINES = 25
 _NO_STRAY_ENTRIES = StrayEntries((), 0)
 
 
@@ -79,9 +79,11 @@ MAX_RELEASES = 30
 
 
 def show_impact(desk: Desk, context: RequestContext) -> Response:
-    rows = _measure_impact(desk)[-MAX_RELEASES:]
+    rows, names = _measure_impact(desk)[-MAX_RELEASES:], desk.names.at(context.now)
     edits = [
-        Difference(row.release_id[:16], row.edit_quartiles[1], row.edit_quartiles[0], row.edit_quartiles[2])
+        Difference(
+            names.release(row.release_id).title, row.edit_quartiles[1], row.edit_quartiles[0], row.edit_quartiles[2]
+        )
         for row in rows
         if row.edit_quartiles
     ]

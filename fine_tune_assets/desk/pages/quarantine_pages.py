@@ -3,6 +3,8 @@
 `corrections` decides what is quarantined; the ledger records and enforces decisions.
 """
 
+from datetime import datetime
+
 import pyarrow.parquet as pq
 from starlette.responses import Response
 
@@ -30,7 +32,15 @@ PAGE_ITEMS = 50
 
 def show_quarantine(desk: Desk, context: RequestContext) -> Response:
     rows = list_pending(desk)
-    return render_page(desk, context, "quarantine.html", rows=rows[:PAGE_ITEMS], waiting=len(rows), words=REASONS)
+    return render_page(
+        desk,
+        context,
+        "quarantine.html",
+        rows=rows[:PAGE_ITEMS],
+        waiting=len(rows),
+        words=REASONS,
+        arrivals=_read_arrivals(desk),
+    )
 
 
 def show_quarantined_correction(desk: Desk, context: RequestContext) -> Response:
@@ -72,6 +82,13 @@ def list_pending(desk: Desk) -> list[QuarantinedCorrection]:
     return [row for row in rows if row.state == PENDING and (row.correction_id, row.fingerprint) not in decided]
 
 
+def _read_arrivals(desk: Desk) -> dict[str, datetime | None]:
+    """Correction id → time of arrival."""
+    path = desk.settings.layout.table(TEXT_TABLE)
+    rows = pq.read_table(path, columns=["correction_id", "received_at"]).to_pylist() if path.is_file() else []
+    return {row["correction_id"]: row["received_at"] for row in rows}
+
+
 def _find_correction(desk: Desk, context: RequestContext) -> tuple[QuarantinedCorrection, ScrubbedCorrection]:
     """The row and its texts. Raises PageError if it is no longer pending, or may not be shown."""
     wanted, path = context.path_param("correction_id"), desk.settings.layout.table(TEXT_TABLE)
@@ -102,6 +119,7 @@ def _render_correction(
         status=status,
         row=row,
         correction=correction,
+        contradicted=desk.names.at(context.now).examples(row.contradicted_examples).values(),
         words=REASONS,
         pieces=diff_words(correction.answer or "", correction.output),
         meanings=MEANINGS,

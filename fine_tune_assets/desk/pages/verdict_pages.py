@@ -109,10 +109,14 @@ def _make_document_context(document: Evidence) -> dict[str, Any]:
         "floor": place_correlation(judge.floor),
         "scale": [(place_correlation(value), f"{value:g}") for value in (-1, -0.5, 0, 0.5, 1)],
     }
-    families = groupby(document.metrics, key=lambda figure: figure.family)
+    families = [
+        (name, FAMILY_LABELS[name], list(figures))
+        for name, figures in groupby(document.metrics, key=lambda figure: figure.family)
+    ]
     return {
         "plots": plots,
-        "families": [(FAMILY_LABELS[name], list(figures)) for name, figures in families],
+        "families": families,
+        "family_anchors": [(name, label) for name, label, _ in families],
         "thresholds": {name: _format_threshold(value) for name, value in document.gate.items()},
     }
 

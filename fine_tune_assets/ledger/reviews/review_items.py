@@ -128,6 +128,13 @@ def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | N
     return found[0] if found else None
 
 
+def find_items(ledger: Ledger, example_ids: Collection[str]) -> list[ReviewItem]:
+    """The items with these ids, including removed ones."""
+    query = select_fields(items, ReviewItem).where(items.c.example_id.in_(example_ids))
+    with ledger.read() as connection:
+        return _fetch_items(connection, query) if example_ids else []
+
+
 def select_examples_in_states(ledger: Ledger, example_ids: Collection[str], states: Collection[str]) -> frozenset[str]:
     """The examples whose content is in one of these states, in their own draft or in another current draft with that content."""
     present = items.alias()

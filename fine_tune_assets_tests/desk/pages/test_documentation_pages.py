@@ -15,15 +15,15 @@ PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_has_a_title_and_links_that_lead_somewhere(name: str) -> None:
     """Readers without internet have no other copy."""
-    title, body = render_markdown(DOCS / name, PurePosixPath(name))
-    assert title
-    assert "&lt;!--" not in body
-    for href in re.findall('href="([^"]+)"', body):
+    page = render_markdown(DOCS / name, PurePosixPath(name))
+    assert page.title
+    assert "&lt;!--" not in page.body
+    for href in re.findall('href="([^"]+)"', page.body):
         if href.startswith(("http://", "https://")):
             continue
         target, _, anchor = urljoin(f"/docs/{name}", href).removeprefix("/docs/").partition("#")
         assert target in PAGES, href
-        assert not anchor or f'id="{anchor}"' in render_markdown(DOCS / target, PurePosixPath(target))[1], href
+        assert not anchor or f'id="{anchor}"' in render_markdown(DOCS / target, PurePosixPath(target)).body, href
 
 
 def test_users_read_pages_and_images_after_signing_in(site: Site) -> None:
