@@ -25,7 +25,7 @@ from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.desk.installation import BATCH, drafts_of
 from fine_tune_assets_tests.desk.judged_drafts import SET, judge_the_drafts
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, FIGURE, FIGURES, KEPT, SHARE, evidence
-from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
+from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict, record_decision
 from fine_tune_assets_tests.lineage.stored_data import store
 
 EVERY_ROLE = ("user", "ingest", "reviewer", "approver", "operator", "auditor")
@@ -42,16 +42,16 @@ def fill_desk(site: Site) -> list[str]:
     site.add(WHO, *EVERY_ROLE)
     _add_people(site.ledger)
     drafts = drafts_of(site.settings)
-    judge_the_drafts(site.settings, site.ledger)
     _disagree(site, drafts[:2])
+    judge_the_drafts(site.settings, site.ledger, {d["example_id"]: _approve(site.ledger, d) for d in drafts[1:]})
     verdicts = [_train(site, number) for number in range(TRAININGS)]
     correction = _quarantine(site)
     _refuse_files(site.settings)
-    item, other = (draft["example_id"] for draft in drafts[:2])
+    first, second = (draft["example_id"] for draft in drafts[:2])
     return [
         "/verdicts", f"/verdicts/{verdicts[-1]}", "/audit", "/users", "/account", "/agreement", "/impact", "/intake",
-        f"/intake/{BATCH}", "/disagreements", f"/disagreements/{other}", "/quarantine", f"/quarantine/{correction}",
-        "/spot-checks", "/spot-checks/next", "/subjects", f"/items/{item}/history", "/docs/reference/desk-components.md",
+        f"/intake/{BATCH}", "/disagreements", f"/disagreements/{first}", "/quarantine", f"/quarantine/{correction}",
+        "/spot-checks", "/spot-checks/next", "/subjects", f"/items/{second}/history", "/docs/reference/desk-components.md",
     ]  # fmt: skip
 
 
@@ -59,6 +59,11 @@ def _add_people(ledger: Ledger) -> None:
     for number in range(USERS):
         roles = EVERY_ROLE if number % 5 == 0 else ["reviewer"]
         create_user(ledger, f"Reviewer {number}", roles, password=None, oidc_identity=None, now=NOW, can_use_link=True)
+
+
+def _approve(ledger: Ledger, draft: dict[str, Any]) -> list[str]:
+    facts = {name: draft[name] for name in ("example_id", "fingerprint", "report_id", "task")}
+    return [record_decision(ledger, reviewer=f"Expert {n}", **facts).decision_id for n in range(2)]
 
 
 def _disagree(site: Site, drafts: Sequence[dict[str, Any]]) -> None:

@@ -33,7 +33,9 @@ def site(ward: Ward) -> Site:
 
 def audit_entries(visitor: Visitor, example_id: str) -> list[str]:
     """Actions on an example on the audit page, newest first."""
-    found = re.findall(r"<td>([^<]*)</td><td class=\"id\">([^<]*)</td>", visitor.get("/audit").text)
+    found = re.findall(
+        r'data-label="Action">([^<]*)</td>.*?<span class="id[^"]*">([^<]*)</span>', visitor.get("/audit").text
+    )
     return [what for what, about in found if about == f"example {example_id}"]
 
 

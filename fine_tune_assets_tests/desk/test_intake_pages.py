@@ -74,7 +74,7 @@ def test_batches_are_shown_with_counts_of_read_unreadable_and_withheld_reports(s
 def test_unreadable_files_are_shown_with_reason_and_remedy(ingest: Visitor) -> None:
     """By file and record."""
     shown = ingest.get(f"/intake/{BATCH}").text
-    for word in ("visits.csv", "no subject", "Name the patient.", "There is no text in it."):
+    for word in ("visits.csv", "No subject", "Name the patient.", "There is no text in it."):
         assert word in shown
     assert ingest.get("/intake/2026-07-later").status_code == 404
     assert ingest.get("/intake/..%2freports").status_code == 404

@@ -59,7 +59,7 @@ def test_the_figures_of_each_release_stand_on_the_page_and_in_the_json_and_no_te
         None,
         "omission",
     )
-    for part in ("50 %", "6.0 in 4", "omission 4", '<svg class="plot"', "unknown"):
+    for part in ("50 %", "6.0 in 4", "Omission 4", '<svg class="plot"', "unknown"):
         assert part in shown, part
     assert MARKER not in shown
 
@@ -80,5 +80,9 @@ def test_minutes_saved_stand_beside_the_formula_and_what_they_are_compared_with(
     assert (first["minutes_per_hundred"], first["time_saved"]) == (150, None)
     assert second["time_saved"] == {"minutes": 15, "baseline_release_id": "r-1", "baseline_minutes_per_hundred": 150}
     shown = visitor.get("/impact").text
-    for part in ("150.0 min", "15 compared with r-1", "÷ 100 × answers of this release"):
+    for part in (
+        "150.0 min",
+        '15 compared with <span title="r-1">Release 1<',
+        "÷ 100 × answers of this release",
+    ):
         assert part in shown, part

@@ -8,6 +8,7 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.corrections.quarantine_rules import REASONS, QuarantineSignals, quarantine_corrections
+from fine_tune_assets.desk.readable_names import sentence_case
 from fine_tune_assets.ledger.reviews.correction_records import record_correction
 from fine_tune_assets.ledger.reviews.quarantine_decisions import list_quarantine_decisions
 from fine_tune_assets.recipes.schema import CorrectionSettings
@@ -67,7 +68,7 @@ def test_a_quarantined_correction_shows_its_reasons_and_its_diff(site: Site, kep
     assert kept[:16] in visitor.get("/quarantine").text
     shown = visitor.get(f"/quarantine/{kept}").text
     for part in (
-        "far from every approved answer",
+        "Far from every approved answer",
         "0.90",
         "e1",
         "12 near-duplicates",
@@ -124,4 +125,4 @@ def test_the_passages_of_an_answer_or_their_absence_are_shown(site: Site, kept: 
         )
         shown = site.signed_in("Deputy").get(f"/quarantine/{kept}").text
         assert ("formulary.csv" in shown, "Iron &lt;40 mg&gt;" in shown) == (bool(texts), bool(texts))
-        assert (REASONS["missing_passages"] in shown) == (not texts)
+        assert (sentence_case(REASONS["missing_passages"]) in shown) == (not texts)

@@ -684,9 +684,9 @@ def test_all_flagged_drafts_of_a_trusted_source_wait_if_the_recipe_says_so(ward:
 
 
 def crumb_links(page: str) -> list[str]:
-    crumbs = re.search(r'<div class="crumbs">.*?</div>', page, re.DOTALL)
-    assert crumbs is not None
-    return re.findall(r'href="([^"]+)"', crumbs[0])
+    head = re.search(r'<div class="(?:crumbs|head)">.*?</div>', page, re.DOTALL)
+    assert head is not None
+    return re.findall(r'href="([^"]+)"', head[0])
 
 
 def test_the_history_links_only_to_pages_that_the_user_may_open(ward: Ward) -> None:

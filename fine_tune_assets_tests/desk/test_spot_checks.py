@@ -227,8 +227,8 @@ def test_only_approvers_see_the_comparison_with_the_judge_and_only_after_rating_
     assert "h-judge" in both.get("/agreement").text
     assert "h-judge" not in enter(site, "Auditor").get("/agreement").text
     shown = chief.get("/agreement").text
-    number = r'<td class="number">(?:<strong>)?([0-9.]+)(?:</strong>)?</td>\s*'
-    row = re.search(rf"all tasks</th>{number}{number}{number}", shown)
+    number = r'<td class="number" data-label="\w+">(?:<strong>)?([0-9.]+)(?:</strong>)?</td>\s*'
+    row = re.search(rf"All tasks</th>{number}{number}{number}", shown)
     assert row is not None
     assert (row[1], row[2]) == ("11", "1")
     assert float(row[3]) > 0.9

@@ -17,7 +17,7 @@ from fine_tune_assets.desk.request_context import RequestContext, find_hidden_ex
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.audit.audit_log import AuditEntry
 
-PAGE_LINES = 50
+PAGE_LINES = 40
 _OUTCOMES = frozenset(f"{verb} {what}" for verb in ("decided", "adjudicated") for what in ("approve", "reject"))
 _EXAMPLE_PREFIX = "example "
 
