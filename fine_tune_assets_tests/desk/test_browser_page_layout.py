@@ -25,9 +25,9 @@ def open_page(page: Page, site: Site, path: str) -> None:
     """Open a page; the form of subjects is sent, because its page has the results."""
     page.goto(site.url + path)
     if path == "/subjects":
-        page.get_by_label("Subject key").fill(drafts_of(site.settings)[0]["subject_key"])
+        page.get_by_label("Subject key").fill(drafts_of(site.settings)[1]["subject_key"])
         page.keyboard.press("Enter")
-        page.get_by_role("heading", name="1 reports").wait_for()
+        page.get_by_role("heading", name="1 report").wait_for()
 
 
 def find_cut_off_regions(page: Page) -> list[str]:
