@@ -62,13 +62,14 @@ def main() -> None:
     parser.add_argument("--audit-entries", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), help="only this one")
+    parser.add_argument("--routes", default="", help="only requests with this text in their name, such as `/queue`")
     arguments = parser.parse_args()
     size = Size(arguments.items, arguments.sets, arguments.audit_entries)
     found: dict[str, list[Timing]] = {}
     for name, url in _databases(arguments.database):
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(data_dir=Path(folder) / "data", ledger_url=url)
-            found[name] = asyncio.run(_measure(settings, size, arguments.rounds))
+            found[name] = asyncio.run(_measure(settings, size, arguments.rounds, arguments.routes))
             _show(name, size, found[name])
     print(json.dumps({**asdict(size), **{name: [asdict(t) for t in timings] for name, timings in found.items()}}))
     too_slow = [f"{name}: {t.page}" for name, timings in found.items() for t in timings if t.is_too_slow]
@@ -85,7 +86,7 @@ def _databases(wanted: str | None) -> Iterator[tuple[str, str]]:
             yield "postgresql", postgres.url(postgres.create_database())
 
 
-async def _measure(settings: Settings, size: Size, rounds: int) -> list[Timing]:
+async def _measure(settings: Settings, size: Size, rounds: int, routes: str) -> list[Timing]:
     ledger = open_ledger(settings)
     made = make_installation(
         settings, ledger, items=size.items, sets=size.sets, log_lines=size.audit_entries, people=size.people
@@ -98,7 +99,7 @@ async def _measure(settings: Settings, size: Size, rounds: int) -> list[Timing]:
         signed = await client.post("/sign-in", data=form, headers={"origin": HOST})
         assert signed.status_code == 303, signed.status_code
         visits.token = form_token(await client.get("/account"))
-        return [await _time(request, visits, rounds) for request in REQUESTS]
+        return [await _time(request, visits, rounds) for request in REQUESTS if routes in request.name]
 
 
 def _browser(app: object) -> httpx.AsyncClient:

@@ -3,6 +3,7 @@
 The last request of each function is the one that is timed; what it needs before is not.
 """
 
+import html
 import os
 import re
 import time
@@ -55,7 +56,7 @@ class Visits:
     async def get(self, path: str) -> httpx.Response:
         return await self._timed(self.client.get(path))
 
-    async def post(self, path: str, **form: str) -> httpx.Response:
+    async def post(self, path: str, **form: str | list[str]) -> httpx.Response:
         return await self._timed(self._send(self.client, path, self.token, form))
 
     async def get_as_other(self, path: str) -> httpx.Response:
@@ -84,7 +85,9 @@ class Visits:
         self.worked_ms = (time.process_time() - worked) * 1000
         return reply
 
-    async def _send(self, client: httpx.AsyncClient, path: str, token: str, form: Mapping[str, str]) -> httpx.Response:
+    async def _send(
+        self, client: httpx.AsyncClient, path: str, token: str, form: Mapping[str, str | list[str]]
+    ) -> httpx.Response:
         return await client.post(path, data={"form_token": token, **form}, headers={"origin": HOST})
 
 
@@ -202,6 +205,25 @@ async def _revoke(visits: Visits, number: int) -> httpx.Response:
     return await visits.post(f"/decisions/{decision_id_of(12 * number + 2)}/revoke", reason="read again")
 
 
+async def _undo(visits: Visits, number: int) -> httpx.Response:
+    await _decide(8)(visits, number)
+    page = await visits.get("/queue?notice=approved")
+    return await visits.post("/decisions/undo", decision=_found(r'name="decision" value="(\w+)"', page))
+
+
+async def _cases(visits: Visits, _: int) -> httpx.Response:
+    return await visits.get(f"/items/{visits.waits(9, 0)['example_id']}/identical")
+
+
+async def _decide_cases(visits: Visits, number: int) -> httpx.Response:
+    """As many as one signature covers."""
+    path, page = f"/items/{visits.waits(9, 0)['example_id']}/identical", await _cases(visits, number)
+    fields = dict(re.findall(r'type="hidden" name="((?:version|signed)_\w+)" value="(\w+)"', page.text))
+    flags = [html.unescape(flag) for flag in re.findall(r'name="acknowledged" value="([^"]*)"', page.text)]
+    read = [name.removeprefix("signed_") for name in fields if name.startswith("signed_")]
+    return await visits.post(f"{path}/decide", **fields, read=read, acknowledged=flags, meaning="approve")
+
+
 async def _disagreement(visits: Visits, number: int) -> httpx.Response:
     return await visits.get(f"/disagreements/{visits.disagreeing(0, number)['example_id']}")
 
@@ -314,6 +336,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /queue", _get("/queue")),
     Request("GET /queue", _get("/queue?flag=number+not+in+input&state=waiting&age=new&source=ward"), "filtered"),
     Request("GET /queue", _later_part, "a later part"),
+    Request("GET /queue", _get("/queue?state=all"), "everything"),
     Request("GET /queue/next", _get("/queue/next"), status=303),
     Request("GET /items/{example_id}", _item),
     Request("POST /items/{example_id}/reopen", _typed("reopen")),
@@ -322,9 +345,12 @@ REQUESTS: tuple[Request, ...] = (
     Request("POST /items/{example_id}/decide", _decide(1), status=303),
     Request("POST /items/{example_id}/decide", _reject, "rejected", status=303),
     Request("POST /items/{example_id}/skip", _skip, status=303),
+    Request("GET /items/{example_id}/identical", _cases),
     Request("GET /items/{example_id}/history", _history),
     Request("GET /decisions", _get("/decisions")),
+    Request("GET /decisions", _get("/decisions?outcome=repaired&since=2020-01-01"), "filtered"),
     Request("POST /decisions/{decision_id}/revoke", _revoke, status=303),
+    Request("POST /decisions/undo", _undo, status=303),
     Request("GET /disagreements", _get("/disagreements")),
     Request("GET /disagreements/next", _get("/disagreements/next"), status=303),
     Request("GET /disagreements/{example_id}", _disagreement),
@@ -364,6 +390,8 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /items/{example_id}", _withheld, "withheld", status=409),
     Request("POST /marks/{mark_id}/withdraw", _withdraw, status=303),
     Request("GET /decisions", _get("/decisions"), "after marks"),
+    Request("POST /items/{example_id}/identical/decide", _decide_cases, "20 cases", status=303),
+    Request("GET /decisions", _get("/decisions"), "after many decisions"),
     Request("POST /sign-in", _sign_in, status=303, is_slow_on_purpose=True),
     Request("POST /sign-in", _refused_sign_in, "refused", status=401, is_slow_on_purpose=True),
     Request("POST /account/password", _new_password, is_slow_on_purpose=True),

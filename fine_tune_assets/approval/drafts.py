@@ -34,6 +34,12 @@ def content_fingerprint(instruction: str, input_text: str, output: str) -> str:
     return fingerprint_json({"instruction": instruction, "input": input_text, "output": output})
 
 
+def identical_case_key(task: str, source: str, instruction: str, output: str, flags: Collection[str]) -> str:
+    """Equal for drafts that differ only in their input, which reviewers may decide together; empty for corrections, which they
+    may not."""
+    return "" if source == CORRECTION else fingerprint_json([task, instruction, output, sorted(flags)])
+
+
 def draft_examples(
     unique: pa.Table,
     corrections: pa.Table,

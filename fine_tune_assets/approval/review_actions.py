@@ -19,6 +19,7 @@ from fine_tune_assets.approval.approvals import (
     count_related_decisions,
     is_trusted,
 )
+from fine_tune_assets.approval.drafts import identical_case_key
 from fine_tune_assets.approval.flags import flag_kind
 from fine_tune_assets.approval.review_states import ReviewStatus
 from fine_tune_assets.approval.sign_off import (
@@ -32,7 +33,7 @@ from fine_tune_assets.approval.sign_off import (
 )
 from fine_tune_assets.approval.vote_counts import DraftKeys
 from fine_tune_assets.core.shared_records import Decision
-from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.database import Ledger, write_transaction
 from fine_tune_assets.ledger.reviews.decision_records import (
     add_decision,
     find_revoked_reviewers,
@@ -55,8 +56,15 @@ from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.record_classes import iter_records
 
 
+class QueuedText(QueuedDraft):
+    """A draft for the queue, with the texts by which identical cases are found."""
+
+    instruction: str
+    output: str
+
+
 def submit_decision(
-    ledger: Ledger,
+    target: Ledger | sa.Connection,
     draft: DraftedExample,
     submission: DecisionSubmission,
     *,
@@ -65,13 +73,13 @@ def submit_decision(
     author: str | None,
     now: datetime,
 ) -> ReviewItem:
-    """Record a decision and return the updated item.
+    """Record a decision and return the updated item. With a connection from `Ledger.begin()` it is part of that transaction.
 
     With the role `adjudicate` it resolves a disagreement. `version` is the item's version when it was opened. Raises
     StaleItemError, NotAllowedError, ReviewError, AssignedError or UnknownRecordError, without recording anything.
     """
     submission = replace(submission, reviewer=submission.reviewer.strip())
-    with ledger.begin() as connection:
+    with write_transaction(target) as connection:
         item = require_item(connection, draft.example_id)
         _require_unchanged(connection, item, draft.fingerprint, version)
         require_available(item, submission.reviewer, now)
@@ -80,13 +88,14 @@ def submit_decision(
 
 
 def revoke(
-    ledger: Ledger, decision_id: str, *, by: str, reason: str, rules: ReviewSettings, now: datetime
+    target: Ledger | sa.Connection, decision_id: str, *, by: str, reason: str, rules: ReviewSettings, now: datetime
 ) -> ReviewItem | None:
     """Revoke a decision: its draft needs review again, unless its source is trusted, and whatever used its approval is stale.
 
-    Returns the item of its example, None if it no longer exists. Raises UnknownRecordError, LedgerError.
+    Returns the item of its example, None if it no longer exists. Raises UnknownRecordError, LedgerError. With a connection from
+    `Ledger.begin()` it is part of that transaction.
     """
-    with ledger.begin() as connection:
+    with write_transaction(target) as connection:
         revoked = revoke_decision(connection, decision_id, by, reason, now)
         _update_related_items(connection, revoked, (), rules)
         return find_item(connection, revoked.example_id)
@@ -123,7 +132,7 @@ def build_queue_items(
     """
     counted = count_decisions(drafts, decisions, authors, rules)
     items = []
-    for draft in iter_records(QueuedDraft, drafts):
+    for draft in iter_records(QueuedText, drafts):
         trusted = is_trusted(draft, trusted_sources)
         item = NewItem(
             example_id=draft.example_id,
@@ -141,6 +150,7 @@ def build_queue_items(
             decided_by=find_ineligible_reviewers(
                 counted.status(draft.example_id), rules, revoked.get(draft.fingerprint, ())
             ),
+            case_key=identical_case_key(draft.task, draft.source, draft.instruction, draft.output, draft.flags),
         )
         items.append(item)
     return items

@@ -6,8 +6,8 @@ from datetime import datetime
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.decision_records import DecisionRecord, list_decision_records, list_decisions_about
-from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, find_item
-from fine_tune_assets.ledger.reviews.review_rows import OPEN_STATES
+from fine_tune_assets.ledger.reviews.review_items import find_item
+from fine_tune_assets.ledger.reviews.review_rows import OPEN_STATES, REVIEW_STATES
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
 

@@ -6,6 +6,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.request_context import RequestContext, make_form_token
+from fine_tune_assets.desk.undo import find_undo_offer
 
 THEMES = ("light", "dark")
 THEME_COOKIE = "desk-theme"
@@ -14,6 +15,9 @@ THEME_COOKIE = "desk-theme"
 NOTICES = {
     "approved": "Approved and signed with your name.",
     "rejected": "Rejected and signed with your name.",
+    "undone": "Undone. The decision is revoked, and the item is open again.",
+    "undone_closed": "Undone. The decision is revoked. The item now needs another reviewer.",
+    "undone_cases": "Undone. The decisions are revoked, and the items are open again.",
     "skipped": "Skipped. The item is free for other reviewers.",
     "marked": "Marked. The report and its items are withheld until the report is scrubbed again. To undo it, open My decisions.",
     "withdrawn": "Mark withdrawn. The affected reports are scrubbed again without it.",
@@ -48,6 +52,7 @@ def render_bare_page(desk: Desk, template: str, status: int, theme: str, **value
         "token": "",
         "path": "",
         "notice": "",
+        "undo": None,
     }
     return HTMLResponse(desk.templates.get_template(template).render(**around, **values), status_code=status)
 
@@ -68,4 +73,5 @@ def _make_page_context(desk: Desk, context: RequestContext) -> dict[str, Any]:
         "now": context.now,
         "names": desk.names.at(context.now),
         "notice": NOTICES.get(context.query_param("notice"), ""),
+        "undo": find_undo_offer(desk, context),
     }

@@ -15,6 +15,7 @@ from fine_tune_assets.desk.pages import (
     agreement_pages,
     ask_pages,
     audit_pages,
+    case_pages,
     decision_pages,
     disagreement_pages,
     documentation_pages,
@@ -22,6 +23,7 @@ from fine_tune_assets.desk.pages import (
     item_pages,
     mark_pages,
     overview_pages,
+    own_decision_pages,
     quarantine_pages,
     queue_pages,
     sign_in_pages,
@@ -111,6 +113,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/items/{example_id}/diff", item_pages.show_diff, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/signature-preview", item_pages.show_signature_preview, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/decide", decision_pages.decide_item, allow(Action.REVIEW)),
+    Route("GET", "/items/{example_id}/identical", case_pages.show_cases, allow(Action.REVIEW)),
+    Route("POST", "/items/{example_id}/identical/decide", case_pages.decide_cases, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/skip", decision_pages.skip_item, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/mark", decision_pages.mark_identifier, allow(Action.REVIEW)),
     Route("POST", "/marks/{mark_id}/withdraw", mark_pages.withdraw_own_mark, allow(Action.REVIEW)),
@@ -118,13 +122,16 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/decisions",
-        decision_pages.show_decisions,
+        own_decision_pages.show_decisions,
         allow(Action.REVOKE_DECISIONS),
         "My decisions",
         "Your decisions and marks; you can take them back here.",
         menu_group="Work",
     ),
-    Route("POST", "/decisions/{decision_id}/revoke", decision_pages.revoke_decision, allow(Action.REVOKE_DECISIONS)),
+    Route("POST", "/decisions/undo", own_decision_pages.undo_decisions, allow(Action.REVIEW)),
+    Route(
+        "POST", "/decisions/{decision_id}/revoke", own_decision_pages.revoke_decision, allow(Action.REVOKE_DECISIONS)
+    ),
     Route(
         "GET",
         "/disagreements",

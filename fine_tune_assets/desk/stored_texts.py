@@ -4,8 +4,9 @@ Rows are found by id through Parquet row-group statistics, without reading the w
 takes effect at once. Methods raise OutdatedTableError if a table of an older version lacks a column.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -14,7 +15,10 @@ from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.record_classes import Record
 from fine_tune_assets.tables.stored_tables import read_rows
+
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,17 @@ class StoredTexts:
         """None if the example is no longer drafted."""
         row = self._read_row("drafted_examples", None, ("example_id", example_id))
         return None if row is None else DraftedExample.from_row(row)
+
+    def find_drafts(self, example_ids: Collection[str], kind: type[RecordT]) -> dict[str, RecordT]:
+        """Example id → the columns of `kind`, for the examples that are still drafted; in one read of these columns."""
+        path = self.layout.table("drafted_examples")
+        if not example_ids or not path.is_file():
+            return {}
+        try:
+            rows = read_rows(path, "drafted_examples", "example_id", example_ids, kind.SCHEMA.names)
+        except (OSError, pa.ArrowInvalid):
+            return {}  # the file was replaced while it was read
+        return {row["example_id"]: kind.from_row(row) for row in rows}
 
     def find_correction(self, draft: DraftedExample) -> ScrubbedCorrection | None:
         """The correction behind the draft; None for a draft of a report, or if the correction was removed."""

@@ -157,11 +157,14 @@ review_items = sa.Table(
     sa.Column("assigned_until", UtcTime),
     # Incremented by every change, so that a save based on an older version is rejected instead of overwriting.
     sa.Column("version", sa.Integer, nullable=False),
+    # Hash of task, instruction, output and flags; empty for a draft that is never decided together with others.
+    sa.Column("case_key", sa.String(64), nullable=False, server_default=""),
     sa.CheckConstraint(
         "state IN ('waiting', 'second_review', 'disagreement', 'approved', 'rejected', 'trusted')",
         name="review_state_is_valid",
     ),
     sa.Index("ix_review_items_queue", "removed_at", "state", "flag_count", "example_id"),
+    sa.Index("ix_review_items_case", "case_key", "state"),
 )
 
 decisions = sa.Table(

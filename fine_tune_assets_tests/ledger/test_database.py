@@ -1,16 +1,30 @@
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
 from fine_tune_assets.ledger.audit import audit_log as audit
-from fine_tune_assets.ledger.database import Ledger, open_database
+from fine_tune_assets.ledger.database import MIGRATIONS_DIR, Ledger, open_database
 from fine_tune_assets.ledger.ledger_errors import LedgerError
-from fine_tune_assets.ledger.ledger_tables import metadata
+from fine_tune_assets.ledger.ledger_tables import metadata, review_items
+from fine_tune_assets.ledger.reviews.review_items import find_item, list_identical_items
 from fine_tune_assets_tests.ledger.new_ledgers import keys_of
+
+EARLIER_ITEM = {
+    "is_trusted": False,
+    "flag_count": 0,
+    "flag_kinds": "",
+    "state": "waiting",
+    "arrived_at": datetime(2026, 1, 1, tzinfo=UTC),
+    "decided_by": "",
+    "version": 1,
+}
 
 
 def test_migrations_create_exactly_the_schema_tables(empty_url: str) -> None:
@@ -20,6 +34,28 @@ def test_migrations_create_exactly_the_schema_tables(empty_url: str) -> None:
 
     with open_database(empty_url, keys_of(empty_url)).read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_ledger_of_an_earlier_revision_keeps_its_items(empty_url: str) -> None:
+    """The review queue of an installation survives an upgrade; items are no identical cases until the next refresh."""
+    url = sa.make_url(empty_url)
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url.set(drivername="sqlite" if "sqlite" in url.drivername else "postgresql+psycopg2"))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS_DIR))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "baseline_3")
+        known = [column for column in review_items.columns if column.name != "case_key"]
+        values = {column.name: EARLIER_ITEM.get(column.name, "x") for column in known if not column.nullable}
+        connection.execute(review_items.insert().values(values))
+    engine.dispose()
+    ledger = open_database(empty_url, keys_of(empty_url))
+    item = find_item(ledger, "x")
+    assert item is not None
+    assert (item.state, item.case_key) == ("waiting", "")
+    assert list_identical_items(ledger, "", viewer="Ann", now=item.arrived_at) == []
+    ledger.close()
 
 
 def test_ledger_of_an_unknown_version_is_refused_and_unchanged(empty_url: str) -> None:

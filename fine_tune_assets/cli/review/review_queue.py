@@ -36,8 +36,8 @@ from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.decision_records import list_decision_records
-from fine_tune_assets.ledger.reviews.review_items import REVIEW_STATES, list_items
-from fine_tune_assets.ledger.reviews.review_rows import OPEN, QueueFilter
+from fine_tune_assets.ledger.reviews.review_items import list_items
+from fine_tune_assets.ledger.reviews.review_rows import OPEN, REVIEW_STATES, QueueFilter
 from fine_tune_assets.phi.missed_identifiers.withheld_drafts import WithheldDrafts
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ReviewSettings

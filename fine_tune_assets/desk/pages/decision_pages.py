@@ -1,7 +1,6 @@
-"""Actions on an item (approve, reject, skip, mark a missed identifier), and the pages to list and revoke one's decisions.
+"""Actions on an item: approve, reject, skip, mark a missed identifier.
 
-A refused action returns the user's text. A decision can be revoked by its author or by an approver. `approval` decides whether
-an action is allowed and whether the item has changed.
+A refused action returns the user's text. `approval` decides whether an action is allowed and whether the item has changed.
 """
 
 from contextlib import suppress
@@ -9,25 +8,19 @@ from contextlib import suppress
 from starlette.responses import Response
 
 from fine_tune_assets.approval.drafts import CORRECTION
-from fine_tune_assets.approval.review_actions import revoke, submit_decision
+from fine_tune_assets.approval.review_actions import submit_decision
 from fine_tune_assets.approval.sign_off import DecisionSubmission, NotAllowedError, ReviewError, StaleItemError
-from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.desk_context import Desk
-from fine_tune_assets.desk.error_pages import forbidden, not_found
 from fine_tune_assets.desk.pages.item_pages import OpenItem, find_open_item, preview_signature, render_item
-from fine_tune_assets.desk.pages.mark_pages import list_own_marks
 from fine_tune_assets.desk.pages.marked_text import diff_words
-from fine_tune_assets.desk.pages.queue_pages import read_query
-from fine_tune_assets.desk.pages.sign_in_pages import validate_path
+from fine_tune_assets.desk.pages.queue_pages import make_next_url, read_query
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
-from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.reviews.decision_records import find_decision, list_reviewer_decisions
+from fine_tune_assets.ledger.ledger_errors import UnknownRecordError
 from fine_tune_assets.ledger.reviews.review_items import AssignedError, find_item, release_claim
 from fine_tune_assets.phi.missed_identifiers.marks import MarkError, is_term_visible, mark_missed_identifier
 from fine_tune_assets.phi.spans.kinds import KINDS
 
-PAGE_LINES = 50
 _MAX_TERM_CHARACTERS = 500
 _NO_REPORT = "This draft comes from a user's correction and has no report to mark. If it contains an identifier, reject the item."
 _TERM_NOT_SHOWN = (
@@ -68,9 +61,8 @@ def decide_item(desk: Desk, context: RequestContext) -> Response:
         return _render_conflict(desk, context, opened, str(error))
     except ReviewError as error:
         return _show_refusal(desk, context, opened, str(error))
-    return redirect_to(
-        read_query(context).make_url("/queue/next", after=opened.item.example_id, notice=_NOTICE_BY_DECISION[decision])
-    )
+    notice = _NOTICE_BY_DECISION[decision]
+    return redirect_to(make_next_url(read_query(context), "/queue/next", opened.item, notice=notice))
 
 
 def _require_shown_text(opened: OpenItem, output: str, signed: str, reviewer: str) -> None:
@@ -140,44 +132,3 @@ def _render_conflict(desk: Desk, context: RequestContext, opened: OpenItem, refu
         diff=diff_words(opened.draft.output, typed.strip()) if typed else [],
         query=read_query(context),
     )
-
-
-def show_decisions(desk: Desk, context: RequestContext, refusal: str = "") -> Response:
-    before = context.query_number("before")
-    rows = list_reviewer_decisions(desk.ledger, context.user.name, before=before, limit=PAGE_LINES + 1)
-    return render_page(
-        desk,
-        context,
-        "decisions.html",
-        status=400 if refusal else 200,
-        rows=rows[:PAGE_LINES],
-        is_older=len(rows) > PAGE_LINES,
-        is_paged=before is not None,
-        refusal=refusal,
-        marks=list_own_marks(desk, context),
-    )
-
-
-def revoke_decision(desk: Desk, context: RequestContext) -> Response:
-    decision_id = context.path_param("decision_id")
-    with desk.ledger.read() as connection:
-        found = find_decision(connection, decision_id)
-    if found is None:
-        raise not_found()
-    is_own = is_same_person(found.decision.reviewer, context.user.name)
-    if not is_own and "approver" not in context.user.roles:
-        raise forbidden()
-    reason = context.form.get_text("reason")
-    try:
-        item = revoke(
-            desk.ledger,
-            decision_id,
-            by=context.user.name,
-            reason=reason,
-            rules=desk.read_review_settings(),
-            now=context.now,
-        )
-    except LedgerError as error:
-        return show_decisions(desk, context, refusal=str(error))
-    notice = "trusted_again" if item is not None and item.state == "trusted" else "revoked"
-    return redirect_to((validate_path(context.form.get_text("back")) or "/decisions") + f"?notice={notice}")

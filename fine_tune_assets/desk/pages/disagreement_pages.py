@@ -29,7 +29,13 @@ from fine_tune_assets.desk.pages.item_pages import (
     flag_text,
 )
 from fine_tune_assets.desk.pages.marked_text import DiffPiece, Piece, diff_words, mark_placeholders, mark_spans
-from fine_tune_assets.desk.pages.queue_pages import PAGE_ITEMS, QueueQuery, find_next_for_viewer, list_visible_items
+from fine_tune_assets.desk.pages.queue_pages import (
+    PAGE_ITEMS,
+    QueueQuery,
+    find_next_for_viewer,
+    list_visible_items,
+    read_position,
+)
 from fine_tune_assets.desk.pages.related_texts import find_corrected_answer
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
@@ -53,7 +59,7 @@ class ReviewerPosition:
 
 
 def show_disagreements(desk: Desk, context: RequestContext) -> Response:
-    after = context.query_param("after")
+    after = read_position(context)
     rows = list_visible_items(desk, context, _DISAGREEMENT_FILTER, after)
     more = f"/disagreements?after={rows[PAGE_ITEMS - 1].example_id}" if len(rows) > PAGE_ITEMS else ""
     return render_page(desk, context, "disagreements.html", rows=rows[:PAGE_ITEMS], more=more, is_paged=bool(after))

@@ -31,7 +31,7 @@ from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.drift.drift_metrics import drifted_features
 from fine_tune_assets.ledger.people.users import list_users
-from fine_tune_assets.ledger.reviews.review_items import count_reviews_for
+from fine_tune_assets.ledger.reviews.review_items import count_reviewable
 from fine_tune_assets.reports.intake_summary import IntakeError
 
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 3, 20
@@ -131,7 +131,7 @@ def _list_tasks(
     roles, name = context.user.roles, context.user.name
     block = None if models is None else models.blocking_verdict
     work = WaitingWork(
-        reviews=count_reviews_for(desk.ledger, name) if may(roles, Action.REVIEW) else 0,
+        reviews=count_reviewable(desk.ledger, name, desk.withheld.example_ids()) if may(roles, Action.REVIEW) else 0,
         seconds_per_review=None,
         spot_checks=count_unrated(desk, name) if may(roles, Action.REVIEW) else 0,
         disagreements=facts.records.disagreements,

@@ -41,6 +41,36 @@
   });
   document.addEventListener("htmx:sendError", () => say("The desk can't be reached. Your text stays on this page."));
 
+  // Screen readers announce only what changes in a page, so the notice of the last form is repeated in a new element.
+  const said = one("[data-announce]");
+  if (said) {
+    const announced = document.createElement("p");
+    announced.className = "unseen";
+    announced.setAttribute("role", "status");
+    document.body.append(announced);
+    const undo = one("[data-undo] button");
+    setTimeout(() => { announced.textContent = said.textContent.trim() + (undo ? ". To undo, press u." : ""); }, 100);
+  }
+
+  // The offer to undo ends after some seconds, but not while it has the focus or the pointer.
+  const offer = one("[data-undo]");
+  if (offer) {
+    const form = one("form", offer);
+    const end = () => {
+      if (form.matches(":focus-within, :hover")) setTimeout(end, 1000);
+      else form.hidden = true;
+    };
+    setTimeout(end, Number(offer.dataset.undo) * 1000);
+  }
+
+  // Number of ticked cases.
+  all("[data-ticked]").forEach((figure) => {
+    const boxes = all(`[name="${figure.dataset.ticked}"]`);
+    const count = () => { figure.textContent = `${boxes.filter((box) => box.checked).length} of ${boxes.length} ticked`; };
+    boxes.forEach((box) => box.addEventListener("change", count));
+    count();
+  });
+
   // Forms with a [data-output] field send the changed text; any other way to leave the page asks for confirmation first.
   const editor = one("#output");
   const isChanged = () => editor !== null && editor.value.trim() !== one("#draft-text").value.trim();
@@ -205,7 +235,7 @@
     if (list.length === 0) return;
     chosen = Math.min(Math.max(chosen + step, 0), list.length - 1);
     list.forEach((row, index) => row.classList.toggle("is-chosen", index === chosen));
-    const link = one("a", list[chosen]);
+    const link = one("a, summary", list[chosen]);
     link.focus();
     list[chosen].scrollIntoView({ block: "nearest" });
   };

@@ -4,9 +4,10 @@ Rows are only added: to change their mind, reviewers decide again, and a revocat
 decisions exclude revoked ones.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,6 +28,13 @@ from fine_tune_assets.ledger.reviews.review_rows import find_spellings
 from fine_tune_assets.ledger.seals import select_sealed_records
 
 _WITH_REVOCATIONS = decisions.outerjoin(revocations, revocations.c.decision_id == decisions.c.decision_id)
+OUTCOMES: Mapping[str, sa.ColumnElement[bool]] = {
+    "approved": sa.and_(decisions.c.decision == "approve", decisions.c.output.is_(None)),
+    "repaired": decisions.c.output.is_not(None),
+    "rejected": decisions.c.decision == "reject",
+    "revoked": revocations.c.decision_id.is_not(None),
+}
+"""Filter value → condition for decisions with their revocations."""
 _IS_ACTIVE = decisions.c.decision_id.not_in(sa.select(revocations.c.decision_id))
 
 
@@ -64,15 +72,17 @@ class ReviewerDecision:
     """A decision in the reviewer's own history."""
 
     sequence: int
-    decision_id: str
-    example_id: str
-    task: str | None
-    decision: str
-    role: str
-    is_repaired: bool
-    reason_code: str
-    decided_at: datetime
-    revoked_at: datetime | None
+    record: DecisionRecord
+    state: str | None
+    """State of the item; None if it was removed."""
+
+
+@dataclass(frozen=True)
+class DecisionFilter:
+    outcome: str | None = None
+    """One of `OUTCOMES`."""
+    decided_from: datetime | None = None
+    decided_before: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -169,21 +179,34 @@ def list_shared_decisions(ledger: Ledger) -> list[DecisionSummary]:
         return [DecisionSummary(*row) for row in rows]
 
 
-def list_reviewer_decisions(ledger: Ledger, reviewer: str, *, before: int | None, limit: int) -> list[ReviewerDecision]:
+def list_reviewer_decisions(
+    ledger: Ledger, reviewer: str, filter: DecisionFilter, *, before: int | None, limit: int
+) -> list[ReviewerDecision]:
     """A page of the reviewer's decisions under any spelling of the name, newest first.
 
     With `before`, only decisions with a lower sequence.
     """
-    plain = (c for c in ReviewerDecision.__dataclass_fields__ if c not in ("is_repaired", "revoked_at"))
-    query = sa.select(
-        *(decisions.c[name] for name in plain),
-        decisions.c.output.is_not(None).label("is_repaired"),
-        revocations.c.revoked_at,
-    ).select_from(_WITH_REVOCATIONS)
+    is_present = sa.and_(review_items.c.example_id == decisions.c.example_id, review_items.c.removed_at.is_(None))
+    query = _select_record_columns().add_columns(decisions.c.sequence, review_items.c.state)
+    query = query.select_from(_WITH_REVOCATIONS.outerjoin(review_items, is_present))
+    if filter.outcome is not None:
+        query = query.where(OUTCOMES[filter.outcome])
+    if filter.decided_from is not None:
+        query = query.where(decisions.c.decided_at >= filter.decided_from)
+    if filter.decided_before is not None:
+        query = query.where(decisions.c.decided_at < filter.decided_before)
     with ledger.read() as connection:
         theirs = decisions.c.reviewer.in_(find_spellings(connection, decisions.c.reviewer, reviewer))
         page = page_newest_first(query.where(theirs), decisions.c.sequence, before, limit)
-        return [ReviewerDecision(**row) for row in connection.execute(page).mappings()]
+        return [ReviewerDecision(row[-2], _make_record(row), row[-1]) for row in connection.execute(page)]
+
+
+def list_newest_records(ledger: Ledger, limit: int) -> list[DecisionRecord]:
+    """The newest decisions of all reviewers, including revoked ones; newest first."""
+    query = _select_record_columns().select_from(_WITH_REVOCATIONS)
+    with ledger.read() as connection:
+        page = page_newest_first(query, decisions.c.sequence, None, limit)
+        return [_make_record(row) for row in connection.execute(page)]
 
 
 def list_active_repairs(ledger: Ledger, subject_keys: Collection[str]) -> list[Repair]:
@@ -230,9 +253,16 @@ def _select_active(target: Ledger | sa.Connection, where: sa.ColumnElement[bool]
 
 
 def _select_records(target: Ledger | sa.Connection, where: sa.ColumnElement[bool]) -> list[DecisionRecord]:
-    width = len(Decision.__dataclass_fields__)
-    beside = (decisions.c.reason, revocations.c.revoked_by, revocations.c.revoked_at, revocations.c.reason)
-    query = select_fields(decisions, Decision).add_columns(*beside).select_from(_WITH_REVOCATIONS).where(where)
+    query = _select_record_columns().select_from(_WITH_REVOCATIONS).where(where)
     with read_transaction(target) as connection:
-        rows = connection.execute(query.order_by(decisions.c.sequence))
-        return [DecisionRecord(Decision(*row[:width]), *row[width:]) for row in rows]
+        return [_make_record(row) for row in connection.execute(query.order_by(decisions.c.sequence))]
+
+
+def _select_record_columns() -> sa.Select[Any]:
+    beside = (decisions.c.reason, revocations.c.revoked_by, revocations.c.revoked_at, revocations.c.reason)
+    return select_fields(decisions, Decision).add_columns(*beside)
+
+
+def _make_record(row: sa.Row[Any]) -> DecisionRecord:
+    width, total = len(Decision.__dataclass_fields__), len(DecisionRecord.__dataclass_fields__)
+    return DecisionRecord(Decision(*row[:width]), *row[width : width + total - 1])

@@ -13,15 +13,25 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.core.people import is_same_person, person_key
-from fine_tune_assets.ledger.database import Ledger, read_transaction, select_fields, write_transaction
+from fine_tune_assets.ledger.database import (
+    Ledger,
+    read_transaction,
+    select_fields,
+    split_into_chunks,
+    write_transaction,
+)
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.ledger_tables import review_items as items
 from fine_tune_assets.ledger.reviews.review_rows import (
     OPEN,
     OPEN_STATES,
+    REVIEW_STATES,
+    REVIEWABLE,
+    STATES,
     Facets,
     NewItem,
     QueueFilter,
+    QueuePosition,
     ReviewItem,
     SyncCounts,
     TaskProgress,
@@ -32,10 +42,13 @@ from fine_tune_assets.ledger.reviews.review_rows import (
     to_row,
 )
 
-REVIEW_STATES = ("waiting", "second_review")
-"""States that reviewers are offered by default; adjudicators filter for disagreements."""
 DECIDABLE_STATES = (*REVIEW_STATES, "trusted")
 """States in which a reviewer may decide. A trusted draft counts as approved until a reviewer decides on it."""
+_STATE_RANK = sa.case(
+    {state: rank for rank, state in enumerate(OPEN_STATES)}, value=items.c.state, else_=len(OPEN_STATES)
+)
+"""Order of the states in the queue: what waits first, closed items last."""
+_MAX_CASES = 1000
 
 
 class AssignedError(LedgerError):
@@ -78,47 +91,39 @@ def set_states(
 
 
 def list_items(
-    target: Ledger | sa.Connection, filter: QueueFilter, *, viewer: str | None, limit: int, after: str | None
+    target: Ledger | sa.Connection,
+    filter: QueueFilter,
+    *,
+    viewer: str | None,
+    limit: int,
+    after: QueuePosition | None,
 ) -> list[ReviewItem]:
-    """Items with the most flags first, then by id; with `after`, those that follow that example.
+    """Items by state, those that wait first; then by number of flags, the most first; then by arrival, the oldest first.
 
     A `viewer` does not get open items that they wrote or already decided, because they can't act on them and must not watch the
     next decision. With `viewer` None everything is listed.
     """
     with read_transaction(target) as connection:
-        query = _filter_items(connection, filter).where(*_after_example(connection, after))
+        query = _filter_items(connection, filter).where(*_after_position(connection, filter, after))
         if viewer is not None:
             query = query.where(sa.or_(items.c.state.not_in(OPEN_STATES), _is_available_to(viewer)))
         return _fetch_items(connection, _sort_items(query).limit(limit))
 
 
 def find_next_item(
-    ledger: Ledger, filter: QueueFilter, *, viewer: str, now: datetime, after: str | None
+    ledger: Ledger, filter: QueueFilter, *, viewer: str, now: datetime, after: QueuePosition | None
 ) -> ReviewItem | None:
     """The first unassigned item after `after` that this viewer may decide.
 
     Without a state in the filter, that is a first or second review; filter by `disagreement` to adjudicate, or by `trusted`.
     """
     with ledger.read() as connection:
-        is_theirs = items.c.assigned_to.in_(find_spellings(connection, items.c.assigned_to, viewer))
-        free = sa.or_(items.c.assigned_to.is_(None), items.c.assigned_until <= now, is_theirs)
         query = _filter_items(connection, filter).where(
-            _is_available_to(viewer), free, *_after_example(connection, after)
+            _is_available_to(viewer), _is_free_for(connection, viewer, now), *_after_position(connection, filter, after)
         )
         states = REVIEW_STATES if filter.state is None else (*OPEN_STATES, "trusted")
         found = _fetch_items(connection, _sort_items(query.where(items.c.state.in_(states))).limit(1))
     return found[0] if found else None
-
-
-def count_reviews_for(ledger: Ledger, viewer: str) -> int:
-    """Items that wait for a review by this viewer, including those assigned to others."""
-    query = (
-        sa.select(sa.func.count())
-        .select_from(items)
-        .where(items.c.removed_at.is_(None), items.c.state.in_(REVIEW_STATES), _is_available_to(viewer))
-    )
-    with ledger.read() as connection:
-        return int(connection.execute(query).scalar_one())
 
 
 def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | None:
@@ -135,6 +140,50 @@ def find_items(ledger: Ledger, example_ids: Collection[str]) -> list[ReviewItem]
         return _fetch_items(connection, query) if example_ids else []
 
 
+def list_identical_items(ledger: Ledger, case_key: str, *, viewer: str, now: datetime) -> list[ReviewItem]:
+    """The waiting items with this key that the viewer may decide now, oldest first.
+
+    Of items with the same content there is one: a decision on it decides the others.
+    """
+    with ledger.read() as connection:
+        conditions = (
+            items.c.case_key == case_key,
+            items.c.case_key != "",
+            items.c.state == "waiting",
+            items.c.removed_at.is_(None),
+            _is_available_to(viewer),
+            _is_free_for(connection, viewer, now),
+        )
+        one_per_content = sa.select(sa.func.min(items.c.example_id)).where(*conditions).group_by(items.c.fingerprint)
+        query = select_fields(items, ReviewItem).where(items.c.example_id.in_(one_per_content.scalar_subquery()))
+        return _fetch_items(connection, query.order_by(items.c.arrived_at, items.c.example_id).limit(_MAX_CASES))
+
+
+def is_decidable_by(ledger: Ledger, example_id: str, viewer: str) -> bool:
+    """Whether this viewer may decide on the item, unless it is assigned to another person."""
+    query = sa.select(items.c.example_id).where(
+        items.c.example_id == example_id,
+        items.c.removed_at.is_(None),
+        items.c.state.in_(DECIDABLE_STATES),
+        _is_available_to(viewer),
+    )
+    with ledger.read() as connection:
+        return connection.execute(query).first() is not None
+
+
+def count_reviewable(ledger: Ledger, viewer: str, withheld: Collection[str]) -> int:
+    """The items that wait for a decision and that this viewer may decide; without those in `withheld`."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(items)
+        .where(items.c.removed_at.is_(None), items.c.state.in_(REVIEW_STATES), _is_available_to(viewer))
+    )
+    with ledger.read() as connection:
+        every = int(connection.execute(query).scalar_one())
+        parts = (query.where(items.c.example_id.in_(part)) for part in split_into_chunks(withheld))
+        return every - sum(int(connection.execute(part).scalar_one()) for part in parts)
+
+
 def select_examples_in_states(ledger: Ledger, example_ids: Collection[str], states: Collection[str]) -> frozenset[str]:
     """The examples whose content is in one of these states, in their own draft or in another current draft with that content."""
     present = items.alias()
@@ -147,19 +196,20 @@ def select_examples_in_states(ledger: Ledger, example_ids: Collection[str], stat
         return frozenset(connection.execute(query).scalars())
 
 
-def count_queue(ledger: Ledger) -> tuple[list[TaskProgress], Facets]:
-    """Items per task and state, and the filter options, from one snapshot."""
+def count_queue(ledger: Ledger, listed_states: Collection[str] = STATES) -> tuple[list[TaskProgress], Facets]:
+    """Items per task and state, and the filter options for items in `listed_states`, from one snapshot."""
     columns = (items.c.task, items.c.source, items.c.flag_kinds, items.c.state)
     query = sa.select(*columns, sa.func.count()).where(items.c.removed_at.is_(None)).group_by(*columns)
     tasks, sources, flags, states = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     by_task: dict[str, Counter[str]] = {}
     with ledger.read() as connection:
         for task, source, kinds, state, count in connection.execute(query):
-            tasks[task] += count
-            sources[source] += count
-            states[state] += count
-            flags.update(dict.fromkeys(split_lines(kinds), count))
             by_task.setdefault(task, Counter())[state] += count
+            states[state] += count
+            if state in listed_states:
+                tasks[task] += count
+                sources[source] += count
+                flags.update(dict.fromkeys(split_lines(kinds), count))
     progress = [TaskProgress(task, dict(by_task[task])) for task in sorted(by_task)]
     return progress, Facets(*(_sort_by_count(counted) for counted in (tasks, sources, flags, states)))
 
@@ -243,7 +293,7 @@ def _fetch_items(connection: sa.Connection, query: sa.Select[Any]) -> list[Revie
 def _filter_items(connection: sa.Connection, filter: QueueFilter) -> sa.Select[Any]:
     query = select_fields(items, ReviewItem).where(items.c.removed_at.is_(None))
     if filter.state is not None:
-        query = query.where(items.c.state.in_(OPEN_STATES if filter.state == OPEN else (filter.state,)))
+        query = query.where(items.c.state.in_(list_states(filter.state)))
     for name in ("task", "source"):
         value = getattr(filter, name)
         if value is not None:
@@ -260,19 +310,40 @@ def _filter_items(connection: sa.Connection, filter: QueueFilter) -> sa.Select[A
     return query
 
 
+def list_states(state: str | None) -> tuple[str, ...]:
+    """The states that a filter value selects."""
+    return {None: STATES, OPEN: OPEN_STATES, REVIEWABLE: REVIEW_STATES}.get(state) or (str(state),)
+
+
 def _sort_items(query: sa.Select[Any]) -> sa.Select[Any]:
-    return query.order_by(items.c.flag_count.desc(), items.c.example_id)
+    return query.order_by(_STATE_RANK, items.c.flag_count.desc(), items.c.arrived_at, items.c.example_id)
 
 
-def _after_example(connection: sa.Connection, after: str | None) -> list[sa.ColumnElement[bool]]:
+def _after_position(
+    connection: sa.Connection, filter: QueueFilter, after: QueuePosition | None
+) -> list[sa.ColumnElement[bool]]:
     """Condition for items after one example in queue order. An unknown example starts from the beginning."""
     if after is None:
         return []
-    flags = connection.execute(sa.select(items.c.flag_count).where(items.c.example_id == after)).scalar()
-    if flags is None:
+    found = find_item(connection, after.example_id)
+    if found is None:
         return []
-    same = sa.and_(items.c.flag_count == flags, items.c.example_id > after)
-    return [sa.or_(items.c.flag_count < flags, same)]
+    state = after.state or (filter.state if filter.state in STATES else found.state)
+    rank = OPEN_STATES.index(state) if state in OPEN_STATES else len(OPEN_STATES)
+    condition: sa.ColumnElement[bool] = items.c.example_id > found.example_id
+    for is_equal, is_after in (
+        (items.c.arrived_at == found.arrived_at, items.c.arrived_at > found.arrived_at),
+        (items.c.flag_count == found.flag_count, items.c.flag_count < found.flag_count),
+        (rank == _STATE_RANK, rank < _STATE_RANK),
+    ):
+        condition = sa.or_(is_after, sa.and_(is_equal, condition))
+    return [condition]
+
+
+def _is_free_for(connection: sa.Connection, viewer: str, now: datetime) -> sa.ColumnElement[bool]:
+    """Items that are not assigned to another person."""
+    is_theirs = items.c.assigned_to.in_(find_spellings(connection, items.c.assigned_to, viewer))
+    return sa.or_(items.c.assigned_to.is_(None), items.c.assigned_until <= now, is_theirs)
 
 
 def _is_available_to(viewer: str) -> sa.ColumnElement[bool]:

@@ -21,6 +21,10 @@ OPEN_STATES = ("waiting", "second_review", "disagreement")
 """States in which an item still needs a decision."""
 OPEN = "open"
 """Filter value for all open states."""
+REVIEW_STATES = ("waiting", "second_review")
+"""States that reviewers are offered by default; adjudicators filter for disagreements."""
+REVIEWABLE = "reviewable"
+"""Filter value for `REVIEW_STATES`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class ReviewItem:
     assigned_to: str | None
     assigned_until: datetime | None
     version: int
+    case_key: str
+    """Items with the same one are identical cases; empty for an item that is never decided together with others."""
 
     def is_assigned_to_other(self, by: str, now: datetime) -> bool:
         """Whether a person other than `by` is assigned at `now`."""
@@ -69,6 +75,7 @@ class NewItem:
     state: str
     decided_by: tuple[str, ...]
     """People who may not decide."""
+    case_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,13 +89,22 @@ class SyncCounts:
 
 
 @dataclass(frozen=True)
+class QueuePosition:
+    """A place in the queue: behind this example, as it was listed."""
+
+    example_id: str
+    state: str | None = None
+    """Its state when it was listed, because a decision moves it to another place; None: the filter's or its present one."""
+
+
+@dataclass(frozen=True)
 class QueueFilter:
     task: str | None = None
     source: str | None = None
     flag: str | None = None
     """A kind of flag."""
     state: str | None = None
-    """One of STATES, or `open`."""
+    """One of STATES, `open` or `reviewable`."""
     assigned_to: str | None = None
     arrived_before: datetime | None = None
     arrived_after: datetime | None = None

@@ -11,13 +11,24 @@ from fine_tune_assets.ledger.reviews.review_items import (
     AssignedError,
     claim_item,
     count_queue,
+    count_reviewable,
     find_item,
     find_next_item,
+    is_decidable_by,
+    list_identical_items,
     list_items,
     release_claim,
+    set_states,
     sync_items,
 )
-from fine_tune_assets.ledger.reviews.review_rows import OPEN, NewItem, QueueFilter, SyncCounts
+from fine_tune_assets.ledger.reviews.review_rows import (
+    OPEN,
+    REVIEWABLE,
+    NewItem,
+    QueueFilter,
+    QueuePosition,
+    SyncCounts,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -72,15 +83,65 @@ def test_sync_changes_only_what_differs(ledger: Ledger) -> None:
 
 
 def test_pages_have_no_gap_and_no_repetition(ledger: Ledger) -> None:
-    """Most flags first, then by id; every page starts after the last row of the previous one."""
-    made = [item(f"{number:02}", ("date",) * (number % 3)) for number in range(11)]
+    """Every page starts after the last row of the previous one, also if that row was decided meanwhile."""
+    states = ("waiting", "second_review")
+    made = [item(f"{number:02}", ("date",) * (number % 3), state=states[number % 2]) for number in range(11)]
     sync_items(ledger, made, NOW)
-    expected = [one.example_id for one in sorted(made, key=lambda one: (-one.flag_count, one.example_id))]
-    seen: list[str] = []
-    while page := list_items(ledger, ANY, viewer=None, limit=4, after=seen[-1] if seen else None):
+    ordered = sorted(made, key=lambda one: (one.state != "waiting", -one.flag_count, one.example_id))
+    seen, after = list[str](), None
+    while page := list_items(ledger, QueueFilter(state=OPEN), viewer=None, limit=4, after=after):
         seen += [one.example_id for one in page]
-    assert seen == expected
-    assert list_items(ledger, ANY, viewer=None, limit=1, after="never there")[0].example_id == expected[0]
+        after = QueuePosition(page[-1].example_id, page[-1].state)
+        with ledger.begin() as connection:
+            set_states(connection, {page[-1].example_id: ("rejected", ("ann",))}, unassign=())
+    assert seen == [one.example_id for one in ordered]
+    first = list_items(ledger, ANY, viewer=None, limit=1, after=QueuePosition("never there"))
+    assert first == list_items(ledger, ANY, viewer=None, limit=1, after=None)
+
+
+def test_what_waits_comes_first_then_flagged_and_older_items(ledger: Ledger) -> None:
+    """Closed work before what waits hides the queue from its reviewers."""
+    sync_items(ledger, [item("old")], NOW)
+    states = ("approved", "trusted", "rejected", "disagreement", "second_review")
+    rows = [item("old"), item("new"), item("flagged", ("date",)), item("worse", ("date", "side"))]
+    sync_items(ledger, [*rows, *(item(state, state=state) for state in states)], LATER)
+    listed = ["worse", "flagged", "old", "new", "second_review", "disagreement"]
+    assert ids(ledger) == [*listed, "approved", "rejected", "trusted"]
+    assert ids(ledger, QueueFilter(state=REVIEWABLE)) == listed[:-1]
+    assert ids(ledger, QueueFilter(state=OPEN)) == listed
+
+
+def test_waiting_items_are_counted_for_one_reviewer(ledger: Ledger) -> None:
+    """The number must match the list."""
+    first = {"state": "second_review", "decided_by": ("ann",)}
+    sync_items(
+        ledger, [item("a", author="Ann"), item("b", **first), item("c"), item("d"), item("e", state="approved")], NOW
+    )
+    assert (count_reviewable(ledger, "Ann", ()), count_reviewable(ledger, "Ben", ())) == (2, 4)
+    assert count_reviewable(ledger, "Ben", {"a", "e", "unknown"}) == 3
+    assert [is_decidable_by(ledger, one, "Ann") for one in ("a", "b", "c", "e", "unknown")] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_identical_items_are_those_that_the_viewer_may_decide_now(ledger: Ledger) -> None:
+    """One for each content: a decision on one copy decides the others too."""
+    same = {"case_key": "k"}
+    made = [item(name, **same) for name in ("a", "b", "copy", "mine", "theirs", "done")]
+    made[2] = item("copy", fingerprint="content of a", **same)
+    made[3] = item("mine", author="Ann", **same)
+    made[5] = item("done", state="approved", **same)
+    sync_items(ledger, [*made, item("other", case_key="l"), item("none"), item("nothing")], NOW)
+    claim_item(ledger, "theirs", "Ben", now=NOW, minutes=5)
+    claim_item(ledger, "b", "Ann", now=NOW, minutes=5)
+    assert [one.example_id for one in list_identical_items(ledger, "k", viewer="Ann", now=NOW)] == ["a", "b"]
+    later = list_identical_items(ledger, "k", viewer="Ann", now=LATER)
+    assert [one.example_id for one in later] == ["a", "b", "theirs"]
+    assert list_identical_items(ledger, "", viewer="Ann", now=NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -127,7 +188,8 @@ def test_next_item_is_open_unassigned_and_after_the_current_one(ledger: Ledger) 
     claim_item(ledger, "b", "Ben", now=NOW, minutes=30)
 
     def following(after: str | None, now: datetime = NOW, who: str = "Ann", filter: QueueFilter = ANY) -> str | None:
-        found = find_next_item(ledger, filter, viewer=who, now=now, after=after)
+        place = None if after is None else QueuePosition(after)
+        found = find_next_item(ledger, filter, viewer=who, now=now, after=place)
         return found and found.example_id
 
     assert (following(None), following("a"), following("a", who="Ben"), following("c")) == ("a", "c", "b", None)

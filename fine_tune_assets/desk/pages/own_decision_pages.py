@@ -1,0 +1,217 @@
+"""Pages of one's own decisions: the list with the signed texts, revoking with a reason, and undoing within seconds.
+
+A decision can be revoked by its author or by an approver, and undone only by its author. The ledger keeps both rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from fine_tune_assets.approval.case_signatures import MAX_CASES
+from fine_tune_assets.approval.review_actions import revoke
+from fine_tune_assets.approval.sign_off import REASON_CODES
+from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.error_pages import forbidden, not_found
+from fine_tune_assets.desk.pages.mark_pages import list_own_marks
+from fine_tune_assets.desk.pages.marked_text import DiffPiece, diff_words
+from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS, DraftOutput, read_query
+from fine_tune_assets.desk.pages.sign_in_pages import validate_path
+from fine_tune_assets.desk.rendering import redirect_to, render_page
+from fine_tune_assets.desk.report_numbers import find_report_numbers
+from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.desk.undo import LIMIT_SECONDS, REASON, may_undo
+from fine_tune_assets.ledger.ledger_errors import LedgerError
+from fine_tune_assets.ledger.reviews.decision_records import (
+    OUTCOMES,
+    DecisionFilter,
+    DecisionRecord,
+    ReviewerDecision,
+    find_decision,
+    list_reviewer_decisions,
+)
+from fine_tune_assets.ledger.reviews.review_items import is_decidable_by
+from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
+
+PAGE_LINES = 25
+MAX_COMPARED_CHARACTERS = 5_000
+"""Longer texts are compared on the page of the item only: a list of them would take too long."""
+OUTCOME_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "approved": "approved as drafted",
+        "repaired": "approved as repaired",
+        "rejected": "rejected",
+        "revoked": "revoked or undone",
+    }
+)
+_TOO_LATE = (
+    f"Nothing was undone: you signed more than {LIMIT_SECONDS} seconds ago. Revoke the decision here, with a reason."
+)
+
+
+@dataclass(frozen=True)
+class DecisionQuery:
+    outcome: str = ""
+    since: str = ""
+    """First day, such as `2026-11-30`."""
+    until: str = ""
+    """Last day."""
+
+    def make_url(self, **more: object) -> str:
+        fields = {name: value for name, value in {**vars(self), **more}.items() if value}
+        return f"/decisions?{urlencode(fields)}" if fields else "/decisions"
+
+    def to_filter(self) -> DecisionFilter:
+        last = _parse_day(self.until)
+        return DecisionFilter(
+            self.outcome or None, _parse_day(self.since), None if last is None else last + timedelta(days=1)
+        )
+
+
+@dataclass(frozen=True)
+class OwnDecision:
+    """A decision with the text that was signed."""
+
+    row: ReviewerDecision
+    is_withheld: bool
+    text: str | None
+    """The signed output; None for a rejection, and if it is withheld or no longer stored."""
+    rejected_text: str | None
+    """The output of a rejected draft."""
+    changes: list[DiffPiece]
+    """The difference between the draft and a repair; empty if they are not compared."""
+    report_number: str | None
+
+    @property
+    def record(self) -> DecisionRecord:
+        return self.row.record
+
+    @property
+    def is_undone(self) -> bool:
+        return self.record.revocation_reason == REASON
+
+
+def show_decisions(desk: Desk, context: RequestContext, refusal: str = "") -> Response:
+    before, query = context.query_number("before"), _parse_query(context.request.query_params)
+    rows = list_reviewer_decisions(
+        desk.ledger, context.user.name, query.to_filter(), before=before, limit=PAGE_LINES + 1
+    )
+    return render_page(
+        desk,
+        context,
+        "decisions.html",
+        status=400 if refusal else 200,
+        rows=_read_texts(desk, rows[:PAGE_LINES]),
+        query=query,
+        outcomes=OUTCOME_LABELS,
+        states=STATE_LABELS,
+        reasons=REASON_CODES,
+        older=query.make_url(before=rows[PAGE_LINES - 1].sequence) if len(rows) > PAGE_LINES else "",
+        is_paged=before is not None,
+        refusal=refusal,
+        marks=list_own_marks(desk, context),
+    )
+
+
+def _read_texts(desk: Desk, rows: Sequence[ReviewerDecision]) -> list[OwnDecision]:
+    decisions = [row.record.decision for row in rows]
+    withheld = desk.withheld.decision_ids(row.record for row in rows)
+    shown = {made.example_id for made in decisions if made.decision_id not in withheld}
+    drafts = desk.stored_texts.find_drafts(shown, DraftOutput)
+    numbers = find_report_numbers(desk.settings.layout, {made.report_id for made in decisions if made.report_id})
+    return [_read_text(row, row.record.decision.decision_id in withheld, drafts, numbers) for row in rows]
+
+
+def _read_text(
+    row: ReviewerDecision, is_withheld: bool, drafts: Mapping[str, DraftOutput], numbers: Mapping[str, str]
+) -> OwnDecision:
+    made, number = row.record.decision, numbers.get(row.record.decision.report_id or "")
+    if is_withheld:
+        return OwnDecision(row, True, None, None, [], number)
+    draft = drafts.get(made.example_id)
+    drafted = None if draft is None else draft.output
+    if made.decision == "reject":
+        return OwnDecision(row, False, None, drafted, [], number)
+    changes = [] if made.output is None or drafted is None else _compare(drafted, made.output)
+    return OwnDecision(row, False, drafted if made.output is None else made.output, None, changes, number)
+
+
+def _compare(drafted: str, repaired: str) -> list[DiffPiece]:
+    return diff_words(drafted, repaired) if max(len(drafted), len(repaired)) <= MAX_COMPARED_CHARACTERS else []
+
+
+def _parse_query(fields: Mapping[str, str]) -> DecisionQuery:
+    """Unknown outcomes and days are ignored."""
+    outcome = fields.get("outcome", "")
+    days = {name: fields.get(name, "") for name in ("since", "until")}
+    known = {name: day for name, day in days.items() if _parse_day(day) is not None}
+    return DecisionQuery(outcome if outcome in OUTCOMES else "", **known)
+
+
+def _parse_day(day: str) -> datetime | None:
+    try:
+        return datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def revoke_decision(desk: Desk, context: RequestContext) -> Response:
+    found = _find_record(desk, context.path_param("decision_id"))
+    is_own = is_same_person(found.decision.reviewer, context.user.name)
+    if not is_own and "approver" not in context.user.roles:
+        raise forbidden()
+    try:
+        item = revoke(
+            desk.ledger,
+            found.decision.decision_id,
+            by=context.user.name,
+            reason=context.form.get_text("reason"),
+            rules=desk.read_review_settings(),
+            now=context.now,
+        )
+    except LedgerError as error:
+        return show_decisions(desk, context, refusal=str(error))
+    notice = "trusted_again" if item is not None and item.state == "trusted" else "revoked"
+    return redirect_to((validate_path(context.form.get_text("back")) or "/decisions") + f"?notice={notice}")
+
+
+def undo_decisions(desk: Desk, context: RequestContext) -> Response:
+    """Revoke the decisions of the viewer's last signature, all or none, and open their item again."""
+    ids = list(dict.fromkeys(context.form.get_all("decision")))
+    records = [_find_record(desk, decision_id) for decision_id in ids]
+    if not records or len(records) > MAX_CASES:
+        raise not_found()
+    if any(not is_same_person(record.decision.reviewer, context.user.name) for record in records):
+        raise forbidden()
+    if not all(may_undo(record, context.user.name, context.now) for record in records):
+        return show_decisions(desk, context, refusal=_TOO_LATE)
+    rules, by = desk.read_review_settings(), context.user.name
+    try:
+        with desk.ledger.begin() as connection:
+            for decision_id in ids:
+                item = revoke(connection, decision_id, by=by, reason=REASON, rules=rules, now=context.now)
+    except LedgerError as error:
+        return show_decisions(desk, context, refusal=str(error))
+    return _open_again(desk, context, item, len(ids))
+
+
+def _open_again(desk: Desk, context: RequestContext, item: ReviewItem | None, count: int) -> Response:
+    """The item, unless it was removed or only another reviewer may decide on it now."""
+    query, viewer = read_query(context), context.user.name
+    if item is None or not is_decidable_by(desk.ledger, item.example_id, viewer):
+        return redirect_to(query.make_url("/queue/next", notice="undone_closed"))
+    if count > 1:
+        return redirect_to(query.make_url(f"/items/{item.example_id}/identical", notice="undone_cases"))
+    return redirect_to(query.make_url(f"/items/{item.example_id}", notice="undone"))
+
+
+def _find_record(desk: Desk, decision_id: str) -> DecisionRecord:
+    with desk.ledger.read() as connection:
+        found = find_decision(connection, decision_id)
+    if found is None:
+        raise not_found()
+    return found
