@@ -16,7 +16,7 @@ NOTICES = {
     "approved": "Approved and signed with your name.",
     "rejected": "Rejected and signed with your name.",
     "undone": "Undone. The decision is revoked, and the item is open again.",
-    "undone_closed": "Undone. The decision is revoked. The item now needs another reviewer.",
+    "undone_closed": "Undone. The decision is revoked. If the item needs a second review, another person gives it.",
     "undone_cases": "Undone. The decisions are revoked, and the items are open again.",
     "skipped": "Skipped. The item is free for other reviewers.",
     "marked": "Marked. The report and its items are withheld until the report is scrubbed again. To undo it, open My decisions.",

@@ -27,10 +27,10 @@ def record_decision(ledger: Ledger, *, reason: str = "", **changes: Any) -> Deci
     """
     fields: dict[str, Any] = {
         "example_id": "e-1", "fingerprint": "f-1", "report_id": "b/1", "task": "plan", "decision": "approve",
-        "output": None, "reviewer": "reviewer one",
+        "output": None, "reviewer": "reviewer one", "decided_at": datetime.now(UTC),
     } | changes  # fmt: skip
     signed = {"approved_fingerprint": "of a repair"} if fields.get("output") is not None else {}
-    made = Decision(decision_id=uuid.uuid4().hex, decided_at=datetime.now(UTC), **(signed | fields))
+    made = Decision(decision_id=uuid.uuid4().hex, **(signed | fields))
     with ledger.begin() as connection:
         add_decision(connection, made, reason)
     return made

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.responses import Response
@@ -127,7 +128,7 @@ def show_queue(desk: Desk, context: RequestContext) -> Response:
     query, after = parse_query(context.request.query_params), read_position(context)
     found = list_visible_items(desk, context, query.to_filter(context.user.name, context.now), after)
     rows = found[:PAGE_ITEMS]
-    listed = {
+    listed: dict[str, Any] = {
         "rows": rows,
         "previews": read_previews(desk, rows),
         "more": make_next_url(query, "/queue", rows[-1]) if len(found) > PAGE_ITEMS else "",

@@ -44,7 +44,7 @@ from fine_tune_assets.ledger.reviews.review_rows import (
 
 DECIDABLE_STATES = (*REVIEW_STATES, "trusted")
 """States in which a reviewer may decide. A trusted draft counts as approved until a reviewer decides on it."""
-_STATE_RANK = sa.case(
+_state_rank = sa.case(
     {state: rank for rank, state in enumerate(OPEN_STATES)}, value=items.c.state, else_=len(OPEN_STATES)
 )
 """Order of the states in the queue: what waits first, closed items last."""
@@ -316,7 +316,7 @@ def list_states(state: str | None) -> tuple[str, ...]:
 
 
 def _sort_items(query: sa.Select[Any]) -> sa.Select[Any]:
-    return query.order_by(_STATE_RANK, items.c.flag_count.desc(), items.c.arrived_at, items.c.example_id)
+    return query.order_by(_state_rank, items.c.flag_count.desc(), items.c.arrived_at, items.c.example_id)
 
 
 def _after_position(
@@ -334,7 +334,7 @@ def _after_position(
     for is_equal, is_after in (
         (items.c.arrived_at == found.arrived_at, items.c.arrived_at > found.arrived_at),
         (items.c.flag_count == found.flag_count, items.c.flag_count < found.flag_count),
-        (rank == _STATE_RANK, rank < _STATE_RANK),
+        (_state_rank == rank, _state_rank > rank),
     ):
         condition = sa.or_(is_after, sa.and_(is_equal, condition))
     return [condition]

@@ -215,6 +215,7 @@ def test_withheld_texts_are_hidden_among_own_decisions(site: Site, one: Visitor)
     """The text of a withheld draft, and a repair or reason with a marked identifier."""
     marked = next(draft for draft in drafts_of(site.settings) if MISSED in draft["input"])
     one.approve(marked, f"Seen with {MISSED}.")
+    undo(one, list_decisions(site.ledger)[0].decision_id)
     one.reject(marked, "style", reason=f"about {MISSED}")
     assert MISSED in one.get("/decisions").text
     path = f"/items/{marked['example_id']}"
