@@ -70,16 +70,6 @@ def make_environment() -> Environment:
     return environment
 
 
-def sentence_case(words: str) -> str:
-    """The words of a key, starting with a capital.
-
-    >>> sentence_case("presenting_complaint")
-    'Presenting complaint'
-    """
-    text = words.replace("_", " ").strip()
-    return text[:1].upper() + text[1:]
-
-
 def format_age(at: datetime, now: datetime) -> str:
     """Age as "4 min", "3 h" or "12 days"."""
     minutes = max(0, int((now - at).total_seconds() // 60))
