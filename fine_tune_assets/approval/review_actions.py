@@ -51,6 +51,7 @@ from fine_tune_assets.ledger.reviews.review_items import (
     sync_items,
 )
 from fine_tune_assets.ledger.reviews.review_rows import NewItem, ReviewItem, SyncCounts
+from fine_tune_assets.ledger.reviews.saved_edits import delete_edit
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.record_classes import iter_records
@@ -205,7 +206,8 @@ def apply_decision(
         meaning=submission.meaning,
         reason_code=submission.reason_code,
     )
-    add_decision(connection, made, submission.reason)
+    add_decision(connection, made, submission.reason, submission.acknowledged_kinds)
+    delete_edit(connection, item.example_id, submission.reviewer)
     _update_related_items(connection, made, [draft], rules)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from fine_tune_assets.approval.drafts import CORRECTION, content_fingerprint
 from fine_tune_assets.approval.review_states import REJECTED, ReviewStatus
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.people import is_same_person, person_key
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
@@ -63,6 +64,8 @@ class DecisionSubmission:
     reason: str
     meaning: str
     """The signed text of MEANINGS or its key; empty means the one that belongs to the decision."""
+    acknowledged_kinds: tuple[str, ...] = ()
+    """Kinds of the flags that the reviewer acknowledged, one for each flag."""
 
 
 def signature_meaning(decision: str, is_repaired: bool, role: str = "review") -> str:
@@ -103,6 +106,20 @@ def fingerprint_approved_content(word: DecisionSubmission, draft: DraftedExample
         return None
     output = draft.output if word.output is None else word.output
     return content_fingerprint(draft.instruction, draft.input, output)
+
+
+def acknowledgement_code(approved_fingerprint: str, flag: str) -> str:
+    """What a client sends back to acknowledge one flag of exactly this content."""
+    return fingerprint_json([approved_fingerprint, flag])
+
+
+def require_acknowledged(approved_fingerprint: str, flags: Collection[str], codes: Collection[str]) -> None:
+    """Raise ReviewError unless the codes acknowledge exactly the flags of this content."""
+    if set(codes) != {acknowledgement_code(approved_fingerprint, flag) for flag in flags}:
+        raise ReviewError(
+            f"The text has {len(flags)} flag{'' if len(flags) == 1 else 's'}, and the form does not acknowledge exactly these. "
+            "Nothing was recorded. Read each flag, tick it, and sign again."
+        )
 
 
 def require_not_author(word: DecisionSubmission, draft: DraftedExample, authors: set[str | None]) -> None:

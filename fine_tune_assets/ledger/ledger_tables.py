@@ -1,7 +1,7 @@
 """Defines the tables of the ledger: people, reviews, verdicts, releases, deployments, erasures, audit log and requests.
 
-Migrations create them. Texts of drafts and answers stay in the tables of the Dagster assets; only encrypted corrections and marks
-are here.
+Migrations create them. Texts of drafts and answers stay in the tables of the Dagster assets; only encrypted corrections, marks
+and unfinished edits are here.
 """
 
 from collections.abc import Mapping
@@ -472,6 +472,21 @@ erasure_marks = sa.Table(
     sa.Column("split", sa.String(16), nullable=False),
     sa.Column("recorded_at", UtcTime, nullable=False),
     sa.UniqueConstraint("subject_key", "release_id", name="one_mark_per_release_and_subject"),
+)
+
+saved_edits = sa.Table(
+    "saved_edits",
+    metadata,
+    sa.Column("example_id", sa.String(64), primary_key=True),
+    # As `person_key`: only this reviewer gets the text back.
+    sa.Column("reviewer_key", sa.Text, primary_key=True),
+    # Fingerprint of the content that the reviewer changes; the edit of another content is ignored.
+    sa.Column("base_fingerprint", sa.String(64), nullable=False),
+    # Lets an erasure delete the edits of a subject.
+    sa.Column("subject_key", sa.String(64), nullable=False, index=True),
+    # Encrypted.
+    sa.Column("text", sa.LargeBinary, nullable=False),
+    sa.Column("saved_at", UtcTime, nullable=False),
 )
 
 spot_checks = sa.Table(

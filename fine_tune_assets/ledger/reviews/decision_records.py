@@ -4,7 +4,8 @@ Rows are only added: to change their mind, reviewers decide again, and a revocat
 decisions exclude revoked ones.
 """
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,8 @@ OUTCOMES: Mapping[str, sa.ColumnElement[bool]] = {
     "revoked": revocations.c.decision_id.is_not(None),
 }
 """Filter value → condition for decisions with their revocations."""
+_MAX_COUNTS_CHARACTERS = 270
+"""So that it fits into the column of the audit log, after an example id."""
 _IS_ACTIVE = decisions.c.decision_id.not_in(sa.select(revocations.c.decision_id))
 
 
@@ -94,8 +97,13 @@ class Repair:
     output: str
 
 
-def add_decision(connection: sa.Connection, decision: Decision, reason: str) -> None:
-    """Store a decision in the caller's transaction. Raises LedgerError if it is inconsistent."""
+def add_decision(
+    connection: sa.Connection, decision: Decision, reason: str, acknowledged_kinds: Sequence[str] = ()
+) -> None:
+    """Store a decision in the caller's transaction. Raises LedgerError if it is inconsistent.
+
+    `acknowledged_kinds` are the kinds of the flags that the reviewer acknowledged, one for each flag; the audit log counts them.
+    """
     if decision.decision not in ("approve", "reject"):
         raise LedgerError(f"The decision on example {decision.example_id} must be approve or reject.")
     if decision.decision == "reject" and decision.output is not None:
@@ -106,7 +114,16 @@ def add_decision(connection: sa.Connection, decision: Decision, reason: str) -> 
         raise LedgerError(f"The decision on example {decision.example_id} lacks the reviewer's name.")
     connection.execute(decisions.insert().values(**vars(decision), reason=reason))
     verb = "decided" if decision.role == "review" else "adjudicated"
-    audit.append(connection, decision.reviewer, f"{verb} {decision.decision}", f"example {decision.example_id}")
+    about = f"example {decision.example_id}{_count_kinds(acknowledged_kinds)}"
+    audit.append(connection, decision.reviewer, f"{verb} {decision.decision}", about)
+
+
+def _count_kinds(kinds: Sequence[str]) -> str:
+    """Such as `; 3 flags acknowledged: date not in input 1, number not in input 2`."""
+    if not kinds:
+        return ""
+    counted = ", ".join(f"{kind} {count}" for kind, count in sorted(Counter(kinds).items()))
+    return f"; {len(kinds)} flag{'s' if len(kinds) > 1 else ''} acknowledged: {counted}"[:_MAX_COUNTS_CHARACTERS]
 
 
 def revoke_decision(connection: sa.Connection, decision_id: str, by: str, reason: str, now: datetime) -> Decision:
@@ -207,6 +224,14 @@ def list_newest_records(ledger: Ledger, limit: int) -> list[DecisionRecord]:
     with ledger.read() as connection:
         page = page_newest_first(query, decisions.c.sequence, None, limit)
         return [_make_record(row) for row in connection.execute(page)]
+
+
+def list_decision_times(ledger: Ledger, reviewer: str, limit: int) -> list[datetime]:
+    """Times of the reviewer's newest decisions, newest first."""
+    with ledger.read() as connection:
+        theirs = decisions.c.reviewer.in_(find_spellings(connection, decisions.c.reviewer, reviewer))
+        query = sa.select(decisions.c.decided_at).where(theirs)
+        return list(connection.execute(page_newest_first(query, decisions.c.sequence, None, limit)).scalars())
 
 
 def list_active_repairs(ledger: Ledger, subject_keys: Collection[str]) -> list[Repair]:

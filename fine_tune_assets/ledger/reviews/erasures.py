@@ -25,11 +25,13 @@ from fine_tune_assets.ledger.ledger_tables import (
     missed_identifiers,
     review_items,
     revocations,
+    saved_edits,
     spot_checks,
 )
 
 TRAINING_SPLITS = ("train", "validation")
 """Splits that shape a model: it is trained on one, and the other selects the checkpoint."""
+_ERASED_TABLES = (decisions, revocations, review_items, missed_identifiers, saved_edits, spot_checks, erasures)
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ def delete_subject_records(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
             "ledger decisions": _delete(connection, decisions, "decision_id", approvals),
             "ledger review_items": _delete(connection, review_items, "subject_key", [erasure.subject_key]),
             "ledger missed_identifiers": _delete(connection, missed_identifiers, "subject_key", [erasure.subject_key]),
+            "ledger saved_edits": _delete(connection, saved_edits, "subject_key", [erasure.subject_key]),
             "ledger spot_checks": _delete(connection, spot_checks, "subject_key", [erasure.subject_key]),
         }
         for chunk in split_into_chunks(rejections):
@@ -210,7 +213,7 @@ def purge_deleted_rows(ledger: Ledger) -> None:
     if ledger.engine.dialect.name == "postgresql":
         # VACUUM can't run inside a transaction.
         with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for table in (decisions, revocations, review_items, missed_identifiers, spot_checks, erasures):
+            for table in _ERASED_TABLES:
                 connection.exec_driver_sql(f"VACUUM {table.name}")
         return
     raw = ledger.engine.raw_connection()

@@ -118,12 +118,19 @@ def find_next_item(
     Without a state in the filter, that is a first or second review; filter by `disagreement` to adjudicate, or by `trusted`.
     """
     with ledger.read() as connection:
-        query = _filter_items(connection, filter).where(
-            _is_available_to(viewer), _is_free_for(connection, viewer, now), *_after_position(connection, filter, after)
-        )
-        states = REVIEW_STATES if filter.state is None else (*OPEN_STATES, "trusted")
-        found = _fetch_items(connection, _sort_items(query.where(items.c.state.in_(states))).limit(1))
+        query = _filter_free_items(connection, filter, viewer, now)
+        query = query.where(*_after_position(connection, filter, after))
+        found = _fetch_items(connection, _sort_items(query).limit(1))
     return found[0] if found else None
+
+
+def count_free_items(
+    ledger: Ledger, filter: QueueFilter, *, viewer: str, now: datetime, excluded: Collection[str]
+) -> int:
+    """The items that `find_next_item` would offer this viewer one after the other, without the excluded examples."""
+    with ledger.read() as connection:
+        query = _filter_free_items(connection, filter, viewer, now).where(items.c.example_id.not_in(excluded))
+        return connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
 
 
 def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | None:
@@ -313,6 +320,14 @@ def _filter_items(connection: sa.Connection, filter: QueueFilter) -> sa.Select[A
 def list_states(state: str | None) -> tuple[str, ...]:
     """The states that a filter value selects."""
     return {None: STATES, OPEN: OPEN_STATES, REVIEWABLE: REVIEW_STATES}.get(state) or (str(state),)
+
+
+def _filter_free_items(connection: sa.Connection, filter: QueueFilter, viewer: str, now: datetime) -> sa.Select[Any]:
+    """The items that this viewer may decide and that no other person has claimed."""
+    states = REVIEW_STATES if filter.state is None else (*OPEN_STATES, "trusted")
+    return _filter_items(connection, filter).where(
+        _is_available_to(viewer), _is_free_for(connection, viewer, now), items.c.state.in_(states)
+    )
 
 
 def _sort_items(query: sa.Select[Any]) -> sa.Select[Any]:
