@@ -74,9 +74,16 @@ TICK_FIELDS = frozenset(
     {"retrain", "corrections.minimum_new", "review.assignment_minutes", "judge.spot_checks", "judge.concurrency"}
 )
 """Fields that set start times, waiting times or the amount of human review, and do not change results."""
-DESCRIPTIVE_FIELDS = frozenset({"description"})
+DESCRIPTIVE_FIELDS = frozenset({"description", "review.guidelines"})
 NEUTRAL_FIELDS = frozenset({"training.checkpoint_minutes", "sweep.keep_adapters"})
 """Fields that set how often files are written or how long they are kept. A change does not trigger training."""
+
+
+def dump_for_release(recipe: Recipe) -> dict[str, Any]:
+    """The recipe that a release contains: without the guidelines, which only reviewers of this installation read."""
+    values = dump_recipe(recipe)
+    del values["review"]["guidelines"]
+    return values
 
 
 def section_fingerprints(recipe: Recipe) -> dict[str, str]:

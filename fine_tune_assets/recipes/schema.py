@@ -82,6 +82,8 @@ class DedupSettings:
     """Number of subjects who must share a line before it is ignored; in large corpora 1 %, at most 100."""
 
 
+CORRECTION_TASK = "correction"
+"""Task of drafts from corrections whose instruction belongs to no task."""
 TaskName = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -266,6 +268,8 @@ class ReviewSettings:
     """Minimum number of examples decided by two people for their agreement to count as evidence."""
     assignment_minutes: Positive
     """Minutes that an example stays assigned to one reviewer."""
+    guidelines: dict[TaskName, Text] = field(default_factory=dict)
+    """Markdown for reviewers, by task: the correct output, and reasons to repair or reject; changes no result."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -689,6 +693,13 @@ class Recipe:
         unknown = sorted(set(self.checks.formats) - {task.name for task in self.tasks})
         if unknown:
             raise ValueError(f"checks.formats names unknown tasks: {', '.join(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_guidelines(self) -> "Recipe":
+        unknown = sorted(set(self.review.guidelines) - {task.name for task in self.tasks} - {CORRECTION_TASK})
+        if unknown:
+            raise ValueError(f"review.guidelines names unknown tasks: {', '.join(unknown)}")
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from fine_tune_assets.approval.flags import FLAG_KINDS
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe, shipped_recipes
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
+from fine_tune_assets.recipes.schema import CORRECTION_TASK
 
 DEMO, DEMO_OF_THE_LOOP = "demo_smollm2", "demo_loop"
 
@@ -50,8 +51,9 @@ def test_the_recipes_for_small_and_large_machines_are_shipped() -> None:
 def test_demo_loop_has_the_same_gates_as_the_demo() -> None:
     """It is smaller and faster, and its limits are equally strict."""
     demo, loop = load_recipe(DEMO), load_recipe(DEMO_OF_THE_LOOP)
-    for section in ("gate", "planted_secrets", "scrub", "checks", "review", "dedup"):
+    for section in ("gate", "planted_secrets", "scrub", "checks", "dedup"):
         assert getattr(loop, section) == getattr(demo, section), section
+    assert replace(loop.review, guidelines={}) == replace(demo.review, guidelines={})
     judge = replace(loop.judge, test_examples=demo.judge.test_examples, max_new_tokens=demo.judge.max_new_tokens)
     assert judge == demo.judge
 
@@ -67,6 +69,21 @@ def test_no_two_product_lines_share_a_salt(name: str) -> None:
     """With a shared salt, two product lines would have the same test subjects, a weaker test of the second one."""
     others = [load_recipe(other).split.salt for other in shipped_recipes() if other != name]
     assert load_recipe(name).split.salt not in others
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_task_of_a_shipped_recipe_has_guidelines(name: str) -> None:
+    """Reviewers of one task must agree on what they reject."""
+    recipe = load_recipe(name)
+    assert set(recipe.review.guidelines) == {*(task.name for task in recipe.tasks), CORRECTION_TASK}
+
+
+def test_guidelines_of_an_unknown_task_are_refused() -> None:
+    """A misspelt name would show no guidelines."""
+    values = demo_values()
+    values["review"]["guidelines"]["cheif_complaint"] = "Few words."
+    with pytest.raises(RecipeError, match="cheif_complaint"):
+        parse_recipe(values, "mine.yaml")
 
 
 def test_an_unknown_key_is_refused_by_name() -> None:

@@ -13,6 +13,7 @@ from fine_tune_assets.recipes.recipe_parts import (
     DESCRIPTIVE_FIELDS,
     SECTIONS,
     TICK_FIELDS,
+    dump_for_release,
     section_fingerprints,
     section_values,
 )
@@ -65,6 +66,7 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("review.reviewers", 2, {"review"}),
         ("review.agreement_floor", 0.6, {"review"}),
         ("review.assignment_minutes", 5, set()),
+        ("review.guidelines", {"chief_complaint": "Few words."}, set()),
         ("system_prompt", "Be brief.", {"instructions"}),
         ("split.salt", "other", {"instructions"}),
         ("base_model.folder", "models/llama", {"base_model"}),
@@ -130,3 +132,10 @@ def test_the_manifest_of_a_set_contains_every_curation_field_of_the_recipe() -> 
     assert values["tasks"]["tasks"][0]["instruction"] == "In other words."
     assert values != section_values(DEMO, CURATION_SECTIONS)
     assert json.loads(json.dumps(values)) == values
+
+
+def test_a_release_does_not_contain_the_guidelines() -> None:
+    """They are for the reviewers of this installation; clearer ones must not make a release look like one of another recipe."""
+    without = _changed("review.guidelines", {})
+    assert dump_for_release(DEMO) == dump_for_release(without)
+    assert parse_recipe(dump_for_release(DEMO), "released") == without

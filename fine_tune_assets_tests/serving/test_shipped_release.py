@@ -15,7 +15,8 @@ from fine_tune_assets.engines.bundled_model import bundled_gguf
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.serving.imported_releases import find_import
 from fine_tune_assets.ledger.serving.switch_log import find_production_adapter
-from fine_tune_assets.recipes.loader import dump_recipe, load_recipe
+from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.recipes.recipe_parts import dump_for_release
 from fine_tune_assets_tests.serving.tiny_releases import switched
 
 MOST_BYTES = 15_000_000
@@ -45,7 +46,7 @@ def test_the_shipped_release_is_small_and_the_only_one(shipped: ShippedRelease) 
 def test_the_shipped_release_was_built_with_the_current_demo_recipe(release: ReleaseFolder) -> None:
     """If this fails, the recipe or its schema has changed: run `make shipped-release`."""
     made_by = yaml.safe_load((release.folder / "recipe.yaml").read_text(encoding="utf-8"))
-    assert made_by == yaml.safe_load(yaml.safe_dump(dump_recipe(load_recipe("demo_smollm2"))))
+    assert made_by == yaml.safe_load(yaml.safe_dump(dump_for_release(load_recipe("demo_smollm2"))))
     assert release.manifest["verdict_decision"] == "promote"
 
 

@@ -48,7 +48,7 @@ from fine_tune_assets.merging.sbom import Material, Package, bill_of_materials, 
 from fine_tune_assets.phi.measurement.recall import ALL, DIRECT
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
 from fine_tune_assets.recipes.export_settings import LORA
-from fine_tune_assets.recipes.loader import dump_recipe
+from fine_tune_assets.recipes.recipe_parts import dump_for_release
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.retrieval.search import index_format
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
@@ -161,7 +161,7 @@ class PartsCollector:
     @cached_property
     def _recipe(self) -> dict[str, Any]:
         """The recipe in force as plain values, with all defaults."""
-        return dump_recipe(self.installation.recipe)
+        return dump_for_release(self.installation.recipe)
 
     @cached_property
     def _set(self) -> StoredInstructionSet:
