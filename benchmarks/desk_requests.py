@@ -140,12 +140,24 @@ def _typed(path: str) -> Ask:
     return ask
 
 
+async def _restored(visits: Visits, number: int) -> httpx.Response:
+    """An item with the reviewer's edit."""
+    await _typed("diff")(visits, number)
+    return await _item(visits, number)
+
+
+async def _discard(visits: Visits, number: int) -> httpx.Response:
+    await _typed("diff")(visits, number)
+    return await visits.post(f"/items/{visits.waits(0, number)['example_id']}/discard-edit")
+
+
 def _decide(of: int) -> Ask:
     async def ask(visits: Visits, number: int) -> httpx.Response:
         row = visits.waits(of, number)
         shown = await visits.get(f"/items/{row['example_id']}")
         form = {"decision": "approve", "output": row["output"], "meaning": "approve"}
         form["version"], form["signed"] = _version(shown), _found('name="signed" value="([0-9a-f]{64})"', shown)
+        form["acknowledged"] = re.findall('name="acknowledged" value="([0-9a-f]{64})"', shown.text)
         return await visits.post(f"/items/{row['example_id']}/decide", **form)
 
     return ask
@@ -339,8 +351,10 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /queue", _get("/queue?state=all"), "everything"),
     Request("GET /queue/next", _get("/queue/next"), status=303),
     Request("GET /items/{example_id}", _item),
+    Request("GET /items/{example_id}", _restored, "with an edit"),
     Request("POST /items/{example_id}/reopen", _typed("reopen")),
     Request("POST /items/{example_id}/diff", _typed("diff")),
+    Request("POST /items/{example_id}/discard-edit", _discard, status=303),
     Request("POST /items/{example_id}/signature-preview", _typed("signature-preview")),
     Request("POST /items/{example_id}/decide", _decide(1), status=303),
     Request("POST /items/{example_id}/decide", _reject, "rejected", status=303),

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -60,13 +61,16 @@ class Reviewer:
         return list(dict.fromkeys(found))
 
     def approve(self, example_id: str) -> None:
-        """Open the item, request the signature preview, and sign exactly that."""
+        """Open the item, request the signature preview, acknowledge its flags, and sign exactly that."""
         page = self._page(f"/items/{example_id}")
-        form = {"output": html.unescape(_found(r'(?s)<textarea id="draft-text"[^>]*>(.*?)</textarea>', page))}
+        form: dict[str, str | list[str]] = {
+            "output": html.unescape(_found(r'(?s)<textarea id="draft-text"[^>]*>(.*?)</textarea>', page))
+        }
         shown = self._post(f"/items/{example_id}/signature-preview", form, page, 200).text
         form |= {"decision": "approve", "meaning": "approve"}
         form["version"] = _found(r'name="version" value="(\d+)"', page)
         form["signed"] = _found(r'name="signed" value="([0-9a-f]{64})"', shown)
+        form["acknowledged"] = re.findall(r'name="acknowledged" value="([0-9a-f]{64})"', shown)
         self._post(f"/items/{example_id}/decide", form, page, 303)
 
     def _page(self, path: str) -> str:
@@ -74,7 +78,7 @@ class Reviewer:
         _require(response, 200, f"The page {path}")
         return response.text
 
-    def _post(self, path: str, form: dict[str, str], page: str, status: int) -> httpx.Response:
+    def _post(self, path: str, form: Mapping[str, str | list[str]], page: str, status: int) -> httpx.Response:
         token = _found(r'name="form_token" value="([0-9a-f]{64})"', page)
         response = self._desk.post(path, data={"form_token": token, **form}, headers=self._origin)
         _require(response, status, f"The form {path}")

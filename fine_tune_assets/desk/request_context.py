@@ -24,7 +24,8 @@ from fine_tune_assets.ledger.people.sessions import Session, find_session
 from fine_tune_assets.ledger.reviews.review_items import select_examples_in_states
 
 MAX_BODY_BYTES = 2_000_000
-_MAX_FORM_FIELDS = 200
+_MAX_FORM_FIELDS = 2_000
+"""A text of 20,000 characters can have hundreds of flags, each of which is a field."""
 
 
 def parse_whole_number(text: str) -> int | None:

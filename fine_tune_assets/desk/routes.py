@@ -111,6 +111,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/items/{example_id}", item_pages.show_item, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/reopen", item_pages.reopen_item, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/diff", item_pages.show_diff, allow(Action.REVIEW)),
+    Route("POST", "/items/{example_id}/discard-edit", item_pages.discard_edit, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/signature-preview", item_pages.show_signature_preview, allow(Action.REVIEW)),
     Route("POST", "/items/{example_id}/decide", decision_pages.decide_item, allow(Action.REVIEW)),
     Route("GET", "/items/{example_id}/identical", case_pages.show_cases, allow(Action.REVIEW)),

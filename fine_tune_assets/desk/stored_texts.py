@@ -22,6 +22,24 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 @dataclass(frozen=True)
+class StoredReport:
+    subject_key: str
+    text: str
+    """With surrogates, as in the inputs of drafts."""
+    tagged_text: str
+    """With `[KIND]` placeholders, as on the pages."""
+    fingerprint: str
+
+    @property
+    def number(self) -> str:
+        """The start of the fingerprint, which pages show instead of the report id.
+
+        A report id often contains a file name, and file names can contain a subject's name.
+        """
+        return short(self.fingerprint)
+
+
+@dataclass(frozen=True)
 class StoredTexts:
     layout: Layout
 
@@ -49,17 +67,16 @@ class StoredTexts:
         row = self._read_row("scrubbed_corrections", None, ("correction_id", correction_id))
         return None if row is None else ScrubbedCorrection.from_row(row)
 
-    def find_tagged_report(self, report_id: str) -> str | None:
-        """The scrubbed report with `[KIND]` placeholders; None for a correction or an erased report."""
-        return self._read_report_value(report_id, "tagged_text")
+    def find_report(self, report_id: str) -> StoredReport | None:
+        """None for a correction or an erased report."""
+        columns = list(StoredReport.__dataclass_fields__)
+        row = self._read_row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), columns)
+        return None if row is None else StoredReport(**{name: str(row[name]) for name in columns})
 
     def find_report_number(self, report_id: str) -> str | None:
-        """The start of the fingerprint of the scrubbed text, which pages show instead of the report id.
-
-        A report id often contains a file name, and file names can contain a subject's name.
-        """
-        fingerprint = self._read_report_value(report_id, "fingerprint")
-        return None if fingerprint is None else short(fingerprint)
+        """See `StoredReport.number`."""
+        row = self._read_row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), ["fingerprint"])
+        return None if row is None else short(str(row["fingerprint"]))
 
     def find_dropped_duplicates(self, report_id: str) -> dict[str, str]:
         """Fingerprint of the scrubbed text → report id, for the near and semantic duplicates of this report."""
@@ -67,16 +84,6 @@ class StoredTexts:
         columns = ["dropped_id", "kind", "fingerprint"]
         rows = read_rows(path, "duplicate_reports", "kept_id", [report_id], columns) if path.is_file() else []
         return {row["fingerprint"]: row["dropped_id"] for row in rows if row["fingerprint"] and row["kind"] != "exact"}
-
-    def find_tagged_with_subject(self, report_id: str) -> tuple[str, str] | None:
-        """(subject key, scrubbed text with `[KIND]` placeholders); None if the report was removed."""
-        columns = ["subject_key", "tagged_text"]
-        row = self._read_row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), columns)
-        return None if row is None else (str(row["subject_key"]), str(row["tagged_text"]))
-
-    def _read_report_value(self, report_id: str, column: str) -> str | None:
-        row = self._read_row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), [column])
-        return None if row is None else str(row[column])
 
     def _read_row(
         self, table: str, partition: str | None, key: tuple[str, str], columns: list[str] | None = None

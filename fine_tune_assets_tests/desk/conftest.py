@@ -82,19 +82,20 @@ class Visitor:
         assert found is not None
         return found[1]
 
-    def approve(self, draft: dict[str, Any], output: str | None = None, **changes: str) -> httpx.Response:
-        """Open the item and sign; with an `output` as repaired."""
+    def approve(self, draft: dict[str, Any], output: str | None = None, **changes: object) -> httpx.Response:
+        """Open the item, acknowledge every flag and sign; with an `output` as repaired."""
         item = f"/items/{draft['example_id']}"
         meaning = "approve" if output is None else "approve_repaired"
         form = {"decision": "approve", "output": output or draft["output"], "meaning": meaning}
         form["version"] = self.version(draft["example_id"])
-        form["signed"] = self.signed(draft, form["output"])
-        return self.post(f"{item}/decide", {**form, **changes}, page="/account")
+        signature = self.signature(draft, form["output"])
+        return self.post(f"{item}/decide", {**form, **signature, **changes}, page="/account")
 
-    def signed(self, draft: dict[str, Any], output: str) -> str:
-        """The fingerprint in the dialog of an approval."""
+    def signature(self, draft: dict[str, Any], output: str) -> dict[str, Any]:
+        """What the dialog of an approval sends if every flag is ticked."""
         shown = self.post(f"/items/{draft['example_id']}/signature-preview", {"output": output}, page="/account").text
-        return "".join(re.findall(r'name="signed" value="([0-9a-f]{64})"', shown))
+        signed = "".join(re.findall(r'name="signed" value="([0-9a-f]{64})"', shown))
+        return {"signed": signed, "acknowledged": re.findall(r'name="acknowledged" value="([0-9a-f]{64})"', shown)}
 
     def reject(self, draft: dict[str, Any], reason_code: str = "unsupported", **changes: str) -> httpx.Response:
         item = f"/items/{draft['example_id']}"
@@ -104,6 +105,18 @@ class Visitor:
 
     def sign_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
         return self.post("/sign-in", {"name": name, "password": password}, page="/sign-in")
+
+
+def acknowledge_flags(page: Page) -> None:
+    """Wait for the dialog of an approval, and tick every flag in it."""
+    page.get_by_role("button", name=re.compile("^Sign and approve")).wait_for()
+    for box in page.locator("#approve-dialog").get_by_role("checkbox").all():
+        box.check()
+
+
+def keep_no_edits(page: Page) -> None:
+    """Let the comparisons of a typed text fail, with which the server keeps it."""
+    page.route("**/diff", lambda route: route.abort())
 
 
 def start_desk(settings: Settings) -> Callable[[], None]:

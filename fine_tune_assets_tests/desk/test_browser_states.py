@@ -144,4 +144,5 @@ def test_nothing_can_be_signed_before_the_preview_arrives(page: Page, site: Site
     expect(dialog).to_contain_text("Preparing the text to sign")
     expect(dialog.get_by_role("button", name="Sign and approve")).to_have_count(0)
     go_on.set()
-    expect(dialog.get_by_role("button", name="Sign and approve as repaired")).to_be_focused()
+    expect(dialog.get_by_role("checkbox").first).to_be_focused()
+    expect(dialog.get_by_role("button", name="Sign and approve as repaired")).to_be_visible()

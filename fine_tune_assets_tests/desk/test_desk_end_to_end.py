@@ -18,7 +18,7 @@ from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues, write_recipe
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
-from fine_tune_assets_tests.desk.conftest import Site, correct_on, sign_in_at
+from fine_tune_assets_tests.desk.conftest import Site, acknowledge_flags, correct_on, sign_in_at
 from fine_tune_assets_tests.desk.scripted_engine import Speaker, asking
 
 pytestmark = pytest.mark.slow  # the scrubber's process loads its models
@@ -79,6 +79,7 @@ def sign_and_repair(page: Page, text: str) -> None:
     page.locator("#output").fill(text)
     expect(page.locator("#diff ins").first).to_be_visible()
     page.keyboard.press("Control+Enter")
+    acknowledge_flags(page)
     page.get_by_role("button", name="Sign and approve as repaired").click()
     page.wait_for_url("**notice=approved")
 
@@ -154,6 +155,7 @@ def the_correction_is_reviewed_by_others(data: Path, asker: Page, one: Page, sit
     one.get_by_role("link", name=draft["example_id"]).click()
     one.wait_for_url("**/items/*")
     one.keyboard.press("a")
+    acknowledge_flags(one)
     one.get_by_role("button", name="Sign and approve", exact=True).click()
     one.wait_for_url("**notice=approved")
     decisions = [d for d in list_decisions(site.ledger) if d.example_id == draft["example_id"]]

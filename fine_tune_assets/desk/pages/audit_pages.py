@@ -64,13 +64,16 @@ def _find_chain_check(desk: Desk, context: RequestContext) -> ChainCheckRun | No
 
 def _hide_outcomes(desk: Desk, context: RequestContext, rows: Sequence[AuditEntry]) -> list[AuditEntry]:
     """The entries, without the outcome of other users' decisions on open items."""
-    decided = {row.resource.removeprefix(_EXAMPLE_PREFIX) for row in rows if row.action in _OUTCOMES}
+    decided = {_find_example(row) for row in rows if row.action in _OUTCOMES}
     hidden = find_hidden_examples(desk, context, decided)
     return [
-        replace(row, action=row.action.partition(" ")[0])
-        if row.action in _OUTCOMES
-        and row.resource.removeprefix(_EXAMPLE_PREFIX) in hidden
-        and not is_same_person(row.actor, context.user.name)
+        # Only approvals count acknowledged flags, so the count is hidden too.
+        replace(row, action=row.action.partition(" ")[0], resource=f"{_EXAMPLE_PREFIX}{_find_example(row)}")
+        if row.action in _OUTCOMES and _find_example(row) in hidden and not is_same_person(row.actor, context.user.name)
         else row
         for row in rows
     ]
+
+
+def _find_example(row: AuditEntry) -> str:
+    return row.resource.removeprefix(_EXAMPLE_PREFIX).partition(";")[0]

@@ -4,12 +4,20 @@ A refused action returns the user's text. `approval` decides whether an action i
 """
 
 from contextlib import suppress
+from dataclasses import replace
 
 from starlette.responses import Response
 
 from fine_tune_assets.approval.drafts import CORRECTION
+from fine_tune_assets.approval.flags import flag_kind
 from fine_tune_assets.approval.review_actions import submit_decision
-from fine_tune_assets.approval.sign_off import DecisionSubmission, NotAllowedError, ReviewError, StaleItemError
+from fine_tune_assets.approval.sign_off import (
+    DecisionSubmission,
+    NotAllowedError,
+    ReviewError,
+    StaleItemError,
+    require_acknowledged,
+)
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.pages.item_pages import OpenItem, find_open_item, preview_signature, render_item
 from fine_tune_assets.desk.pages.marked_text import diff_words
@@ -33,21 +41,10 @@ _NOTICE_BY_DECISION = {"approve": "approved", "reject": "rejected"}
 
 def decide_item(desk: Desk, context: RequestContext) -> Response:
     """Record the signed decision and open the next item."""
-    opened, form = find_open_item(desk, context), context.form
-    decision = "reject" if form.get_text("decision") == "reject" else "approve"
-    version = form.get_number("version")
+    opened = find_open_item(desk, context)
+    version = context.form.get_number("version")
     try:
-        if decision == "approve":
-            _require_shown_text(opened, form.get_text("output"), form.get_text("signed"), context.user.name)
-        submission = DecisionSubmission(
-            reviewer=context.user.name,
-            role="review",
-            decision=decision,
-            output=form.get_text("output") if decision == "approve" else None,
-            reason_code=form.get_text("reason_code") if decision == "reject" else "",
-            reason=form.get_text("reason"),
-            meaning=form.get_text("meaning"),
-        )
+        submission = _read_submission(opened, context)
         submit_decision(
             desk.ledger,
             opened.draft,
@@ -61,16 +58,31 @@ def decide_item(desk: Desk, context: RequestContext) -> Response:
         return _render_conflict(desk, context, opened, str(error))
     except ReviewError as error:
         return _show_refusal(desk, context, opened, str(error))
-    notice = _NOTICE_BY_DECISION[decision]
+    notice = _NOTICE_BY_DECISION[submission.decision]
     return redirect_to(make_next_url(read_query(context), "/queue/next", opened.item, notice=notice))
 
 
-def _require_shown_text(opened: OpenItem, output: str, signed: str, reviewer: str) -> None:
-    """Raise ReviewError unless the text to record is exactly the text shown for signing."""
-    if preview_signature(opened.draft, output, reviewer).fingerprint != signed:
+def _read_submission(opened: OpenItem, context: RequestContext) -> DecisionSubmission:
+    """Raises ReviewError unless an approval signs the text that was shown and acknowledges exactly its flags."""
+    form, decision = context.form, "reject" if context.form.get_text("decision") == "reject" else "approve"
+    submission = DecisionSubmission(
+        reviewer=context.user.name,
+        role="review",
+        decision=decision,
+        output=form.get_text("output") if decision == "approve" else None,
+        reason_code=form.get_text("reason_code") if decision == "reject" else "",
+        reason=form.get_text("reason"),
+        meaning=form.get_text("meaning"),
+    )
+    if decision == "reject":
+        return submission
+    preview = preview_signature(opened.draft, form.get_text("output"), context.user.name)
+    if preview.fingerprint != form.get_text("signed"):
         raise ReviewError(
             "The text differs from the one that was shown to you for signing. Nothing was recorded. Read it again."
         )
+    require_acknowledged(preview.fingerprint, preview.flags, form.get_all("acknowledged"))
+    return replace(submission, acknowledged_kinds=tuple(map(flag_kind, preview.flags)))
 
 
 def skip_item(desk: Desk, context: RequestContext) -> Response:
@@ -90,9 +102,9 @@ def mark_identifier(desk: Desk, context: RequestContext) -> Response:
         return _show_refusal(desk, context, opened, _NO_REPORT)
     if kind not in KINDS:
         return _show_refusal(desk, context, opened, "Choose the kind of identifier.")
-    report = desk.stored_texts.find_tagged_report(report_id)
+    report = desk.stored_texts.find_report(report_id)
     # Check the scrubbed report before the raw one; otherwise guesses would reveal what was removed from it.
-    if report is None or len(term) > _MAX_TERM_CHARACTERS or not is_term_visible(report, kind, term):
+    if report is None or len(term) > _MAX_TERM_CHARACTERS or not is_term_visible(report.tagged_text, kind, term):
         return _show_refusal(desk, context, opened, _TERM_NOT_SHOWN)
     try:
         mark_missed_identifier(

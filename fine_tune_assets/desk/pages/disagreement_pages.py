@@ -149,7 +149,7 @@ def _render_disagreement(
         refusal, status = str(error), 409
     sides = _list_positions(desk, context, opened)
     texts = [side.output for side in sides if side.line.decision == "approve"]
-    report = desk.stored_texts.find_tagged_report(opened.draft.report_id)
+    report = desk.stored_texts.find_report(opened.draft.report_id)
     return render_page(
         desk,
         context,
@@ -157,7 +157,7 @@ def _render_disagreement(
         status=status,
         item=find_item(desk.ledger, item.example_id) or item,
         draft=opened.draft,
-        report=None if report is None else mark_placeholders(report),
+        report=None if report is None else mark_placeholders(report.tagged_text),
         corrected=find_corrected_answer(desk, opened.draft, opened.correction),
         sides=sides,
         between=diff_words(texts[0], texts[1]) if len(texts) == 2 else [],
@@ -167,5 +167,5 @@ def _render_disagreement(
         typed=context.form.get_text("output") or (texts[-1] if texts else opened.draft.output),
         choice=context.form.get_text("choice"),
         query=QueueQuery(),
-        report_number=desk.stored_texts.find_report_number(opened.draft.report_id),
+        report_number=None if report is None else report.number,
     )

@@ -1,44 +1,66 @@
-"""Page of one item: the report next to the output, flags, the diff against the draft, and the preview of the signature.
+"""Page of one item: the output with its flags, the report and input next to it, the diff against the draft, and the signature.
 
-Opening an item claims it for the reviewer for a limited time. `decision_pages` records decisions.
+Opening an item claims it for the reviewer for a limited time. What they type is kept until they decide. `decision_pages` records
+decisions.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
+from markdown_it import MarkdownIt
 from starlette.responses import Response
 
 from fine_tune_assets.approval.draft_checks import check_repair
-from fine_tune_assets.approval.flags import flag_spans, sentence_spans
+from fine_tune_assets.approval.drafts import CORRECTION, content_fingerprint
 from fine_tune_assets.approval.review_history import DecisionEntry, find_output_to_review, is_blind_review, list_history
 from fine_tune_assets.approval.sign_off import (
     MEANINGS,
     REASON_CODES,
     DecisionSubmission,
     ReviewError,
+    acknowledgement_code,
     complete_submission,
     fingerprint_approved_content,
 )
+from fine_tune_assets.approval.task_kinds import list_headings
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError, not_found
+from fine_tune_assets.desk.pages.input_comparison import compare_input
 from fine_tune_assets.desk.pages.mark_pages import AbsentItemError, item_removed, item_withheld, render_absent_item
 from fine_tune_assets.desk.pages.marked_text import (
-    FLAGGED_SENTENCE,
     DiffPiece,
+    Piece,
+    TextSpan,
     diff_words,
+    find_flagged_places,
+    list_families,
     mark_diff_spans,
     mark_placeholders,
     mark_spans,
 )
 from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS, read_query
 from fine_tune_assets.desk.pages.related_texts import find_corrected_answer, find_dropped_duplicates
-from fine_tune_assets.desk.rendering import render_page
+from fine_tune_assets.desk.pages.review_pace import MAX_DECISIONS, Progress, measure_progress
+from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
-from fine_tune_assets.ledger.reviews.review_items import DECIDABLE_STATES, AssignedError, claim_item, find_item
+from fine_tune_assets.ledger.reviews.decision_records import list_decision_times
+from fine_tune_assets.ledger.reviews.review_items import (
+    DECIDABLE_STATES,
+    REVIEW_STATES,
+    AssignedError,
+    claim_item,
+    count_free_items,
+    find_item,
+)
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
+from fine_tune_assets.ledger.reviews.saved_edits import SavedEdit, delete_edit, find_edit, save_edit
 from fine_tune_assets.phi.spans.kinds import KINDS
+from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.common_columns import Passage
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
@@ -56,6 +78,15 @@ class SignaturePreview:
     fingerprint: str
     """Fingerprint of instruction, input and this text."""
     is_repaired: bool
+    flags: tuple[str, ...]
+    """The flags of this text, each of which the reviewer has to acknowledge."""
+    pieces: list[Piece]
+    """The text with the flagged places."""
+
+    @property
+    def acknowledgements(self) -> list[tuple[str, str]]:
+        """Each flag with the code that acknowledges it."""
+        return [(flag, acknowledgement_code(self.fingerprint, flag)) for flag in self.flags]
 
     @property
     def meaning_key(self) -> str:
@@ -72,7 +103,8 @@ def preview_signature(draft: DraftedExample, output: str, reviewer: str) -> Sign
     fingerprint = fingerprint_approved_content(submission, draft)
     assert fingerprint is not None
     text = draft.output if submission.output is None else submission.output
-    return SignaturePreview(text, fingerprint, submission.output is not None)
+    flags, spans = flag_text(draft, text)
+    return SignaturePreview(text, fingerprint, submission.output is not None, tuple(flags), mark_spans(text, spans))
 
 
 @dataclass(frozen=True)
@@ -119,12 +151,45 @@ def reopen_item(desk: Desk, context: RequestContext) -> Response:
 
 
 def show_diff(desk: Desk, context: RequestContext) -> Response:
-    """Diff and flags of the text in the editor. Renews the reviewer's claim while they type."""
-    opened = find_open_item(desk, context)
-    if opened.item.state in DECIDABLE_STATES:
+    """Diff and flags of the text in the editor. Keeps the text, and renews the reviewer's claim while they type."""
+    opened, output = find_open_item(desk, context), context.form.get_text("output")
+    if not _find_closed_reason(context, opened, _list_own_decisions(desk, context, opened)):
         _renew_claim(desk, context, opened)
-    flags, pieces = diff_against_draft(opened.draft, context.form.get_text("output"))
+        _keep_edit(desk, context, opened, output)
+    flags, pieces = diff_against_draft(opened.draft, output)
     return render_page(desk, context, "edit_preview.html", flags=flags, pieces=pieces)
+
+
+def _keep_edit(desk: Desk, context: RequestContext, opened: OpenItem, output: str) -> None:
+    """Keep what the reviewer has typed, or drop it if it is what the page showed."""
+    shown = find_output_to_review(desk.ledger, opened.draft, desk.read_review_settings())
+    if output.strip() == shown.strip():
+        delete_edit(desk.ledger, opened.item.example_id, context.user.name)
+        return
+    base = fingerprint_base(opened.draft, shown)
+    save_edit(
+        desk.ledger, desk.key, opened.item, context.user.name, base_fingerprint=base, text=output, now=context.now
+    )
+
+
+def fingerprint_base(draft: DraftedExample, shown: str) -> str:
+    """Fingerprint of the content that an edit changes: the draft, or the repair to review."""
+    return content_fingerprint(draft.instruction, draft.input, shown)
+
+
+def _find_kept_edit(desk: Desk, context: RequestContext, opened: OpenItem, shown: str) -> SavedEdit | None:
+    """The reviewer's edit of exactly this content, unless it contains a marked identifier."""
+    edit = find_edit(desk.ledger, desk.key, opened.item.example_id, context.user.name)
+    if edit is None or edit.base_fingerprint != fingerprint_base(opened.draft, shown):
+        return None
+    return None if desk.withheld.has_missed_term(opened.draft.subject_key, edit.text) else edit
+
+
+def discard_edit(desk: Desk, context: RequestContext) -> Response:
+    """Delete the reviewer's edit, and show the item without it."""
+    example_id = context.path_param("example_id")
+    delete_edit(desk.ledger, example_id, context.user.name)
+    return redirect_to(read_query(context).make_url(f"/items/{quote(example_id, safe='')}"))
 
 
 def diff_against_draft(draft: DraftedExample, output: str) -> tuple[list[str], list[DiffPiece]]:
@@ -134,7 +199,7 @@ def diff_against_draft(draft: DraftedExample, output: str) -> tuple[list[str], l
     return flags, mark_diff_spans(diff_words(draft.output, text), spans)
 
 
-def flag_text(draft: DraftedExample, text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
+def flag_text(draft: DraftedExample, text: str) -> tuple[list[str], list[TextSpan]]:
     """The flags of a text, and the spans of flagged places and their sentences.
 
     A repaired text over `MAX_CHECKED_CHARACTERS` is not checked; its only flag says so.
@@ -142,19 +207,13 @@ def flag_text(draft: DraftedExample, text: str) -> tuple[list[str], list[tuple[i
     if text != draft.output and len(text) > MAX_CHECKED_CHARACTERS:
         return [_NOT_CHECKED], []
     flags = check_repair(draft, text)
-    spans = flag_spans(text, flags)
-    return flags, [*spans, *((start, end, FLAGGED_SENTENCE) for start, end in sentence_spans(text, spans))]
+    return flags, find_flagged_places(text, flags)
 
 
 def show_signature_preview(desk: Desk, context: RequestContext) -> Response:
     opened, output = find_open_item(desk, context), context.form.get_text("output")
-    return render_page(
-        desk,
-        context,
-        "signature_preview.html",
-        signing_flags=flag_text(opened.draft, output.strip())[0],
-        **_make_signature_context(opened.draft, output, context),
-    )
+    signature = _make_signature_context(opened.draft, output, context)
+    return render_page(desk, context, "signature_preview.html", **signature)
 
 
 def _make_signature_context(draft: DraftedExample, output: str, context: RequestContext) -> dict[str, Any]:
@@ -195,13 +254,12 @@ def render_item(
     desk: Desk, context: RequestContext, opened: OpenItem, *, typed: str | None, refusal: str = "", status: int = 200
 ) -> Response:
     """The item, claimed for this reviewer; read-only if they may not decide on it. Raises AssignedError."""
-    lines = list_history(desk.ledger, opened.item.example_id, viewer=context.user.name, can_see_all=False)
-    own = [line for line in lines if is_same_person(line.reviewer, context.user.name) and line.revoked_at is None]
-    closed, draft, rules = _find_closed_reason(context, opened, own), opened.draft, desk.read_review_settings()
+    own, draft, rules = _list_own_decisions(desk, context, opened), opened.draft, desk.read_review_settings()
+    closed = _find_closed_reason(context, opened, own)
     item = opened.item if closed else claim_for_viewer(desk, context, opened)
     shown = find_output_to_review(desk.ledger, draft, rules)
-    output = shown if typed is None else typed
-    report = desk.stored_texts.find_tagged_report(draft.report_id)
+    kept = None if closed or typed is not None else _find_kept_edit(desk, context, opened, shown)
+    output = kept.text if kept else shown if typed is None else typed
     flags, spans = flag_text(draft, shown)
     edited_flags, diff = diff_against_draft(draft, output)
     return render_page(
@@ -214,12 +272,7 @@ def render_item(
         output=output,
         flags=flags,
         pieces=mark_spans(shown, spans),
-        report=None if report is None else mark_placeholders(report),
-        passages=opened.passages,
-        corrected=find_corrected_answer(desk, draft, opened.correction),
-        dropped=find_dropped_duplicates(desk, draft),
         edited_flags=edited_flags,
-        signing_flags=edited_flags,
         diff=diff,
         is_second_output=shown != draft.output,
         query=read_query(context),
@@ -231,11 +284,69 @@ def render_item(
         kinds=KINDS,
         states=STATE_LABELS,
         is_blind=is_blind_review(rules),
-        report_number=desk.stored_texts.find_report_number(draft.report_id),
         shown=shown,
         typed=typed or "",
+        kept_at=_describe_time(kept.saved_at, context.now) if kept else "",
+        guidelines=_render_guidelines(rules, draft.task),
+        progress=None if closed else _measure_progress(desk, context, item),
+        **_make_source_context(desk, opened),
         **_make_signature_context(draft, output, context),
     )
+
+
+def _make_source_context(desk: Desk, opened: OpenItem) -> dict[str, Any]:
+    """What is next to the output: the report, or the question and the wrong answer of a correction."""
+    draft, report = opened.draft, desk.stored_texts.find_report(opened.draft.report_id)
+    view = compare_input(draft.input, report, list_headings(desk.read_recipe().tasks))
+    pieces = None if report is None else mark_placeholders(report.tagged_text, view.outside)
+    return {
+        "input": view,
+        "report": pieces,
+        "report_number": None if report is None else report.number,
+        "families": list_families(pieces or ()),
+        "is_correction": draft.source == CORRECTION,
+        "question": strip_passages(draft.instruction, draft.input),
+        "passages": opened.passages,
+        "corrected": find_corrected_answer(desk, draft, opened.correction),
+        "dropped": find_dropped_duplicates(desk, draft),
+    }
+
+
+def _measure_progress(desk: Desk, context: RequestContext, item: ReviewItem) -> Progress | None:
+    """None for an item that the reviewer's filter does not lead to."""
+    query = read_query(context)
+    if item.state not in REVIEW_STATES and item.state != query.state:
+        return None
+    remaining = count_free_items(
+        desk.ledger,
+        query.to_filter(context.user.name, context.now),
+        viewer=context.user.name,
+        now=context.now,
+        excluded=desk.withheld.example_ids(),
+    )
+    times = list_decision_times(desk.ledger, context.user.name, MAX_DECISIONS)
+    return measure_progress(times, remaining, context.now)
+
+
+def _render_guidelines(rules: ReviewSettings, task: str) -> str:
+    """As HTML; empty if the recipe has none for the task."""
+    return _render_markdown(rules.guidelines.get(task, ""))
+
+
+@lru_cache(maxsize=64)
+def _render_markdown(text: str) -> str:
+    """HTML in the text is escaped; headings and images stay as they are written."""
+    return MarkdownIt("commonmark", {"html": False}).disable(["heading", "lheading", "image"]).render(text)
+
+
+def _describe_time(at: datetime, now: datetime) -> str:
+    return f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
+
+
+def _list_own_decisions(desk: Desk, context: RequestContext, opened: OpenItem) -> list[DecisionEntry]:
+    """The user's decisions on the item that are not revoked."""
+    lines = list_history(desk.ledger, opened.item.example_id, viewer=context.user.name, can_see_all=False)
+    return [line for line in lines if is_same_person(line.reviewer, context.user.name) and line.revoked_at is None]
 
 
 def _find_closed_reason(context: RequestContext, opened: OpenItem, own: list[DecisionEntry]) -> str:

@@ -1,19 +1,54 @@
 """Splits texts into plain-text pieces with kinds: placeholders, flagged places and changes. Templates add the markup."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
+from fine_tune_assets.approval.flags import flag_spans, sentence_spans
 from fine_tune_assets.desk.sequence_diff import Words, diff_sequences
-from fine_tune_assets.phi.spans.kinds import KINDS
+from fine_tune_assets.phi.spans.kinds import TAG
 
-_PLACEHOLDER = re.compile(r"(\[(?:" + "|".join(KINDS) + r")\])")
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+|\s+|[^\w\s]")
 FLAGGED_SENTENCE = "flagged sentence"
 """Kind of the sentence around a flagged place."""
+OUTSIDE = "outside"
+"""Kind of the parts of a report that are not in the input."""
+FAMILIES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "people": frozenset({"NAME"}),
+        "places": frozenset({"FACILITY", "LOCATION"}),
+        "dates": frozenset({"AGE", "DATE"}),
+        "numbers": frozenset({"ACCOUNT", "EMAIL", "FAX", "HEALTH_PLAN", "ID", "LICENSE", "MRN", "PHONE", "SSN"}),
+        "other": frozenset({"DEVICE", "IP", "URL", "VEHICLE"}),
+    }
+)
+"""Family of identifiers → its kinds. Pages give each family a colour."""
+FAMILY_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "people": "people",
+        "places": "places",
+        "dates": "dates and ages",
+        "numbers": "numbers and contacts",
+        "other": "other identifiers",
+    }
+)
+_FAMILY_BY_KIND = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
 Change = Literal["same", "added", "removed"]
+
+
+class TextSpan(NamedTuple):
+    start: int
+    end: int
+    kind: str
+    number: int = 0
+    """Number of the flag that concerns this place, from 1; 0: none."""
+
+
+Spans = Iterable[TextSpan | tuple[int, int, str]]
 
 
 @dataclass(frozen=True)
@@ -21,6 +56,8 @@ class Piece:
     text: str
     kinds: tuple[str, ...] = ()
     """Empty for plain text."""
+    numbers: tuple[int, ...] = ()
+    """Numbers of the flags that concern this place."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +66,54 @@ class DiffPiece:
     change: Change
     kinds: tuple[str, ...] = ()
     """Always empty for removed text."""
+    numbers: tuple[int, ...] = ()
     is_coarse: bool = False
     """The texts differ too much to compare this part word by word; it may contain unchanged words."""
 
 
-def mark_placeholders(text: str) -> list[Piece]:
-    """Split a tagged report, so that each `[KIND]` is a separate piece."""
-    parts = _PLACEHOLDER.split(text)
-    return [Piece(part, ("placeholder",) if index % 2 else ()) for index, part in enumerate(parts) if part]
+def mark_placeholders(text: str, outside: Sequence[tuple[int, int]] = ()) -> list[Piece]:
+    """Split a tagged report, so that each `[KIND]` is a separate piece with its family as its kind.
+
+    `outside` are the parts that are not in the input.
+    """
+    spans = [TextSpan(*match.span(), _FAMILY_BY_KIND[match[0][1:-1]]) for match in TAG.finditer(text)]
+    return mark_spans(text, [*spans, *(TextSpan(start, end, OUTSIDE) for start, end in outside)])
 
 
-def mark_spans(text: str, spans: Iterable[tuple[int, int, str]]) -> list[Piece]:
-    """Split at the ends of spans (start, end, kind). Spans may overlap and may exceed the text."""
-    clipped = ((max(0, start), min(len(text), end), kind) for start, end, kind in spans)
-    inside = [(start, end, kind) for start, end, kind in clipped if start < end]
-    cuts = sorted({0, len(text), *(s for s, _, _ in inside), *(e for _, e, _ in inside)})
-    pieces = []
-    for start, end in pairwise(cuts):
-        kinds = tuple(sorted({kind for s, e, kind in inside if s <= start and end <= e}))
-        pieces.append(Piece(text[start:end], kinds))
+def list_families(pieces: Iterable[Piece]) -> dict[str, str]:
+    """Family → label, for the families that occur."""
+    present = {kind for piece in pieces for kind in piece.kinds}
+    return {family: label for family, label in FAMILY_LABELS.items() if family in present}
+
+
+def find_flagged_places(text: str, flags: Sequence[str]) -> list[TextSpan]:
+    """The places that the flags concern, with the number of the flag, and the sentences around them.
+
+    A flag of the whole output has no number there: it would be at every word.
+    """
+    places = [
+        TextSpan(*span, number=0 if span[:2] == (0, len(text)) else number)
+        for number, flag in enumerate(flags, start=1)
+        for span in flag_spans(text, [flag])
+    ]
+    sentences = sentence_spans(text, [span[:3] for span in places])
+    return [*places, *(TextSpan(start, end, FLAGGED_SENTENCE) for start, end in sentences)]
+
+
+def mark_spans(text: str, spans: Spans) -> list[Piece]:
+    """Split at the ends of spans. Spans may overlap and may exceed the text."""
+    known = [TextSpan(*span) for span in spans]
+    clipped = [span._replace(start=max(0, span.start), end=min(len(text), span.end)) for span in known]
+    begun: dict[int, list[TextSpan]] = defaultdict(list)
+    for span in clipped:
+        if span.start < span.end:
+            begun[span.start].append(span)
+    ends = {span.end for spans_at in begun.values() for span in spans_at}
+    pieces, covering = list[Piece](), list[TextSpan]()
+    for start, end in pairwise(sorted({0, len(text), *begun, *ends})):
+        covering = [*(span for span in covering if span.end > start), *begun.get(start, ())]
+        kinds, numbers = {span.kind for span in covering}, {span.number for span in covering} - {0}
+        pieces.append(Piece(text[start:end], tuple(sorted(kinds)), tuple(sorted(numbers))))
     return pieces
 
 
@@ -65,15 +131,16 @@ def diff_words(before: str, after: str) -> list[DiffPiece]:
     return pieces
 
 
-def mark_diff_spans(pieces: Iterable[DiffPiece], spans: Sequence[tuple[int, int, str]]) -> list[DiffPiece]:
-    """Split a diff at the ends of spans (start, end, kind), which refer to the new text."""
-    marked: list[DiffPiece] = []
+def mark_diff_spans(pieces: Iterable[DiffPiece], spans: Spans) -> list[DiffPiece]:
+    """Split a diff at the ends of spans, which refer to the new text."""
+    known, marked = [TextSpan(*span) for span in spans], list[DiffPiece]()
     at = 0
     for piece in pieces:
         if piece.change == "removed":
             marked.append(piece)
             continue
-        inside = [(start - at, end - at, kind) for start, end, kind in spans]
-        marked += [replace(piece, text=part.text, kinds=part.kinds) for part in mark_spans(piece.text, inside)]
+        inside = [span._replace(start=span.start - at, end=span.end - at) for span in known]
+        parts = mark_spans(piece.text, inside)
+        marked += [replace(piece, text=part.text, kinds=part.kinds, numbers=part.numbers) for part in parts]
         at += len(piece.text)
     return marked

@@ -39,8 +39,10 @@ def find_dropped_duplicates(desk: Desk, draft: DraftedExample) -> list[DroppedDu
 
 
 def _find_pieces(desk: Desk, report_id: str) -> list[Piece] | None:
-    found = desk.stored_texts.find_tagged_with_subject(report_id)
-    return None if found is None or desk.withheld.has_missed_term(*found) else mark_placeholders(found[1])
+    found = desk.stored_texts.find_report(report_id)
+    if found is None or desk.withheld.has_missed_term(found.subject_key, found.tagged_text):
+        return None
+    return mark_placeholders(found.tagged_text)
 
 
 @dataclass(frozen=True)

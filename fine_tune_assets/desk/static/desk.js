@@ -6,6 +6,7 @@
   const root = document.documentElement;
   const one = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const isVisible = (part) => part.getClientRects().length > 0;
 
   // Theme: the system's until the user chooses one. The server renders the chosen theme, so that the page does not flash.
   one("[data-theme-toggle]")?.addEventListener("click", () => {
@@ -75,9 +76,18 @@
   const editor = one("#output");
   const isChanged = () => editor !== null && editor.value.trim() !== one("#draft-text").value.trim();
   const isEdited = () => editor !== null && editor.value.trim() !== (one("#shown-text") ?? one("#draft-text")).value.trim();
+  // The server keeps the text of each comparison, so leaving the page loses only what was typed since the last one.
+  let kept = editor?.dataset.kept === undefined ? null : editor.value;
+  let compared = null;
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.detail.elt === editor) compared = editor.value;
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.elt === editor && event.detail.successful) kept = compared;
+  });
   // An adjudicator's own text is sent with its form.
   const own = one("#own-text");
-  const isUnsaved = () => isEdited() || (own !== null && own.value !== own.defaultValue);
+  const isUnsaved = () => (isEdited() && editor.value !== kept) || (own !== null && own.value !== own.defaultValue);
   let leaving = false;
   let goOn = null;
   const askBefore = (event, go, dialog = "leave-dialog") => {
@@ -127,15 +137,14 @@
   const open = (name) => {
     const dialog = document.getElementById(name);
     if (!dialog || dialog.open) return;
-    all("[data-when-unsaved]", dialog).forEach((part) => { part.hidden = !isUnsaved(); });
+    all("[data-when-unsaved]", dialog).forEach((part) => { part.hidden = !isEdited(); });
     dialog.showModal();
     if (name === "approve-dialog") prepareSigning();
     focusFirst(dialog);
   };
   const focusFirst = (dialog) => {
-    const isShown = (part) => part.getClientRects().length > 0;
     const first = [...all("[autofocus]", dialog), ...all("input:not([type=hidden]), select, textarea, button", dialog)];
-    first.find(isShown)?.focus();
+    first.find(isVisible)?.focus();
   };
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-open]");
@@ -193,6 +202,24 @@
     if (isChanged()) edit(true);
     showState();
   }
+
+  // A flag shows its place in the text: while the pointer or the focus is on it, and when it is clicked. A flag of the whole
+  // output has no numbered place.
+  const placesOf = (flag) => {
+    const around = flag.closest(".pane, dialog");
+    const found = all(`mark[data-flags~="${flag.dataset.flag}"]`, around).filter(isVisible);
+    return found.length > 0 ? found : all("[data-flagged], .tosign", around).filter(isVisible);
+  };
+  const light = (event, isLit) => {
+    const flag = event.target.closest?.("[data-flag]");
+    if (flag) placesOf(flag).forEach((place) => place.classList.toggle("is-lit", isLit));
+  };
+  for (const name of ["mouseover", "focusin"]) document.addEventListener(name, (event) => light(event, true));
+  for (const name of ["mouseout", "focusout"]) document.addEventListener(name, (event) => light(event, false));
+  document.addEventListener("click", (event) => {
+    const flag = event.target.closest("[data-find-flag], .acknowledge [data-flag]")?.closest("[data-flag]");
+    if (flag) placesOf(flag)[0]?.scrollIntoView({ block: "nearest" });
+  });
 
   // "I see PHI here": use the selection in report, input or output, otherwise typed text.
   const selectedText = () => {

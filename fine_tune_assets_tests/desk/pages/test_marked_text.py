@@ -3,7 +3,17 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fine_tune_assets.desk.pages.marked_text import diff_words, mark_diff_spans, mark_placeholders, mark_spans
+from fine_tune_assets.desk.pages.marked_text import (
+    FAMILIES,
+    FAMILY_LABELS,
+    diff_words,
+    find_flagged_places,
+    list_families,
+    mark_diff_spans,
+    mark_placeholders,
+    mark_spans,
+)
+from fine_tune_assets.phi.spans.kinds import KINDS
 
 _TEXT = st.text(alphabet="ab 1.\n[é", max_size=60)
 
@@ -39,3 +49,26 @@ def test_only_the_kinds_of_identifiers_are_places_of_identifiers() -> None:
     """`[see above]` is text of the report."""
     marked = [piece.text for piece in mark_placeholders("[NAME] came on [DATE], [see above].") if piece.kinds]
     assert marked == ["[NAME]", "[DATE]"]
+
+
+def test_every_kind_of_identifier_belongs_to_one_family() -> None:
+    """A placeholder without a family would have no colour, and break the page."""
+    assert sorted(kind for kinds in FAMILIES.values() for kind in kinds) == sorted(KINDS)
+    assert list(FAMILIES) == list(FAMILY_LABELS)
+
+
+def test_the_legend_lists_the_families_that_occur() -> None:
+    """Colours that are not on the page need no explanation."""
+    pieces = mark_placeholders("Seen by [NAME] on [DATE], call [PHONE] or [FAX].", outside=[(0, 8)])
+    assert list(list_families(pieces)) == ["people", "dates", "numbers"]
+    assert [(piece.text, piece.kinds) for piece in pieces[:3]] == [
+        ("Seen by ", ("outside",)), ("[NAME]", ("people",)), (" on ", ()),
+    ]  # fmt: skip
+
+
+def test_each_flagged_place_has_the_number_of_its_flag() -> None:
+    """So that a reviewer finds the words of each flag."""
+    text = "No fever. Take 80 mg on the left side."
+    flags = ["label noise: the output is a template", "number not in input: 80 mg", "side not in input: left side"]
+    marked = {piece.text: piece.numbers for piece in mark_spans(text, find_flagged_places(text, flags))}
+    assert {part: numbers for part, numbers in marked.items() if numbers} == {"80 mg": (2,), "left side": (3,)}
