@@ -26,8 +26,8 @@ class WaitingWork:
     """Counts of what waits for one user."""
 
     reviews: int
-    seconds_per_review: float | None
-    """Median; None with too few decisions."""
+    review_minutes: int | None
+    """Estimated time for all reviews; None with too few decisions."""
     spot_checks: int
     disagreements: int
     quarantined: int
@@ -39,7 +39,7 @@ class WaitingWork:
 def list_open_tasks(work: WaitingWork, roles: Collection[str]) -> list[OpenTask]:
     hold = work.unsigned_hold
     found = [
-        (Action.REVIEW, work.reviews, "draft", "to review", "/queue/next", _estimate_minutes(work)),
+        (Action.REVIEW, work.reviews, "draft", "to review", "/queue/next", work.review_minutes),
         (Action.REVIEW, work.spot_checks, "answer", "to rate blindly", "/spot-checks/next", None),
         (Action.ADJUDICATE, work.disagreements, "disagreement", "to adjudicate", "/disagreements/next", None),
         (Action.DECIDE_QUARANTINE, work.quarantined, "quarantined correction", "to decide on", "/quarantine", None),
@@ -53,11 +53,6 @@ def list_open_tasks(work: WaitingWork, roles: Collection[str]) -> list[OpenTask]
     if hold is not None and may(roles, Action.SIGN_VERDICTS):
         tasks.append(OpenTask("A candidate on hold to sign or leave", f"/verdicts/{hold.verdict_id}"))
     return tasks
-
-
-def _estimate_minutes(work: WaitingWork) -> int | None:
-    pace = work.seconds_per_review
-    return None if pace is None else max(1, round(work.reviews * pace / 60))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fine_tune_assets_tests.desk.test_pipeline import facts
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 HOLD = VerdictSummary("v1", "hold", NOW, (), (), True, None)
-WORK = WaitingWork(8, 45.0, 5, 2, 1, HOLD, 3)
+WORK = WaitingWork(8, 6, 5, 2, 1, HOLD, 3)
 NONE = WaitingWork(0, None, 0, 0, 0, None, 0)
 
 
@@ -36,10 +36,9 @@ def test_nothing_waits_when_every_count_is_zero() -> None:
     assert list_open_tasks(NONE, ["reviewer", "approver", "operator"]) == []
 
 
-@pytest.mark.parametrize(("pace", "minutes"), [(45.0, 6), (1.0, 1), (None, None)])
-def test_the_estimate_is_the_number_of_drafts_times_the_pace(pace: float | None, minutes: int | None) -> None:
-    """An unknown pace gives no estimate instead of 0 minutes."""
-    tasks = list_open_tasks(replace(WORK, seconds_per_review=pace), ["reviewer"])
+@pytest.mark.parametrize("minutes", [6, None])
+def test_only_reviews_have_an_estimate_of_the_time(minutes: int | None) -> None:
+    tasks = list_open_tasks(replace(WORK, review_minutes=minutes), ["reviewer"])
     assert [task.minutes for task in tasks] == [minutes, None]
 
 

@@ -29,8 +29,10 @@ from fine_tune_assets.desk.pages.spot_check_pages import (
 from fine_tune_assets.desk.pipeline import PipelineFacts, build_pipeline, read_facts
 from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.desk.review_pace import MAX_DECISIONS, estimate_minutes
 from fine_tune_assets.drift.drift_metrics import drifted_features
 from fine_tune_assets.ledger.people.users import list_users
+from fine_tune_assets.ledger.reviews.decision_records import list_decision_times
 from fine_tune_assets.ledger.reviews.review_items import count_reviewable
 from fine_tune_assets.reports.intake_summary import IntakeError
 
@@ -130,9 +132,11 @@ def _list_tasks(
 ) -> list[OpenTask]:
     roles, name = context.user.roles, context.user.name
     block = None if models is None else models.blocking_verdict
+    reviews = count_reviewable(desk.ledger, name, desk.withheld.example_ids()) if may(roles, Action.REVIEW) else 0
+    times = list_decision_times(desk.ledger, name, MAX_DECISIONS) if reviews else []
     work = WaitingWork(
-        reviews=count_reviewable(desk.ledger, name, desk.withheld.example_ids()) if may(roles, Action.REVIEW) else 0,
-        seconds_per_review=None,
+        reviews=reviews,
+        review_minutes=estimate_minutes(times, reviews),
         spot_checks=count_unrated(desk, name) if may(roles, Action.REVIEW) else 0,
         disagreements=facts.records.disagreements,
         quarantined=len(list_pending(desk)) if may(roles, Action.DECIDE_QUARANTINE) else 0,

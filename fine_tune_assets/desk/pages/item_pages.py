@@ -30,6 +30,7 @@ from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError, not_found
+from fine_tune_assets.desk.identical_cases import count_identical_cases
 from fine_tune_assets.desk.pages.input_comparison import compare_input
 from fine_tune_assets.desk.pages.mark_pages import AbsentItemError, item_removed, item_withheld, render_absent_item
 from fine_tune_assets.desk.pages.marked_text import (
@@ -45,9 +46,9 @@ from fine_tune_assets.desk.pages.marked_text import (
 )
 from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS, read_query
 from fine_tune_assets.desk.pages.related_texts import find_corrected_answer, find_dropped_duplicates
-from fine_tune_assets.desk.pages.review_pace import MAX_DECISIONS, Progress, measure_progress
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.desk.review_pace import MAX_DECISIONS, Progress, measure_progress
 from fine_tune_assets.ledger.reviews.decision_records import list_decision_times
 from fine_tune_assets.ledger.reviews.review_items import (
     DECIDABLE_STATES,
@@ -284,6 +285,7 @@ def render_item(
         kinds=KINDS,
         states=STATE_LABELS,
         is_blind=is_blind_review(rules),
+        identical=0 if closed else count_identical_cases(desk, context, item),
         shown=shown,
         typed=typed or "",
         kept_at=_describe_time(kept.saved_at, context.now) if kept else "",

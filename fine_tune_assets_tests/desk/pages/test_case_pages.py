@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.approval.case_signatures import MAX_CASES
+from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
@@ -211,3 +212,16 @@ def test_only_reviewers_decide_cases(site: Site, one: Visitor) -> None:
     assert approver.get(path_of(case)).status_code == 403
     assert approver.post(f"{path_of(case)}/decide", form, page="/account").status_code == 403
     assert decided(site) == {}
+
+
+def test_the_page_of_an_item_leads_to_its_identical_cases(site: Site, one: Visitor) -> None:
+    case = cases_with(site, PLAIN)[0]
+    assert f'href="{path_of(case)}"' in one.get(f"/items/{case['example_id']}").text
+
+
+def test_the_audit_log_counts_the_flags_that_were_acknowledged_for_each_case(site: Site, one: Visitor) -> None:
+    cases = cases_with(site, FLAGGED)[:2]
+    assert sign(one, cases[0], [case["example_id"] for case in cases]).status_code == 303
+    counted = [entry.resource for entry in audit.list_entries(site.ledger) if "acknowledged" in entry.resource]
+    assert len(counted) == 2
+    assert not any(flag in resource for flag in cases[0]["flags"] for resource in counted)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from fine_tune_assets.desk.pages.review_pace import MINIMUM_INTERVALS, SITTING_BREAK, measure_progress
+from fine_tune_assets.desk.review_pace import MINIMUM_INTERVALS, SITTING_BREAK, measure_progress
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

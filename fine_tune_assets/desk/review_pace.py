@@ -31,14 +31,16 @@ def measure_progress(decided_at: Sequence[datetime], remaining: int, now: dateti
     >>> measure_progress([noon - timedelta(minutes=minute) for minute in range(6)], 4, noon)
     Progress(position=7, total=10, minutes_left=4)
     """
-    times = sorted(decided_at)
-    intervals = [after - before for before, after in pairwise(times)]
+    position = _count_in_sitting(sorted(decided_at), now) + 1
+    return Progress(position, position - 1 + max(1, remaining), estimate_minutes(decided_at, remaining))
+
+
+def estimate_minutes(decided_at: Sequence[datetime], items: int) -> int | None:
+    """Minutes for a number of items at the median pace; None with too few decisions."""
+    intervals = [after - before for before, after in pairwise(sorted(decided_at))]
     # Decisions in one step, such as on identical cases, are not a pace.
     paced = [interval.total_seconds() for interval in intervals if timedelta(0) < interval <= SITTING_BREAK]
-    position = _count_in_sitting(times, now) + 1
-    seconds = median(paced) * remaining if len(paced) >= MINIMUM_INTERVALS else None
-    minutes = None if seconds is None else max(1, ceil(seconds / 60))
-    return Progress(position, position - 1 + max(1, remaining), minutes)
+    return max(1, ceil(median(paced) * items / 60)) if len(paced) >= MINIMUM_INTERVALS else None
 
 
 def _count_in_sitting(times: Sequence[datetime], now: datetime) -> int:
