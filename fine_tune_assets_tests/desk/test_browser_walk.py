@@ -34,7 +34,7 @@ class Hands:
         dialog = self.page.locator("#approve-dialog")
         button = dialog.locator("button.primary")
         button.wait_for()
-        for box in dialog.locator("input[type=checkbox]:not(:checked)").all():
+        for box in dialog.get_by_role("checkbox").all():
             box.focus()
             self.presses += 1
             self.press("Space")

@@ -137,7 +137,7 @@ def test_flags_of_a_repaired_text_refer_to_that_text(ward: Ward) -> None:
     typed = {"output": "Cough and fever for 2 days,\r\ntemperature 39.9 C."}
     assert marked(one.post(f"{item}/diff", typed, page=item).text) == {"39.9"}
     one.approve(draft, typed["output"])
-    assert "repaired by the first reviewer" in two.get(item).text
+    assert "Repaired by the first reviewer" in two.get(item).text
     assert marked(two.get(item).text) == {"39.9"}
 
 
