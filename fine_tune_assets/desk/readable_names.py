@@ -7,8 +7,9 @@ permanent, because erasures remove sets and rewrite records. If that file is los
 """
 
 import json
+import math
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -267,6 +268,11 @@ class ReadableNames:
 
     def correction(self, correction_id: str, received_at: datetime | None) -> Name:
         return Name(correction_id, _join("Correction", self._format_day(received_at) if received_at else ""))
+
+    def by_number(self, kind: Kind, records: Iterable[Any], attribute: str) -> list[Any]:
+        """The records, sorted by the number of what their attribute names. Those without a number come last."""
+        numbers = {key: number for key, (number, _) in self._known.numbered.items()}
+        return sorted(records, key=lambda record: numbers.get((kind, short(getattr(record, attribute))), math.inf))
 
     def _short_base(self, fingerprint: str) -> str:
         return shorten_model_name(self._known.base_models.get(fingerprint, ""))

@@ -85,6 +85,18 @@ def test_two_trainings_of_one_base_model_have_numbers_in_the_order_of_their_appe
     assert found.adapter(FIRST).short == FIRST[:16]
 
 
+def test_lists_of_trainings_are_in_the_order_of_their_numbers(
+    ledger: Ledger, names: Callable[[], ReadableNames]
+) -> None:
+    """By fingerprint, the order would look random."""
+    for hours, adapter in enumerate((THIRD, FIRST, SECOND)):
+        judge(ledger, adapter, DAY + timedelta(hours=hours))
+    unknown = make_verdict("hold", adapter_id="0" * 64)
+    listed = [unknown, *(make_verdict("hold", adapter_id=adapter) for adapter in (FIRST, SECOND, THIRD))]
+    ordered = names().by_number("adapter", listed, "adapter_id")
+    assert [verdict.adapter_id for verdict in ordered] == [THIRD, FIRST, SECOND, "0" * 64]
+
+
 def test_a_verdict_is_named_by_its_adapter_and_a_second_one_adds_no_adapter(
     ledger: Ledger, names: Callable[[], ReadableNames]
 ) -> None:
