@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -148,25 +148,15 @@ class NameRegistry:
         return (count_candidate_records(self.ledger), *(_modified_at(path) for path in paths))
 
     def _read(self) -> KnownNames:
-        records = list_candidate_records(self.ledger)
-        known = _read_file(self._layout.readable_names)
-        updated = self._add_new(known, records)
+        records, path = list_candidate_records(self.ledger), self._layout.readable_names
+        known, found = _read_file(path), list(self._list_appearances(records))
+        base_models = self._read_base_models(known.base_models, records)
+        updated = _add_new(known, found, base_models)
         if updated != known:
-            with suppress(OSError), file_lock(self._layout.readable_names.with_suffix(".lock")):
-                # Another desk may have numbered something since.
-                updated = self._add_new(_read_file(self._layout.readable_names), records)
-                _write_file(self._layout.readable_names, updated)
+            with suppress(OSError), file_lock(path.with_suffix(".lock")):
+                updated = _add_new(_read_file(path), found, base_models)  # another desk may have written it since
+                _write_file(path, updated)
         return KnownNames(updated.appearances, updated.base_models, tuple(records))
-
-    def _add_new(self, known: KnownNames, records: list[CandidateRecord]) -> KnownNames:
-        earliest: dict[tuple[Kind, str], Appearance] = {}
-        for seen in self._list_appearances(records):
-            key = (seen.kind, seen.fingerprint)
-            earliest[key] = min(earliest.get(key, seen), seen, key=lambda found: found.first_seen)
-        new = [seen for key, seen in earliest.items() if key not in known.numbered]
-        ordered = sorted(new, key=lambda seen: (seen.first_seen, seen.fingerprint))
-        base_models = {**self._read_base_models(known.base_models, records), **known.base_models}
-        return KnownNames((*known.appearances, *ordered), base_models)
 
     def _list_appearances(self, records: list[CandidateRecord]) -> Iterator[Appearance]:
         for record in records:
@@ -282,6 +272,15 @@ class ReadableNames:
         return f"{at.day} {at:%b}" if at.year == self.now.year else f"{at.day} {at:%b %Y}"
 
 
+def _add_new(known: KnownNames, found: Iterable[Appearance], base_models: Mapping[str, str]) -> KnownNames:
+    """Append what has no number yet, in order. What is known stays as it is."""
+    earliest: dict[tuple[Kind, str], Appearance] = {}
+    for seen in sorted(found, key=lambda seen: (seen.first_seen, seen.fingerprint)):
+        earliest.setdefault((seen.kind, seen.fingerprint), seen)
+    new = (seen for key, seen in earliest.items() if key not in known.numbered)
+    return KnownNames((*known.appearances, *new), {**base_models, **known.base_models})
+
+
 def _join(*parts: str) -> str:
     return _SEPARATOR.join(part for part in parts if part)
 
@@ -315,5 +314,5 @@ def _read_file(path: Path) -> KnownNames:
 
 
 def _write_file(path: Path, known: KnownNames) -> None:
-    rows = [{**asdict(seen), "first_seen": seen.first_seen.isoformat()} for seen in known.appearances]
-    write_text(path, json.dumps({"appearances": rows, "base_models": dict(known.base_models)}, indent=2))
+    rows = [{**vars(seen), "first_seen": seen.first_seen.isoformat()} for seen in known.appearances]
+    write_text(path, json.dumps({"appearances": rows, "base_models": dict(known.base_models)}))
