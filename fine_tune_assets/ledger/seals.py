@@ -64,7 +64,7 @@ def get_seals(connection: sa.Connection) -> Seals:
 
 def select_sealed(connection: sa.Connection, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
     """The rows of a query that selects all columns of one sealed table. Raises SealError."""
-    (table,) = query.get_final_froms()
+    (table,) = {column.table for column in query.selected_columns}  # `get_final_froms` compiles the query, for 4 ms
     assert isinstance(table, sa.Table)
     rows = connection.execute(query).mappings().all()
     for row in rows:

@@ -17,7 +17,7 @@ from fine_tune_assets.approval.sign_off import DecisionSubmission, ReviewError
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
-from fine_tune_assets.ledger.reviews.review_items import claim_item, find_item, list_identical_items
+from fine_tune_assets.ledger.reviews.review_items import claim_item, find_item, list_identical_ids
 from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.record_classes import table_from_records
 from fine_tune_assets_tests.approval.examples import ONE, START
@@ -73,8 +73,7 @@ def test_each_case_has_its_own_decision_and_audit_entry(ledger: Ledger) -> None:
     assert len({d.decision_id for d in made}) == 3
     entries = [entry.resource for entry in audit.list_entries(ledger) if entry.action == "decided approve"]
     assert entries == [f"example {draft.example_id}" for draft in CASES[:3]]
-    left = list_identical_items(ledger, KEY, viewer="Ann", now=START)
-    assert [item.example_id for item in left] == ["case-3"]
+    assert list_identical_ids(ledger, KEY, viewer="Ann", now=START) == ["case-3"]
 
 
 def test_a_refused_case_stops_no_other(ledger: Ledger) -> None:
@@ -108,8 +107,7 @@ def test_drafts_with_equal_content_are_decided_once(ledger: Ledger) -> None:
     """A decision counts for each draft with its content, so a second one is refused as a change."""
     copy = case("copy", input=CASES[0].input)
     refresh(ledger, [CASES[0], copy, CASES[1]])
-    listed = list_identical_items(ledger, KEY, viewer="Ann", now=START)
-    assert [item.example_id for item in listed] == ["case-0", "case-1"]
+    assert list_identical_ids(ledger, KEY, viewer="Ann", now=START) == ["case-0", "case-1"]
     assert submit(ledger, [signed(ledger, CASES[0]), signed(ledger, copy)]) == ["copy"]
     item = find_item(ledger, "copy")
     assert item is not None

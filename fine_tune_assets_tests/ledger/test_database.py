@@ -13,7 +13,7 @@ from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import MIGRATIONS_DIR, Ledger, open_database
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.ledger_tables import metadata, review_items
-from fine_tune_assets.ledger.reviews.review_items import find_item, list_identical_items
+from fine_tune_assets.ledger.reviews.review_items import find_item, list_identical_ids
 from fine_tune_assets_tests.ledger.new_ledgers import keys_of
 
 EARLIER_ITEM = {
@@ -54,7 +54,7 @@ def test_a_ledger_of_an_earlier_revision_keeps_its_items(empty_url: str) -> None
     item = find_item(ledger, "x")
     assert item is not None
     assert (item.state, item.case_key) == ("waiting", "")
-    assert list_identical_items(ledger, "", viewer="Ann", now=item.arrived_at) == []
+    assert list_identical_ids(ledger, "", viewer="Ann", now=item.arrived_at) == []
     ledger.close()
 
 

@@ -24,7 +24,7 @@ from fine_tune_assets.desk.pages.queue_pages import make_next_url, read_query
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.report_numbers import find_report_numbers
 from fine_tune_assets.desk.request_context import RequestContext
-from fine_tune_assets.ledger.reviews.review_items import find_item
+from fine_tune_assets.ledger.reviews.review_items import find_item, find_items
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
@@ -121,14 +121,17 @@ def _read_drafts(desk: Desk, example_ids: Collection[str]) -> dict[str, DraftedE
     return desk.stored_texts.find_drafts(shown, DraftedExample)
 
 
-def _read_cases(desk: Desk, case_key: str, items: Sequence[ReviewItem]) -> list[ShownCase]:
-    drafts = _read_drafts(desk, [item.example_id for item in items])
-    found = ((item, drafts.get(item.example_id)) for item in items)
+def _read_cases(desk: Desk, case_key: str, example_ids: Sequence[str]) -> list[ShownCase]:
+    drafts, items = _read_drafts(desk, example_ids), find_items(desk.ledger, example_ids)
     return [
-        ShownCase(item, draft, content_fingerprint(draft.instruction, draft.input, draft.output))
-        for item, draft in found
-        if draft is not None and case_key_of(draft) == case_key
+        ShownCase(items[key], drafts[key], _fingerprint(drafts[key]))
+        for key in example_ids
+        if key in items and key in drafts and case_key_of(drafts[key]) == case_key
     ]
+
+
+def _fingerprint(draft: DraftedExample) -> str:
+    return content_fingerprint(draft.instruction, draft.input, draft.output)
 
 
 def _is_every_flag_checked(drafts: Collection[DraftedExample], checked: Collection[str]) -> bool:

@@ -147,13 +147,14 @@ def find_items(ledger: Ledger, example_ids: Collection[str]) -> list[ReviewItem]
         return _fetch_items(connection, query) if example_ids else []
 
 
-def list_identical_items(ledger: Ledger, case_key: str, *, viewer: str, now: datetime) -> list[ReviewItem]:
+def list_identical_ids(ledger: Ledger, case_key: str, *, viewer: str, now: datetime) -> list[str]:
     """The waiting items with this key that the viewer may decide now, oldest first.
 
     Of items with the same content there is one: a decision on it decides the others.
     """
+    first, arrived = sa.func.min(items.c.example_id), sa.func.min(items.c.arrived_at)
     with ledger.read() as connection:
-        conditions = (
+        query = sa.select(first).where(
             items.c.case_key == case_key,
             items.c.case_key != "",
             items.c.state == "waiting",
@@ -161,9 +162,15 @@ def list_identical_items(ledger: Ledger, case_key: str, *, viewer: str, now: dat
             _is_available_to(viewer),
             _is_free_for(connection, viewer, now),
         )
-        one_per_content = sa.select(sa.func.min(items.c.example_id)).where(*conditions).group_by(items.c.fingerprint)
-        query = select_fields(items, ReviewItem).where(items.c.example_id.in_(one_per_content.scalar_subquery()))
-        return _fetch_items(connection, query.order_by(items.c.arrived_at, items.c.example_id).limit(_MAX_CASES))
+        ordered = query.group_by(items.c.fingerprint).order_by(arrived, first).limit(_MAX_CASES)
+        return [str(example_id) for example_id in connection.execute(ordered).scalars()]
+
+
+def find_items(ledger: Ledger, example_ids: Collection[str]) -> dict[str, ReviewItem]:
+    """Example id → item, for at most 500 examples."""
+    query = select_fields(items, ReviewItem).where(items.c.example_id.in_(example_ids))
+    with ledger.read() as connection:
+        return {item.example_id: item for item in _fetch_items(connection, query)}
 
 
 def is_decidable_by(ledger: Ledger, example_id: str, viewer: str) -> bool:
@@ -279,10 +286,10 @@ def list_related_items(
 ) -> list[NewItem]:
     """Every item whose state a decision can change: same content, or same report and task."""
     same_report = sa.and_(items.c.report_id == report_id, items.c.task == task)
-    query = sa.select(items).where(
-        items.c.removed_at.is_(None), sa.or_(items.c.fingerprint == fingerprint, same_report)
-    )
-    return [from_row(dict(row)) for row in connection.execute(query).mappings()]
+    # Removed items are left out here: with that condition, SQLite would scan the index of all present items.
+    query = sa.select(items).where(sa.or_(items.c.fingerprint == fingerprint, same_report))
+    rows = connection.execute(query).mappings()
+    return [from_row(dict(row)) for row in rows if row["removed_at"] is None]
 
 
 def list_report_items(ledger: Ledger, report_ids: Collection[str]) -> list[ReviewItem]:

@@ -13,9 +13,10 @@ from fine_tune_assets.ledger.reviews.review_items import (
     count_queue,
     count_reviewable,
     find_item,
+    find_items,
     find_next_item,
     is_decidable_by,
-    list_identical_items,
+    list_identical_ids,
     list_items,
     release_claim,
     set_states,
@@ -138,10 +139,10 @@ def test_identical_items_are_those_that_the_viewer_may_decide_now(ledger: Ledger
     sync_items(ledger, [*made, item("other", case_key="l"), item("none"), item("nothing")], NOW)
     claim_item(ledger, "theirs", "Ben", now=NOW, minutes=5)
     claim_item(ledger, "b", "Ann", now=NOW, minutes=5)
-    assert [one.example_id for one in list_identical_items(ledger, "k", viewer="Ann", now=NOW)] == ["a", "b"]
-    later = list_identical_items(ledger, "k", viewer="Ann", now=LATER)
-    assert [one.example_id for one in later] == ["a", "b", "theirs"]
-    assert list_identical_items(ledger, "", viewer="Ann", now=NOW) == []
+    assert list_identical_ids(ledger, "k", viewer="Ann", now=NOW) == ["a", "b"]
+    assert list_identical_ids(ledger, "k", viewer="Ann", now=LATER) == ["a", "b", "theirs"]
+    assert set(find_items(ledger, ["a", "done", "unknown"])) == {"a", "done"}
+    assert list_identical_ids(ledger, "", viewer="Ann", now=NOW) == []
 
 
 @pytest.mark.parametrize(
