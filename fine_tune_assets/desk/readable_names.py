@@ -253,7 +253,7 @@ class ReadableNames:
     def examples(self, example_ids: Collection[str]) -> dict[str, Name]:
         """The names of the items with these ids, by id."""
         found = find_items(self.registry.ledger, example_ids)
-        known = {item.example_id: self.item(item.example_id, item.task, item.source) for item in found}
+        known = {item.example_id: self.item(item.example_id, item.task, item.source) for item in found.values()}
         return {example_id: known.get(example_id, Name(example_id)) for example_id in example_ids}
 
     def correction(self, correction_id: str, received_at: datetime | None) -> Name:

@@ -140,13 +140,6 @@ def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | N
     return found[0] if found else None
 
 
-def find_items(ledger: Ledger, example_ids: Collection[str]) -> list[ReviewItem]:
-    """The items with these ids, including removed ones."""
-    query = select_fields(items, ReviewItem).where(items.c.example_id.in_(example_ids))
-    with ledger.read() as connection:
-        return _fetch_items(connection, query) if example_ids else []
-
-
 def list_identical_ids(ledger: Ledger, case_key: str, *, viewer: str, now: datetime) -> list[str]:
     """The waiting items with this key that the viewer may decide now, oldest first.
 
@@ -167,10 +160,10 @@ def list_identical_ids(ledger: Ledger, case_key: str, *, viewer: str, now: datet
 
 
 def find_items(ledger: Ledger, example_ids: Collection[str]) -> dict[str, ReviewItem]:
-    """Example id → item, for at most 500 examples."""
+    """Example id → item, including removed ones; for at most 500 examples."""
     query = select_fields(items, ReviewItem).where(items.c.example_id.in_(example_ids))
     with ledger.read() as connection:
-        return {item.example_id: item for item in _fetch_items(connection, query)}
+        return {item.example_id: item for item in _fetch_items(connection, query)} if example_ids else {}
 
 
 def is_decidable_by(ledger: Ledger, example_id: str, viewer: str) -> bool:

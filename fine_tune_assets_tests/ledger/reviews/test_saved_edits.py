@@ -22,7 +22,7 @@ from fine_tune_assets.ledger.reviews.saved_edits import KEPT_DAYS, delete_edit, 
 KEY = b"k" * 32
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ITEM = ReviewItem(
-    "e1", "f1", "b/1", "a" * 64, "line", "plan", "ward", 0, (), "waiting", NOW, None, None, None, 1
+    "e1", "f1", "b/1", "a" * 64, "line", "plan", "ward", 0, (), "waiting", NOW, None, None, None, 1, ""
 )  # fmt: skip
 OTHER = replace(ITEM, example_id="e2", subject_key="b" * 64)
 
