@@ -37,7 +37,7 @@ def test_migrations_create_exactly_the_schema_tables(empty_url: str) -> None:
 
 
 def test_a_ledger_of_an_earlier_revision_keeps_its_items(empty_url: str) -> None:
-    """The review queue of an installation survives an upgrade; items are no identical cases until the next refresh."""
+    """The review queue of an installation survives an upgrade; identical cases are found after the next refresh."""
     url = sa.make_url(empty_url)
     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url.set(drivername="sqlite" if "sqlite" in url.drivername else "postgresql+psycopg2"))

@@ -1,4 +1,4 @@
-"""Pages of one's own decisions: the list with the signed texts, revoking with a reason, and undoing within seconds.
+"""Pages of a user's own decisions: the list with the signed texts, revoking with a reason, and undoing within seconds.
 
 A decision can be revoked by its author or by an approver, and undone only by its author. The ledger keeps both rows.
 """

@@ -6,7 +6,7 @@ text of them is shown.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -73,6 +73,11 @@ class QueueQuery:
     @property
     def is_empty(self) -> bool:
         return not any(vars(self).values())
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether it selects among what waits for the user, or among everything."""
+        return not replace(self, state="").is_empty or self.state not in ("", ALL)
 
     def make_url(self, path: str, **more: str) -> str:
         """The path with this filter."""

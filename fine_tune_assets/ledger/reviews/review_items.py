@@ -279,7 +279,7 @@ def list_related_items(
 ) -> list[NewItem]:
     """Every item whose state a decision can change: same content, or same report and task."""
     same_report = sa.and_(items.c.report_id == report_id, items.c.task == task)
-    # Removed items are left out here: with that condition, SQLite would scan the index of all present items.
+    # Removed items are dropped here: with that condition, SQLite scans the index of all present items.
     query = sa.select(items).where(sa.or_(items.c.fingerprint == fingerprint, same_report))
     rows = connection.execute(query).mappings()
     return [from_row(dict(row)) for row in rows if row["removed_at"] is None]

@@ -205,7 +205,7 @@ def test_a_signature_covers_a_limited_number_of_cases(ward: Ward) -> None:
 
 
 def test_only_reviewers_decide_cases(site: Site, one: Visitor) -> None:
-    """Nobody else reads or signs inputs."""
+    """Other roles neither read nor sign inputs."""
     case = cases_with(site, PLAIN)[0]
     form = {**read_form(one.get(path_of(case)).text), "read": case["example_id"], "meaning": "approve"}
     approver = site.signed_in("Approver One")

@@ -106,7 +106,7 @@ def test_undo_is_refused_after_the_limit(site: Site, one: Visitor) -> None:
     assert undo(one, made.decision_id).status_code == 303
 
 
-def test_nobody_undoes_the_decision_of_another_person(site: Site, one: Visitor) -> None:
+def test_undoing_the_decision_of_another_person_is_refused(site: Site, one: Visitor) -> None:
     """Not even an approver, who can revoke it with a reason."""
     one.approve(drafts_of(site.settings)[0])
     site.add("All Roles", "reviewer", "approver")
