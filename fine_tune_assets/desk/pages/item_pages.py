@@ -81,8 +81,12 @@ class SignaturePreview:
     is_repaired: bool
     flags: tuple[str, ...]
     """The flags of this text, each of which the reviewer has to acknowledge."""
-    pieces: list[Piece]
-    """The text with the flagged places."""
+    spans: list[TextSpan]
+    """The flagged places."""
+
+    @property
+    def pieces(self) -> list[Piece]:
+        return mark_spans(self.text, self.spans)
 
     @property
     def acknowledgements(self) -> list[tuple[str, str]]:
@@ -105,7 +109,7 @@ def preview_signature(draft: DraftedExample, output: str, reviewer: str) -> Sign
     assert fingerprint is not None
     text = draft.output if submission.output is None else submission.output
     flags, spans = flag_text(draft, text)
-    return SignaturePreview(text, fingerprint, submission.output is not None, tuple(flags), mark_spans(text, spans))
+    return SignaturePreview(text, fingerprint, submission.output is not None, tuple(flags), spans)
 
 
 @dataclass(frozen=True)
@@ -262,7 +266,8 @@ def render_item(
     kept = None if closed or typed is not None else _find_kept_edit(desk, context, opened, shown)
     output = kept.text if kept else shown if typed is None else typed
     flags, spans = flag_text(draft, shown)
-    edited_flags, diff = diff_against_draft(draft, output)
+    signature = _make_signature_context(draft, output, context)
+    edited_flags, diff = _diff_signed_text(draft, output, signature["signing"])
     return render_page(
         desk,
         context,
@@ -292,8 +297,17 @@ def render_item(
         guidelines=_render_guidelines(rules, draft.task),
         progress=None if closed else _measure_progress(desk, context, item),
         **_make_source_context(desk, opened),
-        **_make_signature_context(draft, output, context),
+        **signature,
     )
+
+
+def _diff_signed_text(
+    draft: DraftedExample, output: str, signing: SignaturePreview | None
+) -> tuple[list[str], list[DiffPiece]]:
+    """Like `diff_against_draft`, without a second check of the text that the dialog shows: a check of a long text is slow."""
+    if signing is None:
+        return diff_against_draft(draft, output)
+    return list(signing.flags), mark_diff_spans(diff_words(draft.output, signing.text), signing.spans)
 
 
 def _make_source_context(desk: Desk, opened: OpenItem) -> dict[str, Any]:

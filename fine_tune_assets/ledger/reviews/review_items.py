@@ -130,7 +130,7 @@ def count_free_items(
     """The items that `find_next_item` would offer this viewer one after the other, without the excluded examples."""
     with ledger.read() as connection:
         query = _filter_free_items(connection, filter, viewer, now).where(items.c.example_id.not_in(excluded))
-        return connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
+        return connection.execute(query.with_only_columns(sa.func.count())).scalar_one()
 
 
 def find_item(target: Ledger | sa.Connection, example_id: str) -> ReviewItem | None:
