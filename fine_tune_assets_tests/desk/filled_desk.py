@@ -31,7 +31,7 @@ from fine_tune_assets_tests.lineage.stored_data import store
 EVERY_ROLE = ("user", "ingest", "reviewer", "approver", "operator", "auditor")
 WHO = "Professor Maximiliane von Hohenlohe-Bartenstein"
 BASE = fingerprint_text("base model")
-TRAININGS, USERS, ABILITIES = 14, 40, 24
+TRAININGS, REFUSED, USERS, ABILITIES = 14, 40, 40, 24
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 TEXTS = {"instruction": "Which dose?", "input": "", "answer": "Take 40 mg."}
 
@@ -44,6 +44,8 @@ def fill_desk(site: Site) -> list[str]:
     drafts = drafts_of(site.settings)
     _disagree(site, drafts[:2])
     judge_the_drafts(site.settings, site.ledger, {d["example_id"]: _approve(site.ledger, d) for d in drafts[1:]})
+    for number in range(REFUSED):
+        record_verdict(site.ledger, make_verdict("refuse", adapter_id=fingerprint_text(f"refused {number}")))
     verdicts = [_train(site, number) for number in range(TRAININGS)]
     correction = _quarantine(site)
     _refuse_files(site.settings)

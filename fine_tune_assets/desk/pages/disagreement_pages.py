@@ -43,6 +43,7 @@ from fine_tune_assets.ledger.reviews.review_items import AssignedError, find_ite
 from fine_tune_assets.ledger.reviews.review_rows import QueueFilter
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
+PAGE_LINES = min(30, PAGE_ITEMS)
 _DISAGREEMENT_FILTER = QueueFilter(state="disagreement")
 _OWN, _REJECT = "own", "reject"
 """The adjudicator's choices besides the numbers of the two outputs."""
@@ -61,8 +62,8 @@ class ReviewerPosition:
 def show_disagreements(desk: Desk, context: RequestContext) -> Response:
     after = read_position(context)
     rows = list_visible_items(desk, context, _DISAGREEMENT_FILTER, after)
-    more = f"/disagreements?after={rows[PAGE_ITEMS - 1].example_id}" if len(rows) > PAGE_ITEMS else ""
-    return render_page(desk, context, "disagreements.html", rows=rows[:PAGE_ITEMS], more=more, is_paged=bool(after))
+    more = f"/disagreements?after={rows[PAGE_LINES - 1].example_id}" if len(rows) > PAGE_LINES else ""
+    return render_page(desk, context, "disagreements.html", rows=rows[:PAGE_LINES], more=more, is_paged=bool(after))
 
 
 def show_disagreement(desk: Desk, context: RequestContext) -> Response:

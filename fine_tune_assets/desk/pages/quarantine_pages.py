@@ -27,7 +27,7 @@ from fine_tune_assets.tables.record_classes import conform, iter_records
 from fine_tune_assets.tables.stored_tables import read_rows
 
 QUARANTINE_TABLE, TEXT_TABLE = "quarantined_corrections", "scrubbed_corrections"
-PAGE_ITEMS = 50
+PAGE_ITEMS = 30
 
 
 def show_quarantine(desk: Desk, context: RequestContext) -> Response:

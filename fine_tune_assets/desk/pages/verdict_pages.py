@@ -25,7 +25,7 @@ from fine_tune_assets.ledger.serving.verdict_documents import require_document
 from fine_tune_assets.ledger.serving.verdict_records import VerdictRecord, find_verdict, list_verdict_summaries
 from fine_tune_assets.ledger.serving.verdicts import require_promotion, sign_hold
 
-PAGE_LINES = 40
+PAGE_LINES = 35
 MAX_REASON_CHARACTERS = 2000
 FAMILY_LABELS: Mapping[Family, str] = {
     "target": "The recipe's task",
