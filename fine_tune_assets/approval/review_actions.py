@@ -234,13 +234,16 @@ def _count_for_items(
     """The status of these items by the current decisions, including those about earlier drafts of their reports."""
     reports = {new.report_id for new in related}
     contents = {new.fingerprint for new in related}
-    contents |= {made.fingerprint for made in list_decisions_about(connection, contents, reports)}
+    made = list_decisions_about(connection, contents, reports)
+    earlier = {decision.fingerprint for decision in made} - contents
+    if earlier:
+        made = list_decisions_about(connection, contents | earlier)
     authors = {new.report_id: new.author for new in related if new.author is not None}
     by_content = {text.fingerprint: [text] for text in texts}
     return count_related_decisions(
         [DraftKeys.from_row(vars(new)) for new in related],
         by_content,
-        list_decisions_about(connection, contents),
+        made,
         authors,
         rules,
     )

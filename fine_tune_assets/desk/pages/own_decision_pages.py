@@ -30,11 +30,10 @@ from fine_tune_assets.ledger.reviews.decision_records import (
     OUTCOMES,
     DecisionFilter,
     DecisionRecord,
-    ReviewerDecision,
     find_decision,
     list_reviewer_decisions,
 )
-from fine_tune_assets.ledger.reviews.review_items import is_decidable_by
+from fine_tune_assets.ledger.reviews.review_items import find_items, is_decidable_by
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 
 PAGE_LINES = 25
@@ -76,7 +75,9 @@ class DecisionQuery:
 class OwnDecision:
     """A decision with the text that was signed."""
 
-    row: ReviewerDecision
+    record: DecisionRecord
+    state: str | None
+    """State of the item; None if it was removed."""
     is_withheld: bool
     text: str | None
     """The signed output; None for a rejection, and if it is withheld or no longer stored."""
@@ -85,10 +86,6 @@ class OwnDecision:
     changes: list[DiffPiece]
     """The difference between the draft and a repair; empty if they are not compared."""
     report_number: str | None
-
-    @property
-    def record(self) -> DecisionRecord:
-        return self.row.record
 
     @property
     def is_undone(self) -> bool:
@@ -105,7 +102,7 @@ def show_decisions(desk: Desk, context: RequestContext, refusal: str = "") -> Re
         context,
         "decisions.html",
         status=400 if refusal else 200,
-        rows=_read_texts(desk, rows[:PAGE_LINES]),
+        rows=_read_texts(desk, [row.record for row in rows[:PAGE_LINES]]),
         query=query,
         outcomes=OUTCOME_LABELS,
         states=STATE_LABELS,
@@ -117,27 +114,41 @@ def show_decisions(desk: Desk, context: RequestContext, refusal: str = "") -> Re
     )
 
 
-def _read_texts(desk: Desk, rows: Sequence[ReviewerDecision]) -> list[OwnDecision]:
-    decisions = [row.record.decision for row in rows]
-    withheld = desk.withheld.decision_ids(row.record for row in rows)
-    shown = {made.example_id for made in decisions if made.decision_id not in withheld}
-    drafts = desk.stored_texts.find_drafts(shown, DraftOutput)
+def _read_texts(desk: Desk, records: Sequence[DecisionRecord]) -> list[OwnDecision]:
+    decisions = [record.decision for record in records]
+    withheld = desk.withheld.decision_ids(records)
+    drafts = desk.stored_texts.find_drafts({made.example_id for made in decisions}, DraftOutput)
+    items = find_items(desk.ledger, {made.example_id for made in decisions})
+    states = {key: item.state for key, item in items.items() if item.removed_at is None}
     numbers = find_report_numbers(desk.settings.layout, {made.report_id for made in decisions if made.report_id})
-    return [_read_text(row, row.record.decision.decision_id in withheld, drafts, numbers) for row in rows]
+    return [
+        _describe(
+            record,
+            states.get(record.decision.example_id),
+            record.decision.decision_id in withheld,
+            drafts.get(record.decision.example_id),
+            numbers.get(record.decision.report_id or ""),
+        )
+        for record in records
+    ]
 
 
-def _read_text(
-    row: ReviewerDecision, is_withheld: bool, drafts: Mapping[str, DraftOutput], numbers: Mapping[str, str]
+def _describe(
+    record: DecisionRecord, state: str | None, is_withheld: bool, draft: DraftOutput | None, report_number: str | None
 ) -> OwnDecision:
-    made, number = row.record.decision, numbers.get(row.record.decision.report_id or "")
-    if is_withheld:
-        return OwnDecision(row, True, None, None, [], number)
-    draft = drafts.get(made.example_id)
-    drafted = None if draft is None else draft.output
-    if made.decision == "reject":
-        return OwnDecision(row, False, None, drafted, [], number)
-    changes = [] if made.output is None or drafted is None else _compare(drafted, made.output)
-    return OwnDecision(row, False, drafted if made.output is None else made.output, None, changes, number)
+    made = record.decision
+    drafted = None if draft is None or is_withheld else draft.output
+    repaired = None if is_withheld else made.output
+    is_rejected = made.decision == "reject"
+    return OwnDecision(
+        record,
+        state,
+        is_withheld,
+        text=None if is_rejected else drafted if made.output is None else repaired,
+        rejected_text=drafted if is_rejected else None,
+        changes=[] if drafted is None or repaired is None else _compare(drafted, repaired),
+        report_number=report_number,
+    )
 
 
 def _compare(drafted: str, repaired: str) -> list[DiffPiece]:

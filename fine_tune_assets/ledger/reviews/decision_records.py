@@ -76,8 +76,6 @@ class ReviewerDecision:
 
     sequence: int
     record: DecisionRecord
-    state: str | None
-    """State of the item; None if it was removed."""
 
 
 @dataclass(frozen=True)
@@ -203,9 +201,7 @@ def list_reviewer_decisions(
 
     With `before`, only decisions with a lower sequence.
     """
-    is_present = sa.and_(review_items.c.example_id == decisions.c.example_id, review_items.c.removed_at.is_(None))
-    query = _select_record_columns().add_columns(decisions.c.sequence, review_items.c.state)
-    query = query.select_from(_WITH_REVOCATIONS.outerjoin(review_items, is_present))
+    query = _select_record_columns().add_columns(decisions.c.sequence).select_from(_WITH_REVOCATIONS)
     if filter.outcome is not None:
         query = query.where(OUTCOMES[filter.outcome])
     if filter.decided_from is not None:
@@ -215,7 +211,7 @@ def list_reviewer_decisions(
     with ledger.read() as connection:
         theirs = decisions.c.reviewer.in_(find_spellings(connection, decisions.c.reviewer, reviewer))
         page = page_newest_first(query.where(theirs), decisions.c.sequence, before, limit)
-        return [ReviewerDecision(row[-2], _make_record(row), row[-1]) for row in connection.execute(page)]
+        return [ReviewerDecision(row[-1], _make_record(row)) for row in connection.execute(page)]
 
 
 def list_newest_records(ledger: Ledger, limit: int) -> list[DecisionRecord]:
