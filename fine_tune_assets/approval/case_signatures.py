@@ -4,10 +4,11 @@ Each case is checked like a single decision, and by the fingerprint of its own c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fine_tune_assets.approval.drafts import content_fingerprint, identical_case_key
+from fine_tune_assets.approval.flags import flag_kind
 from fine_tune_assets.approval.review_actions import submit_decision
 from fine_tune_assets.approval.sign_off import DecisionSubmission, ReviewError, StaleItemError, complete_submission
 from fine_tune_assets.ledger.database import Ledger
@@ -47,7 +48,8 @@ def submit_case_decisions(
 ) -> list[RefusedCase]:
     """Record the decision on each case and return the refused ones.
 
-    Raises ReviewError without recording anything if there are too many cases, or if the submission itself is invalid.
+    The caller has checked that an approval acknowledges the flags. Raises ReviewError without recording anything if there are
+    too many cases, or if the submission itself is invalid.
     """
     if len(cases) > MAX_CASES:
         raise ReviewError(f"One signature covers at most {MAX_CASES} cases. Nothing was recorded.")
@@ -58,13 +60,18 @@ def submit_case_decisions(
         for case in cases:
             try:
                 _require_signed_case(case, case_key)
-                submit_decision(
-                    connection, case.draft, submission, version=case.version, rules=rules, author=None, now=now
-                )
+                word = _acknowledge_flags(submission, case.draft)
+                submit_decision(connection, case.draft, word, version=case.version, rules=rules, author=None, now=now)
             # These errors are raised before anything of the case is written.
             except (ReviewError, AssignedError, UnknownRecordError) as error:
                 refused.append(RefusedCase(case.draft.example_id, str(error)))
     return refused
+
+
+def _acknowledge_flags(submission: DecisionSubmission, draft: DraftedExample) -> DecisionSubmission:
+    if submission.decision == "reject":
+        return submission
+    return replace(submission, acknowledged_kinds=tuple(map(flag_kind, draft.flags)))
 
 
 def _require_signed_case(case: SignedCase, case_key: str) -> None:

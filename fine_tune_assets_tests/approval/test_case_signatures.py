@@ -72,7 +72,8 @@ def test_each_case_has_its_own_decision_and_audit_entry(ledger: Ledger) -> None:
     assert [(d.example_id, d.approved_fingerprint) for d in made] == [(d.example_id, d.fingerprint) for d in CASES[:3]]
     assert len({d.decision_id for d in made}) == 3
     entries = [entry.resource for entry in audit.list_entries(ledger) if entry.action == "decided approve"]
-    assert entries == [f"example {draft.example_id}" for draft in CASES[:3]]
+    counted = "1 flag acknowledged: possibly truncated 1"
+    assert entries == [f"example {draft.example_id}; {counted}" for draft in CASES[:3]]
     assert list_identical_ids(ledger, KEY, viewer="Ann", now=START) == ["case-3"]
 
 

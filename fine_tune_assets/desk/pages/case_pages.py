@@ -13,7 +13,6 @@ from fine_tune_assets.approval.case_signatures import (
     submit_case_decisions,
 )
 from fine_tune_assets.approval.drafts import content_fingerprint
-from fine_tune_assets.approval.flags import flag_kind
 from fine_tune_assets.approval.sign_off import MEANINGS, REASON_CODES, DecisionSubmission, ReviewError
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError
@@ -89,7 +88,6 @@ def decide_cases(desk: Desk, context: RequestContext) -> Response:
         reason_code=form.get_text("reason_code") if decision == "reject" else "",
         reason=form.get_text("reason") if decision == "reject" else "",
         meaning=form.get_text("meaning"),
-        acknowledged_kinds=tuple(map(flag_kind, form.get_all("acknowledged"))) if decision == "approve" else (),
     )
     try:
         refused = submit_case_decisions(

@@ -113,6 +113,16 @@ def test_every_flag_has_to_be_checked(site: Site, one: Visitor) -> None:
     assert set(decided(site)) == set(read)
 
 
+def test_the_audit_log_counts_flags_of_the_signed_text_not_fields_of_the_form(site: Site, one: Visitor) -> None:
+    """A value that is no flag is refused, and a repeated one counts once."""
+    case = cases_with(site, FLAGGED)[0]
+    flags, read = list(case["flags"]), [case["example_id"]]
+    assert sign(one, case, read, acknowledged=[*flags, "Zyxomarkwort: of a report"]).status_code == 400
+    assert decided(site) == {}
+    assert sign(one, case, read, acknowledged=flags * 3).status_code == 303
+    assert f"; {len(flags)} flags acknowledged: " in audit.list_entries(site.ledger)[-1].resource
+
+
 def test_a_changed_case_is_refused_and_named_while_the_others_are_recorded(site: Site, one: Visitor) -> None:
     """Another reviewer opened one of them in the meantime."""
     cases = cases_with(site, PLAIN)
