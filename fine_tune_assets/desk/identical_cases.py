@@ -16,4 +16,5 @@ def list_identical_cases(desk: Desk, context: RequestContext, item: ReviewItem) 
 
 
 def count_identical_cases(desk: Desk, context: RequestContext, item: ReviewItem) -> int:
-    return len(list_identical_cases(desk, context, item))
+    """The number to show on the item's page; 0 unless it waits, because a second review is given one by one."""
+    return len(list_identical_cases(desk, context, item)) if item.state == "waiting" else 0

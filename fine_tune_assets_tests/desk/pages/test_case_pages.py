@@ -200,6 +200,18 @@ def test_a_first_reviewer_does_not_give_the_second_review_of_cases(ward: Ward) -
     assert len(list_decisions(site.ledger)) == 1
 
 
+def test_a_second_review_has_no_link_to_the_cases_that_wait_for_a_first_one(ward: Ward) -> None:
+    """The page behind it would not list the item."""
+    site = ward(count=3 * len(COMPLAINTS), reviewers=2)
+    for name in ("Reviewer One", "Reviewer Two"):
+        site.add(name, "reviewer")
+    first, *others = cases_with(site, PLAIN)
+    site.signed_in("Reviewer One").approve(first)
+    two = site.signed_in("Reviewer Two")
+    assert path_of(first) not in two.get(f"/items/{first['example_id']}").text
+    assert path_of(others[0]) in two.get(f"/items/{others[0]['example_id']}").text
+
+
 def test_a_signature_covers_a_limited_number_of_cases(ward: Ward) -> None:
     """A person does not read more inputs than that in one go."""
     site = ward(count=(MAX_CASES + 1) * len(COMPLAINTS))
