@@ -199,7 +199,7 @@ def _build_live_step(models: ModelSummary, model_name: str, now: datetime) -> Pi
         return PipelineStep("live", "Live", "", "", "done", None)
     since = "" if model.live_since is None else f"since {_format_time(model.live_since, now)}"
     note = since if model.is_engine_running else "starting"
-    return PipelineStep("live", "Live", model_name or model.release_id[:8], note, "done", model.live_since)
+    return PipelineStep("live", "Live", model_name or model.release_id[:8], note, "done", None)
 
 
 def _build_correction_step(records: LedgerCounts) -> PipelineStep:
