@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _read_cpu_seconds(data: Path) -> Mapping[psutil.Process, float]:
-    """Of each process of this installation, with those of children that have ended."""
+    """Of each process of this installation, including children that have ended."""
     found = {}
     for process in _list_processes(data):
         with suppress(psutil.Error):

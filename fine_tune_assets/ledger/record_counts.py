@@ -15,7 +15,7 @@ class LedgerCounts:
     open_reviews: int
     """Drafts that wait for a reviewer or an approver."""
     disagreements: int
-    """Those of them that wait for an approver."""
+    """Included in `open_reviews`."""
     flagged_trusted: int
     """Drafts of trusted sources that count as approved despite their flags."""
     corrections: int

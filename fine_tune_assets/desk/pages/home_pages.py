@@ -1,6 +1,6 @@
 """The home page: the pipeline, the user's open tasks, alerts, running steps and the production model.
 
-Decides which role sees which part. Only the examples of answers contain report text; they have a role of their own.
+Decides which role sees which part. Only the examples of answers contain report text; only approvers read them.
 """
 
 from collections.abc import Collection
