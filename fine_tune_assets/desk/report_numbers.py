@@ -2,6 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
+
+import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
@@ -16,7 +19,7 @@ def find_report_numbers(layout: Layout, report_ids: Iterable[str]) -> dict[str, 
     found: dict[str, str] = {}
     for batch, wanted in by_batch.items():
         path = layout.table("scrubbed_reports", batch)
-        if path.is_file():
+        with suppress(OSError, pa.ArrowInvalid):  # missing, replaced while it was read, or damaged
             rows = read_rows(path, "scrubbed_reports", "report_id", wanted, ["report_id", "fingerprint"])
             found |= {row["report_id"]: short(row["fingerprint"]) for row in rows}
     return found

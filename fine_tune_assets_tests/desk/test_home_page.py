@@ -225,6 +225,17 @@ def test_drift_raises_an_alert_for_those_who_may_open_dagster(site: Site) -> Non
     assert "language" not in shown
 
 
+def test_a_damaged_table_does_not_close_the_first_page(site: Site) -> None:
+    """A full disk can leave half a file."""
+    for table in ("production_drift", "quarantined_corrections", "judge_scores", "base_models", "adapters"):
+        path = site.settings.layout.table(table)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"damaged")
+    for role in ("reviewer", "approver", "operator"):
+        site.add(f"One {role}", role)
+        assert site.signed_in(f"One {role}").get("/").status_code == 200
+
+
 def test_an_empty_installation_leads_through_the_first_steps(site: Site) -> None:
     site.add("Operator", "operator")
     shown = site.signed_in("Operator").get("/").text

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pyarrow.parquet as pq
 from starlette.responses import Response
 
@@ -139,7 +140,7 @@ def _list_tasks(
         review_minutes=estimate_minutes(times, reviews),
         spot_checks=count_unrated(desk, name) if may(roles, Action.REVIEW) else 0,
         disagreements=facts.records.disagreements,
-        quarantined=len(list_pending(desk)) if may(roles, Action.DECIDE_QUARANTINE) else 0,
+        quarantined=_count_quarantined(desk) if may(roles, Action.DECIDE_QUARANTINE) else 0,
         unsigned_hold=block if block is not None and block.decision == "hold" else None,
         unread_batches=_count_unread_batches(desk) if may(roles, Action.VIEW_INTAKE) else 0,
     )
@@ -150,6 +151,13 @@ def count_unrated(desk: Desk, rater: str) -> int:
     """Answers of the current sample that this person has not rated."""
     judged = desk.judged_answers.latest()
     return 0 if judged is None else len(list_unrated(desk, rater, select_answers_to_rate(desk, judged)))
+
+
+def _count_quarantined(desk: Desk) -> int:
+    try:
+        return len(list_pending(desk))
+    except (OSError, pa.ArrowInvalid):  # replaced while it was read, or damaged
+        return 0
 
 
 def _count_unread_batches(desk: Desk) -> int:
@@ -169,7 +177,7 @@ def _read_drifted_features(desk: Desk) -> list[str]:
     columns = ["window_end", "feature", "exceeds_threshold"]
     try:
         return drifted_features(pq.read_table(path, columns=columns).to_pylist()) if path.is_file() else []
-    except OSError:  # replaced while it was read
+    except (OSError, pa.ArrowInvalid):  # replaced while it was read, or damaged
         return []
 
 
