@@ -12,6 +12,7 @@ from fine_tune_assets.core.people import person_key
 from fine_tune_assets.ledger.database import Ledger, write_transaction
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.ledger_tables import saved_edits as edits
+from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 
 KEPT_DAYS = 30
@@ -31,6 +32,7 @@ def save_edit(
 ) -> None:
     """Replace the reviewer's edit of the item, unless a later request has: requests can overtake each other.
 
+    Nothing is kept of an item that was erased, removed or decided since `item` was read.
     A power cut may lose the last edits, so that typing does not wait for the disk.
     """
     row = {
@@ -44,6 +46,9 @@ def save_edit(
     is_earlier = sa.and_(_is_edit(item.example_id, reviewer), edits.c.saved_at <= now)
     is_expired = edits.c.saved_at < now - timedelta(days=KEPT_DAYS)
     with ledger.begin(is_durable=False) as connection:
+        present = find_item(connection, item.example_id)
+        if present is None or (present.state, present.removed_at) != (item.state, None):
+            return
         connection.execute(edits.delete().where(sa.or_(is_earlier, is_expired)))
         if connection.execute(sa.select(edits.c.saved_at).where(_is_edit(item.example_id, reviewer))).first() is None:
             connection.execute(edits.insert().values(row))

@@ -16,7 +16,8 @@ from fine_tune_assets.ledger.reviews.erasures import (
     purge_deleted_rows,
     record_erasure,
 )
-from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
+from fine_tune_assets.ledger.reviews.review_items import sync_items
+from fine_tune_assets.ledger.reviews.review_rows import NewItem, ReviewItem
 from fine_tune_assets.ledger.reviews.saved_edits import KEPT_DAYS, delete_edit, find_edit, save_edit
 
 KEY = b"k" * 32
@@ -25,6 +26,16 @@ ITEM = ReviewItem(
     "e1", "f1", "b/1", "a" * 64, "line", "plan", "ward", 0, (), "waiting", NOW, None, None, None, 1, ""
 )  # fmt: skip
 OTHER = replace(ITEM, example_id="e2", subject_key="b" * 64)
+
+
+@pytest.fixture(autouse=True)
+def queue(ledger: Ledger) -> list[NewItem]:
+    """The two items."""
+    fields = {name: getattr(ITEM, name) for name in NewItem.__dataclass_fields__ if hasattr(ITEM, name)}
+    first = NewItem(**fields, author=None, is_trusted=False, decided_by=())
+    queued = [first, replace(first, example_id=OTHER.example_id, subject_key=OTHER.subject_key)]
+    sync_items(ledger, queued, NOW)
+    return queued
 
 
 def save(
@@ -92,3 +103,13 @@ def test_an_erasure_deletes_the_edits_of_the_subject(ledger: Ledger, ledger_url:
     if ledger_url.startswith("sqlite:///"):
         folder = Path(ledger_url.removeprefix("sqlite:///")).parent
         assert not any(row in path.read_bytes() for path in folder.iterdir())
+
+
+def test_nothing_is_kept_of_an_item_that_changed_since_it_was_read(ledger: Ledger, queue: list[NewItem]) -> None:
+    """A slow request can arrive after a decision, a removal or an erasure, which has deleted the edit."""
+    sync_items(ledger, [replace(queue[0], state="approved")], NOW)
+    save(ledger, "Ice.")
+    save(ledger, "Heat.", OTHER)
+    save(ledger, "Rest.", replace(ITEM, example_id="erased"))
+    with ledger.read() as connection:
+        assert connection.execute(sa.select(saved_edits)).all() == []
