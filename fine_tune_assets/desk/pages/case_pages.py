@@ -30,6 +30,9 @@ from fine_tune_assets.tables.approval_rows import DraftedExample
 _NOTICES = {"approve": "approved", "reject": "rejected"}
 _NO_CASE = "Nothing was recorded: no case is ticked. Open the input of a case, and tick it after you have read it."
 _NOT_CHECKED = "Nothing was recorded: tick each flag after you have checked it in every input."
+_REASON_OF_APPROVAL = (
+    "Nothing was recorded: you chose a reason to reject the cases, and then signed their approval. Sign one of the two."
+)
 _ABSENT = "It was removed, or is withheld because of a marked identifier."
 
 
@@ -80,6 +83,9 @@ def decide_cases(desk: Desk, context: RequestContext) -> Response:
         return show_cases(desk, context, _NO_CASE)
     if decision == "approve" and not _is_every_flag_checked(drafts.values(), form.get_all("acknowledged")):
         return show_cases(desk, context, _NOT_CHECKED)
+    # The Enter key in the list of reasons presses the first button of the form, which approves.
+    if decision == "approve" and form.get_text("reason_code"):
+        return show_cases(desk, context, _REASON_OF_APPROVAL)
     submission = DecisionSubmission(
         reviewer=context.user.name,
         role="review",

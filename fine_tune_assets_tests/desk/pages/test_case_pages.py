@@ -12,7 +12,7 @@ from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
-from fine_tune_assets_tests.desk.installation import COMPLAINTS, MISSED, add_correction, drafts_of
+from fine_tune_assets_tests.desk.installation import BATCH, COMPLAINTS, MISSED, add_correction, drafts_of
 
 Ward = Callable[..., Site]
 PLAIN, FLAGGED = COMPLAINTS[4], COMPLAINTS[0]
@@ -91,6 +91,13 @@ def test_a_rejection_of_cases_needs_a_reason(site: Site, one: Visitor) -> None:
     assert {d.reason_code for d in list_decisions(site.ledger)} == {"style"}
 
 
+def test_an_approval_with_a_reason_to_reject_is_refused(site: Site, one: Visitor) -> None:
+    """The Enter key in the list of reasons presses the first button of the form, which approves."""
+    cases = cases_with(site, PLAIN)
+    assert sign(one, cases[0], [cases[0]["example_id"]], reason_code="unsafe").status_code == 400
+    assert decided(site) == {}
+
+
 def test_a_signature_without_a_ticked_case_records_nothing(site: Site, one: Visitor) -> None:
     """An input that was not read is not part of a signature."""
     assert sign(one, cases_with(site, PLAIN)[0], []).status_code == 400
@@ -132,6 +139,15 @@ def test_a_changed_case_is_refused_and_named_while_the_others_are_recorded(site:
     reply = sign(one, cases[0], [case["example_id"] for case in cases], **form)
     assert (reply.status_code, re.findall(r'<li><a class="id" href="/items/(\w+)', reply.text)) == (409, [taken])
     assert set(decided(site)) == {case["example_id"] for case in cases} - {taken}
+
+
+def test_the_cases_are_shown_while_the_table_of_their_reports_is_damaged(site: Site, one: Visitor) -> None:
+    """It only gives the numbers of the reports."""
+    case = cases_with(site, PLAIN)[0]
+    site.settings.layout.table("scrubbed_reports", BATCH).write_bytes(b"damaged")
+    assert one.get(path_of(case)).status_code == 200
+    one.approve(case)
+    assert one.get("/decisions").status_code == 200
 
 
 def test_a_forged_fingerprint_is_refused(site: Site, one: Visitor) -> None:
