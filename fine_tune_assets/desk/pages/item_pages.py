@@ -160,21 +160,19 @@ def show_diff(desk: Desk, context: RequestContext) -> Response:
     opened, output = find_open_item(desk, context), context.form.get_text("output")
     if not _find_closed_reason(context, opened, _list_own_decisions(desk, context, opened)):
         _renew_claim(desk, context, opened)
-        _keep_edit(desk, context, opened, output)
+        keep_edit(desk, context, opened.item, opened.draft, output)
     flags, pieces = diff_against_draft(opened.draft, output)
     return render_page(desk, context, "edit_preview.html", flags=flags, pieces=pieces)
 
 
-def _keep_edit(desk: Desk, context: RequestContext, opened: OpenItem, output: str) -> None:
+def keep_edit(desk: Desk, context: RequestContext, item: ReviewItem, draft: DraftedExample, output: str) -> None:
     """Keep what the reviewer has typed, or drop it if it is what the page showed."""
-    shown = find_output_to_review(desk.ledger, opened.draft, desk.read_review_settings())
+    shown = find_output_to_review(desk.ledger, draft, desk.read_review_settings())
     if output.strip() == shown.strip():
-        delete_edit(desk.ledger, opened.item.example_id, context.user.name)
+        delete_edit(desk.ledger, item.example_id, context.user.name)
         return
-    base = fingerprint_base(opened.draft, shown)
-    save_edit(
-        desk.ledger, desk.key, opened.item, context.user.name, base_fingerprint=base, text=output, now=context.now
-    )
+    base = fingerprint_base(draft, shown)
+    save_edit(desk.ledger, desk.key, item, context.user.name, base_fingerprint=base, text=output, now=context.now)
 
 
 def fingerprint_base(draft: DraftedExample, shown: str) -> str:

@@ -5,7 +5,7 @@ A decision can be revoked by its author or by an approver, and undone only by it
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from types import MappingProxyType
 from urllib.parse import urlencode
 
@@ -17,6 +17,7 @@ from fine_tune_assets.approval.sign_off import REASON_CODES
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import forbidden, not_found
+from fine_tune_assets.desk.pages.item_pages import keep_edit
 from fine_tune_assets.desk.pages.mark_pages import list_own_marks
 from fine_tune_assets.desk.pages.marked_text import DiffPiece, diff_words
 from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS, DraftOutput, read_query
@@ -156,7 +157,7 @@ def _compare(drafted: str, repaired: str) -> list[DiffPiece]:
 
 
 def _parse_query(fields: Mapping[str, str]) -> DecisionQuery:
-    """Unknown outcomes and days are ignored."""
+    """Unknown outcomes and days are ignored, and days of the last year: they may have no next day."""
     outcome = fields.get("outcome", "")
     days = {name: fields.get(name, "") for name in ("since", "until")}
     known = {name: day for name, day in days.items() if _parse_day(day) is not None}
@@ -165,9 +166,10 @@ def _parse_query(fields: Mapping[str, str]) -> DecisionQuery:
 
 def _parse_day(day: str) -> datetime | None:
     try:
-        return datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+        found = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
         return None
+    return found if found.year < MAXYEAR else None
 
 
 def revoke_decision(desk: Desk, context: RequestContext) -> Response:
@@ -191,7 +193,7 @@ def revoke_decision(desk: Desk, context: RequestContext) -> Response:
 
 
 def undo_decisions(desk: Desk, context: RequestContext) -> Response:
-    """Revoke the decisions of the viewer's last signature, all or none, and open their item again."""
+    """Revoke the decisions of the viewer's last signature, all or none, and open their item again, with the text of a repair."""
     ids = list(dict.fromkeys(context.form.get_all("decision")))
     records = [_find_record(desk, decision_id) for decision_id in ids]
     if not records or len(records) > MAX_CASES:
@@ -207,16 +209,21 @@ def undo_decisions(desk: Desk, context: RequestContext) -> Response:
                 item = revoke(connection, decision_id, by=by, reason=REASON, rules=rules, now=context.now)
     except LedgerError as error:
         return show_decisions(desk, context, refusal=str(error))
-    return _open_again(desk, context, item, len(ids))
+    return _open_again(desk, context, item, records)
 
 
-def _open_again(desk: Desk, context: RequestContext, item: ReviewItem | None, count: int) -> Response:
+def _open_again(
+    desk: Desk, context: RequestContext, item: ReviewItem | None, undone: Sequence[DecisionRecord]
+) -> Response:
     """The item, unless it was removed or only another reviewer may decide on it now."""
     query, viewer = read_query(context), context.user.name
     if item is None or not is_decidable_by(desk.ledger, item.example_id, viewer):
         return redirect_to(query.make_url("/queue/next", notice="undone_closed"))
-    if count > 1:
+    if len(undone) > 1:
         return redirect_to(query.make_url(f"/items/{item.example_id}/identical", notice="undone_cases"))
+    draft, repair = desk.stored_texts.find_draft(item.example_id), undone[0].decision.output
+    if draft is not None and repair is not None:
+        keep_edit(desk, context, item, draft, repair)
     return redirect_to(query.make_url(f"/items/{item.example_id}", notice="undone"))
 
 

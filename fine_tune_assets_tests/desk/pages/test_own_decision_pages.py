@@ -131,6 +131,16 @@ def test_a_decision_is_undone_once(site: Site, one: Visitor) -> None:
     assert len([record for record in list_decision_records(site.ledger) if record.is_revoked]) == 1
 
 
+def test_undoing_a_repair_returns_to_its_text(site: Site, one: Visitor) -> None:
+    """A reviewer who signed too early goes on where they were."""
+    draft = drafts_of(site.settings)[0]
+    one.approve(draft, "Cough since Monday.")
+    (made,) = list_decisions(site.ledger)
+    page = follow(one, undo(one, made.decision_id))
+    assert re.search(r'<textarea id="output"[^>]*>Cough since Monday\.</textarea>', page)
+    assert f"/items/{draft['example_id']}/discard-edit" in page
+
+
 def test_an_undone_second_review_goes_to_another_reviewer(ward: Ward) -> None:
     """Its author may know the first decision by then."""
     site = ward(reviewers=2)
@@ -192,6 +202,7 @@ def test_own_decisions_are_filtered_by_outcome_and_day(site: Site, one: Visitor)
     assert found(f"since={today - timedelta(days=1)}&until={today + timedelta(days=1)}") == every
     assert found(f"until={today - timedelta(days=2)}") == set()
     assert found("outcome=x&since=x&until=2026-99-99") == every
+    assert found("until=9999-12-31") == every
 
 
 def test_own_decisions_show_the_state_of_the_second_review(ward: Ward) -> None:
