@@ -11,7 +11,9 @@ SITTING_BREAK = timedelta(minutes=15)
 """A longer time between two decisions begins a new sitting."""
 MINIMUM_INTERVALS = 5
 """Minimum number of intervals between decisions; below it, no time is estimated."""
-MAX_DECISIONS = 50
+MAX_DECISIONS = 500
+"""Number of newest decisions to read: more than one sitting has."""
+_PACE_DECISIONS = 50
 """Number of newest decisions to measure the pace with."""
 
 
@@ -37,9 +39,10 @@ def measure_progress(decided_at: Sequence[datetime], remaining: int, now: dateti
 
 def estimate_minutes(decided_at: Sequence[datetime], items: int) -> int | None:
     """Minutes for a number of items at the median pace; None with too few decisions."""
-    intervals = [after - before for before, after in pairwise(sorted(decided_at))]
     # Decisions in one step, such as on identical cases, are not a pace.
-    paced = [interval.total_seconds() for interval in intervals if timedelta(0) < interval <= SITTING_BREAK]
+    times = sorted(set(decided_at))[-_PACE_DECISIONS:]
+    intervals = [after - before for before, after in pairwise(times)]
+    paced = [interval.total_seconds() for interval in intervals if interval <= SITTING_BREAK]
     return max(1, ceil(median(paced) * items / 60)) if len(paced) >= MINIMUM_INTERVALS else None
 
 

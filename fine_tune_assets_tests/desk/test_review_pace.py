@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from fine_tune_assets.desk.review_pace import MINIMUM_INTERVALS, SITTING_BREAK, measure_progress
+from fine_tune_assets.desk.review_pace import MAX_DECISIONS, MINIMUM_INTERVALS, SITTING_BREAK, measure_progress
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -41,6 +41,15 @@ def test_decisions_at_the_same_moment_are_not_a_pace() -> None:
     """Identical cases that are decided in one step would make the estimate zero."""
     progress = measure_progress([*minutes_ago(*range(6)), *minutes_ago(0) * 40], 4, NOW)
     assert progress.minutes_left == 4
+
+
+def test_a_long_sitting_counts_every_decision_and_the_newest_give_the_pace() -> None:
+    """The position must not stop at 51, and reviewers become faster."""
+    newest = [0.5 * number for number in range(60)]
+    earlier = [newest[-1] + 5 * number for number in range(1, 200)]
+    progress = measure_progress(minutes_ago(*newest, *earlier), 10, NOW)
+    assert (progress.position, progress.total, progress.minutes_left) == (260, 269, 5)
+    assert len(newest) + len(earlier) < MAX_DECISIONS
 
 
 def test_half_a_minute_is_shown_as_one() -> None:

@@ -7,6 +7,7 @@ import pytest
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.decision_records import (
     DecisionFilter,
+    list_decision_times,
     list_decisions,
     list_newest_records,
     list_reviewer_decisions,
@@ -55,3 +56,12 @@ def test_own_decisions_are_filtered_by_outcome_and_time(
     found = list_reviewer_decisions(ledger, "Ann", filter, before=None, limit=9)
     assert [own.record.decision.example_id for own in found] == expected
     assert list_newest_records(ledger, 1)[0].decision == last
+
+
+def test_revoked_decisions_do_not_count_in_a_sitting(ledger: Ledger) -> None:
+    """Its item waits again, and would be counted twice."""
+    for hour in (8, 9):
+        record_decision(ledger, example_id=f"{hour}", reviewer="Ann", decided_at=DAY + timedelta(hours=hour))
+    with ledger.begin() as connection:
+        revoke_decision(connection, list_decisions(ledger)[1].decision_id, "Ann", "slip", DAY)
+    assert list_decision_times(ledger, "Ann", 9) == [DAY + timedelta(hours=8)]

@@ -223,10 +223,10 @@ def list_newest_records(ledger: Ledger, limit: int) -> list[DecisionRecord]:
 
 
 def list_decision_times(ledger: Ledger, reviewer: str, limit: int) -> list[datetime]:
-    """Times of the reviewer's newest decisions, newest first."""
+    """Times of the reviewer's newest active decisions, newest first."""
     with ledger.read() as connection:
         theirs = decisions.c.reviewer.in_(find_spellings(connection, decisions.c.reviewer, reviewer))
-        query = sa.select(decisions.c.decided_at).where(theirs)
+        query = sa.select(decisions.c.decided_at).where(theirs, _IS_ACTIVE)
         return list(connection.execute(page_newest_first(query, decisions.c.sequence, None, limit)).scalars())
 
 
