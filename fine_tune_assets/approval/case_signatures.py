@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import sqlalchemy as sa
+
 from fine_tune_assets.approval.drafts import content_fingerprint, identical_case_key
 from fine_tune_assets.approval.flags import flag_kind
 from fine_tune_assets.approval.review_actions import submit_decision
 from fine_tune_assets.approval.sign_off import DecisionSubmission, ReviewError, StaleItemError, complete_submission
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_errors import UnknownRecordError
-from fine_tune_assets.ledger.reviews.review_items import AssignedError
+from fine_tune_assets.ledger.reviews.review_items import AssignedError, require_item
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
@@ -60,6 +62,7 @@ def submit_case_decisions(
         for case in cases:
             try:
                 _require_signed_case(case, case_key)
+                _require_waiting(connection, case.draft.example_id)
                 word = _acknowledge_flags(submission, case.draft)
                 submit_decision(connection, case.draft, word, version=case.version, rules=rules, author=None, now=now)
             # These errors are raised before anything of the case is written.
@@ -80,6 +83,12 @@ def _require_signed_case(case: SignedCase, case_key: str) -> None:
         raise ReviewError(f"Example {draft.example_id} is not one of these identical cases.")
     if content_fingerprint(draft.instruction, draft.input, draft.output) != case.fingerprint:
         raise StaleItemError(f"Example {draft.example_id} differs from the content that was shown for signing.")
+
+
+def _require_waiting(connection: sa.Connection, example_id: str) -> None:
+    """Cases are offered for a first review only."""
+    if require_item(connection, example_id).state != "waiting":
+        raise StaleItemError(f"Example {example_id} no longer waits for a first review.")
 
 
 def case_key_of(draft: DraftedExample) -> str:
