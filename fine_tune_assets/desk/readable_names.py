@@ -9,6 +9,7 @@ permanent, because erasures remove sets and rewrite records. If that file is los
 import json
 import math
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ class KnownNames:
     @cached_property
     def numbered(self) -> Mapping[tuple[Kind, str], tuple[int, Appearance]]:
         found: dict[tuple[Kind, str], tuple[int, Appearance]] = {}
-        counts = dict.fromkeys(("adapter", "set", "release"), 0)
+        counts = Counter[str]()  # a newer version may have numbered another kind
         for seen in self.appearances:
             counts[seen.kind] += 1
             found[seen.kind, seen.fingerprint] = (counts[seen.kind], seen)

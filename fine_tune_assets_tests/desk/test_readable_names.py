@@ -223,6 +223,18 @@ def test_a_lost_or_damaged_file_of_numbers_is_written_again(
         assert json.loads(settings.layout.readable_names.read_text(encoding="utf-8"))["base_models"]
 
 
+def test_a_kind_of_a_newer_version_keeps_its_place(
+    settings: Settings, ledger: Ledger, names: Callable[[], ReadableNames]
+) -> None:
+    """After a return to this version, pages open and the file loses nothing."""
+    newer = {"kind": "probe", "fingerprint": "f", "first_seen": DAY.isoformat(), "base": ""}
+    settings.layout.readable_names.parent.mkdir(parents=True, exist_ok=True)
+    settings.layout.readable_names.write_text(json.dumps({"appearances": [newer], "base_models": {}}), encoding="utf-8")
+    judge(ledger, FIRST)
+    assert names().adapter(FIRST).text.startswith("Adapter 1")
+    assert newer in json.loads(settings.layout.readable_names.read_text(encoding="utf-8"))["appearances"]
+
+
 def test_a_running_desk_names_new_adapters_and_two_desks_agree(settings: Settings, ledger: Ledger) -> None:
     """The names are cached until something new is recorded."""
     one, two = NameRegistry(settings.layout, ledger), NameRegistry(settings.layout, ledger)
