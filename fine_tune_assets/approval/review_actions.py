@@ -259,10 +259,10 @@ def _require_unchanged(connection: sa.Connection, item: ReviewItem, fingerprint:
 
 
 def _last_change(connection: sa.Connection, item: ReviewItem) -> str:
-    """Who changed the item last and when; not the decision, which a second reviewer may not know."""
+    """What changed the item last and when; neither the decision nor who made it, which a second reviewer may not know."""
     records = list_decision_records(connection, item.fingerprint)
-    changes = [(r.decision.decided_at, f"{r.decision.reviewer} decided") for r in records]
-    changes += [(r.revoked_at, f"{r.revoked_by} revoked a decision") for r in records if r.revoked_at is not None]
+    changes = [(r.decision.decided_at, "a decision was recorded") for r in records]
+    changes += [(r.revoked_at, "a decision was revoked") for r in records if r.revoked_at is not None]
     if changes:
         at, what = max(changes)
         return f"{what} at {at:%Y-%m-%d %H:%M} UTC"

@@ -23,6 +23,8 @@ from fine_tune_assets.desk.pipeline import TableCounts
 from fine_tune_assets.desk.readable_names import NameRegistry
 from fine_tune_assets.desk.stored_texts import StoredTexts
 from fine_tune_assets.desk.templating import make_environment
+from fine_tune_assets.desk.timed_cache import TimedCache
+from fine_tune_assets.judging.judges.spot_check_sample import JudgedAnswer
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
 from fine_tune_assets.ledger.people.sessions import SessionLimits
@@ -34,6 +36,8 @@ from fine_tune_assets.reports.intake_summary import IntakeError, IntakeSummaryCa
 
 MAX_WRONG_LINKS = 10
 WINDOW_SECONDS = 60.0
+KEPT_SECONDS = 30.0
+"""Seconds for which the home page keeps the sample for spot checks."""
 
 
 class WrongLinkLimiter:
@@ -93,6 +97,8 @@ class Desk:
     judged_answers: JudgedAnswers
     gateway: GatewayClient
     table_counts: TableCounts
+    answers_to_rate: TimedCache[list[JudgedAnswer]]
+    """The sample for spot checks, for the count on the home page. It takes most of that page's time."""
     names: NameRegistry
     wrong_link_limiter: WrongLinkLimiter
 
@@ -143,6 +149,7 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         JudgedAnswers(settings.layout, ledger, known_sets),
         GatewayClient(settings, ledger),
         TableCounts(settings.layout),
+        TimedCache(KEPT_SECONDS),
         NameRegistry(settings.layout, ledger),
         WrongLinkLimiter(),
     )

@@ -1,4 +1,4 @@
-"""The first steps of a new installation, which the home page shows until the first adapter is trained."""
+"""The first steps of a new installation, which the home page shows to operators until the first adapter is trained."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -42,11 +42,7 @@ def list_first_steps(
         "Review drafts",
         "After each batch, drafts wait in the queue. Only approved examples are trained on.",
         approved and not facts.records.open_reviews,
-        *(
-            ("/queue", "Queue")
-            if may(roles, Action.REVIEW)
-            else _explain("review-examples.md", "How drafts are reviewed")
-        ),
+        *_explain("review-examples.md", "How drafts are reviewed"),
     )
     train = FirstStep(
         "Train the first adapter",

@@ -10,7 +10,7 @@ from typing import Literal
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.model_summary import VerdictSummary
-from fine_tune_assets.desk.pipeline import PipelineFacts
+from fine_tune_assets.desk.pipeline import PipelineFacts, pluralize
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def list_open_tasks(work: WaitingWork, roles: Collection[str]) -> list[OpenTask]
         (Action.VIEW_INTAKE, work.unread_batches, "batch", "to be read by the next run", "/intake", None),
     ]
     tasks = [
-        OpenTask(f"{_pluralize(number, noun)} {verb}", path, minutes)
+        OpenTask(f"{pluralize(number, noun)} {verb}", path, minutes)
         for action, number, noun, verb, path, minutes in found
         if number and may(roles, action)
     ]
@@ -77,10 +77,10 @@ def list_alerts(
         alerts += _list_intake_alerts(facts)
     flagged = facts.records.flagged_trusted
     if flagged and may(roles, Action.REVIEW):
-        text = f"{_pluralize(flagged, 'trusted example')} with flags {_are(flagged)} approved without a review."
+        text = f"{pluralize(flagged, 'trusted example')} with flags {_are(flagged)} approved without a review."
         alerts.append(Alert("warn", text, "Review them", "/queue?state=trusted"))
     if drifted and may(roles, Action.VIEW_DAGSTER):
-        text = f"Requests differ from the training data in {_pluralize(len(drifted), 'feature')}."
+        text = f"Requests differ from the training data in {pluralize(len(drifted), 'feature')}."
         alerts.append(
             Alert("warn", text, "See the drift", f"{PATH_PREFIX}/assets/production_drift", f"{', '.join(drifted)}.")
         )
@@ -91,18 +91,13 @@ def _list_intake_alerts(facts: PipelineFacts) -> list[Alert]:
     withheld, unreadable = facts.withheld or 0, facts.count_rows("unreadable_reports")
     alerts = []
     if withheld:
-        text = f"{_pluralize(withheld, 'report')} {_are(withheld)} withheld: residual PHI was found after scrubbing."
+        text = f"{pluralize(withheld, 'report')} {_are(withheld)} withheld: residual PHI was found after scrubbing."
         alerts.append(Alert("warn", text, "See the batches", "/intake"))
     if unreadable:
-        text = f"{_pluralize(unreadable, 'file or record', 'files or records')} could not be read."
+        text = f"{pluralize(unreadable, 'file or record', 'files or records')} could not be read."
         alerts.append(Alert("warn", text, "See the reasons", "/intake"))
     return alerts
 
 
 def _are(number: int) -> str:
     return "is" if number == 1 else "are"
-
-
-def _pluralize(number: int, singular: str, plural: str = "") -> str:
-    plural = plural or (f"{singular}es" if singular.endswith("ch") else f"{singular}s")
-    return f"{number:,} {singular if number == 1 else plural}"

@@ -141,7 +141,12 @@ def build_pipeline(
         *_build_report_steps(facts),
         _build_example_step(facts),
         PipelineStep(
-            "training", "Training", _pluralize(facts.adapters, "adapter"), "", "done", facts.written_at("adapters")
+            "training",
+            "Training",
+            pluralize(facts.adapters, "adapter") if facts.adapters else "",
+            "",
+            "done",
+            facts.written_at("adapters"),
         ),
         *(
             []
@@ -167,7 +172,7 @@ def _build_report_steps(facts: PipelineFacts) -> list[PipelineStep]:
     return [
         build("reports", "Reports", "reports", _count("unreadable", unreadable), unreadable > 0),
         build("scrubbed", "Scrubbed", "scrubbed_reports", _count("withheld", withheld), withheld > 0),
-        build("unique", "Unique", "unique_reports", _pluralize(duplicates, "duplicate")),
+        build("unique", "Unique", "unique_reports", pluralize(duplicates, "duplicate") if duplicates else ""),
     ]
 
 
@@ -254,5 +259,10 @@ def _count(what: str, number: int) -> str:
     return f"{number:,} {what}" if number else ""
 
 
-def _pluralize(number: int, noun: str) -> str:
-    return _count(noun if number == 1 else f"{noun}s", number)
+def pluralize(number: int, singular: str, plural: str = "") -> str:
+    """
+    >>> pluralize(1, "report"), pluralize(2000, "batch")
+    ('1 report', '2,000 batches')
+    """
+    plural = plural or (f"{singular}es" if singular.endswith("ch") else f"{singular}s")
+    return f"{number:,} {singular if number == 1 else plural}"

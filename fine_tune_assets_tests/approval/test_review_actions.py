@@ -167,13 +167,14 @@ def test_correction_of_an_unknown_author_cannot_be_decided(ledger: Ledger) -> No
 
 
 def test_decision_on_a_changed_item_is_refused(ledger: Ledger) -> None:
-    """The second of two people learns who was first and when, not the decision."""
+    """The second of two people learns when, but not what was decided and by whom: a second review may be blind."""
     refresh(ledger)
     opened = item_of(ledger).version
     say(ledger, "Ann", "reject", minute=5)
-    with pytest.raises(StaleItemError, match=r"Ann .*2026-01-01 00:05 UTC") as refused:
+    with pytest.raises(StaleItemError, match="2026-01-01 00:05 UTC") as refused:
         say(ledger, "Ben", version=opened, minute=6)
     assert "reject" not in str(refused.value)
+    assert "Ann" not in str(refused.value)
     assert len(list_decisions(ledger)) == 1
     draft = replace(REPORT, fingerprint="of another text")
     with pytest.raises(StaleItemError):

@@ -241,7 +241,7 @@ def test_an_empty_installation_leads_through_the_first_steps(site: Site) -> None
     shown = site.signed_in("Operator").get("/").text
     assert str(site.settings.layout.raw_reports) in shown
     assert 'href="/docs/how-to/add-reports.md"' in shown
-    site.add("Reader", "user")
+    site.add("Reader", "user", "reviewer")
     assert "first-title" not in site.signed_in("Reader").get("/").text
 
 

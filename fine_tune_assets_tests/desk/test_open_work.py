@@ -86,6 +86,6 @@ def test_the_first_steps_end_with_the_first_training() -> None:
     assert list_first_steps(facts(adapters=1), "data/raw_reports", True, ["operator"]) == []
 
 
-@pytest.mark.parametrize(("role", "path"), [("operator", "/users"), ("reviewer", "/docs/how-to/use-the-desk.md")])
+@pytest.mark.parametrize(("role", "path"), [("operator", "/users"), ("ingest", "/docs/how-to/use-the-desk.md")])
 def test_a_first_step_leads_to_a_page_that_the_role_may_open(role: str, path: str) -> None:
     assert list_first_steps(facts(), "data/raw_reports", False, [role])[1].path == path

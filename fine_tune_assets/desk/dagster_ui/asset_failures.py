@@ -9,7 +9,7 @@ import httpx
 
 from fine_tune_assets.core.dagster_ui import BASE_URL, PATH_PREFIX, webserver_socket
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 5.0
 _CHECKS = """query DeskChecks { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks {
   name executionForLatestMaterialization { status evaluation { severity } } } } } } }"""
 _RUNS = """query DeskRuns($keys: [AssetKeyInput!]!) { assetsLatestInfo(assetKeys: $keys) { assetKey { path }
@@ -37,7 +37,10 @@ def list_failures(run_folder: Path) -> list[AssetFailure]:
 
 def _query(client: httpx.Client, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     reply = client.post(f"{BASE_URL}/graphql", json={"query": query, "variables": variables})
-    data = reply.raise_for_status().json().get("data")
+    try:
+        data = reply.raise_for_status().json().get("data")
+    except ValueError:
+        data = None
     if not data:
         raise httpx.DecodingError("Dagster answered with errors.")
     return dict(data)

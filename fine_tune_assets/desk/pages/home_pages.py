@@ -138,13 +138,21 @@ def _list_tasks(
     work = WaitingWork(
         reviews=reviews,
         review_minutes=estimate_minutes(times, reviews),
-        spot_checks=count_unrated(desk, name) if may(roles, Action.REVIEW) else 0,
+        spot_checks=_count_spot_checks(desk, name) if may(roles, Action.REVIEW) else 0,
         disagreements=facts.records.disagreements,
         quarantined=_count_quarantined(desk) if may(roles, Action.DECIDE_QUARANTINE) else 0,
         unsigned_hold=block if block is not None and block.decision == "hold" else None,
         unread_batches=_count_unread_batches(desk) if may(roles, Action.VIEW_INTAKE) else 0,
     )
     return list_open_tasks(work, roles)
+
+
+def _count_spot_checks(desk: Desk, rater: str) -> int:
+    """As `count_unrated`, from a sample that may be some seconds old."""
+    judged = desk.judged_answers.latest()
+    if judged is None:
+        return 0
+    return len(list_unrated(desk, rater, desk.answers_to_rate.get(lambda: select_answers_to_rate(desk, judged))))
 
 
 def count_unrated(desk: Desk, rater: str) -> int:
@@ -182,7 +190,7 @@ def _read_drifted_features(desk: Desk) -> list[str]:
 
 
 def _list_first_steps(desk: Desk, facts: PipelineFacts, roles: Collection[str]) -> list[FirstStep]:
-    if facts.adapters:
+    if facts.adapters or not may(roles, Action.VIEW_INTAKE):
         return []
     has_reviewers = any("reviewer" in user.roles for user in list_users(desk.ledger))
     return list_first_steps(facts, str(desk.settings.layout.raw_reports), has_reviewers, roles)
