@@ -26,5 +26,5 @@ def test_verdicts_and_releases_are_listed_oldest_first_and_counted(ledger: Ledge
 
 
 def test_no_items_are_found_without_ids(ledger: Ledger) -> None:
-    assert find_items(ledger, []) == []
-    assert find_items(ledger, ["e-1"]) == []
+    assert find_items(ledger, []) == {}
+    assert find_items(ledger, ["e-1"]) == {}
