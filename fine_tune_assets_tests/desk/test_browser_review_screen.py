@@ -163,6 +163,10 @@ def test_a_kept_edit_is_there_when_the_item_is_opened_again(page: Page, site: Si
     expect(page.locator(".restored")).to_be_visible()
     expect(page.locator("#output")).to_have_value(FLAGGED)
     expect(page.locator("#diff ins").first).to_be_visible()
+    page.keyboard.press("a")  # a key of the page, not a letter of the text
+    expect(page.locator("#approve-dialog")).to_be_visible()
+    expect(page.locator("#output")).to_have_value(FLAGGED)
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Discard it").click()
     expect(page.locator(".restored")).to_have_count(0)
     expect(page.locator("#reading .text")).to_contain_text(str(row["output"])[:20])

@@ -178,12 +178,13 @@
   document.addEventListener("htmx:sendError", failSigning);
 
   // The editor of an item.
-  const edit = (isOpen) => {
+  const edit = (isOpen, takesFocus = true) => {
     if (!editor) return;
     one("#editing").hidden = !isOpen;
     one("#reading").hidden = isOpen;
     const button = one("[data-edit]");
     button.setAttribute("aria-expanded", String(isOpen));
+    if (!takesFocus) return;
     if (isOpen) { editor.focus(); editor.setSelectionRange(0, 0); editor.scrollTop = 0; } else button.focus();
   };
   const showState = () => {
@@ -199,7 +200,7 @@
       editor.focus();
     });
     editor.addEventListener("input", showState);
-    if (isChanged()) edit(true);
+    if (isChanged()) edit(true, !("kept" in editor.dataset)); // a restored edit leaves the keys of the page usable
     showState();
   }
 
