@@ -4,7 +4,9 @@ Rows are found by id through Parquet row-group statistics, without reading the w
 takes effect at once. Methods raise OutdatedTableError if a table of an older version lacks a column.
 """
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -73,10 +75,18 @@ class StoredTexts:
         row = self._read_row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), columns)
         return None if row is None else StoredReport(**{name: str(row[name]) for name in columns})
 
-    def find_report_number(self, report_id: str) -> str | None:
-        """See `StoredReport.number`."""
-        row = self._read_row("scrubbed_reports", report_id.partition("/")[0], ("report_id", report_id), ["fingerprint"])
-        return None if row is None else short(str(row["fingerprint"]))
+    def find_report_numbers(self, report_ids: Iterable[str]) -> dict[str, str]:
+        """Report id → `StoredReport.number`, in one read for each batch. Corrections and erased reports have none."""
+        by_batch: dict[str, set[str]] = defaultdict(set)
+        for report_id in report_ids:
+            by_batch[report_id.partition("/")[0]].add(report_id)
+        found: dict[str, str] = {}
+        for batch, wanted in by_batch.items():
+            path = self.layout.table("scrubbed_reports", batch)
+            with suppress(OSError, pa.ArrowInvalid):  # missing, replaced while it was read, or damaged
+                rows = read_rows(path, "scrubbed_reports", "report_id", wanted, ["report_id", "fingerprint"])
+                found |= {row["report_id"]: short(row["fingerprint"]) for row in rows}
+        return found
 
     def find_dropped_duplicates(self, report_id: str) -> dict[str, str]:
         """Fingerprint of the scrubbed text → report id, for the near and semantic duplicates of this report."""

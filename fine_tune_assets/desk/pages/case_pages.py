@@ -21,7 +21,6 @@ from fine_tune_assets.desk.pages.item_pages import flag_text
 from fine_tune_assets.desk.pages.marked_text import mark_spans
 from fine_tune_assets.desk.pages.queue_pages import make_next_url, read_query
 from fine_tune_assets.desk.rendering import redirect_to, render_page
-from fine_tune_assets.desk.report_numbers import find_report_numbers
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.ledger.reviews.review_items import find_item, find_items
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
@@ -65,7 +64,7 @@ def show_cases(desk: Desk, context: RequestContext, refusal: str = "") -> Respon
         draft=first,
         flags=flags,
         pieces=mark_spans(first.output, spans),
-        report_numbers=find_report_numbers(desk.settings.layout, [case.item.report_id for case in cases]),
+        report_numbers=desk.stored_texts.find_report_numbers([case.item.report_id for case in cases]),
         meanings=MEANINGS,
         reasons=REASON_CODES,
         refusal=refusal,

@@ -23,12 +23,12 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class InputView:
-    """How the page shows an input beside its report."""
+    """How the page shows an input next to its report."""
 
     summary: str
     """What the input is, such as "the report without its section PLAN"; empty without a report."""
     is_folded: bool
-    """Whether the report beside it shows the whole input."""
+    """Whether the report next to it shows the whole input."""
     pieces: list[Piece]
     """The input; in an input that is not folded, words that the report lacks have the kind `added`."""
     outside: tuple[Range, ...] = ()

@@ -23,7 +23,6 @@ from fine_tune_assets.desk.pages.marked_text import DiffPiece, diff_words
 from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS, DraftOutput, read_query
 from fine_tune_assets.desk.pages.sign_in_pages import validate_path
 from fine_tune_assets.desk.rendering import redirect_to, render_page
-from fine_tune_assets.desk.report_numbers import find_report_numbers
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.desk.undo import LIMIT_SECONDS, REASON, may_undo
 from fine_tune_assets.ledger.ledger_errors import LedgerError
@@ -121,7 +120,7 @@ def _read_texts(desk: Desk, records: Sequence[DecisionRecord]) -> list[OwnDecisi
     drafts = desk.stored_texts.find_drafts({made.example_id for made in decisions}, DraftOutput)
     items = find_items(desk.ledger, {made.example_id for made in decisions})
     states = {key: item.state for key, item in items.items() if item.removed_at is None}
-    numbers = find_report_numbers(desk.settings.layout, {made.report_id for made in decisions if made.report_id})
+    numbers = desk.stored_texts.find_report_numbers({made.report_id for made in decisions if made.report_id})
     return [
         _describe(
             record,

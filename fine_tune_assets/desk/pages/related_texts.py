@@ -1,4 +1,4 @@
-"""Texts that a page shows beside a draft: duplicates that contradict it, and the answer that a correction replaces.
+"""Texts that a page shows next to a draft: duplicates that contradict it, and the answer that a correction replaces.
 
 A text with a marked identifier is not shown.
 """

@@ -42,7 +42,7 @@ def show_history(desk: Desk, context: RequestContext) -> Response:
         is_hidden=is_hidden,
         trace=trace,
         states=STATE_LABELS,
-        report_number=desk.stored_texts.find_report_number(item.report_id),
+        report_number=desk.stored_texts.find_report_numbers([item.report_id]).get(item.report_id),
         origin=origin,
     )
 
