@@ -98,7 +98,7 @@ class Layout:
     @property
     def readable_names(self) -> Path:
         """The numbers of adapters, instruction sets and releases in the desk's readable names."""
-        return self.data_dir / "readable_names.json"
+        return self.data_dir / "ledger" / "readable_names.json"
 
     @property
     def cache(self) -> Path:
