@@ -200,7 +200,7 @@ sample-list: setup   ## regenerate the list of sample reports, whose subjects ha
 	$(BIN)/python -m fine_tune_assets.reports.sample_reports data/raw_reports
 
 fit-judge: setup-dev     ## refit the offline judge on half of the rated dialogues
-	$(BIN)/python -m fine_tune_assets.judging.judges.offline_judge_fit
+	$(BIN)/python -m fine_tune_assets.judging.judges.formula_fit
 
 bench-judge-fit: setup-dev   ## agreement of the offline judge with clinicians, on the other half and on random halves
 	$(BIN)/python benchmarks/bench_judge_fit.py

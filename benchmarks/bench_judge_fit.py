@@ -1,4 +1,4 @@
-"""How the offline judge was selected, how well it agrees with clinicians, and how much of that agreement is chance.
+"""How the formula judge was selected, how well it agrees with clinicians, and how much of that agreement is chance.
 
     python benchmarks/bench_judge_fit.py [--splits 200]
 
@@ -27,10 +27,7 @@ import numpy as np
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.judging.judges.answer_features import split_sentences, stem_words
-from fine_tune_assets.judging.judges.grades import GradableAnswer
-from fine_tune_assets.judging.judges.labelled_sets import read_rated_summaries
-from fine_tune_assets.judging.judges.offline_judge import offline_judge
-from fine_tune_assets.judging.judges.offline_judge_fit import (
+from fine_tune_assets.judging.judges.formula_fit import (
     FEATURE_SETS,
     OVERALL,
     PENALTIES,
@@ -43,6 +40,9 @@ from fine_tune_assets.judging.judges.offline_judge_fit import (
     prepare_data,
     split_folds,
 )
+from fine_tune_assets.judging.judges.formula_judge import formula_judge
+from fine_tune_assets.judging.judges.grades import GradableAnswer
+from fine_tune_assets.judging.judges.labelled_sets import read_rated_summaries
 from fine_tune_assets.judging.statistics.association import bootstrap_interval, spearman
 
 RATED = PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv"
@@ -126,7 +126,7 @@ def probes(answers: Sequence[GradableAnswer]) -> dict[str, Any]:
     others = [[a.reference or "" for a in answers if a.input != answer.input] for answer in answers]
     foreign = [str(random.choice(split_sentences(str(random.choice(texts))))) for texts in others]
     said = [f"{text.rstrip('.;')}." for text in foreign]
-    judge = offline_judge()
+    judge = formula_judge()
     before = scores(judge, answers)
     added = scores(judge, [replace(a, output=f"{s} {a.output}") for a, s in zip(answers, said, strict=True)])
     number = scores(judge, [replace(a, output=re.sub(r"\s*$", "", f"{a.output}") + " Takes 713 mg.") for a in answers])
@@ -145,7 +145,7 @@ def scores(judge: Any, answers: Sequence[GradableAnswer]) -> Any:
 def speed(answers: Sequence[GradableAnswer]) -> dict[str, float]:
     """Time unseen texts whose words occurred in other texts, as in a run of several hundred answers."""
     many = [replace(a, input=f"{a.input} {n}", output=f"{a.output} {n}") for n in range(10) for a in answers]
-    judge = offline_judge()
+    judge = formula_judge()
     judge.grade(answers, ignore_progress)
     start = time.perf_counter()
     judge.grade(many, ignore_progress)
@@ -161,7 +161,7 @@ def main() -> None:
     is_inside = np.array([is_training_dialogue(row) for row in rated.rows])
     inside, outside = whole.rows(is_inside), whole.rows(~is_inside)
     answers = [row.answered for row in rated.rows if not is_training_dialogue(row)]
-    judge = offline_judge()
+    judge = formula_judge()
     found = {
         "within the fitting half": within(inside),
         "nested": nested(inside),

@@ -48,7 +48,7 @@ class SentenceEncoder:
             ["CPUExecutionProvider"],
             disabled_optimizers=["SkipLayerNormFusion"],
         )
-        self._tokenizer = _load_tokenizer(folder)
+        self._tokenizer = load_tokenizer(folder)
 
     def encode(self, texts: Sequence[str], threads: int = 1) -> Floats:
         """Unit vectors of shape (texts, 384). Reads only the first 254 word pieces of a text; see `encode_passages`."""
@@ -131,14 +131,14 @@ def bundled_encoder_folder() -> Path:
 @cache
 def piece_counter() -> Callable[[Sequence[str]], list[int]]:
     """A function that counts word pieces. Loads only the tokenizer."""
-    tokenizer = _load_tokenizer(bundled_encoder_folder())
+    tokenizer = load_tokenizer(bundled_encoder_folder())
     return lambda texts: [len(one.ids) for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path | None = None) -> Any:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str((folder or bundled_encoder_folder()) / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

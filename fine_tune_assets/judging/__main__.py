@@ -34,7 +34,7 @@ def measure_judge(request: dict[str, Any], progress: Progress) -> dict[str, Any]
     with open_judge(request["judge"]) as judge:
         version = judge.version
         decided_by = [version, request["accept_score"], fingerprint_files(files), fingerprint_files(measured_by)]
-        shipped = None if is_shipped or own or judge.kind != "offline" else load_shipped_table(table_name, decided_by)
+        shipped = None if is_shipped or own or judge.kind != "formula" else load_shipped_table(table_name, decided_by)
     if shipped is not None:
         write_table(Path(request["output"]), shipped)
         return {"judge_version": version}

@@ -175,7 +175,7 @@ def _limitations(facts: ModelCardFacts) -> Iterator[str]:
     judge = facts.judge["judge"] or {}
     if not judge.get("is_qualified"):
         yield "The judge is not qualified: its grades are informative only, and an approver took responsibility for the release."
-    elif judge.get("kind") == "offline":
+    elif judge.get("kind") == "formula":
         yield "The judge is the small bundled model; see its agreement with people above."
     gated = [row for row in facts.metrics if row.get("margin") is not None]
     unknown = sum(row.get("outcome") == "unknown" for row in gated)

@@ -428,6 +428,24 @@ class CheckSettings:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class RubricCriterion:
+    """One criterion of a grade from 1 to 10."""
+
+    name: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
+    weight: Annotated[float, Field(gt=0)]
+    """Weight in the overall grade; the weights of the graded criteria are normalized."""
+    measured_by: Literal["statements", "reference", "form", "model"]
+    """`statements`: each statement of the answer is checked against the record. `reference`: each statement of the reference is
+    looked for in the answer. `form`: length and complete ending, without a model. `model`: only a language model grades it."""
+    best: str
+    """What a grade of 10 means."""
+    worst: str
+    """What a grade of 1 means."""
+    middle: str = ""
+    """What a grade of 5 means."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class JudgeSettings:
     """Grading of answers."""
 
@@ -447,10 +465,18 @@ class JudgeSettings:
     """Number of answers per comparison that experts rate blindly in the desk; 0: none."""
     robustness_items: Positive = 5
     """Number of test examples per robustness case; more examples detect smaller losses."""
-    kind: Literal["offline", "endpoint", "folder"] = "offline"
-    """Kind of judge: built in (`offline`), a server inside the network (`endpoint`) or a local model (`folder`)."""
+    kind: Literal["formula", "verifier", "statements", "rubric", "panel"] = "formula"
+    """Who grades: word overlap (`formula`), the trained verifier (`verifier`), a language model that checks each statement
+    (`statements`) or grades by the rubric (`rubric`), or verifier and language model together (`panel`)."""
+    rubric: str | tuple[RubricCriterion, ...] = "general"
+    """Criteria of a grade: `general`, `clinical` or a list of your own."""
+    verifier: str = ""
+    """Folder of your own verifier (`fine-tune verifier train`), relative to the data folder; empty for the shipped one."""
+    backend: Literal["endpoint", "folder"] = "endpoint"
+    """Where the judge's language model runs: a server inside the network, or a local file or folder that is served while it
+    judges."""
     model: str = ""
-    """Name of the judge at the endpoint, or path of its GGUF file or Hugging Face folder."""
+    """Name of the language model at the endpoint, or path of its GGUF file or Hugging Face folder."""
     concurrency: Positive = 8
     """Number of simultaneous requests to the judge; does not change grades."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
@@ -462,9 +488,16 @@ class JudgeSettings:
 
     @model_validator(mode="after")
     def _check_model(self) -> "JudgeSettings":
-        if self.kind != "offline" and not self.model:
+        if self.needs_model and not self.model:
             raise ValueError(f"kind: {self.kind} needs model: the judge's name at the endpoint, or its file or folder")
+        if isinstance(self.rubric, tuple) and len({one.name for one in self.rubric}) < max(1, len(self.rubric)):
+            raise ValueError("rubric needs at least one criterion, and each name once")
         return self
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a language model takes part."""
+        return self.kind in ("statements", "rubric", "panel")
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.judging.judges.offline_judge import offline_judge
+from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import table_from_rows
@@ -116,7 +116,7 @@ def test_the_calibrated_grade_is_printed_with_the_judges_grade(tmp_path: Path) -
     path = Layout(tmp_path / "none").table("judge_agreement")
     (own,) = _rows(_run("grade", _file(tmp_path, GOOD)))
     assert own["calibrated_means"] is None
-    row = agreement(judge=offline_judge().version).to_pylist()[0]
+    row = agreement(judge=formula_judge().version).to_pylist()[0]
     path.parent.mkdir(parents=True)
     pq.write_table(table_from_rows([{**row, "calibration": "[[1, 1], [10, 5.5]]"}], JudgeAgreement.SCHEMA), path)
     (mapped,) = _rows(_run("grade", _file(tmp_path, GOOD)))

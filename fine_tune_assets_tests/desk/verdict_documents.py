@@ -31,7 +31,7 @@ DOCUMENT: dict[str, Any] = {
     "incumbent": "base-1",
     "judge": {
         "version": "judge-1",
-        "kind": "offline",
+        "kind": "formula",
         "agreement": 0.62,
         "floor": 0.6,
         "is_qualified": True,

@@ -26,6 +26,7 @@ from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, read_training_set
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
+from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import (
     EvaluationExample,
     GradableAnswer,
@@ -40,7 +41,6 @@ from fine_tune_assets.judging.judges.labelled_sets import (
     current_fingerprints,
     own_ratings_table,
 )
-from fine_tune_assets.judging.judges.offline_judge import offline_judge
 from fine_tune_assets.judging.verdicts.evidence import JudgeRequirements, judge_status
 from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, list_spot_checks
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
@@ -85,7 +85,7 @@ expert_ratings = dg.AssetSpec(
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("judge_agreement"),
-    code_version=short(offline_judge().version),
+    code_version=short(formula_judge().version),
 )
 def judge_agreement(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
@@ -138,8 +138,8 @@ def _judge_version(installation: Installation, measured: pa.Table) -> str:
 
     For a judge that runs elsewhere: the version that was measured, which the verdict compares with the one that graded.
     """
-    if installation.recipe.judge.kind == "offline":
-        return offline_judge().version
+    if installation.recipe.judge.kind == "formula":
+        return formula_judge().version
     versions = set(measured.column("judge_version").to_pylist())
     return str(versions.pop()) if len(versions) == 1 else "several"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompts.conversations import Message, split_user_content
@@ -11,26 +11,37 @@ from fine_tune_assets.tables.record_classes import Record
 
 MIN_SCORE, MAX_SCORE = 1.0, 10.0
 CRITERIA = ("factual_accuracy", "completeness", "tone", "format")
-"""Criteria of the rubric, each graded from 1 to 10."""
-JudgeKind = Literal["offline", "endpoint", "folder"]
-"""`offline`: no second model. `endpoint`: an OpenAI-compatible server. `folder`: a local model, served while it judges."""
+"""Names of the shipped rubrics' criteria."""
+JudgeKind = Literal["formula", "verifier", "statements", "rubric", "panel"]
+"""The values of the recipe's `judge.kind`."""
+Support = Literal["supported", "contradicted", "not mentioned"]
+SUPPORTS: Final[tuple[Support, ...]] = ("supported", "contradicted", "not mentioned")
 
-_BLIND_SPOTS: Mapping[JudgeKind, str] = {
-    "offline": "This judge compares words with an expert's answer. It does not detect a false statement made of the right words "
+_BLIND_SPOTS: Final[Mapping[JudgeKind, str]] = {
+    "formula": "This judge compares words with an expert's answer. It does not detect a false statement made of the right words "
     "(a hallucination) and does not assess tone, format or paraphrases.",
-    "endpoint": "This judge is a language model without access to sources. It may overlook invented statements (hallucinations) "
+    "verifier": "This judge reads each statement next to the lines of the record that share words with it. It may overlook who "
+    "did what, the order of events and conclusions from several lines, and does not assess tone.",
+    "statements": "This judge is a language model that reads each statement next to the record. It may overlook errors that its "
+    "qualification did not measure, and does not detect errors in the input.",
+    "rubric": "This judge is a language model without access to sources. It may overlook invented statements (hallucinations) "
     "and does not detect errors in the input.",
+    "panel": "This judge combines the verifier with a language model. Both may overlook the same error, and neither detects "
+    "errors in the input.",
 }
-_MISSING_REFERENCE: Mapping[JudgeKind, str] = {
-    "offline": "Without a reference answer it gives no grade.",
-    "endpoint": "Without a reference answer it does not know what an expert would have added.",
+_NO_COMPLETENESS = "Without a reference answer it does not know what an expert would have added."
+_MISSING_REFERENCE: Final[Mapping[JudgeKind, str]] = {
+    "formula": "Without a reference answer it gives no grade.",
+    "verifier": _NO_COMPLETENESS,
+    "statements": _NO_COMPLETENESS,
+    "rubric": _NO_COMPLETENESS,
+    "panel": _NO_COMPLETENESS,
 }
 
 
 def describe_blind_spots(kind: JudgeKind, has_reference: bool) -> str:
     """Describe, for readers of a grade, the errors that a judge does not detect."""
-    described: JudgeKind = "offline" if kind == "offline" else "endpoint"
-    return _BLIND_SPOTS[described] if has_reference else f"{_BLIND_SPOTS[described]} {_MISSING_REFERENCE[described]}"
+    return _BLIND_SPOTS[kind] if has_reference else f"{_BLIND_SPOTS[kind]} {_MISSING_REFERENCE[kind]}"
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,24 @@ class Criterion:
 
 
 @dataclass(frozen=True)
+class CheckedStatement:
+    """A statement of the answer that was checked against the record, or of the reference that was looked for in the answer.
+
+    All texts are text of reports.
+    """
+
+    text: str
+    criterion: str
+    support: Support
+    probability: float
+    """Probability that the statement is supported, 0 to 1, after the veto."""
+    evidence: str = ""
+    """The line that supports or contradicts it."""
+    veto: str = ""
+    """Grounding check that overruled the judge, such as `numbers`."""
+
+
+@dataclass(frozen=True)
 class Grade:
     score: float | None
     """1 to 10 on the judge's own scale; None if missing, never 0. judge_qualification.py maps it to the human scale."""
@@ -86,6 +115,7 @@ class Grade:
     """Explains the grade, or why it is missing."""
     criteria: Mapping[str, Criterion] = field(default_factory=dict)
     """By name; criteria that this judge does not assess are absent."""
+    statements: tuple[CheckedStatement, ...] = ()
 
 
 @dataclass(frozen=True)

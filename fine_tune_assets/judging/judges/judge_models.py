@@ -18,7 +18,6 @@ from fine_tune_assets.engines.chat_client import ChatClient, ChatServer
 from fine_tune_assets.engines.llama_cpp import ALL_LAYERS, find_llama_server, start_llama_cpp
 from fine_tune_assets.engines.running_server import RunningEngine, stop_engine, wait_until_healthy
 from fine_tune_assets.engines.vllm import start_vllm
-from fine_tune_assets.judging.judges.grades import JudgeKind
 
 START_TIMEOUT_SECONDS = 1800.0
 """Long enough to load a 70B model from disk."""
@@ -72,8 +71,6 @@ ALIAS = "judge"
 
 
 class JudgeModel(Protocol):
-    kind: JudgeKind
-
     @property
     def identity(self) -> dict[str, Any]:
         """Identifies the model, as JSON."""
@@ -90,7 +87,6 @@ class EndpointModel:
     """A server run by others. Its own description identifies the model, because its weights are not accessible."""
 
     server: ChatServer
-    kind: JudgeKind = "endpoint"
     _client: ChatClient | None = None
 
     @cached_property
@@ -122,7 +118,6 @@ class FolderModel:
     """The setting `llama.server`."""
     concurrency: int
     """Parallel requests to llama.cpp. Each needs memory for `context_tokens`."""
-    kind: JudgeKind = "folder"
     _client: ChatClient | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -15,12 +15,15 @@ from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_secret
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.chat_client import ChatServer, SettingNames
+from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE, GradeCache
 from fine_tune_assets.judging.judges.grades import Judge
 from fine_tune_assets.judging.judges.judge_models import EndpointModel, FolderModel, JudgeModel
 from fine_tune_assets.judging.judges.llm_judge import LlmJudge
-from fine_tune_assets.judging.judges.offline_judge import offline_judge
-from fine_tune_assets.recipes.schema import JudgeSettings
+from fine_tune_assets.judging.judges.rubrics import Rubric, read_rubric
+from fine_tune_assets.judging.judges.statement_judge import StatementJudge
+from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+from fine_tune_assets.recipes.schema import JudgeSettings, RubricCriterion
 
 RUN_FOLDER = "judges"
 RETRY_PAUSE_SECONDS = 0.5
@@ -32,7 +35,10 @@ def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
     layout = settings.layout
     return {
         "kind": judge.kind,
-        "model": str(layout.data_dir / judge.model) if judge.kind == "folder" else judge.model,
+        "rubric": [vars(criterion) for criterion in read_rubric(judge.rubric)],
+        "verifier": str(layout.data_dir / judge.verifier) if judge.verifier else "",
+        "backend": judge.backend,
+        "model": str(layout.data_dir / judge.model) if judge.backend == "folder" else judge.model,
         "concurrency": judge.concurrency,
         "retries": judge.retries,
         "pause_seconds": RETRY_PAUSE_SECONDS,
@@ -53,8 +59,14 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
 
     Raises SettingsError or RecipeError if the judge is missing or unreachable.
     """
-    if request["kind"] == "offline":
-        yield offline_judge()
+    rubric: Rubric = tuple(RubricCriterion(**values) for values in request["rubric"])
+    if request["kind"] == "formula":
+        yield formula_judge()
+        return
+    if request["kind"] == "verifier":
+        yield StatementJudge(
+            "verifier", open_verifier(request["verifier"], request["threads"]), rubric, formula_judge()
+        )
         return
     model, cache = _judge_model(request), GradeCache(Path(request["cache"]))
     try:
@@ -65,7 +77,7 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
 
 
 def _judge_model(request: Mapping[str, Any]) -> JudgeModel:
-    if request["kind"] == "folder":
+    if request["backend"] == "folder":
         return FolderModel(
             path=Path(request["model"]),
             run_folder=Path(request["run_folder"]),

@@ -64,10 +64,7 @@ class LlmJudge:
     """Pause before the first retry; doubled for each further retry."""
     is_repeat: bool = False
     """Whether this is the second measurement, which has its own cache entries."""
-    kind: JudgeKind = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.kind = self.model.kind
+    kind: JudgeKind = field(default="rubric", init=False)
 
     @cached_property
     def version(self) -> str:

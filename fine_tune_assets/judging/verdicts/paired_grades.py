@@ -99,7 +99,7 @@ def complete_grades(pairs: Sequence[GradedPair]) -> tuple[list[float], list[floa
     return [new for new, _ in both], [old for _, old in both]
 
 
-OFFLINE_HAS_NO_PREFERENCE = "The offline judge does not compare answers; its preferences would only repeat its grades."
+PREFERENCES_REPEAT_GRADES = "This judge does not compare answers; its preferences would only repeat its grades."
 NOT_COMPARED = f"The judge did not compare the answers. {materialize_hint('judge_scores')}"
 NO_ANSWER_PREFERRED = "The judge preferred neither answer in any pair."
 
@@ -133,9 +133,8 @@ def summarize_preferences(scores: pa.Table, incumbent: str) -> Preferences:
     preferred = [(row, row.preference) for row in rows if row.preference is not None]
     won = [1.0 if preference > 0.5 else 0.5 if preference == 0.5 else 0.0 for _, preference in preferred]
     means = compare_means(won, [row.subject_key for row, _ in preferred]) if preferred else None
-    no_rows_reason = (
-        OFFLINE_HAS_NO_PREFERENCE if set(scores.column("judge_kind").to_pylist()) == {"offline"} else NOT_COMPARED
-    )
+    kinds = set(scores.column("judge_kind").to_pylist())
+    no_rows_reason = PREFERENCES_REPEAT_GRADES if kinds <= {"formula", "verifier"} else NOT_COMPARED
     consistent = [row.is_position_consistent for row, _ in preferred if row.is_position_consistent is not None]
     return Preferences(
         pairs=len(preferred),

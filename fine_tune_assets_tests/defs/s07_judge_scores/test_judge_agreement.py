@@ -9,8 +9,8 @@ import pytest
 from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_is_qualified
+from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.labelled_sets import current_fingerprints
-from fine_tune_assets.judging.judges.offline_judge import offline_judge
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.conftest import write_recipe
@@ -24,7 +24,7 @@ def _rated(**changes: Any) -> dict[str, Any]:
         "answer_count": 100,
         "ungraded_count": 0,
         "spearman": 0.6,
-        "judge_version": offline_judge().version,
+        "judge_version": formula_judge().version,
         "labelled_set_fingerprint": current_fingerprints(folder)["rated_summaries"],
         **changes,
     }

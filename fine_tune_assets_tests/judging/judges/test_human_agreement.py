@@ -36,7 +36,7 @@ class Formula:
     formula: Callable[[str], float | None]
     probability: Callable[[AnswerPair], float | None] = field(default=lambda _: 0.9)
     version: str = "formula"
-    kind: JudgeKind = "offline"
+    kind: JudgeKind = "formula"
     is_position_consistent: bool = True
 
     def for_repeat(self) -> "Formula":

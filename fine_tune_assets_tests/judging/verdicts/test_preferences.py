@@ -10,7 +10,7 @@ from fine_tune_assets.judging.verdicts.evidence import evidence_json, read_evide
 from fine_tune_assets.judging.verdicts.paired_grades import (
     NO_ANSWER_PREFERRED,
     NOT_COMPARED,
-    OFFLINE_HAS_NO_PREFERENCE,
+    PREFERENCES_REPEAT_GRADES,
     Preferences,
     describe_preferences,
     summarize_preferences,
@@ -78,11 +78,11 @@ def test_comparisons_with_another_model_do_not_count() -> None:
     assert (found.pairs, found.win_share, found.reason) == (0, None, NOT_COMPARED)
 
 
-def test_the_offline_judge_has_no_preference_but_a_reason() -> None:
-    rows = [{**row, "judge_kind": "offline"} for row in graded(GOOD_GRADES).to_pylist()]
+def test_the_formula_judge_has_no_preference_but_a_reason() -> None:
+    rows = [{**row, "judge_kind": "formula"} for row in graded(GOOD_GRADES).to_pylist()]
     found = summarize_preferences(table_from_rows(rows, JudgeScore.SCHEMA), "base")
-    assert (found.win_share, found.reason) == (None, OFFLINE_HAS_NO_PREFERENCE)
-    assert describe_preferences(found) == OFFLINE_HAS_NO_PREFERENCE
+    assert (found.win_share, found.reason) == (None, PREFERENCES_REPEAT_GRADES)
+    assert describe_preferences(found) == PREFERENCES_REPEAT_GRADES
 
 
 def test_the_description_contains_every_count() -> None:

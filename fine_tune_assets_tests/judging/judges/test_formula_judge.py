@@ -1,4 +1,4 @@
-"""The offline judge: what it rewards and penalizes, and its agreement with clinicians."""
+"""The formula judge: what it rewards and penalizes, and its agreement with clinicians."""
 
 import json
 from dataclasses import replace
@@ -9,12 +9,12 @@ import pytest
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.judging.judges.answer_features import FEATURES, measure_answers
+from fine_tune_assets.judging.judges.formula_fit import fit_model, is_training_dialogue
+from fine_tune_assets.judging.judges.formula_judge import MODEL_FILE, formula_judge, shipped_model
 from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer, Grade
 from fine_tune_assets.judging.judges.human_agreement import measure_agreement
 from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
 from fine_tune_assets.judging.judges.labelled_sets import RatedSet, read_labelled_sets, read_rated_summaries
-from fine_tune_assets.judging.judges.offline_judge import MODEL_FILE, offline_judge, shipped_model
-from fine_tune_assets.judging.judges.offline_judge_fit import fit_model, is_training_dialogue
 
 INPUT = "Doctor: How long? Patient: Three weeks. I take 40 mg of lisinopril. No fever."
 REFERENCE = "Cough for three weeks. Takes lisinopril 40 mg. Denies fever."
@@ -23,7 +23,7 @@ JUDGE = PROJECT_DIR / "data" / "evaluation" / "judge"
 
 def _grades(*outputs: str, reference: str | None = REFERENCE) -> list[Grade]:
     answers = [GradableAnswer(str(n), "t", "Summarize.", INPUT, output, reference) for n, output in enumerate(outputs)]
-    return offline_judge().grade(answers, ignore_progress)
+    return formula_judge().grade(answers, ignore_progress)
 
 
 def _scores(*outputs: str) -> list[float]:
@@ -102,7 +102,7 @@ def _pair(first: str, second: str, reference: str | None = REFERENCE) -> AnswerP
 
 def test_a_preference_is_the_same_in_both_orders() -> None:
     """A judge with a position bias must not decide."""
-    there, back, even = offline_judge().compare(
+    there, back, even = formula_judge().compare(
         [_pair(REFERENCE, "Cough."), _pair("Cough.", REFERENCE), _pair("Cough.", "Cough.")], ignore_progress
     )
     assert there.probability is not None
@@ -113,7 +113,7 @@ def test_a_preference_is_the_same_in_both_orders() -> None:
 
 
 def test_without_a_reference_the_preference_is_missing() -> None:
-    (found,) = offline_judge().compare([_pair(REFERENCE, "Cough.", None)], ignore_progress)
+    (found,) = formula_judge().compare([_pair(REFERENCE, "Cough.", None)], ignore_progress)
     assert (found.probability, found.is_position_consistent) == (None, None)
     assert "reference" in found.reason
 
@@ -147,14 +147,14 @@ def test_fitting_reproduces_the_shipped_weights() -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> pa.Table:
-    return measure_agreement(offline_judge(), read_labelled_sets(JUDGE), 7.0, ignore_progress)
+    return measure_agreement(formula_judge(), read_labelled_sets(JUDGE), 7.0, ignore_progress)
 
 
 def test_training_and_measured_dialogues_are_disjoint() -> None:
     """Even dialogues train the judge, odd ones measure it, and no text is in both halves."""
     rated = read_rated_summaries(JUDGE / "rated_summaries.csv")
     fitted = {row.group for row in rated.rows if is_training_dialogue(row)}
-    assert fitted == offline_judge().training_groups
+    assert fitted == formula_judge().training_groups
     assert len(fitted) == 25
     assert fitted.isdisjoint({row.group for row in rated.rows if not is_training_dialogue(row)})
 
@@ -169,7 +169,7 @@ def test_the_judge_agrees_with_clinicians_as_documented(measured: pa.Table) -> N
     assert rows["OmissionRate"]["spearman"] == pytest.approx(-0.734, abs=0.01)
     assert rows["HallucinationRate"]["spearman"] == pytest.approx(0.004, abs=0.01)
     assert {row["repeat_max_difference"] for row in rows.values()} == {0.0}
-    version = offline_judge().version
+    version = formula_judge().version
     qualification = qualify_judge(measured, version, "any", 0.4)
     assert (qualification.agreement, qualification.failure_reason) == (rows["FactualF1"]["spearman"], "")
 
@@ -185,7 +185,7 @@ def test_pairs_without_a_reference_are_not_guessed(measured: pa.Table) -> None:
 
 def test_other_weights_are_another_judge() -> None:
     """Another version does not inherit the qualification."""
-    shipped = offline_judge()
+    shipped = formula_judge()
     changed = replace(shipped, model=replace(shipped.model, fingerprint="changed"))
     assert changed.version != shipped.version
 
@@ -193,6 +193,6 @@ def test_other_weights_are_another_judge() -> None:
 def test_a_set_of_training_answers_measures_nothing() -> None:
     rated = read_rated_summaries(JUDGE / "rated_summaries.csv")
     learned: RatedSet = replace(rated, rows=tuple(row for row in rated.rows if is_training_dialogue(row)))
-    table = measure_agreement(offline_judge(), [learned], 7.0, ignore_progress)
+    table = measure_agreement(formula_judge(), [learned], 7.0, ignore_progress)
     assert set(table.column("answer_count").to_pylist()) == {0}
-    assert qualify_judge(table, offline_judge().version, "any", -1.0).agreement is None
+    assert qualify_judge(table, formula_judge().version, "any", -1.0).agreement is None

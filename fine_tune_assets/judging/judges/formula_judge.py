@@ -1,6 +1,6 @@
-"""The offline judge: one calibrated grade from features of the answer, without a second model or a GPU.
+"""The formula judge: one calibrated grade from features of the answer, without a second model or a GPU.
 
-`offline_model.json` holds its weights; `make fit-judge` writes it (offline_judge_fit.py). The judge compares an answer with an
+`formula_model.json` holds its weights; `make fit-judge` writes it (formula_fit.py). The judge compares an answer with an
 expert's reference and gives no grade without one. It detects omissions, wordiness and numbers that the input does not contain. It
 does not detect a wrong statement made of the right words: such hallucinations are too rare in the training summaries (human mean
 0.023) to show that it could. It does not assess tone and format. human_agreement.py measures its agreement with experts on
@@ -33,7 +33,7 @@ from fine_tune_assets.judging.judges.grades import (
 from fine_tune_assets.judging.statistics.association import Knots, apply_knots
 from fine_tune_assets.quantities.numbers import find_unsupported_numbers
 
-MODEL_FILE = Path(__file__).with_name("offline_model.json")
+MODEL_FILE = Path(__file__).with_name("formula_model.json")
 UNSUPPORTED_NUMBER_PENALTY = 1.0
 """Points deducted for each number that neither the input nor the reference contains, because a wrong dose is the worst mistake of
 such a text. Not fitted: the rated summaries contain too few such numbers."""
@@ -61,7 +61,7 @@ class GradeModel:
 
 
 @dataclass(frozen=True)
-class OfflineModel:
+class FormulaModel:
     overall: GradeModel
     criteria: Mapping[str, GradeModel]
     """By criterion of the rubric; criteria that this judge does not assess are absent."""
@@ -72,8 +72,8 @@ class OfflineModel:
     fingerprint: str
 
 
-def parse_model(content: Mapping[str, Any]) -> OfflineModel:
-    return OfflineModel(
+def parse_model(content: Mapping[str, Any]) -> FormulaModel:
+    return FormulaModel(
         overall=_parse_grade_model(content["overall"]),
         criteria={name: _parse_grade_model(scale) for name, scale in content["criteria"].items()},
         preference_slope=content["preference_slope"],
@@ -83,7 +83,7 @@ def parse_model(content: Mapping[str, Any]) -> OfflineModel:
 
 
 @cache
-def shipped_model() -> OfflineModel:
+def shipped_model() -> FormulaModel:
     return parse_model(json.loads(MODEL_FILE.read_text(encoding="utf-8")))
 
 
@@ -91,15 +91,15 @@ def _parse_grade_model(content: Mapping[str, Any]) -> GradeModel:
     return GradeModel(content["weights"], content["intercept"], tuple((raw, grade) for raw, grade in content["knots"]))
 
 
-def offline_judge() -> "OfflineJudge":
+def formula_judge() -> "FormulaJudge":
     """The judge with the shipped weights."""
-    return OfflineJudge(shipped_model())
+    return FormulaJudge(shipped_model())
 
 
 @dataclass
-class OfflineJudge:
-    model: OfflineModel
-    kind: JudgeKind = field(default="offline", init=False)
+class FormulaJudge:
+    model: FormulaModel
+    kind: JudgeKind = field(default="formula", init=False)
 
     @property
     def version(self) -> str:
@@ -109,7 +109,7 @@ class OfflineJudge:
     def training_groups(self) -> frozenset[str]:
         return self.model.training_groups
 
-    def for_repeat(self) -> "OfflineJudge":
+    def for_repeat(self) -> "FormulaJudge":
         return self
 
     def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
@@ -127,7 +127,7 @@ class OfflineJudge:
             for answer in (_pair_answer(pair, pair.output_1), _pair_answer(pair, pair.output_2))
         ]
         grades = self.grade(answers, progress)
-        return [self._preference(*two) for two in zip(grades[::2], grades[1::2], strict=True)]
+        return [self.prefer(*two) for two in zip(grades[::2], grades[1::2], strict=True)]
 
     def _grade_batch(self, answers: Sequence[GradableAnswer]) -> list[Grade]:
         trivial = {row: grade for row, answer in enumerate(answers) if (grade := _trivial_grade(answer))}
@@ -146,7 +146,8 @@ class OfflineJudge:
         )
         return [trivial[row] if row in trivial else next(graded) for row in range(len(answers))]
 
-    def _preference(self, first: Grade, second: Grade) -> Preference:
+    def prefer(self, first: Grade, second: Grade) -> Preference:
+        """The preference that follows from two grades of the same question."""
         if first.score is None or second.score is None:
             return Preference(None, None, first.reason if first.score is None else second.reason)
         probability = 1 / (1 + math.exp(-self.model.preference_slope * (first.score - second.score)))

@@ -1,0 +1,60 @@
+"""Turns the probabilities of statements, and the form of an answer, into grades from 1 to 10."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from fine_tune_assets.judging.judges.answer_features import has_complete_ending, split_sentences
+from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, CheckedStatement, Criterion
+
+SCALES_VERSION: Final = 1
+"""Increase it when a grade changes for the same probabilities."""
+CERTAIN_FROM: Final = 0.5
+"""Probability from which a statement counts as fully supported, so that many true statements do not add up to a loss."""
+WORST_SHARE: Final = 0.5
+"""Share of the worst statement in the grade; the rest is the mean, so that one false statement among ten still costs points."""
+FORMULA_SHARE, LEAST_SHARE, MEAN_SHARE = 0.7, 0.2, 0.1
+"""Weights of the word overlap, of the least complete statement and of the mean statement in completeness."""
+LENGTH_RATIOS: Final = (0.5, 2.0)
+"""Words of the answer per word of the reference without a loss of form."""
+
+
+def grade_statements(statements: Sequence[CheckedStatement]) -> Criterion | None:
+    """Factual accuracy: the mean of the statements' support, and their worst; None without a statement."""
+    if not statements:
+        return None
+    support = [min(1.0, one.probability / CERTAIN_FROM) for one in statements]
+    score = _scale((1 - WORST_SHARE) * float(np.mean(support)) + WORST_SHARE * min(support))
+    doubtful = sum(one < 1 for one in support)
+    return Criterion(score, f"{len(statements) - doubtful} of {len(statements)} statements are supported by the input")
+
+
+def grade_completeness(wanted: Sequence[CheckedStatement], formula: float | None) -> Criterion | None:
+    """Completeness: how far the answer supports the reference's statements, with the formula's grade where there is one."""
+    probabilities = [one.probability for one in wanted]
+    parts = [(LEAST_SHARE, _scale(min(probabilities))), (MEAN_SHARE, _scale(float(np.mean(probabilities))))]
+    if formula is not None:
+        parts.append((FORMULA_SHARE, formula))
+    score = sum(share * grade for share, grade in parts) / sum(share for share, _ in parts)
+    found = sum(probability >= CERTAIN_FROM for probability in probabilities)
+    return Criterion(round(score, 2), f"{found} of {len(wanted)} statements of the reference are in the answer")
+
+
+def grade_form(output: str, reference: str | None) -> Criterion:
+    """Form: a complete ending, and about the length of the reference if there is one."""
+    if not split_sentences(output):
+        return Criterion(MIN_SCORE, "the answer has no words")
+    faults = (
+        [] if has_complete_ending(output) or not has_complete_ending(reference or "") else ["it ends in the middle"]
+    )
+    if reference and split_sentences(reference):
+        ratio = len(output.split()) / len(reference.split())
+        if not LENGTH_RATIOS[0] <= ratio <= LENGTH_RATIOS[1]:
+            faults.append(f"it has {ratio:.1f} times as many words as the reference")
+    score = MAX_SCORE - (MAX_SCORE - MIN_SCORE) / 2 * len(faults)
+    return Criterion(score, ", ".join(faults) or "complete, with about the length of the reference")
+
+
+def _scale(share: float) -> float:
+    return round(MIN_SCORE + (MAX_SCORE - MIN_SCORE) * share, 2)

@@ -1,0 +1,206 @@
+"""Grades an answer by its statements: each is checked against the record; the reference's are looked for in the answer.
+
+A reader (the trained verifier, or a language model) gives the probabilities. Grounding checks for numbers, units, dates, sides,
+negations and medicines overrule it. `grade_scales` turns the probabilities into grades.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, Protocol, runtime_checkable
+
+from fine_tune_assets.claims.grounding_checks import check_answer
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.progress import Progress, ignore_progress
+from fine_tune_assets.judging.judges.answer_features import split_sentences
+from fine_tune_assets.judging.judges.formula_judge import FormulaJudge
+from fine_tune_assets.judging.judges.grade_scales import (
+    SCALES_VERSION,
+    grade_completeness,
+    grade_form,
+    grade_statements,
+)
+from fine_tune_assets.judging.judges.grades import (
+    MIN_SCORE,
+    SUPPORTS,
+    AnswerPair,
+    CheckedStatement,
+    Criterion,
+    GradableAnswer,
+    Grade,
+    JudgeKind,
+    Preference,
+)
+from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
+from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader
+from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
+
+MAX_STATEMENTS: Final = 80
+"""Statements read per answer and per reference; the rest of a longer text is not graded, and the reason says so."""
+VETO_PROBABILITY: Final = 0.05
+"""Highest probability of a statement that a grounding check found unsupported."""
+SUPPORTED_FROM: Final = 0.5
+"""Probability from which a statement of the answer counts when the reference's are looked for in it."""
+
+
+@runtime_checkable
+class CriterionReader(Protocol):
+    """A reader that also grades criteria which no statement shows, such as tone."""
+
+    def grade_criterion(
+        self, criterion: Any, answers: Sequence[GradableAnswer], progress: Progress
+    ) -> list[Criterion | None]:
+        """One grade per answer, in order; None where the reader gives none."""
+
+
+Compare = Callable[[Sequence[AnswerPair], Progress], list[Preference]]
+
+
+@dataclass
+class StatementJudge:
+    """`kind`: `verifier`, `statements` or `panel`."""
+
+    kind: JudgeKind
+    reader: StatementReader
+    rubric: Rubric
+    formula: FormulaJudge
+    compare_pairs: Compare | None = None
+    """Compares two answers; without it, preferences follow from the grades."""
+
+    @cached_property
+    def version(self) -> str:
+        return fingerprint_json(
+            {
+                "kind": self.kind,
+                "reader": dict(self.reader.identity),
+                "rubric": [vars(one) for one in self.rubric],
+                "formula": self.formula.version,
+                "scales": SCALES_VERSION,
+            }
+        )
+
+    @property
+    def training_groups(self) -> frozenset[str]:
+        """The weights of the scales were fitted on the same dialogues as the formula."""
+        return self.formula.training_groups
+
+    def for_repeat(self) -> "StatementJudge":
+        return replace(self, reader=self.reader.for_repeat())
+
+    def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
+        own = self._read([(answer.input, answer.output) for answer in answers], progress)
+        checked = [_check_own(answer, *found) for answer, found in zip(answers, own, strict=True)]
+        kept = [
+            "" if isinstance(found, str) else "\n".join(one.text for one in found if one.probability >= SUPPORTED_FROM)
+            for found in checked
+        ]
+        wanted = self._read(
+            [(text, answer.reference or "") for text, answer in zip(kept, answers, strict=True)], progress
+        )
+        formula = self.formula.grade(
+            [replace(answer, output=text) for text, answer in zip(kept, answers, strict=True)], ignore_progress
+        )
+        modelled = self._grade_modelled(answers, progress)
+        return [
+            self._grade(answer, found, _check_wanted(*reference), by_words.score, modelled[row])
+            for row, (answer, found, reference, by_words) in enumerate(
+                zip(answers, checked, wanted, formula, strict=True)
+            )
+        ]
+
+    def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
+        if self.compare_pairs is not None:
+            return self.compare_pairs(pairs, progress)
+        answers = [
+            GradableAnswer(pair.id, pair.task, pair.instruction, pair.input, output, pair.reference)
+            for pair in pairs
+            for output in (pair.output_1, pair.output_2)
+        ]
+        grades = self.grade(answers, progress)
+        return [self.formula.prefer(*two) for two in zip(grades[::2], grades[1::2], strict=True)]
+
+    def _read(self, texts: Sequence[tuple[str, str]], progress: Progress) -> list[tuple[list[str], list[Reading]]]:
+        """For each (record, text): the text's statements, and their readings."""
+        parts = [split_statements(text)[:MAX_STATEMENTS] for _, text in texts]
+        claims = [Claim(record, one) for (record, _), part in zip(texts, parts, strict=True) for one in part]
+        readings = iter(self.reader.read(claims, progress))
+        return [(part, [next(readings) for _ in part]) for part in parts]
+
+    def _grade_modelled(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[dict[str, Criterion]]:
+        """The criteria that only a language model grades."""
+        found: list[dict[str, Criterion]] = [{} for _ in answers]
+        if isinstance(self.reader, CriterionReader):
+            for criterion in self.rubric:
+                if criterion.measured_by == "model":
+                    for row, grade in enumerate(self.reader.grade_criterion(criterion, answers, progress)):
+                        if grade is not None:
+                            found[row][criterion.name] = grade
+        return found
+
+    def _grade(
+        self,
+        answer: GradableAnswer,
+        own: tuple[CheckedStatement, ...] | str,
+        wanted: tuple[CheckedStatement, ...] | str,
+        formula: float | None,
+        modelled: Mapping[str, Criterion],
+    ) -> Grade:
+        if not split_sentences(answer.output):
+            return Grade(MIN_SCORE, "the answer has no words")
+        if isinstance(own, str) or isinstance(wanted, str):
+            return Grade(None, own if isinstance(own, str) else str(wanted))
+        criteria: dict[str, Criterion] = {}
+        statements: list[CheckedStatement] = []
+        for criterion in self.rubric:
+            found: Criterion | None = modelled.get(criterion.name)
+            if criterion.measured_by == "statements":
+                found = grade_statements(own)
+                statements += [replace(one, criterion=criterion.name) for one in own]
+            elif criterion.measured_by == "reference" and wanted:
+                found = grade_completeness(wanted, formula)
+                statements += [replace(one, criterion=criterion.name) for one in wanted]
+            elif criterion.measured_by == "form":
+                found = grade_form(answer.output, answer.reference)
+            if found is not None:
+                criteria[criterion.name] = found
+        reason = ", ".join(f"{name.replace('_', ' ')} {found.score:.1f}" for name, found in criteria.items())
+        return Grade(overall_grade(self.rubric, criteria), reason, criteria, tuple(statements))
+
+
+def _check_own(
+    answer: GradableAnswer, statements: Sequence[str], readings: Sequence[Reading]
+) -> tuple[CheckedStatement, ...] | str:
+    """The statements with their probabilities after the veto; or why there are none."""
+    if failure := next((reading.failure for reading in readings if reading.failure), ""):
+        return failure
+    flags = [(kind, text) for kind, texts in check_answer(answer.output, answer.input).items() for text in texts]
+    return tuple(
+        _apply_veto(_checked(one, reading), next((kind for kind, text in flags if _contains(one, text)), ""))
+        for one, reading in zip(statements, readings, strict=True)
+    )
+
+
+def _check_wanted(statements: Sequence[str], readings: Sequence[Reading]) -> tuple[CheckedStatement, ...] | str:
+    if failure := next((reading.failure for reading in readings if reading.failure), ""):
+        return failure
+    return tuple(_checked(one, reading) for one, reading in zip(statements, readings, strict=True))
+
+
+def _checked(statement: str, reading: Reading) -> CheckedStatement:
+    shares = (reading.supported, reading.contradicted, reading.not_mentioned)
+    if not all(math.isfinite(share) for share in shares):
+        shares = (0.0, 0.0, 1.0)
+    return CheckedStatement(statement, "", SUPPORTS[shares.index(max(shares))], round(shares[0], 4), reading.evidence)
+
+
+def _apply_veto(statement: CheckedStatement, kind: str) -> CheckedStatement:
+    if not kind:
+        return statement
+    probability = min(statement.probability, VETO_PROBABILITY)
+    support = "contradicted" if statement.support == "supported" else statement.support
+    return replace(statement, support=support, probability=probability, veto=kind)
+
+
+def _contains(statement: str, flagged: str) -> bool:
+    return " ".join(flagged.split()).casefold() in " ".join(statement.split()).casefold()

@@ -1,0 +1,61 @@
+"""Cuts an answer into statements, and selects the lines of a record that matter for a statement.
+
+Selection is lexical: lines that share rare words with the statement, each with its neighbors, because the answer to a question
+seldom repeats its words.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from math import log
+from typing import Final
+
+from fine_tune_assets.judging.judges.answer_features import content_words, split_sentences, stem_words
+
+MAX_STATEMENT_WORDS: Final = 28
+_CLAUSE_END: Final = re.compile(r";\s+|,\s+(?=(?:and|but|which|who|although|however)\b)|\s+(?=but\b)")
+_NEXT_SHARE: Final = 0.6
+_PREVIOUS_SHARE: Final = 0.4
+"""Shares of a line's score that the next line, often its answer, and the previous one, often its question, receive."""
+_MAX_LINE_WORDS: Final = 20
+
+
+def split_statements(answer: str) -> list[str]:
+    """The sentences of an answer; a long one is split at clauses."""
+    found = []
+    for sentence in split_sentences(answer):
+        pieces = [sentence]
+        if len(sentence.split()) > MAX_STATEMENT_WORDS:
+            pieces = [piece.strip() for piece in _CLAUSE_END.split(sentence)]
+        found += [piece for piece in pieces if stem_words(piece)]
+    return found
+
+
+def split_lines(record: str) -> list[str]:
+    """The turns of a dialogue or the lines of a note; a long one is split at its sentences."""
+    found = []
+    for line in record.split("\n"):
+        found += split_sentences(line) if len(line.split()) > _MAX_LINE_WORDS else [line.strip()]
+    return [line for line in found if line]
+
+
+def rank_lines(statement: str, lines: Sequence[str]) -> list[tuple[int, float]]:
+    """Index and score of each line, best first."""
+    scores = score_lines(statement, lines)
+    return sorted(enumerate(scores), key=lambda one: (-one[1], one[0]))
+
+
+def score_lines(statement: str, lines: Sequence[str]) -> list[float]:
+    """Sum of the inverse document frequencies of the shared words, plus a share of the best neighbor's sum."""
+    stems = [_line_stems(line) for line in lines]
+    counted = Counter(word for words in stems for word in words)
+    wanted = {w: log(1 + len(lines) / counted[w]) for w in set(content_words(stem_words(statement))) if counted[w]}
+    own = [sum(wanted[word] for word in words & wanted.keys()) for words in stems]
+    padded = [0.0, *own, 0.0]
+    return [score + max(_NEXT_SHARE * padded[at], _PREVIOUS_SHARE * padded[at + 2]) for at, score in enumerate(own)]
+
+
+@lru_cache(100_000)
+def _line_stems(line: str) -> frozenset[str]:
+    return frozenset(stem_words(line))
