@@ -51,6 +51,7 @@ SECTIONS = {
     "Evaluation and release": {
         "verdicts": _Entry("verdict_commands", "Show, sign and verify verdicts."),
         "eval": _Entry("eval_commands", "Grade and compare answers.", "evaluation"),
+        "verifier": _Entry("verifier_commands", "Train and measure a verifier of statements."),
         "releases": _Entry("releases.release_commands", "Verify, move, deploy and remove releases."),
         "rollback": _Entry("service_commands", "Roll back to the previous release."),
         "knowledge": _Entry("knowledge_commands", "Check and search documents for answers."),

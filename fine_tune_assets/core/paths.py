@@ -34,6 +34,11 @@ class Layout:
         return self.data_dir / "tagger_training"
 
     @property
+    def verifiers(self) -> Path:
+        """Trained verifiers of statements, a folder each."""
+        return self.data_dir / "verifiers"
+
+    @property
     def taggers(self) -> Path:
         """Trained taggers, a folder each, named by fingerprint."""
         return self.data_dir / "taggers"

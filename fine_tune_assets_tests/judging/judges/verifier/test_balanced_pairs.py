@@ -18,15 +18,18 @@ REPORTS = [
     Report(
         "cough",
         "Doctor: What brings you in?\nPatient: A cough for 3 weeks.\nDoctor: Any rash?\nPatient: Yes.\n"
+        "Doctor: Any fever?\nPatient: Yes, I do.\n"
         "Patient: I stopped smoking before Christmas.\nDoctor: Anything else?\nPatient: No, thank you.",
-        "Cough for 3 weeks. The patient reports a rash. He stopped smoking before Christmas.",
+        "Cough for 3 weeks. The patient reports a rash. Reports a fever. He stopped smoking before Christmas.",
     ),
 ]
+
+NEIGHBORS = {"knee": ("ankle", "elbow"), "smoking": ("drinking",), "christmas": ("easter",)}
 
 
 @pytest.fixture(scope="module")
 def pairs() -> list[Pair]:
-    return build_pairs(REPORTS, "training", seed=1)
+    return build_pairs(REPORTS, "training", 1, NEIGHBORS)
 
 
 def test_each_statement_is_supported_as_often_as_not(pairs: list[Pair]) -> None:
@@ -48,12 +51,13 @@ def test_a_pair_set_with_an_unanswered_error_is_not_balanced(pairs: list[Pair]) 
 
 
 def test_the_same_seed_gives_the_same_pairs(pairs: list[Pair]) -> None:
-    assert build_pairs(REPORTS, "training", seed=1) == pairs
-    assert build_pairs(REPORTS, "training", seed=2) != pairs
+    assert build_pairs(REPORTS, "training", 1, NEIGHBORS) == pairs
+    assert build_pairs(REPORTS, "training", 2, NEIGHBORS) != pairs
 
 
 @pytest.mark.parametrize(
-    "kind", ["number", "dose", "side", "person", "time", "negation", "other note", "finding dropped"]
+    "kind",
+    ["word", "polarity", "number", "dose", "side", "person", "time", "negation", "other note", "finding dropped"],
 )
 def test_a_short_visit_yields_errors_of_many_kinds(pairs: list[Pair], kind: str) -> None:
     assert kind in {pair.kind for pair in pairs}
@@ -61,7 +65,7 @@ def test_a_short_visit_yields_errors_of_many_kinds(pairs: list[Pair], kind: str)
 
 def test_a_kind_that_is_left_out_does_not_occur() -> None:
     """Two kinds are left out of the training to measure errors that it never saw."""
-    kinds = {pair.kind for pair in build_pairs(REPORTS, "training", 1, frozenset({"dose", "side"}))}
+    kinds = {pair.kind for pair in build_pairs(REPORTS, "training", 1, NEIGHBORS, frozenset({"dose", "side"}))}
     assert not kinds & {"dose", "side"}
 
 

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from fine_tune_assets.judging.judges.verifier.normalized_text import normalize_text
-from fine_tune_assets.judging.judges.verifier.record_passages import select_passage, split_lines, split_statements
+from fine_tune_assets.judging.judges.verifier.record_passages import rank_lines, split_lines, split_statements
 from fine_tune_assets.judging.judges.verifier.training_data.answer_flips import find_flips
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report
 from fine_tune_assets.judging.judges.verifier.training_data.inserted_turns import INSERTED_KINDS, write_exchange
@@ -67,13 +67,7 @@ def test_the_passage_has_the_answer_to_the_matching_question() -> None:
     lines = split_lines(
         "\n".join([*("Doctor: Well.",) * 9, "Doctor: Any fever?", "Patient: No.", *("Patient: So.",) * 9])
     )
-    passage = select_passage("Denies fever.", lines, 6, lambda many: [len(line.split()) for line in many])
-    assert passage.lines == (9, 10)
-
-
-def test_a_record_that_fits_is_read_whole() -> None:
-    passage = select_passage("Fever.", ["No cough.", "No rash."], 10, lambda many: [2 for _ in many])
-    assert passage.lines == (0, 1)
+    assert [row for row, _ in rank_lines("Denies fever.", lines)][:2] == [9, 10]
 
 
 def test_a_long_sentence_is_split_at_its_clauses() -> None:

@@ -4,6 +4,7 @@ Pairs come in blocks. Within a block each statement occurs as often with a recor
 so does each record. A reader that ignores either of them is right half of the time.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -37,6 +38,8 @@ WORDS_OF_THE_RECORD: Final = 0.5
 POLARITY_BLOCKS: Final = 2
 SHORT_FORMS: Final = 0.6
 """Share of the polarity blocks whose statements are written from the finding alone instead of the notes' own."""
+BLIND_RECORD: Final = "Hello"
+"""Replaces every record in the blind control."""
 CONTEXT_LINES: Final = (0, 1, 2, 4, 100)
 """Lines around an inserted exchange in training."""
 
@@ -106,6 +109,22 @@ def build_pairs(
     ]
     blocks += [block for block in _exchange_polarity(facts, random) if block[0].kind not in left_out]
     return [replace(pair, block=number) for number, block in enumerate(blocks) for pair in block]
+
+
+def sample_blocks(pairs: Sequence[Pair], limits: Mapping[str, int], default: int, random: Random) -> list[Pair]:
+    """At most `limits` (or `default`) whole blocks of each kind."""
+    blocks = defaultdict(list)
+    for pair in pairs:
+        blocks[pair.kind, pair.block].append(pair)
+    by_kind = defaultdict(list)
+    for (kind, _), block in blocks.items():
+        by_kind[kind].append(block)
+    return [
+        pair
+        for kind, many in by_kind.items()
+        for block in random.sample(many, min(len(many), limits.get(kind, default)))
+        for pair in block
+    ]
 
 
 def is_balanced(pairs: Sequence[Pair]) -> bool:

@@ -1,0 +1,44 @@
+"""Builds a verifier: trains it, measures it on unseen subjects, and writes its folder with card and leakage certificate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from fine_tune_assets.core.files import atomic_folder
+from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.judging.judges.statement_readers import StatementReader
+from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report, build_pairs, sample_blocks
+from fine_tune_assets.judging.judges.verifier.verifier_files import write_verifier
+from fine_tune_assets.judging.judges.verifier.verifier_measurement import KindResult, measure_kinds
+from fine_tune_assets.judging.judges.verifier.verifier_reader import VerifierReader
+from fine_tune_assets.judging.judges.verifier.verifier_sources import Sources
+
+MEASURED_BLOCKS: Final = 40
+"""Blocks per kind of error that measure a verifier; a block has four pairs of a record and a statement."""
+_SEED: Final = 77
+
+
+def build_verifier(
+    folder: Path, sources: Sources, settings: Mapping[str, Any], progress: Progress
+) -> list[dict[str, Any]]:
+    """Train a verifier, measure it and write its folder. `settings`: fields of `VerifierPlan`. Returns the measured kinds."""
+    from fine_tune_assets.judging.judges.verifier.verifier_training import VerifierPlan, train_verifier
+
+    plan = VerifierPlan(**settings)
+    weights, facts = train_verifier(sources.training, sources.labelled, plan, progress)
+    with atomic_folder(folder) as made:
+        write_verifier(made, weights, {}, {})
+        results = [asdict(one) for one in measure_reports(VerifierReader(made, plan.threads), sources.measured)]
+        card = {"training": {**facts, "sources": sources.names}, "measured": results}
+        write_verifier(made, weights, card, asdict(sources.certificate))
+    return results
+
+
+def measure_reports(reader: StatementReader, reports: Sequence[Report]) -> list[KindResult]:
+    """By kind of error, on balanced pairs with phrasings that the training does not use."""
+    from fine_tune_assets.judging.judges.verifier.verifier_training import find_report_neighbors
+
+    pairs = build_pairs(reports, "measurement", _SEED, find_report_neighbors(reports, 1))
+    return measure_kinds(reader, sample_blocks(pairs, {}, MEASURED_BLOCKS, Random(_SEED)))

@@ -1,0 +1,105 @@
+"""Gathers what a verifier is trained and measured on, and certifies that no measured text is in its training."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_text
+from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.prompts.conversations import split_user_content
+from fine_tune_assets.judging.judges.labelled_sets import RATED_SUMMARIES, read_rated_summaries
+from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Pair, Report
+from fine_tune_assets.judging.judges.verifier.training_data.leakage import MIN_SHARED, SHINGLE_WORDS, find_leaks
+from fine_tune_assets.judging.judges.verifier.training_reports import read_reports, split_reports
+from fine_tune_assets.tables.instruction_rows import PLANTED_SECRET
+from fine_tune_assets.tables.stored_tables import read_rows_if_present
+
+_COLUMNS = ("split", "subject_key", "is_general", "source", "messages")
+
+
+@dataclass(frozen=True)
+class VerifierCertificate:
+    """Which texts measure the verifier or the models that it judges, and that none of them is in its training."""
+
+    training_fingerprint: str
+    """Of the reports in the training, after removal."""
+    measured_fingerprint: str
+    measured_texts: int
+    removed_reports: int
+    """Reports that contained a measured text."""
+    shingle_words: int
+    smallest_shared_fraction: float
+    """Share of a report's word sequences in the measured texts from which it was removed."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    training: list[Report]
+    measured: list[Report]
+    labelled: list[Pair]
+    """Statements that experts overruled."""
+    names: dict[str, str]
+    """Name → fingerprint of each source."""
+    certificate: VerifierCertificate
+
+
+def gather_sources(layout: Layout, files: Sequence[Path]) -> Sources:
+    """Reports of `files`, or the training examples of the installation. Raises InvalidReportsError.
+
+    Reports that share text with the labelled sets or with an example that tests models are left out.
+    """
+    examples = list(_read_examples(layout))
+    reports = read_reports(files) if files else [report for split, report in examples if split == "train"]
+    tested = [report for split, report in examples if split != "train"]
+    texts = [*_labelled_texts(layout), *(text for report in tested for text in (report.record, report.note))]
+    training, measured = split_reports(reports)
+    texts += [text for report in measured for text in (report.record, report.note)]
+    leaks = find_leaks(training, texts)
+    kept = [report for report in training if report.subject not in leaks]
+    return Sources(
+        training=kept,
+        measured=measured,
+        labelled=[],
+        names={file.name: fingerprint_file(file) for file in files} or {"instruction set": _fingerprint(reports)},
+        certificate=VerifierCertificate(
+            training_fingerprint=_fingerprint(kept),
+            measured_fingerprint=combine([fingerprint_text(text) for text in sorted(set(texts))]),
+            measured_texts=len(set(texts)),
+            removed_reports=len(training) - len(kept),
+            shingle_words=SHINGLE_WORDS,
+            smallest_shared_fraction=MIN_SHARED,
+        ),
+    )
+
+
+def _read_examples(layout: Layout) -> Iterator[tuple[str, Report]]:
+    """Split and report of each own example of the newest instruction set, without planted secrets."""
+    for row in read_rows_if_present(layout.table("instruction_sets"), _COLUMNS):
+        *_, question, answer = row["messages"]
+        _, record = split_user_content(question["content"])
+        if record and not row["is_general"] and row["source"] != PLANTED_SECRET:
+            yield row["split"], Report(row["subject_key"], record, answer["content"])
+
+
+def _labelled_texts(layout: Layout) -> Iterator[str]:
+    """Texts of the labelled sets that measure judges."""
+    file = layout.evaluation / "judge" / f"{RATED_SUMMARIES}.csv"
+    if file.is_file():
+        for row in read_rated_summaries(file).rows:
+            yield from (row.answered.input, row.answered.reference or "")
+    for path in sorted((layout.evaluation / "judge").glob("*/*.json")):
+        yield from _json_texts(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _json_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _json_texts(inner)
+
+
+def _fingerprint(reports: Sequence[Report]) -> str:
+    return combine([fingerprint_text("\n".join((one.subject, one.record, one.note))) for one in reports])

@@ -1,0 +1,128 @@
+"""Grades by statements: what the record does not support costs points, and a criterion without a measurement has no grade."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.core.progress import Progress, ignore_progress
+from fine_tune_assets.judging.judges.formula_judge import formula_judge
+from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer
+from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.judges.statement_judge import VETO_PROBABILITY, StatementJudge
+from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
+
+RECORD = "Patient: I take 20 mg of lisinopril. My left knee hurts. I have no fever."
+REFERENCE = "Lisinopril 20 mg. Left knee pain. No fever."
+ANSWER = GradableAnswer("a", "note", "Write the note.", RECORD, REFERENCE, REFERENCE)
+
+
+@dataclass(frozen=True)
+class WordReader:
+    """Supports a statement as far as its words are in the record; stands in for a model behind our own interface."""
+
+    failure: str = ""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"reader": "words"}
+
+    def for_repeat(self) -> "WordReader":
+        return self
+
+    def read(self, claims: Sequence[Claim], progress: Progress) -> list[Reading]:
+        progress(len(claims), len(claims), "statements")
+        return [self._read(claim) for claim in claims]
+
+    def _read(self, claim: Claim) -> Reading:
+        words = claim.statement.lower().strip(".").split()
+        share = sum(word in claim.record.lower() for word in words) / len(words)
+        return Reading(share, (1 - share) / 2, (1 - share) / 2, claim.record.partition(".")[0], self.failure)
+
+
+def _judge(**changes: Any) -> StatementJudge:
+    judge = StatementJudge("verifier", WordReader(), read_rubric("clinical"), formula_judge())
+    return replace(judge, **changes)
+
+
+def _grade(output: str, reference: str | None = REFERENCE, **changes: Any) -> Any:
+    return _judge(**changes).grade([replace(ANSWER, output=output, reference=reference)], ignore_progress)[0]
+
+
+def test_the_approved_answer_has_the_best_grade() -> None:
+    grade = _grade(REFERENCE)
+    assert grade.score > 9
+    assert set(grade.criteria) == {"factual_accuracy", "completeness", "format"}
+    assert {one.criterion for one in grade.statements} == {"factual_accuracy", "completeness"}
+
+
+def test_a_criterion_that_only_a_language_model_grades_is_absent() -> None:
+    assert "tone" not in _grade(REFERENCE).criteria
+
+
+def test_a_statement_without_support_costs_accuracy_but_not_completeness() -> None:
+    grade = _grade(f"{REFERENCE} Chronic migraine since childhood.")
+    assert grade.criteria["factual_accuracy"].score < 6
+    assert grade.criteria["completeness"].score == _grade(REFERENCE).criteria["completeness"].score
+
+
+def test_a_statement_that_is_missing_costs_completeness_but_not_accuracy() -> None:
+    grade = _grade("Left knee pain.")
+    assert grade.criteria["factual_accuracy"].score == _grade(REFERENCE).criteria["factual_accuracy"].score
+    assert grade.criteria["completeness"].score < 7
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"),
+    [("Lisinopril 40 mg.", "numbers"), ("Right knee pain.", "sides"), ("Fever.", "negations")],
+)
+def test_a_grounding_check_overrules_the_reader(output: str, kind: str) -> None:
+    """A model that overlooks a wrong dose must not be able to approve it."""
+    (statement,) = [one for one in _grade(output).statements if one.criterion == "factual_accuracy"]
+    assert (statement.veto, statement.support) == (kind, "contradicted")
+    assert statement.probability <= VETO_PROBABILITY
+
+
+def test_without_a_reference_accuracy_is_graded_from_the_record_alone() -> None:
+    grade = _grade(REFERENCE, reference=None)
+    assert set(grade.criteria) == {"factual_accuracy", "format"}
+    assert grade.score is not None
+
+
+def test_an_answer_without_words_has_the_lowest_grade() -> None:
+    assert _grade(" … ").score == 1
+
+
+def test_a_reader_without_a_result_gives_no_grade() -> None:
+    """A missing grade is never 0, and closes the gate."""
+    grade = _grade(REFERENCE, reader=WordReader("the judge says yes to everything"))
+    assert (grade.score, grade.reason) == (None, "the judge says yes to everything")
+
+
+def test_an_answer_that_ends_in_the_middle_loses_form() -> None:
+    assert _grade("Lisinopril 20 mg. Left knee").criteria["format"].score < 10
+
+
+def test_a_false_statement_made_of_right_words_never_raises_the_grade() -> None:
+    false = "Lisinopril hurts. Knee take 20 mg fever."
+    assert _grade(f"{REFERENCE} {false}").score <= _grade(REFERENCE).score
+
+
+def test_preferences_follow_from_the_grades() -> None:
+    pair = AnswerPair("p", "note", "Write the note.", RECORD, REFERENCE, "Migraine.", REFERENCE)
+    (found,) = _judge().compare([pair], ignore_progress)
+    assert found.preferred == 1
+
+
+def test_another_rubric_or_reader_is_another_version() -> None:
+    """A qualification must not carry over."""
+    versions = {_judge().version, _judge(rubric=read_rubric("general")).version}
+    assert len(versions) == 2
+    assert _judge().version in versions
+
+
+def test_an_unknown_rubric_is_refused() -> None:
+    with pytest.raises(RecipeError, match="general"):
+        read_rubric("legal")
