@@ -3,22 +3,26 @@
 A verdict that stops the candidate is a result, not a failure: the previous release stays in production.
 """
 
+import os
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 import httpx
+import yaml
 from rich.console import Console
 
 from fine_tune_assets.cli.asset_commands import GraphError, require_no_failures, run_graph
 from fine_tune_assets.cli.service_commands import DESK, prepare, prepare_dagster
 from fine_tune_assets.core.dagster_ui import CODE_SERVER, DAEMON, WEBSERVER
 from fine_tune_assets.core.errors import FineTuneError, materialize_hint
+from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.core.shipped_release import ShippedRelease, find_shipped_release
-from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe
 
 READY_SECONDS = 300.0
 """For the start of the engine, and for the gateway to load the document index."""
@@ -40,16 +44,30 @@ class ProductionRelease:
 
 @click.command()
 @click.option("--ui/--no-ui", default=True, help="Start the Dagster webserver and daemon.")
-def demo(ui: bool) -> None:
+@click.option(
+    "--judge",
+    "judge_file",
+    type=click.Path(path_type=Path, exists=True, resolve_path=True),
+    help="GGUF file or Hugging Face folder that grades with the verifier.",
+)
+def demo(ui: bool, judge_file: Path | None) -> None:
     """Serve a model and materialize every asset.
 
-    Deploys the shipped release, prints a link to the first page, and runs the asset graph on the sample reports.
+    Deploys the shipped release, prints a link to the first page, and runs the asset graph on the sample reports. With --judge, a
+    language model grades the answers together with the verifier.
     """
     from fine_tune_assets.cli.demo.summary import ask_the_model, print_summary
     from fine_tune_assets.cli.user_commands import print_link
     from fine_tune_assets.serving.services import known_services, start_services, stop_services
 
-    settings, console, started = load_settings(), Console(), time.monotonic()
+    console, started = Console(), time.monotonic()
+    if judge_file is not None:
+        recipe = write_recipe_with_judge(load_settings(), judge_file)
+        os.environ["FINE_TUNE_RECIPE"] = str(recipe)
+        console.print(
+            f"Graded by {judge_file.name}. To use this recipe again: FINE_TUNE_RECIPE={recipe}", soft_wrap=True
+        )
+    settings = load_settings()
     load_recipe(settings.recipe)
     prepare(settings)
     prepare_dagster(settings, before_daemon=False)
@@ -77,6 +95,16 @@ def demo(ui: bool) -> None:
     words = answering.description if answering is not None else "no release yet"
     print_summary(console, settings, answer, words, stopped, time.monotonic() - started, ui)
     print_link(settings, console)
+
+
+def write_recipe_with_judge(settings: Settings, model: Path) -> Path:
+    """The installation's recipe with the verifier and a local language model as judges, as a file in the data folder."""
+    values = dump_recipe(load_recipe(settings.recipe))
+    values["judge"] |= {"kind": "panel", "backend": "folder", "model": str(model)}
+    path = settings.data_dir / "recipe_with_judge.yaml"
+    parse_recipe(values, path.name)
+    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    return path
 
 
 def deploy_shipped(settings: Settings, shipped: ShippedRelease | None) -> None:

@@ -15,15 +15,17 @@ from fine_tune_assets.cli.demo.demo_command import (
     explain_blocking_verdict,
     find_production_release,
     wait_until_answering,
+    write_recipe_with_judge,
 )
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.core.shipped_release import ShippedRelease, find_shipped_release
 from fine_tune_assets.defs.local_run import StageRun
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.ledger_tables import verdicts
 from fine_tune_assets.ledger.serving.deployments import Deployment, clear_engine, find_live_deployment, record_state
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, sign_hold
+from fine_tune_assets.recipes.loader import dump_recipe, load_recipe
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.scripted_engine import asking
 from fine_tune_assets_tests.ledger.ledger_rows import make_verdict
@@ -148,3 +150,12 @@ def test_a_shipped_release_needs_its_archive_and_its_key(tmp_path: Path) -> None
     found = find_shipped_release(tmp_path)
     assert found is not None
     assert found.release_id == release_id
+
+
+def test_a_recipe_with_a_judge_of_its_own_is_valid_and_differs_in_the_judge_alone(installation_dir: Path) -> None:
+    settings = load_settings()
+    model = installation_dir / "judge.gguf"
+    made = dump_recipe(load_recipe(str(write_recipe_with_judge(settings, model))))
+    before = dump_recipe(load_recipe(settings.recipe))
+    assert (made["judge"]["kind"], made["judge"]["model"]) == ("panel", str(model))
+    assert {name for name in made if made[name] != before[name]} == {"judge"}
