@@ -199,8 +199,9 @@ bench-unsloth: setup-dev setup-unsloth   ## TRL compared with Unsloth on the sam
 sample-list: setup   ## regenerate the list of sample reports, whose subjects have public keys, after a change to data/raw_reports
 	$(BIN)/python -m fine_tune_assets.reports.sample_reports data/raw_reports
 
-fit-judge: setup-dev     ## refit the offline judge on half of the rated dialogues
+fit-judge: setup-dev     ## refit formula and panel on half of the rated dialogues
 	$(BIN)/python -m fine_tune_assets.judging.judges.formula_fit
+	$(BIN)/python -m fine_tune_assets.judging.judges.panel_fit
 
-bench-judge-fit: setup-dev   ## agreement of the offline judge with clinicians, on the other half and on random halves
+bench-judge-fit: setup-dev   ## agreement of the formula judge with clinicians, on the other half and on random halves
 	$(BIN)/python benchmarks/bench_judge_fit.py

@@ -1,6 +1,9 @@
 """Turns the probabilities of statements, and the form of an answer, into grades from 1 to 10."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,8 +17,8 @@ CERTAIN_FROM: Final = 0.5
 """Probability from which a statement counts as fully supported, so that many true statements do not add up to a loss."""
 WORST_SHARE: Final = 0.5
 """Share of the worst statement in the grade; the rest is the mean, so that one false statement among ten still costs points."""
-FORMULA_SHARE, LEAST_SHARE, MEAN_SHARE = 0.7, 0.2, 0.1
-"""Weights of the word overlap, of the least complete statement and of the mean statement in completeness."""
+PANEL_FILE: Final = Path(__file__).with_name("panel_model.json")
+"""Weights of the members of completeness, written by `panel_fit`."""
 LENGTH_RATIOS: Final = (0.5, 2.0)
 """Words of the answer per word of the reference without a loss of form."""
 
@@ -32,13 +35,24 @@ def grade_statements(statements: Sequence[CheckedStatement]) -> Criterion | None
 
 def grade_completeness(wanted: Sequence[CheckedStatement], formula: float | None) -> Criterion | None:
     """Completeness: how far the answer supports the reference's statements, with the formula's grade where there is one."""
-    probabilities = [one.probability for one in wanted]
-    parts = [(LEAST_SHARE, _scale(min(probabilities))), (MEAN_SHARE, _scale(float(np.mean(probabilities))))]
-    if formula is not None:
-        parts.append((FORMULA_SHARE, formula))
-    score = sum(share * grade for share, grade in parts) / sum(share for share, _ in parts)
-    found = sum(probability >= CERTAIN_FROM for probability in probabilities)
+    parts, weights = completeness_parts(wanted, formula), panel_weights()
+    total = sum(weights[name] for name in parts)
+    score = sum(weights[name] * grade for name, grade in parts.items()) / total if total else parts["least"]
+    found = sum(one.probability >= CERTAIN_FROM for one in wanted)
     return Criterion(round(score, 2), f"{found} of {len(wanted)} statements of the reference are in the answer")
+
+
+def completeness_parts(wanted: Sequence[CheckedStatement], formula: float | None) -> dict[str, float]:
+    """Member → grade: word overlap, the least and the mean support of the reference's statements."""
+    probabilities = [one.probability for one in wanted]
+    parts = {"least": _scale(min(probabilities)), "mean": _scale(float(np.mean(probabilities)))}
+    return parts if formula is None else {"formula": formula, **parts}
+
+
+@cache
+def panel_weights() -> Mapping[str, float]:
+    weights: dict[str, float] = json.loads(PANEL_FILE.read_text(encoding="utf-8"))["completeness"]
+    return weights
 
 
 def grade_form(output: str, reference: str | None) -> Criterion:

@@ -89,25 +89,45 @@ class StatementJudge:
         return replace(self, reader=self.reader.for_repeat())
 
     def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
-        own = self._read([(answer.input, answer.output) for answer in answers], progress)
-        checked = [_check_own(answer, *found) for answer, found in zip(answers, own, strict=True)]
-        kept = [
-            "" if isinstance(found, str) else "\n".join(one.text for one in found if one.probability >= SUPPORTED_FROM)
-            for found in checked
-        ]
-        wanted = self._read(
-            [(text, answer.reference or "") for text, answer in zip(kept, answers, strict=True)], progress
-        )
-        formula = self.formula.grade(
-            [replace(answer, output=text) for text, answer in zip(kept, answers, strict=True)], ignore_progress
-        )
+        checked = self._check_answers(answers, progress)
+        completeness = self._look_for_references(answers, checked, progress)
         modelled = self._grade_modelled(answers, progress)
         return [
-            self._grade(answer, found, _check_wanted(*reference), by_words.score, modelled[row])
-            for row, (answer, found, reference, by_words) in enumerate(
-                zip(answers, checked, wanted, formula, strict=True)
-            )
+            self._grade(answer, own, *wanted, modelled[row])
+            for row, (answer, own, wanted) in enumerate(zip(answers, checked, completeness, strict=True))
         ]
+
+    def read_completeness(
+        self, answers: Sequence[GradableAnswer]
+    ) -> list[tuple[tuple[CheckedStatement, ...], float | None]]:
+        """For each answer: the reference's statements, and the formula's grade, from which completeness is graded.
+
+        An answer without a reading has no statements.
+        """
+        found = self._look_for_references(answers, self._check_answers(answers, ignore_progress), ignore_progress)
+        return [(() if isinstance(wanted, str) else wanted, formula) for wanted, formula in found]
+
+    def _check_answers(
+        self, answers: Sequence[GradableAnswer], progress: Progress
+    ) -> list[tuple[CheckedStatement, ...] | str]:
+        own = self._read([(answer.input, answer.output) for answer in answers], progress)
+        return [_check_own(answer, *found) for answer, found in zip(answers, own, strict=True)]
+
+    def _look_for_references(
+        self,
+        answers: Sequence[GradableAnswer],
+        checked: Sequence[tuple[CheckedStatement, ...] | str],
+        progress: Progress,
+    ) -> list[tuple[tuple[CheckedStatement, ...] | str, float | None]]:
+        """The reference's statements are looked for in the supported statements only: a false one must not add completeness."""
+        kept = [
+            "" if isinstance(own, str) else "\n".join(one.text for one in own if one.probability >= SUPPORTED_FROM)
+            for own in checked
+        ]
+        shown = [replace(answer, output=text) for text, answer in zip(kept, answers, strict=True)]
+        wanted = self._read([(one.output, one.reference or "") for one in shown], progress)
+        formula = self.formula.grade(shown, ignore_progress)
+        return [(_check_wanted(*found), by_words.score) for found, by_words in zip(wanted, formula, strict=True)]
 
     def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
         if self.compare_pairs is not None:
