@@ -33,7 +33,7 @@ def main() -> None:
             "labelled_sets": str(evaluation / "judge"),
             "own_ratings": "",
             "accept_score": recipe.judge.accept_score,
-            "judge": judge_request(Settings(data_dir=Path(scratch)), recipe.judge),
+            "judge": judge_request(Settings(data_dir=Path(scratch)), recipe),
             "output": output,
             "is_shipped": True,
         }

@@ -1,4 +1,4 @@
-"""`fine-tune eval`: grade or compare answers with the recipe's judge, and export ability questions for lm-eval-harness.
+"""`fine-tune grade` and `compare` judge any file of answers; `fine-tune eval export-lm-eval` exports ability questions.
 
 Invalid lines are skipped and reported, and the exit status is 1. Without an installation, calibration to human ratings
 and the expected length are unavailable.
@@ -19,11 +19,13 @@ from rich.progress import Progress as Bar
 
 from fine_tune_assets.claims.grounding_checks import check_answer
 from fine_tune_assets.cli.document_input import OUTPUT, has_lone_surrogate
+from fine_tune_assets.cli.evidence_text import describe_comparison, describe_grade
+from fine_tune_assets.cli.judge_options import judge_options
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.judging.evaluation.deterministic_checks import (
     LengthBounds,
     count_format_errors,
@@ -40,8 +42,8 @@ from fine_tune_assets.judging.judges.grades import (
 )
 from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
 from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
-from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.recipes.schema import CheckSettings
+from fine_tune_assets.judging.judges.rubrics import Rubric, read_rubric
+from fine_tune_assets.recipes.schema import CheckSettings, Recipe
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import conform
 from fine_tune_assets.tables.stored_tables import read_rows_if_present
@@ -55,12 +57,14 @@ class AnswerFacts:
     """Task → minimum and maximum number of words."""
     agreement: pa.Table | None
     """`judge_agreement`; None before a judge was measured."""
+    rubric: Rubric
 
     def about(self, judge: Judge, answered: GradableAnswer, grade: Grade) -> dict[str, Any]:
         """As JSON."""
         return {
             "calibrated_means": self._mapped(judge, answered.task, grade),
             "blind_spots": describe_blind_spots(judge.kind, bool(answered.reference)),
+            "ungraded": [one.name for one in self.rubric if one.name not in grade.criteria],
             "checks": {**check_answer(answered.output, answered.input), **self._form(answered)},
         }
 
@@ -84,15 +88,14 @@ class AnswerFacts:
         return found
 
 
-def facts_of_answers() -> AnswerFacts:
+def facts_of_answers(settings: Settings, recipe: Recipe) -> AnswerFacts:
     """Facts from the installation and its recipe."""
-    settings = load_settings()
-    recipe = load_recipe(settings.recipe)
     return AnswerFacts(
         checks=recipe.checks,
         floor=recipe.judge.agreement_floor,
         bounds=_bounds(settings.layout, recipe.checks),
         agreement=_agreement(settings.layout),
+        rubric=read_rubric(recipe.judge.rubric),
     )
 
 
@@ -124,6 +127,7 @@ class _Line:
 
 
 _file = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+_evidence = click.option("--evidence", "has_evidence", is_flag=True, help="Print each statement with its evidence.")
 
 
 @click.group("eval")
@@ -133,46 +137,63 @@ def evaluation() -> None:
 
 @evaluation.command()
 @_file
+@judge_options
+@_evidence
 @OUTPUT
-def grade(file: Path, output: IO[str]) -> None:
-    """Grade answers with the recipe's judge.
+def grade(file: Path, recipe: Recipe, has_evidence: bool, output: IO[str]) -> None:
+    """Grade answers with a judge.
 
-    FILE is JSONL with `instruction`, `input`, `output`, and optionally `id`, `reference` and `task`. Prints one JSON object per
-    line, in order: `id`, `score` from 1 to 10 or null, `calibrated_means`, `blind_spots`, `reason`, `criteria`, `checks`,
-    `judge`. For a `task` of the recipe, `checks` include format and length.
+    FILE is JSONL with `instruction`, `input`, `output`, and optionally `id`, `reference`, `task` and `passages`, a list of texts
+    that count as part of the input. The recipe names the judge and the rubric, unless options do; without a recipe, the shipped
+    verifier grades by the rubric `general`. Without a `reference`, accuracy is graded from the input alone.
+
+    Prints one JSON object per line, in order: `id`, `score` from 1 to 10 or null, `calibrated_means`, `blind_spots`, `reason`,
+    `criteria`, `ungraded` (criteria of the rubric without a grade), `checks`, `judge`. For a `task` of the recipe, `checks`
+    include format and length. `--evidence` adds `statements`, the least supported first: `text`, `criterion`, `support`,
+    `probability`, `evidence` (a line of the record) and `veto` (the check that overruled it); on a terminal, it prints text.
     """
     lines, faults = _read(file, ("instruction", "input", "output"))
-    facts = facts_of_answers()
+    facts = facts_of_answers(load_settings(), recipe)
 
     def graded(judge: Judge, part: Sequence[_Line], progress: Progress) -> list[dict[str, Any]]:
         answers = [GradableAnswer(str(line.given_id), **line.values) for line in part]
         grades = judge.grade(answers, progress)
         return [
-            _graded(line, found) | facts.about(judge, answered, found)
+            _graded(line, found)
+            | facts.about(judge, answered, found)
+            | ({"statements": _worst_first(found)} if has_evidence else {})
             for line, answered, found in zip(part, answers, grades, strict=True)
         ]
 
-    _run(lines, graded, output, "Grading")
+    _run(lines, recipe, graded, output, describe_grade if has_evidence and output.isatty() else _as_json)
     _require_none_left_out(file, faults)
 
 
 @evaluation.command()
 @_file
+@judge_options
+@_evidence
 @OUTPUT
-def compare(file: Path, output: IO[str]) -> None:
-    """Compare pairs of answers with the judge.
+def compare(file: Path, recipe: Recipe, has_evidence: bool, output: IO[str]) -> None:
+    """Compare pairs of answers with a judge.
 
-    FILE is JSONL with `instruction`, `input`, `output_1`, `output_2`, and optionally `id` and `reference`. The judge sees each
-    pair in both orders. Prints one JSON object per line, in order: `id`, `preferred` (1, 2, or 0 for a tie), `probability` that
-    the first answer is better, `is_position_consistent`, `reason`, `judge`.
+    FILE is JSONL with `instruction`, `input`, `output_1`, `output_2`, and optionally `id`, `reference`, `task` and `passages`.
+    The judge sees each pair in both orders. Prints one JSON object per line, in order: `id`, `preferred` (1, 2, or 0 for a tie),
+    `probability` that the first answer is better, `is_position_consistent`, `reason`, `judge`. `--evidence` also grades both
+    answers, and adds `statements_1` and `statements_2`, as in `fine-tune grade`.
     """
     lines, faults = _read(file, ("instruction", "input", "output_1", "output_2"))
 
     def compared(judge: Judge, part: Sequence[_Line], progress: Progress) -> list[dict[str, Any]]:
         pairs = [AnswerPair(str(line.given_id), **line.values) for line in part]
-        return [_compared(line, found) for line, found in zip(part, judge.compare(pairs, progress), strict=True)]
+        preferences = judge.compare(pairs, progress)
+        rows = [_compared(line, found) for line, found in zip(part, preferences, strict=True)]
+        if has_evidence:
+            grades = iter(judge.grade([one for pair in pairs for one in _two_answers(pair)], progress))
+            rows = [row | {f"statements_{place}": _worst_first(next(grades)) for place in (1, 2)} for row in rows]
+        return rows
 
-    _run(lines, compared, output, "Comparing")
+    _run(lines, recipe, compared, output, describe_comparison if has_evidence and output.isatty() else _as_json)
     _require_none_left_out(file, faults)
 
 
@@ -198,6 +219,21 @@ def _graded(line: _Line, found: Grade) -> dict[str, Any]:
     }
 
 
+def _worst_first(found: Grade) -> list[dict[str, Any]]:
+    return [asdict(one) for one in sorted(found.statements, key=lambda one: one.probability)]
+
+
+def _two_answers(pair: AnswerPair) -> list[GradableAnswer]:
+    return [
+        GradableAnswer(pair.id, pair.task, pair.instruction, pair.input, output, pair.reference)
+        for output in (pair.output_1, pair.output_2)
+    ]
+
+
+def _as_json(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False)
+
+
 def _compared(line: _Line, found: Preference) -> dict[str, Any]:
     return {
         "id": line.given_id,
@@ -210,31 +246,31 @@ def _compared(line: _Line, found: Preference) -> dict[str, Any]:
 
 def _run(
     lines: Sequence[_Line],
+    recipe: Recipe,
     judged: Callable[[Judge, Sequence[_Line], Progress], list[dict[str, Any]]],
     output: IO[str],
-    doing: str,
+    describe: Callable[[Mapping[str, Any]], str],
 ) -> None:
     """Print results batch by batch, so that an interrupted run keeps what it finished."""
-    settings = load_settings()
-    request = judge_request(settings, load_recipe(settings.recipe).judge)
+    request = judge_request(load_settings(), recipe)
     if not lines:
         return
-    with open_judge(request) as judge, _bar(doing, len(lines)) as progress:
+    with open_judge(request) as judge:
         for start in range(0, len(lines), _BATCH_LINES):
-            for row in judged(judge, lines[start : start + _BATCH_LINES], progress(start)):
-                output.write(json.dumps({**row, "judge": short(judge.version)}, ensure_ascii=False) + "\n")
+            part = lines[start : start + _BATCH_LINES]
+            # The bar is closed before the results are written, because both may go to one terminal.
+            with _bar(f"Line {start + 1} of {len(lines)}") as progress:
+                rows = judged(judge, part, progress)
+            for row in rows:
+                output.write(describe({**row, "judge": short(judge.version)}) + "\n")
             output.flush()
 
 
 @contextmanager
-def _bar(doing: str, total: int) -> Iterator[Callable[[int], Progress]]:
+def _bar(doing: str) -> Iterator[Progress]:
     with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(doing, total=total)
-
-        def from_line(start: int) -> Progress:
-            return lambda done, _total, _what: bar.update(task, completed=start + done)
-
-        yield from_line
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total, _what: bar.update(task, completed=done, total=total)
 
 
 def _read(file: Path, required: tuple[str, ...]) -> tuple[list[_Line], list[int]]:
@@ -270,6 +306,12 @@ def _line(text: str, without_id: str, required: tuple[str, ...]) -> _Line:
             raise InvalidLinesError(f"its `{name}` is missing or not text.")
         if has_lone_surrogate(value):
             raise InvalidLinesError(f"its `{name}` contains a lone surrogate.")
+    passages = given.get("passages") or []
+    if not isinstance(passages, list) or not all(isinstance(one, str) for one in passages):
+        raise InvalidLinesError("its `passages` are not a list of texts.")
+    if has_lone_surrogate("".join(passages)):
+        raise InvalidLinesError("its `passages` contain a lone surrogate.")
+    texts["input"] = "\n\n".join([str(texts["input"]), *passages])
     given_id = given.get("id", without_id)
     if not isinstance(given_id, str | int) or has_lone_surrogate(str(given_id)):
         raise InvalidLinesError("its `id` is neither valid text nor a number.")

@@ -50,6 +50,8 @@ SECTIONS = {
     },
     "Evaluation and release": {
         "verdicts": _Entry("verdict_commands", "Show, sign and verify verdicts."),
+        "grade": _Entry("eval_commands", "Grade answers with a judge."),
+        "compare": _Entry("eval_commands", "Compare pairs of answers with a judge."),
         "eval": _Entry("eval_commands", "Grade and compare answers.", "evaluation"),
         "verifier": _Entry("verifier_commands", "Train and measure a verifier of statements."),
         "releases": _Entry("releases.release_commands", "Verify, move, deploy and remove releases."),

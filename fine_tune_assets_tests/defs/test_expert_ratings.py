@@ -89,7 +89,7 @@ def _licence(folder: Path) -> tuple[dg.AssetCheckResult, list[dict[str, Any]]]:
         "labelled_sets": str(installation.layout.evaluation / "judge"),
         "own_ratings": str(own),
         "accept_score": installation.recipe.judge.accept_score,
-        "judge": judge_request(installation.settings, installation.recipe.judge),
+        "judge": judge_request(installation.settings, installation.recipe),
         "output": str(output),
     }
     measure_judge(request, ignore_progress)

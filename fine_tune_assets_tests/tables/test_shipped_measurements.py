@@ -72,9 +72,9 @@ def test_another_scrubber_or_labelled_set_is_measured(tmp_path: Path) -> None:
 
 
 def agreement_request(tmp_path: Path, **changes: Any) -> dict[str, Any]:
-    judge = load_recipe("demo_smollm2").judge
-    judge_inputs = judge_request(Settings(data_dir=tmp_path), judge)
-    request = {"labelled_sets": str(EVALUATION / "judge"), "own_ratings": "", "accept_score": judge.accept_score}
+    recipe = load_recipe("demo_smollm2")
+    judge_inputs = judge_request(Settings(data_dir=tmp_path), recipe)
+    request = {"labelled_sets": str(EVALUATION / "judge"), "own_ratings": "", "accept_score": recipe.judge.accept_score}
     return {**request, "judge": judge_inputs, "output": str(tmp_path / "out.parquet"), **changes}
 
 

@@ -99,7 +99,7 @@ def judge_agreement(
             "labelled_sets": str(installation.layout.evaluation / "judge"),
             "own_ratings": str(own) if ratings else "",
             "accept_score": installation.recipe.judge.accept_score,
-            "judge": judge_request(installation.settings, installation.recipe.judge),
+            "judge": judge_request(installation.settings, installation.recipe),
         }
         table = worker.make_table(context, "judging", request)
     figures = {

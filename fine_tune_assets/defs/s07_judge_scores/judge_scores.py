@@ -123,7 +123,7 @@ def judge_scores(
         "test_examples": judge.test_examples,
         "max_new_tokens": judge.max_new_tokens,
         "engine": judge.engine,
-        "judge": judge_request(installation.settings, judge),
+        "judge": judge_request(installation.settings, installation.recipe),
     }
     table = worker.make_table(context, "judging", request)
     means = _mean_grades(table)

@@ -55,17 +55,16 @@ def panel_weights() -> Mapping[str, float]:
     return weights
 
 
-def grade_form(output: str, reference: str | None) -> Criterion:
-    """Form: a complete ending, and about the length of the reference if there is one."""
+def grade_form(output: str, reference: str | None) -> Criterion | None:
+    """Form: a complete ending, and about the length of the reference; None without a reference to compare with."""
     if not split_sentences(output):
         return Criterion(MIN_SCORE, "the answer has no words")
-    faults = (
-        [] if has_complete_ending(output) or not has_complete_ending(reference or "") else ["it ends in the middle"]
-    )
-    if reference and split_sentences(reference):
-        ratio = len(output.split()) / len(reference.split())
-        if not LENGTH_RATIOS[0] <= ratio <= LENGTH_RATIOS[1]:
-            faults.append(f"it has {ratio:.1f} times as many words as the reference")
+    if not reference or not split_sentences(reference):
+        return None
+    faults = [] if has_complete_ending(output) or not has_complete_ending(reference) else ["it ends in the middle"]
+    ratio = len(output.split()) / len(reference.split())
+    if not LENGTH_RATIOS[0] <= ratio <= LENGTH_RATIOS[1]:
+        faults.append(f"it has {ratio:.1f} times as many words as the reference")
     score = MAX_SCORE - (MAX_SCORE - MIN_SCORE) / 2 * len(faults)
     return Criterion(score, ", ".join(faults) or "complete, with about the length of the reference")
 

@@ -19,23 +19,25 @@ from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE, GradeCache
 from fine_tune_assets.judging.judges.grades import Judge
 from fine_tune_assets.judging.judges.judge_models import EndpointModel, FolderModel, JudgeModel
+from fine_tune_assets.judging.judges.label_grades import labels_by_task
 from fine_tune_assets.judging.judges.llm_judge import LlmJudge
 from fine_tune_assets.judging.judges.rubrics import Rubric, read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
-from fine_tune_assets.recipes.schema import JudgeSettings, RubricCriterion
+from fine_tune_assets.recipes.schema import Recipe, RubricCriterion
 
 RUN_FOLDER = "judges"
 RETRY_PAUSE_SECONDS = 0.5
 _SETTING_NAMES = SettingNames(url="FINE_TUNE_JUDGE_URL", key="FINE_TUNE_JUDGE_API_KEY_FILE", model="judge.model")
 
 
-def judge_request(settings: Settings, judge: JudgeSettings) -> dict[str, Any]:
+def judge_request(settings: Settings, recipe: Recipe) -> dict[str, Any]:
     """The input of `open_judge`, as JSON. It names the key file, not the key, because Dagster stores requests."""
-    layout = settings.layout
+    layout, judge = settings.layout, recipe.judge
     return {
         "kind": judge.kind,
         "rubric": [vars(criterion) for criterion in read_rubric(judge.rubric)],
+        "labels": labels_by_task(recipe),
         "verifier": str(layout.data_dir / judge.verifier) if judge.verifier else "",
         "backend": judge.backend,
         "model": str(layout.data_dir / judge.model) if judge.backend == "folder" else judge.model,
@@ -64,9 +66,8 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
         yield formula_judge()
         return
     if request["kind"] == "verifier":
-        yield StatementJudge(
-            "verifier", open_verifier(request["verifier"], request["threads"]), rubric, formula_judge()
-        )
+        reader = open_verifier(request["verifier"], request["threads"])
+        yield StatementJudge("verifier", reader, rubric, formula_judge(), labels=request["labels"])
         return
     model, cache = _judge_model(request), GradeCache(Path(request["cache"]))
     try:

@@ -13,21 +13,21 @@ from fine_tune_assets.judging.judges.grades import Criterion
 from fine_tune_assets.recipes.schema import RubricCriterion
 
 Rubric = tuple[RubricCriterion, ...]
-_FILES: Final = {file.parent.name: file for file in sorted((PACKAGE_DIR / "packs").glob("*/rubric.yaml"))}
+SHIPPED_RUBRICS: Final = {file.parent.name: file for file in sorted((PACKAGE_DIR / "packs").glob("*/rubric.yaml"))}
 
 
 def read_rubric(rubric: str | Rubric) -> Rubric:
     """The criteria of a shipped rubric by its name, or the recipe's own. Raises RecipeError."""
     if isinstance(rubric, tuple):
         return rubric
-    if rubric not in _FILES:
-        raise RecipeError(f"judge.rubric: there is no rubric {rubric}. Shipped: {', '.join(_FILES)}.")
+    if rubric not in SHIPPED_RUBRICS:
+        raise RecipeError(f"judge.rubric: there is no rubric {rubric}. Shipped: {', '.join(SHIPPED_RUBRICS)}.")
     return _read_file(rubric)
 
 
 @cache
 def _read_file(name: str) -> Rubric:
-    values = load_values(_FILES[name].read_text(encoding="utf-8"))
+    values = load_values(SHIPPED_RUBRICS[name].read_text(encoding="utf-8"))
     return TypeAdapter(tuple[RubricCriterion, ...]).validate_python(values)
 
 

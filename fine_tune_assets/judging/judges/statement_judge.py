@@ -1,12 +1,13 @@
 """Grades an answer by its statements: each is checked against the record; the reference's are looked for in the answer.
 
 A reader (the trained verifier, or a language model) gives the probabilities. Grounding checks for numbers, units, dates, sides,
-negations and medicines overrule it. `grade_scales` turns the probabilities into grades.
+negations and medicines overrule it. `grade_scales` turns the probabilities into grades. `label_grades` grades answers to tasks
+with fixed labels.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -32,6 +33,7 @@ from fine_tune_assets.judging.judges.grades import (
     JudgeKind,
     Preference,
 )
+from fine_tune_assets.judging.judges.label_grades import TaskLabels, grade_label
 from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader
 from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
@@ -42,6 +44,7 @@ VETO_PROBABILITY: Final = 0.05
 """Highest probability of a statement that a grounding check found unsupported."""
 SUPPORTED_FROM: Final = 0.5
 """Probability from which a statement of the answer counts when the reference's are looked for in it."""
+NOTHING_GRADED: Final = "no criterion of the rubric can be graded without a reference answer"
 
 
 @runtime_checkable
@@ -67,6 +70,8 @@ class StatementJudge:
     formula: FormulaJudge
     compare_pairs: Compare | None = None
     """Compares two answers; without it, preferences follow from the grades."""
+    labels: TaskLabels = field(default_factory=dict)
+    """Not part of the version: the rule is fixed, and other labels make another instruction set."""
 
     @cached_property
     def version(self) -> str:
@@ -89,6 +94,13 @@ class StatementJudge:
         return replace(self, reader=self.reader.for_repeat())
 
     def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
+        prose = iter(self._grade_prose([one for one in answers if one.task not in self.labels], progress))
+        return [
+            grade_label(one, self.labels[one.task], self.rubric) if one.task in self.labels else next(prose)
+            for one in answers
+        ]
+
+    def _grade_prose(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
         checked = self._check_answers(answers, progress)
         completeness = self._look_for_references(answers, checked, progress)
         modelled = self._grade_modelled(answers, progress)
@@ -185,7 +197,7 @@ class StatementJudge:
             if found is not None:
                 criteria[criterion.name] = found
         reason = ", ".join(f"{name.replace('_', ' ')} {found.score:.1f}" for name, found in criteria.items())
-        return Grade(overall_grade(self.rubric, criteria), reason, criteria, tuple(statements))
+        return Grade(overall_grade(self.rubric, criteria), reason or NOTHING_GRADED, criteria, tuple(statements))
 
 
 def _check_own(

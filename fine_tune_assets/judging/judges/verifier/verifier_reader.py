@@ -4,6 +4,7 @@ A claim's probabilities depend on that claim alone: only claims of one padded le
 and activations are fp32, since int8 activations would share a scale across the batch.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
@@ -130,5 +131,8 @@ def _batches(encoded: Sequence[EncodedClaim]) -> Iterator[list[int]]:
 
 
 def open_verifier(folder: str, threads: int) -> VerifierReader:
-    """The verifier in `folder`, or the shipped one. Raises RecipeError if the folder holds none."""
-    return VerifierReader(Path(folder) if folder else SHIPPED_FOLDER, threads)
+    """The verifier in `folder`, or the shipped one. Raises RecipeError if the folder holds none.
+
+    `threads`: 0 for all.
+    """
+    return VerifierReader(Path(folder) if folder else SHIPPED_FOLDER, threads or len(os.sched_getaffinity(0)))
