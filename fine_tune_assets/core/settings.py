@@ -192,7 +192,7 @@ class NotificationSettings(_Group):
 
 
 class JudgeSettings(_Group):
-    """A judge on a server, for recipes with `judge.kind: endpoint`."""
+    """A judge on a server, for recipes with `judge.backend: endpoint`."""
 
     url: str = ""
     """Base URL of the judge, such as `https://judge.intranet:8000/v1`; hosts with public addresses are refused."""

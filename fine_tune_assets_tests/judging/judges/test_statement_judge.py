@@ -87,8 +87,8 @@ def test_a_grounding_check_overrules_the_reader(output: str, kind: str) -> None:
 
 def test_without_a_reference_accuracy_is_graded_from_the_record_alone() -> None:
     grade = _grade(REFERENCE, reference=None)
-    assert set(grade.criteria) == {"factual_accuracy", "format"}
-    assert grade.score is not None
+    assert set(grade.criteria) == {"factual_accuracy"}
+    assert grade.score == grade.criteria["factual_accuracy"].score
 
 
 def test_an_answer_without_words_has_the_lowest_grade() -> None:
@@ -99,6 +99,52 @@ def test_a_reader_without_a_result_gives_no_grade() -> None:
     """A missing grade is never 0, and closes the gate."""
     grade = _grade(REFERENCE, reader=WordReader("the judge says yes to everything"))
     assert (grade.score, grade.reason) == (None, "the judge says yes to everything")
+
+
+LABELS = ("medications", "past medical history", "past surgical history")
+
+
+def _grade_label(output: str, reference: str | None = "medications", **changes: Any) -> Any:
+    return _grade(output, reference, labels={"note": LABELS}, **changes)
+
+
+@pytest.mark.parametrize("output", ["medications", " Medications. ", "MEDICATIONS"])
+def test_a_label_equals_the_reference_despite_case_spaces_and_full_stop(output: str) -> None:
+    grade = _grade_label(output)
+    assert [one.score for one in grade.criteria.values()] == [10, 10, 10]
+    assert grade.statements == ()
+
+
+def test_a_label_that_shares_words_with_the_reference_is_wrong() -> None:
+    """Word overlap and a reader would both grade "past surgical history" well."""
+    grade = _grade_label("past surgical history", "past medical history")
+    scores = {name: one.score for name, one in grade.criteria.items()}
+    assert scores == {"factual_accuracy": 1, "completeness": 1, "format": 10}
+    assert grade.criteria["factual_accuracy"].reason in grade.reason
+
+
+def test_a_sentence_is_no_label() -> None:
+    assert _grade_label("The medications section.").score == 1
+
+
+def test_a_label_without_a_reference_has_no_accuracy() -> None:
+    assert set(_grade_label("medications", None).criteria) == {"format"}
+
+
+def test_labels_and_prose_of_one_batch_keep_their_order() -> None:
+    label = replace(ANSWER, task="section", output="medications", reference="medications")
+    prose = replace(ANSWER, output="Chronic migraine.")
+    judge = _judge(labels={"section": LABELS})
+    grades = judge.grade([label, prose, label], ignore_progress)
+    assert [bool(grade.statements) for grade in grades] == [False, True, False]
+    assert grades[1] == judge.grade([prose], ignore_progress)[0]
+
+
+def test_a_rubric_of_which_nothing_can_be_graded_gives_no_grade_and_a_reason() -> None:
+    completeness = tuple(one for one in read_rubric("general") if one.name == "completeness")
+    for grade in (_grade(REFERENCE, None, rubric=completeness), _grade_label("a drug", None, rubric=completeness)):
+        assert grade.score is None
+        assert grade.reason
 
 
 def test_an_answer_that_ends_in_the_middle_loses_form() -> None:
