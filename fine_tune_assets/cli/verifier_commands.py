@@ -39,14 +39,14 @@ def verifier() -> None:
 @_files
 @click.option("--pairs", type=click.IntRange(min=100), default=250_000, show_default=True, help="Training pairs.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the training.")
-@click.option("--leave-out", "left_out", multiple=True, help="Kind of error left out of training; repeatable.")
+@click.option("--leave-out", "left_out", multiple=True, help="Kind of error to leave out; repeatable.")
 @click.option("--blind", "is_blind", is_flag=True, help="Hide the records, as a control.")
 def train(name: str, files: Sequence[Path], pairs: int, seed: int, left_out: Sequence[str], is_blind: bool) -> None:
-    """Train a verifier into the folder NAME below `verifiers` in the data folder.
+    """Train a verifier on your reports.
 
-    Without --reports, it learns from the training examples of the newest instruction set and from statements that experts
-    overruled. 15 % of the subjects measure it. Use it with `judge.verifier: verifiers/NAME`. 100,000 pairs take about 20 minutes
-    on two cores.
+    Writes the folder NAME below `verifiers` in the data folder. Without --reports, it learns from the training examples of
+    the newest instruction set and from statements that experts overruled. 15 % of the subjects measure it. Use it with
+    `judge.verifier: verifiers/NAME`. 100,000 pairs take about 20 minutes on two cores.
     """
     from fine_tune_assets.judging.judges.verifier.verifier_builds import build_verifier
     from fine_tune_assets.judging.judges.verifier.verifier_sources import gather_sources

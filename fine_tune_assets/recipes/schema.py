@@ -432,11 +432,12 @@ class RubricCriterion:
     """One criterion of a grade from 1 to 10."""
 
     name: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
+    """Name of the criterion, such as `factual_accuracy`."""
     weight: Annotated[float, Field(gt=0)]
     """Weight in the overall grade; the weights of the graded criteria are normalized."""
     measured_by: Literal["statements", "reference", "form", "model"]
-    """`statements`: each statement of the answer is checked against the record. `reference`: each statement of the reference is
-    looked for in the answer. `form`: length and complete ending, without a model. `model`: only a language model grades it."""
+    """Method: `statements` against the record, statements of the `reference` in the answer, a rule for `form`, or a language
+    `model`."""
     best: str
     """What a grade of 10 means."""
     worst: str
@@ -466,15 +467,13 @@ class JudgeSettings:
     robustness_items: Positive = 5
     """Number of test examples per robustness case; more examples detect smaller losses."""
     kind: Literal["formula", "verifier", "statements", "rubric", "panel"] = "formula"
-    """Who grades: word overlap (`formula`), the trained verifier (`verifier`), a language model that checks each statement
-    (`statements`) or grades by the rubric (`rubric`), or verifier and language model together (`panel`)."""
+    """Judge: word overlap (`formula`), trained `verifier`, language model on `statements` or by `rubric`, or both (`panel`)."""
     rubric: str | tuple[RubricCriterion, ...] = "general"
     """Criteria of a grade: `general`, `clinical` or a list of your own."""
     verifier: str = ""
     """Folder of your own verifier (`fine-tune verifier train`), relative to the data folder; empty for the shipped one."""
     backend: Literal["endpoint", "folder"] = "endpoint"
-    """Where the judge's language model runs: a server inside the network, or a local file or folder that is served while it
-    judges."""
+    """Place of the judge's language model: a server inside the network, or a local file or folder."""
     model: str = ""
     """Name of the language model at the endpoint, or path of its GGUF file or Hugging Face folder."""
     concurrency: Positive = 8
