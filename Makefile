@@ -85,8 +85,8 @@ test-dagster-latest: setup-dev  ## run automation, gate and UI tests with the ne
 
 test-all: test test-slow test-long   ## run all tests that need no GPU
 
-demo: setup      ## serve a model, print the link to the first page, and run the whole graph in the background
-	$(BIN)/fine-tune demo $(if $(JUDGE),--judge $(JUDGE))
+demo: setup      ## serve a model and run the whole graph in the background; JUDGE=model.gguf grades too
+	$(BIN)/fine-tune demo
 
 demo-loop: setup ## run examples/correction_loop: corrected answers improve the next release
 	$(BIN)/python -m examples.correction_loop.loop

@@ -47,8 +47,9 @@ class ProductionRelease:
 @click.option(
     "--judge",
     "judge_file",
+    envvar="JUDGE",  # of `make demo JUDGE=FILE`
     type=click.Path(path_type=Path, exists=True, resolve_path=True),
-    help="GGUF file or Hugging Face folder that grades with the verifier.",
+    help="Model file that grades with the verifier.",
 )
 def demo(ui: bool, judge_file: Path | None) -> None:
     """Serve a model and materialize every asset.
