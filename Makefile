@@ -203,5 +203,8 @@ fit-judge: setup-dev     ## refit formula and panel on half of the rated dialogu
 	$(BIN)/python -m fine_tune_assets.judging.judges.formula_fit
 	$(BIN)/python -m fine_tune_assets.judging.judges.panel_fit
 
+bench-verifier: setup   ## formula and verifier on planted errors and clinicians' ratings, with the blind control
+	$(BIN)/python benchmarks/bench_verifier.py
+
 bench-judge-fit: setup-dev   ## agreement of the formula judge with clinicians, on the other half and on random halves
 	$(BIN)/python benchmarks/bench_judge_fit.py

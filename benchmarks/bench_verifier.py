@@ -1,0 +1,186 @@
+"""What the judges see: formula and verifier side by side, on planted errors and on clinicians' ratings, in one run.
+
+    python benchmarks/bench_verifier.py [--verifier FOLDER] [--reports FILE.jsonl ...]
+
+Prints (1) planted errors by kind, with the record and without it (blind control), on the references of the dialogues that fitted no
+weight; (2) agreement with clinicians on the same dialogues, by criterion and overall; (3) statements by kind of error on the
+demo's dialogues, which no verifier was trained on, or on `--reports`; (4) statements read per second. The last line is JSON.
+"""
+
+import argparse
+import csv
+import json
+import sys
+import time
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.judging.judges.formula_fit import is_training_dialogue
+from fine_tune_assets.judging.judges.formula_judge import formula_judge
+from fine_tune_assets.judging.judges.grades import Grade, Judge
+from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, read_rated_summaries
+from fine_tune_assets.judging.judges.planted_errors.error_detection import measure_planted_errors
+from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.judges.statement_judge import StatementJudge
+from fine_tune_assets.judging.judges.statement_readers import Claim
+from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report
+from fine_tune_assets.judging.judges.verifier.training_reports import read_reports
+from fine_tune_assets.judging.judges.verifier.verifier_builds import measure_reports
+from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+from fine_tune_assets.judging.statistics.association import bootstrap_interval, spearman
+from fine_tune_assets.tables.judging_rows import JudgeAgreement
+from fine_tune_assets.tables.record_classes import iter_records
+
+RATED = PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv"
+VISITS = PROJECT_DIR / "data" / "raw_reports" / "2026-02-dialogues" / "visits.csv"
+MEASURES = ("FactualPrecision", "HallucinationRate", "FactualRecall", "FactualF1", "OmissionRate")
+THREADS = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--verifier", default="", help="folder of another verifier")
+    parser.add_argument("--reports", type=Path, action="append", default=[], help="unseen reports, as JSONL")
+    given = parser.parse_args()
+    rubric, rated = read_rubric("clinical"), read_rated_summaries(RATED)
+    reader = open_verifier(given.verifier, THREADS)
+    judges = {
+        "formula": formula_judge(),
+        "verifier": StatementJudge("verifier", reader, rubric, formula_judge()),
+    }
+    planted = {
+        name: list(iter_records(JudgeAgreement, measure_planted_errors(judge, rated, rubric, ignore_progress)))
+        for name, judge in judges.items()
+    }
+    rows = [row for row in rated.rows if not is_training_dialogue(row)]
+    people = {name: agreement(judge, rows) for name, judge in judges.items()}
+    reports = read_reports(given.reports) if given.reports else demo_reports()
+    kinds = measure_reports(reader, reports)
+    speed = statements_per_second(reader, reports)
+    console = Console(stderr=True)
+    show_planted(console, planted["verifier"])
+    show_shares(console, planted)
+    show_people(console, people)
+    show(console, f"Statements of {len(reports)} unseen dialogues", ("kind", "AUROC", "without the record", "wrong"),
+         [(one.kind, one.auroc, one.blind_auroc, one.wrong) for one in kinds])  # fmt: skip
+    console.print(f"{speed:.0f} statements per second on {THREADS} threads")
+    print(
+        json.dumps(
+            {
+                "planted": {row.human_measure: [row.auroc, row.blind_auroc, row.answer_count] for row in planted["verifier"] if row.auroc is not None},
+                "people": people,
+                "statements": {one.kind: [one.auroc, one.blind_auroc, one.wrong] for one in kinds},
+                "statements_per_second": round(speed, 1),
+            }
+        )
+    )  # fmt: skip
+
+
+def agreement(judge: Judge, rows: Sequence[RatedAnswer]) -> dict[str, Any]:
+    """Grade → human measure → rank correlation, and the share of pairs of one dialogue in people's order."""
+    grades = judge.grade([row.answered for row in rows], ignore_progress)
+    found: dict[str, Any] = {}
+    for name in ("overall", *sorted({criterion for grade in grades for criterion in grade.criteria})):
+        scores = np.array([score_of(grade, name) for grade in grades])
+        if np.isnan(scores).any():
+            continue
+        found[name] = {
+            measure: round(spearman(scores, np.array([row.ratings[measure] for row in rows])), 3)
+            for measure in MEASURES
+        }
+        found[name] |= order_interval(scores, rows)
+    return found
+
+
+def score_of(grade: Grade, name: str) -> float:
+    value = grade.score if name == "overall" else grade.criteria[name].score if name in grade.criteria else None
+    return float("nan") if value is None else value
+
+
+def order_interval(scores: Any, rows: Sequence[RatedAnswer]) -> dict[str, float]:
+    """Share of pairs about one dialogue that the grades order as people's factual F1 does; ties count half."""
+    right, groups = [], []
+    for a, b in combinations(range(len(rows)), 2):
+        difference = rows[a].ratings["FactualF1"] - rows[b].ratings["FactualF1"]
+        if rows[a].group == rows[b].group and difference:
+            right.append(0.5 if scores[a] == scores[b] else float((scores[a] - scores[b]) * difference > 0))
+            groups.append(rows[a].group)
+    values = np.array(right)
+    interval = bootstrap_interval(lambda rows: float(values[rows].mean()), groups)
+    low, high = (interval.low, interval.high) if interval else (float("nan"), float("nan"))
+    return {"in order": round(float(values.mean()), 3), "low": round(low, 3), "high": round(high, 3)}
+
+
+def demo_reports() -> list[Report]:
+    """The demo's dialogues with their sections; the verifier's leakage certificate excludes them from training."""
+    with VISITS.open(encoding="utf-8", newline="") as file:
+        return [Report(str(number), row["dialogue"], row["section_text"]) for number, row in enumerate(csv.DictReader(file))]
+
+
+def statements_per_second(reader: Any, reports: Sequence[Report]) -> float:
+    claims = [Claim(report.record, line) for report in reports for line in report.note.split(". ") if line.strip()]
+    reader.read(claims[:8], ignore_progress)  # loads the model
+    start = time.perf_counter()
+    reader.read(claims, ignore_progress)
+    return len(claims) / (time.perf_counter() - start)
+
+
+def show_planted(console: Console, rows: Sequence[JudgeAgreement]) -> None:
+    found = [row for row in rows if row.auroc is not None]
+    show(
+        console,
+        "Verifier: planted errors in otherwise right answers (accuracy grade)",
+        ("kind", "AUROC", "95 %", "without the record", "errors"),
+        [
+            (row.human_measure, row.auroc, f"{row.auroc_low:.2f} to {row.auroc_high:.2f}", row.blind_auroc, row.answer_count)
+            for row in found
+        ],
+    )
+
+
+def show_shares(console: Console, planted: dict[str, list[JudgeAgreement]]) -> None:
+    show(
+        console,
+        "Overall grade after a change",
+        ("judge", "change", "graded up", "graded down by more than a point", "answers"),
+        [
+            (name, row.human_measure, row.graded_up_share, row.graded_down_share, row.answer_count)
+            for name, rows in planted.items()
+            for row in rows
+            if row.graded_up_share is not None or row.graded_down_share is not None
+        ],
+    )
+
+
+def show_people(console: Console, people: dict[str, dict[str, Any]]) -> None:
+    show(
+        console,
+        "Agreement with clinicians (Spearman), dialogues that fitted no weight",
+        ("judge", "grade", *MEASURES, "pairs in order", "95 %"),
+        [
+            (judge, name, *(values[measure] for measure in MEASURES), values["in order"], f"{values['low']} to {values['high']}")
+            for judge, grades in people.items()
+            for name, values in grades.items()
+        ],
+    )
+
+
+def show(console: Console, title: str, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    table = Table(*headers, title=title)
+    for row in rows:
+        table.add_row(*("–" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
