@@ -17,7 +17,6 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from planted_errors import PLANTS
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +25,7 @@ from fine_tune_assets.approval.flags import flag_kind
 from fine_tune_assets.claims.grounding_checks import measure_word_overlap
 from fine_tune_assets.claims.statements import extract_statements, is_contradiction
 from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.judging.judges.planted_errors.error_plants import PLANTS
 
 SEED = 20260101
 TIMED_DRAFTS = 10_000

@@ -1,10 +1,12 @@
 """The judging worker: serves one request per process (core/processes/worker.py)."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
@@ -13,38 +15,73 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.tables.shipped_measurements import fingerprint_files, load_shipped_table, save_shipped_table
 
 _HERE = Path(__file__).parent
+SHIPPED_JUDGES = ("formula", "verifier")
+"""Kinds of judges whose measurements may ship with the repository."""
+_MEASURING_CODE = (
+    "judges/human_agreement",
+    "judges/labelled_sets",
+    "judges/planted_errors/error_detection",
+    "judges/planted_errors/error_plants",
+    "judges/planted_errors/planted_error_set",
+    "statistics/association",
+)
 
 
 def measure_judge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Measure a judge's agreement with people.
+    """Measure a judge's agreement with people and with planted errors, and that of the formula, which may take its place.
 
     `own_ratings`: the file of own_ratings_table(), or empty without expert ratings. `is_shipped`: save the result as the shipped
     measurement.
     """
+    kinds = dict.fromkeys((request["judge"]["kind"], "formula"))
+    measured = [_measure_one(request, {**request["judge"], "kind": kind}, progress) for kind in kinds]
+    write_table(Path(request["output"]), pa.concat_tables([table for table, _ in measured]))
+    return {"judge_version": measured[0][1]}
+
+
+def _measure_one(
+    request: Mapping[str, Any], judge_inputs: Mapping[str, Any], progress: Progress
+) -> tuple[pa.Table, str]:
+    """The rows and the version of one judge; the shipped ones where they were measured with the same inputs."""
     from fine_tune_assets.judging.judges.human_agreement import measure_agreement
     from fine_tune_assets.judging.judges.judge_registry import open_judge
-    from fine_tune_assets.judging.judges.labelled_sets import read_labelled_sets, read_own_ratings
+    from fine_tune_assets.judging.judges.labelled_sets import RatedSet, read_labelled_sets, read_own_ratings
+    from fine_tune_assets.judging.judges.planted_errors.error_detection import measure_planted_errors
+    from fine_tune_assets.recipes.schema import RubricCriterion
 
-    own, table_name = request["own_ratings"], "judge_agreement"
+    own, kind, accept_score = request["own_ratings"], judge_inputs["kind"], request["accept_score"]
     is_shipped, folder = request.get("is_shipped", False), Path(request["labelled_sets"])
-    measured_by = [
-        _HERE / f"{name}.py" for name in ("judges/human_agreement", "judges/labelled_sets", "statistics/association")
-    ]
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    with open_judge(request["judge"]) as judge:
+    part = "" if kind == "formula" else f"_{kind}"
+    with open_judge(judge_inputs) as judge:
         version = judge.version
-        decided_by = [version, request["accept_score"], fingerprint_files(files), fingerprint_files(measured_by)]
-        shipped = None if is_shipped or own or judge.kind != "formula" else load_shipped_table(table_name, decided_by)
-    if shipped is not None:
-        write_table(Path(request["output"]), shipped)
-        return {"judge_version": version}
-    sets = [*read_labelled_sets(folder), *(read_own_ratings(Path(own)) if own else [])]
-    with open_judge(request["judge"]) as judge:
-        table, version = measure_agreement(judge, sets, request["accept_score"], progress), judge.version
+        decided_by = [version, accept_score, judge_inputs["rubric"], *_measured_from(folder)]
+        if not (is_shipped or own or kind not in SHIPPED_JUDGES):
+            shipped = load_shipped_table("judge_agreement", decided_by, part=part)
+            if shipped is not None:
+                return shipped, version
+        rubric = tuple(RubricCriterion(**values) for values in judge_inputs["rubric"])
+        shipped_sets = read_labelled_sets(folder)
+        sets = [*shipped_sets, *(read_own_ratings(Path(own)) if own else [])]
+        table = pa.concat_tables(
+            [
+                measure_agreement(judge, sets, accept_score, progress, rubric),
+                *(
+                    measure_planted_errors(judge, rated, rubric, progress)
+                    for rated in shipped_sets
+                    if isinstance(rated, RatedSet)
+                ),
+            ]
+        )
     if is_shipped:
-        save_shipped_table(table_name, decided_by, table)
-    write_table(Path(request["output"]), table)
-    return {"judge_version": version}
+        save_shipped_table("judge_agreement", decided_by, table, part=part)
+    return table, version
+
+
+def _measured_from(folder: Path) -> list[list[list[str]]]:
+    """Fingerprints of the labelled sets and of the code that measures."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    code = [_HERE / f"{name}.py" for name in _MEASURING_CODE]
+    return [fingerprint_files(files), fingerprint_files(code)]
 
 
 def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:

@@ -7,10 +7,16 @@ from fine_tune_assets.tables.record_classes import Column, Record
 
 
 class JudgeAgreement(Record):
-    """Agreement of the judge with people on a labelled set."""
+    """Agreement of the judge with people, and with planted errors, on a labelled set."""
 
     labelled_set: Annotated[str, Column("Labelled set of rated answers or compared pairs")]
-    human_measure: Annotated[str, Column("Measure of the people; for pairs `majority`")]
+    human_measure: Annotated[
+        str,
+        Column(
+            "Measure of the people; for pairs `majority`; `between_people`: agreement of people with each other; `planted_…`, "
+            "`added_…` and `paraphrase`: labels that are known without people"
+        ),
+    ]
     answer_count: Annotated[int, Column("Answers or pairs that the judge graded")]
     spearman: Annotated[float | None, Column("Rank correlation of grade and human rating, -1 to 1")]
     spearman_low: Annotated[float | None, Column("Lower end of the 95 % bootstrap interval")]
@@ -42,6 +48,15 @@ class JudgeAgreement(Record):
     specificity: Annotated[float | None, Column("Share of unacceptable answers that the judge rejects")]
     calibration: Annotated[str | None, Column("Points of the monotonic map from grade to human rating, as JSON")]
     missing_reason: Annotated[str | None, Column("Why metrics are absent")]
+    criterion: Annotated[str | None, Column("Criterion of the rubric; absent for the overall grade")]
+    auroc: Annotated[
+        float | None, Column("Probability that a right answer has a higher grade than one with this planted error")
+    ]
+    auroc_low: Annotated[float | None, Column("Lower end of the 95 % bootstrap interval")]
+    auroc_high: Annotated[float | None, Column("Upper end of the 95 % bootstrap interval")]
+    blind_auroc: Annotated[float | None, Column("The same with an unrelated record; 0.5 if the grade needs the record")]
+    graded_up_share: Annotated[float | None, Column("Share of answers whose grade a false statement raises")]
+    graded_down_share: Annotated[float | None, Column("Share of true rewrites with a grade more than one point lower")]
 
 
 class JudgeScore(Record):

@@ -105,7 +105,7 @@ def test_ratings_in_the_ledger_count_for_the_licence(
 ) -> None:
     """What clinicians elsewhere said is not enough where this hospital's own say the contrary."""
     _rated(stored, as_people=as_people)
-    (task,) = {task for task, _, _ in own_ratings(Installation())}
+    (task,) = {rating.task for rating in own_ratings(Installation())}
     found, (row,) = _licence(tmp_path)
     assert (row["task"], row["answer_count"]) == (task, MIN_RATINGS)
     assert (row["spearman"] > 0.6) is as_people
@@ -121,8 +121,8 @@ def test_a_rating_counts_while_its_answer_is_there(stored: StoredInstructionSet)
     _rated(stored, as_people=True)
     path = Installation().layout.table("judge_scores")
     rows = pq.read_table(path, partitioning=None).to_pylist()
-    (checked,) = [rating for rating in own_ratings(Installation()) if rating[2].output == rows[4]["answer"]]
-    assert checked[2].reference == REFERENCE
+    (checked,) = [rating for rating in own_ratings(Installation()) if rating.answered.output == rows[4]["answer"]]
+    assert checked.answered.reference == REFERENCE
     rows[4]["answer"] = "Another answer."
     write_table(path, table_from_rows(rows, JudgeScore.SCHEMA))
     assert len(own_ratings(Installation())) == MIN_RATINGS - 1

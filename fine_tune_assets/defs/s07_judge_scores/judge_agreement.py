@@ -29,7 +29,6 @@ from fine_tune_assets.instructions.stored_sets import InstructionSetError
 from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import (
     EvaluationExample,
-    GradableAnswer,
     describe_blind_spots,
     gradable_answer,
 )
@@ -37,10 +36,12 @@ from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
 from fine_tune_assets.judging.judges.judge_registry import judge_request
 from fine_tune_assets.judging.judges.labelled_sets import (
     RATED_SUMMARIES,
+    OwnRating,
     build_own_expert_sets,
     current_fingerprints,
     own_ratings_table,
 )
+from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.verdicts.evidence import JudgeRequirements, judge_status
 from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, list_spot_checks
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
@@ -49,17 +50,18 @@ from fine_tune_assets.tables.record_classes import iter_records
 GROUP = "s07_judge_scores"
 _IGNORED_INPUTS = (*GATE_TABLES, "adapters", "judge_scores")
 LOGGER = logging.getLogger(__name__)
-Rating = tuple[str, float, GradableAnswer]
-"""Task, the expert's score from 1 to 10, and the answer."""
 _COLUMNS = (
     "labelled_set",
     "task",
     "human_measure",
+    "criterion",
     "answer_count",
     "ungraded_count",
     "spearman",
     "spearman_low",
     "spearman_high",
+    "auroc",
+    "blind_auroc",
     "accuracy",
     "kappa",
     "missing_reason",
@@ -102,26 +104,36 @@ def judge_agreement(
             "judge": judge_request(installation.settings, installation.recipe),
         }
         table = worker.make_table(context, "judging", request)
-    figures = {
-        f"spearman_{row.human_measure}": row.spearman
-        for row in iter_records(JudgeAgreement, table)
-        if row.labelled_set == RATED_SUMMARIES and row.spearman is not None
-    }
+    figures = _shipped_figures(table, _judge_version(installation, table))
     shown = markdown_table(table.select(_COLUMNS).to_pylist())
     blind = describe_blind_spots(installation.recipe.judge.kind, has_reference=True)
     return table_result("judge_agreement", table, fingerprint_table(table), metrics=shown, blind_spots=blind, **figures)
 
 
+def _shipped_figures(table: pa.Table, version: str) -> dict[str, float]:
+    """The judge's own figures on the shipped ratings, by name."""
+    figures: dict[str, float] = {}
+    for row in iter_records(JudgeAgreement, table):
+        if row.labelled_set == RATED_SUMMARIES and row.judge_version == version:
+            named = f"{row.criterion}_{row.human_measure}" if row.criterion else row.human_measure
+            found = {"spearman": row.spearman, "auroc": row.auroc, "blind_auroc": row.blind_auroc}
+            figures |= {f"{figure}_{named}": value for figure, value in found.items() if value is not None}
+    return figures
+
+
 @dg.asset_check(
     asset="judge_agreement",
-    description="The judge's agreement with people is high enough for every task of the recipe, so it may decide.",
+    description="The agreement with people of the judge, or of the formula in its place, is high enough for every task.",
 )
 def judge_is_qualified(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
     status = judge_status(
         _judge_version(installation, judge_agreement), judge_agreement, judge_requirements(installation)
     )
     measured = {} if status.agreement is None else {"agreement": status.agreement}
-    return check_result(status.is_qualified, status.failure_reason, floor=status.floor, **measured)
+    shown = {"deciding_judge": status.deciding_kind, "ungraded_criteria": ", ".join(status.ungraded_criteria)}
+    return check_result(
+        status.is_qualified, status.failure_reason or status.deciding_reason, floor=status.floor, **shown, **measured
+    )
 
 
 def judge_requirements(installation: Installation) -> JudgeRequirements:
@@ -129,7 +141,11 @@ def judge_requirements(installation: Installation) -> JudgeRequirements:
     recipe = installation.recipe
     tasks = tuple(task.name for task in recipe.tasks)
     return JudgeRequirements(
-        recipe.judge.kind, recipe.judge.agreement_floor, tasks, current_labelled_sets(installation)
+        recipe.judge.kind,
+        recipe.judge.agreement_floor,
+        tasks,
+        current_labelled_sets(installation),
+        read_rubric(recipe.judge.rubric),
     )
 
 
@@ -140,7 +156,7 @@ def _judge_version(installation: Installation, measured: pa.Table) -> str:
     """
     if installation.recipe.judge.kind == "formula":
         return formula_judge().version
-    versions = set(measured.column("judge_version").to_pylist())
+    versions = set(measured.column("judge_version").to_pylist()) - {formula_judge().version}
     return str(versions.pop()) if len(versions) == 1 else "several"
 
 
@@ -154,7 +170,7 @@ def current_labelled_sets(installation: Installation) -> dict[str, dict[str, str
     }
 
 
-def own_ratings(installation: Installation) -> list[Rating]:
+def own_ratings(installation: Installation) -> list[OwnRating]:
     """Expert ratings of answers that are still stored. Texts of earlier candidates' answers are not kept."""
     with installation.ledger() as ledger:
         checks = list_spot_checks(ledger)
@@ -183,8 +199,9 @@ def _test_examples(installation: Installation) -> dict[str, EvaluationExample]:
 
 def _match_rating(
     check: SpotCheck, answers: Mapping[tuple[str, str], str], examples: Mapping[str, EvaluationExample]
-) -> Iterator[Rating]:
+) -> Iterator[OwnRating]:
     text = answers.get((check.example_id, check.answer_fingerprint))
     example = examples.get(check.example_id)
     if text is not None and example is not None:
-        yield check.task, float(check.score), gradable_answer(example, check.answer_id, text)
+        answered = gradable_answer(example, check.answer_id, text)
+        yield OwnRating(check.task, float(check.score), answered, check.criteria)

@@ -1,5 +1,6 @@
 """Measures the agreement of a judge with people, on answers that they rated and on pairs of which they preferred one.
 
+The overall grade and each criterion's grade are compared with the ratings of the same quality.
 A value that can't be measured is absent, with a reason. A judge is never measured on answers about a text that it was trained on.
 """
 
@@ -12,8 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.judging.judges.grades import Grade, Judge
+from fine_tune_assets.judging.judges.grades import Grade, Judge, Preference
 from fine_tune_assets.judging.judges.labelled_sets import (
+    CRITERION_MEASURES,
+    MAJORITY,
+    OVERALL,
+    OWN_MEASURE,
     LabelledPair,
     LabelledSet,
     PairSet,
@@ -22,6 +27,7 @@ from fine_tune_assets.judging.judges.labelled_sets import (
     human_grade,
     human_rating,
 )
+from fine_tune_assets.judging.judges.rubrics import Rubric
 from fine_tune_assets.judging.statistics.association import (
     Interval,
     bootstrap_interval,
@@ -35,9 +41,12 @@ from fine_tune_assets.tables.record_classes import table_from_rows
 
 MAX_REPEATED_GRADES = 50
 """Answers that are graded a second time."""
-MAJORITY = "majority"
-"""The human measure of pairs: the answer that most people preferred."""
-_EMPTY_ROW: dict[str, Any] = {
+BETWEEN_PEOPLE = "between_people"
+"""The measure of people's agreement with each other: the ceiling for a judge."""
+FOLLOWS_FROM_GRADES = "This judge's preferences follow from its grades, which need a record or a reference."
+MIN_RATED = 3
+_ALL_EQUAL = "all grades or all ratings are equal"
+EMPTY_ROW: dict[str, Any] = {
     field.name: None
     for field in JudgeAgreement.SCHEMA
     if field.nullable and field.name not in ("ungraded_count", "excluded_training_count")
@@ -54,83 +63,148 @@ class FittedJudge(Protocol):
 
 
 def measure_agreement(
-    judge: Judge, labelled_sets: Sequence[LabelledSet], accept_score: float, progress: Progress
+    judge: Judge,
+    labelled_sets: Sequence[LabelledSet],
+    accept_score: float,
+    progress: Progress,
+    rubric: Rubric = (),
 ) -> pa.Table:
-    """Build `judge_agreement`: one row per set and human measure.
+    """Build `judge_agreement`: one row per set and human measure, for the overall grade and for each criterion of `rubric`.
 
     `accept_score`: the lowest grade of an acceptable answer, for judge and people alike.
     """
     rows: list[dict[str, Any]] = []
     for done, labelled in enumerate(labelled_sets, start=1):
         if isinstance(labelled, RatedSet):
-            rows += _rated_rows(judge, labelled, accept_score, progress)
+            rows += _rated_rows(judge, labelled, accept_score, rubric, progress)
         else:
             rows += _pair_rows(judge, labelled, progress)
         progress(done, len(labelled_sets), "labelled sets")
     return table_from_rows(rows, JudgeAgreement.SCHEMA)
 
 
-def _rated_rows(judge: Judge, labelled: RatedSet, accept_score: float, progress: Progress) -> Iterator[dict[str, Any]]:
-    training_groups = judge.training_groups if isinstance(judge, FittedJudge) else frozenset()
+def _rated_rows(
+    judge: Judge, labelled: RatedSet, accept_score: float, rubric: Rubric, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    training_groups = fitted_groups(judge)
     rows = [row for row in labelled.rows if row.group not in training_groups]
     grades = judge.grade([row.answered for row in rows], progress)
-    graded = [
-        (row, score) for row, grade in zip(rows, grades, strict=True) if (score := _finite_score(grade)) is not None
-    ]
-    reasons = [grade.reason for grade in grades if _finite_score(grade) is None]
+    graded = [row for row, grade in zip(rows, grades, strict=True) if finite_score(grade) is not None]
+    scores = [score for grade in grades if (score := finite_score(grade)) is not None]
     common = {
-        **_EMPTY_ROW,
-        **_repeatability(judge, graded, progress),
+        **EMPTY_ROW,
         "labelled_set": labelled.name,
         "task": labelled.task,
         "labelled_set_fingerprint": labelled.fingerprint,
         "judge_version": judge.version,
         "excluded_training_count": len(labelled.rows) - len(rows),
     }
+    repeated = _repeatability(judge, list(zip(graded, scores, strict=True)), progress)
     for measure in labelled.measures:
-        measured = [(row, score) for row, score in graded if measure in row.ratings]
-        rated = sum(measure in row.ratings for row in rows)
-        counts = {
-            "human_measure": measure,
-            "answer_count": len(measured),
-            "ungraded_count": rated - len(measured),
-        }
-        yield {**common, **counts, **_rated_metrics(measure, measured, accept_score, reasons)}
+        ratings = [row.ratings.get(measure) for row in rows]
+        yield {**common, **repeated, **_agreement(measure, rows, grades, ratings, accept_score, None)}
+    yield {**common, **_agreement_between_people(rows, None)}
+    for criterion in rubric:
+        wanted = CRITERION_MEASURES.get(criterion.measured_by, ())
+        for measure in (name for name in labelled.measures if name in wanted):
+            ratings = [row.ratings.get(measure) for row in rows]
+            yield {**common, **_agreement(measure, rows, grades, ratings, accept_score, criterion.name)}
+        ratings = [row.criterion_rating(criterion.name) for row in rows]
+        if any(rating is not None for rating in ratings):
+            yield {**common, **_agreement(OWN_MEASURE, rows, grades, ratings, accept_score, criterion.name)}
+            yield {**common, **_agreement_between_people(rows, criterion.name)}
+
+
+def fitted_groups(judge: Judge) -> frozenset[str]:
+    """Fingerprints of the texts on which a judge is not measured."""
+    return judge.training_groups if isinstance(judge, FittedJudge) else frozenset()
+
+
+def _agreement(
+    measure: str,
+    rows: Sequence[RatedAnswer],
+    grades: Sequence[Grade],
+    ratings: Sequence[float | None],
+    accept_score: float,
+    criterion: str | None,
+) -> dict[str, Any]:
+    """The columns of one measure."""
+    rated = [
+        (row, grade, rating) for row, grade, rating in zip(rows, grades, ratings, strict=True) if rating is not None
+    ]
+    measured = [
+        (row, score, rating) for row, grade, rating in rated if (score := finite_score(grade, criterion)) is not None
+    ]
+    return {
+        "human_measure": measure,
+        "criterion": criterion,
+        "answer_count": len(measured),
+        "ungraded_count": len(rated) - len(measured),
+        **_rated_metrics(
+            measure, measured, accept_score, missing_grade_reason([grade for _, grade, _ in rated], criterion)
+        ),
+    }
+
+
+def _agreement_between_people(rows: Sequence[RatedAnswer], criterion: str | None) -> dict[str, Any]:
+    """Rank correlation of each person's rating with the mean of the others' of the same answer."""
+    rated = [(row.group, found) for row in rows if len(found := row.given.get(criterion or OVERALL, ())) > 1]
+    singles = [(group, one, (sum(found) - one) / (len(found) - 1)) for group, found in rated for one in found]
+    row = {
+        "human_measure": BETWEEN_PEOPLE,
+        "criterion": criterion,
+        "answer_count": len(rated),
+        "ungraded_count": 0,
+    }
+    if len(rated) < MIN_RATED:
+        return {**row, "missing_reason": f"fewer than {MIN_RATED} answers have ratings of several people"}
+    own, others = (np.array([single[place] for single in singles]) for place in (1, 2))
+    interval = bootstrap_interval(lambda i: spearman(own[i], others[i]), [group for group, _, _ in singles])
+    return {**row, **_interval_columns("spearman", interval), "missing_reason": None if interval else _ALL_EQUAL}
 
 
 def _rated_metrics(
-    measure: str, graded: Sequence[tuple[RatedAnswer, float]], accept_score: float, reasons: Sequence[str]
+    measure: str, graded: Sequence[tuple[RatedAnswer, float, float]], accept_score: float, why_missing: str
 ) -> dict[str, Any]:
-    if len(graded) < 3:
-        return {"missing_reason": _most_common_reason(reasons) if reasons else "fewer than three rated answers"}
-    grades, ratings = np.array([score for _, score in graded]), np.array([row.ratings[measure] for row, _ in graded])
-    lengths = np.array([float(len(row.answered.output)) for row, _ in graded])
-    interval = bootstrap_interval(lambda i: spearman(grades[i], ratings[i]), [row.group for row, _ in graded])
+    if len(graded) < MIN_RATED:
+        return {"missing_reason": why_missing or f"fewer than {MIN_RATED} rated answers"}
+    grades, ratings = np.array([score for _, score, _ in graded]), np.array([rating for _, _, rating in graded])
+    lengths = np.array([float(len(row.answered.output)) for row, _, _ in graded])
+    interval = bootstrap_interval(lambda i: spearman(grades[i], ratings[i]), [row.group for row, _, _ in graded])
     people = np.array([human_grade(measure, float(rating)) for rating in ratings])
     return {
-        "spearman": interval.value if interval else None,
-        "spearman_low": interval.low if interval else None,
-        "spearman_high": interval.high if interval else None,
+        **_interval_columns("spearman", interval),
         "length_partial_correlation": _finite(partial_spearman(grades, lengths, ratings)),
         "human_length_correlation": _finite(spearman(people, lengths)),
         "human_threshold": human_rating(measure, accept_score),
         "sensitivity": _accepted_share(grades[people >= accept_score] >= accept_score),
         "specificity": _accepted_share(grades[people < accept_score] < accept_score),
         "calibration": json.dumps(fit_knots(grades.tolist(), people.tolist())),
-        "missing_reason": None if interval else "all grades or all ratings are equal",
+        "missing_reason": None if interval else _ALL_EQUAL,
     }
 
 
-def _finite_score(grade: Grade) -> float | None:
-    """The grade; None if it is missing or not a number."""
-    return grade.score if grade.score is not None and math.isfinite(grade.score) else None
+def finite_score(grade: Grade, criterion: str | None = None) -> float | None:
+    """The overall grade, or that of a criterion; None if it is missing or not a number."""
+    found = grade.criteria.get(criterion) if criterion else None
+    score = (found.score if found else None) if criterion else grade.score
+    return score if score is not None and math.isfinite(score) else None
+
+
+def missing_grade_reason(grades: Sequence[Grade], criterion: str | None = None) -> str:
+    """The most common reason of the missing grades; empty if none is missing."""
+    missing = [grade for grade in grades if finite_score(grade, criterion) is None]
+    reasons = [
+        grade.reason if finite_score(grade) is None else f"the judge does not grade {criterion}" for grade in missing
+    ]
+    return _most_common_reason(reasons) if reasons else ""
 
 
 def _repeatability(judge: Judge, graded: Sequence[tuple[RatedAnswer, float]], progress: Progress) -> dict[str, Any]:
     """Grade some answers a second time: the share of equal grades, and the largest difference."""
     first = graded[:MAX_REPEATED_GRADES]
     grades = judge.for_repeat().grade([row.answered for row, _ in first], progress)
-    second = [_finite_score(grade) for grade in grades]
+    second = [finite_score(grade) for grade in grades]
     differences = [abs(one - other) for one, (_, other) in zip(second, first, strict=True) if one is not None]
     if len(differences) < len(first) or not differences:
         return {}
@@ -142,7 +216,11 @@ def _repeatability(judge: Judge, graded: Sequence[tuple[RatedAnswer, float]], pr
 
 def _pair_rows(judge: Judge, labelled: PairSet, progress: Progress) -> Iterator[dict[str, Any]]:
     rows = [row for row in labelled.rows if row.majority is not None]
-    found = judge.compare([row.pair for row in rows], progress)
+    found = (
+        [Preference(None, None, FOLLOWS_FROM_GRADES) for _ in rows]
+        if judge.kind == "verifier"
+        else judge.compare([row.pair for row in rows], progress)
+    )
     compared = [
         (row, preference) for row, preference in zip(rows, found, strict=True) if preference.probability is not None
     ]
@@ -153,7 +231,7 @@ def _pair_rows(judge: Judge, labelled: PairSet, progress: Progress) -> Iterator[
         preference.is_position_consistent for _, preference in compared if preference.is_position_consistent is not None
     ]
     yield {
-        **_EMPTY_ROW,
+        **EMPTY_ROW,
         "labelled_set": labelled.name,
         "human_measure": MAJORITY,
         "answer_count": len(compared),

@@ -3,7 +3,7 @@
 A qualification holds for one judge version, one task and one floor, and is computed from `judge_agreement` on every use, never
 stored. Another model, prompt, rubric, labelled set or floor therefore requires a new measurement. An unqualified judge informs
 but never promotes. A qualified judge has a calibration, which maps its grades to the human scale for display next to its own
-grades (docs/decisions/0028).
+grades (docs/decisions/0028). criterion_qualification.py adds about which criteria.
 """
 
 import json
@@ -15,7 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import materialize_hint
-from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, OWN_EXPERTS, RATED_SUMMARIES
+from fine_tune_assets.judging.judges.labelled_sets import (
+    DECIDING_MEASURE,
+    OWN_EXPERTS,
+    OWN_MEASURE,
+    RATED_SUMMARIES,
+)
 from fine_tune_assets.judging.statistics.association import Knots, apply_knots
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import iter_records
@@ -24,6 +29,7 @@ MIN_RATINGS = 20
 """Minimum number of expert ratings per task: with 20, a true correlation of 0.6 has a 95 % interval from 0.2 to 0.8."""
 MAX_MISSING_FRACTION = 0.05
 """Largest share of labelled answers without a grade; a judge could skip the hard ones."""
+OWN_PEOPLE = "this installation's experts"
 
 
 @dataclass(frozen=True)
@@ -82,11 +88,10 @@ def qualify_judge(table: pa.Table, judge_version: str, task: str, floor: float) 
     Agreement must reach the floor on the shipped ratings and, if there are at least MIN_RATINGS of them, on the ratings of this
     installation's experts.
     """
-    rows = [row for row in iter_records(JudgeAgreement, table) if row.judge_version == judge_version]
+    rows = [row for row in judge_rows(table, judge_version) if row.criterion is None]
     deciding = (RATED_SUMMARIES, DECIDING_MEASURE)
     shipped = [row for row in rows if (row.labelled_set, row.human_measure) == deciding]
-    of_task = [row for row in rows if (row.labelled_set, row.task) == (OWN_EXPERTS, task)]
-    own = [row for row in of_task if row.answer_count + (row.ungraded_count or 0) >= MIN_RATINGS]
+    own = enough_own_ratings(rows, task)
     counted = [*shipped, *own]
     found = [agreement for row in counted if (agreement := usable_agreement(row)) is not None]
     why_not = _failure_reason(shipped, own, floor)
@@ -97,6 +102,17 @@ def qualify_judge(table: pa.Table, judge_version: str, task: str, floor: float) 
         failure_reason=why_not,
         calibration=None if why_not else _read_calibration(counted[-1]),
     )
+
+
+def judge_rows(table: pa.Table, judge_version: str) -> list[JudgeAgreement]:
+    return [row for row in iter_records(JudgeAgreement, table) if row.judge_version == judge_version]
+
+
+def enough_own_ratings(rows: Sequence[JudgeAgreement], task: str) -> list[JudgeAgreement]:
+    of_task = [
+        row for row in rows if (row.labelled_set, row.task, row.human_measure) == (OWN_EXPERTS, task, OWN_MEASURE)
+    ]
+    return [row for row in of_task if row.answer_count + (row.ungraded_count or 0) >= MIN_RATINGS]
 
 
 def _read_calibration(row: JudgeAgreement) -> HumanCalibration | None:
@@ -128,10 +144,13 @@ def disqualification_reason(qualification: JudgeQualification, labelled_sets: Ma
 
 def usable_agreement(row: JudgeAgreement) -> float | None:
     """A row's rank correlation; None if it is missing, not a number, or covers too few of the answers."""
-    value, missing = row.spearman, row.ungraded_count or 0
-    if value is None or not math.isfinite(value):
-        return None
-    return float(value) if missing <= MAX_MISSING_FRACTION * (row.answer_count + missing) else None
+    value = row.spearman
+    return float(value) if value is not None and math.isfinite(value) and has_few_missing(row) else None
+
+
+def has_few_missing(row: JudgeAgreement) -> bool:
+    missing = row.ungraded_count or 0
+    return missing <= MAX_MISSING_FRACTION * (row.answer_count + missing)
 
 
 def _failure_reason(shipped: list[JudgeAgreement], own: list[JudgeAgreement], floor: float) -> str:
@@ -140,7 +159,7 @@ def _failure_reason(shipped: list[JudgeAgreement], own: list[JudgeAgreement], fl
         return f"Its agreement with experts was not measured. {materialize_hint('judge_agreement')}"
     for row, who in (
         *((row, "clinicians") for row in shipped),
-        *((row, "this installation's experts") for row in own),
+        *((row, OWN_PEOPLE) for row in own),
     ):
         agreement = usable_agreement(row)
         if agreement is None:

@@ -9,7 +9,7 @@ import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,13 @@ RATED_SUMMARIES = "rated_summaries"
 OWN_EXPERTS = "own_experts"
 OWN_MEASURE = "score"
 """The rating of an installation's own experts: 1 to 10."""
+OVERALL = ""
+"""Stands for the whole answer where ratings are listed by criterion."""
+MAJORITY = "majority"
+"""The human measure of pairs: the answer that most people preferred."""
+PLANTED = "planted_"
+"""Begins the measure of a kind of planted error."""
+ALL_PLANTED = f"{PLANTED}all"
 DECIDING_MEASURE = "FactualF1"
 """The measure that the gate's floor applies to. The others are informational."""
 MEASURES: Mapping[str, tuple[float, float]] = {
@@ -36,10 +43,16 @@ MEASURES: Mapping[str, tuple[float, float]] = {
     OWN_MEASURE: (MIN_SCORE, MAX_SCORE),
 }
 """Human measure → its value for the worst and for the best answer."""
+CRITERION_MEASURES: Mapping[str, tuple[str, ...]] = {
+    "statements": ("FactualPrecision", "HallucinationRate"),
+    "reference": ("FactualRecall", "OmissionRate"),
+}
+"""How a criterion of the rubric is measured → the human measures of the same quality."""
 OWN_RATINGS_SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string(), nullable=name == "reference") for name in GradableAnswer.__dataclass_fields__),
         pa.field("human_score", pa.float64(), nullable=False),
+        pa.field("criteria", pa.string(), nullable=False),
     ]
 )
 _INSTRUCTION = "Write what this part of a conversation between doctor and patient adds to the clinical note."
@@ -55,6 +68,25 @@ class RatedAnswer:
     """Answers about the same text are resampled together."""
     ratings: Mapping[str, float]
     """Human measure → value."""
+    given: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Criterion of the rubric, or OVERALL → each own expert's rating, 1 to 10, sorted."""
+
+    def criterion_rating(self, criterion: str) -> float | None:
+        """The own experts' mean rating; None without one."""
+        found = self.given.get(criterion)
+        return sum(found) / len(found) if found else None
+
+
+@dataclass(frozen=True)
+class OwnRating:
+    """One rating by an expert of this installation."""
+
+    task: str
+    score: float
+    """1 to 10."""
+    answered: GradableAnswer
+    criteria: Mapping[str, float] = field(default_factory=dict)
+    """Criterion of the rubric → 1 to 10; criteria that the expert skipped are absent."""
 
 
 @dataclass(frozen=True)
@@ -130,40 +162,57 @@ def read_rated_summaries(path: Path) -> RatedSet:
     return _read_set(path, _rated_set)
 
 
-def build_own_expert_sets(ratings: Iterable[tuple[str, float, GradableAnswer]]) -> list[RatedSet]:
-    """Group ratings of the installation's own experts, (task, score from 1 to 10, answer), into one set per task.
+def build_own_expert_sets(ratings: Iterable[OwnRating]) -> list[RatedSet]:
+    """Group the ratings of the installation's own experts into one set per task.
 
     Several ratings of the same answer count once, as their mean.
     """
-    tasks: dict[str, list[tuple[float, GradableAnswer]]] = defaultdict(list)
-    for task, score, answered in ratings:
-        tasks[task].append((score, answered))
+    tasks: dict[str, list[OwnRating]] = defaultdict(list)
+    for rating in ratings:
+        tasks[rating.task].append(rating)
     return [_own_expert_set(task, rated) for task, rated in sorted(tasks.items())]
 
 
-def own_ratings_table(ratings: Iterable[tuple[str, float, GradableAnswer]]) -> pa.Table:
+def own_ratings_table(ratings: Iterable[OwnRating]) -> pa.Table:
     """Ratings as a table of OWN_RATINGS_SCHEMA, to send them to a worker."""
-    rows = [{**vars(answered), "task": task, "human_score": score} for task, score, answered in ratings]
+    rows = [
+        {**vars(one.answered), "task": one.task, "human_score": one.score, "criteria": json.dumps(dict(one.criteria))}
+        for one in ratings
+    ]
     return table_from_rows(rows, OWN_RATINGS_SCHEMA)
 
 
 def read_own_ratings(path: Path) -> list[RatedSet]:
     """Read the file of an `own_ratings_table`."""
     rows = pq.read_table(path, schema=OWN_RATINGS_SCHEMA).to_pylist()
-    return build_own_expert_sets((row["task"], row.pop("human_score"), GradableAnswer(**row)) for row in rows)
+    return build_own_expert_sets(
+        OwnRating(
+            row["task"],
+            row.pop("human_score"),
+            criteria=json.loads(row.pop("criteria")),
+            answered=GradableAnswer(**row),
+        )
+        for row in rows
+    )
 
 
-def _own_expert_set(task: str, rated: Sequence[tuple[float, GradableAnswer]]) -> RatedSet:
-    answers = {_answer_key(answered): answered for _, answered in rated}
-    scores: dict[str, list[float]] = defaultdict(list)
-    for score, answered in rated:
-        scores[_answer_key(answered)].append(score)
-    rows = [
-        RatedAnswer(answers[key], fingerprint_text(answers[key].input), {OWN_MEASURE: sum(given) / len(given)})
-        for key, given in ((key, sorted(given)) for key, given in scores.items())
-    ]
-    content = fingerprint_json(sorted((key, sorted(given)) for key, given in scores.items()))
+def _own_expert_set(task: str, rated: Sequence[OwnRating]) -> RatedSet:
+    answers = {_answer_key(one.answered): one.answered for one in rated}
+    given: dict[str, dict[str, list[float]]] = {key: defaultdict(list) for key in answers}
+    for one in rated:
+        for criterion, score in {**one.criteria, OVERALL: one.score}.items():
+            given[_answer_key(one.answered)][criterion].append(score)
+    rows = [_own_rated_answer(answers[key], found) for key, found in given.items()]
+    content = fingerprint_json(
+        sorted((key, sorted((name, sorted(scores)) for name, scores in found.items())) for key, found in given.items())
+    )
     return RatedSet(OWN_EXPERTS, content, task, _sort_rows(rows))
+
+
+def _own_rated_answer(answered: GradableAnswer, found: Mapping[str, Sequence[float]]) -> RatedAnswer:
+    given = {criterion: tuple(sorted(scores)) for criterion, scores in found.items()}
+    overall = sum(given[OVERALL]) / len(given[OVERALL])
+    return RatedAnswer(answered, fingerprint_text(answered.input), {OWN_MEASURE: overall}, given)
 
 
 def _answer_key(answered: GradableAnswer) -> str:

@@ -53,6 +53,18 @@ def cohen_kappa(first: Sequence[int], second: Sequence[int]) -> float:
     return (float((a == b).mean()) - chance) / (1 - chance) if chance < 1 else math.nan
 
 
+def auroc(higher: Floats, lower: Floats) -> float:
+    """Probability that a value of the first side exceeds one of the second, ties half; NaN if a side is empty or has NaN.
+
+    >>> auroc(np.array([3.0, 2.0]), np.array([1.0, 2.0]))
+    0.875
+    """
+    count, values = len(higher), np.concatenate([higher, lower])
+    if not count or not len(lower) or np.isnan(values).any():
+        return math.nan
+    return float((_ranks(values)[:count].sum() - count * (count + 1) / 2) / (count * len(lower)))
+
+
 def bootstrap_interval(statistic: Callable[[Rows], float], groups: Sequence[str]) -> Interval | None:
     """A statistic of the given rows with its 95 % percentile bootstrap interval; None if it is undefined.
 

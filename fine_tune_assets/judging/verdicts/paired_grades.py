@@ -1,33 +1,69 @@
 """Pairs the grades of candidate and incumbent by example, and summarizes which answers the judge prefers.
 
 A missing grade is excluded from the means. A claim for the candidate must hold with the worst possible value in its place, so a
-missing grade never helps the candidate. Preferences are informational: no rule of the verdict reads them (docs/decisions/0034).
+missing grade never helps the candidate. Which grade of an answer counts depends on what the judge is qualified for
+(docs/decisions/0065).
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
-from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
+from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, Criterion
+from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
 from fine_tune_assets.judging.statistics.paired_differences import SubjectMeans, compare_means
 from fine_tune_assets.judging.verdicts.verdict_metrics import GradeMeans, round_finite
 from fine_tune_assets.tables.record_classes import Record, iter_records
 
 
 class GradedRow(Record):
-    """A row of `judge_scores` without texts."""
+    """A row of `judge_scores`."""
 
     model: str
     model_fingerprint: str
     example_id: str
     subject_key: str
     score: float | None
+    criteria: str | None
+    formula_score: float | None
     compared_model_fingerprint: str | None
     preference: float | None
     is_position_consistent: bool | None
+
+
+GradeOf = Callable[[GradedRow], float | None]
+"""Selects the grade of a row that counts; None or NaN if it is missing."""
+
+
+def overall_score(row: GradedRow) -> float | None:
+    return row.score
+
+
+def formula_score(row: GradedRow) -> float | None:
+    return row.formula_score
+
+
+def criterion_score(row: GradedRow, name: str) -> float | None:
+    """The grade of one criterion; None if it is missing or not a number."""
+    found = json.loads(row.criteria or "{}").get(name)
+    score = found["score"] if found else None
+    return float(score) if score is not None and isfinite(score) else None
+
+
+def rubric_score(row: GradedRow, rubric: Rubric) -> float | None:
+    """The overall grade over exactly these criteria; None if one of them is missing.
+
+    An answer without words has no criteria and keeps its MIN_SCORE.
+    """
+    if row.criteria is None:
+        return MIN_SCORE if row.score == MIN_SCORE else None
+    scores = {one.name: criterion_score(row, one.name) for one in rubric}
+    graded = {name: Criterion(score) for name, score in scores.items() if score is not None}
+    return overall_grade(rubric, graded) if len(graded) == len(rubric) else None
 
 
 @dataclass(frozen=True)
@@ -48,11 +84,13 @@ class GradedPair:
         return candidate - (MAX_SCORE if self.incumbent is None else self.incumbent)
 
 
-def graded_pairs(scores: pa.Table, incumbent: str) -> list[GradedPair]:
+def graded_pairs(scores: pa.Table, incumbent: str, grade_of: GradeOf = overall_score) -> list[GradedPair]:
     """One pair per test example, sorted by id. Raises GateClosedError unless both models answered the same examples once each."""
     rows = list(iter_records(GradedRow, scores))
-    candidate = _grades_by_example([row for row in rows if row.model == "adapter"])
-    other = _grades_by_example([row for row in rows if row.model != "adapter" and row.model_fingerprint == incumbent])
+    candidate = _grades_by_example([row for row in rows if row.model == "adapter"], grade_of)
+    other = _grades_by_example(
+        [row for row in rows if row.model != "adapter" and row.model_fingerprint == incumbent], grade_of
+    )
     if not other:
         raise GateClosedError(f"The incumbent {incumbent[:16]} has no grades. {materialize_hint('judge_scores')}")
     if set(candidate) != set(other):
@@ -65,8 +103,8 @@ def graded_pairs(scores: pa.Table, incumbent: str) -> list[GradedPair]:
     ]
 
 
-def _grades_by_example(rows: Sequence[GradedRow]) -> dict[str, tuple[float | None, str]]:
-    found = {row.example_id: (_finite_grade(row.score), row.subject_key) for row in rows}
+def _grades_by_example(rows: Sequence[GradedRow], grade_of: GradeOf) -> dict[str, tuple[float | None, str]]:
+    found = {row.example_id: (_finite_grade(grade_of(row)), row.subject_key) for row in rows}
     if len(found) < len(rows):
         raise GateClosedError(
             f"{len(rows) - len(found)} examples were graded twice for one model. {materialize_hint('judge_scores')}"

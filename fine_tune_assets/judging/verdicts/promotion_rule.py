@@ -2,7 +2,7 @@
 
 `refuse`: shown to miss the required gain, to lose more than a budget allows, or to leak training text. `hold`: not enough
 evidence. `promote`: better on the target, with every other metric measured, within its limit and, if the recipe requires it,
-shown by its interval.
+shown by its interval. A qualified judge that prefers the incumbent's answers side by side holds; its choice never promotes.
 
 A metric that is missing or not a number never counts for the candidate: each rule tests that a value is good, not that it is bad.
 If more grades are missing than the recipe allows, no metric based on grades decides, neither for nor against the candidate.
@@ -14,6 +14,7 @@ from typing import Literal
 
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.missing_grades import explain_missing_grades
+from fine_tune_assets.judging.judges.criterion_qualification import PREFERENCE
 from fine_tune_assets.judging.verdicts.evidence import Evidence
 from fine_tune_assets.judging.verdicts.verdict_metrics import FAMILIES, Family, Metric
 from fine_tune_assets.judging.verdicts.verdict_reasons import (
@@ -52,9 +53,10 @@ def decide_promotion(evidence: Evidence, gate: GateSettings) -> GateResult:
         *_unproven_gain(evidence, gate),
         *_missing_metrics(evidence.metrics, evidence.expected, gate.requires),
         *_unproven_noninferiority(metrics, gate),
+        *_rejected_by_choice(evidence),
     )
     if holds:
-        return GateResult("hold", holds)
+        return GateResult("hold", (*holds, *_judge_limits(evidence)))
     target = evidence.target
     assert target is not None  # _unproven_gain reports a missing one
     return GateResult("promote", _promotion_reasons(evidence, target))
@@ -111,7 +113,26 @@ def _promotion_reasons(evidence: Evidence, target: Metric) -> tuple[str, ...]:
         f"required: more than {target.margin:.2f}) on {target.items} test examples of {evidence.power.subjects} subjects.",
         losses_within_budget([metric for metric in evidence.metrics if metric.family != "target"]),
         f"The judge agrees with experts (Spearman {evidence.judge.agreement:.2f}; required: {evidence.judge.floor:.2f}).",
+        *_judge_limits(evidence),
     )
+
+
+def _judge_limits(evidence: Evidence) -> Iterator[str]:
+    """Whose grade decides, and about which criteria no judge could decide."""
+    if evidence.judge.deciding_reason:
+        yield evidence.judge.deciding_reason
+    if evidence.judge.ungraded_criteria:
+        names = ", ".join(name.replace("_", " ") for name in evidence.judge.ungraded_criteria)
+        yield f"No qualified judge graded these criteria: {names}."
+
+
+def _rejected_by_choice(evidence: Evidence) -> Iterator[str]:
+    for one in evidence.criteria:
+        if one.name == PREFERENCE and one.is_qualified and one.high is not None and one.high < 0:
+            yield (
+                f"Shown both answers in both orders, the judge prefers the incumbent's in {one.incumbent:.0%} of the pairs, "
+                "and the interval excludes a tie. Compare the answers on the desk."
+            )
 
 
 def _unqualified_judge(evidence: Evidence) -> Iterator[str]:

@@ -14,11 +14,13 @@ import pytest
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer, Grade, JudgeKind, Preference
-from fine_tune_assets.judging.judges.human_agreement import MAJORITY, measure_agreement
+from fine_tune_assets.judging.judges.human_agreement import measure_agreement
 from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
 from fine_tune_assets.judging.judges.labelled_sets import (
+    MAJORITY,
     LabelledPair,
     LabelledSet,
+    OwnRating,
     PairSet,
     RatedAnswer,
     RatedSet,
@@ -137,8 +139,8 @@ def test_another_version_of_the_judge_does_not_qualify() -> None:
 
 def test_own_experts_have_one_row_per_task() -> None:
     """Agreement differs by task."""
-    plan = [("plan", float(1 + n % 9), replace(RATED.rows[n].answered, task="plan")) for n in range(20)]
-    letter = [("letter", 10.0 - n % 9, replace(RATED.rows[n].answered, task="letter")) for n in range(20)]
+    plan = [OwnRating("plan", float(1 + n % 9), replace(RATED.rows[n].answered, task="plan")) for n in range(20)]
+    letter = [OwnRating("letter", 10.0 - n % 9, replace(RATED.rows[n].answered, task="letter")) for n in range(20)]
     rows = measure_agreement(
         Formula(lambda text: 1.0 + int(text) % 9), build_own_expert_sets([*plan, *letter]), 7.0, ignore_progress
     ).to_pylist()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS, disqualification_reason, qualify_judge
-from fine_tune_assets.judging.judges.labelled_sets import build_own_expert_sets
+from fine_tune_assets.judging.judges.labelled_sets import OwnRating, build_own_expert_sets
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import table_from_rows
 
@@ -60,7 +60,7 @@ def test_a_changed_task_invalidates_its_own_ratings(changed: str) -> None:
     """The ratings apply to answers to the former question."""
     content = {"instruction": "Summarize.", "input": "A cough.", "output": "Cough.", "reference": "A cough."}
     before, after = (
-        build_own_expert_sets([("plan", 7.0, GradableAnswer("a", "plan", **parts))])[0].fingerprint
+        build_own_expert_sets([OwnRating("plan", 7.0, GradableAnswer("a", "plan", **parts))])[0].fingerprint
         for parts in (content, {**content, changed: "Something else."})
     )
     qualification = _qualify(SHIPPED, {**OWN, "labelled_set_fingerprint": before})

@@ -12,6 +12,7 @@ from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.labelled_sets import (
     MEASURES,
     OWN_MEASURE,
+    OwnRating,
     PairSet,
     RatedSet,
     build_own_expert_sets,
@@ -56,8 +57,8 @@ def _answered(output: str, task: str = "summary") -> GradableAnswer:
 
 def test_own_ratings_are_grouped_by_task_and_each_answer_counts_once() -> None:
     """Several ratings of one answer count as one, their mean."""
-    ratings = [("summary", 8.0, _answered("Cough.")), ("summary", 6.0, _answered("Cough."))]
-    ratings += [("summary", 2.0, _answered("Fever.")), ("plan", 5.0, _answered("Rest.", "plan"))]
+    ratings = [OwnRating("summary", 8.0, _answered("Cough.")), OwnRating("summary", 6.0, _answered("Cough."))]
+    ratings += [OwnRating("summary", 2.0, _answered("Fever.")), OwnRating("plan", 5.0, _answered("Rest.", "plan"))]
     plan, summary = build_own_expert_sets(ratings)
     assert (plan.task, summary.task) == ("plan", "summary")
     assert sorted(row.ratings[OWN_MEASURE] for row in summary.rows) == [2.0, 7.0]
@@ -66,15 +67,15 @@ def test_own_ratings_are_grouped_by_task_and_each_answer_counts_once() -> None:
 
 def test_another_rating_is_another_set() -> None:
     """A qualification based on the old ratings expires."""
-    (before,) = build_own_expert_sets([("summary", 8.0, _answered("Cough."))])
-    (after,) = build_own_expert_sets([("summary", 7.0, _answered("Cough."))])
+    (before,) = build_own_expert_sets([OwnRating("summary", 8.0, _answered("Cough."))])
+    (after,) = build_own_expert_sets([OwnRating("summary", 7.0, _answered("Cough."))])
     assert before.fingerprint != after.fingerprint
 
 
 def test_own_ratings_survive_the_transfer_to_a_worker(tmp_path: Path) -> None:
     """A lost task, score or reference would qualify the judge for the wrong task."""
     bare = replace(_answered("Fever.", "plan"), reference=None)
-    ratings = [("summary", 8.0, _answered("Cough.")), ("plan", 2.5, bare)]
+    ratings = [OwnRating("summary", 8.0, _answered("Cough.")), OwnRating("plan", 2.5, bare)]
     write_table(tmp_path / "own.parquet", own_ratings_table(ratings))
     assert read_own_ratings(tmp_path / "own.parquet") == build_own_expert_sets(ratings)
 

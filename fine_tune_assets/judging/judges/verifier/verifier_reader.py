@@ -62,7 +62,7 @@ class VerifierReader:
         """Probabilities of SUPPORTS, shape (claims, 3)."""
         found = np.zeros((len(encoded), 3), np.float32)
         done = 0
-        with ThreadPoolExecutor(self._threads) as pool:
+        with ThreadPoolExecutor(self._threads or os.cpu_count()) as pool:
             batches = list(_batches(encoded))
             runs = pool.map(
                 lambda rows: self._run([encoded[r] for r in rows], _padded_length(encoded[rows[0]])), batches
