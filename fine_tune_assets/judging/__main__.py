@@ -54,7 +54,8 @@ def _measure_one(
     part = "" if kind == "formula" else f"_{kind}"
     with open_judge(judge_inputs) as judge:
         version = judge.version
-        decided_by = [version, accept_score, judge_inputs["rubric"], *_measured_from(folder)]
+        criteria = [[one["name"], one["measured_by"]] for one in judge_inputs["rubric"]]
+        decided_by = [version, accept_score, criteria, *_measured_from(folder)]
         if not (is_shipped or own or kind not in SHIPPED_JUDGES):
             shipped = load_shipped_table("judge_agreement", decided_by, part=part)
             if shipped is not None:

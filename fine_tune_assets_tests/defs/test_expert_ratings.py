@@ -18,7 +18,7 @@ from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, writ
 from fine_tune_assets.judging.__main__ import measure_judge
 from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
 from fine_tune_assets.judging.judges.judge_registry import judge_request
-from fine_tune_assets.judging.judges.labelled_sets import OWN_EXPERTS, own_ratings_table
+from fine_tune_assets.judging.judges.labelled_sets import OWN_EXPERTS, OWN_MEASURE, own_ratings_table
 from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, add_spot_check
 from fine_tune_assets.tables.judging_rows import JudgeAgreement, JudgeScore
 from fine_tune_assets.tables.record_classes import conform, table_from_rows
@@ -71,6 +71,7 @@ def _rated(stored: StoredInstructionSet, *, as_people: bool) -> None:
                     rater="Dr. One",
                     score=round(1 + 9 * (share if as_people else 1 - share)),
                     error_kind="none",
+                    criteria={"tone": 7},
                     rated_at=datetime(2026, 3, 1, tzinfo=UTC),
                 ),
             )
@@ -96,7 +97,8 @@ def _licence(folder: Path) -> tuple[dg.AssetCheckResult, list[dict[str, Any]]]:
     table = conform(pq.read_table(output), JudgeAgreement.SCHEMA)
     found = judge_is_qualified(installation=installation, judge_agreement=table)
     assert isinstance(found, dg.AssetCheckResult)
-    return found, [row for row in table.to_pylist() if row["labelled_set"] == OWN_EXPERTS]
+    own_rows = [row for row in table.to_pylist() if row["labelled_set"] == OWN_EXPERTS]
+    return found, [row for row in own_rows if row["criterion"] is None and row["human_measure"] == OWN_MEASURE]
 
 
 @pytest.mark.parametrize("as_people", [True, False])
@@ -123,6 +125,7 @@ def test_a_rating_counts_while_its_answer_is_there(stored: StoredInstructionSet)
     rows = pq.read_table(path, partitioning=None).to_pylist()
     (checked,) = [rating for rating in own_ratings(Installation()) if rating.answered.output == rows[4]["answer"]]
     assert checked.answered.reference == REFERENCE
+    assert checked.criteria == {"tone": 7}
     rows[4]["answer"] = "Another answer."
     write_table(path, table_from_rows(rows, JudgeScore.SCHEMA))
     assert len(own_ratings(Installation())) == MIN_RATINGS - 1

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import Progress, ignore_progress
-from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer, Grade, JudgeKind, Preference
-from fine_tune_assets.judging.judges.human_agreement import measure_agreement
+from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, GradableAnswer, Grade, JudgeKind, Preference
+from fine_tune_assets.judging.judges.human_agreement import BETWEEN_PEOPLE, measure_agreement
 from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
 from fine_tune_assets.judging.judges.labelled_sets import (
     MAJORITY,
@@ -27,6 +27,7 @@ from fine_tune_assets.judging.judges.labelled_sets import (
     build_own_expert_sets,
     read_labelled_sets,
 )
+from fine_tune_assets.judging.judges.rubrics import read_rubric
 
 JUDGE = PROJECT_DIR / "data" / "evaluation" / "judge"
 
@@ -64,7 +65,8 @@ RATED = RatedSet("rated_summaries", "set-1", None, tuple(_rated(n, n / 40) for n
 
 
 def _row(judge: Formula, labelled: LabelledSet, accept_score: float = 7.0) -> dict[str, Any]:
-    (row,) = measure_agreement(judge, [labelled], accept_score, ignore_progress).to_pylist()
+    rows = measure_agreement(judge, [labelled], accept_score, ignore_progress).to_pylist()
+    (row,) = [row for row in rows if row["human_measure"] != BETWEEN_PEOPLE]
     return row  # type: ignore[no-any-return]
 
 
@@ -216,3 +218,85 @@ def test_shuffled_rows_give_the_same_measures(tmp_path: Path) -> None:
     as_shipped = [labelled for labelled in read_labelled_sets(JUDGE) if labelled.name in there]
     expected = measure_agreement(by_length, as_shipped, 7.0, ignore_progress)
     assert shuffled.drop_columns("labelled_set_fingerprint") == expected.drop_columns("labelled_set_fingerprint")
+
+
+@dataclass
+class CriteriaJudge(Formula):
+    """Grades criteria by the same formula, each with its own sign."""
+
+    signs: Mapping[str, int] = field(default_factory=lambda: {"factual_accuracy": 1, "completeness": -1, "tone": 1})
+
+    def grade(self, answers: Sequence[GradableAnswer], _progress: Progress) -> list[Grade]:
+        return [self._grade(self.formula(answer.output)) for answer in answers]
+
+    def _grade(self, score: float | None) -> Grade:
+        if score is None:
+            return Grade(None, "no reply")
+        criteria = {name: Criterion(score if sign > 0 else 11 - score) for name, sign in self.signs.items()}
+        return Grade(score, "by formula", criteria)
+
+
+CLINICAL = read_rubric("clinical")
+
+
+def _by_criterion(judge: Formula, labelled: LabelledSet) -> dict[tuple[str | None, str], dict[str, Any]]:
+    table = measure_agreement(judge, [labelled], 7.0, ignore_progress, CLINICAL)
+    return {(row["criterion"], row["human_measure"]): row for row in table.to_pylist()}
+
+
+def test_each_criterion_is_compared_with_the_ratings_of_the_same_quality() -> None:
+    """Accuracy with precision and hallucination, completeness with recall and omission, also in an own rubric."""
+    both = tuple(
+        replace(row, ratings={"FactualPrecision": n / 40, "FactualRecall": n / 40}) for n, row in enumerate(RATED.rows)
+    )
+    found = _by_criterion(CriteriaJudge(_truth), replace(RATED, rows=both))
+    assert found[("factual_accuracy", "FactualPrecision")]["spearman"] == pytest.approx(1.0, abs=1e-9)
+    assert found[("completeness", "FactualRecall")]["spearman"] == pytest.approx(-1.0, abs=1e-9)
+    assert ("factual_accuracy", "FactualRecall") not in found
+    assert not any(criterion in ("tone", "format") for criterion, _ in found), "clinicians did not rate them"
+    rubric = (replace(CLINICAL[0], name="truth"),)
+    renamed = measure_agreement(
+        CriteriaJudge(_truth, signs={"truth": 1}), [replace(RATED, rows=both)], 7.0, ignore_progress, rubric
+    )
+    assert renamed.to_pylist()[-1]["criterion"] == "truth"
+
+
+def test_a_criterion_that_the_judge_does_not_grade_is_missing_with_a_reason() -> None:
+    rated = replace(RATED, rows=tuple(replace(row, ratings={"FactualPrecision": 0.5}) for row in RATED.rows))
+    row = _by_criterion(Formula(_truth), rated)[("factual_accuracy", "FactualPrecision")]
+    assert (row["answer_count"], row["ungraded_count"], row["spearman"]) == (0, 40, None)
+    assert "factual_accuracy" in row["missing_reason"]
+
+
+def _own_set(*raters: Callable[[int], float]) -> RatedSet:
+    ratings = [
+        OwnRating("plan", rate(n), replace(RATED.rows[n].answered, task="plan"), {"tone": rate(n)})
+        for rate in raters
+        for n in range(30)
+    ]
+    return build_own_expert_sets(ratings)[0]
+
+
+def test_own_experts_rate_criteria_of_the_same_name() -> None:
+    found = _by_criterion(CriteriaJudge(_truth), _own_set(lambda n: 1.0 + n % 10))
+    assert (found[("tone", "score")]["answer_count"], found[("tone", "score")]["task"]) == (30, "plan")
+    assert found[("tone", "score")]["spearman"] == found[(None, "score")]["spearman"]
+    assert ("format", "score") not in found
+
+
+def test_agreement_between_people_needs_several_ratings_of_an_answer() -> None:
+    """It is the ceiling for a judge."""
+    alone = _by_criterion(CriteriaJudge(_truth), _own_set(lambda n: 1.0 + n % 10))[(None, BETWEEN_PEOPLE)]
+    assert (alone["spearman"], alone["answer_count"]) == (None, 0)
+    assert alone["missing_reason"]
+    agreed = _by_criterion(CriteriaJudge(_truth), _own_set(*[lambda n: 1.0 + n % 10] * 3))
+    assert agreed[(None, BETWEEN_PEOPLE)]["spearman"] == pytest.approx(1.0, abs=1e-9)
+    assert agreed[("tone", BETWEEN_PEOPLE)]["spearman"] == pytest.approx(1.0, abs=1e-9)
+    opposite = _by_criterion(CriteriaJudge(_truth), _own_set(lambda n: 1.0 + n % 10, lambda n: 10.0 - n % 10))
+    assert opposite[(None, BETWEEN_PEOPLE)]["spearman"] < -0.9
+
+
+def test_preferences_that_follow_from_grades_are_not_measured() -> None:
+    """The pairs have no record, so the verifier has nothing to read."""
+    row = _row(Formula(_truth, kind="verifier"), PAIRS)
+    assert (row["accuracy"], row["answer_count"]) == (None, 0)

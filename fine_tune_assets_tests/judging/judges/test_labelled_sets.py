@@ -11,6 +11,7 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.labelled_sets import (
     MEASURES,
+    OVERALL,
     OWN_MEASURE,
     OwnRating,
     PairSet,
@@ -72,10 +73,24 @@ def test_another_rating_is_another_set() -> None:
     assert before.fingerprint != after.fingerprint
 
 
+def test_ratings_of_a_criterion_are_kept_by_person() -> None:
+    """A rater may skip a criterion, and a changed rating of one is another set."""
+    ratings = [
+        OwnRating("summary", 8.0, _answered("Cough."), {"tone": 4.0}),
+        OwnRating("summary", 6.0, _answered("Cough."), {"tone": 7.0}),
+        OwnRating("summary", 6.0, _answered("Cough.")),
+    ]
+    (found,) = build_own_expert_sets(ratings)
+    assert found.rows[0].given == {OVERALL: (6.0, 6.0, 8.0), "tone": (4.0, 7.0)}
+    assert (found.rows[0].criterion_rating("tone"), found.rows[0].criterion_rating("format")) == (5.5, None)
+    (other,) = build_own_expert_sets([replace(ratings[0], criteria={"tone": 5.0}), *ratings[1:]])
+    assert other.fingerprint != found.fingerprint
+
+
 def test_own_ratings_survive_the_transfer_to_a_worker(tmp_path: Path) -> None:
     """A lost task, score or reference would qualify the judge for the wrong task."""
     bare = replace(_answered("Fever.", "plan"), reference=None)
-    ratings = [OwnRating("summary", 8.0, _answered("Cough.")), OwnRating("plan", 2.5, bare)]
+    ratings = [OwnRating("summary", 8.0, _answered("Cough."), {"tone": 3.0}), OwnRating("plan", 2.5, bare)]
     write_table(tmp_path / "own.parquet", own_ratings_table(ratings))
     assert read_own_ratings(tmp_path / "own.parquet") == build_own_expert_sets(ratings)
 

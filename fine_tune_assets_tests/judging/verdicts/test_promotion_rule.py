@@ -329,10 +329,11 @@ def test_the_document_has_the_fields_that_its_readers_use() -> None:
     assert set(document) == {
         "adapter_id", "base_fingerprint", "instruction_set_fingerprint", "recipe_fingerprint", "incumbent", "judge", "gate",
         "metrics", "expected", "missing_grades", "power", "distributions", "fingerprints",
-        "preferences", "calibrated_means",
+        "preferences", "calibrated_means", "criteria",
     }  # fmt: skip
     assert set(document["judge"]) == {
         "version", "kind", "agreement", "floor", "is_qualified", "failure_reason", "blind_spots", "labelled_sets",
+        "deciding_kind", "deciding_reason", "ungraded_criteria",
     }  # fmt: skip
     assert {"family", "name", "unit", "candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "items",
             "margin", "outcome", "reason"} <= set(document["metrics"][0])  # fmt: skip

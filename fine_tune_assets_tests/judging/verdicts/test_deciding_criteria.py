@@ -1,0 +1,251 @@
+"""The grade that decides counts only criteria for which the judge is qualified, and the verdict names the others."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fine_tune_assets.judging.judges.formula_judge import formula_judge
+from fine_tune_assets.judging.judges.grades import MIN_SCORE
+from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
+from fine_tune_assets.judging.judges.labelled_sets import RATED_SUMMARIES
+from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.verdicts.evidence import (
+    CriterionEvidence,
+    Evidence,
+    JudgeRequirements,
+    evidence_json,
+    gather_evidence,
+    read_evidence,
+)
+from fine_tune_assets.judging.verdicts.promotion_rule import GateResult, decide_promotion
+from fine_tune_assets.tables.judging_rows import JudgeAgreement, JudgeScore
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets_tests.judging.verdict_inputs import CANDIDATE, GATE, GOOD_TABLES, evidence
+
+REQUIRED = JudgeRequirements(
+    "verifier", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}}, read_rubric("clinical")
+)
+RATED: dict[str, Any] = {
+    "labelled_set": RATED_SUMMARIES, "answer_count": 100, "ungraded_count": 0, "judge_version": "judge",
+    "labelled_set_fingerprint": "labelled",
+}  # fmt: skip
+OVERALL = {**RATED, "human_measure": "FactualF1", "spearman": 0.6}
+PLANTED = {
+    **RATED, "criterion": "factual_accuracy", "human_measure": "planted_all", "auroc": 0.9, "blind_auroc": 0.5,
+}  # fmt: skip
+PRECISION = {**RATED, "criterion": "factual_accuracy", "human_measure": "FactualPrecision", "spearman": 0.3}
+COMPLETENESS = [
+    {**RATED, "criterion": "completeness", "human_measure": "FactualRecall", "spearman": 0.6},
+    {**RATED, "criterion": "completeness", "human_measure": "OmissionRate", "spearman": -0.7},
+]
+FORMULA = {**OVERALL, "judge_version": formula_judge().version, "spearman": 0.5}
+QUALIFIED = [OVERALL, PLANTED, PRECISION, *COMPLETENESS, FORMULA]
+PAIRS = {
+    **RATED, "labelled_set": "pairs", "human_measure": "majority", "accuracy": 0.8, "accuracy_low": 0.7,
+    "position_consistency": 0.9, "judge_length_preference": 0.6, "human_length_preference": 0.6,
+}  # fmt: skip
+Scores = Mapping[str, tuple[float | None, float | None]]
+"""Criterion, `score` or `formula_score` → grades of candidate and incumbent."""
+BETTER: Scores = {"factual_accuracy": (8.0, 4.0), "completeness": (7.0, 5.0), "format": (10.0, 10.0)}
+WORSE_ACCURACY: Scores = {**BETTER, "factual_accuracy": (2.0, 8.0)}
+
+
+def _graded(scores: Scores, **columns: Any) -> pa.Table:
+    """Sixty examples with the same criteria; the overall grade and the formula's say that the candidate is better."""
+    rows = []
+    for number in range(60):
+        for place, model in enumerate(("adapter", "base")):
+            values = {
+                name: found[place] + number % 3 / 10 for name, found in scores.items() if found[place] is not None
+            }
+            criteria = {name: {"score": value, "reason": "r", "evidence": ""} for name, value in values.items()}
+            row = {
+                "model": model, "model_fingerprint": model, "adapter_id": "adapter", "example_id": f"e{number:03}",
+                "subject_key": f"p{number:03}", "answer": "a", "score": (7.0, 5.0)[place] + number % 3 / 10,
+                "reason": "r", "unsupported_numbers": 0, "is_finished": True, "judge_version": "judge",
+                "judge_kind": "verifier", "task": "summary", "formula_score": (9.0, 3.0)[place] + number % 3 / 10,
+                "criteria": json.dumps(criteria),
+            }  # fmt: skip
+            rows.append({**row, **columns})
+    return table_from_rows(rows, JudgeScore.SCHEMA)
+
+
+def _evidence(rows: Sequence[dict[str, Any]], scores: pa.Table, required: JudgeRequirements = REQUIRED) -> Evidence:
+    tables = replace(GOOD_TABLES, judge_scores=scores, judge_agreement=table_from_rows(rows, JudgeAgreement.SCHEMA))
+    return gather_evidence(CANDIDATE, tables, {}, GATE, required, {})
+
+
+def _decided(made: Evidence) -> GateResult:
+    return decide_promotion(made, GATE)
+
+
+def _target(made: Evidence) -> float:
+    assert made.target is not None
+    assert made.target.candidate is not None
+    return made.target.candidate
+
+
+def _criterion(made: Evidence, name: str) -> CriterionEvidence:
+    (found,) = [one for one in made.criteria if one.name == name]
+    return found
+
+
+def test_qualified_criteria_decide_with_the_weights_of_the_rubric() -> None:
+    """The refusals below are meaningless if nothing can pass."""
+    made = _evidence(QUALIFIED, _graded(BETTER))
+    assert _decided(made).decision == "promote", _decided(made).reasons
+    assert _target(made) == pytest.approx((0.4 * 8 + 0.4 * 7 + 0.1 * 10) / 0.9 + 0.1, abs=0.01)
+    assert (made.judge.deciding_kind, made.judge.deciding_reason) == ("verifier", "")
+    accuracy = _criterion(made, "factual_accuracy")
+    assert (accuracy.candidate, accuracy.incumbent, accuracy.difference) == (8.1, 4.1, 4.0)
+    assert (accuracy.low, accuracy.high, accuracy.agreement, accuracy.is_qualified) == (4.0, 4.0, 0.3, True)
+
+
+def test_a_verdict_names_the_criteria_that_no_judge_could_grade() -> None:
+    """The verifier does not grade tone."""
+    promoted = _evidence(QUALIFIED, _graded(BETTER))
+    held = replace(promoted, missing_grades=60)
+    assert promoted.judge.ungraded_criteria == ("tone",)
+    assert (_criterion(promoted, "tone").candidate, _criterion(promoted, "tone").is_qualified) == (None, False)
+    for made, decision in ((promoted, "promote"), (held, "hold")):
+        assert _decided(made).decision == decision
+        assert "tone" in _decided(made).reasons[-1]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [{"auroc": 0.5}, {"auroc": math.nan}, {"auroc": None}, {"blind_auroc": 0.9}, {"blind_auroc": None}],
+)
+def test_accuracy_of_a_judge_that_does_not_read_does_not_count(planted: dict[str, Any]) -> None:
+    """A judge that says yes to everything gives every answer the same accuracy."""
+    made = _evidence([OVERALL, {**PLANTED, **planted}, PRECISION, *COMPLETENESS, FORMULA], _graded(WORSE_ACCURACY))
+    assert _target(made) == pytest.approx((0.4 * 7 + 0.1 * 10) / 0.5 + 0.1, abs=0.01)
+    assert made.judge.ungraded_criteria == ("factual_accuracy", "tone")
+    assert not _criterion(made, "factual_accuracy").is_qualified
+    assert _decided(made).decision == "promote"
+    assert "factual accuracy" in _decided(made).reasons[-1]
+
+
+def test_a_loss_of_qualified_accuracy_counts() -> None:
+    assert _decided(_evidence(QUALIFIED, _graded(WORSE_ACCURACY))).decision == "refuse"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [FORMULA],
+        [{**OVERALL, "spearman": 0.1}, PLANTED, PRECISION, *COMPLETENESS, FORMULA],
+        [{**OVERALL, "spearman": math.nan}, PLANTED, PRECISION, *COMPLETENESS, FORMULA],
+        [OVERALL, PLANTED, PRECISION, {**COMPLETENESS[0], "spearman": 0.1}, COMPLETENESS[1], FORMULA],
+        [OVERALL, PLANTED, PRECISION, FORMULA],
+    ],
+)
+def test_the_formula_decides_in_place_of_an_unqualified_judge(rows: list[dict[str, Any]]) -> None:
+    """Accuracy alone never decides: a model that says less would win."""
+    made = _evidence(rows, _graded(WORSE_ACCURACY))
+    assert _target(made) == pytest.approx(9.1, abs=0.01)
+    assert (made.judge.kind, made.judge.deciding_kind, made.judge.agreement) == ("verifier", "formula", 0.5)
+    assert made.judge.ungraded_criteria == ("factual_accuracy", "tone")
+    assert not any(one.is_qualified for one in made.criteria)
+    decided = _decided(made)
+    assert decided.decision == "promote"
+    assert made.judge.deciding_reason in decided.reasons
+
+
+def test_nothing_qualified_holds() -> None:
+    for rows in ([], [{**FORMULA, "spearman": 0.1}], [OVERALL, PLANTED, PRECISION]):
+        made = _evidence(rows, _graded(BETTER))
+        assert (made.judge.is_qualified, made.judge.ungraded_criteria) == (
+            False,
+            ("factual_accuracy", "completeness", "tone"),
+        )
+        assert _decided(made).decision == "hold"
+        assert "completeness" in _decided(made).reasons[-1]
+
+
+def test_missing_grades_of_the_formula_hold() -> None:
+    assert _decided(_evidence([FORMULA], _graded(BETTER, formula_score=None))).decision == "hold"
+
+
+@pytest.mark.parametrize("missing", [None, math.nan])
+def test_an_answer_without_a_qualified_criterion_has_no_grade(missing: float | None) -> None:
+    """It would be compared on other criteria than the rest."""
+    made = _evidence(QUALIFIED, _graded({**BETTER, "completeness": (missing, 5.0)}))
+    assert made.missing_grades == 60
+    assert _decided(made).decision == "hold"
+
+
+def test_an_answer_without_words_keeps_the_lowest_grade() -> None:
+    """It has no statements, so no criterion is graded."""
+    made = _evidence(QUALIFIED, _graded(BETTER, score=MIN_SCORE, criteria=None))
+    assert (_target(made), made.missing_grades) == (MIN_SCORE, 0)
+
+
+def test_tone_counts_once_own_experts_qualify_it() -> None:
+    own = {
+        **RATED, "labelled_set": "own_experts", "human_measure": "score", "task": "summary", "criterion": "tone",
+        "answer_count": MIN_RATINGS,
+    }  # fmt: skip
+    scores = _graded({**BETTER, "tone": (1.0, 9.0)})
+    few, low, enough = (
+        {**own, "spearman": 0.6, **changes} for changes in ({"answer_count": 19}, {"spearman": 0.1}, {})
+    )
+    for row in (few, low):
+        assert not _criterion(_evidence([*QUALIFIED, row], scores), "tone").is_qualified
+    counted = _evidence([*QUALIFIED, enough], scores)
+    assert counted.judge.ungraded_criteria == ()
+    assert _target(counted) == pytest.approx(0.4 * 8 + 0.4 * 7 + 0.1 * 10 + 0.1 * 1 + 0.1, abs=0.01)
+
+
+def _compared(share: float) -> pa.Table:
+    """The judge prefers the candidate's answer in this share of the examples."""
+    rows = _graded(BETTER).to_pylist()
+    for number, row in enumerate(row for row in rows if row["model"] == "adapter"):
+        preference = 0.9 if number < share * 60 else 0.1
+        row |= {"compared_model_fingerprint": "base", "preference": preference, "is_position_consistent": True}
+    return table_from_rows([{**row, "judge_kind": "statements"} for row in rows], JudgeScore.SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "share", "decision"),
+    [
+        (PAIRS, 0.9, "promote"),
+        (PAIRS, 0.5, "promote"),
+        (PAIRS, 0.1, "hold"),
+        ({**PAIRS, "accuracy_low": 0.5}, 0.1, "promote"),
+        ({**PAIRS, "position_consistency": 0.4}, 0.1, "promote"),
+    ],
+)
+def test_a_qualified_choice_for_the_incumbent_holds(pairs: dict[str, Any], share: float, decision: str) -> None:
+    """An unqualified one informs."""
+    required = replace(REQUIRED, kind="statements")
+    made = _evidence([*QUALIFIED, pairs], _compared(share), required)
+    choice = _criterion(made, "preference")
+    assert choice.difference == pytest.approx(2 * share - 1, abs=0.01)
+    assert choice.low is not None
+    assert choice.low < 2 * share - 1
+    assert choice.is_qualified is (pairs is PAIRS)
+    assert _decided(made).decision == decision
+
+
+def test_documents_of_earlier_versions_load() -> None:
+    document = json.loads(evidence_json(evidence()))
+    del document["criteria"]
+    for name in ("deciding_kind", "deciding_reason", "ungraded_criteria"):
+        del document["judge"][name]
+    read = read_evidence(json.dumps(document))
+    assert (read.criteria, read.judge.ungraded_criteria) == ((), ())
+    assert decide_promotion(read, GATE) == decide_promotion(evidence(), GATE)
+
+
+def test_the_formula_names_what_it_cannot_grade() -> None:
+    made = _evidence(
+        [FORMULA], _graded(BETTER, judge_version=formula_judge().version), replace(REQUIRED, kind="formula")
+    )
+    assert made.judge.ungraded_criteria == ("factual_accuracy", "tone")
+    assert _target(made) == pytest.approx(7.1, abs=0.01)
