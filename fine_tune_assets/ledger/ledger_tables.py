@@ -512,6 +512,35 @@ spot_checks = sa.Table(
     sa.CheckConstraint("score BETWEEN 1 AND 10", name="score_is_in_range"),
 )
 
+statement_labels = sa.Table(
+    "statement_labels",
+    metadata,
+    _sequence_column(),
+    sa.Column("example_id", sa.String(64), nullable=False),
+    # Lets an erasure delete the labels of a subject.
+    sa.Column("subject_key", sa.String(64), nullable=False, index=True),
+    sa.Column("model_fingerprint", sa.String(64), nullable=False),
+    # Fingerprints of answer and statement, whose texts stay in `judge_scores`.
+    sa.Column("answer_fingerprint", sa.String(64), nullable=False),
+    sa.Column("statement_fingerprint", sa.String(64), nullable=False),
+    sa.Column("criterion", sa.String(40), nullable=False),
+    # What the judge said when the label was given.
+    sa.Column("judge_support", sa.String(16), nullable=False),
+    sa.Column("judge_probability", sa.Float, nullable=False),
+    sa.Column("judge_version", sa.String(64), nullable=False),
+    # What the expert says.
+    sa.Column("support", sa.String(16), nullable=False),
+    sa.Column("labeller", sa.String(200), nullable=False),
+    # As `person_key`: spelling variants are the same person.
+    sa.Column("labeller_key", sa.Text, nullable=False),
+    sa.Column("labelled_at", UtcTime, nullable=False),
+    sa.UniqueConstraint(
+        "example_id", "answer_fingerprint", "criterion", "statement_fingerprint", "labeller_key",
+        name="one_label_per_person_and_statement",
+    ),
+    sa.CheckConstraint("support IN ('supported', 'contradicted', 'not mentioned')", name="support_is_valid"),
+)  # fmt: skip
+
 live_indexes = sa.Table(
     "live_indexes",
     metadata,

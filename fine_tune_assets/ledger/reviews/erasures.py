@@ -27,11 +27,21 @@ from fine_tune_assets.ledger.ledger_tables import (
     revocations,
     saved_edits,
     spot_checks,
+    statement_labels,
 )
 
 TRAINING_SPLITS = ("train", "validation")
 """Splits that shape a model: it is trained on one, and the other selects the checkpoint."""
-_ERASED_TABLES = (decisions, revocations, review_items, missed_identifiers, saved_edits, spot_checks, erasures)
+_ERASED_TABLES = (
+    decisions,
+    revocations,
+    review_items,
+    missed_identifiers,
+    saved_edits,
+    spot_checks,
+    statement_labels,
+    erasures,
+)
 
 
 @dataclass(frozen=True)
@@ -200,6 +210,7 @@ def delete_subject_records(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
             "ledger missed_identifiers": _delete(connection, missed_identifiers, "subject_key", [erasure.subject_key]),
             "ledger saved_edits": _delete(connection, saved_edits, "subject_key", [erasure.subject_key]),
             "ledger spot_checks": _delete(connection, spot_checks, "subject_key", [erasure.subject_key]),
+            "ledger statement_labels": _delete(connection, statement_labels, "subject_key", [erasure.subject_key]),
         }
         for chunk in split_into_chunks(rejections):
             redacted = {"reason": "", "report_id": None, "task": None}
