@@ -266,6 +266,32 @@ async def _judge_beside_experts(visits: Visits, number: int) -> httpx.Response:
     return await visits.get_as_other("/agreement")
 
 
+def _as_chief(path: str, *, is_judged_again: bool = False) -> Ask:
+    """As an approver who rates nothing, and thus may read grades."""
+
+    async def ask(visits: Visits, number: int) -> httpx.Response:
+        if number == 0:
+            await visits.sign_in("Chief", PASSWORD)
+        if is_judged_again:
+            os.utime(visits.settings.layout.table("judge_scores"), (number + 1, number + 1))
+        return await visits.get_as_other(path)
+
+    return ask
+
+
+async def _graded_answer(visits: Visits, number: int) -> httpx.Response:
+    page = await _as_chief("/graded-answers")(visits, number)
+    paths = re.findall(r'href="(/graded-answers/[0-9a-f]+)"', page.text)
+    return await visits.get_as_other(paths[number % len(paths)])
+
+
+async def _label_statement(visits: Visits, number: int) -> httpx.Response:
+    page = await _graded_answer(visits, number)
+    form = {name: _found(rf'name="{name}" value="(\w+)"', page) for name in ("answer", "statement", "criterion")}
+    path = _found('action="(/graded-answers/[0-9a-f]+/label)"', page)
+    return await visits.post_as_other(path, "/account", support="contradicted", **form)
+
+
 async def _verdict(visits: Visits, number: int) -> httpx.Response:
     return await visits.get(await _hold(visits, number))
 
@@ -341,7 +367,12 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /sign-in", _get("/sign-in"), status=303),
     Request("GET /", _get("/")),
     Request("GET /overview", _get("/overview")),
-    Request("GET /graded-answers", _get("/graded-answers")),
+    Request("GET /graded-answers", _as_chief("/graded-answers")),
+    Request("GET /graded-answers", _as_chief("/graded-answers?show=unsupported&start=50"), "filtered"),
+    Request("GET /graded-answers", _as_chief("/graded-answers", is_judged_again=True), "after judging"),
+    Request("GET /graded-answers/best-and-worst", _as_chief("/graded-answers/best-and-worst")),
+    Request("GET /graded-answers/{example_id}", _graded_answer),
+    Request("POST /graded-answers/{example_id}/label", _label_statement, status=303),
     Request("GET /account", _get("/account")),
     Request("GET /docs/{name:path}", _get("/docs/reference/settings.md")),
     Request("GET /ask", _get("/ask")),

@@ -24,6 +24,7 @@ class Action(StrEnum):
     VIEW_STAGES = "view_stages"
     VIEW_PRODUCTION_MODEL = "view_production_model"
     COMPARE_ANSWERS = "compare_answers"
+    OVERRULE_JUDGE = "overrule_judge"
     VIEW_INTAKE = "view_intake"
     REVIEW = "review"
     REVOKE_DECISIONS = "revoke_decisions"
@@ -73,6 +74,7 @@ PERMISSIONS: Mapping[Action, Permission] = {
         "see the production model", "user", "reviewer", "approver", "operator", "auditor"
     ),
     Action.COMPARE_ANSWERS: _permit("read graded answers of the newest candidate", "approver"),
+    Action.OVERRULE_JUDGE: _permit("label statements of graded answers, against the judge", "approver"),
     Action.VIEW_INTAKE: _permit("see batches and unreadable files", "ingest", "operator"),
     Action.REVIEW: _permit("review drafts, mark identifiers, withdraw own marks, rate answers blindly", "reviewer"),
     Action.REVOKE_DECISIONS: _permit("revoke own decisions; approvers any", "reviewer", "approver"),

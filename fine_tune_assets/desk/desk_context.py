@@ -16,6 +16,7 @@ from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.background_checks import AgreementMonitor, ChainVerifier
 from fine_tune_assets.desk.gateway_client import GatewayClient
+from fine_tune_assets.desk.grade_details import GradeDetails
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
 from fine_tune_assets.desk.oidc_sign_in import Provider, read_provider
 from fine_tune_assets.desk.origins import Addresses, read_addresses
@@ -95,6 +96,7 @@ class Desk:
     chain_checks: ChainVerifier
     set_cache: SetCache
     judged_answers: JudgedAnswers
+    grade_details: GradeDetails
     gateway: GatewayClient
     table_counts: TableCounts
     answers_to_rate: TimedCache[list[JudgedAnswer]]
@@ -110,6 +112,7 @@ class Desk:
         with suppress(OSError, ValueError):  # a damaged set must not block reviews; only the pages that read it fail
             self.set_cache.list_sets()
             self.judged_answers.latest()
+            self.grade_details.latest()
             self.names.latest()
 
     def read_review_settings(self) -> ReviewSettings:
@@ -147,6 +150,7 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         ChainVerifier(ledger),
         known_sets,
         JudgedAnswers(settings.layout, ledger, known_sets),
+        GradeDetails(settings.layout),
         GatewayClient(settings, ledger),
         TableCounts(settings.layout),
         TimedCache(KEPT_SECONDS),

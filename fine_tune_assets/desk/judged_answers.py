@@ -44,6 +44,15 @@ class Exchange:
     answer: str
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Question and approved answer of a test example."""
+
+    question: str
+    """Instruction and input."""
+    reference: str
+
+
 class JudgedAnswers:
     """Cached access to the latest graded comparison. Thread-safe."""
 
@@ -87,11 +96,18 @@ class JudgedAnswers:
 
     def read_question(self, judged: JudgedComparison, example_id: str) -> str | None:
         """Instruction and input, without the reference answer, which would bias a rater; None if they were removed."""
+        asked = self.read_asked(judged, example_id)
+        return None if asked is None else asked.question
+
+    def read_asked(self, judged: JudgedComparison, example_id: str) -> Asked | None:
+        """Question and approved answer; None if they were removed. Not for raters."""
         path = self._layout.instruction_sets / short(judged.instruction_set) / "instruction_set.parquet"
         conversations = _read_values(path, "messages", example_id)
         if not conversations:
             return None
-        return "\n\n".join(turn["content"] for turn in conversations[0][:-1] if turn["role"] != "system")
+        *turns, reference = conversations[0]
+        question = "\n\n".join(turn["content"] for turn in turns if turn["role"] != "system")
+        return Asked(question, reference["content"])
 
     def _read(self, path: Path) -> JudgedComparison | None:
         columns = pq.read_table(path, columns=list(_COLUMNS), partitioning=None).to_pydict()

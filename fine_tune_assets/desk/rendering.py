@@ -28,6 +28,7 @@ NOTICES = {
     "rated": "Rating recorded with your name.",
     "already_rated": "You have already rated that answer. Your first rating counts.",
     "all_rated": "You have no more answers to rate.",
+    "labelled": "Label recorded with your name. To take it back, choose the judge's label.",
     "signed": "Signed with your name. The candidate can now be merged and released.",
     "queue_empty": "You have no free items left to decide.",
 }

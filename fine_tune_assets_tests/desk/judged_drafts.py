@@ -22,6 +22,8 @@ from fine_tune_assets_tests.lineage.stored_data import store
 BASE, ADAPTER = "b" * 64, "c" * 64
 SET = fingerprint_text("the set that was judged on")
 SYSTEM = "You are careful."
+ACCURACY, COUNTED = "factual_accuracy", "1 of 3 statements are supported"
+INVENTED_SIDE, UNMENTIONED = "The pain is in the left shoulder.", "The patient was seen again after a week."
 WHY = "recall 0.61, F1 0.58"
 """The judge's reason, which must not be seen by a rater."""
 
@@ -103,4 +105,23 @@ def _scored(draft: dict[str, Any], role: str, number: int, padding: str) -> dict
         "unsupported_numbers": 0,
         "is_finished": True,
         "judge_version": "j" * 64,
+        "judge_kind": "verifier",
+        "criteria": json.dumps({ACCURACY: {"score": 9.5 - number % 8, "reason": COUNTED, "evidence": ""}}),
+        "statements": json.dumps([*_read(text, draft["input"], number), *_look_for(draft["output"], text)]),
     }
+
+
+def _read(answer: str, record: str, number: int) -> list[dict[str, Any]]:
+    """A statement that the record supports; in every second answer also one that it contradicts, and one without a line."""
+    line = next(line for line in record.splitlines() if line.strip())
+    read = [
+        {"text": answer, "support": "supported", "probability": 0.93, "evidence": line, "veto": ""},
+        {"text": INVENTED_SIDE, "support": "contradicted", "probability": 0.05, "evidence": line, "veto": "sides"},
+        {"text": UNMENTIONED, "support": "not mentioned", "probability": 0.21, "evidence": "", "veto": ""},
+    ]
+    return [one | {"criterion": ACCURACY} for one in (read if number % 2 else read[:1])]
+
+
+def _look_for(reference: str, answer: str) -> list[dict[str, Any]]:
+    found = {"support": "not mentioned", "probability": 0.38, "evidence": answer, "veto": ""}
+    return [found | {"text": reference, "criterion": "completeness"}]

@@ -41,7 +41,7 @@ def enter(site: Site, *roles: str) -> Visitor:
 
 
 def read(visitor: Visitor) -> str:
-    return unescape(visitor.get("/graded-answers").text)
+    return unescape(visitor.get("/graded-answers/best-and-worst").text)
 
 
 def test_the_best_and_the_worst_are_shown_next_to_the_other_model(site: Site, scores: Scores) -> None:

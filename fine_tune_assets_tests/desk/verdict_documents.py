@@ -23,6 +23,20 @@ FIGURES = [
     FIGURE | NONE | {"family": "subgroups", "name": GROUP, "outcome": "unknown", "reason": "Only 3 patients."},
     SHARE | SAME | {"family": "robustness", "name": "prompt injection", "adjusted_p": 0.0000004},
 ]
+CRITERIA: list[dict[str, Any]] = [
+    {
+        "name": "factual_accuracy", "candidate": 8.21, "incumbent": 6.84, "difference": 1.37, "low": 0.92, "high": 1.83,
+        "is_qualified": True, "reason": "", "agreement": 0.44,
+    },
+    {
+        "name": "completeness", "candidate": 6.12, "incumbent": 6.34, "difference": -0.22, "low": -0.51, "high": 0.08,
+        "is_qualified": False, "reason": "Its agreement 0.21 is below the floor 0.60.", "agreement": 0.21,
+    },
+    {
+        "name": "tone", **dict.fromkeys(("candidate", "incumbent", "difference", "low", "high", "agreement")),
+        "is_qualified": False, "reason": "It needs a language model.",
+    },
+]  # fmt: skip
 DOCUMENT: dict[str, Any] = {
     "adapter_id": "adapter-1",
     "base_fingerprint": "base-1",

@@ -23,6 +23,7 @@ from fine_tune_assets.desk.model_summary import ModelSummary, read_model_summary
 from fine_tune_assets.desk.open_work import Alert, OpenTask, WaitingWork, list_alerts, list_open_tasks
 from fine_tune_assets.desk.pages.quarantine_pages import list_pending
 from fine_tune_assets.desk.pages.spot_check_pages import (
+    count_answers_to_rate,
     find_showable_examples,
     list_unrated,
     select_answers_to_rate,
@@ -65,15 +66,14 @@ def show_failures(desk: Desk, context: RequestContext) -> Response:
     return render_page(desk, context, "failures.html", failures=failures)
 
 
-def show_graded_answers(desk: Desk, context: RequestContext) -> Response:
+def show_graded_examples(desk: Desk, context: RequestContext) -> Response:
     """A well and a badly graded answer of the newest candidate, next to the compared model's.
 
     A user who may still rate answers of the sample blindly sees none.
     """
     judged = desk.judged_answers.latest()
-    is_rater = may(context.user.roles, Action.REVIEW) and count_unrated(desk, context.user.name) > 0
-    if judged is None or is_rater:
-        return render_page(desk, context, "graded_answers.html", comparison=None, questions={})
+    if judged is None or count_answers_to_rate(desk, context):
+        return render_page(desk, context, "graded_examples.html", comparison=None, questions={})
     questions: dict[str, str] = {}
 
     def may_show(example: GradedExample) -> bool:
@@ -88,7 +88,7 @@ def show_graded_answers(desk: Desk, context: RequestContext) -> Response:
     model = read_model_summary(desk.ledger).production
     is_live = comparison is not None and model is not None and model.adapter_id == comparison.adapter_id
     return render_page(
-        desk, context, "graded_answers.html", comparison=comparison, questions=questions, is_live=is_live
+        desk, context, "graded_examples.html", comparison=comparison, questions=questions, is_live=is_live
     )
 
 
@@ -148,17 +148,11 @@ def _list_tasks(
 
 
 def _count_spot_checks(desk: Desk, rater: str) -> int:
-    """As `count_unrated`, from a sample that may be some seconds old."""
+    """As `count_answers_to_rate`, from a sample that may be some seconds old."""
     judged = desk.judged_answers.latest()
     if judged is None:
         return 0
     return len(list_unrated(desk, rater, desk.answers_to_rate.get(lambda: select_answers_to_rate(desk, judged))))
-
-
-def count_unrated(desk: Desk, rater: str) -> int:
-    """Answers of the current sample that this person has not rated."""
-    judged = desk.judged_answers.latest()
-    return 0 if judged is None else len(list_unrated(desk, rater, select_answers_to_rate(desk, judged)))
 
 
 def _count_quarantined(desk: Desk) -> int:

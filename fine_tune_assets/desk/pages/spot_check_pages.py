@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from fine_tune_assets.approval.lapsed_approvals import find_lapsed_approvals, read_decisions_about
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
+from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError
 from fine_tune_assets.desk.judged_answers import Exchange, JudgedComparison
@@ -59,6 +60,12 @@ def list_unrated(desk: Desk, rater: str, answers: Sequence[JudgedAnswer], after:
     start = next((place + 1 for place, answer in enumerate(order) if answer.answer_id == after), 0)
     rated = list_rated_answers(desk.ledger, rater)
     return [answer for answer in (*order[start:], *order[:start]) if answer.answer_id not in rated]
+
+
+def count_answers_to_rate(desk: Desk, context: RequestContext) -> int:
+    """Answers that this user may still rate blindly. Until there are none, the judge's grades are hidden from them."""
+    judged = desk.judged_answers.latest() if may(context.user.roles, Action.REVIEW) else None
+    return 0 if judged is None else len(list_unrated(desk, context.user.name, select_answers_to_rate(desk, judged)))
 
 
 def find_visible_exchange(desk: Desk, judged: JudgedComparison, answer: JudgedAnswer) -> Exchange | None:

@@ -12,9 +12,11 @@ from starlette.responses import Response
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.missing_grades import explain_unsignable
-from fine_tune_assets.core.shared_records import CANDIDATE_KEY
+from fine_tune_assets.core.permissions import Action, may
+from fine_tune_assets.core.shared_records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import not_found
+from fine_tune_assets.desk.pages.graded_answer_pages import find_criteria
 from fine_tune_assets.desk.plot_geometry import WIDTH, make_histogram, make_metric_intervals, place_correlation
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
@@ -68,6 +70,7 @@ def show_verdict(desk: Desk, context: RequestContext, refusal: str = "", status:
         verdict=found.verdict,
         document=document,
         **({} if document is None else _make_document_context(document)),
+        **_make_statement_context(desk, context, found.verdict),
         closed=_find_block_reason(desk, found),
         may_sign=_can_sign(context, found),
         unsignable=found.verdict.decision == "hold" and bool(explain_unsignable(found.verdict.evidence)),
@@ -94,6 +97,20 @@ def sign_verdict(desk: Desk, context: RequestContext) -> Response:
     except LedgerError as error:
         return show_verdict(desk, context, str(error), 400)
     return redirect_to(f"/verdicts/{verdict_id}?notice=signed")
+
+
+def _make_statement_context(desk: Desk, context: RequestContext, verdict: Verdict) -> dict[str, Any]:
+    """Counts of the answers' statements, without text. Only the newest comparison is stored with its answers."""
+    summary = desk.grade_details.latest()
+    compared = None if summary is None else (summary.adapter_id, summary.other_fingerprint)
+    if summary is None or compared != (verdict.adapter_id, verdict.incumbent):
+        return {"statements": {}, "sees_answers": False}
+    counts = summary.count_statements(find_criteria(desk, "statements"))
+    labels = {"candidate": "candidate", "other": "incumbent"}
+    return {
+        "statements": {labels[side]: counted for side, counted in counts.items() if counted[1]},
+        "sees_answers": may(context.user.roles, Action.COMPARE_ANSWERS),
+    }
 
 
 def _make_document_context(document: Evidence) -> dict[str, Any]:

@@ -97,4 +97,6 @@ def _require_valid_label(label: StatementLabel) -> None:
     if not label.labeller.strip():
         raise LedgerError(f"The label of statement {label.statement_id} lacks the expert's name.")
     if not {label.support, label.judge_support} <= set(STATEMENT_SUPPORTS):
-        raise LedgerError(f"The label of statement {label.statement_id} must be one of: {', '.join(STATEMENT_SUPPORTS)}.")
+        raise LedgerError(
+            f"The label of statement {label.statement_id} must be one of: {', '.join(STATEMENT_SUPPORTS)}."
+        )

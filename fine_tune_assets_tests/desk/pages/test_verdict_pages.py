@@ -13,7 +13,8 @@ from fine_tune_assets.core.shared_records import Verdict
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.serving.verdicts import list_signers, record_verdict, require_promotion
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
-from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
+from fine_tune_assets_tests.desk.judged_drafts import ADAPTER, BASE, judge_the_drafts
+from fine_tune_assets_tests.desk.verdict_documents import CRITERIA, DOCUMENT, evidence
 from fine_tune_assets_tests.ledger.ledger_rows import FINGERPRINTS, make_verdict
 
 REASON = "Read fifty answers by hand; the loss on copa does not matter for a discharge letter."
@@ -59,6 +60,50 @@ def test_a_verdict_shows_its_reasons_metrics_and_inputs(site: Site) -> None:
         "It can't see what was made up.", "candidate 6.31, incumbent 5.92",
     ):  # fmt: skip
         assert part in shown, part
+
+
+def find_row(page: str, name: str) -> str:
+    """The cells of a criterion, with the line of its reason."""
+    (table,) = re.findall(r'<h2[^>]* id="criteria">.*?</table>', page, re.DOTALL)
+    return unescape(re.search(rf'<th scope="row">{name}.*?(?=<th scope="row">|</table>)', table, re.DOTALL)[0])  # type: ignore[index]
+
+
+def test_each_criterion_is_shown_with_its_grades_and_whether_a_judge_could_grade_it(site: Site) -> None:
+    """A rubric's tone is graded by no judge without a language model; the approver must know."""
+    verdict = record(site, document=DOCUMENT | {"criteria": CRITERIA})
+    shown = enter(site, "Auditor").get(f"/verdicts/{verdict.verdict_id}").text
+    accuracy, completeness, tone = (find_row(shown, name) for name in ("Factual accuracy", "Completeness", "Tone"))
+    for part in ("8.21", "6.84", "1.37", "(0.92 to 1.83)", "0.44", '<span class="tag good">Qualified'):
+        assert part in accuracy, part
+    for part in ("6.12", "Not qualified", "Its agreement 0.21 is below the floor 0.60."):
+        assert part in completeness, part
+    assert "No judge could grade tone." in tone
+    assert "No judge could grade" not in accuracy + completeness
+
+
+def test_a_document_without_criteria_is_still_readable(site: Site) -> None:
+    """Those of earlier versions lack them."""
+    verdict = record(site)
+    shown = enter(site, "Auditor").get(f"/verdicts/{verdict.verdict_id}").text
+    assert 'id="criteria"' not in shown
+    assert "another version wrote it" not in shown
+
+
+@pytest.mark.parametrize(("name", "sees_link"), [("Chief", True), ("Auditor", False)])
+def test_unsupported_statements_are_counted_for_the_newest_comparison(
+    ward: Callable[..., Site], name: str, sees_link: bool
+) -> None:
+    """Counts hold no text; only roles that may read graded answers get the way to them."""
+    site = ward()
+    judge_the_drafts(site.settings, site.ledger)
+    found = {"adapter_id": ADAPTER, "incumbent": BASE}
+    verdict = record(site, document=DOCUMENT | {"criteria": CRITERIA}, **found)
+    older = record(site, document=DOCUMENT | {"criteria": CRITERIA}, **found | {"adapter_id": "another"})
+    visitor = enter(site, name)
+    shown = re.sub("<.*?>", "", visitor.get(f"/verdicts/{verdict.verdict_id}").text)
+    assert "Unsupported statements: candidate 6 of 12, incumbent 6 of 12." in shown
+    assert ('href="/graded-answers">Statements' in visitor.get(f"/verdicts/{verdict.verdict_id}").text) == sees_link
+    assert "Unsupported statements" not in visitor.get(f"/verdicts/{older.verdict_id}").text
 
 
 def test_plots_have_descriptions_and_contain_no_style_or_script(site: Site) -> None:
