@@ -2,7 +2,7 @@
 
     python benchmarks/bench_verifier.py [--verifier FOLDER] [--reports FILE.jsonl ...]
 
-Prints (1) planted errors by kind, with the record and without it (blind control), on the references of the dialogues that fitted no
+Prints (1) planted errors by kind, with the record and without it (blind control), in references of the dialogues that fitted no
 weight; (2) agreement with clinicians on the same dialogues, by criterion and overall; (3) statements by kind of error on the
 demo's dialogues, which no verifier was trained on, or on `--reports`; (4) statements read per second. The last line is JSON.
 """
@@ -77,7 +77,11 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "planted": {row.human_measure: [row.auroc, row.blind_auroc, row.answer_count] for row in planted["verifier"] if row.auroc is not None},
+                "planted": {
+                    row.human_measure: [row.auroc, row.blind_auroc, row.answer_count]
+                    for row in planted["verifier"]
+                    if row.auroc is not None
+                },
                 "people": people,
                 "statements": {one.kind: [one.auroc, one.blind_auroc, one.wrong] for one in kinds},
                 "statements_per_second": round(speed, 1),
@@ -124,7 +128,9 @@ def order_interval(scores: Any, rows: Sequence[RatedAnswer]) -> dict[str, float]
 def demo_reports() -> list[Report]:
     """The demo's dialogues with their sections; the verifier's leakage certificate excludes them from training."""
     with VISITS.open(encoding="utf-8", newline="") as file:
-        return [Report(str(number), row["dialogue"], row["section_text"]) for number, row in enumerate(csv.DictReader(file))]
+        return [
+            Report(str(number), row["dialogue"], row["section_text"]) for number, row in enumerate(csv.DictReader(file))
+        ]
 
 
 def statements_per_second(reader: Any, reports: Sequence[Report]) -> float:
@@ -142,7 +148,13 @@ def show_planted(console: Console, rows: Sequence[JudgeAgreement]) -> None:
         "Verifier: planted errors in otherwise right answers (accuracy grade)",
         ("kind", "AUROC", "95 %", "without the record", "errors"),
         [
-            (row.human_measure, row.auroc, f"{row.auroc_low:.2f} to {row.auroc_high:.2f}", row.blind_auroc, row.answer_count)
+            (
+                row.human_measure,
+                row.auroc,
+                f"{row.auroc_low:.2f} to {row.auroc_high:.2f}",
+                row.blind_auroc,
+                row.answer_count,
+            )
             for row in found
         ],
     )
@@ -168,7 +180,13 @@ def show_people(console: Console, people: dict[str, dict[str, Any]]) -> None:
         "Agreement with clinicians (Spearman), dialogues that fitted no weight",
         ("judge", "grade", *MEASURES, "pairs in order", "95 %"),
         [
-            (judge, name, *(values[measure] for measure in MEASURES), values["in order"], f"{values['low']} to {values['high']}")
+            (
+                judge,
+                name,
+                *(values[measure] for measure in MEASURES),
+                values["in order"],
+                f"{values['low']} to {values['high']}",
+            )
             for judge, grades in people.items()
             for name, values in grades.items()
         ],
@@ -178,7 +196,9 @@ def show_people(console: Console, people: dict[str, dict[str, Any]]) -> None:
 def show(console: Console, title: str, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     table = Table(*headers, title=title)
     for row in rows:
-        table.add_row(*("–" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(
+            *("–" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row)
+        )
     console.print(table)
 
 
