@@ -4,12 +4,9 @@ import math
 
 import pytest
 
-from fine_tune_assets.judging.judges.llm_judge import (
-    SAMPLES,
-    combine_positions,
-    log_odds_of_samples,
-    log_odds_of_tokens,
-)
+from fine_tune_assets.judging.judges.judge_prompts import LETTERS
+from fine_tune_assets.judging.judges.judge_requests import log_odds_of_tokens
+from fine_tune_assets.judging.judges.llm_judge import SAMPLES, combine_positions, log_odds_of_samples
 
 
 def test_a_judge_that_always_prefers_the_first_answer_has_no_preference() -> None:
@@ -44,13 +41,13 @@ def test_one_order_alone_gives_no_preference(orders: tuple[float | None, float |
 
 def test_all_spellings_of_a_letter_count_together() -> None:
     tokens = {"A": math.log(0.3), " a": math.log(0.1), "B": math.log(0.2), "The": math.log(0.4)}
-    assert log_odds_of_tokens(tokens) == pytest.approx(math.log(2.0), abs=1e-9)
+    assert log_odds_of_tokens(tokens, LETTERS) == pytest.approx(math.log(2.0), abs=1e-9)
 
 
 def test_an_unlisted_letter_gets_the_lowest_listed_probability() -> None:
     """This is a lower bound of the odds."""
-    assert log_odds_of_tokens({"A": -0.1, "Well": -3.0}) == pytest.approx(2.9, abs=1e-9)
-    assert log_odds_of_tokens({"Well": -0.1}) is None
+    assert log_odds_of_tokens({"A": -0.1, "Well": -3.0}, LETTERS) == pytest.approx(2.9, abs=1e-9)
+    assert log_odds_of_tokens({"Well": -0.1}, LETTERS) is None
 
 
 def test_sampled_letters_never_give_certainty() -> None:

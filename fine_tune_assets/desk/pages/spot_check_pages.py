@@ -18,7 +18,7 @@ from fine_tune_assets.desk.error_pages import PageError
 from fine_tune_assets.desk.judged_answers import Exchange, JudgedComparison
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
-from fine_tune_assets.judging.judges.grades import CRITERIA
+from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.spot_check_sample import JudgedAnswer, order_for_rater
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.reviews.erasures import list_erased_subjects
@@ -80,7 +80,6 @@ PAGE_ITEMS = 50
 SCALE = tuple(range(MIN_SCORE, MAX_SCORE + 1))
 ERROR_SHORTCUTS = dict(zip(ERROR_KINDS, "owhdsyitfrx", strict=True))
 """Kind of error → keyboard shortcut."""
-CRITERION_LABELS = {name: name.replace("_", " ") for name in CRITERIA}
 _GRADES = frozenset(map(str, SCALE))
 _NO_GRADE = f"Choose a grade from {MIN_SCORE} to {MAX_SCORE}. Nothing was recorded."
 
@@ -128,7 +127,7 @@ def show_check(desk: Desk, context: RequestContext) -> Response:
 def record_rating(desk: Desk, context: RequestContext) -> Response:
     """Record the rating and open the next answer."""
     opened = _find_check(desk, context)
-    check = _read_rating(context, opened.answer)
+    check = _read_rating(desk, context, opened.answer)
     if check is None:
         return _render_check(desk, context, opened, refusal=_NO_GRADE, status=400)
     try:
@@ -141,10 +140,10 @@ def record_rating(desk: Desk, context: RequestContext) -> Response:
     return redirect_to(f"/spot-checks/next?{urlencode({'after': opened.answer.answer_id, 'notice': notice})}")
 
 
-def _read_rating(context: RequestContext, answer: JudgedAnswer) -> SpotCheck | None:
+def _read_rating(desk: Desk, context: RequestContext, answer: JudgedAnswer) -> SpotCheck | None:
     """The form's rating; None if a grade is missing or outside the scale."""
     score = _parse_grade(context.form.get_text("score"))
-    chosen = {name: context.form.get_text(f"criterion_{name}") for name in CRITERIA}
+    chosen = {name: context.form.get_text(f"criterion_{name}") for name in _criterion_labels(desk)}
     parsed = {name: _parse_grade(text) for name, text in chosen.items() if text}
     criteria = {name: grade for name, grade in parsed.items() if grade is not None}
     if score is None or len(criteria) < len(parsed):
@@ -161,6 +160,11 @@ def _read_rating(context: RequestContext, answer: JudgedAnswer) -> SpotCheck | N
         rated_at=context.now,
         criteria=criteria,
     )
+
+
+def _criterion_labels(desk: Desk) -> dict[str, str]:
+    """Name → label of the criteria of the recipe's rubric."""
+    return {one.name: one.name.replace("_", " ") for one in read_rubric(desk.read_recipe().judge.rubric)}
 
 
 def _parse_grade(text: str) -> int | None:
@@ -202,14 +206,14 @@ def _render_check(
         scale=SCALE,
         kinds=ERROR_KINDS,
         keys=ERROR_SHORTCUTS,
-        criteria=CRITERION_LABELS,
-        chosen=_read_choices(context),
+        criteria=_criterion_labels(desk),
+        chosen=_read_choices(desk, context),
         refusal=refusal,
     )
 
 
-def _read_choices(context: RequestContext) -> Mapping[str, str]:
-    names = ("score", "error_kind", *(f"criterion_{name}" for name in CRITERIA))
+def _read_choices(desk: Desk, context: RequestContext) -> Mapping[str, str]:
+    names = ("score", "error_kind", *(f"criterion_{name}" for name in _criterion_labels(desk)))
     return {name: context.form.get_text(name) for name in names}
 
 

@@ -10,8 +10,6 @@ from fine_tune_assets.tables.common_columns import Message as Turn
 from fine_tune_assets.tables.record_classes import Record
 
 MIN_SCORE, MAX_SCORE = 1.0, 10.0
-CRITERIA = ("factual_accuracy", "completeness", "tone", "format")
-"""Names of the shipped rubrics' criteria."""
 JudgeKind = Literal["formula", "verifier", "statements", "rubric", "panel"]
 """The values of the recipe's `judge.kind`."""
 Support = Literal["supported", "contradicted", "not mentioned"]

@@ -19,10 +19,14 @@ from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE, GradeCache
 from fine_tune_assets.judging.judges.grades import Judge
 from fine_tune_assets.judging.judges.judge_models import EndpointModel, FolderModel, JudgeModel
+from fine_tune_assets.judging.judges.judge_requests import Retries
 from fine_tune_assets.judging.judges.label_grades import labels_by_task
 from fine_tune_assets.judging.judges.llm_judge import LlmJudge
+from fine_tune_assets.judging.judges.llm_reader import LlmReader
+from fine_tune_assets.judging.judges.panel_reader import PanelReader
 from fine_tune_assets.judging.judges.rubrics import Rubric, read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
+from fine_tune_assets.judging.judges.statement_readers import StatementReader
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
 from fine_tune_assets.recipes.schema import Recipe, RubricCriterion
 
@@ -66,12 +70,21 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
         yield formula_judge()
         return
     if request["kind"] == "verifier":
-        reader = open_verifier(request["verifier"], request["threads"])
-        yield StatementJudge("verifier", reader, rubric, formula_judge(), labels=request["labels"])
+        verifier = open_verifier(request["verifier"], request["threads"])
+        yield StatementJudge("verifier", verifier, rubric, formula_judge(), labels=request["labels"])
         return
     model, cache = _judge_model(request), GradeCache(Path(request["cache"]))
+    retries = Retries(request["retries"], request["pause_seconds"])
     try:
-        yield LlmJudge(model, cache, request["concurrency"], request["retries"], request["pause_seconds"])
+        by_rubric = LlmJudge(model, cache, rubric, request["concurrency"], retries)
+        if request["kind"] == "rubric":
+            yield by_rubric
+            return
+        asked = LlmReader(model, cache, request["concurrency"], retries, request["context_tokens"])
+        reader: StatementReader = asked
+        if request["kind"] == "panel":
+            reader = PanelReader(open_verifier(request["verifier"], request["threads"]), asked)
+        yield StatementJudge(request["kind"], reader, rubric, formula_judge(), by_rubric, request["labels"])
     finally:
         model.close()
         cache.close()

@@ -9,9 +9,8 @@ whether both orders prefer the same answer.
 """
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -25,16 +24,18 @@ from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, Gradab
 from fine_tune_assets.judging.judges.judge_models import JudgeModel
 from fine_tune_assets.judging.judges.judge_prompts import (
     CHOICE_SCHEMA,
-    GRADE_SCHEMA,
     LETTERS,
-    MAX_GRADE_TOKENS,
+    MAX_CRITERION_TOKENS,
     UnreadableReplyError,
     comparison_messages,
+    grade_schema,
     grading_messages,
     read_choice,
     read_grade,
     rubric_facts,
 )
+from fine_tune_assets.judging.judges.judge_requests import Retries, completed_results, log_odds_of_tokens
+from fine_tune_assets.judging.judges.rubrics import Rubric
 
 SAMPLES = 5
 """Letters sampled per order if a server returns no log-probabilities. More give finer odds and cost one reply each."""
@@ -47,7 +48,6 @@ SAMPLING = {
     "choice_tokens": MAX_CHOICE_TOKENS,
 }
 """Retries use a temperature above 0, because at 0 the model would repeat the same unreadable reply."""
-MAX_PAUSE_SECONDS = 20.0
 Item = TypeVar("Item", GradableAnswer, AnswerPair)
 Result = TypeVar("Result", Grade, Preference)
 
@@ -58,17 +58,18 @@ class LlmJudge:
 
     model: JudgeModel
     cache: GradeCache
+    rubric: Rubric
     concurrency: int
-    retries: int
-    pause_seconds: float
-    """Pause before the first retry; doubled for each further retry."""
+    retries: Retries
     is_repeat: bool = False
     """Whether this is the second measurement, which has its own cache entries."""
     kind: JudgeKind = field(default="rubric", init=False)
 
     @cached_property
     def version(self) -> str:
-        return fingerprint_json({"model": self.model.identity, "rubric": rubric_facts(), "sampling": SAMPLING})
+        return fingerprint_json(
+            {"model": self.model.identity, "rubric": rubric_facts(self.rubric), "sampling": SAMPLING}
+        )
 
     def for_repeat(self) -> "LlmJudge":
         return replace(self, is_repeat=True)
@@ -96,7 +97,7 @@ class LlmJudge:
             client = self.model.client()
             with ThreadPoolExecutor(self.concurrency) as pool:
                 futures = {pool.submit(ask, client, item): key for key, item in uncached.items()}
-                for key, result in _completed_results(futures, pool):
+                for key, result in completed_results(futures, pool):
                     found[key] = result
                     if has_result(result):
                         self.cache.put({key: asdict(result)})
@@ -108,14 +109,17 @@ class LlmJudge:
         return content_key(judge=self.version, asked=content, time=2 if self.is_repeat else 1)
 
     def _grade(self, client: ChatClient, answered: GradableAnswer) -> Grade:
-        messages = grading_messages(answered)
+        messages, schema = grading_messages(answered, self.rubric), grade_schema(self.rubric)
+        max_tokens = MAX_CRITERION_TOKENS * len(self.rubric)
 
         def prompt(attempt: int) -> ChatPrompt:
             temperature = SAMPLING["again_temperature" if attempt else "first_temperature"]
-            return ChatPrompt(messages, MAX_GRADE_TOKENS, temperature, seed=attempt, schema=GRADE_SCHEMA)
+            return ChatPrompt(messages, max_tokens, temperature, seed=attempt, schema=schema)
 
         try:
-            return self._ask_with_retries(client, prompt, lambda reply: read_grade(_complete_text(reply), answered))
+            return self.retries.request(
+                client, prompt, lambda reply: read_grade(_complete_text(reply), answered, self.rubric)
+            )
         except (NoReplyError, UnreadableReplyError) as error:
             return Grade(None, str(error))
 
@@ -127,11 +131,11 @@ class LlmJudge:
 
     def _log_odds(self, client: ChatClient, pair: AnswerPair, is_swapped: bool) -> float | None:
         """Log-odds of A against B, from the probabilities of the first token or, if the server returns none, from samples."""
-        messages = comparison_messages(pair, is_swapped)
+        messages = comparison_messages(pair, is_swapped, self.rubric)
         first = ChatPrompt(messages, 1, 0.0, seed=0, has_first_token_logprobs=True)
-        tokens = self._ask_with_retries(client, lambda _: first, lambda reply: reply.first_token_logprobs)
+        tokens = self.retries.request(client, lambda _: first, lambda reply: reply.first_token_logprobs)
         if tokens:
-            return log_odds_of_tokens(tokens)
+            return log_odds_of_tokens(tokens, LETTERS)
         return log_odds_of_samples([self._sample_letter(client, messages, number) for number in range(SAMPLES)])
 
     def _sample_letter(self, client: ChatClient, messages: list[Message], number: int) -> str:
@@ -139,39 +143,13 @@ class LlmJudge:
             seed = number + attempt * SAMPLES
             return ChatPrompt(messages, MAX_CHOICE_TOKENS, SAMPLING["samples_temperature"], seed, schema=CHOICE_SCHEMA)
 
-        return str(self._ask_with_retries(client, prompt, lambda reply: read_choice(_complete_text(reply))))
-
-    def _ask_with_retries(
-        self, client: ChatClient, prompt: Callable[[int], ChatPrompt], read: Callable[[ChatReply], Any]
-    ) -> Any:
-        """Read the first usable reply of up to `retries` + 1 attempts. Raises the last error."""
-        for attempt in range(self.retries + 1):
-            try:
-                return read(client.complete(prompt(attempt)))
-            except UnreadableReplyError:
-                if attempt == self.retries:
-                    raise
-            except NoReplyError as error:
-                if attempt == self.retries or not error.is_retryable:
-                    raise
-                time.sleep(min(MAX_PAUSE_SECONDS, self.pause_seconds * 2**attempt))
-        raise AssertionError  # the last attempt returns or raises
+        return str(self.retries.request(client, prompt, lambda reply: read_choice(_complete_text(reply))))
 
 
 def _complete_text(reply: ChatReply) -> str:
     if not reply.is_finished:
         raise UnreadableReplyError("the reply was cut off")
     return reply.text
-
-
-def _completed_results(futures: dict[Future[Any], str], pool: ThreadPoolExecutor) -> Any:
-    try:
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BaseException:
-        # Cancel the remaining requests, which would most likely fail too.
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
 
 
 def has_result(result: Grade | Preference) -> bool:
@@ -181,27 +159,6 @@ def has_result(result: Grade | Preference) -> bool:
 def _cached_grade(cached: dict[str, Any]) -> Grade:
     criteria = {name: Criterion(**values) for name, values in cached["criteria"].items()}
     return Grade(cached["score"], cached["reason"], criteria)
-
-
-def log_odds_of_tokens(first_token: Mapping[str, float]) -> float | None:
-    """Log-odds of A against B, from the log-probabilities of the top first tokens; None if neither letter is among them.
-
-    A letter that is not listed gets the lowest listed probability, an upper bound, which never inflates the odds.
-    """
-    masses = [_log_mass(first_token, letter) for letter in LETTERS]
-    if masses == [None, None]:
-        return None
-    least = min(first_token.values())
-    a, b = (least if mass is None else mass for mass in masses)
-    return a - b
-
-
-def _log_mass(first_token: Mapping[str, float], letter: str) -> float | None:
-    found = [value for token, value in first_token.items() if token.strip().upper() == letter]
-    if not found:
-        return None
-    most = max(found)
-    return most + math.log(sum(math.exp(value - most) for value in found))
 
 
 def log_odds_of_samples(letters: Sequence[str]) -> float:

@@ -6,10 +6,10 @@ with fixed labels.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from fine_tune_assets.claims.grounding_checks import check_answer
 from fine_tune_assets.core.fingerprints import fingerprint_json
@@ -30,6 +30,7 @@ from fine_tune_assets.judging.judges.grades import (
     Criterion,
     GradableAnswer,
     Grade,
+    Judge,
     JudgeKind,
     Preference,
 )
@@ -37,6 +38,7 @@ from fine_tune_assets.judging.judges.label_grades import TaskLabels, grade_label
 from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader
 from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
+from fine_tune_assets.recipes.schema import RubricCriterion
 
 MAX_STATEMENTS: Final = 80
 """Statements read per answer and per reference; the rest of a longer text is not graded, and the reason says so."""
@@ -52,12 +54,9 @@ class CriterionReader(Protocol):
     """A reader that also grades criteria which no statement shows, such as tone."""
 
     def grade_criterion(
-        self, criterion: Any, answers: Sequence[GradableAnswer], progress: Progress
-    ) -> list[Criterion | None]:
-        """One grade per answer, in order; None where the reader gives none."""
-
-
-Compare = Callable[[Sequence[AnswerPair], Progress], list[Preference]]
+        self, criterion: RubricCriterion, answers: Sequence[GradableAnswer], progress: Progress
+    ) -> list[Criterion | str]:
+        """One grade per answer, in order, or why there is none."""
 
 
 @dataclass
@@ -68,7 +67,7 @@ class StatementJudge:
     reader: StatementReader
     rubric: Rubric
     formula: FormulaJudge
-    compare_pairs: Compare | None = None
+    pairwise: Judge | None = None
     """Compares two answers; without it, preferences follow from the grades."""
     labels: TaskLabels = field(default_factory=dict)
     """Not part of the version: the rule is fixed, and other labels make another instruction set."""
@@ -82,6 +81,7 @@ class StatementJudge:
                 "rubric": [vars(one) for one in self.rubric],
                 "formula": self.formula.version,
                 "scales": SCALES_VERSION,
+                "pairwise": self.pairwise.version if self.pairwise else None,
             }
         )
 
@@ -91,7 +91,8 @@ class StatementJudge:
         return self.formula.training_groups
 
     def for_repeat(self) -> "StatementJudge":
-        return replace(self, reader=self.reader.for_repeat())
+        pairwise = self.pairwise.for_repeat() if self.pairwise else None
+        return replace(self, reader=self.reader.for_repeat(), pairwise=pairwise)
 
     def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
         prose = iter(self._grade_prose([one for one in answers if one.task not in self.labels], progress))
@@ -142,8 +143,8 @@ class StatementJudge:
         return [(_check_wanted(*found), by_words.score) for found, by_words in zip(wanted, formula, strict=True)]
 
     def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
-        if self.compare_pairs is not None:
-            return self.compare_pairs(pairs, progress)
+        if self.pairwise is not None:
+            return self.pairwise.compare(pairs, progress)
         answers = [
             GradableAnswer(pair.id, pair.task, pair.instruction, pair.input, output, pair.reference)
             for pair in pairs
@@ -159,15 +160,19 @@ class StatementJudge:
         readings = iter(self.reader.read(claims, progress))
         return [(part, [next(readings) for _ in part]) for part in parts]
 
-    def _grade_modelled(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[dict[str, Criterion]]:
-        """The criteria that only a language model grades."""
-        found: list[dict[str, Criterion]] = [{} for _ in answers]
-        if isinstance(self.reader, CriterionReader):
-            for criterion in self.rubric:
-                if criterion.measured_by == "model":
-                    for row, grade in enumerate(self.reader.grade_criterion(criterion, answers, progress)):
-                        if grade is not None:
-                            found[row][criterion.name] = grade
+    def _grade_modelled(
+        self, answers: Sequence[GradableAnswer], progress: Progress
+    ) -> list[dict[str, Criterion | str]]:
+        """The criteria that only a language model grades: also completeness, for an answer without a reference."""
+        found: list[dict[str, Criterion | str]] = [{} for _ in answers]
+        reader = self.reader
+        if not isinstance(reader, CriterionReader):
+            return found
+        for criterion in self.rubric:
+            rows = [row for row, answer in enumerate(answers) if _is_modelled(criterion, answer)]
+            grades = reader.grade_criterion(criterion, [answers[row] for row in rows], progress)
+            for row, grade in zip(rows, grades, strict=True):
+                found[row][criterion.name] = grade
         return found
 
     def _grade(
@@ -176,16 +181,17 @@ class StatementJudge:
         own: tuple[CheckedStatement, ...] | str,
         wanted: tuple[CheckedStatement, ...] | str,
         formula: float | None,
-        modelled: Mapping[str, Criterion],
+        modelled: Mapping[str, Criterion | str],
     ) -> Grade:
         if not split_sentences(answer.output):
             return Grade(MIN_SCORE, "the answer has no words")
-        if isinstance(own, str) or isinstance(wanted, str):
-            return Grade(None, own if isinstance(own, str) else str(wanted))
+        graded = {name: one for name, one in modelled.items() if not isinstance(one, str)}
+        if isinstance(own, str) or isinstance(wanted, str) or len(graded) < len(modelled):
+            return Grade(None, next(one for one in (own, wanted, *modelled.values()) if isinstance(one, str)))
         criteria: dict[str, Criterion] = {}
         statements: list[CheckedStatement] = []
         for criterion in self.rubric:
-            found: Criterion | None = modelled.get(criterion.name)
+            found = graded.get(criterion.name)
             if criterion.measured_by == "statements":
                 found = grade_statements(own)
                 statements += [replace(one, criterion=criterion.name) for one in own]
@@ -198,6 +204,11 @@ class StatementJudge:
                 criteria[criterion.name] = found
         reason = ", ".join(f"{name.replace('_', ' ')} {found.score:.1f}" for name, found in criteria.items())
         return Grade(overall_grade(self.rubric, criteria), reason or NOTHING_GRADED, criteria, tuple(statements))
+
+
+def _is_modelled(criterion: RubricCriterion, answer: GradableAnswer) -> bool:
+    has_reference = bool(split_statements(answer.reference or ""))
+    return criterion.measured_by == "model" or (criterion.measured_by == "reference" and not has_reference)
 
 
 def _check_own(

@@ -14,14 +14,16 @@ from fine_tune_assets.core.errors import RecipeError, SettingsError
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.engines.chat_client import ChatClient, ChatPrompt, ChatServer, ChatServerError
 from fine_tune_assets.engines.running_server import EngineError
-from fine_tune_assets.judging.judges.grades import CRITERIA, AnswerPair, GradableAnswer, Judge
+from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer, Judge
 from fine_tune_assets.judging.judges.human_agreement import measure_agreement
 from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet
 from fine_tune_assets.judging.judges.llm_judge import SAMPLES
+from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, Said, completion, grade_reply
 
 PLANTED = "Zyxwvutquark"
+CLINICAL = read_rubric("clinical")
 Say = Callable[[dict[str, Any]], Said]
 
 
@@ -35,7 +37,10 @@ def _pair(first: str, second: str) -> AnswerPair:
 
 def _request(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
     return {
-        "kind": "endpoint",
+        "kind": "rubric",
+        "rubric": [vars(one) for one in CLINICAL],
+        "verifier": "",
+        "backend": "endpoint",
         "model": MODEL,
         "concurrency": 4,
         "retries": 2,
@@ -92,7 +97,7 @@ def test_a_request_has_a_schema_and_a_fixed_seed(tmp_path: Path) -> None:
         judge.grade([_answered(1)], ignore_progress)
     body = server.posts[0]
     assert body["response_format"]["json_schema"]["strict"] is True
-    assert body["response_format"]["json_schema"]["schema"]["required"] == list(CRITERIA)
+    assert body["response_format"]["json_schema"]["schema"]["required"] == [one.name for one in CLINICAL]
     assert (body["temperature"], body["seed"], body["model"]) == (0.0, 0, MODEL)
 
 
@@ -328,14 +333,14 @@ def test_a_folder_without_a_model_or_without_vllm_is_refused(tmp_path: Path) -> 
     """The error comes before hours of generation."""
     with (
         pytest.raises(RecipeError, match=r"judge\.model"),
-        open_judge(_request(tmp_path, "", kind="folder", model=str(tmp_path / "none"))),
+        open_judge(_request(tmp_path, "", backend="folder", model=str(tmp_path / "none"))),
     ):
         pass
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     with (
-        open_judge(_request(tmp_path, "", kind="folder", model=str(folder))) as judge,
+        open_judge(_request(tmp_path, "", backend="folder", model=str(folder))) as judge,
         pytest.raises(EngineError, match="FINE_TUNE_VLLM_PYTHON"),
     ):
         judge.grade([_answered(1)], ignore_progress)
