@@ -32,6 +32,7 @@ from fine_tune_assets.judging.judges.grades import (
     describe_blind_spots,
     gradable_answer,
 )
+from fine_tune_assets.judging.judges.judge_family import is_same_family
 from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
 from fine_tune_assets.judging.judges.judge_registry import judge_request
 from fine_tune_assets.judging.judges.labelled_sets import (
@@ -145,7 +146,8 @@ def judge_requirements(installation: Installation) -> JudgeRequirements:
         recipe.judge.agreement_floor,
         tasks,
         current_labelled_sets(installation),
-        read_rubric(recipe.judge.rubric),
+        rubric=read_rubric(recipe.judge.rubric),
+        is_same_family=is_same_family(recipe.judge, recipe.base_model, installation.settings.data_dir),
     )
 
 

@@ -18,6 +18,7 @@ from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_
 from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_family
 from fine_tune_assets.judging.evaluation.general_abilities import ability_budgets
 from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE
+from fine_tune_assets.judging.judges.judge_family import is_same_family
 from fine_tune_assets.judging.judges.judge_registry import judge_request
 from fine_tune_assets.judging.verdicts import metric_families as families
 from fine_tune_assets.judging.verdicts.paired_grades import Preferences, describe_preferences, summarize_preferences
@@ -133,6 +134,7 @@ def judge_scores(
         table,
         fingerprint_table(table),
         means=markdown_table(shown),
+        is_judge_of_same_family=is_same_family(judge, installation.recipe.base_model, installation.settings.data_dir),
         **grade_metadata(table),
         **preference_metadata(summarize_preferences(table, models["incumbent"])),
         **{f"mean_{model}": figures["mean grade"] for model, figures in means.items()},

@@ -22,6 +22,7 @@ from fine_tune_assets.judging.judges.criterion_qualification import (
 )
 from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, JudgeKind, describe_blind_spots
+from fine_tune_assets.judging.judges.judge_family import describe_same_family, same_family_reason
 from fine_tune_assets.judging.judges.judge_qualification import (
     CalibratedMeans,
     JudgeQualification,
@@ -104,6 +105,8 @@ class JudgeRequirements:
     """Task → name and current fingerprint of each labelled set that its qualification may use."""
     rubric: Rubric = ()
     """Criteria of the grade with their weights."""
+    is_same_family: bool = False
+    """Whether the judge's language model and the candidate's base model are of one family."""
 
 
 @dataclass(frozen=True)
@@ -374,6 +377,7 @@ def _qualify_overall(version: str, agreement_table: pa.Table, requirements: Judg
     agreements = [qualification.agreement for qualification in qualifications if qualification.agreement is not None]
     agreement = round_finite(min(agreements)) if agreements else None
     why_not = _merge_reasons(reasons, requirements.tasks)
+    why_not = why_not or same_family_reason(requirements.kind, requirements.is_same_family)
     return JudgeStatus(
         version=version,
         kind=requirements.kind,
@@ -381,9 +385,9 @@ def _qualify_overall(version: str, agreement_table: pa.Table, requirements: Judg
         floor=requirements.floor,
         is_qualified=not why_not,
         failure_reason=why_not,
-        blind_spots=describe_blind_spots(
-            requirements.kind, has_reference=True
-        ),  # every test example has an approved answer
+        # Every test example has an approved answer.
+        blind_spots=describe_blind_spots(requirements.kind, has_reference=True)
+        + describe_same_family(requirements.is_same_family),
         labelled_sets=_labelled_sets(qualifications),
         deciding_kind=requirements.kind,
     )
