@@ -82,7 +82,12 @@ def _plan(
         )
     if is_json:
         known = None if lengths is None else len(lengths)
-        show_json({"recipe": chosen.name, "machine": machine.name, "known_examples": known, **row})
+        judge_bytes = _judge_bytes(settings, chosen)
+        judge = {
+            "judge_bytes": judge_bytes,
+            "judge_fits": None if judge_bytes is None else judge_bytes <= machine.memory_bytes,
+        }
+        show_json({"recipe": chosen.name, "machine": machine.name, "known_examples": known, **judge, **row})
         if not row["fits"]:
             raise SystemExit(DOES_NOT_FIT)
         return
@@ -92,11 +97,33 @@ def _plan(
     if chosen.sweep:
         most = f"rank {training.rank}, batch_size {training.batch_size}"
         console.print(f"Planned for the largest trial of the sweep: {most}.", markup=False)
+    if judge_line := _describe_judge(chosen, _judge_bytes(settings, chosen), machine.memory_bytes):
+        console.print(judge_line, markup=False)
     if not row["fits"]:
         console.print(row["shortfall"], markup=False)
         change = row["suggestion"]
         console.print(f"It would fit with {change}." if change else "No smaller batch or shorter example would fit.")
         raise SystemExit(DOES_NOT_FIT)
+
+
+def _judge_bytes(settings: Settings, recipe: Recipe) -> int | None:
+    """Size of the weights of a judge on this machine; None without one, or if its files are missing."""
+    from fine_tune_assets.judging.judges.judge_models import weights_bytes
+
+    is_local = recipe.judge.needs_model and recipe.judge.backend == "folder"
+    return weights_bytes(settings.data_dir / recipe.judge.model) if is_local else None
+
+
+def _describe_judge(recipe: Recipe, weights: int | None, limit: int) -> str:
+    """Whether the judge's weights fit; empty for a judge that runs elsewhere or has none."""
+    if not recipe.judge.needs_model or recipe.judge.backend != "folder":
+        return ""
+    if weights is None:
+        return f"judge.model {recipe.judge.model} has no weights yet, so this plan leaves it out."
+    size = f"The judge has {weights / 1e9:.2f} GB of weights and takes turns with training"
+    if weights <= limit:
+        return f"{size}. They fit, with {(limit - weights) / 1e9:.2f} GB for its context."
+    return f"{size}. They do not fit: choose a smaller or quantized judge.model, or judge.backend: endpoint."
 
 
 def _folder_of(settings: Settings, recipe: Recipe) -> Path | None:

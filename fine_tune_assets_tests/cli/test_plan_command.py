@@ -1,5 +1,6 @@
 """`fine-tune plan`: what a recipe would take, said before anything is bought or started."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,16 @@ def test_a_sweep_is_planned_as_the_asset_plans_it(installation_dir: Path, tmp_pa
     assert "2 rows of" in plain.output
     assert "7 rows of" in swept.output
     assert "batch_size 7" in swept.output
+
+
+@pytest.mark.slow
+def test_the_plan_tells_whether_the_judge_fits(installation_dir: Path, tmp_path: Path) -> None:
+    """Judging takes turns with training on the same card; a judge that does not fit would fail after the training."""
+    weights = tmp_path / "judge" / "model.safetensors"
+    weights.parent.mkdir()
+    with weights.open("wb") as file:
+        file.truncate(40_000_000_000)
+    folder = config_folder(tmp_path / "base", LLAMA_31_8B | {"num_hidden_layers": 1, "vocab_size": 1000})
+    recipe = write_recipe(installation_dir, judge={"kind": "rubric", "backend": "folder", "model": str(weights.parent)})
+    found = json.loads(_plan(recipe, "--gpu-memory", 24, "--base-folder", folder, "--json").stdout)
+    assert (found["judge_bytes"], found["judge_fits"], found["fits"]) == (40_000_000_000, False, True)

@@ -70,6 +70,12 @@ def _remove_stale_folders(run_folder: Path) -> None:
 ALIAS = "judge"
 
 
+def weights_bytes(path: Path) -> int | None:
+    """Size of a model's weights: of the GGUF file, or of the safetensors in the folder; None if there are none."""
+    files = [path] if path.is_file() else path.glob("*.safetensors")
+    return sum(file.stat().st_size for file in files) or None
+
+
 class JudgeModel(Protocol):
     @property
     def identity(self) -> dict[str, Any]:

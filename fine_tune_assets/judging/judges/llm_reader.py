@@ -55,7 +55,7 @@ class LlmReader:
     concurrency: int
     retries: Retries
     context_tokens: int
-    """Longer records are cut to the lines that matter for the statement."""
+    """Longer records are cut to the lines that share most with the statement."""
     is_repeat: bool = False
     """Whether this is the second measurement, which has its own cache entries."""
 

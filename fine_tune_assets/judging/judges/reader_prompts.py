@@ -78,7 +78,7 @@ def criterion_inquiry(criterion: RubricCriterion, answer: GradableAnswer) -> Inq
 
 
 def question_messages(inquiry: Inquiry, question: Question) -> list[Message]:
-    """The shared texts are fenced by a mark of their own, so that their part of the prompt is equal for all questions.
+    """The shared texts have a separate mark, so that their part of the prompt is equal for all questions.
 
     The mark of the shared texts is removed from the others, which could otherwise imitate them.
     """

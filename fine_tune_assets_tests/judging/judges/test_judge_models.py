@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from fine_tune_assets.engines.running_server import CONFIG_FILE, EngineError, stop_engine
-from fine_tune_assets.judging.judges.judge_models import FolderModel
+from fine_tune_assets.judging.judges.judge_models import FolderModel, weights_bytes
 
 
 def _model(folder: Path, llama_server: str = "") -> FolderModel:
@@ -53,3 +53,13 @@ def test_a_missing_llama_server_raises_before_judging(tmp_path: Path) -> None:
     """It is not replaced by the bundled server, which would take days instead of hours."""
     with pytest.raises(EngineError):
         _model(tmp_path, str(tmp_path / "none")).start_engine(tmp_path / "run")
+
+
+def test_the_size_of_a_judge_is_that_of_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "model-1.safetensors").write_bytes(bytes(10))
+    (tmp_path / "model-2.safetensors").write_bytes(bytes(20))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert weights_bytes(tmp_path) == 30
+    (tmp_path / "model.gguf").write_bytes(bytes(5))
+    assert weights_bytes(tmp_path / "model.gguf") == 5
+    assert weights_bytes(tmp_path / "none") is None

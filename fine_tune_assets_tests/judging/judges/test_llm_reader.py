@@ -106,7 +106,7 @@ def test_the_record_is_a_common_prefix_and_its_questions_come_one_after_another(
 
 
 def test_cached_readings_cause_no_requests_and_controls_are_asked_with_each_batch(tmp_path: Path) -> None:
-    """A cached reading was read in a batch whose controls passed; new ones need controls of their own."""
+    """A cached reading was read in a batch whose controls passed; new ones need new controls."""
     claims = [Claim(RECORD, TRUE)]
     with _judge(tmp_path) as (judge, server):
         first = judge.reader.read(claims, ignore_progress)
@@ -131,7 +131,7 @@ def test_a_judge_that_always_says_the_same_grades_nothing(tmp_path: Path, word: 
 
 
 def test_a_batch_with_failed_controls_has_no_grade_even_from_the_cache(tmp_path: Path) -> None:
-    """Somebody put another model behind the same name."""
+    """Another model runs behind the same name."""
     is_broken = False
 
     def say(body: dict[str, Any]) -> Said:
@@ -294,7 +294,7 @@ def test_a_panel_averages_the_log_odds_of_its_readers(tmp_path: Path) -> None:
 
 
 def test_a_panel_without_its_language_model_grades_nothing(tmp_path: Path) -> None:
-    """The verifier alone is another judge, with a qualification of its own."""
+    """The verifier alone is another judge, and needs another qualification."""
     with _judge(tmp_path, lambda _: completion("Yes", {"Yes": -0.1, "No": -3.0}), kind="panel") as (judge, _):
         (grade,) = judge.grade([_answered(TRUE)], ignore_progress)
     assert grade.score is None
