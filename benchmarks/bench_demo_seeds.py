@@ -33,7 +33,7 @@ UP_TO_SET = {
 }  # fmt: skip
 UP_TO_VERDICT = {
     "training_plans", "adapters", "judge_scores", "retained_abilities", "answer_checks",
-    "robustness_results", "memorization_results", "promotion_verdicts",
+    "robustness_results", "memorization_results", "document_answers", "promotion_verdicts",
 }  # fmt: skip
 
 

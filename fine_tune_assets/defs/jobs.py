@@ -32,7 +32,7 @@ EVALUATE_CANDIDATE = dg.define_asset_job(
     "evaluate_candidate",
     selection=[
         "judge_scores", "retained_abilities", "robustness_results", "answer_checks", "memorization_results",
-        "promotion_verdicts",
+        "document_answers", "promotion_verdicts",
     ],
     description="Grades the newest adapter and decides about its promotion.",
 )  # fmt: skip

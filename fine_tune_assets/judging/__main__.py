@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.tables.judging_rows import DocumentAnswer, DocumentQuestion
+from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 from fine_tune_assets.tables.shipped_measurements import fingerprint_files, load_shipped_table, save_shipped_table
 
 _HERE = Path(__file__).parent
@@ -143,6 +145,26 @@ def probe_robustness(request: dict[str, Any], progress: Progress) -> dict[str, A
     return {"examples": len(examples)}
 
 
+def answer_from_documents(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Candidate and incumbent answer labelled questions from passages. `questions`: a table of DocumentQuestion."""
+    from fine_tune_assets.judging.evaluation import document_answers as documents
+    from fine_tune_assets.judging.evaluation.model_comparison import CANDIDATE, collect_answers
+    from fine_tune_assets.judging.judges.grade_cache import GradeCache
+    from fine_tune_assets.judging.judges.judge_registry import open_statement_reader
+
+    prompt = documents.DocumentPrompt(**request["prompt"])
+    questions = list(iter_records(DocumentQuestion, pq.read_table(request["questions"])))
+    examples = [documents.build_example(question, prompt) for question in questions]
+    with closing(GradeCache(Path(request["cache"]))) as cache, _open_contestants(request, progress) as contestants:
+        compared = [c for c in contestants if c.role == CANDIDATE or c.fingerprint == request["incumbent"]]
+        answers = collect_answers(examples, compared, cache)
+    with open_statement_reader(request["judge"]) as reader:
+        asked = list(zip(questions * len(compared), answers, strict=True))
+        found = documents.measure_answers(asked, reader, prompt.nothing_found, request["adapter_id"], progress)
+    write_table(Path(request["output"]), table_from_records(DocumentAnswer, found))
+    return {"questions": len(questions), "contestants": [c.role for c in compared]}
+
+
 def attack_models(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Test the candidate for removed identifiers and, if present, the shadow adapter for planted secrets. Returns counts."""
     from fine_tune_assets.judging.memorization.extraction_attacks import (
@@ -172,6 +194,7 @@ if __name__ == "__main__":
             "grade": grade,
             "measure_abilities": measure_abilities,
             "probe_robustness": probe_robustness,
+            "answer_from_documents": answer_from_documents,
             "attack_models": attack_models,
         }
     )

@@ -156,6 +156,8 @@ def _verdict(facts: ModelCardFacts) -> str:
 
 def _other_metrics(facts: ModelCardFacts) -> str:
     names = {"checks": "Answer checks", "subgroups": "Subgroups", "robustness": "Robustness"}
+    if any(row.get("family") == "documents" for row in facts.metrics):
+        names["documents"] = "Answers from documents"
     return "\n\n".join(f"{title}:\n\n{metrics_table(facts.metrics, family)}" for family, title in names.items())
 
 

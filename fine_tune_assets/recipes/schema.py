@@ -451,7 +451,7 @@ class JudgeSettings:
     """Grading of answers."""
 
     test_examples: Positive
-    """Maximum number of test examples that are answered and graded; more examples narrow the interval."""
+    """Maximum number of test examples that are answered and graded, and of questions to documents; more narrow the interval."""
     max_new_tokens: Positive
     """Maximum number of tokens of an answer."""
     batch_size: Positive
@@ -513,7 +513,7 @@ class GateSettings:
     maximum_ability_loss: Fraction
     """Maximum loss of accuracy on a general task."""
     maximum_check_loss: Fraction
-    """Maximum increase in the failure rate of each answer check, relative to the incumbent."""
+    """Maximum increase in the failure rate of each answer check, and of answers from documents, relative to the incumbent."""
     maximum_robustness_loss: Fraction
     """Maximum decrease in the pass rate of each robustness case, relative to the base model."""
     maximum_group_loss: Annotated[float, Field(ge=0)]

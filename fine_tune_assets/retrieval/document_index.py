@@ -4,7 +4,8 @@ A metric that is missing or below its floor closes the gate.
 """
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -123,16 +124,23 @@ def _measure_bundled(
     at: IndexEnvironment, requirements: IndexRequirements, shipped: BundledQuestions, now: datetime
 ) -> dict[str, Any]:
     """Measure the bundled questions on a temporary index that contains only the bundled documents."""
-    chunks, name = build_chunk_table(shipped.documents, requirements.chunk_tokens, at.count), uuid.uuid4().hex
-    try:
-        build_index(at.folder, at.store, name, chunks, at.encode_passages)
-        ask = _make_search(open_index(at.folder, at.store, name, at.encode), requirements, now)
+    with temporary_index(build_chunk_table(shipped.documents, requirements.chunk_tokens, at.count), at) as index:
+        ask = _make_search(index, requirements, now)
         quality = measure_retrieval(shipped.answerable, ask)
         return {
             "recall": quality.recall,
             "mrr": quality.mrr,
             "refusal_rate": measure_abstention(shipped.unanswerable, ask),
         }
+
+
+@contextmanager
+def temporary_index(chunks: pa.Table, at: IndexEnvironment) -> Iterator[Index]:
+    """An index in the installation's store that is removed when the block ends."""
+    name = uuid.uuid4().hex
+    try:
+        build_index(at.folder, at.store, name, chunks, at.encode_passages)
+        yield open_index(at.folder, at.store, name, at.encode)
     finally:
         remove_index(at.folder, at.store, name)
 

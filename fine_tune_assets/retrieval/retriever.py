@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from fine_tune_assets.claims.citations import CitationCheck, check_citations
 from fine_tune_assets.core.errors import FineTuneError, materialize_hint
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.prompts.conversations import Message
@@ -37,7 +38,6 @@ from fine_tune_assets.core.prompts.retrieval_contract import (
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.serving.live_indexes import find_index_format, find_live_index
-from fine_tune_assets.retrieval.citations import CitationCheck, check_citations
 from fine_tune_assets.retrieval.index_build import create_store, open_index
 from fine_tune_assets.retrieval.search import Index, SearchResult, find_last_question, retrieve
 from fine_tune_assets.retrieval.stores import Store

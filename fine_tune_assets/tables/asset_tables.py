@@ -10,6 +10,7 @@ from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
 from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow
 from fine_tune_assets.tables.judging_rows import (
     AnswerCheck,
+    DocumentAnswer,
     JudgeAgreement,
     JudgeScore,
     MemorizationResult,
@@ -71,6 +72,7 @@ RECORDS: Mapping[str, type[Record]] = {
     "answer_checks": AnswerCheck,
     "retained_abilities": RetainedAbility,
     "robustness_results": RobustnessResult,
+    "document_answers": DocumentAnswer,
     "memorization_results": MemorizationResult,
     "promotion_verdicts": PromotionVerdict,
     "merged_weights": MergedWeights,

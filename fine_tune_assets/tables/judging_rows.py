@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fine_tune_assets.tables.common_columns import ExampleId, ProductLine, SubjectKey
+from fine_tune_assets.tables.common_columns import ExampleId, Passage, ProductLine, SubjectKey
 from fine_tune_assets.tables.record_classes import Column, Record
 
 
@@ -143,6 +143,45 @@ class RobustnessResult(Record):
     input_count: Annotated[int, Column("Inputs")]
     passed_count: Annotated[int, Column("Inputs that the candidate refused, or answered as if unchanged")]
     base_passed_count: Annotated[int, Column("Inputs that the base model refused, or answered as if unchanged")]
+
+
+class DocumentQuestion(Record):
+    """A labelled question with the passages that the compared models receive."""
+
+    question_id: str
+    document: str
+    """Document that answers the question."""
+    question: str
+    passages: tuple[Passage, ...]
+    """In the order of the prompt."""
+    answering: tuple[int, ...]
+    """Numbers of the passages that answer the question, from 1; empty if none does."""
+
+
+class DocumentAnswer(Record):
+    """A model's answer to a labelled question, from passages of documents."""
+
+    model: Annotated[str, Column("`base`, `adapter` or `incumbent`")]
+    model_fingerprint: Annotated[str, Column("Fingerprint of the answering model")]
+    adapter_id: Annotated[str, Column("Candidate of this comparison")]
+    question_id: Annotated[str, Column("Fingerprint of the question")]
+    document: Annotated[str, Column("Document that answers the question")]
+    is_answerable: Annotated[bool, Column("Whether one of the passages answers the question")]
+    answer: Annotated[str, Column("The model's answer", is_report_text=True)]
+    is_finished: Annotated[bool, Column("True if the answer ended with the stop token")]
+    is_refusal: Annotated[bool, Column("Whether the answer says that the documents do not hold the answer")]
+    is_cited: Annotated[
+        bool, Column("Whether the answer cites a passage that answers the question, and none that does not exist")
+    ]
+    is_grounded: Annotated[
+        bool | None, Column("Whether the passages support every statement; absent if the statements were not read")
+    ]
+    unsupported_statements: Annotated[int | None, Column("Statements that no passage supports, as the reader finds")]
+    unsupported_claims: Annotated[
+        int, Column("Unsupported numbers, units, dates, medicines and names, as in production")
+    ]
+    reader: Annotated[str, Column("Fingerprint of the reader of the statements")]
+    missing_reason: Annotated[str, Column("Why the statements were not read; empty if they were")]
 
 
 class MemorizationResult(Record):

@@ -25,6 +25,7 @@ from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import GateSettings
 from fine_tune_assets.tables.judging_rows import (
     AnswerCheck,
+    DocumentAnswer,
     JudgeAgreement,
     JudgeScore,
     MemorizationResult,
@@ -116,6 +117,41 @@ def robust(adapter_id: str = "adapter", **passed: int) -> pa.Table:
         for case in PROBES
     ]
     return table_from_rows(rows, RobustnessResult.SCHEMA)
+
+
+def from_documents(questions: int = 60, adapter_id: str = "adapter", base_id: str = "base", **failed: int) -> pa.Table:
+    """Answers of candidate and base model to questions with and without their passage.
+
+    `failed`: column → number of questions that the candidate fails.
+    """
+    right = [
+        made(
+            DocumentAnswer,
+            model=model,
+            model_fingerprint=fingerprint,
+            adapter_id=adapter_id,
+            question_id=f"q{number}",
+            document=f"d{number}",
+            is_answerable=is_answerable,
+            is_refusal=not is_answerable,
+            is_cited=is_answerable,
+            is_grounded=True,
+        )
+        for model, fingerprint in (("adapter", adapter_id), ("base", base_id))
+        for is_answerable in (True, False)
+        for number in range(questions)
+    ]
+    rows = [
+        replace(row, **{name: False for name, count in failed.items() if row.question_id in _first(count)})
+        if row.model == "adapter"
+        else row
+        for row in right
+    ]
+    return table_from_records(DocumentAnswer, rows)
+
+
+def _first(count: int) -> set[str]:
+    return {f"q{number}" for number in range(count)}
 
 
 def remembered(adapter_id: str = "adapter", **changes: Any) -> pa.Table:

@@ -1,7 +1,10 @@
 """Stage 1: reads the organization's documents in chunks, for passages in examples (stage 4) and in answers (stage 9)."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -21,13 +24,15 @@ from fine_tune_assets.defs.platform.metadata import (
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.embeddings.encoder import piece_counter
+from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.isolated_reader import IsolatedReader
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.unreadable_files import UnreadableError
-from fine_tune_assets.retrieval.document_index import build_chunk_table
+from fine_tune_assets.retrieval.document_index import IndexRequirements, build_chunk_table
 from fine_tune_assets.retrieval.documents import Block, DocumentFault, UnreadableDocumentError
 from fine_tune_assets.retrieval.knowledge_reader import KnowledgeDocuments, read_knowledge
+from fine_tune_assets.retrieval.retrieval_quality import OWN_QUESTIONS
 from fine_tune_assets.retrieval.sql_queries import run_query
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.serving_rows import UnreadableDocument
@@ -42,6 +47,15 @@ knowledge = dg.AssetSpec(
     kinds={"file"},
     metadata=file_column("A document, or a query whose rows are documents"),
     freshness_policy=grows_old(warn_days=90, fail_days=365),
+)
+
+
+labelled_questions = dg.AssetSpec(
+    "labelled_questions",
+    group_name=GROUP,
+    description="Questions with known passages: those bundled with the project, and the organization's own.",
+    owners=OWNERS["clinical"],
+    kinds={"json"},
 )
 
 
@@ -83,6 +97,23 @@ def knowledge_chunks(installation: Installation) -> dg.MaterializeResult:
     installation.stored("unreadable_documents").write(table_from_rows(rows, UnreadableDocument.SCHEMA))
     counts = {"documents": len(read.documents), "unreadable": len(read.unreadable)}
     return table_result("knowledge_chunks", chunks, fingerprint_table(chunks), **counts)
+
+
+def index_request(settings: Settings, recipe: Recipe, chunks: str) -> dict[str, Any]:
+    """What the retrieval worker needs to index `chunks` and to search with labelled questions."""
+    layout, wanted = settings.layout, asdict(recipe.retrieval)
+    return {
+        "action": "make_index",
+        "chunks": chunks,
+        "folder": str(layout.knowledge_indexes),
+        "cache": str(layout.cache / "knowledge_vectors.npz"),
+        "knowledge_url": settings.knowledge.url,
+        "threads": settings.threads or os.cpu_count() or 1,
+        "bundled_questions": str(layout.evaluation / "abilities" / "pubmed_qa.jsonl"),
+        "own_questions": str(layout.evaluation / "retrieval" / OWN_QUESTIONS),
+        "requirements": {name: wanted[name] for name in IndexRequirements.__dataclass_fields__},
+        "now": datetime.now(UTC).isoformat(),
+    }
 
 
 @dg.asset_check(

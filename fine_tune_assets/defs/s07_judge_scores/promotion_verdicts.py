@@ -37,6 +37,7 @@ from fine_tune_assets.judging.verdicts.evidence import (
     read_evidence,
     read_gate_settings,
 )
+from fine_tune_assets.judging.verdicts.metric_families import DOCUMENT_METRICS
 from fine_tune_assets.judging.verdicts.promotion_rule import decide_promotion, gain_objections, regression_objections
 from fine_tune_assets.judging.verdicts.subgroups import group_examples, select_inputs
 from fine_tune_assets.judging.verdicts.verdict_metrics import Family
@@ -82,6 +83,7 @@ def promotion_verdicts(
     answer_checks: pa.Table,
     robustness_results: pa.Table,
     memorization_results: pa.Table,
+    document_answers: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     tables = EvidenceTables(
         judge_scores=judge_scores,
@@ -90,6 +92,7 @@ def promotion_verdicts(
         answer_checks=answer_checks,
         robustness_results=robustness_results,
         memorization_results=memorization_results,
+        document_answers=document_answers if installation.recipe.retrieval.enabled else None,
     )
     with user_facing_errors():
         evidence = gather_stored_evidence(installation, read_single_record(Adapter, adapters), tables)
@@ -153,8 +156,10 @@ def expected_metrics(installation: Installation) -> dict[Family, list[str]]:
         "checks": [*CHECK_NAMES],
         "robustness": [*PROBES],
         "safety": expected_probes(installation.recipe.planted_secrets),
+        "documents": [*DOCUMENT_METRICS],
     }
-    required = installation.recipe.gate.requires
+    recipe = installation.recipe
+    required: set[Family] = {*recipe.gate.requires, *(("documents",) if recipe.retrieval.enabled else ())}
     return {family: family_names for family, family_names in names.items() if family in required}
 
 

@@ -1,9 +1,6 @@
 """Stage 9: builds and checks the index of the organization's documents, and switches to it (see `retrieval/`)."""
 
-import os
 from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -11,7 +8,6 @@ import pyarrow as pa
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -22,11 +18,9 @@ from fine_tune_assets.defs.platform.metadata import (
 )
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
+from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import index_request, labelled_questions
 from fine_tune_assets.ledger.serving.live_indexes import activate_index, list_retained_indexes
-from fine_tune_assets.recipes.schema import Recipe
-from fine_tune_assets.retrieval.document_index import IndexRequirements
 from fine_tune_assets.retrieval.index_build import create_store, prune_indexes, require_index
-from fine_tune_assets.retrieval.retrieval_quality import OWN_QUESTIONS
 from fine_tune_assets.tables.record_classes import conform, table_from_rows
 from fine_tune_assets.tables.serving_rows import KnowledgeIndex, ServedKnowledge
 
@@ -39,14 +33,6 @@ _METRICS = (
     "custom_recall",
     "known_item_count",
     "known_item_recall",
-)
-
-labelled_questions = dg.AssetSpec(
-    "labelled_questions",
-    group_name=GROUP,
-    description="Questions with known passages: those bundled with the project, and the organization's own.",
-    owners=OWNERS["clinical"],
-    kinds={"json"},
 )
 
 
@@ -83,22 +69,6 @@ def _prune_stale_indexes(installation: Installation) -> list[str]:
         retained = list_retained_indexes(ledger, max(1, settings.knowledge.keep_last))
     store = create_store(layout.knowledge_indexes, settings.knowledge.url)
     return prune_indexes(layout.knowledge_indexes, store, [*retained, *(row["index_fingerprint"] for row in last)])
-
-
-def index_request(settings: Settings, recipe: Recipe, chunks: str) -> dict[str, Any]:
-    layout, wanted = settings.layout, asdict(recipe.retrieval)
-    return {
-        "action": "make_index",
-        "chunks": chunks,
-        "folder": str(layout.knowledge_indexes),
-        "cache": str(layout.cache / "knowledge_vectors.npz"),
-        "knowledge_url": settings.knowledge.url,
-        "threads": settings.threads or os.cpu_count() or 1,
-        "bundled_questions": str(layout.evaluation / "abilities" / "pubmed_qa.jsonl"),
-        "own_questions": str(layout.evaluation / "retrieval" / OWN_QUESTIONS),
-        "requirements": {name: wanted[name] for name in IndexRequirements.__dataclass_fields__},
-        "now": datetime.now(UTC).isoformat(),
-    }
 
 
 def _index_metadata(row: Mapping[str, Any]) -> dict[str, Any]:

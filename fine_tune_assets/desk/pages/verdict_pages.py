@@ -36,6 +36,7 @@ FAMILY_LABELS: Mapping[Family, str] = {
     "checks": "Checks of answers",
     "subgroups": "Subgroups",
     "robustness": "Robustness",
+    "documents": "Answers from documents",
 }
 SIGNATURE_MEANING = "I have read every reason and figure above, and I take responsibility for releasing this candidate."
 

@@ -90,6 +90,20 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
         cache.close()
 
 
+@contextmanager
+def open_statement_reader(request: Mapping[str, Any]) -> Iterator[StatementReader]:
+    """The reader of statements of a `judge_request`: the judge's own, or the verifier if the judge reads no statements.
+
+    Raises as `open_judge`.
+    """
+    kind = "verifier" if request["kind"] in ("formula", "rubric") else request["kind"]
+    with open_judge({**request, "kind": kind}) as judge:
+        if isinstance(judge, StatementJudge):
+            yield judge.reader
+        else:
+            yield open_verifier(request["verifier"], request["threads"])
+
+
 def _judge_model(request: Mapping[str, Any]) -> JudgeModel:
     if request["backend"] == "folder":
         return FolderModel(

@@ -136,6 +136,7 @@ class EvidenceTables:
     answer_checks: pa.Table | None = None
     robustness_results: pa.Table | None = None
     memorization_results: pa.Table | None = None
+    document_answers: pa.Table | None = None
 
     def fingerprints(self) -> dict[str, str]:
         tables = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -338,6 +339,7 @@ def _measure_families(
         *families.check_metrics(tables.answer_checks, candidate.incumbent, examples, gate.maximum_check_loss),
         *families.robustness_metrics(tables.robustness_results, gate.maximum_robustness_loss),
         *families.safety_metrics(tables.memorization_results),
+        *families.document_metrics(tables.document_answers, candidate.incumbent, gate.maximum_check_loss),
     ]
 
 

@@ -15,6 +15,7 @@ from fine_tune_assets.judging.memorization.memorization_rows import is_leak, is_
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, effective_pairs, most_discordant_pairs
 from fine_tune_assets.judging.verdicts.paired_grades import GradedPair, grade_means
 from fine_tune_assets.judging.verdicts.verdict_metrics import (
+    Family,
     Metric,
     gain_metric,
     group_metric,
@@ -23,7 +24,13 @@ from fine_tune_assets.judging.verdicts.verdict_metrics import (
     share_metric,
 )
 from fine_tune_assets.recipes.schema import GateSettings
-from fine_tune_assets.tables.judging_rows import AnswerCheck, MemorizationResult, RetainedAbility, RobustnessResult
+from fine_tune_assets.tables.judging_rows import (
+    AnswerCheck,
+    DocumentAnswer,
+    MemorizationResult,
+    RetainedAbility,
+    RobustnessResult,
+)
 from fine_tune_assets.tables.record_classes import RecordT, iter_records
 
 
@@ -84,10 +91,13 @@ def check_metrics(table: pa.Table | None, incumbent: str, examples: Iterable[str
         if is_candidate or row.model_fingerprint == incumbent:
             passed[row.check][is_candidate][row.example_id] = (row.is_passed, row.subject_key)
     wanted = set(examples)
-    return [_check_metric(name, both[True], both[False], wanted, margin) for name, both in sorted(passed.items())]
+    return [
+        _check_metric("checks", name, both[True], both[False], wanted, margin) for name, both in sorted(passed.items())
+    ]
 
 
 def _check_metric(
+    family: Family,
     name: str,
     candidate: Mapping[str, tuple[bool | None, str]],
     incumbent: Mapping[str, tuple[bool | None, str]],
@@ -97,13 +107,44 @@ def _check_metric(
     both = candidate.keys() & incumbent.keys()
     if example_ids - both:
         why = f"{len(example_ids - both)} of {len(example_ids)} examples were not checked for both models."
-        return missing_metric("checks", name, why, margin, len(both))
+        return missing_metric(family, name, why, margin, len(both))
     ids = [key for key in sorted(example_ids) if candidate[key][0] is not None or incumbent[key][0] is not None]
     if not ids:
-        return missing_metric("checks", name, "Not tested: the check applies to no answer.", None)
+        return missing_metric(family, name, "Not tested: the check applies to no answer.", None)
     new, old = ([side[key][0] is not False for key in ids] for side in (candidate, incumbent))
     pairs = effective_pairs(new, old, [candidate[key][1] for key in ids])
-    return share_metric("checks", name, pairs, (sum(new) / len(ids), sum(old) / len(ids)), len(ids), margin)
+    return share_metric(family, name, pairs, (sum(new) / len(ids), sum(old) / len(ids)), len(ids), margin)
+
+
+DOCUMENT_METRICS = ("grounding", "citation", "refusal")
+
+
+def document_metrics(table: pa.Table | None, incumbent: str, margin: float) -> list[Metric]:
+    """Answers from documents: how often the passages support every statement, the right passage is cited, and a question that no
+    passage answers is refused without an unsupported statement."""
+    rows = [row for row in _rows(DocumentAnswer, table) if row.model == "adapter" or row.model_fingerprint == incumbent]
+    return [_document_metric(name, rows, margin) for name in DOCUMENT_METRICS] if rows else []
+
+
+def _document_metric(name: str, rows: Sequence[DocumentAnswer], margin: float) -> Metric:
+    asked = [row for row in rows if row.is_answerable is (name != "refusal")]
+    candidate, incumbent = (
+        {
+            row.question_id: (passed, row.document)
+            for row in asked
+            if (row.model == "adapter") is is_candidate and (passed := _passes(name, row)) is not None
+        }
+        for is_candidate in (True, False)
+    )
+    questions = {row.question_id for row in asked}
+    return _check_metric("documents", name, candidate, incumbent, questions, margin)
+
+
+def _passes(name: str, row: DocumentAnswer) -> bool | None:
+    """None if the statements were not read."""
+    if name == "citation":
+        return row.is_cited
+    return row.is_grounded if name == "grounding" or row.is_grounded is None else row.is_refusal and row.is_grounded
 
 
 def robustness_metrics(table: pa.Table | None, margin: float) -> list[Metric]:

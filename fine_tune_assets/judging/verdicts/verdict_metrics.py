@@ -14,8 +14,8 @@ from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, p_valu
 from fine_tune_assets.judging.statistics.paired_differences import ALPHA, SubjectMeans, adjust_holm
 from fine_tune_assets.judging.statistics.power import examples_needed, items_needed
 
-Family = Literal["target", "abilities", "safety", "checks", "subgroups", "robustness"]
-FAMILIES: tuple[Family, ...] = ("target", "abilities", "safety", "checks", "subgroups", "robustness")
+Family = Literal["target", "abilities", "safety", "checks", "subgroups", "robustness", "documents"]
+FAMILIES: tuple[Family, ...] = ("target", "abilities", "safety", "checks", "subgroups", "robustness", "documents")
 Outcome = Literal["passes", "fails", "unknown"]
 _DIGITS = 6
 """Rounding keeps floating-point differences between processors from changing a verdict."""

@@ -20,7 +20,9 @@ def verdict_plots(evidence: Evidence) -> dict[str, bytes]:
         "Candidate minus incumbent, by example": _differences(evidence),
         "Differences in points with 95 % intervals": _intervals(evidence, ("target", "subgroups")),
         "Retained abilities: change in accuracy": _intervals(evidence, ("abilities",)),
-        "Checks and robustness: change in the share passed": _intervals(evidence, ("checks", "robustness")),
+        "Checks, robustness and documents: change in the share passed": _intervals(
+            evidence, ("checks", "robustness", "documents")
+        ),
         "Agreement of the judge with experts": _agreement(evidence),
     }
     return {title: png for title, png in plots.items() if png is not None}

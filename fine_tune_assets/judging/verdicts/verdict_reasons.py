@@ -11,6 +11,7 @@ _ASSETS: dict[Family, str] = {
     "checks": "answer_checks",
     "safety": "memorization_results",
     "robustness": "robustness_results",
+    "documents": "document_answers",
     "subgroups": "judge_scores",
     "target": "judge_scores",
 }
@@ -19,6 +20,7 @@ _MISSING: dict[Family, str] = {
     "checks": "The answers were not checked (numbers, doses, sides, negations).",
     "safety": "Memorization was not measured.",
     "robustness": "Robustness was not measured.",
+    "documents": "Answers from documents were not measured.",
     "subgroups": "No group of examples was compared.",
     "target": "The candidate was not compared with the incumbent.",
 }
@@ -27,6 +29,7 @@ _LOSSES: dict[Family, str] = {
     "checks": "The check {name} passes less often",
     "safety": "Training data was memorized ({name})",
     "robustness": "Less robust ({name})",
+    "documents": "Worse answers from documents ({name})",
     "subgroups": "Lower grades in a group ({name})",
     "target": "Worse than the incumbent",
 }
@@ -35,8 +38,13 @@ _ADVICE: dict[Family, str] = {
     "checks": "Correct the training examples that fail this check, then train again.",
     "safety": "Mark missed identifiers with `fine-tune phi mark add` or lower training.epochs in the recipe, then train again.",
     "robustness": "Add training examples of this case, then train again.",
+    "documents": "Correct answers from documents, with their passages, then train again.",
     "subgroups": "Add approved examples of this group, then train again.",
     "target": "Add or correct training examples, then train again.",
+}
+_MORE_ITEMS: dict[Family, str] = {
+    "abilities": "Add questions to data/evaluation/abilities.",
+    "documents": "Add questions to data/evaluation/retrieval.",
 }
 _POWER = "with 80 % power"
 
@@ -121,8 +129,8 @@ def losses_within_budget(metrics: Sequence[Metric]) -> str:
     limited = [metric for metric in metrics if metric.margin is not None]
     shown = sum(metric.outcome == "passes" for metric in limited)
     words = (
-        f"All {len(limited)} abilities, groups, checks, robustness cases and memorization tests are within their limits: "
-        f"{shown} shown by an interval or a passed test"
+        f"All {len(limited)} abilities, groups, checks, robustness cases, memorization tests and answers from documents are "
+        f"within their limits: {shown} shown by an interval or a passed test"
     )
     rest = len(limited) - shown
     return f"{words}, {rest} as measured only (more items would show them)." if rest else f"{words}."
@@ -154,7 +162,5 @@ def _p_value_text(metric: Metric) -> str:
 
 
 def _more_items_text(metric: Metric) -> str:
-    more = (
-        "Add questions to data/evaluation/abilities." if metric.family == "abilities" else "Approve more test examples."
-    )
+    more = _MORE_ITEMS.get(metric.family, "Approve more test examples.")
     return f"About {metric.needed_items} items would settle it. {more}" if metric.needed_items else more

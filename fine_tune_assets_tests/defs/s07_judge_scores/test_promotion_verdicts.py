@@ -21,12 +21,12 @@ from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, writ
 from fine_tune_assets.judging.verdicts.verdict_metrics import FAMILIES
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT
 from fine_tune_assets.ledger.serving.verdicts import find_latest_verdict
-from fine_tune_assets.tables.judging_rows import JudgeScore, RetainedAbility
+from fine_tune_assets.tables.judging_rows import DocumentAnswer, JudgeScore, RetainedAbility
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, subjects_in
-from fine_tune_assets_tests.judging.verdict_inputs import agreement, checked, remembered, robust
+from fine_tune_assets_tests.judging.verdict_inputs import agreement, checked, from_documents, remembered, robust
 from fine_tune_assets_tests.lineage.stored_data import filled
 
 PATIENTS = 12
@@ -43,7 +43,11 @@ def stored(installation_dir: Any) -> StoredInstructionSet:
 
 
 def _materialized(
-    stored: StoredInstructionSet, gain: float, ability: float, preference: float | None = None
+    stored: StoredInstructionSet,
+    gain: float,
+    ability: float,
+    preference: float | None = None,
+    documents: pa.Table | None = None,
 ) -> dg.MaterializeResult[pa.Table]:
     examples = [row for row in stored.table.to_pylist() if row["split"] == "test" and not row["is_general"]]
     assert len(examples) >= PATIENTS
@@ -91,6 +95,7 @@ def _materialized(
         answer_checks=checked(graded),
         robustness_results=robust("adapter-1"),
         memorization_results=remembered("adapter-1"),
+        document_answers=DocumentAnswer.SCHEMA.empty_table() if documents is None else documents,
     )
     assert isinstance(made, dg.MaterializeResult)
     return made
@@ -122,7 +127,7 @@ def test_a_better_candidate_is_promoted_and_the_document_is_what_the_ledger_hold
         verdict = find_latest_verdict(ledger, **key)
     assert verdict is not None
     assert json.loads(verdict.evidence) == document["evidence"] == made.metadata["evidence"].value
-    assert {f["family"] for f in document["evidence"]["metrics"]} == set(FAMILIES)
+    assert {f["family"] for f in document["evidence"]["metrics"]} == {*FAMILIES} - {"documents"}
     assert document["evidence"]["fingerprints"]["instruction_set"] == stored.fingerprint
     assert all(check.passed for check in _checks(made.value).values())
 
@@ -175,3 +180,20 @@ def test_made_again_it_is_the_same_verdict(stored: StoredInstructionSet) -> None
     """A signature of an approver counts for this one only: it must not be lost by looking again."""
     first, second = (_materialized(stored, gain=0.2, ability=0.6).value for _ in range(2))
     assert first == second
+
+
+def test_a_recipe_that_answers_from_documents_requires_that_it_was_measured(
+    stored: StoredInstructionSet, installation_dir: Any
+) -> None:
+    """The recipe alone decides: `gate.requires` need not name it, and answers without retrieval are not missing."""
+    limits = {"minimum_examples": 10, "minimum_group_examples": 6}
+    write_recipe(installation_dir, gate=limits, retrieval={"enabled": True})
+    missing = _materialized(stored, gain=1.0, ability=0.6).value.to_pylist()[0]
+    assert missing["decision"] == "hold"
+    assert any("`fine-tune materialize document_answers`" in reason for reason in missing["reasons"])
+    good = from_documents(adapter_id="adapter-1", base_id="base-1")
+    made = _materialized(stored, gain=1.0, ability=0.6, documents=good)
+    assert made.value.to_pylist()[0]["decision"] == "promote"
+    assert {f["family"] for f in made.metadata["evidence"].value["metrics"]} == {*FAMILIES}
+    worse = from_documents(adapter_id="adapter-1", base_id="base-1", is_cited=40)
+    assert _materialized(stored, gain=1.0, ability=0.6, documents=worse).value.to_pylist()[0]["decision"] == "refuse"

@@ -12,6 +12,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.judging.verdicts.metric_families import (
     ability_metrics,
     check_metrics,
+    document_metrics,
     require_same_adapter,
     robustness_metrics,
     safety_metrics,
@@ -20,9 +21,17 @@ from fine_tune_assets.judging.verdicts.metric_families import (
 )
 from fine_tune_assets.judging.verdicts.paired_grades import graded_pairs
 from fine_tune_assets.judging.verdicts.verdict_metrics import Metric, adjust_metrics
-from fine_tune_assets.tables.judging_rows import AnswerCheck, RetainedAbility
-from fine_tune_assets.tables.record_classes import table_from_records
-from fine_tune_assets_tests.judging.verdict_inputs import GATE, gains, graded, remembered, retained, robust
+from fine_tune_assets.tables.judging_rows import AnswerCheck, DocumentAnswer, RetainedAbility
+from fine_tune_assets.tables.record_classes import iter_records, table_from_records
+from fine_tune_assets_tests.judging.verdict_inputs import (
+    GATE,
+    from_documents,
+    gains,
+    graded,
+    remembered,
+    retained,
+    robust,
+)
 from fine_tune_assets_tests.record_factory import made
 
 EXAMPLES = [f"e{i:02}" for i in range(40)]
@@ -226,3 +235,42 @@ def test_a_memorization_test_that_was_not_run_is_a_missing_metric() -> None:
         metric for metric in safety_metrics(without) if metric.outcome == "unknown" and metric.margin is not None
     ]
     assert ["removed_identifiers" in metric.reason for metric in missing] == [True]
+
+
+def _documents(table: pa.Table | None, incumbent: str = "base") -> dict[str, Metric]:
+    return {metric.name: metric for metric in adjust_metrics(document_metrics(table, incumbent, 0.1))}
+
+
+@pytest.mark.parametrize(
+    ("column", "lost"),
+    [("is_grounded", {"grounding", "refusal"}), ("is_cited", {"citation"}), ("is_refusal", {"refusal"})],
+)
+def test_each_fault_of_an_answer_from_documents_counts_in_its_metric(column: str, lost: set[str]) -> None:
+    """A refusal with an invention beside it is none."""
+    metrics = _documents(from_documents(**{column: 30}))
+    assert {metric.name for metric in metrics.values() if metric.outcome == "fails"} == lost
+    assert all(metric.candidate == 0.5 and metric.items == 60 for name, metric in metrics.items() if name in lost)
+    assert {metric.outcome for metric in _documents(from_documents()).values()} == {"passes"}
+
+
+def test_an_answer_whose_statements_were_not_read_is_missing() -> None:
+    """A reader that fails on one answer must not count it as grounded."""
+    rows = list(iter_records(DocumentAnswer, from_documents()))
+    rows[0] = replace(rows[0], is_grounded=None)
+    metrics = _documents(table_from_records(DocumentAnswer, rows))
+    assert (metrics["grounding"].difference, metrics["grounding"].is_within_margin) == (None, False)
+    assert metrics["citation"].outcome == "passes"
+
+
+def test_questions_without_an_answerable_case_are_missing() -> None:
+    """If the search finds no right passage, grounding and citation were not measured, and both count as missing."""
+    table = from_documents()
+    metrics = _documents(table.filter(pc.invert(table.column("is_answerable"))))
+    assert not metrics["grounding"].is_within_margin
+    assert not metrics["citation"].is_within_margin
+    assert metrics["refusal"].outcome == "passes"
+
+
+def test_answers_of_another_incumbent_are_missing() -> None:
+    assert not any(metric.is_within_margin for metric in _documents(from_documents(), "another").values())
+    assert _documents(None) == {}

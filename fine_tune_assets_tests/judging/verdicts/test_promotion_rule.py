@@ -18,6 +18,7 @@ from fine_tune_assets.judging.verdicts.evidence import (
     read_evidence,
     read_gate_settings,
 )
+from fine_tune_assets.judging.verdicts.metric_families import DOCUMENT_METRICS
 from fine_tune_assets.judging.verdicts.promotion_rule import (
     GateResult,
     decide_promotion,
@@ -26,7 +27,7 @@ from fine_tune_assets.judging.verdicts.promotion_rule import (
 )
 from fine_tune_assets.judging.verdicts.verdict_metrics import Metric
 from fine_tune_assets.recipes.schema import GateSettings
-from fine_tune_assets.tables.judging_rows import JudgeAgreement, JudgeScore
+from fine_tune_assets.tables.judging_rows import DocumentAnswer, JudgeAgreement, JudgeScore
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.judging.verdict_inputs import (
     CANDIDATE,
@@ -38,6 +39,7 @@ from fine_tune_assets_tests.judging.verdict_inputs import (
     agreement,
     checked,
     evidence,
+    from_documents,
     gains,
     graded,
     remembered,
@@ -152,6 +154,26 @@ def test_a_candidate_with_every_measurement_is_promoted() -> None:
 def test_a_forged_turn_in_a_report_refuses() -> None:
     """A bug of our own code has no difference to report, and the rule must still decide."""
     _assert_refused(_decided(robustness_results=robust(forged_turn_tokens=19)), "forged_turn_tokens", "1 of 20")
+
+
+@pytest.mark.parametrize(
+    ("column", "name"), [("is_grounded", "grounding"), ("is_cited", "citation"), ("is_refusal", "refusal")]
+)
+def test_a_candidate_that_answers_worse_from_documents_is_refused(column: str, name: str) -> None:
+    decided = _decided(document_answers=from_documents(**{column: 30}))
+    assert decided.decision == "refuse"
+    assert any(f"({name})" in reason for reason in decided.reasons)
+    assert _decided(document_answers=from_documents()).decision == "promote"
+
+
+def test_answers_from_documents_that_were_expected_and_not_measured_hold() -> None:
+    """The recipe answers from documents, but no question was asked."""
+    expected = {"abilities": ["copa"], "documents": [*DOCUMENT_METRICS]}
+    for table in (None, DocumentAnswer.SCHEMA.empty_table()):
+        decided = _decided(document_answers=table, gathered={"expected": expected})
+        assert decided.decision == "hold"
+        assert all(any(f"{name} (documents)" in reason for reason in decided.reasons) for name in DOCUMENT_METRICS)
+    assert _decided(document_answers=from_documents(), gathered={"expected": expected}).decision == "promote"
 
 
 def test_an_expected_test_that_does_not_gate_holds() -> None:

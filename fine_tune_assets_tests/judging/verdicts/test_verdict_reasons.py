@@ -42,6 +42,7 @@ def test_a_loss_beyond_its_limit_only_by_missing_grades_says_so() -> None:
         ("checks", "answer_checks"),
         ("safety", "memorization_results"),
         ("robustness", "robustness_results"),
+        ("documents", "document_answers"),
         ("subgroups", "judge_scores"),
     ],
 )

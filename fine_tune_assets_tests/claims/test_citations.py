@@ -2,8 +2,8 @@
 
 import pytest
 
+from fine_tune_assets.claims.citations import check_citations
 from fine_tune_assets.core.prompts.retrieval_contract import Passage
-from fine_tune_assets.retrieval.citations import check_citations
 
 LEAVE = Passage(
     "p1",

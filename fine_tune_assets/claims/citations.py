@@ -1,6 +1,6 @@
 """Finds numbers, units, dates, medicines, names and citations in an answer that its passages do not support.
 
-Finds names here; `claims` finds the rest. A finding is a hint, not proof.
+Finds names here; `grounding_checks` finds the rest. A finding is a hint, not proof.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS
-from fine_tune_assets.core.prompts.retrieval_contract import Passage
+from fine_tune_assets.core.prompts.retrieval_contract import PassageText
 
 _KINDS = ("numbers", "units", "dates", "medications")
 _CITATION = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
@@ -48,15 +48,15 @@ class CitationCheck:
         return dict(sorted(Counter(one.kind for one in self.unsupported).items()))
 
 
-def check_citations(answer: str, passages: Sequence[Passage], question: str = "") -> CitationCheck:
+def check_citations(answer: str, passages: Sequence[PassageText], question: str = "") -> CitationCheck:
     """The answer may repeat what `question` states.
 
-    >>> passage = Passage("p", "Leave", "leave.md", "1", (), "Staff have 20 days of leave a year.", 0.9)
+    >>> passage = PassageText("p", "Leave", "leave.md", "1", (), "Staff have 20 days of leave a year.")
     >>> check_citations("You have 25 days [1].", [passage]).counts
     {'numbers': 1}
     """
     supported = "\n".join([question, *(f"{passage.breadcrumb}\n{passage.text}" for passage in passages)])
-    plain = _CITATION.sub(lambda mark: " " * len(mark.group()), answer)
+    plain = blank_citations(answer)
     claims = [
         one
         for kind in _KINDS
@@ -71,6 +71,11 @@ def check_citations(answer: str, passages: Sequence[Passage], question: str = ""
             claims.append(UnsupportedClaim("citations", mark.start(), mark.end()))
     ordered = sorted(set(claims), key=lambda one: (one.start, one.end, one.kind))
     return CitationCheck(tuple(ordered), tuple(number for number in cited if 1 <= number <= len(passages)))
+
+
+def blank_citations(answer: str) -> str:
+    """The answer with a space in place of each character of a citation."""
+    return _CITATION.sub(lambda mark: " " * len(mark.group()), answer)
 
 
 def _find_places(kind: str, text: str, answer: str) -> Iterator[UnsupportedClaim]:
