@@ -1,7 +1,7 @@
 """Labelled questions with the passages that a release would answer them from, for the comparison of candidate and incumbent.
 
-Each question is asked twice: with the passages that the gateway would find, and with the nearest passages that do not answer it,
-where the model must say that the documents do not hold the answer.
+Each question has two prompts: one with the passages that the gateway would find, and one with the nearest passages that do not
+answer it, where the model must say so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from fine_tune_assets.tables.judging_rows import DocumentQuestion
 def find_document_questions(
     index: Index, questions: Sequence[LabelledQuestion], limit: int, minimum_score: float, now: datetime
 ) -> Iterator[DocumentQuestion]:
-    """`limit`, `minimum_score`: as for `retrieve`. A question whose passage is not found is asked only without it.
+    """`limit`, `minimum_score`: as for `retrieve`. A question whose passage is not found has the second prompt only.
 
     The nearest other passages are taken whatever their score: below the minimum score, the gateway would not ask the model.
     """
