@@ -74,7 +74,7 @@ def _answer_request(installation: Installation) -> dict[str, Any]:
         },
         "max_new_tokens": recipe.judge.max_new_tokens,
         "engine": recipe.judge.engine,
-        "judge": judge_request(installation.settings, recipe.judge),
+        "judge": judge_request(installation.settings, recipe),
     }
 
 
