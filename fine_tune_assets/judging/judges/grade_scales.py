@@ -11,12 +11,15 @@ import numpy as np
 from fine_tune_assets.judging.judges.answer_features import has_complete_ending, split_sentences
 from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, CheckedStatement, Criterion
 
-SCALES_VERSION: Final = 1
+SCALES_VERSION: Final = 2
 """Increase it when a grade changes for the same probabilities."""
-CERTAIN_FROM: Final = 0.5
-"""Probability from which a statement counts as fully supported, so that many true statements do not add up to a loss."""
+DOUBTFUL_BELOW: Final = 0.1
+"""Probability from which a statement costs nothing, so that the doubts about many true statements do not add up to a loss. This
+and the next share were chosen on the half of the rated dialogues that fitted the weights."""
 WORST_SHARE: Final = 0.5
 """Share of the worst statement in the grade; the rest is the mean, so that one false statement among ten still costs points."""
+FOUND_FROM: Final = 0.5
+"""Probability from which a statement of the reference counts as found in the answer."""
 PANEL_FILE: Final = Path(__file__).with_name("panel_model.json")
 """Weights of the members of completeness, written by `panel_fit`."""
 LENGTH_RATIOS: Final = (0.5, 2.0)
@@ -27,10 +30,10 @@ def grade_statements(statements: Sequence[CheckedStatement]) -> Criterion | None
     """Factual accuracy: the mean of the statements' support, and their worst; None without a statement."""
     if not statements:
         return None
-    support = [min(1.0, one.probability / CERTAIN_FROM) for one in statements]
+    support = [min(1.0, one.probability / DOUBTFUL_BELOW) for one in statements]
     score = _scale((1 - WORST_SHARE) * float(np.mean(support)) + WORST_SHARE * min(support))
     doubtful = sum(one < 1 for one in support)
-    return Criterion(score, f"{len(statements) - doubtful} of {len(statements)} statements are supported by the input")
+    return Criterion(score, f"{doubtful} of {len(statements)} statements lack support in the input")
 
 
 def grade_completeness(wanted: Sequence[CheckedStatement], formula: float | None) -> Criterion | None:
@@ -38,7 +41,7 @@ def grade_completeness(wanted: Sequence[CheckedStatement], formula: float | None
     parts, weights = completeness_parts(wanted, formula), panel_weights()
     total = sum(weights[name] for name in parts)
     score = sum(weights[name] * grade for name, grade in parts.items()) / total if total else parts["least"]
-    found = sum(one.probability >= CERTAIN_FROM for one in wanted)
+    found = sum(one.probability >= FOUND_FROM for one in wanted)
     return Criterion(round(score, 2), f"{found} of {len(wanted)} statements of the reference are in the answer")
 
 

@@ -40,12 +40,10 @@ from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, St
 from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
 from fine_tune_assets.recipes.schema import RubricCriterion
 
-MAX_STATEMENTS: Final = 80
-"""Statements read per answer and per reference; the rest of a longer text is not graded, and the reason says so."""
-VETO_PROBABILITY: Final = 0.05
+VETO_PROBABILITY: Final = 0.01
 """Highest probability of a statement that a grounding check found unsupported."""
-SUPPORTED_FROM: Final = 0.5
-"""Probability from which a statement of the answer counts when the reference's are looked for in it."""
+KEPT_FROM: Final = 0.06
+"""Probability from which a statement of the answer counts when the reference's are looked for: a false one adds nothing."""
 NOTHING_GRADED: Final = "no criterion of the rubric can be graded without a reference answer"
 
 
@@ -134,7 +132,7 @@ class StatementJudge:
     ) -> list[tuple[tuple[CheckedStatement, ...] | str, float | None]]:
         """The reference's statements are looked for in the supported statements only: a false one must not add completeness."""
         kept = [
-            "" if isinstance(own, str) else "\n".join(one.text for one in own if one.probability >= SUPPORTED_FROM)
+            "" if isinstance(own, str) else "\n".join(one.text for one in own if one.probability >= KEPT_FROM)
             for own in checked
         ]
         shown = [replace(answer, output=text) for text, answer in zip(kept, answers, strict=True)]
@@ -155,7 +153,7 @@ class StatementJudge:
 
     def _read(self, texts: Sequence[tuple[str, str]], progress: Progress) -> list[tuple[list[str], list[Reading]]]:
         """For each (record, text): the text's statements, and their readings."""
-        parts = [split_statements(text)[:MAX_STATEMENTS] for _, text in texts]
+        parts = [split_statements(text) for _, text in texts]
         claims = [Claim(record, one) for (record, _), part in zip(texts, parts, strict=True) for one in part]
         readings = iter(self.reader.read(claims, progress))
         return [(part, [next(readings) for _ in part]) for part in parts]
