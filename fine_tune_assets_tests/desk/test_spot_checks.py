@@ -209,6 +209,21 @@ def test_the_recipe_sets_the_sample_size(site: Site) -> None:
     assert "judge.spot_checks" in expert.get("/spot-checks").text
 
 
+def test_experts_rate_the_criteria_of_the_recipes_rubric(site: Site, scores: list[dict[str, Any]]) -> None:
+    """The judge is measured against them, criterion by criterion."""
+    path = site.settings.data_dir / "recipe.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values["judge"]["rubric"] = [
+        {"name": "clarity", "weight": 1, "measured_by": "model", "best": "Clear.", "worst": "Opaque."}
+    ]
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    expert, answer_id = enter(site, "Expert"), id_of(scores[0])
+    assert re.findall(r'name="criterion_(\w+)"', expert.get(f"/spot-checks/{answer_id}").text) == ["clarity"]
+    rate(expert, answer_id, criterion_clarity="8", criterion_tone="3")
+    (kept,) = list_spot_checks(site.ledger)
+    assert dict(kept.criteria) == {"clarity": 8}
+
+
 def test_without_graded_answers_there_is_nothing_to_rate(site: Site) -> None:
     expert = enter(site, "Expert")
     assert "No graded answers yet" in expert.get("/spot-checks").text

@@ -82,12 +82,20 @@ class LlmReader:
     def grade_criterion(
         self, criterion: RubricCriterion, answers: Sequence[GradableAnswer], progress: Progress
     ) -> list[Criterion | str]:
-        replies = self._ask([criterion_inquiry(criterion, one) for one in answers], progress, "answers read")
+        replies = self._ask([self._about(criterion, answer) for answer in answers], progress, "answers read")
         return [found if isinstance(found, str) else _criterion(*found) for found in replies]
 
     def _inquiry(self, claim: Claim) -> Inquiry:
-        limit = (self.context_tokens - PROMPT_TOKENS) * CHARACTERS_PER_TOKEN - len(claim.statement)
-        return statement_inquiry(replace(claim, record=shorten_record(claim, limit)))
+        return statement_inquiry(replace(claim, record=shorten_record(claim, self._limit(claim.statement))))
+
+    def _about(self, criterion: RubricCriterion, answer: GradableAnswer) -> Inquiry:
+        claim = Claim(answer.input, answer.output)
+        record = shorten_record(claim, self._limit(answer.instruction, answer.output))
+        return criterion_inquiry(criterion, replace(answer, input=record))
+
+    def _limit(self, *others: str) -> int:
+        """Characters of a record that fit the context next to the other texts."""
+        return (self.context_tokens - PROMPT_TOKENS) * CHARACTERS_PER_TOKEN - sum(map(len, others))
 
     def _ask(self, inquiries: Sequence[Inquiry], progress: Progress, what: str) -> list[Replied]:
         """Answers from the cache or the model. If the model fails its controls, the whole batch has none."""

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,9 +221,12 @@ def test_a_long_record_is_cut_to_the_lines_that_matter_for_the_statement(tmp_pat
     assert TRUE in short.split("\n")
     with _judge(tmp_path, context_tokens=712) as (judge, server):
         judge.reader.read([Claim(record, TRUE), Claim(RECORD, TRUE)], ignore_progress)
-    asked = {_texts(body)["RECORD"] for body in _own_posts(server)}
-    assert RECORD in asked  # a record that fits is not cut
-    assert all(len(text) <= 600 for text in asked)
+        asked = {_texts(body)["RECORD"] for body in _own_posts(server)}
+        assert RECORD in asked  # a record that fits is not cut
+        assert all(len(text) <= 600 for text in asked)
+        (grade,) = judge.grade([replace(_answered(TRUE), input=record)], ignore_progress)
+    assert "tone" in grade.criteria
+    assert all(len(_texts(body).get("INPUT", "")) <= 600 for body in server.posts)
 
 
 def test_an_empty_record_supports_nothing_without_a_request(tmp_path: Path) -> None:
