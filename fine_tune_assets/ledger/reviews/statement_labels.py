@@ -77,7 +77,7 @@ def record_statement_label(ledger: Ledger, label: StatementLabel) -> bool:
 
 
 def list_statement_labels(ledger: Ledger, example_id: str | None = None) -> list[StatementLabel]:
-    """Every label, or those of one example, in order."""
+    """Every label in order; with `example_id`, only labels of that example."""
     query = select_fields(statement_labels, StatementLabel).order_by(statement_labels.c.sequence)
     if example_id is not None:
         query = query.where(statement_labels.c.example_id == example_id)

@@ -82,7 +82,7 @@ def test_each_criterion_is_shown_with_its_grades_and_whether_a_judge_could_grade
 
 
 def test_a_document_without_criteria_is_still_readable(site: Site) -> None:
-    """Those of earlier versions lack them."""
+    """Documents of earlier versions have none."""
     verdict = record(site)
     shown = enter(site, "Auditor").get(f"/verdicts/{verdict.verdict_id}").text
     assert 'id="criteria"' not in shown
