@@ -30,7 +30,7 @@ def main() -> None:
         nargs="?",
         default="formula",
         choices=SHIPPED_JUDGES,
-        help="a judge besides the formula, which is always measured",
+        help="judge to measure besides the formula",
     )
     kind = parser.parse_args().judge
     recipe, evaluation = load_recipe("demo_smollm2"), PROJECT_DIR / "data" / "evaluation"

@@ -3,7 +3,7 @@
 docs/decisions/0065 explains the rules. A judge decides about no criterion unless its overall grade qualifies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from fine_tune_assets.judging.judges.labelled_sets import (
     CRITERION_MEASURES,
     MAJORITY,
     MEASURES,
+    PLANTED,
     RATED_SUMMARIES,
 )
 from fine_tune_assets.recipes.schema import RubricCriterion
@@ -83,7 +84,7 @@ def qualify_criterion(
         name=criterion.name,
         agreement=min(known) if known and len(known) == len(found) else None,
         failure_reason=why_not,
-        basis="" if why_not else _basis(shipped.get(ALL_PLANTED), own),
+        basis="" if why_not else _basis(shipped, own),
     )
 
 
@@ -151,8 +152,14 @@ def _unmeasured(row: JudgeAgreement | None, who: str) -> str:
     return f"Its agreement with {who} is missing: {why}. {materialize_hint('judge_agreement')}"
 
 
-def _basis(planted: JudgeAgreement | None, own: Sequence[JudgeAgreement]) -> str:
-    found = ["Agreement with this installation's experts." if own else "Agreement with clinicians."]
+def _basis(shipped: Mapping[str, JudgeAgreement], own: Sequence[JudgeAgreement]) -> str:
+    found = [f"Agreement with {OWN_PEOPLE if own else 'clinicians'}."]
+    planted = shipped.get(ALL_PLANTED)
     if planted is not None and planted.auroc is not None and planted.blind_auroc is not None:
         found.append(f"Planted errors: AUROC {planted.auroc:.2f}, without the record {planted.blind_auroc:.2f}.")
-    return " ".join(found)
+    weak = [
+        f"{name.removeprefix(PLANTED).replace('_', ' ')} {row.auroc:.2f}"
+        for name, row in sorted(shipped.items())
+        if name.startswith(PLANTED) and row.auroc is not None and row.auroc < MIN_PLANTED_AUROC
+    ]
+    return " ".join([*found, *([f"It is weak on: {', '.join(weak)}."] if weak else [])])

@@ -51,6 +51,11 @@ def test_measured_criteria_qualify() -> None:
     assert "0.90" in accuracy.basis
 
 
+def test_kinds_of_errors_that_a_qualified_judge_misses_are_named() -> None:
+    side = {**PLANTED, "human_measure": "planted_side", "auroc": 0.5}
+    assert "side 0.50" in _qualify(ACCURACY, PLANTED, PRECISION, side).basis
+
+
 @pytest.mark.parametrize(
     "rows",
     [

@@ -14,14 +14,13 @@ from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer
 from fine_tune_assets.judging.judges.planted_errors.error_plants import PLANTS
 from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
+from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import BLIND_RECORD
 from fine_tune_assets.judging.judges.verifier.training_data.paraphrases import paraphrase
 
 OTHER_SUBJECT: Final = "other_subject"
 """Kind of error: a statement of another subject's reference."""
 MAX_PER_KIND: Final = 30
 MAX_ADDED: Final = 100
-UNRELATED_RECORD: Final = "Hello, how are you today? Fine, thank you."
-"""Takes the record's place in the blind control."""
 _MIN_FOREIGN_WORDS: Final = 5
 _DRAWS: Final = 8
 """Draws per statement and kind of error, of which equal ones count once."""
@@ -61,7 +60,7 @@ def build_planted_errors(rows: Sequence[RatedAnswer]) -> PlantedErrorSet:
 
 def replace_record(answer: GradableAnswer) -> GradableAnswer:
     """The answer as a judge sees it in the blind control."""
-    return replace(answer, input=UNRELATED_RECORD)
+    return replace(answer, input=BLIND_RECORD)
 
 
 def _plant(row: RatedAnswer) -> Iterator[ChangedAnswer]:

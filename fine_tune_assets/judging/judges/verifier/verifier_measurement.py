@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Final
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.judging.judges.statement_readers import Claim, StatementReader
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import BLIND_RECORD, Pair
+from fine_tune_assets.judging.statistics.association import auroc
 
 ALL_KINDS: Final = "all"
 
@@ -42,14 +44,6 @@ def measure_kinds(reader: StatementReader, pairs: Sequence[Pair]) -> list[KindRe
     ]
 
 
-def auroc(right: Sequence[float], wrong: Sequence[float]) -> float | None:
-    """Area under the ROC curve: the share of pairs of a right and a wrong score in the right order; ties count half."""
-    if not right or not wrong:
-        return None
-    above, below = np.asarray(right)[:, None], np.asarray(wrong)[None, :]
-    return float((above > below).mean() + 0.5 * (above == below).mean())
-
-
 def _read(reader: StatementReader, pairs: Sequence[Pair]) -> list[float]:
     claims = [Claim(pair.record, pair.statement) for pair in pairs]
     return [reading.supported for reading in reader.read(claims, ignore_progress)]
@@ -58,7 +52,7 @@ def _read(reader: StatementReader, pairs: Sequence[Pair]) -> list[float]:
 def _auroc_of(kind: str, pairs: Sequence[Pair], scores: Sequence[float]) -> float | None:
     chosen = [(pair, score) for pair, score in zip(pairs, scores, strict=True) if kind in (pair.kind, ALL_KINDS)]
     found = auroc(
-        [score for pair, score in chosen if pair.label == "supported"],
-        [score for pair, score in chosen if pair.label != "supported"],
+        np.array([score for pair, score in chosen if pair.label == "supported"]),
+        np.array([score for pair, score in chosen if pair.label != "supported"]),
     )
-    return None if found is None else round(found, 3)
+    return round(found, 3) if isfinite(found) else None

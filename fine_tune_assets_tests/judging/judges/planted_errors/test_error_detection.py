@@ -17,10 +17,10 @@ from fine_tune_assets.judging.judges.planted_errors.planted_error_set import (
     MAX_ADDED,
     MAX_PER_KIND,
     OTHER_SUBJECT,
-    UNRELATED_RECORD,
     build_planted_errors,
 )
 from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import BLIND_RECORD
 
 RATED = read_rated_summaries(PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv")
 RUBRIC = read_rubric("general")
@@ -134,7 +134,7 @@ def test_a_judge_without_grades_is_not_measured(missing: float | None) -> None:
 
 
 def test_a_judge_that_fails_without_the_record_has_no_blind_control() -> None:
-    row = _rows(lambda answer: None if answer.input == UNRELATED_RECORD else _reads(answer))[ALL_PLANTED]
+    row = _rows(lambda answer: None if answer.input == BLIND_RECORD else _reads(answer))[ALL_PLANTED]
     assert (row["auroc"], row["blind_auroc"]) == (1.0, None)
 
 
