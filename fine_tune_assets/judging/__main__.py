@@ -25,6 +25,8 @@ _MEASURING_CODE = (
     "judges/planted_errors/error_detection",
     "judges/planted_errors/error_plants",
     "judges/planted_errors/planted_error_set",
+    "judges/verifier/record_passages",
+    "judges/verifier/training_data/paraphrases",
     "statistics/association",
 )
 
