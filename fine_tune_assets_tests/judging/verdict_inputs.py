@@ -37,7 +37,7 @@ from fine_tune_assets_tests.record_factory import made
 
 GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20, requires=("abilities",))
 STRICT = replace(GATE, regression_evidence="interval")
-JUDGE = JudgeRequirements("formula", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}}, False)
+JUDGE = JudgeRequirements("formula", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}})
 CANDIDATE = Candidate("adapter", "base", "set", "recipe", "base")
 Grades = Mapping[str, tuple[float | None, float | None]]
 """Example → grade of candidate and incumbent."""

@@ -255,7 +255,9 @@ def _gather_criteria(
     ]
     preferences = summarize_preferences(tables.judge_scores, incumbent)
     if preferences.pairs or preferences.missing:
-        found.append(_preference_evidence(preferences, qualify_preference(tables.judge_agreement, status.version)))
+        choice = qualify_preference(tables.judge_agreement, status.version)
+        why_not = choice.failure_reason or same_family_reason(judge.kind, judge.is_same_family)
+        found.append(_preference_evidence(preferences, replace(choice, failure_reason=why_not)))
     return tuple(found)
 
 
@@ -356,7 +358,9 @@ def judge_status(version: str, agreement_table: pa.Table, requirements: JudgeReq
     if not why_not:
         failed = tuple(one.name for one in criteria if one.failure_reason)
         return replace(own, ungraded_criteria=failed)
-    formula = _qualify_overall(formula_judge().version, agreement_table, replace(requirements, kind="formula"))
+    formula = _qualify_overall(
+        formula_judge().version, agreement_table, replace(requirements, kind="formula", is_same_family=False)
+    )
     if formula.is_qualified:
         return replace(
             formula,

@@ -62,8 +62,9 @@ def test_a_judge_of_the_candidates_family_does_not_decide_alone() -> None:
     flagged = judge_status("judge", agreement(), replace(JUDGE, kind="rubric", is_same_family=True))
     assert not flagged.is_qualified
     assert flagged.failure_reason == same_family_reason("rubric", True)
+    assert same_family_reason("panel", True) == ""
     panel = judge_status("judge", agreement(), replace(JUDGE, kind="panel", is_same_family=True))
-    assert panel.is_qualified
+    assert panel.failure_reason != flagged.failure_reason
     unflagged = judge_status("judge", agreement(), replace(JUDGE, kind="panel"))
     assert panel.blind_spots.startswith(unflagged.blind_spots)
     assert panel.blind_spots != unflagged.blind_spots

@@ -233,6 +233,15 @@ def test_a_qualified_choice_for_the_incumbent_holds(pairs: dict[str, Any], share
     assert _decided(made).decision == decision
 
 
+def test_a_judge_of_the_candidates_family_decides_nothing() -> None:
+    """Neither its criteria nor its choice; the formula, which has no family, decides in its place."""
+    required = replace(REQUIRED, kind="statements", is_same_family=True)
+    made = _evidence([*QUALIFIED, PAIRS], _compared(0.1), required)
+    assert (made.judge.deciding_kind, made.judge.is_qualified) == ("formula", True)
+    assert not any(one.is_qualified for one in made.criteria)
+    assert _decided(made).decision == "promote"
+
+
 def test_documents_of_earlier_versions_load() -> None:
     document = json.loads(evidence_json(evidence()))
     del document["criteria"]
