@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument(
         "judge",
         nargs="?",
-        default="formula",
+        default="verifier",
         choices=SHIPPED_JUDGES,
         help="judge to measure besides the formula",
     )
