@@ -1,7 +1,9 @@
 """`fine-tune verifier`: train a verifier on your own reports, and measure one on reports that it has not seen."""
 
 import json
+import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,11 @@ from rich.progress import Progress as Bar
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.reviews.statement_labels import StatementLabel, list_statement_labels
+from fine_tune_assets.recipes.loader import load_recipe
 
 _files = click.option(
     "--reports",
@@ -55,7 +61,10 @@ def train(name: str, files: Sequence[Path], pairs: int, seed: int, left_out: Seq
     folder = settings.layout.verifiers / name
     if folder.exists():
         raise ExistingFolderError(f"{folder} exists. Choose another name, or delete the folder.")
-    sources = gather_sources(settings.layout, files)
+    accuracy = {
+        one.name for one in read_rubric(load_recipe(settings.recipe).judge.rubric) if one.measured_by == "statements"
+    }
+    sources = gather_sources(settings.layout, files, [] if files else _read_labels(settings), frozenset(accuracy))
     with Bar(console=Console(stderr=True), transient=True) as bar:
         results = build_verifier(
             folder,
@@ -63,7 +72,7 @@ def train(name: str, files: Sequence[Path], pairs: int, seed: int, left_out: Seq
             {
                 "pairs": pairs,
                 "seed": seed,
-                "threads": settings.threads,
+                "threads": settings.threads or len(os.sched_getaffinity(0)),
                 "left_out": frozenset(left_out),
                 "is_blind": is_blind,
             },
@@ -106,6 +115,11 @@ def card(folder: Path | None) -> None:
     if not file.is_file():
         raise FineTuneError(f"{file.parent} holds no verifier. Train one with `fine-tune verifier train`.")
     click.echo(json.dumps(json.loads(file.read_text(encoding="utf-8")), indent=2))
+
+
+def _read_labels(settings: Settings) -> list[StatementLabel]:
+    with closing(open_ledger(settings)) as ledger:
+        return list_statement_labels(ledger)
 
 
 def _show(results: Sequence[dict[str, Any]], *, is_json: bool) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_text
 from fine_tune_assets.core.paths import Layout
@@ -13,9 +13,12 @@ from fine_tune_assets.judging.judges.labelled_sets import RATED_SUMMARIES, read_
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Pair, Report
 from fine_tune_assets.judging.judges.verifier.training_data.leakage import MIN_SHARED, SHINGLE_WORDS, find_leaks
 from fine_tune_assets.judging.judges.verifier.training_reports import read_reports, split_reports
+from fine_tune_assets.ledger.reviews.statement_labels import StatementLabel
 from fine_tune_assets.tables.instruction_rows import PLANTED_SECRET
 from fine_tune_assets.tables.stored_tables import read_rows_if_present
 
+LABELLED: Final = "expert label"
+"""Kind of the pairs that experts labelled."""
 _COLUMNS = ("split", "subject_key", "is_general", "source", "messages")
 
 
@@ -45,10 +48,13 @@ class Sources:
     certificate: VerifierCertificate
 
 
-def gather_sources(layout: Layout, files: Sequence[Path]) -> Sources:
-    """Reports of `files`, or the training examples of the installation. Raises InvalidReportsError.
+def gather_sources(
+    layout: Layout, files: Sequence[Path], labels: Sequence[StatementLabel] = (), accuracy: frozenset[str] = frozenset()
+) -> Sources:
+    """Reports of `files`, or the training examples of the installation, and the statements that experts labelled.
 
-    Reports that share text with the labelled sets or with an example that tests models are left out.
+    Reports that share text with the labelled sets or with an example that tests models are left out. `accuracy`: criteria whose
+    statements were checked against the record. Raises InvalidReportsError.
     """
     examples = list(_read_examples(layout))
     reports = read_reports(files) if files else [report for split, report in examples if split == "train"]
@@ -61,7 +67,7 @@ def gather_sources(layout: Layout, files: Sequence[Path]) -> Sources:
     return Sources(
         training=kept,
         measured=measured,
-        labelled=[],
+        labelled=list(_label_pairs(layout, labels, accuracy)),
         names={file.name: fingerprint_file(file) for file in files} or {"instruction set": _fingerprint(reports)},
         certificate=VerifierCertificate(
             training_fingerprint=_fingerprint(kept),
@@ -81,6 +87,25 @@ def _read_examples(layout: Layout) -> Iterator[tuple[str, Report]]:
         _, record = split_user_content(question["content"])
         if record and not row["is_general"] and row["source"] != PLANTED_SECRET:
             yield row["split"], Report(row["subject_key"], record, answer["content"])
+
+
+def _label_pairs(layout: Layout, labels: Sequence[StatementLabel], accuracy: frozenset[str]) -> Iterator[Pair]:
+    """The labelled statements whose answers are still stored, each with what it was checked against."""
+    records = {
+        row["example_id"]: split_user_content(row["messages"][-2]["content"])[1]
+        for row in read_rows_if_present(layout.table("instruction_sets"), ("example_id", "messages"))
+    }
+    texts = {}
+    for row in read_rows_if_present(layout.table("judge_scores"), ("example_id", "answer", "statements")):
+        for one in json.loads(row["statements"] or "[]"):
+            key = (row["example_id"], fingerprint_text(row["answer"]), fingerprint_text(one["text"]))
+            texts[key] = (row["answer"], one["text"])
+    for number, label in enumerate(labels):
+        found = texts.get((label.example_id, label.answer_fingerprint, label.statement_fingerprint))
+        record = records.get(label.example_id)
+        if found is not None and record is not None:
+            shown = record if label.criterion in accuracy else found[0]
+            yield Pair(shown, found[1], label.support, LABELLED, label.subject_key, number)
 
 
 def _labelled_texts(layout: Layout) -> Iterator[str]:

@@ -28,6 +28,7 @@ from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs impor
     build_pairs,
     sample_blocks,
 )
+from fine_tune_assets.judging.judges.verifier.training_data.term_changes import listed_words
 from fine_tune_assets.judging.judges.verifier.training_data.word_neighbors import find_neighbors
 from fine_tune_assets.judging.judges.verifier.training_pairs import encode_pair
 
@@ -110,7 +111,12 @@ def train_verifier(
 
 def _all_batches(reports: Sequence[Report], labelled: Sequence[Pair], plan: VerifierPlan) -> Iterator[Any]:
     random, encoder = Random(plan.seed), PairEncoder(load_tokenizer())
-    neighbors = find_report_neighbors(reports, plan.threads)
+    hidden = listed_words(plan.left_out)
+    neighbors = {
+        word: tuple(other for other in others if other not in hidden)
+        for word, others in find_report_neighbors(reports, plan.threads).items()
+        if word not in hidden
+    }
     epoch = 0
     while True:
         made = build_pairs(reports, "training", plan.seed * 1000 + epoch, neighbors, plan.left_out)

@@ -182,7 +182,7 @@ def _change_term(fact: _Fact, random: Random) -> Iterator[list[Pair]]:
 def _change_word(fact: _Fact, neighbors: Mapping[str, Sequence[str]], random: Random) -> Iterator[list[Pair]]:
     """Any word of the statement that the record has, exchanged with a similar word, if possible with one of the same record."""
     in_record = frozenset(WORD.findall(fact.record.lower()))
-    words = [word for word in WORD.findall(fact.statement.lower()) if word in in_record and word in neighbors]
+    words = [word for word in WORD.findall(fact.statement.lower()) if word in in_record and neighbors.get(word)]
     for word in random.sample(words, min(WORDS_CHANGED, len(words))):
         others = [other for other in neighbors[word] if other in in_record]
         other = random.choice(others if others and random.random() < WORDS_OF_THE_RECORD else neighbors[word])

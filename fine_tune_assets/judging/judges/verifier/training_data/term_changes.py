@@ -5,7 +5,7 @@ plants an error; applied to the record alone it makes the unchanged statement wr
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -98,6 +98,11 @@ def find_changes(statement: str, record: str, random: Random) -> list[TermChange
             if change.apply(statement) != statement and change.apply(record) != record:
                 found.append(change)
     return found
+
+
+def listed_words(kinds: Collection[str]) -> frozenset[str]:
+    """The terms of these kinds in lower case."""
+    return frozenset(term.lower() for kind, terms in _groups() if kind in kinds for term in terms)
 
 
 def _kind_of_number(statement: str, match: re.Match[str]) -> str:

@@ -1,0 +1,51 @@
+"""`fine-tune verifier`: an organization trains and measures a verifier on its own reports."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.paths import PROJECT_DIR
+
+REPORTS = PROJECT_DIR / "data" / "verifier_training" / "mts_dialog.jsonl.gz"
+
+
+def _run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["verifier", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def test_the_card_of_the_shipped_verifier_names_its_training_and_measurement() -> None:
+    code, output = _run("card")
+    card = json.loads(output)
+    assert code == 0
+    assert card["training"]["reports"] > 0
+    assert {row["kind"] for row in card["measured"]} >= {"dose", "side", "negation", "all"}
+    assert all(abs(row["blind_auroc"] - 0.5) < 0.05 for row in card["measured"])
+
+
+def test_measuring_without_reports_is_refused() -> None:
+    assert _run("measure")[0] == 2
+
+
+@pytest.mark.slow
+def test_a_verifier_is_trained_measured_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short training: what matters is that its folder works like the shipped one."""
+    monkeypatch.setenv("FINE_TUNE_DATA_DIR", str(tmp_path))
+    code, output = _run("train", "own", "--reports", REPORTS, "--pairs", 400, "--leave-out", "side")
+    assert code == 0, output
+    folder = tmp_path / "verifiers" / "own"
+    card = json.loads((folder / "card.json").read_text())
+    assert card["training"]["left_out"] == ["side"]
+    assert json.loads((folder / "leakage.json").read_text())["removed_reports"] >= 0
+    again, _ = _run("train", "own", "--reports", REPORTS, "--pairs", 400)
+    assert again != 0
+    lines = tmp_path / "unseen.jsonl"
+    record = "Doctor: Any fever?\nPatient: No.\nPatient: My left knee hurts for 3 weeks."
+    row = {"subject": "a", "record": record, "note": "Denies fever. Left knee pain for 3 weeks."}
+    lines.write_text(json.dumps(row) + "\n")
+    code, output = _run("measure", folder, "--reports", lines, "--json")
+    assert code == 0, output
+    assert {"kind", "auroc", "blind_auroc", "wrong"} <= set(json.loads(output)[0])
