@@ -18,6 +18,8 @@ from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.erasures import record_erasure
 from fine_tune_assets.ledger.reviews.statement_labels import list_statement_labels
 from fine_tune_assets.lineage.erasure import find_subject_ids
+from fine_tune_assets.tables.judging_rows import JudgeScore
+from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import MISSED, drafts_of
 from fine_tune_assets_tests.desk.judged_drafts import (
@@ -277,3 +279,13 @@ def test_the_judge_s_texts_are_escaped(site: Site, scores: Scores, chief: Visito
     shown = chief.get(path_of(row)).text
     assert "<b>bold</b>" not in shown
     assert "<script>x" not in shown
+
+
+def test_the_incumbent_takes_the_place_of_the_base_model(site: Site, scores: Scores, chief: Visitor) -> None:
+    """With a production model, the gate compares with it and not with the base model, which is graded too."""
+    row, path = wrong(scores), site.settings.layout.table("judge_scores")
+    incumbents = [found | {"model": "incumbent", "answer": "Seen."} for found in scores if found["model"] == "base"]
+    write_table(path, table_from_rows([*scores, *incumbents], JudgeScore.SCHEMA))
+    shown = chief.get(path_of(row)).text
+    assert 'id="h-incumbent"' in shown
+    assert 'id="h-base"' not in shown
