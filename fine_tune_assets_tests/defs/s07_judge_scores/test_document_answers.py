@@ -16,7 +16,6 @@ from fine_tune_assets.defs.s07_judge_scores.document_answers import document_ans
 from fine_tune_assets.judging.verdicts.metric_families import DOCUMENT_METRICS, document_metrics
 from fine_tune_assets.tables.judging_rows import DocumentAnswer
 from fine_tune_assets.tables.record_classes import iter_records
-from fine_tune_assets.tables.training_rows import Adapter, BaseModel
 from fine_tune_assets_tests.conftest import _keep_lines, write_recipe
 from fine_tune_assets_tests.judging.evaluation.test_local_models import small_adapter
 from fine_tune_assets_tests.lineage.stored_data import filled
@@ -38,23 +37,18 @@ def _materialize(instance: dg.DagsterInstance, base: Path, adapter: Path) -> Any
 
     @dg.asset
     def adapters() -> Any:
-        return filled("adapters", [trained]).cast(Adapter.SCHEMA)
+        return filled("adapters", [trained])
 
     @dg.asset
     def base_models() -> Any:
-        return filled("base_models", [{"fingerprint": fingerprint, "folder": str(base)}]).cast(BaseModel.SCHEMA)
+        return filled("base_models", [{"fingerprint": fingerprint, "folder": str(base)}])
 
-    resources = {
-        "installation": Installation(),
-        "worker": Worker(),
-        "io_manager": dg.mem_io_manager,
-        "parquet_io_manager": parquet_io_manager,
-    }
+    resources = {"installation": Installation(), "worker": Worker(), "io_manager": parquet_io_manager}
     done = dg.materialize(
         [adapters, base_models, knowledge_chunks, document_answers], instance=instance, resources=resources
     )
     assert done.success
-    return done.output_for_node("document_answers")
+    return Installation().stored("document_answers").table()
 
 
 @pytest.mark.slow
