@@ -15,6 +15,7 @@ from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.gateway_client import make_gateway_tls
+from fine_tune_assets.judging.judges.grades import JudgeKind, describe_blind_spots
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.people.api_keys import create_key, revoke_key
 from fine_tune_assets.phi.measurement.recall import lowest_recall
@@ -81,6 +82,7 @@ def read_summary(tables: Path) -> dict[str, str]:
         "training": f"{adapter['duration_seconds']:.0f} s, {adapter['peak_memory_bytes'] / 1e9:.1f} GB",
         "judge agreement with clinicians": _agreement(tables),
         **{f"judge score of the {model}": _score(mean) for model, mean in _mean_scores(tables).items()},
+        "the judge": _blind_spots(tables),
         "verdict": f"{verdict['decision']}: {verdict['reasons'][0]}",
         **_release_figures(tables, verdict["verdict_id"]),
     }
@@ -120,6 +122,12 @@ def _mean_scores(tables: Path) -> dict[str, float | None]:
     ).fetchall()
     names = {"base": "base model", "incumbent": "previous model"}
     return {names.get(model, model): mean for model, mean in rows}
+
+
+def _blind_spots(tables: Path) -> str:
+    """What the judge of the answers does not see."""
+    kind: JudgeKind = _value(tables, "judge_scores", "any_value(judge_kind)")
+    return f"{kind}. {describe_blind_spots(kind, has_reference=True)}"
 
 
 def _splits(tables: Path) -> str:
