@@ -483,8 +483,7 @@ class JudgeSettings:
     engine: Literal["transformers", "vllm"] = "transformers"
     """Engine that generates the answers to grade; `vllm` is faster and supports LoRA only."""
     context_tokens: Positive = 8192
-    """Number of tokens of record, question and reply. For a longer record, `statements` and `panel` read the lines that share
-    most with each statement, and `rubric` gives no grade."""
+    """Number of tokens of record, question and reply; a longer record is cut to the lines that matter."""
 
     @model_validator(mode="after")
     def _check_model(self) -> "JudgeSettings":

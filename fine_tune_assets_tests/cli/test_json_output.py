@@ -55,8 +55,9 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("verdicts", "list"): (),
     ("verdicts", "show"): (VERDICT.verdict_id,),
 }
-ELSEWHERE = {("knowledge", "search"), ("trace", "correction")}
-"""The first needs a document index and is tested in test_knowledge.py; the second has a separate test below."""
+ELSEWHERE = {("knowledge", "search"), ("trace", "correction"), ("verifier", "measure")}
+"""The first needs a document index and is tested in test_knowledge.py; the second has a separate test below; the third is slow
+(test_verifier_commands.py)."""
 
 
 @pytest.fixture

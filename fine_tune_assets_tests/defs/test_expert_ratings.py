@@ -23,6 +23,7 @@ from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, add_sp
 from fine_tune_assets.tables.judging_rows import JudgeAgreement, JudgeScore
 from fine_tune_assets.tables.record_classes import conform, table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
+from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, subjects_in
 from fine_tune_assets_tests.lineage.stored_data import filled
 
@@ -32,6 +33,7 @@ WORDS = REFERENCE.split()
 
 @pytest.fixture
 def stored(installation_dir: Path) -> StoredInstructionSet:
+    write_recipe(installation_dir, judge={"kind": "formula"})
     task = Installation().recipe.tasks[0].name
     rows = [
         example(patient, f"Case {i} after a fall on the ice.", REFERENCE) | {"task": task}

@@ -19,7 +19,7 @@ from fine_tune_assets.core.prompts.retrieval_contract import PassageText, add_pa
 from fine_tune_assets.core.word_lists import read_lists
 from fine_tune_assets.judging.evaluation.model_comparison import ContestantAnswer
 from fine_tune_assets.judging.judges.answer_features import rouge_1
-from fine_tune_assets.judging.judges.grade_scales import DOUBTFUL_BELOW
+from fine_tune_assets.judging.judges.grade_scales import FOUND_FROM
 from fine_tune_assets.judging.judges.grades import EvaluationExample
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader
 from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
@@ -91,7 +91,7 @@ def _measure(
     answer = answered.answer
     check = check_citations(answer.text, _passages(question), question.question)
     failure = next((reading.failure for reading in readings if reading.failure), "")
-    unsupported = sum(not reading.supported >= DOUBTFUL_BELOW for reading in readings)
+    unsupported = sum(not reading.supported >= FOUND_FROM for reading in readings)
     claims = sum(found.kind != "citations" for found in check.unsupported)
     is_right = not set(question.answering).isdisjoint(check.cited) and "citations" not in check.counts
     return DocumentAnswer(

@@ -38,14 +38,20 @@ def _check(*rows: dict[str, Any]) -> dg.AssetCheckResult:
     return found
 
 
-@pytest.mark.usefixtures("installation_dir")
+@pytest.fixture
+def _formula(installation_dir: Path) -> None:
+    """A judge with one rating decides about its overall grade alone."""
+    write_recipe(installation_dir, judge={"kind": "formula"})
+
+
+@pytest.mark.usefixtures("_formula")
 def test_a_judge_that_agrees_with_clinicians_may_decide() -> None:
     found = _check(_rated())
     assert found.passed
     assert found.metadata["agreement"].value == 0.6
 
 
-@pytest.mark.usefixtures("installation_dir")
+@pytest.mark.usefixtures("_formula")
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -61,7 +67,7 @@ def test_the_check_closes(changes: dict[str, Any], why: str) -> None:
     assert why in str(found.metadata[REASON].value)
 
 
-@pytest.mark.usefixtures("installation_dir")
+@pytest.mark.usefixtures("_formula")
 def test_own_experts_who_disagree_about_one_task_close_it_for_that_task() -> None:
     """And the reason names the task."""
     task = Installation().recipe.tasks[0].name
@@ -72,5 +78,5 @@ def test_own_experts_who_disagree_about_one_task_close_it_for_that_task() -> Non
 
 
 def test_a_higher_floor_closes_it(installation_dir: Path) -> None:
-    write_recipe(installation_dir, judge={"agreement_floor": 0.9})
+    write_recipe(installation_dir, judge={"kind": "formula", "agreement_floor": 0.9})
     assert not _check(_rated()).passed

@@ -34,7 +34,9 @@ PATIENTS = 12
 
 @pytest.fixture
 def stored(installation_dir: Any) -> StoredInstructionSet:
-    write_recipe(installation_dir, gate={"minimum_examples": 10, "minimum_group_examples": 6})
+    write_recipe(
+        installation_dir, gate={"minimum_examples": 10, "minimum_group_examples": 6}, judge={"kind": "formula"}
+    )
     rows = [
         example(patient, f"A {30 + 40 * (i % 2)}-year-old woman, case {i}.", f"Walk {i}.")
         for i, patient in enumerate(subjects_in("test", PATIENTS))
@@ -187,7 +189,7 @@ def test_a_recipe_that_answers_from_documents_requires_that_it_was_measured(
 ) -> None:
     """The recipe alone decides: `gate.requires` need not name it, and answers without retrieval are not missing."""
     limits = {"minimum_examples": 10, "minimum_group_examples": 6}
-    write_recipe(installation_dir, gate=limits, retrieval={"enabled": True})
+    write_recipe(installation_dir, gate=limits, retrieval={"enabled": True}, judge={"kind": "formula"})
     missing = _materialized(stored, gain=1.0, ability=0.6).value.to_pylist()[0]
     assert missing["decision"] == "hold"
     assert any("`fine-tune materialize document_answers`" in reason for reason in missing["reasons"])

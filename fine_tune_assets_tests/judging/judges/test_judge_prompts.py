@@ -31,7 +31,9 @@ ANSWERED = GradableAnswer(
 
 def test_the_overall_grade_is_the_weighted_mean_of_the_criteria() -> None:
     scores = dict(zip((one.name for one in RUBRIC), (10.0, 5.0, 1.0, 1.0), strict=True))
-    assert overall_grade(RUBRIC, {n: Criterion(s) for n, s in scores.items()}) == pytest.approx(6.2, abs=1e-9)
+    assert overall_grade(RUBRIC, {n: Criterion(s) for n, s in scores.items()}) == pytest.approx(
+        0.3 * 10 + 0.5 * 5 + 0.1 + 0.1
+    )
 
 
 def test_prompts_take_what_a_grade_means_from_the_rubric() -> None:

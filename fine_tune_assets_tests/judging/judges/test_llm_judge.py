@@ -39,6 +39,7 @@ def _request(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
     return {
         "kind": "rubric",
         "rubric": [vars(one) for one in CLINICAL],
+        "labels": {},
         "verifier": "",
         "backend": "endpoint",
         "model": MODEL,
@@ -174,7 +175,7 @@ def test_a_further_rating_causes_requests_for_its_own_answer_only(tmp_path: Path
         return completion(grade_reply(number + 1))
 
     with _judge(tmp_path, say) as (judge, server):
-        (first,) = measure_agreement(judge, [rated(5)], 7.0, ignore_progress).to_pylist()
+        first, *_ = measure_agreement(judge, [rated(5)], 7.0, ignore_progress).to_pylist()
     assert (first["repeat_agreement"], len(server.posts)) == (1.0, 10)
     with _judge(tmp_path, say) as (judge, server):
         measure_agreement(judge, [rated(6)], 7.0, ignore_progress)

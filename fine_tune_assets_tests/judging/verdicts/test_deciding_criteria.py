@@ -99,7 +99,7 @@ def test_qualified_criteria_decide_with_the_weights_of_the_rubric() -> None:
     """The refusals below are meaningless if nothing can pass."""
     made = _evidence(QUALIFIED, _graded(BETTER))
     assert _decided(made).decision == "promote", _decided(made).reasons
-    assert _target(made) == pytest.approx((0.4 * 8 + 0.4 * 7 + 0.1 * 10) / 0.9 + 0.1, abs=0.01)
+    assert _target(made) == pytest.approx((0.3 * 8 + 0.5 * 7 + 0.1 * 10) / 0.9 + 0.1, abs=0.01)
     assert (made.judge.deciding_kind, made.judge.deciding_reason) == ("verifier", "")
     accuracy = _criterion(made, "factual_accuracy")
     assert (accuracy.candidate, accuracy.incumbent, accuracy.difference) == (8.1, 4.1, 4.0)
@@ -124,7 +124,7 @@ def test_a_verdict_names_the_criteria_that_no_judge_could_grade() -> None:
 def test_accuracy_of_a_judge_that_does_not_read_does_not_count(planted: dict[str, Any]) -> None:
     """A judge that says yes to everything gives every answer the same accuracy."""
     made = _evidence([OVERALL, {**PLANTED, **planted}, PRECISION, *COMPLETENESS, FORMULA], _graded(WORSE_ACCURACY))
-    assert _target(made) == pytest.approx((0.4 * 7 + 0.1 * 10) / 0.5 + 0.1, abs=0.01)
+    assert _target(made) == pytest.approx((0.5 * 7 + 0.1 * 10) / 0.6 + 0.1, abs=0.01)
     assert made.judge.ungraded_criteria == ("factual_accuracy", "tone")
     assert not _criterion(made, "factual_accuracy").is_qualified
     assert _decided(made).decision == "promote"
@@ -199,7 +199,7 @@ def test_tone_counts_once_own_experts_qualify_it() -> None:
         assert not _criterion(_evidence([*QUALIFIED, row], scores), "tone").is_qualified
     counted = _evidence([*QUALIFIED, enough], scores)
     assert counted.judge.ungraded_criteria == ()
-    assert _target(counted) == pytest.approx(0.4 * 8 + 0.4 * 7 + 0.1 * 10 + 0.1 * 1 + 0.1, abs=0.01)
+    assert _target(counted) == pytest.approx(0.3 * 8 + 0.5 * 7 + 0.1 * 10 + 0.1 * 1 + 0.1, abs=0.01)
 
 
 def _compared(share: float) -> pa.Table:
