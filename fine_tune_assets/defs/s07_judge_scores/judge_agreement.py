@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text, short
+from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_table, fingerprint_text, short
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -27,6 +27,7 @@ from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, read_training_set
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
 from fine_tune_assets.judging.judges.formula_judge import formula_judge
+from fine_tune_assets.judging.judges.grade_scales import PANEL_FILE
 from fine_tune_assets.judging.judges.grades import (
     EvaluationExample,
     describe_blind_spots,
@@ -43,6 +44,7 @@ from fine_tune_assets.judging.judges.labelled_sets import (
     own_ratings_table,
 )
 from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER, WEIGHTS_FILE
 from fine_tune_assets.judging.verdicts.evidence import JudgeRequirements, judge_status
 from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, list_spot_checks
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
@@ -88,7 +90,9 @@ expert_ratings = dg.AssetSpec(
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("judge_agreement"),
-    code_version=short(formula_judge().version),
+    code_version=short(
+        combine([formula_judge().version, *map(fingerprint_file, (PANEL_FILE, SHIPPED_FOLDER / WEIGHTS_FILE))])
+    ),
 )
 def judge_agreement(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker

@@ -21,6 +21,7 @@ from fine_tune_assets.judging.judges.grade_scales import (
     grade_completeness,
     grade_form,
     grade_statements,
+    panel_weights,
 )
 from fine_tune_assets.judging.judges.grades import (
     MIN_SCORE,
@@ -79,6 +80,8 @@ class StatementJudge:
                 "rubric": [vars(one) for one in self.rubric],
                 "formula": self.formula.version,
                 "scales": SCALES_VERSION,
+                "weights": dict(panel_weights()),
+                "thresholds": [VETO_PROBABILITY, KEPT_FROM],
                 "pairwise": self.pairwise.version if self.pairwise else None,
             }
         )
