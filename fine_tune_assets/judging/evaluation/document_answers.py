@@ -31,6 +31,8 @@ MIN_REFUSAL_OVERLAP: Final = 0.5
 """Minimum ROUGE-1 F1 of a sentence with the recipe's `nothing_found` for the sentence to count as a refusal."""
 _REFUSALS: Final = PACKAGE_DIR / "packs" / "general" / "refusals.txt"
 
+_ADDED_CLAUSE: Final = re.compile(r",?\s+(?=(?:but|because|however|although|though)\b)|,\s+(?=so\b)", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class DocumentPrompt:
@@ -62,7 +64,7 @@ def measure_answers(
 ) -> list[DocumentAnswer]:
     """One row per answer. The reader reads every statement except refusals, without citations and next to the passages alone: an
     answer that turns the question into a statement is not grounded."""
-    statements = [split_statements(blank_citations(answered.answer.text)) for _, answered in answers]
+    statements = [_split_answer(answered.answer.text) for _, answered in answers]
     claims = [
         [Claim(_record(question), one) for one in said if not is_refusal(one, nothing_found)]
         for (question, _), said in zip(answers, statements, strict=True)
@@ -72,6 +74,16 @@ def measure_answers(
     return [
         _measure(question, answered, len(said), [next(readings) for _ in own], adapter_id, version)
         for (question, answered), said, own in zip(answers, statements, claims, strict=True)
+    ]
+
+
+def _split_answer(text: str) -> list[str]:
+    """The statements without citations, cut before a clause that could add a claim to a refusal."""
+    return [
+        part.strip()
+        for statement in split_statements(blank_citations(text))
+        for part in _ADDED_CLAUSE.split(statement)
+        if part.strip()
     ]
 
 

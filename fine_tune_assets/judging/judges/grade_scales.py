@@ -33,7 +33,9 @@ def grade_statements(statements: Sequence[CheckedStatement]) -> Criterion | None
     support = [min(1.0, one.probability / DOUBTFUL_BELOW) for one in statements]
     score = _scale((1 - WORST_SHARE) * float(np.mean(support)) + WORST_SHARE * min(support))
     doubtful = sum(one < 1 for one in support)
-    return Criterion(score, f"{doubtful} of {len(statements)} statements lack support in the input")
+    return Criterion(
+        score, f"{doubtful} of {len(statements)} statements cost points (probability below {DOUBTFUL_BELOW:.0%})"
+    )
 
 
 def grade_completeness(wanted: Sequence[CheckedStatement], formula: float | None) -> Criterion | None:

@@ -31,7 +31,7 @@ def is_same_family(judge: JudgeSettings, base: BaseModelSettings, data_dir: Path
 
 
 def model_families(name: str, path: Path | None) -> frozenset[str]:
-    """The families in the model's names, or else its architecture. Several for a model distilled from another family.
+    """The families in the model's names and architecture. Several for a model distilled from another family.
 
     >>> sorted(model_families("DeepSeek-R1-Distill-Qwen-7B", None))
     ['deepseek', 'qwen']
@@ -40,7 +40,9 @@ def model_families(name: str, path: Path | None) -> frozenset[str]:
     names = [Path(name).name, *(facts.get(key) for key in ("_name_or_path", "general.name", "general.basename"))]
     architectures = [facts.get("model_type"), facts.get("general.architecture"), *(facts.get("architectures") or ())]
     known = [str(one).lower() for one in architectures if one]
-    return _find_families(names) or _find_families(architectures) or frozenset(known)
+    own = _find_families(architectures)
+    # Many families have the architecture of Llama.
+    return _find_families(names) | (own - {"llama"}) or own or frozenset(known)
 
 
 def same_family_reason(kind: JudgeKind, is_same_family: bool) -> str:

@@ -186,8 +186,9 @@ def shorten_record(claim: Claim, limit: int) -> str:
     """The record, or those of its lines that matter most for the statement, in their order, with at most `limit` characters."""
     if len(claim.record) <= limit:
         return claim.record
-    lines = split_lines(claim.record)
-    chosen, left = set[int](), limit
+    size = max(1, limit)
+    lines = [line[at : at + size] for line in split_lines(claim.record) for at in range(0, len(line), size)]
+    chosen, left = set[int](), size + 1
     for row, _ in rank_lines(claim.statement, lines):
         if len(lines[row]) < left:
             chosen.add(row)

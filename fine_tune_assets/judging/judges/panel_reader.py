@@ -7,7 +7,7 @@ from typing import Any, Final
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.judging.judges.grades import Criterion, GradableAnswer
 from fine_tune_assets.judging.judges.llm_reader import LlmReader
-from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader
+from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader, TrainedReader
 from fine_tune_assets.recipes.schema import RubricCriterion
 
 _LEAST_PROBABILITY: Final = 1e-6
@@ -30,6 +30,10 @@ class PanelReader:
             "language_model": dict(self.language_model.identity),
             "weights": list(self.weights),
         }
+
+    @property
+    def training_groups(self) -> frozenset[str]:
+        return self.verifier.training_groups if isinstance(self.verifier, TrainedReader) else frozenset()
 
     def for_repeat(self) -> "PanelReader":
         return replace(self, verifier=self.verifier.for_repeat(), language_model=self.language_model.for_repeat())

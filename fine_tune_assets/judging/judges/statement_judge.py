@@ -6,6 +6,7 @@ with fixed labels.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,7 +38,7 @@ from fine_tune_assets.judging.judges.grades import (
 )
 from fine_tune_assets.judging.judges.label_grades import TaskLabels, grade_label
 from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
-from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader
+from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader, TrainedReader
 from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
 from fine_tune_assets.recipes.schema import RubricCriterion
 
@@ -88,8 +89,9 @@ class StatementJudge:
 
     @property
     def training_groups(self) -> frozenset[str]:
-        """The weights of the scales were fitted on the same dialogues as the formula."""
-        return self.formula.training_groups
+        """The weights of the scales were fitted on the same dialogues as the formula; a verifier may know labelled records."""
+        known = self.reader.training_groups if isinstance(self.reader, TrainedReader) else frozenset()
+        return self.formula.training_groups | known
 
     def for_repeat(self) -> "StatementJudge":
         pairwise = self.pairwise.for_repeat() if self.pairwise else None
@@ -184,6 +186,8 @@ class StatementJudge:
         formula: float | None,
         modelled: Mapping[str, Criterion | str],
     ) -> Grade:
+        if _has_unread_text(answer.output):
+            return Grade(None, "the answer has text in a script that can't be cut into statements")
         if not split_sentences(answer.output):
             return Grade(MIN_SCORE, "the answer has no words")
         graded = {name: one for name, one in modelled.items() if not isinstance(one, str)}
@@ -210,6 +214,13 @@ class StatementJudge:
 def _is_modelled(criterion: RubricCriterion, answer: GradableAnswer) -> bool:
     has_reference = bool(split_statements(answer.reference or ""))
     return criterion.measured_by == "model" or (criterion.measured_by == "reference" and not has_reference)
+
+
+def _has_unread_text(output: str) -> bool:
+    """Whether letters of the answer are in none of its statements: sentences without a Latin letter or digit."""
+    read = sum(character.isalpha() for statement in split_statements(output) for character in statement)
+    latin = sum(character.isalpha() for sentence in split_sentences(output) for character in sentence)
+    return sum(character.isalpha() for character in output) > max(read, latin)
 
 
 def _check_own(
@@ -247,4 +258,6 @@ def _apply_veto(statement: CheckedStatement, kind: str) -> CheckedStatement:
 
 
 def _contains(statement: str, flagged: str) -> bool:
-    return " ".join(flagged.split()).casefold() in " ".join(statement.split()).casefold()
+    """Whether the flagged words are in the statement, and not as a part of a longer word or number."""
+    pattern = rf"(?<![\w.,]){re.escape(' '.join(flagged.split()))}(?!\w)"
+    return re.search(pattern, " ".join(statement.split()), re.IGNORECASE) is not None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fine_tune_assets.core.progress import Progress
 
@@ -38,3 +38,12 @@ class StatementReader(Protocol):
 
     def for_repeat(self) -> "StatementReader":
         """The same reader without access to its first results, to measure repeatability."""
+
+
+@runtime_checkable
+class TrainedReader(Protocol):
+    """A reader whose training contains labelled statements."""
+
+    @property
+    def training_groups(self) -> frozenset[str]:
+        """Fingerprints of the records that the labels are about."""

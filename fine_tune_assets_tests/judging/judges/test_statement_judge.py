@@ -172,3 +172,31 @@ def test_another_rubric_or_reader_is_another_version() -> None:
 def test_an_unknown_rubric_is_refused() -> None:
     with pytest.raises(RecipeError, match="general"):
         read_rubric("legal")
+
+
+def test_a_flagged_number_does_not_overrule_a_longer_one() -> None:
+    """5 mg is not in the record; 15 mg is."""
+    answer = replace(ANSWER, input="I take 15 mg of prednisone.", output="Takes 15 mg of prednisone. Takes 5 mg more.")
+    (grade,) = _judge().grade([answer], ignore_progress)
+    vetoes = {one.text: one.veto for one in grade.statements if one.criterion == "factual_accuracy"}
+    assert [bool(veto) for veto in vetoes.values()] == [False, True]
+
+
+@pytest.mark.parametrize("output", ["Боль в правом бедре.", "Left knee pain. Боль в правом бедре."])
+def test_text_that_can_not_be_cut_into_statements_is_not_graded(output: str) -> None:
+    """An unread sentence must not pass as supported."""
+    assert _grade(output).score is None
+
+
+def test_records_with_labels_in_the_training_are_excluded_from_the_qualification() -> None:
+    class Trained(WordReader):
+        training_groups = frozenset({"known record"})
+
+    assert _judge(reader=Trained()).training_groups == formula_judge().training_groups | {"known record"}
+
+
+def test_a_false_clause_of_a_long_sentence_is_a_statement_of_its_own() -> None:
+    true = ", ".join(["Left knee pain", "no fever", "lisinopril 20 mg"] * 4)
+    grade = _grade(f"{true}, his mother died of breast cancer in Boston.")
+    own = [one.text for one in grade.statements if one.criterion == "factual_accuracy"]
+    assert "his mother died of breast cancer in Boston." in own

@@ -16,7 +16,7 @@ from fine_tune_assets.judging.judges.statement_readers import Claim
 from fine_tune_assets.judging.judges.verifier.normalized_text import normalize_text
 from fine_tune_assets.judging.judges.verifier.record_passages import rank_lines, split_lines
 
-ENCODING_VERSION: Final = "statement, passage of 64 pieces, 1"
+ENCODING_VERSION: Final = "statement, passage of 64 pieces, long statements in parts, 2"
 """Increase the number when the ids of a pair change: a trained verifier holds for the old ones."""
 MAX_STATEMENT_PIECES: Final = 48
 PASSAGE_PIECES: Final = 64
@@ -52,6 +52,21 @@ class PairEncoder:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._read_record = lru_cache(maxsize=2000)(self._split_record)
+
+    def split_claim(self, claim: Claim) -> list[Claim]:
+        """The claim, or one for each part of a statement that is too long to be read at once."""
+        text = normalize_text(claim.statement)
+        pieces = self._tokenizer.encode(text, add_special_tokens=False)
+        if len(pieces.ids) <= MAX_STATEMENT_PIECES:
+            return [claim]
+        parts, start = list[str](), 0
+        while start < len(pieces.ids):
+            end = min(start + MAX_STATEMENT_PIECES, len(pieces.ids))
+            while end < len(pieces.ids) and end > start + 1 and pieces.offsets[end][0] == pieces.offsets[end - 1][1]:
+                end -= 1  # a word is not cut, unless it fills the part
+            parts.append(text[pieces.offsets[start][0] : pieces.offsets[end - 1][1]])
+            start = end
+        return [Claim(claim.record, part) for part in parts]
 
     def encode_claim(self, claim: Claim, passage_pieces: int = PASSAGE_PIECES) -> EncodedClaim:
         text = normalize_text(claim.statement)

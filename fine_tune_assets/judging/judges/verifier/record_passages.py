@@ -27,9 +27,15 @@ def split_statements(answer: str) -> list[str]:
     for sentence in split_sentences(answer):
         pieces = [sentence]
         if len(sentence.split()) > MAX_STATEMENT_WORDS:
-            pieces = [piece.strip() for piece in _CLAUSE_END.split(sentence)]
+            clauses = [piece.strip() for piece in _CLAUSE_END.split(sentence)]
+            pieces = [piece for clause in clauses for piece in _split_at_commas(clause)]
         found += [piece for piece in pieces if stem_words(piece)]
     return found
+
+
+def _split_at_commas(clause: str) -> list[str]:
+    """The parts of a clause that is still long: a false one must not hide among many true ones."""
+    return re.split(r",\s+", clause) if len(clause.split()) > MAX_STATEMENT_WORDS else [clause]
 
 
 def split_lines(record: str) -> list[str]:

@@ -31,7 +31,11 @@ def build_verifier(
     with atomic_folder(folder) as made:
         write_verifier(made, weights, {}, {})
         results = [asdict(one) for one in measure_reports(VerifierReader(made, plan.threads), sources.measured)]
-        card = {"training": {**facts, "sources": sources.names}, "measured": results}
+        card = {
+            "training": {**facts, "sources": sources.names},
+            "labelled_groups": sorted(sources.labelled_groups),
+            "measured": results,
+        }
         write_verifier(made, weights, card, asdict(sources.certificate))
     return results
 

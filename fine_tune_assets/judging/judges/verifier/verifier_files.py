@@ -70,6 +70,12 @@ def read_weights(folder: Path) -> dict[str, NDArray[Any]]:
     return unpack_weights(load_file(path), load_file(bundled_encoder_folder() / "model.safetensors")[_FROZEN])
 
 
+def read_labelled_groups(folder: Path) -> frozenset[str]:
+    file = folder / CARD_FILE
+    card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return frozenset(card.get("labelled_groups", ()))
+
+
 def verifier_version(folder: Path) -> str:
     """Fingerprint of everything that affects a reading: the weights, the frozen embeddings and the encoding of a pair."""
     return combine([fingerprint_file(folder / WEIGHTS_FILE), encoder_version(), ENCODING_VERSION])

@@ -22,6 +22,7 @@ from fine_tune_assets.judging.judges.verifier.pair_encoding import EncodedClaim,
 from fine_tune_assets.judging.judges.verifier.verifier_files import (
     SHIPPED_FOLDER,
     WEIGHTS_FILE,
+    read_labelled_groups,
     read_weights,
     verifier_version,
 )
@@ -45,17 +46,25 @@ class VerifierReader:
     def identity(self) -> Mapping[str, Any]:
         return {"verifier": verifier_version(self._folder)}
 
+    @cached_property
+    def training_groups(self) -> frozenset[str]:
+        """Fingerprints of the records about which experts labelled statements for its training."""
+        return read_labelled_groups(self._folder)
+
     def for_repeat(self) -> "VerifierReader":
         return self
 
     def read(self, claims: Sequence[Claim], progress: Progress) -> list[Reading]:
-        if not claims:
-            return []
-        encoded = [self._encoder.encode_claim(claim) for claim in claims]
-        probabilities = self.predict(encoded, progress)
-        return [
+        parts = [self._encoder.split_claim(claim) if claim.record.strip() else [] for claim in claims]
+        encoded = [self._encoder.encode_claim(part) for own in parts for part in own]
+        readings = iter(
             Reading(float(row[0]), float(row[1]), float(row[2]), one.evidence)
-            for row, one in zip(probabilities, encoded, strict=True)
+            for row, one in zip(self.predict(encoded, progress), encoded, strict=True)
+        )
+        # A statement holds as far as its weakest part; without a record, nothing supports it.
+        return [
+            min((next(readings) for _ in own), key=lambda one: one.supported, default=Reading(0.0, 0.0, 1.0))
+            for own in parts
         ]
 
     def predict(self, encoded: Sequence[EncodedClaim], progress: Progress) -> Floats:

@@ -43,6 +43,9 @@ class Sources:
     measured: list[Report]
     labelled: list[Pair]
     """Statements that experts overruled."""
+    labelled_groups: frozenset[str]
+    """Fingerprints of the records behind the labels, which belong to examples that test models. Ratings of answers about them do
+    not qualify the verifier."""
     names: dict[str, str]
     """Name → fingerprint of each source."""
     certificate: VerifierCertificate
@@ -64,10 +67,12 @@ def gather_sources(
     texts += [text for report in measured for text in (report.record, report.note)]
     leaks = find_leaks(training, texts)
     kept = [report for report in training if report.subject not in leaks]
+    labelled = list(_label_pairs(layout, labels, accuracy))
     return Sources(
         training=kept,
         measured=measured,
-        labelled=list(_label_pairs(layout, labels, accuracy)),
+        labelled=[pair for pair, _ in labelled],
+        labelled_groups=frozenset(group for _, group in labelled),
         names={file.name: fingerprint_file(file) for file in files} or {"instruction set": _fingerprint(reports)},
         certificate=VerifierCertificate(
             training_fingerprint=_fingerprint(kept),
@@ -89,8 +94,10 @@ def _read_examples(layout: Layout) -> Iterator[tuple[str, Report]]:
             yield row["split"], Report(row["subject_key"], record, answer["content"])
 
 
-def _label_pairs(layout: Layout, labels: Sequence[StatementLabel], accuracy: frozenset[str]) -> Iterator[Pair]:
-    """The labelled statements whose answers are still stored, each with what it was checked against."""
+def _label_pairs(
+    layout: Layout, labels: Sequence[StatementLabel], accuracy: frozenset[str]
+) -> Iterator[tuple[Pair, str]]:
+    """The labelled statements whose answers are still stored, each with what it was checked against, and its record."""
     records = {
         row["example_id"]: split_user_content(row["messages"][-2]["content"])[1]
         for row in read_rows_if_present(layout.table("instruction_sets"), ("example_id", "messages"))
@@ -105,7 +112,7 @@ def _label_pairs(layout: Layout, labels: Sequence[StatementLabel], accuracy: fro
         record = records.get(label.example_id)
         if found is not None and record is not None:
             shown = record if label.criterion in accuracy else found[0]
-            yield Pair(shown, found[1], label.support, LABELLED, label.subject_key, number)
+            yield Pair(shown, found[1], label.support, LABELLED, label.subject_key, number), fingerprint_text(record)
 
 
 def _labelled_texts(layout: Layout) -> Iterator[str]:

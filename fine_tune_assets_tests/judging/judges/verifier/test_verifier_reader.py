@@ -46,9 +46,18 @@ def test_the_evidence_is_the_line_as_written_with_the_answer_to_a_question() -> 
     assert dose.evidence == "Patient: Lisinopril, twenty milligrams once a day."
 
 
-def test_an_empty_record_supports_nothing() -> None:
-    (reading,) = open_verifier("", 1).read([Claim("", "Left knee pain.")], ignore_progress)
-    assert (reading.supported < 0.5, reading.evidence) == (True, "")
+@pytest.mark.parametrize("record", ["", " \n "])
+def test_an_empty_record_supports_nothing(record: str) -> None:
+    (reading,) = open_verifier("", 1).read([Claim(record, "Left knee pain.")], ignore_progress)
+    assert (reading.supported, reading.not_mentioned, reading.evidence) == (0.0, 1.0, "")
+
+
+def test_the_end_of_a_long_statement_is_read() -> None:
+    """A false clause must not hide behind many true ones."""
+    true = " ".join(["left knee pain since Monday and no fever and lisinopril 20 mg once a day and"] * 4)
+    false = "his mother died of breast cancer in Boston at the age of fifty after a long stay in two hospitals"
+    right, wrong = open_verifier("", 1).read([Claim(RECORD, true), Claim(RECORD, f"{true} {false}")], ignore_progress)
+    assert wrong.supported < right.supported
 
 
 def test_a_folder_without_a_verifier_is_refused(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def test_a_statement_that_an_expert_overruled_is_a_pair_with_the_record(tmp_path
     found = [{"text": statement, "criterion": "factual_accuracy"}]
     _store(layout, "judge_scores", [{"example_id": "e3", "answer": answer, "statements": json.dumps(found)}])
     labels = [_label(answer, statement), _label("another answer", statement)]
-    (pair,) = gather_sources(layout, [], labels, frozenset({"factual_accuracy"})).labelled
+    sources = gather_sources(layout, [], labels, frozenset({"factual_accuracy"}))
+    (pair,) = sources.labelled
+    assert sources.labelled_groups == {fingerprint_text(RECORD.format(n=3))}
     assert (pair.record, pair.statement, pair.label) == (RECORD.format(n=3), statement, "contradicted")
 
 

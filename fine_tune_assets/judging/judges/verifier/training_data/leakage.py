@@ -1,4 +1,4 @@
-"""Finds texts and subjects of the measuring sets among the training reports."""
+"""Finds texts of the measuring sets among the training reports."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from typing import Final
 
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report
 
-_WORD: Final = re.compile(r"[a-z0-9]+")
+_WORD: Final = re.compile(r"\w+")
 SHINGLE_WORDS: Final = 8
 MIN_SHARED: Final = 0.5
 """Share of a text's word sequences that occur in a measuring set from which the text counts as contained."""
@@ -16,7 +16,7 @@ def find_leaks(reports: Sequence[Report], measured: Iterable[str]) -> dict[str, 
     """Subject → what is contained in the measured texts: "record" or "note". Short texts must be equal."""
     texts = list(measured)
     shingles = {one for text in texts for one in _shingles(text)}
-    equal = {" ".join(_words(text)) for text in texts}
+    equal = {" ".join(_words(text)) for text in texts} - {""}
     found: dict[str, str] = {}
     for report in reports:
         for part in ("record", "note"):
