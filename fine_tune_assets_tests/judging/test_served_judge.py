@@ -64,6 +64,7 @@ def _request(folder: Path, **changes: Any) -> dict[str, Any]:
         "kind": "rubric",
         "rubric": [vars(one) for one in read_rubric("general")],
         "verifier": "",
+        "labels": {},
         "backend": "folder",
         "model": str(tiny_gguf()),
         "concurrency": 2,
