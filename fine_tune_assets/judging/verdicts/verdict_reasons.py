@@ -125,13 +125,23 @@ def not_shown(metric: Metric) -> str:
     )
 
 
+_PLURALS: dict[Family, str] = {
+    "abilities": "abilities",
+    "subgroups": "groups",
+    "checks": "checks",
+    "robustness": "robustness cases",
+    "safety": "memorization tests",
+    "documents": "answers from documents",
+}
+
+
 def losses_within_budget(metrics: Sequence[Metric]) -> str:
     limited = [metric for metric in metrics if metric.margin is not None]
     shown = sum(metric.outcome == "passes" for metric in limited)
-    words = (
-        f"All {len(limited)} abilities, groups, checks, robustness cases, memorization tests and answers from documents are "
-        f"within their limits: {shown} shown by an interval or a passed test"
-    )
+    present = {metric.family for metric in limited}
+    *before, last = [words for family, words in _PLURALS.items() if family in present] or ["other metrics"]
+    names = f"{', '.join(before)} and {last}" if before else last
+    words = f"All {len(limited)} {names} are within their limits: {shown} shown by an interval or a passed test"
     rest = len(limited) - shown
     return f"{words}, {rest} as measured only (more items would show them)." if rest else f"{words}."
 
