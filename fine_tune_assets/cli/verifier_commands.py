@@ -46,8 +46,7 @@ def verifier() -> None:
 @click.option("--pairs", type=click.IntRange(min=100), default=250_000, show_default=True, help="Training pairs.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the training.")
 @click.option("--leave-out", "left_out", multiple=True, help="Kind of error to leave out; repeatable.")
-@click.option("--blind", "is_blind", is_flag=True, help="Hide the records, as a control.")
-def train(name: str, files: Sequence[Path], pairs: int, seed: int, left_out: Sequence[str], is_blind: bool) -> None:
+def train(name: str, files: Sequence[Path], pairs: int, seed: int, left_out: Sequence[str]) -> None:
     """Train a verifier on your reports.
 
     Writes the folder NAME below `verifiers` in the data folder. Without --reports, it learns from the training examples of
@@ -74,7 +73,6 @@ def train(name: str, files: Sequence[Path], pairs: int, seed: int, left_out: Seq
                 "seed": seed,
                 "threads": settings.threads or len(os.sched_getaffinity(0)),
                 "left_out": frozenset(left_out),
-                "is_blind": is_blind,
             },
             _shown(bar),
         )

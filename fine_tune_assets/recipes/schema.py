@@ -469,7 +469,7 @@ class JudgeSettings:
     kind: Literal["formula", "verifier", "statements", "rubric", "panel"] = "formula"
     """Judge: word overlap (`formula`), trained `verifier`, language model on `statements` or by `rubric`, or both (`panel`)."""
     rubric: str | tuple[RubricCriterion, ...] = "general"
-    """Criteria of a grade: `general`, `clinical` or a list of your own."""
+    """Criteria of a grade: `general`, `clinical` or a list of criteria."""
     verifier: str = ""
     """Folder of your own verifier (`fine-tune verifier train`), relative to the data folder; empty for the shipped one."""
     backend: Literal["endpoint", "folder"] = "endpoint"

@@ -14,13 +14,8 @@ from fine_tune_assets.judging.memorization.memorization_rows import (
     REMOVED_IDENTIFIERS,
     probes_table,
 )
-from fine_tune_assets.judging.verdicts.evidence import (
-    Candidate,
-    Evidence,
-    EvidenceTables,
-    JudgeRequirements,
-    gather_evidence,
-)
+from fine_tune_assets.judging.verdicts.evidence import Candidate, Evidence, EvidenceTables, gather_evidence
+from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import GateSettings
 from fine_tune_assets.tables.judging_rows import (

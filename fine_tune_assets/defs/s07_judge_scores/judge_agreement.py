@@ -45,7 +45,7 @@ from fine_tune_assets.judging.judges.labelled_sets import (
 )
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER, WEIGHTS_FILE
-from fine_tune_assets.judging.verdicts.evidence import JudgeRequirements, judge_status
+from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, judge_status
 from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, list_spot_checks
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import iter_records

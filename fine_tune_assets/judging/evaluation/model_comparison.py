@@ -95,8 +95,9 @@ def grade_answers(
     answers: Sequence[ContestantAnswer], judge: Judge, adapter_id: str, incumbent: str, progress: Progress
 ) -> pa.Table:
     """One row per answer. The candidate's rows also hold the judge's preference over the incumbent's answer."""
-    grades = judge.grade([answering.gradable for answering in answers], progress)
-    by_words = formula_judge().grade([answering.gradable for answering in answers], ignore_progress)
+    gradable = [answering.gradable for answering in answers]
+    grades = judge.grade(gradable, progress)
+    by_words = grades if judge.kind == "formula" else formula_judge().grade(gradable, ignore_progress)
     scores = [
         _score_row(answering, grade, formula, judge, adapter_id)
         for answering, grade, formula in zip(answers, grades, by_words, strict=True)

@@ -5,9 +5,8 @@ The evidence and its JSON document hold counts, metrics and fingerprints, never 
 
 import json
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -16,35 +15,24 @@ from pydantic import TypeAdapter
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.judging.judges.criterion_qualification import (
     PREFERENCE,
-    CriterionQualification,
-    qualify_criterion,
-    qualify_preference,
 )
 from fine_tune_assets.judging.judges.formula_judge import formula_judge
-from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, JudgeKind, describe_blind_spots
-from fine_tune_assets.judging.judges.judge_family import describe_same_family, same_family_reason
+from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
 from fine_tune_assets.judging.judges.judge_qualification import (
     CalibratedMeans,
-    JudgeQualification,
     calibrated_means,
-    disqualification_reason,
     qualify_judge,
 )
-from fine_tune_assets.judging.judges.labelled_sets import OWN_EXPERTS
-from fine_tune_assets.judging.judges.rubrics import Rubric
 from fine_tune_assets.judging.statistics.power import Power, estimate_power
 from fine_tune_assets.judging.verdicts import metric_families as families
+from fine_tune_assets.judging.verdicts.criterion_evidence import CriterionEvidence, deciding_grade, gather_criteria
+from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, JudgeStatus, judge_status
 from fine_tune_assets.judging.verdicts.paired_grades import (
     GradedPair,
-    GradeOf,
     Preferences,
     complete_grades,
-    criterion_score,
-    formula_score,
     grade_means,
     graded_pairs,
-    overall_score,
-    rubric_score,
     summarize_preferences,
 )
 from fine_tune_assets.judging.verdicts.verdict_metrics import Family, Metric, adjust_metrics, round_finite
@@ -54,59 +42,6 @@ BIN_WIDTH = 0.5
 """Bar width of the histograms, in points."""
 HistogramBin = tuple[float, float, int]
 """Start, end, count."""
-
-
-@dataclass(frozen=True)
-class JudgeStatus:
-    version: str
-    kind: str
-    agreement: float | None
-    floor: float
-    is_qualified: bool
-    failure_reason: str
-    blind_spots: str
-    labelled_sets: Mapping[str, str]
-    """Name → fingerprint of the labelled answers behind its qualification."""
-    deciding_kind: str = ""
-    """Judge whose grade decides and to which agreement and qualification refer: `kind`, or `formula` in its place."""
-    deciding_reason: str = ""
-    """Why the formula decides in place of the recipe's judge; empty otherwise."""
-    ungraded_criteria: tuple[str, ...] = ()
-    """Criteria of the rubric about which no judge could decide."""
-
-
-@dataclass(frozen=True)
-class CriterionEvidence:
-    """Mean grades of one criterion; for `preference`, shares of pairs that each model wins."""
-
-    name: str
-    candidate: float | None
-    incumbent: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    """Ends of the 95 % interval of the difference, resampled by subject."""
-    is_qualified: bool
-    """Whether it may decide."""
-    reason: str
-    """What its qualification rests on, or why it may not decide."""
-    agreement: float | None
-    """Rank correlation with people; None if missing."""
-
-
-@dataclass(frozen=True)
-class JudgeRequirements:
-    """What a judge must be qualified for."""
-
-    kind: JudgeKind
-    floor: float
-    tasks: tuple[str, ...]
-    labelled_sets: Mapping[str, Mapping[str, str]]
-    """Task → name and current fingerprint of each labelled set that its qualification may use."""
-    rubric: Rubric = ()
-    """Criteria of the grade with their weights."""
-    is_same_family: bool = False
-    """Whether the judge's language model and the candidate's base model are of one family."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +132,8 @@ def gather_evidence(
     versions = sorted(set(tables.judge_scores.column("judge_version").to_pylist()))
     version = versions[0] if len(versions) == 1 else "several"
     status = judge_status(version, tables.judge_agreement, judge)
-    criteria = _gather_criteria(tables, candidate.incumbent, judge, status)
-    grade_of = _deciding_grade(status, judge.rubric, {one.name for one in criteria if one.is_qualified})
+    criteria = gather_criteria(tables.judge_scores, tables.judge_agreement, candidate.incumbent, judge, status)
+    grade_of = deciding_grade(status, judge.rubric, {one.name for one in criteria if one.is_qualified})
     pairs = graded_pairs(tables.judge_scores, candidate.incumbent, grade_of)
     metrics = adjust_metrics(_measure_families(pairs, candidate, tables, groups, gate))
     required = {("target", "grade"), *(("subgroups", name) for name in groups)}
@@ -226,79 +161,6 @@ def gather_evidence(
         preferences=summarize_preferences(tables.judge_scores, candidate.incumbent),
         calibrated_means=_calibrated_means(pairs, tables, judge, status, criteria),
         criteria=criteria,
-    )
-
-
-def _deciding_grade(status: JudgeStatus, rubric: Rubric, qualified: Container[str]) -> GradeOf:
-    """The grade of an answer that decides. An unqualified judge's overall grade can only refuse.
-
-    A qualified criterion that the judge left out of the answers counts, and makes their grades missing.
-    """
-    if status.deciding_reason:
-        return formula_score
-    if status.kind == "formula" or not status.is_qualified:
-        return overall_score
-    counted = [
-        one
-        for one in rubric
-        if one.name in qualified or (one.measured_by != "form" and one.name not in status.ungraded_criteria)
-    ]
-    return partial(rubric_score, rubric=tuple(counted))
-
-
-def _gather_criteria(
-    tables: EvidenceTables, incumbent: str, judge: JudgeRequirements, status: JudgeStatus
-) -> tuple[CriterionEvidence, ...]:
-    found = [
-        _criterion_evidence(tables.judge_scores, incumbent, qualified, status)
-        for qualified in _qualify_criteria(status.version, tables.judge_agreement, judge)
-    ]
-    preferences = summarize_preferences(tables.judge_scores, incumbent)
-    if preferences.pairs or preferences.missing:
-        choice = qualify_preference(tables.judge_agreement, status.version)
-        why_not = choice.failure_reason or same_family_reason(judge.kind, judge.is_same_family)
-        found.append(_preference_evidence(preferences, replace(choice, failure_reason=why_not)))
-    return tuple(found)
-
-
-def _criterion_evidence(
-    scores: pa.Table, incumbent: str, qualified: CriterionQualification, status: JudgeStatus
-) -> CriterionEvidence:
-    grades = grade_means(graded_pairs(scores, incumbent, partial(criterion_score, name=qualified.name)))
-    why_not = (
-        "The judge does not grade this criterion."
-        if grades is None
-        else qualified.failure_reason
-        or status.deciding_reason
-        or ("" if status.is_qualified else status.failure_reason)
-    )
-    return CriterionEvidence(
-        name=qualified.name,
-        candidate=round_finite(grades.candidate) if grades else None,
-        incumbent=round_finite(grades.incumbent) if grades else None,
-        difference=round_finite(grades.means.value) if grades else None,
-        low=round_finite(grades.means.low) if grades else None,
-        high=round_finite(grades.means.high) if grades else None,
-        is_qualified=not why_not,
-        reason=why_not or qualified.basis,
-        agreement=round_finite(qualified.agreement),
-    )
-
-
-def _preference_evidence(found: Preferences, qualified: CriterionQualification) -> CriterionEvidence:
-    """The difference is the share of pairs that the candidate wins, minus the share that the incumbent wins."""
-    shares = (found.win_share, found.low, found.high)
-    difference, low, high = (None if share is None else round_finite(2 * share - 1) for share in shares)
-    return CriterionEvidence(
-        name=PREFERENCE,
-        candidate=found.win_share,
-        incumbent=None if found.win_share is None else round_finite(1 - found.win_share),
-        difference=difference,
-        low=low,
-        high=high,
-        is_qualified=not qualified.failure_reason,
-        reason=qualified.failure_reason or qualified.basis,
-        agreement=None,
     )
 
 
@@ -343,124 +205,6 @@ def _measure_families(
         *families.safety_metrics(tables.memorization_results),
         *families.document_metrics(tables.document_answers, candidate.incumbent, gate.maximum_check_loss),
     ]
-
-
-def judge_status(version: str, agreement_table: pa.Table, requirements: JudgeRequirements) -> JudgeStatus:
-    """Whether the judge is qualified for every task; if it is not, whether the formula is, which then decides in its place.
-
-    An unqualified judge informs but does not decide.
-    """
-    own = _qualify_overall(version, agreement_table, requirements)
-    if requirements.kind == "formula":
-        return replace(own, ungraded_criteria=_unread_criteria(requirements.rubric))
-    criteria = _qualify_criteria(version, agreement_table, requirements)
-    why_not = own.failure_reason or _undecided_criteria(requirements.rubric, criteria)
-    if not why_not:
-        failed = tuple(one.name for one in criteria if one.failure_reason)
-        return replace(own, ungraded_criteria=failed)
-    formula = _qualify_overall(
-        formula_judge().version, agreement_table, replace(requirements, kind="formula", is_same_family=False)
-    )
-    if formula.is_qualified:
-        return replace(
-            formula,
-            version=version,
-            kind=requirements.kind,
-            deciding_reason=f"The formula decides in place of the judge ({requirements.kind}). {why_not}",
-            ungraded_criteria=_unread_criteria(requirements.rubric),
-        )
-    ungraded = tuple(one.name for one in requirements.rubric if one.measured_by != "form")
-    return replace(own, is_qualified=False, failure_reason=why_not, ungraded_criteria=ungraded)
-
-
-def _qualify_overall(version: str, agreement_table: pa.Table, requirements: JudgeRequirements) -> JudgeStatus:
-    qualifications = [qualify_judge(agreement_table, version, task, requirements.floor) for task in requirements.tasks]
-    reasons = {
-        found.task: why
-        for found in qualifications
-        if (why := disqualification_reason(found, requirements.labelled_sets[found.task]))
-    }
-    agreements = [qualification.agreement for qualification in qualifications if qualification.agreement is not None]
-    agreement = round_finite(min(agreements)) if agreements else None
-    why_not = _merge_reasons(reasons, requirements.tasks)
-    why_not = why_not or same_family_reason(requirements.kind, requirements.is_same_family)
-    return JudgeStatus(
-        version=version,
-        kind=requirements.kind,
-        agreement=agreement,
-        floor=requirements.floor,
-        is_qualified=not why_not,
-        failure_reason=why_not,
-        # Every test example has an approved answer.
-        blind_spots=describe_blind_spots(requirements.kind, has_reference=True)
-        + describe_same_family(requirements.is_same_family),
-        labelled_sets=_labelled_sets(qualifications),
-        deciding_kind=requirements.kind,
-    )
-
-
-def _qualify_criteria(
-    version: str, agreement_table: pa.Table, requirements: JudgeRequirements
-) -> list[CriterionQualification]:
-    """One per criterion of the rubric. A criterion decides only if it is qualified for every task."""
-    found = []
-    for criterion in requirements.rubric:
-        by_task = {
-            task: qualify_criterion(agreement_table, version, task, requirements.floor, criterion)
-            for task in requirements.tasks
-        }
-        reasons = {task: one.failure_reason for task, one in by_task.items() if one.failure_reason}
-        agreements = [one.agreement for one in by_task.values()]
-        known = [value for value in agreements if value is not None]
-        why_not = _merge_reasons(reasons, requirements.tasks)
-        found.append(
-            CriterionQualification(
-                name=criterion.name,
-                agreement=min(known) if known and len(known) == len(agreements) else None,
-                failure_reason=why_not,
-                basis="" if why_not else next(iter(by_task.values())).basis,
-            )
-        )
-    return found
-
-
-def _undecided_criteria(rubric: Rubric, criteria: Sequence[CriterionQualification]) -> str:
-    """Why the qualified criteria are too few to decide; empty if they are enough.
-
-    Without a criterion that is compared with the reference, a model that says less would win.
-    """
-    failed = {one.name: one.failure_reason for one in criteria if one.failure_reason}
-    needed = [one.name for one in rubric if one.measured_by == "reference"]
-    needed = needed or [one.name for one in rubric if one.measured_by != "form"]
-    if not needed:
-        return "The rubric has no criterion that a judge grades."
-    if any(name not in failed for name in needed):
-        return ""
-    return f"It is not qualified for {needed[0].replace('_', ' ')}: {failed[needed[0]]}"
-
-
-def _unread_criteria(rubric: Rubric) -> tuple[str, ...]:
-    """Criteria that the formula, which compares words with the reference, can't grade."""
-    return tuple(one.name for one in rubric if one.measured_by in ("statements", "model"))
-
-
-def _labelled_sets(qualifications: Sequence[JudgeQualification]) -> dict[str, str]:
-    """Name → fingerprint; the experts' ratings of this installation form one set per task."""
-    return {
-        f"{name}_{qualification.task}" if name == OWN_EXPERTS else name: found
-        for qualification in qualifications
-        for name, found in sorted(qualification.labelled_sets.items())
-    }
-
-
-def _merge_reasons(by_task: Mapping[str, str], tasks: Sequence[str]) -> str:
-    """One sentence if all tasks fail for the same reason; otherwise one per task."""
-    if not tasks:
-        return "The recipe has no task to qualify a judge for."
-    reasons = set(by_task.values())
-    if len(reasons) == 1 and len(by_task) == len(set(tasks)):
-        return reasons.pop()
-    return " ".join(f"{task}: {why}" for task, why in sorted(by_task.items()))
 
 
 def _round_power(power: Power) -> Power:

@@ -108,7 +108,7 @@ def test_an_unanswerable_question_needs_a_refusal_without_an_invention(
 
 
 def test_a_question_that_is_repeated_as_a_statement_is_not_grounded() -> None:
-    """The question is no source: nothing in the passages says that visitors may bring dogs."""
+    """The question is not a source: nothing in the passages says that visitors may bring dogs."""
     question = replace(UNANSWERABLE, question="May visitors bring their dogs along?")
     assert _measured("Visitors may bring their dogs along [1].", question).is_grounded is False
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.judging.judges.judge_family import is_same_family, model_families, same_family_reason
-from fine_tune_assets.judging.verdicts.evidence import judge_status
+from fine_tune_assets.judging.verdicts.judge_status import judge_status
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import BaseModelSettings
 from fine_tune_assets.training.base_models.registration import bundled_gguf

@@ -14,14 +14,9 @@ from fine_tune_assets.judging.judges.grades import MIN_SCORE
 from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
 from fine_tune_assets.judging.judges.labelled_sets import RATED_SUMMARIES
 from fine_tune_assets.judging.judges.rubrics import read_rubric
-from fine_tune_assets.judging.verdicts.evidence import (
-    CriterionEvidence,
-    Evidence,
-    JudgeRequirements,
-    evidence_json,
-    gather_evidence,
-    read_evidence,
-)
+from fine_tune_assets.judging.verdicts.criterion_evidence import CriterionEvidence
+from fine_tune_assets.judging.verdicts.evidence import Evidence, evidence_json, gather_evidence, read_evidence
+from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements
 from fine_tune_assets.judging.verdicts.promotion_rule import GateResult, decide_promotion
 from fine_tune_assets.tables.judging_rows import JudgeAgreement, JudgeScore
 from fine_tune_assets.tables.record_classes import table_from_rows

@@ -426,7 +426,7 @@ def test_the_asset_checks_give_the_reasons_of_the_verdict() -> None:
 
 
 def test_a_promotion_names_only_the_families_that_were_measured() -> None:
-    """A reason that mentions answers from documents where no document was asked about would be false."""
+    """A reason that mentions answers from documents without any measurement would be false."""
     reasons = " ".join(decide_promotion(evidence(), GATE).reasons)
     assert "abilities" in reasons
     assert "documents" not in reasons

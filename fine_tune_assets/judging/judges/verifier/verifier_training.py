@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
@@ -22,7 +22,6 @@ from fine_tune_assets.judging.judges.verifier.cross_encoder import (
 from fine_tune_assets.judging.judges.verifier.normalized_text import normalize_text
 from fine_tune_assets.judging.judges.verifier.pair_encoding import PairEncoder
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import (
-    BLIND_RECORD,
     Pair,
     Report,
     build_pairs,
@@ -62,8 +61,6 @@ class VerifierPlan:
     learning_rate: float = 1.5e-4
     left_out: frozenset[str] = frozenset()
     """Kinds of error that the training does not contain, to measure how the verifier generalizes."""
-    is_blind: bool = False
-    """Every record is replaced by `BLIND_RECORD`: shows what a network learns from the statements alone."""
 
 
 def train_verifier(
@@ -121,8 +118,6 @@ def _all_batches(reports: Sequence[Report], labelled: Sequence[Pair], plan: Veri
     while True:
         made = build_pairs(reports, "training", plan.seed * 1000 + epoch, neighbors, plan.left_out)
         pairs = [*sample_blocks(made, MAX_BLOCKS, _OTHER_BLOCKS, random), *labelled]
-        if plan.is_blind:
-            pairs = [replace(pair, record=BLIND_RECORD, wrong_words=()) for pair in pairs]
         encoded = [encode_pair(encoder, pair, random.choice(PASSAGE_LENGTHS)) for pair in pairs]
         blocks = defaultdict(list)
         for row, pair in enumerate(pairs):

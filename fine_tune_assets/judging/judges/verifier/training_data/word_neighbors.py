@@ -1,4 +1,4 @@
-"""Finds, for a word, other words of the same form that could stand in its place: "kidney" and "liver", "walking" and "standing".
+"""Finds, for a word, other words of the same form that can replace it: "kidney" and "liver", "walking" and "standing".
 
 They come from the reports themselves, so that a verifier meets any kind of word that differs, and not only the listed kinds.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 WORD: Final = re.compile(r"[a-z]{4,}")
 MIN_COUNT: Final = 3
 COMMON_WORDS: Final = 150
-"""The most common words are left out: they carry little of what a statement says."""
+"""The most common words are excluded, because they carry little meaning."""
 NEIGHBORS: Final = 10
 MAX_SIMILARITY: Final = 0.72
 """Cosine from which two words may mean the same ("surgery", "operation")."""
@@ -26,7 +26,7 @@ EmbedWords = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def find_neighbors(texts: Sequence[str], embed: EmbedWords) -> Mapping[str, tuple[str, ...]]:
-    """Word → up to `NEIGHBORS` similar words of the same ending, nearest first; words without any are left out."""
+    """Word → up to `NEIGHBORS` similar words of the same ending, nearest first; words without any are excluded."""
     counts = Counter(word for text in texts for word in WORD.findall(text.lower()))
     words = sorted(word for word, count in counts.most_common()[COMMON_WORDS:] if count >= MIN_COUNT)
     vectors = embed(words)
