@@ -138,6 +138,9 @@ reference: setup-dev   ## regenerate docs/reference after a change to commands, 
 screenshots: setup-dev   ## retake the README's screenshots in Chromium
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
+shipped-verifier: setup-dev   ## train the shipped verifier again; takes over an hour
+	$(BIN)/python benchmarks/shipped_verifier.py
+
 shipped-release: setup   ## rebuild the shipped release after a change to the demo's recipe, data or judge
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/shipped_release.py
 

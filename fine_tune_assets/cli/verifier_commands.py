@@ -28,6 +28,7 @@ _files = click.option(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="JSONL with subject, record, note; repeatable.",
 )
+SHIPPED, ENCODER = "shipped", "encoder"
 _HEADERS = {"kind": "kind of error", "auroc": "AUROC", "blind_auroc": "without the record", "wrong": "wrong statements"}
 
 
@@ -44,14 +45,36 @@ def verifier() -> None:
 @click.argument("name")
 @_files
 @click.option("--pairs", type=click.IntRange(min=100), default=250_000, show_default=True, help="Training pairs.")
+@click.option(
+    "--base",
+    default=SHIPPED,
+    show_default=True,
+    help="`shipped`, `encoder`, or a verifier's folder.",
+)
+@click.option(
+    "--test-reports",
+    "test_files",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="JSONL that measures it; repeatable.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the training.")
 @click.option("--leave-out", "left_out", multiple=True, help="Kind of error to leave out; repeatable.")
-def train(name: str, files: Sequence[Path], pairs: int, seed: int, left_out: Sequence[str]) -> None:
+def train(
+    name: str,
+    files: Sequence[Path],
+    pairs: int,
+    base: str,
+    test_files: Sequence[Path],
+    seed: int,
+    left_out: Sequence[str],
+) -> None:
     """Train a verifier on your reports.
 
     Writes the folder NAME below `verifiers` in the data folder. Without --reports, it learns from the training examples of
-    the newest instruction set and from statements that experts overruled. 15 % of the subjects measure it. Use it with
-    `judge.verifier: verifiers/NAME`. 100,000 pairs take about 20 minutes on two cores.
+    the newest instruction set and from statements that experts overruled. Without --test-reports, 15 % of the subjects measure
+    it. The training continues from the shipped verifier; --base encoder starts from the sentence encoder alone. Use the result
+    with `judge.verifier: verifiers/NAME`. 100,000 pairs take about 25 minutes on two cores.
     """
     from fine_tune_assets.judging.judges.verifier.verifier_builds import build_verifier
     from fine_tune_assets.judging.judges.verifier.verifier_sources import gather_sources
@@ -63,7 +86,9 @@ def train(name: str, files: Sequence[Path], pairs: int, seed: int, left_out: Seq
     accuracy = {
         one.name for one in read_rubric(load_recipe(settings.recipe).judge.rubric) if one.measured_by == "statements"
     }
-    sources = gather_sources(settings.layout, files, [] if files else _read_labels(settings), frozenset(accuracy))
+    sources = gather_sources(
+        settings.layout, files, [] if files else _read_labels(settings), frozenset(accuracy), test_files=test_files
+    )
     with Bar(console=Console(stderr=True), transient=True) as bar:
         results = build_verifier(
             folder,
@@ -72,6 +97,7 @@ def train(name: str, files: Sequence[Path], pairs: int, seed: int, left_out: Seq
                 "pairs": pairs,
                 "seed": seed,
                 "threads": settings.threads or len(os.sched_getaffinity(0)),
+                "base": _base_folder(base),
                 "left_out": frozenset(left_out),
             },
             _shown(bar),
@@ -113,6 +139,18 @@ def card(folder: Path | None) -> None:
     if not file.is_file():
         raise FineTuneError(f"{file.parent} holds no verifier. Train one with `fine-tune verifier train`.")
     click.echo(json.dumps(json.loads(file.read_text(encoding="utf-8")), indent=2))
+
+
+def _base_folder(base: str) -> Path | None:
+    """The verifier whose training is continued; None for the sentence encoder."""
+    from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER, WEIGHTS_FILE
+
+    if base == ENCODER:
+        return None
+    folder = SHIPPED_FOLDER if base == SHIPPED else Path(base)
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise click.UsageError(f"--base: {folder} holds no verifier. Name a verifier's folder, `shipped` or `encoder`.")
+    return folder
 
 
 def _read_labels(settings: Settings) -> list[StatementLabel]:

@@ -39,6 +39,11 @@ class Layout:
         return self.data_dir / "verifiers"
 
     @property
+    def judge_weights(self) -> Path:
+        """Fitted weights of judges' members, a file for each reader, named by fingerprint."""
+        return self.data_dir / "judge_weights"
+
+    @property
     def taggers(self) -> Path:
         """Trained taggers, a folder each, named by fingerprint."""
         return self.data_dir / "taggers"

@@ -50,7 +50,9 @@ def _measure_one(
     from fine_tune_assets.judging.judges.human_agreement import measure_agreement
     from fine_tune_assets.judging.judges.judge_registry import open_judge
     from fine_tune_assets.judging.judges.labelled_sets import RatedSet, read_labelled_sets, read_own_ratings
+    from fine_tune_assets.judging.judges.panel_fit import fit_judge
     from fine_tune_assets.judging.judges.planted_errors.error_detection import measure_planted_errors
+    from fine_tune_assets.judging.judges.statement_judge import StatementJudge
     from fine_tune_assets.recipes.schema import RubricCriterion
 
     own, kind, accept_score = request["own_ratings"], judge_inputs["kind"], request["accept_score"]
@@ -66,6 +68,8 @@ def _measure_one(
                 return shipped, version
         rubric = tuple(RubricCriterion(**values) for values in judge_inputs["rubric"])
         shipped_sets = read_labelled_sets(folder)
+        if isinstance(judge, StatementJudge):
+            judge = fit_judge(judge, shipped_sets, Path(judge_inputs["weights"]))
         sets = [*shipped_sets, *(read_own_ratings(Path(own)) if own else [])]
         table = pa.concat_tables(
             [
@@ -77,6 +81,7 @@ def _measure_one(
                 ),
             ]
         )
+        version = judge.version
     if is_shipped:
         save_shipped_table("judge_agreement", decided_by, table, part=part)
     return table, version

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.judging.judges.verifier.verifier_files import verifier_version
 
 REPORTS = PROJECT_DIR / "data" / "verifier_training" / "mts_dialog.jsonl.gz"
 
@@ -49,3 +50,16 @@ def test_a_verifier_is_trained_measured_and_used(tmp_path: Path, monkeypatch: py
     code, output = _run("measure", folder, "--reports", lines, "--json")
     assert code == 0, output
     assert {"kind", "auroc", "blind_auroc", "wrong"} <= set(json.loads(output)[0])
+    code, output = _run(
+        "train", "next", "--reports", REPORTS, "--test-reports", lines, "--base", folder, "--pairs", 100
+    )
+    assert code == 0, output
+    continued = json.loads((tmp_path / "verifiers" / "next" / "card.json").read_text())["training"]
+    assert continued["base"] == verifier_version(folder)
+    assert continued["reports"] > card["training"]["reports"]
+
+
+def test_a_base_that_is_no_verifier_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINE_TUNE_DATA_DIR", str(tmp_path))
+    assert _run("train", "own", "--reports", REPORTS, "--base", tmp_path)[0] == 2
+    assert not (tmp_path / "verifiers").exists()

@@ -77,6 +77,7 @@ def _request(folder: Path, **changes: Any) -> dict[str, Any]:
         "threads": 1,
         "llama_server": "",
         "cache": str(folder / "cache" / "kept.sqlite"),
+        "weights": str(folder / "weights"),
         "run_folder": str(folder / "run"),
         **changes,
     }

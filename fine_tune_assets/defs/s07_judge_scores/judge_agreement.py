@@ -27,7 +27,6 @@ from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, read_training_set
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
 from fine_tune_assets.judging.judges.formula_judge import formula_judge
-from fine_tune_assets.judging.judges.grade_scales import PANEL_FILE
 from fine_tune_assets.judging.judges.grades import (
     EvaluationExample,
     describe_blind_spots,
@@ -36,6 +35,7 @@ from fine_tune_assets.judging.judges.grades import (
 from fine_tune_assets.judging.judges.judge_family import is_same_family
 from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
 from fine_tune_assets.judging.judges.judge_registry import judge_request
+from fine_tune_assets.judging.judges.judge_weights import SHIPPED_FILE
 from fine_tune_assets.judging.judges.labelled_sets import (
     RATED_SUMMARIES,
     OwnRating,
@@ -91,7 +91,7 @@ expert_ratings = dg.AssetSpec(
     kinds={"parquet"},
     metadata=definition_metadata("judge_agreement"),
     code_version=short(
-        combine([formula_judge().version, *map(fingerprint_file, (PANEL_FILE, SHIPPED_FOLDER / WEIGHTS_FILE))])
+        combine([formula_judge().version, *map(fingerprint_file, (SHIPPED_FILE, SHIPPED_FOLDER / WEIGHTS_FILE))])
     ),
 )
 def judge_agreement(

@@ -1,9 +1,6 @@
 """Turns the probabilities of statements, and the form of an answer, into grades from 1 to 10."""
 
-import json
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,8 +17,6 @@ WORST_SHARE: Final = 0.5
 """Share of the worst statement in the grade; the rest is the mean, so that one false statement among ten still costs points."""
 FOUND_FROM: Final = 0.5
 """Probability from which a statement of the reference counts as found in the answer."""
-PANEL_FILE: Final = Path(__file__).with_name("panel_model.json")
-"""Weights of the members of completeness, written by `panel_fit`."""
 LENGTH_RATIOS: Final = (0.5, 2.0)
 """Words of the answer per word of the reference without a loss of form."""
 
@@ -38,9 +33,14 @@ def grade_statements(statements: Sequence[CheckedStatement]) -> Criterion | None
     )
 
 
-def grade_completeness(wanted: Sequence[CheckedStatement], formula: float | None) -> Criterion | None:
-    """Completeness: how far the answer supports the reference's statements, with the formula's grade where there is one."""
-    parts, weights = completeness_parts(wanted, formula), panel_weights()
+def grade_completeness(
+    wanted: Sequence[CheckedStatement], formula: float | None, weights: Mapping[str, float]
+) -> Criterion | None:
+    """Completeness: how far the answer supports the reference's statements, with the formula's grade where there is one.
+
+    `weights`: of the members in `completeness_parts`.
+    """
+    parts = completeness_parts(wanted, formula)
     total = sum(weights[name] for name in parts)
     score = sum(weights[name] * grade for name, grade in parts.items()) / total if total else parts["least"]
     found = sum(one.probability >= FOUND_FROM for one in wanted)
@@ -52,12 +52,6 @@ def completeness_parts(wanted: Sequence[CheckedStatement], formula: float | None
     probabilities = [one.probability for one in wanted]
     parts = {"least": _scale(min(probabilities)), "mean": _scale(float(np.mean(probabilities)))}
     return parts if formula is None else {"formula": formula, **parts}
-
-
-@cache
-def panel_weights() -> Mapping[str, float]:
-    weights: dict[str, float] = json.loads(PANEL_FILE.read_text(encoding="utf-8"))["completeness"]
-    return weights
 
 
 def grade_form(output: str, reference: str | None) -> Criterion | None:

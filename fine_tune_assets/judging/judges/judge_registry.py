@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE, GradeCache
 from fine_tune_assets.judging.judges.grades import Judge
 from fine_tune_assets.judging.judges.judge_models import EndpointModel, FolderModel, JudgeModel
 from fine_tune_assets.judging.judges.judge_requests import Retries
+from fine_tune_assets.judging.judges.judge_weights import find_weights
 from fine_tune_assets.judging.judges.label_grades import labels_by_task
 from fine_tune_assets.judging.judges.llm_judge import LlmJudge
 from fine_tune_assets.judging.judges.llm_reader import LlmReader
@@ -55,6 +57,7 @@ def judge_request(settings: Settings, recipe: Recipe) -> dict[str, Any]:
         "threads": settings.threads,
         "llama_server": settings.llama.server,
         "cache": str(layout.cache / CACHE_FILE),
+        "weights": str(layout.judge_weights),
         "run_folder": str(layout.run / RUN_FOLDER),
     }
 
@@ -63,7 +66,7 @@ def judge_request(settings: Settings, recipe: Recipe) -> dict[str, Any]:
 def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
     """Open the judge of a `judge_request`, and stop what it started on exit.
 
-    Raises SettingsError or RecipeError if the judge is missing or unreachable.
+    Raises SettingsError or RecipeError if the judge is missing, ChatServerError if it is unreachable.
     """
     rubric: Rubric = tuple(RubricCriterion(**values) for values in request["rubric"])
     if request["kind"] == "formula":
@@ -71,7 +74,8 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
         return
     if request["kind"] == "verifier":
         verifier = open_verifier(request["verifier"], request["threads"])
-        yield StatementJudge("verifier", verifier, rubric, formula_judge(), labels=request["labels"])
+        weights = find_weights(Path(request["weights"]), verifier.identity)
+        yield StatementJudge("verifier", verifier, rubric, formula_judge(), weights=weights, labels=request["labels"])
         return
     model, cache = _judge_model(request), GradeCache(Path(request["cache"]))
     retries = Retries(request["retries"], request["pause_seconds"])
@@ -81,10 +85,13 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
             yield by_rubric
             return
         asked = LlmReader(model, cache, request["concurrency"], retries, request["context_tokens"])
-        reader: StatementReader = asked
+        reader: LlmReader | PanelReader = asked
         if request["kind"] == "panel":
             reader = PanelReader(open_verifier(request["verifier"], request["threads"]), asked)
-        yield StatementJudge(request["kind"], reader, rubric, formula_judge(), by_rubric, request["labels"])
+        weights = find_weights(Path(request["weights"]), reader.identity)
+        if isinstance(reader, PanelReader):
+            reader = replace(reader, weights=weights.readers)
+        yield StatementJudge(request["kind"], reader, rubric, formula_judge(), by_rubric, weights, request["labels"])
     finally:
         model.close()
         cache.close()

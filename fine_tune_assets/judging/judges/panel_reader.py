@@ -20,7 +20,7 @@ class PanelReader:
 
     verifier: StatementReader
     language_model: LlmReader
-    weights: tuple[float, float] = (0.5, 0.5)
+    weights: Sequence[float] = (0.5, 0.5)
     """Of verifier and language model."""
 
     @property

@@ -22,7 +22,6 @@ from fine_tune_assets.judging.judges.grade_scales import (
     grade_completeness,
     grade_form,
     grade_statements,
-    panel_weights,
 )
 from fine_tune_assets.judging.judges.grades import (
     MIN_SCORE,
@@ -36,6 +35,7 @@ from fine_tune_assets.judging.judges.grades import (
     JudgeKind,
     Preference,
 )
+from fine_tune_assets.judging.judges.judge_weights import JudgeWeights, shipped_weights
 from fine_tune_assets.judging.judges.label_grades import TaskLabels, grade_label
 from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader, TrainedReader
@@ -69,6 +69,7 @@ class StatementJudge:
     formula: FormulaJudge
     pairwise: Judge | None = None
     """Compares two answers; without it, preferences follow from the grades."""
+    weights: JudgeWeights = field(default_factory=shipped_weights)
     labels: TaskLabels = field(default_factory=dict)
     """Not part of the version: the rule is fixed, and other labels make another instruction set."""
 
@@ -81,7 +82,7 @@ class StatementJudge:
                 "rubric": [vars(one) for one in self.rubric],
                 "formula": self.formula.version,
                 "scales": SCALES_VERSION,
-                "weights": dict(panel_weights()),
+                "weights": self.weights.facts,
                 "thresholds": [VETO_PROBABILITY, KEPT_FROM],
                 "pairwise": self.pairwise.version if self.pairwise else None,
             }
@@ -112,6 +113,11 @@ class StatementJudge:
             self._grade(answer, own, *wanted, modelled[row])
             for row, (answer, own, wanted) in enumerate(zip(answers, checked, completeness, strict=True))
         ]
+
+    def read_accuracy(self, answers: Sequence[GradableAnswer]) -> list[tuple[CheckedStatement, ...]]:
+        """For each answer its statements, checked against the record; none without a reading."""
+        checked = self._check_answers(answers, ignore_progress)
+        return [() if isinstance(own, str) else own for own in checked]
 
     def read_completeness(
         self, answers: Sequence[GradableAnswer]
@@ -201,7 +207,7 @@ class StatementJudge:
                 found = grade_statements(own)
                 statements += [replace(one, criterion=criterion.name) for one in own]
             elif criterion.measured_by == "reference" and wanted:
-                found = grade_completeness(wanted, formula)
+                found = grade_completeness(wanted, formula, self.weights.completeness)
                 statements += [replace(one, criterion=criterion.name) for one in wanted]
             elif criterion.measured_by == "form":
                 found = grade_form(answer.output, answer.reference)

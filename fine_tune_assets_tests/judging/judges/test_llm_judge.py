@@ -52,6 +52,7 @@ def _request(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
         "threads": 1,
         "llama_server": "",
         "cache": str(folder / "cache" / "kept.sqlite"),
+        "weights": str(folder / "weights"),
         "run_folder": str(folder / "run"),
         "pause_seconds": 0.01,
         **changes,

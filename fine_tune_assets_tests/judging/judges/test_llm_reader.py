@@ -182,7 +182,7 @@ def test_an_outage_ends_the_questions_about_a_record(tmp_path: Path) -> None:
 def test_an_unreachable_server_stops_the_run(tmp_path: Path) -> None:
     """A thousand missing grades would be less helpful."""
     request = _request(tmp_path, "http://127.0.0.1:9/v1", kind="statements")
-    with open_judge(request) as judge, pytest.raises(ChatServerError, match=re.escape("127.0.0.1:9/v1")):
+    with pytest.raises(ChatServerError, match=re.escape("127.0.0.1:9/v1")), open_judge(request) as judge:
         judge.grade([_answered(TRUE)], ignore_progress)
 
 

@@ -3,7 +3,7 @@
 One head classifies the statement, the other marks its wrong words. Training needs torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -98,6 +98,13 @@ def training_batches(pairs: Sequence[EncodedPair], blocks: Sequence[Sequence[int
             rows = [*rows, *block]
         batches.append(rows)
     yield from (make_batch(pairs, rows) for rows in random.sample(batches, len(batches)))
+
+
+def load_weights(model: CrossEncoder, weights: Mapping[str, NDArray[Any]]) -> None:
+    """`weights` by the encoder's own names, as `verifier_files` reads them. Raises RuntimeError if one is missing."""
+    model.load_state_dict(
+        {n if "head" in n else f"bert.{n}": torch.from_numpy(np.array(value)) for n, value in weights.items()}
+    )
 
 
 def batch_loss(model: CrossEncoder, batch: Batch, word_weight: float) -> torch.Tensor:

@@ -10,7 +10,7 @@ from fine_tune_assets.core.files import atomic_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.judging.judges.statement_readers import StatementReader
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report, build_pairs, sample_blocks
-from fine_tune_assets.judging.judges.verifier.verifier_files import write_verifier
+from fine_tune_assets.judging.judges.verifier.verifier_files import read_labelled_groups, write_verifier
 from fine_tune_assets.judging.judges.verifier.verifier_measurement import KindResult, measure_kinds
 from fine_tune_assets.judging.judges.verifier.verifier_reader import VerifierReader
 from fine_tune_assets.judging.judges.verifier.verifier_sources import Sources
@@ -21,19 +21,28 @@ _SEED: Final = 77
 
 
 def build_verifier(
-    folder: Path, sources: Sources, settings: Mapping[str, Any], progress: Progress
+    folder: Path,
+    sources: Sources,
+    settings: Mapping[str, Any],
+    progress: Progress,
+    facts: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train a verifier, measure it and write its folder. `settings`: fields of `VerifierPlan`. Returns the measured kinds."""
+    """Train a verifier, measure it and write its folder. Returns the measured kinds.
+
+    `settings`: fields of `VerifierPlan`. `facts`: what the card says in addition.
+    """
     from fine_tune_assets.judging.judges.verifier.verifier_training import VerifierPlan, train_verifier
 
     plan = VerifierPlan(**settings)
-    weights, facts = train_verifier(sources.training, sources.labelled, plan, progress)
+    groups = sources.labelled_groups | (read_labelled_groups(plan.base) if plan.base else frozenset())
+    weights, training = train_verifier(sources.training, sources.labelled, plan, progress)
     with atomic_folder(folder) as made:
         write_verifier(made, weights, {}, {})
         results = [asdict(one) for one in measure_reports(VerifierReader(made, plan.threads), sources.measured)]
-        card = {
-            "training": {**facts, "sources": sources.names},
-            "labelled_groups": sorted(sources.labelled_groups),
+        card: dict[str, Any] = {
+            **(facts or {}),
+            "training": {**training, "sources": sources.names},
+            "labelled_groups": sorted(groups),
             "measured": results,
         }
         write_verifier(made, weights, card, asdict(sources.certificate))

@@ -52,18 +52,26 @@ class Sources:
 
 
 def gather_sources(
-    layout: Layout, files: Sequence[Path], labels: Sequence[StatementLabel] = (), accuracy: frozenset[str] = frozenset()
+    layout: Layout,
+    files: Sequence[Path],
+    labels: Sequence[StatementLabel] = (),
+    accuracy: frozenset[str] = frozenset(),
+    *,
+    test_files: Sequence[Path] = (),
+    kept_apart: Sequence[str] = (),
 ) -> Sources:
     """Reports of `files`, or the training examples of the installation, and the statements that experts labelled.
 
-    Reports that share text with the labelled sets or with an example that tests models are left out. `accuracy`: criteria whose
+    The reports of `test_files` measure the verifier, or else a part of the subjects. Reports that share text with them, with the
+    labelled sets, with an example that tests models or with a text of `kept_apart` are left out. `accuracy`: criteria whose
     statements were checked against the record. Raises InvalidReportsError.
     """
     examples = list(_read_examples(layout))
     reports = read_reports(files) if files else [report for split, report in examples if split == "train"]
     tested = [report for split, report in examples if split != "train"]
-    texts = [*_labelled_texts(layout), *(text for report in tested for text in (report.record, report.note))]
-    training, measured = split_reports(reports)
+    texts = [*kept_apart, *_labelled_texts(layout)]
+    texts += [text for report in tested for text in (report.record, report.note)]
+    training, measured = (reports, read_reports(test_files)) if test_files else split_reports(reports)
     texts += [text for report in measured for text in (report.record, report.note)]
     leaks = find_leaks(training, texts)
     kept = [report for report in training if report.subject not in leaks]

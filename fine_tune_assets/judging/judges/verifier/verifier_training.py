@@ -4,6 +4,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -12,10 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.embeddings.encoder import bundled_encoder, bundled_encoder_folder, load_tokenizer
+from fine_tune_assets.embeddings.encoder import (
+    bundled_encoder,
+    bundled_encoder_folder,
+    encoder_version,
+    load_tokenizer,
+)
 from fine_tune_assets.judging.judges.verifier.cross_encoder import (
     CrossEncoder,
     batch_loss,
+    load_weights,
     parameter_groups,
     training_batches,
 )
@@ -30,16 +37,19 @@ from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs impor
 from fine_tune_assets.judging.judges.verifier.training_data.term_changes import listed_words
 from fine_tune_assets.judging.judges.verifier.training_data.word_neighbors import find_neighbors
 from fine_tune_assets.judging.judges.verifier.training_pairs import encode_pair
+from fine_tune_assets.judging.judges.verifier.verifier_files import read_weights, verifier_version
 
 MAX_BLOCKS: Final[Mapping[str, int]] = {
-    "word": 2500,
+    "word": 2000,
     "negation": 1600,
     "finding dropped": 900,
-    "order": 750,
-    "recombined": 750,
-    "other note": 700,
-    "person": 650,
-    "dose": 600,
+    "other note": 1200,
+    "dose": 1200,
+    "order": 1200,
+    "recombined": 1200,
+    "number": 1000,
+    "side": 900,
+    "person": 500,
     "hedging": 500,
     "unit": 350,
     "finding": 300,
@@ -59,6 +69,8 @@ class VerifierPlan:
     seed: int
     threads: int
     learning_rate: float = 1.5e-4
+    base: Path | None = None
+    """Folder of a verifier whose training this one continues; by default the bundled sentence encoder."""
     left_out: frozenset[str] = frozenset()
     """Kinds of error that the training does not contain, to measure how the verifier generalizes."""
 
@@ -73,6 +85,8 @@ def train_verifier(
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     model = CrossEncoder(bundled_encoder_folder())
+    if plan.base is not None:
+        load_weights(model, read_weights(plan.base))
     optimizer = torch.optim.AdamW(parameter_groups(model, plan.learning_rate), weight_decay=0.01)
     rates = [group["lr"] for group in optimizer.param_groups]
     seen, losses = 0, list[float]()
@@ -99,6 +113,7 @@ def train_verifier(
         "expert_labels": len(labelled),
         "seed": plan.seed,
         "learning_rate": plan.learning_rate,
+        "base": verifier_version(plan.base) if plan.base else encoder_version(),
         "left_out": sorted(plan.left_out),
         "loss": round(float(np.mean(losses[-200:])), 3),
         "processor_minutes": round(sum(os.times()[:2]) / 60, 1),

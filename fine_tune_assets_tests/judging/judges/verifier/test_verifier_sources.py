@@ -91,6 +91,16 @@ def test_a_statement_that_an_expert_overruled_is_a_pair_with_the_record(tmp_path
     assert (pair.record, pair.statement, pair.label) == (RECORD.format(n=3), statement, "contradicted")
 
 
+def test_reports_of_a_test_file_and_texts_kept_apart_are_not_in_the_training(tmp_path: Path) -> None:
+    layout, reports, tests = Layout(tmp_path), tmp_path / "reports.jsonl", tmp_path / "tests.jsonl"
+    rows = [{"subject": f"s{n}", "record": RECORD.format(n=n), "note": f"Cough for {n} weeks."} for n in range(30)]
+    reports.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tests.write_text(json.dumps(rows[3]) + "\n")
+    sources = gather_sources(layout, [reports], test_files=[tests], kept_apart=[RECORD.format(n=5)])
+    assert [report.subject for report in sources.measured] == ["s3"]
+    assert not {"s3", "s5"} & {report.subject for report in sources.training}
+
+
 def test_too_few_subjects_are_refused() -> None:
     with pytest.raises(InvalidReportsError):
         split_reports([])
