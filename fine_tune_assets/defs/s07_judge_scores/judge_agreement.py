@@ -36,6 +36,7 @@ from fine_tune_assets.judging.judges.judge_family import is_same_family
 from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
 from fine_tune_assets.judging.judges.judge_registry import judge_request
 from fine_tune_assets.judging.judges.judge_weights import SHIPPED_FILE
+from fine_tune_assets.judging.judges.label_grades import labels_by_task
 from fine_tune_assets.judging.judges.labelled_sets import (
     RATED_SUMMARIES,
     OwnRating,
@@ -152,6 +153,7 @@ def judge_requirements(installation: Installation) -> JudgeRequirements:
         current_labelled_sets(installation),
         rubric=read_rubric(recipe.judge.rubric),
         is_same_family=is_same_family(recipe.judge, recipe.base_model, installation.settings.data_dir),
+        label_tasks=frozenset(labels_by_task(recipe)),
     )
 
 

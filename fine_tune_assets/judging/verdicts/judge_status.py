@@ -8,7 +8,7 @@ import pyarrow as pa
 from fine_tune_assets.judging.judges.criterion_qualification import CriterionQualification, qualify_criterion
 from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import JudgeKind, describe_blind_spots
-from fine_tune_assets.judging.judges.judge_family import describe_same_family, same_family_reason
+from fine_tune_assets.judging.judges.judge_family import SAME_FAMILY, describe_same_family, same_family_reason
 from fine_tune_assets.judging.judges.judge_qualification import (
     JudgeQualification,
     disqualification_reason,
@@ -51,6 +51,8 @@ class JudgeRequirements:
     """Criteria of the grade with their weights."""
     is_same_family: bool = False
     """Whether the judge's language model and the candidate's base model are of one family."""
+    label_tasks: frozenset[str] = frozenset()
+    """Tasks whose answers are fixed labels, about which a language model grades nothing."""
 
 
 def judge_status(version: str, agreement_table: pa.Table, requirements: JudgeRequirements) -> JudgeStatus:
@@ -113,14 +115,17 @@ def qualify_criteria(
     """One per criterion of the rubric. A criterion decides only if it is qualified for every task."""
     found = []
     for criterion in requirements.rubric:
+        is_modelled = criterion.measured_by == "model"
+        tasks = [task for task in requirements.tasks if not (is_modelled and task in requirements.label_tasks)]
         by_task = {
-            task: qualify_criterion(agreement_table, version, task, requirements.floor, criterion)
-            for task in requirements.tasks
+            task: qualify_criterion(agreement_table, version, task, requirements.floor, criterion) for task in tasks
         }
         reasons = {task: one.failure_reason for task, one in by_task.items() if one.failure_reason}
         agreements = [one.agreement for one in by_task.values()]
         known = [value for value in agreements if value is not None]
-        why_not = _merge_reasons(reasons, requirements.tasks)
+        why_not = _merge_reasons(reasons, tasks)
+        if is_modelled and requirements.is_same_family:
+            why_not = SAME_FAMILY
         found.append(
             CriterionQualification(
                 name=criterion.name,

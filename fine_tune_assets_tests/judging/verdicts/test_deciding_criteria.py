@@ -16,7 +16,7 @@ from fine_tune_assets.judging.judges.labelled_sets import RATED_SUMMARIES
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.verdicts.criterion_evidence import CriterionEvidence
 from fine_tune_assets.judging.verdicts.evidence import Evidence, evidence_json, gather_evidence, read_evidence
-from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements
+from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, judge_status
 from fine_tune_assets.judging.verdicts.promotion_rule import GateResult, decide_promotion
 from fine_tune_assets.tables.judging_rows import JudgeAgreement, JudgeScore
 from fine_tune_assets.tables.record_classes import table_from_rows
@@ -253,3 +253,42 @@ def test_the_formula_names_what_it_cannot_grade() -> None:
     )
     assert made.judge.ungraded_criteria == ("factual_accuracy", "tone")
     assert _target(made) == pytest.approx(7.1, abs=0.01)
+
+
+def _qualified_tone(*tasks: str) -> list[dict[str, Any]]:
+    """Ratings of tone by own experts, who also rated the whole answer."""
+    own = {"labelled_set": "own_experts", "human_measure": "score", "answer_count": MIN_RATINGS, "spearman": 0.6}
+    rated = [
+        {**RATED, **own, "task": task, "criterion": criterion, "labelled_set_fingerprint": f"own {task}"}
+        for task in tasks
+        for criterion in (None, "tone")
+    ]
+    return [*QUALIFIED, *rated]
+
+
+def _status(required: JudgeRequirements, *tasks: str) -> tuple[str, ...]:
+    return judge_status(
+        "judge", table_from_rows(_qualified_tone(*tasks), JudgeAgreement.SCHEMA), required
+    ).ungraded_criteria
+
+
+def test_tone_is_not_qualified_for_tasks_with_fixed_labels() -> None:
+    """A label has no tone, so nobody can rate it there."""
+    sets = {RATED_SUMMARIES: "labelled"}
+    required = replace(
+        REQUIRED,
+        kind="statements",
+        tasks=("summary", "triage"),
+        labelled_sets={"summary": {**sets, "own_experts": "own summary"}, "triage": sets},
+    )
+    assert "tone" in _status(required, "summary")
+    assert "tone" not in _status(replace(required, label_tasks=frozenset({"triage"})), "summary")
+
+
+def test_a_language_model_of_the_candidates_family_does_not_decide_about_tone() -> None:
+    """In a panel it would grade tone alone."""
+    required = replace(
+        REQUIRED, kind="panel", labelled_sets={"summary": {RATED_SUMMARIES: "labelled", "own_experts": "own summary"}}
+    )
+    assert "tone" not in _status(required, "summary")
+    assert _status(replace(required, is_same_family=True), "summary") == ("tone",)
