@@ -14,12 +14,16 @@ from rich.progress import Progress as Bar
 
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.reviews.statement_labels import StatementLabel, list_statement_labels
-from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.reviews.statement_labels import (
+    LabelledTexts,
+    StatementLabel,
+    read_labelled_statements,
+)
 
 _files = click.option(
     "--reports",
@@ -83,12 +87,7 @@ def train(
     folder = settings.layout.verifiers / name
     if folder.exists():
         raise ExistingFolderError(f"{folder} exists. Choose another name, or delete the folder.")
-    accuracy = {
-        one.name for one in read_rubric(load_recipe(settings.recipe).judge.rubric) if one.measured_by == "statements"
-    }
-    sources = gather_sources(
-        settings.layout, files, [] if files else _read_labels(settings), frozenset(accuracy), test_files=test_files
-    )
+    sources = gather_sources(settings.layout, files, [] if files else _read_labels(settings), test_files)
     with Bar(console=Console(stderr=True), transient=True) as bar:
         results = build_verifier(
             folder,
@@ -153,9 +152,9 @@ def _base_folder(base: str) -> Path | None:
     return folder
 
 
-def _read_labels(settings: Settings) -> list[StatementLabel]:
+def _read_labels(settings: Settings) -> list[tuple[StatementLabel, LabelledTexts]]:
     with closing(open_ledger(settings)) as ledger:
-        return list_statement_labels(ledger)
+        return read_labelled_statements(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
 
 
 def _show(results: Sequence[dict[str, Any]], *, is_json: bool) -> None:

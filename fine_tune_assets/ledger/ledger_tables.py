@@ -520,7 +520,6 @@ statement_labels = sa.Table(
     # Lets an erasure delete the labels of a subject.
     sa.Column("subject_key", sa.String(64), nullable=False, index=True),
     sa.Column("model_fingerprint", sa.String(64), nullable=False),
-    # Fingerprints of answer and statement, whose texts stay in `judge_scores`.
     sa.Column("answer_fingerprint", sa.String(64), nullable=False),
     sa.Column("statement_fingerprint", sa.String(64), nullable=False),
     sa.Column("criterion", sa.String(40), nullable=False),
@@ -534,6 +533,8 @@ statement_labels = sa.Table(
     # As `person_key`: spelling variants are the same person.
     sa.Column("labeller_key", sa.Text, nullable=False),
     sa.Column("labelled_at", UtcTime, nullable=False),
+    # The labelled texts, encrypted: a verifier learns from them after the next comparison has replaced the answers.
+    sa.Column("texts", sa.LargeBinary),
     sa.UniqueConstraint(
         "example_id", "answer_fingerprint", "criterion", "statement_fingerprint", "labeller_key",
         name="one_label_per_person_and_statement",

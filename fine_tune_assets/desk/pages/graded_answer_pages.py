@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.permissions import Action, may
+from fine_tune_assets.core.prompts.conversations import split_user_content
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError
 from fine_tune_assets.desk.grade_details import ComparisonSummary, DetailedAnswer, ExampleSummary
@@ -25,6 +26,7 @@ from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.reviews.statement_labels import (
     STATEMENT_SUPPORTS,
+    LabelledTexts,
     StatementLabel,
     StatementSupport,
     list_overruled_answers,
@@ -141,7 +143,8 @@ def label_statement(desk: Desk, context: RequestContext) -> Response:
     if answer is None or statement is None:
         raise PageError(409, "Statement not found", "The answer was graded again. Nothing was recorded; read it again.")
     try:
-        record_statement_label(desk.ledger, _make_label(context, answer, statement))
+        texts = _labelled_texts(desk, opened.asked, answer, statement.found)
+        record_statement_label(desk.ledger, desk.key, _make_label(context, answer, statement), texts)
     except UnknownRecordError:
         raise _gone_error() from None
     except LedgerError as error:
@@ -197,6 +200,13 @@ def _make_label(context: RequestContext, answer: DetailedAnswer, statement: Show
         labeller=context.user.name,
         labelled_at=context.now,
     )
+
+
+def _labelled_texts(desk: Desk, asked: Asked, answer: DetailedAnswer, statement: CheckedStatement) -> LabelledTexts:
+    """The text that the judge compared the statement with: the record, or the answer for a statement of the reference."""
+    _, record = split_user_content(asked.question)
+    is_of_answer = statement.criterion not in find_criteria(desk, "reference")
+    return LabelledTexts(record if is_of_answer else answer.text, statement.text, fingerprint_text(record))
 
 
 def _list_rows(desk: Desk, summary: ComparisonSummary) -> list[AnswerRow]:

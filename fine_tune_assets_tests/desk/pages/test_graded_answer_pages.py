@@ -12,11 +12,13 @@ import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.desk.pages.graded_answer_pages import PAGE_ITEMS
 from fine_tune_assets.ledger.audit import audit_log as audit
+from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.erasures import record_erasure
-from fine_tune_assets.ledger.reviews.statement_labels import list_statement_labels
+from fine_tune_assets.ledger.reviews.statement_labels import list_statement_labels, read_labelled_statements
 from fine_tune_assets.lineage.erasure import find_subject_ids
 from fine_tune_assets.tables.judging_rows import JudgeScore
 from fine_tune_assets.tables.record_classes import table_from_rows
@@ -111,7 +113,7 @@ def test_a_page_shows_grades_and_statements_of_both_models_with_their_evidence(s
 
 
 def test_an_expert_overrules_a_statement_with_one_click(site: Site, scores: Scores, chief: Visitor) -> None:
-    """The label refers to the judge's row by fingerprints and contains no text."""
+    """The label refers to the judge's row by fingerprints; its texts are for the training of a verifier."""
     row = wrong(scores)
     reply = overrule(chief, row, "supported")
     assert (reply.status_code, reply.headers["location"].partition("#")[0]) == (303, f"{path_of(row)}?notice=labelled")
@@ -120,6 +122,9 @@ def test_an_expert_overrules_a_statement_with_one_click(site: Site, scores: Scor
     assert (label.subject_key, label.model_fingerprint) == (row["subject_key"], ADAPTER)
     assert (label.judge_probability, label.judge_version) == (0.05, row["judge_version"])
     assert label.statement_fingerprint == fingerprint_text(INVENTED_SIDE)
+    ((_, texts),) = read_labelled_statements(site.ledger, read_or_create_key(site.settings.layout.keys, KEY_NAME))
+    assert texts.statement == INVENTED_SIDE
+    assert json.loads(row["statements"])[1]["evidence"] in texts.shown
     shown = chief.get(path_of(row)).text
     statement = find_statement(shown, INVENTED_SIDE)
     assert f'id="{reply.headers["location"].partition("#")[2]}"' in statement

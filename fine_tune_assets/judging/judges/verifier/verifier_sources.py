@@ -13,7 +13,7 @@ from fine_tune_assets.judging.judges.labelled_sets import RATED_SUMMARIES, read_
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Pair, Report
 from fine_tune_assets.judging.judges.verifier.training_data.leakage import MIN_SHARED, SHINGLE_WORDS, find_leaks
 from fine_tune_assets.judging.judges.verifier.training_reports import read_reports, split_reports
-from fine_tune_assets.ledger.reviews.statement_labels import StatementLabel
+from fine_tune_assets.ledger.reviews.statement_labels import LabelledTexts, StatementLabel
 from fine_tune_assets.tables.instruction_rows import PLANTED_SECRET
 from fine_tune_assets.tables.stored_tables import read_rows_if_present
 
@@ -54,17 +54,14 @@ class Sources:
 def gather_sources(
     layout: Layout,
     files: Sequence[Path],
-    labels: Sequence[StatementLabel] = (),
-    accuracy: frozenset[str] = frozenset(),
-    *,
+    labels: Sequence[tuple[StatementLabel, LabelledTexts]] = (),
     test_files: Sequence[Path] = (),
     kept_apart: Sequence[str] = (),
 ) -> Sources:
     """Reports of `files`, or the training examples of the installation, and the statements that experts labelled.
 
     The reports of `test_files` measure the verifier, or else a part of the subjects. Reports that share text with them, with the
-    labelled sets, with an example that tests models or with a text of `kept_apart` are left out. `accuracy`: criteria whose
-    statements were checked against the record. Raises InvalidReportsError.
+    labelled sets, with an example that tests models or with a text of `kept_apart` are left out. Raises InvalidReportsError.
     """
     examples = list(_read_examples(layout))
     reports = read_reports(files) if files else [report for split, report in examples if split == "train"]
@@ -75,12 +72,14 @@ def gather_sources(
     texts += [text for report in measured for text in (report.record, report.note)]
     leaks = find_leaks(training, texts)
     kept = [report for report in training if report.subject not in leaks]
-    labelled = list(_label_pairs(layout, labels, accuracy))
     return Sources(
         training=kept,
         measured=measured,
-        labelled=[pair for pair, _ in labelled],
-        labelled_groups=frozenset(group for _, group in labelled),
+        labelled=[
+            Pair(texts.shown, texts.statement, label.support, LABELLED, label.subject_key, number)
+            for number, (label, texts) in enumerate(labels)
+        ],
+        labelled_groups=frozenset(texts.record_fingerprint for _, texts in labels),
         names={file.name: fingerprint_file(file) for file in files} or {"instruction set": _fingerprint(reports)},
         certificate=VerifierCertificate(
             training_fingerprint=_fingerprint(kept),
@@ -100,27 +99,6 @@ def _read_examples(layout: Layout) -> Iterator[tuple[str, Report]]:
         _, record = split_user_content(question["content"])
         if record and not row["is_general"] and row["source"] != PLANTED_SECRET:
             yield row["split"], Report(row["subject_key"], record, answer["content"])
-
-
-def _label_pairs(
-    layout: Layout, labels: Sequence[StatementLabel], accuracy: frozenset[str]
-) -> Iterator[tuple[Pair, str]]:
-    """The labelled statements whose answers are still stored, each with what it was checked against, and its record."""
-    records = {
-        row["example_id"]: split_user_content(row["messages"][-2]["content"])[1]
-        for row in read_rows_if_present(layout.table("instruction_sets"), ("example_id", "messages"))
-    }
-    texts = {}
-    for row in read_rows_if_present(layout.table("judge_scores"), ("example_id", "answer", "statements")):
-        for one in json.loads(row["statements"] or "[]"):
-            key = (row["example_id"], fingerprint_text(row["answer"]), fingerprint_text(one["text"]))
-            texts[key] = (row["answer"], one["text"])
-    for number, label in enumerate(labels):
-        found = texts.get((label.example_id, label.answer_fingerprint, label.statement_fingerprint))
-        record = records.get(label.example_id)
-        if found is not None and record is not None:
-            shown = record if label.criterion in accuracy else found[0]
-            yield Pair(shown, found[1], label.support, LABELLED, label.subject_key, number), fingerprint_text(record)
 
 
 def _labelled_texts(layout: Layout) -> Iterator[str]:

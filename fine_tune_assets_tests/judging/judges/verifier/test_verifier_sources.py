@@ -12,7 +12,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.judging.judges.verifier.training_reports import InvalidReportsError, read_reports, split_reports
 from fine_tune_assets.judging.judges.verifier.verifier_sources import gather_sources
-from fine_tune_assets.ledger.reviews.statement_labels import StatementLabel
+from fine_tune_assets.ledger.reviews.statement_labels import LabelledTexts, StatementLabel
 
 RECORD = "Patient {n}: I have had a cough for {n} weeks, and nothing else bothers me at the moment, thank you doctor."
 
@@ -78,17 +78,15 @@ def test_a_report_with_the_text_of_a_tested_example_is_removed_and_counted(tmp_p
     assert sources.certificate.removed_reports >= 1
 
 
-def test_a_statement_that_an_expert_overruled_is_a_pair_with_the_record(tmp_path: Path) -> None:
+def test_a_statement_that_an_expert_overruled_is_a_pair_with_the_text_it_was_compared_with(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    answer, statement = "Cough for 9 weeks.", "Cough for 9 weeks."
     _store(layout, "instruction_sets", [_example(n) for n in range(30)])
-    found = [{"text": statement, "criterion": "factual_accuracy"}]
-    _store(layout, "judge_scores", [{"example_id": "e3", "answer": answer, "statements": json.dumps(found)}])
-    labels = [_label(answer, statement), _label("another answer", statement)]
-    sources = gather_sources(layout, [], labels, frozenset({"factual_accuracy"}))
+    record, statement = RECORD.format(n=3), "Cough for 9 weeks."
+    texts = LabelledTexts(record, statement, fingerprint_text(record))
+    sources = gather_sources(layout, [], [(_label(statement, statement), texts)])
     (pair,) = sources.labelled
-    assert sources.labelled_groups == {fingerprint_text(RECORD.format(n=3))}
-    assert (pair.record, pair.statement, pair.label) == (RECORD.format(n=3), statement, "contradicted")
+    assert sources.labelled_groups == {fingerprint_text(record)}
+    assert (pair.record, pair.statement, pair.label) == (record, statement, "contradicted")
 
 
 def test_reports_of_a_test_file_and_texts_kept_apart_are_not_in_the_training(tmp_path: Path) -> None:
