@@ -22,7 +22,11 @@ from sample_installation import sample_installation, use
 
 from fine_tune_assets.cli.asset_commands import run_graph
 from fine_tune_assets.cli.service_commands import prepare
+from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.judging.evaluation.model_comparison import select_test_examples
+from fine_tune_assets.judging.judges.grades import gradable_answer
+from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe
 
 RECIPE = "demo_smollm2"
@@ -64,7 +68,9 @@ def _verdict_of(made: Settings, seed: int, console: Console) -> dict[str, Any]:
     settings = use(data, str(recipe))
     began, cpu = time.monotonic(), _cpu_seconds()
     run_graph(settings, console, only=UP_TO_SET | UP_TO_VERDICT)
+    seconds, cpu_seconds = time.monotonic() - began, _cpu_seconds() - cpu
     row = pq.read_table(settings.layout.table("promotion_verdicts")).to_pylist()[0]
+    answers, grading_seconds = _grade_again(settings)
     shutil.rmtree(data)
     return {
         "seed": seed,
@@ -73,10 +79,27 @@ def _verdict_of(made: Settings, seed: int, console: Console) -> dict[str, Any]:
         "low": row["gain_low"],
         "high": row["gain_high"],
         "examples": row["example_count"],
-        "seconds": round(time.monotonic() - began),
-        "cpu_seconds": round(_cpu_seconds() - cpu),
+        "seconds": round(seconds),
+        "cpu_seconds": round(cpu_seconds),
+        "graded_answers": answers,
+        "grading_seconds": round(grading_seconds, 1),
         "reasons": row["reasons"],
     }
+
+
+def _grade_again(settings: Settings) -> tuple[int, float]:
+    """Answers of the comparison, and the seconds in which a newly opened judge grades them."""
+    recipe = load_recipe(settings.recipe)
+    table = pq.read_table(settings.layout.table("instruction_sets"))
+    examples = {one.example_id: one for one in select_test_examples(table, recipe.judge.test_examples)}
+    rows = pq.read_table(settings.layout.table("judge_scores"), columns=["example_id", "answer"]).to_pylist()
+    answers = [
+        gradable_answer(examples[row["example_id"]], str(number), row["answer"]) for number, row in enumerate(rows)
+    ]
+    began = time.monotonic()
+    with open_judge(judge_request(settings, recipe)) as judge:
+        judge.grade(answers, ignore_progress)
+    return len(answers), time.monotonic() - began
 
 
 def _cpu_seconds() -> float:
@@ -85,7 +108,14 @@ def _cpu_seconds() -> float:
 
 def _show(rows: list[dict[str, Any]]) -> None:
     table = Table(
-        "seed", "verdict", "gain", "95 % interval", "seconds", "CPU seconds", title="The demo in several seeds"
+        "seed",
+        "verdict",
+        "gain",
+        "95 % interval",
+        "seconds",
+        "CPU seconds",
+        "of it, grading",
+        title="The demo in several seeds",
     )
     for row in rows:
         interval = f"{row['low']:.2f} to {row['high']:.2f}"
@@ -96,6 +126,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
             interval,
             str(row["seconds"]),
             str(row["cpu_seconds"]),
+            f"{row['grading_seconds']} s, {row['graded_answers']} answers",
         )
     Console().print(table)
     promoted = sum(row["decision"] == "promote" for row in rows)
