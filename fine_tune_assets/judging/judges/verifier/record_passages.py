@@ -15,6 +15,8 @@ from fine_tune_assets.judging.judges.answer_features import content_words, split
 
 MAX_STATEMENT_WORDS: Final = 28
 _CLAUSE_END: Final = re.compile(r";\s+|,\s+(?=(?:and|but|which|who|although|however)\b)|\s+(?=but\b)")
+_OPEN_END: Final = re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Jr|Sr|vs|approx|Art|Sec|e\.g|i\.e)\.$|^[A-Z]\.$")
+"""Ends a piece that is not a sentence: an abbreviation, or an initial alone."""
 _NEXT_SHARE: Final = 0.6
 _PREVIOUS_SHARE: Final = 0.4
 """Shares of a line's score that the next line, often its answer, and the previous one, often its question, receive."""
@@ -24,12 +26,27 @@ _MAX_LINE_WORDS: Final = 20
 def split_statements(answer: str) -> list[str]:
     """The sentences of an answer; a long one is split at clauses."""
     found = []
-    for sentence in split_sentences(answer):
+    for sentence in _join_abbreviations(split_sentences(answer)):
         pieces = [sentence]
         if len(sentence.split()) > MAX_STATEMENT_WORDS:
             clauses = [piece.strip() for piece in _CLAUSE_END.split(sentence)]
             pieces = [piece for clause in clauses for piece in _split_at_commas(clause)]
         found += [piece for piece in pieces if stem_words(piece)]
+    return found
+
+
+def _join_abbreviations(pieces: Sequence[str]) -> list[str]:
+    """Whole sentences from pieces that were cut after "Dr." or an initial.
+
+    >>> _join_abbreviations(["Saw Dr.", "F.", "No fever."])
+    ['Saw Dr. F.', 'No fever.']
+    """
+    found: list[str] = []
+    for piece in pieces:
+        if found and _OPEN_END.search(found[-1]):
+            found[-1] += f" {piece}"
+        else:
+            found.append(piece)
     return found
 
 
