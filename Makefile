@@ -209,5 +209,8 @@ fit-judge: setup-dev     ## refit formula and panel on half of the rated dialogu
 bench-verifier: setup   ## formula and verifier on planted errors and clinicians' ratings, with the blind control
 	$(BIN)/python benchmarks/bench_verifier.py
 
+bench-llm-pairs: setup   ## a language model on 60 pairs of answers of which people preferred one: MODEL=judge.gguf
+	$(BIN)/python benchmarks/bench_llm_pairs.py $(MODEL)
+
 bench-judge-fit: setup-dev   ## agreement of the formula judge with clinicians, on the other half and on random halves
 	$(BIN)/python benchmarks/bench_judge_fit.py
