@@ -59,7 +59,7 @@ def sample_texts() -> Iterator[str]:
     """Every text of the demo's reports."""
     for path in sorted(SAMPLE.rglob("*")):
         if path.suffix == ".txt" and path.name != "LICENSE.txt":
-            yield path.read_text(encoding="utf-8")
+            yield path.read_text(encoding="utf-8", errors="ignore")  # one is damaged on purpose
         elif path.suffix == ".csv":
             with path.open(encoding="utf-8", newline="") as file:
                 yield from (text for row in csv.DictReader(file) for text in row.values() if text)

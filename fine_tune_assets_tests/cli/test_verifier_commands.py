@@ -56,6 +56,7 @@ def test_a_verifier_is_trained_measured_and_used(tmp_path: Path, monkeypatch: py
     assert code == 0, output
     continued = json.loads((tmp_path / "verifiers" / "next" / "card.json").read_text())["training"]
     assert continued["base"] == verifier_version(folder)
+    assert continued["base_training"] == card["training"]
     assert continued["reports"] > card["training"]["reports"]
 
 

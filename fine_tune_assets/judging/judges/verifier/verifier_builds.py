@@ -10,7 +10,7 @@ from fine_tune_assets.core.files import atomic_folder
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.judging.judges.statement_readers import StatementReader
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report, build_pairs, sample_blocks
-from fine_tune_assets.judging.judges.verifier.verifier_files import read_labelled_groups, write_verifier
+from fine_tune_assets.judging.judges.verifier.verifier_files import read_card, read_labelled_groups, write_verifier
 from fine_tune_assets.judging.judges.verifier.verifier_measurement import KindResult, measure_kinds
 from fine_tune_assets.judging.judges.verifier.verifier_reader import VerifierReader
 from fine_tune_assets.judging.judges.verifier.verifier_sources import Sources
@@ -34,14 +34,16 @@ def build_verifier(
     from fine_tune_assets.judging.judges.verifier.verifier_training import VerifierPlan, train_verifier
 
     plan = VerifierPlan(**settings)
-    groups = sources.labelled_groups | (read_labelled_groups(plan.base) if plan.base else frozenset())
+    groups, earlier = sources.labelled_groups, dict[str, Any]()
+    if plan.base is not None:
+        groups, earlier = groups | read_labelled_groups(plan.base), read_card(plan.base).get("training", {})
     weights, training = train_verifier(sources.training, sources.labelled, plan, progress)
     with atomic_folder(folder) as made:
         write_verifier(made, weights, {}, {})
         results = [asdict(one) for one in measure_reports(VerifierReader(made, plan.threads), sources.measured)]
         card: dict[str, Any] = {
             **(facts or {}),
-            "training": {**training, "sources": sources.names},
+            "training": {**training, "sources": sources.names, "base_training": earlier},
             "labelled_groups": sorted(groups),
             "measured": results,
         }

@@ -71,9 +71,13 @@ def read_weights(folder: Path) -> dict[str, NDArray[Any]]:
 
 
 def read_labelled_groups(folder: Path) -> frozenset[str]:
+    return frozenset(read_card(folder).get("labelled_groups", ()))
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Empty if there is none."""
     file = folder / CARD_FILE
-    card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return frozenset(card.get("labelled_groups", ()))
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def verifier_version(folder: Path) -> str:

@@ -40,16 +40,14 @@ from fine_tune_assets.judging.judges.verifier.training_pairs import encode_pair
 from fine_tune_assets.judging.judges.verifier.verifier_files import read_weights, verifier_version
 
 MAX_BLOCKS: Final[Mapping[str, int]] = {
-    "word": 2000,
+    "word": 2500,
     "negation": 1600,
     "finding dropped": 900,
-    "other note": 1200,
-    "dose": 1200,
-    "order": 1200,
-    "recombined": 1200,
-    "number": 1000,
-    "side": 900,
-    "person": 500,
+    "order": 750,
+    "recombined": 750,
+    "other note": 700,
+    "person": 650,
+    "dose": 600,
     "hedging": 500,
     "unit": 350,
     "finding": 300,

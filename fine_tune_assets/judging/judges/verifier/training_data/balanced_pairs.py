@@ -40,8 +40,6 @@ SHORT_FORMS: Final = 0.6
 """Share of the polarity blocks whose statements are written from the finding alone instead of the notes' own."""
 BLIND_RECORD: Final = "Hello"
 """Replaces every record in the blind control."""
-EXCHANGES: Final = 3
-"""Exchanges that are inserted for each statement."""
 CONTEXT_LINES: Final = (0, 1, 2, 4, 100)
 """Lines around an inserted exchange in training."""
 
@@ -101,7 +99,7 @@ def build_pairs(
             *_change_word(fact, neighbors, random),
             *_flip_answer(fact, random),
             *_flip_natural(fact, random),
-            *(_insert_exchange(fact, part, random) for _ in range(EXCHANGES)),
+            *_insert_exchange(fact, part, random),
             *_add_finding(fact, random),
             *_exchange_records(fact, facts, random),
             *_drop_evidence(fact),
@@ -262,7 +260,7 @@ def _is_reversed(statement: str, record: str, other_record: str) -> bool:
     )
 
 
-def _insert_exchange(fact: _Fact, part: Part, random: Random) -> list[Pair]:
+def _insert_exchange(fact: _Fact, part: Part, random: Random) -> Iterator[list[Pair]]:
     exchange = write_exchange(random.choice(INSERTED_KINDS), part, random)
     context = _choose_context(fact.record, part, random)
     state = random.getstate()
@@ -270,7 +268,7 @@ def _insert_exchange(fact: _Fact, part: Part, random: Random) -> list[Pair]:
     random.setstate(state)
     other_record = insert_turns(context, exchange.other_turns, random)
     statement, other = normalize_text(exchange.statement), normalize_text(exchange.other_statement)
-    return _block(exchange.kind, fact.subject, [(record, statement), (other_record, other)])
+    yield _block(exchange.kind, fact.subject, [(record, statement), (other_record, other)])
 
 
 def _choose_context(record: str, part: Part, random: Random) -> str:

@@ -1,8 +1,7 @@
 """Puts a question with its answer into a dialogue, and writes the statement that it supports.
 
-Every exchange has two forms, each of which contradicts the other's statement: a negation, an order of events, a hedge, a person,
-a dose, a measured value, a medicine, a side or a site. Phrasings are divided between training and measurement, so that a
-measurement meets phrasings that training never saw.
+Every exchange has two forms, each of which contradicts the other's statement: a negation, an order of events, a hedge, a person
+or a dose. Phrasings are divided between training and measurement, so that a measurement meets phrasings that training never saw.
 """
 
 from collections.abc import Sequence
@@ -44,9 +43,6 @@ _PEOPLE: Final = _TERMS["people"]
 _DRUGS: Final = _TERMS["medicines"]
 _DOSES: Final = _TERMS["doses"]
 _SITES: Final = _TERMS["sites"]
-_SIDES: Final = _TERMS["sides"]
-_VALUES: Final = _TERMS["values"]
-_MEASURES: Final = _TERMS["measures"]
 
 _NEGATION: Final = Phrasing(
     turns=(
@@ -221,79 +217,6 @@ _SITE: Final = Phrasing(
     other_statements=(),
 )
 
-_SIDE: Final = Phrasing(
-    turns=(
-        "Patient: My {a} {x} hurts. The {b} one is fine.",
-        "Doctor: Which {x}?\nPatient: The {a} one.",
-        "Patient: It is the {a} {x}, and the {b} {y} too.",
-        "Doctor: Is it the {b} {x}?\nPatient: No, the {a} one.",
-        "Doctor: So the {a} {x} and the {b} {y}?\nPatient: Yes.",
-        "Patient: I hurt my {a} {x} and had surgery on the {b} {y}.",
-        "Doctor: Let me look at the {a} {x}. The {b} {x} is normal.",
-        "Patient: The {b} {x} is good, but the {a} {x} is bad.",
-    ),
-    other_turns=(),
-    statements=(
-        "{A} {x} pain.",
-        "Pain of the {a} {x}.",
-        "The patient complains of the {a} {x}.",
-        "The {a} {x} is affected.",
-        "Problem with {a} {x}.",
-        "She was seen for her {a} {x}.",
-        "The {x} on the {a} is symptomatic.",
-        "{A}-sided {x} complaint.",
-    ),
-    other_statements=(),
-)
-_VALUE: Final = Phrasing(
-    turns=(
-        "Doctor: Your {x} is {a} and your {y} is {b}.",
-        "Doctor: The {y} was {b}. The {x} was {a}.",
-        "Nurse: {X} {a}, {y} {b}.",
-        "Doctor: We measured {a} for the {x} and {b} for the {y}.",
-        "Patient: What was my {x}?\nDoctor: {a}. Only the {y} was {b}.",
-        "Doctor: Last time the {x} was {b}, now it is {a}.",
-        "Doctor: The {x} came down from {b} to {a}.",
-        "Patient: They told me that my {y} was {b} and my {x} {a}.",
-    ),
-    other_turns=(),
-    statements=(
-        "{X} {a}.",
-        "The {x} is {a}.",
-        "Latest {x} of {a}.",
-        "{X} was measured at {a}.",
-        "Current {x} is {a}.",
-        "Labs show {x} of {a}.",
-        "The {x} is now {a}.",
-        "{X}: {a}.",
-    ),
-    other_statements=(),
-)
-_MEDICINE: Final = Phrasing(
-    turns=(
-        "Patient: I take {a}. I stopped the {b}.",
-        "Doctor: Are you still on {b}?\nPatient: No, I switched to {a}.",
-        "Doctor: We will stop the {b} and start {a}.",
-        "Doctor: Do you take {a} or {b}?\nPatient: Only {a}.",
-        "Patient: The {b} made me sick, so now I am on {a}.",
-        "Doctor: I am changing the {b} to {a}.",
-        "Patient: I used to take {b}. These days I take {a}.",
-        "Doctor: Keep taking the {a}, but no more {b}.",
-    ),
-    other_turns=(),
-    statements=(
-        "The patient takes {a}.",
-        "Current medication: {a}.",
-        "She is on {a}.",
-        "{A} is continued, {b} is not.",
-        "{B} was discontinued.",
-        "He no longer takes {b}.",
-        "{B} was replaced by {a}.",
-        "The patient is now treated with {a}.",
-    ),
-    other_statements=(),
-)
-
 _KINDS: Final[tuple[tuple[str, Phrasing, Sequence[str], Sequence[str]], ...]] = (
     ("negation", _NEGATION, FINDINGS, FINDINGS),
     ("order", _ORDER, FINDINGS, ()),
@@ -301,9 +224,6 @@ _KINDS: Final[tuple[tuple[str, Phrasing, Sequence[str], Sequence[str]], ...]] = 
     ("person", _PERSON, _PEOPLE, _DISEASES),
     ("dose", _DOSE, _DOSES, _DRUGS),
     ("recombined", _SITE, _SITES, ()),
-    ("side", _SIDE, _SIDES, _SITES),
-    ("number", _VALUE, _VALUES, _MEASURES),
-    ("medicine", _MEDICINE, _DRUGS, ()),
 )
 INSERTED_KINDS: Final = tuple(kind for kind, *_ in _KINDS)
 
