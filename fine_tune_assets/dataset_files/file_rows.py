@@ -275,11 +275,12 @@ def _has_delimiter(head: bytes) -> bool:
 
 
 CSV = "CSV"
+JSON_LINES = FileKind("JSON Lines", _is_json_lines, _json_lines)
 KINDS = (
     FileKind("Parquet", lambda head: head.startswith(b"PAR1"), _parquet),
     FileKind("Arrow", lambda head: head.startswith(b"ARROW1"), _arrow_file),
     FileKind("Arrow", lambda head: head.startswith(b"\xff\xff\xff\xff"), _arrow_stream),
-    FileKind("JSON Lines", _is_json_lines, _json_lines),
+    JSON_LINES,
     FileKind("JSON array", lambda head: head.lstrip().startswith(b"["), _json_array),
     FileKind(CSV, _has_delimiter, _delimited),
 )

@@ -7,13 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.prompts.conversations import build_conversation
-from fine_tune_assets.instructions.leakage import LeakSearch, compared_row, find_leaks, question_text, resolve_leaks
-from fine_tune_assets.instructions.mixture import AnyExample, BuildRules, count_mixed_in, sample_by_kind
+from fine_tune_assets.instructions.leakage import LeakSearch, compared_rows, find_leaks, question_text, resolve_leaks
+from fine_tune_assets.instructions.mixture import BuildRules, count_mixed_in, sample_by_kind
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.set_examples import ExampleText, SetExample, approved_example, general_example
 from fine_tune_assets.instructions.splits import PRECEDENCE, SPLITS, EarlierTests, SplitRule, require_stable_test_split
@@ -21,6 +23,8 @@ from fine_tune_assets.tables.approval_rows import ApprovedExample
 from fine_tune_assets.tables.common_columns import Message
 from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow, ProvenanceRow
 from fine_tune_assets.tables.record_classes import check_table, iter_records, table_from_records
+
+AnyExample = TypeVar("AnyExample", GeneralExample, SetExample)
 
 
 class TooFewExamplesError(GateClosedError):
@@ -102,9 +106,7 @@ def build_instruction_set(
     _require_enough(kept, context.split_rule.settings.minimum_examples)
     trained = _count_trained(kept)
     replay_target = count_mixed_in(rules, trained, 0).replayed
-    replayed = sample_by_kind(
-        _not_dropped(replayable, leaked), lambda one: (one.source, one.task), replay_target, rules.seed
-    )
+    replayed = _draw_replayed(_not_dropped(replayable, leaked), replay_target, rules.seed)
     general_target = count_mixed_in(rules, trained, len(replayed)).general
     mixed = _not_dropped(candidates, leaked)[:general_target]
     all_examples = sorted(
@@ -132,7 +134,17 @@ def _draw_general(
     time."""
     most = count_mixed_in(rules, _count_trained(examples), len(replayable)).general
     count = 2 * most + _SPARE_EXAMPLES if most else 0
-    return sample_by_kind(iter_records(GeneralExample, general), lambda one: (one.source, one.kind), count, rules.seed)
+    chosen = sample_by_kind(general, ("source", "kind"), count, rules.seed)
+    # A filter, since `take` would copy every text first.
+    drawn = general.filter(pc.is_in(pa.array(range(general.num_rows)), value_set=pa.array(chosen, pa.int64())))
+    by_row = dict(zip(sorted(chosen), iter_records(GeneralExample, drawn), strict=True))
+    return [by_row[row] for row in chosen]
+
+
+def _draw_replayed(examples: Sequence[SetExample], count: int, seed: int) -> list[SetExample]:
+    names = ("example_id", "fingerprint", "source", "task")
+    rows = pa.table({name: pa.array([getattr(one, name) for one in examples], pa.string()) for name in names})
+    return [examples[row] for row in sample_by_kind(rows, ("source", "task"), count, seed)]
 
 
 def _count_trained(examples: Iterable[SetExample]) -> int:
@@ -209,7 +221,7 @@ def _select_replayable(context: BuildContext, approved: pa.Table) -> list[SetExa
 
 def _leak_reasons(examples: Iterable[SetExample], search: LeakSearch) -> dict[str, str]:
     """Id of each example that must be dropped, because another split or an evaluation set contains it → the reason."""
-    everything = [compared_row(example) for example in examples]
+    everything = [row for example in examples for row in compared_rows(example)]
     leaks = find_leaks(everything, search)
     return {row_id: leak.reason for row_id, leak in resolve_leaks(leaks, [row.row_id for row in everything]).items()}
 
@@ -244,7 +256,9 @@ def _require_enough(kept: Sequence[SetExample], minimum: int) -> None:
 
 
 def _instruction_row(example: SetExample, rules: BuildRules) -> InstructionRow:
-    messages = build_conversation(rules.system_prompt, example.instruction, example.input, example.output)
+    messages = build_conversation(
+        rules.system_prompt, example.instruction, example.input, example.output, example.history_messages
+    )
     return InstructionRow(
         example_id=example.example_id,
         split=example.split,

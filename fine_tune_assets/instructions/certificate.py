@@ -14,7 +14,7 @@ import pyarrow as pa
 from fine_tune_assets.core.prompts.conversations import build_conversation
 from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
 from fine_tune_assets.instructions.assembly import InstructionSet
-from fine_tune_assets.instructions.leakage import EVALUATION, Kind, LeakSearch, compared_row, find_leaks
+from fine_tune_assets.instructions.leakage import EVALUATION, Kind, LeakSearch, compared_rows, find_leaks
 from fine_tune_assets.instructions.set_examples import ExampleText
 from fine_tune_assets.instructions.splits import SPLITS
 from fine_tune_assets.tables.instruction_rows import InstructionRow
@@ -155,7 +155,7 @@ def issue_certificate(finished: InstructionSet, search: LeakSearch | None) -> Le
     if search is not None:
         counts.update(
             EVALUATION if leak.kept.group == EVALUATION else leak.kind
-            for leak in find_leaks([*map(compared_row, examples)], search)
+            for leak in find_leaks([row for example in examples for row in compared_rows(example)], search)
         )
     return LeakageCertificate(
         separation=check_separation(finished.table),
@@ -170,7 +170,9 @@ def issue_certificate(finished: InstructionSet, search: LeakSearch | None) -> Le
 
 
 def _matches_conversation(messages: list[dict[str, str]], example: ExampleText) -> bool:
-    return messages == build_conversation(messages[0]["content"], example.instruction, example.input, example.output)
+    return messages == build_conversation(
+        messages[0]["content"], example.instruction, example.input, example.output, example.history_messages
+    )
 
 
 def _question(messages: list[dict[str, str]]) -> str:

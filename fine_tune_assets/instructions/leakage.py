@@ -105,10 +105,16 @@ def question_text(example: ExampleText) -> str:
     return strip_passages(example.instruction, example.input).topic
 
 
-def compared_row(example: ExampleText) -> ComparedRow:
-    """Excludes the instruction if there is an input: the shared instruction would make short examples of a task similar."""
+def compared_rows(example: ExampleText) -> Iterator[ComparedRow]:
+    """The example, and each earlier exchange of its conversation, since those shape the model too.
+
+    Excludes the instruction if there is an input: the shared instruction would make short examples of a task similar.
+    """
     question = question_text(example)
-    return ComparedRow(example.example_id, example.split, question, f"{question}\n{example.output}")
+    yield ComparedRow(example.example_id, example.split, question, f"{question}\n{example.output}")
+    turns = [turn.content for turn in example.history or ()]
+    for earlier, answer in zip(turns[::2], turns[1::2], strict=True):
+        yield ComparedRow(example.example_id, example.split, earlier, f"{earlier}\n{answer}")
 
 
 def evaluation_rows(texts: Iterable[EvaluationText]) -> list[ComparedRow]:

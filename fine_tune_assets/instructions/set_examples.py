@@ -9,6 +9,7 @@ from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.splits import Split
 from fine_tune_assets.tables.approval_rows import ApprovedExample
+from fine_tune_assets.tables.common_columns import Message
 from fine_tune_assets.tables.instruction_rows import GeneralExample, ProvenanceRow
 from fine_tune_assets.tables.record_classes import Record
 
@@ -24,6 +25,13 @@ class ExampleText(Record):
     instruction: str
     input: str
     output: str
+    history: tuple[Message, ...] | None = None
+    """Earlier turns; only general data has any."""
+
+    @property
+    def history_messages(self) -> list[dict[str, str]]:
+        """Earlier turns in OpenAI's format."""
+        return [{"role": turn.role, "content": turn.content} for turn in self.history or ()]
 
 
 class SetExample(ExampleText, ProvenanceRow):
@@ -58,7 +66,7 @@ def approved_example(example: ApprovedExample, split: Split, reports: Mapping[st
 
 def replayed_example(provenance: ProvenanceRow, instruction: str, input_text: str, output: str) -> SetExample:
     """From an earlier set, with its original provenance."""
-    texts = {"instruction": instruction, "input": input_text, "output": output}
+    texts = {"instruction": instruction, "input": input_text, "output": output, "history": None}
     passages = _count_passages(instruction, input_text)
     return SetExample.from_row({**vars(provenance), **texts, "passage_count": passages, "is_general": False})
 
@@ -71,6 +79,7 @@ def general_example(example: GeneralExample) -> SetExample:
         instruction=example.instruction,
         input=example.input,
         output=example.output,
+        history=example.history,
         report_id=None,
         report_fingerprint=None,
         subject_key=None,

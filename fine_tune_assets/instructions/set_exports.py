@@ -7,15 +7,15 @@ docs/dataset-formats and LLaMA-Factory's data/README.md. `datasets.load_dataset`
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.prompts.conversations import split_user_content, user_content
 from fine_tune_assets.instructions.assembly import InstructionSet
 from fine_tune_assets.instructions.set_examples import ExampleText
 from fine_tune_assets.instructions.splits import SPLITS
@@ -48,10 +48,15 @@ def export_files(instruction_set: InstructionSet) -> Iterator[tuple[str, str]]:
     """Yield the name and content of each file."""
     yield ALPACA, json.dumps(_alpaca(instruction_set), ensure_ascii=False, indent=1)
     for split in SPLITS:
-        conversations = list(_conversations(instruction_set.table, split))
-        yield chatml_name(split), "".join(_json_line({"messages": messages}) for messages in conversations)
-        yield sharegpt_name(split), "".join(_json_line({"conversations": _turns(m)}) for m in conversations)
-    yield LLAMA_FACTORY, json.dumps(_llama_factory(), indent=2) + "\n"
+        rows = list(_rows_of_split(instruction_set, split))
+        hints = _instruction_hints([example for example, _ in rows])
+        messages = [turns for _, turns in rows]
+        yield chatml_name(split), _json_lines({"messages": m, **hint} for m, hint in zip(messages, hints, strict=True))
+        yield (
+            sharegpt_name(split),
+            _json_lines({"conversations": _turns(m), **hint} for m, hint in zip(messages, hints, strict=True)),
+        )
+    yield LLAMA_FACTORY, json.dumps(_llama_factory(_has_history(instruction_set)), indent=2) + "\n"
     yield AXOLOTL, _AXOLOTL_COMMENT + yaml.safe_dump(_axolotl(), sort_keys=False)
 
 
@@ -98,37 +103,65 @@ def _data_files(file_name: Any) -> list[dict[str, str]]:
     return [{"split": split, "path": file_name(split)} for split in SPLITS]
 
 
-def _json_line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _alpaca(instruction_set: InstructionSet) -> list[dict[str, str]]:
-    """Alpaca rows of the train split, with the system prompt in `system`, as LLaMA-Factory and Axolotl expect it."""
-    examples = iter_records(ExampleText, instruction_set.examples)
+def _alpaca(instruction_set: InstructionSet) -> list[dict[str, Any]]:
+    """Alpaca rows of the train split, with the system prompt in `system`, as LLaMA-Factory and Axolotl expect it.
+
+    Earlier turns are pairs in `history`, as LLaMA-Factory expects them; without any, there is no such column.
+    """
+    has_history = _has_history(instruction_set)
     return [
         {
             "instruction": example.instruction,
             "input": example.input,
             "output": example.output,
-            "system": messages[0]["content"].as_py(),
+            "system": messages[0]["content"],
+            **({"history": _pairs(example)} if has_history else {}),
         }
-        for example, messages in zip(examples, instruction_set.table.column("messages"), strict=True)
-        if example.split == "train"
+        for example, messages in _rows_of_split(instruction_set, "train")
     ]
 
 
-def _conversations(table: pa.Table, split: str) -> Iterator[list[dict[str, str]]]:
-    for messages in table.filter(pc.equal(table.column("split"), split)).column("messages"):
-        yield messages.as_py()
+def _has_history(instruction_set: InstructionSet) -> bool:
+    column = instruction_set.examples.column("history")
+    return column.null_count < len(column)
+
+
+def _pairs(example: ExampleText) -> list[list[str]]:
+    turns = [turn["content"] for turn in example.history_messages]
+    return [list(pair) for pair in zip(turns[::2], turns[1::2], strict=True)]
+
+
+def _rows_of_split(instruction_set: InstructionSet, split: str) -> Iterator[tuple[ExampleText, list[dict[str, str]]]]:
+    examples = iter_records(ExampleText, instruction_set.examples)
+    for example, messages in zip(examples, instruction_set.table.column("messages"), strict=True):
+        if example.split == split:
+            yield example, messages.as_py()
+
+
+def _instruction_hints(examples: Sequence[ExampleText]) -> list[dict[str, str]]:
+    """The column `instruction` for an import, if the first paragraph of a question is not always the instruction.
+
+    In all rows of a file or in none, because `datasets` expects the same columns everywhere.
+    """
+    is_needed = any(
+        split_user_content(user_content(one.instruction, one.input)) != (one.instruction, one.input) for one in examples
+    )
+    return [{"instruction": one.instruction} if is_needed else {} for one in examples]
 
 
 def _turns(messages: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{"from": _SHAREGPT_ROLES[m["role"]], "value": m["content"]} for m in messages]
 
 
-def _llama_factory() -> dict[str, Any]:
+def _llama_factory(has_history: bool) -> dict[str, Any]:
     """The content of dataset_info.json; the folder serves as `dataset_dir`."""
     columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
+    if has_history:
+        columns["history"] = "history"
     return {
         "train_alpaca": {"file_name": ALPACA, "formatting": "alpaca", "columns": columns},
         **{f"{s}_messages": _sharegpt_entry(chatml_name(s), "messages", _MESSAGE_TAGS) for s in SPLITS},

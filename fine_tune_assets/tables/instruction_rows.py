@@ -18,8 +18,11 @@ class GeneralExample(Record):
     kind: Annotated[str, Column("Task named by the source, or the source; has a mixture share")]
     instruction: Instruction
     input: Annotated[str, Column("Input to the model; may be empty")]
-    output: Annotated[str, Column("Answer written by a person")]
-    fingerprint: Annotated[str, Column("SHA-256 of instruction, input and output")]
+    output: Annotated[str, Column("Last answer of the source")]
+    fingerprint: Annotated[str, Column("SHA-256 of instruction, input and output, with earlier turns if there are any")]
+    history: Annotated[tuple[Message, ...] | None, Column("Earlier turns, from the user and the assistant in turn")] = (
+        None
+    )
 
 
 class InstructionRow(Record):
@@ -32,7 +35,9 @@ class InstructionRow(Record):
     task: Task
     subject_key: Annotated[str | None, Column("Keyed hash of the subject id; absent for general data")]
     is_general: Annotated[bool, Column("True for general data")]
-    messages: Annotated[tuple[Message, ...], Column("The conversation: system, user, assistant", is_report_text=True)]
+    messages: Annotated[
+        tuple[Message, ...], Column("The conversation: system, then user and assistant in turn", is_report_text=True)
+    ]
     fingerprint: Annotated[str, Column("SHA-256 of the approved example")]
 
 

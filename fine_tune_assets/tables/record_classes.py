@@ -7,6 +7,7 @@ a structure.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
+from itertools import islice
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -23,6 +24,8 @@ _ARROW_TYPES = {
     datetime: pa.timestamp("us", "UTC"),
 }
 _BATCH_ROWS = 1024
+_TABLE_BATCH_ROWS = 10_000
+"""Rows held as Python objects while a table is built."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,11 @@ def table_from_records(kind: type[RecordT], records: Iterable[RecordT]) -> pa.Ta
 
 def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """A table of `rows` with exactly the schema's columns. Raises TableError if a required value is absent."""
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    batches = []
+    remaining = iter(rows)
+    while batch := [dict(row) for row in islice(remaining, _TABLE_BATCH_ROWS)]:
+        batches.append(pa.RecordBatch.from_pylist(batch, schema=schema))
+    table = pa.Table.from_batches(batches, schema)
     check_table(table, schema)
     return table
 

@@ -13,8 +13,11 @@ import pytest
 import yaml
 
 from fine_tune_assets.core.prompts.conversations import user_content
+from fine_tune_assets.instructions.assembly import build_instruction_set
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
-from fine_tune_assets_tests.instructions.examples import SEARCH, built
+from fine_tune_assets.tables.instruction_rows import GeneralExample
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets_tests.instructions.examples import SEARCH, approved, around, general, rules
 
 # data/README.md of LLaMA-Factory: "formatting" and the names of columns and tags, with their defaults.
 FORMATTINGS = {"alpaca", "sharegpt"}
@@ -41,7 +44,11 @@ AXOLOTL_EOS = {"all", "turn", "last"}
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredInstructionSet:
-    return write_instruction_set(tmp_path_factory.mktemp("sets"), built(), {"seed": 7}, SEARCH)
+    """With earlier turns in some general examples."""
+    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hi."}]
+    rows = [{**row, "history": turns if n % 2 else None} for n, row in enumerate(general().to_pylist())]
+    made = build_instruction_set(approved(), table_from_rows(rows, GeneralExample.SCHEMA), rules(), around())
+    return write_instruction_set(tmp_path_factory.mktemp("sets"), made, {"seed": 7}, SEARCH)
 
 
 def _as_llama_factory_reads(row: dict[str, Any], description: dict[str, Any]) -> tuple[str, list[dict[str, str]]]:
@@ -50,9 +57,14 @@ def _as_llama_factory_reads(row: dict[str, Any], description: dict[str, Any]) ->
     columns = COLUMNS[kind] | description.get("columns", {})
     if kind == "alpaca":
         parts = [row[columns[name]] for name in ("prompt", "query") if row[columns[name]]]
+        pairs = [
+            *((row[columns["history"]] or []) if columns["history"] else []),
+            ("\n".join(parts), row[columns["response"]]),
+        ]
         turns = [
-            {"role": "user", "content": "\n".join(parts)},
-            {"role": "assistant", "content": row[columns["response"]]},
+            {"role": role, "content": content}
+            for pair in pairs
+            for role, content in zip(("user", "assistant"), pair, strict=True)
         ]
         return (row[columns["system"]] if columns["system"] else ""), turns
     tags = TAGS | description.get("tags", {})
@@ -91,6 +103,7 @@ def test_llama_factory_reads_every_described_data_set(stored: StoredInstructionS
         assert [system for system, _ in read] == [messages[0]["content"] for messages in wanted]
         answers = [turns[-1]["content"] for _, turns in read]
         assert answers == [messages[-1]["content"] for messages in wanted]
+        assert [len(turns) for _, turns in read] == [len(messages) - 1 for messages in wanted]
         if description["formatting"] == "sharegpt":
             assert [turns for _, turns in read] == [messages[1:] for messages in wanted]
 
@@ -118,5 +131,5 @@ def test_the_alpaca_file_has_the_fields_of_axolotls_format(stored: StoredInstruc
     rows = _load(stored, "train.alpaca.json", tmp_path)
     train = [row["messages"] for row in stored.table.to_pylist() if row["split"] == "train"]
     assert [(row["system"], user_content(row["instruction"], row["input"]), row["output"]) for row in rows] == [
-        tuple(message["content"] for message in messages) for messages in train
+        (system["content"], question["content"], answer["content"]) for system, *_, question, answer in train
     ]

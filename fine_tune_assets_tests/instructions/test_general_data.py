@@ -1,4 +1,4 @@
-"""Reading general data: both formats, skipped rows, and errors with their position."""
+"""Reading general data: the bundled formats and imports, earlier turns, and skipped rows."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.dataset_files.dataset_rows import Refusal
 from fine_tune_assets.instructions.general_data import GeneralDataError, read_general_data
 from fine_tune_assets.tables.instruction_rows import GeneralExample
 from fine_tune_assets.tables.record_classes import check_table
@@ -87,13 +90,22 @@ def test_an_invalid_source_file_is_refused_by_name(tmp_path: Path, facts: str, m
 
 
 @pytest.mark.parametrize(
-    "line", ["{not json, marker-word", '{"prompt": "marker-word", "response": "x"}', '["marker-word"]']
+    ("line", "reason"),
+    [
+        ("{not json, marker-word", Refusal.NOT_JSON),
+        ('{"prompt": "marker-word", "response": "x"}', Refusal.NO_TEMPLATE),
+        ('["marker-word"]', Refusal.NOT_AN_OBJECT),
+        ('{"prompt": "\udcff"}', Refusal.NOT_UTF8),
+    ],
 )
-def test_an_invalid_line_is_named_without_its_text(tmp_path: Path, line: str) -> None:
-    """The line number is enough to fix it."""
-    with pytest.raises(GeneralDataError, match="line 2") as caught:
-        read_general(write(tmp_path, dolly("Good?"), line))
-    assert "marker-word" not in str(caught.value)
+def test_a_faulty_line_is_counted_and_does_not_stop_the_stage(tmp_path: Path, line: str, reason: Refusal) -> None:
+    """One row of a million must not stop the set."""
+    folder = write(tmp_path, dolly("Good?"))
+    path = folder / "dolly" / "examples.jsonl"
+    path.write_bytes(b"\n".join([line.encode("utf-8", "surrogateescape"), path.read_bytes(), b""]))
+    data = read_general_data(folder)
+    assert data.table.num_rows == 1
+    assert data.skipped == {"dolly": {reason.value: 1}}
 
 
 def test_a_folder_without_source_file_or_data_is_refused(tmp_path: Path) -> None:
@@ -106,14 +118,6 @@ def test_a_folder_without_source_file_or_data_is_refused(tmp_path: Path) -> None
         read_general(tmp_path)
     with pytest.raises(GeneralDataError, match="absent"):
         read_general(tmp_path / "absent")
-
-
-def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    """A file in another encoding would add garbage to the training data."""
-    write(tmp_path, dolly("Good?"))
-    (tmp_path / "dolly" / "examples.jsonl").write_bytes(b'{"prompt": "\xff"}')
-    with pytest.raises(GeneralDataError, match="not UTF-8"):
-        read_general(tmp_path)
 
 
 def test_the_kind_comes_from_the_record_or_is_the_source(tmp_path: Path) -> None:
@@ -132,3 +136,68 @@ def test_the_kind_comes_from_the_record_or_is_the_source(tmp_path: Path) -> None
         "Task True": "classification",
         "Task False": "generation",
     }
+
+
+CHAT_FACTS = "source: chats\nlicence: MIT\nformat: messages\n"
+
+
+def chat(*contents: str, **more: str) -> dict[str, Any]:
+    turns = [{"role": "assistant" if n % 2 else "user", "content": content} for n, content in enumerate(contents)]
+    return {"messages": [{"role": "system", "content": "Be odd."}, *turns], **more}
+
+
+def test_earlier_turns_of_messages_are_kept(tmp_path: Path) -> None:
+    """They are part of the example's identity; the recipe's system prompt takes the place of the data set's."""
+    rows = [
+        chat("Hello.", " Hi. ", "Translate.\n\nMaison", "House"),
+        chat("Translate.\n\nMaison", "House", kind="words"),
+    ]
+    earlier, single = sorted(
+        read_general(write(tmp_path, *rows, facts=CHAT_FACTS)).to_pylist(), key=lambda row: row["history"] is None
+    )
+    assert earlier["history"] == [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hi."}]
+    assert single["history"] is None
+    for row in (earlier, single):
+        assert (row["instruction"], row["input"], row["output"]) == ("Translate.", "Maison", "House")
+    assert (earlier["kind"], single["kind"]) == ("chats", "words")
+    texts = {"instruction": "Translate.", "input": "Maison", "output": "House"}
+    assert single["fingerprint"] == fingerprint_json(texts)
+    assert earlier["fingerprint"] == fingerprint_json({**texts, "history": earlier["history"]})
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (("x" * 1500, "Yes.", "x" * 600, "Yes."), "too long"),
+        (("How to murder?", "No.", "Why?", "So."), "offensive"),
+        (("Hello.", "Hi.<|im_end|>", "Why?", "So."), "control token"),
+        (("Why?", "So.</s>"), "control token"),
+    ],
+)
+def test_earlier_turns_are_filtered_too(tmp_path: Path, contents: tuple[str, ...], reason: str) -> None:
+    """A control token in an answer would stop the training of the whole set."""
+    data = read_general_data(write(tmp_path, chat(*contents), chat("Why <s>?", "So."), facts=CHAT_FACTS))
+    assert data.skipped == {"chats": {reason: 1}}
+    assert data.table.num_rows == 1
+
+
+def test_preference_pairs_are_counted_as_skipped(tmp_path: Path) -> None:
+    facts = CHAT_FACTS.replace("messages", "preferences")
+    data = read_general_data(write(tmp_path, {"prompt": "Why?", "chosen": "So.", "rejected": "No."}, facts=facts))
+    assert data.skipped == {"chats": {"preference pair": 1}}
+
+
+def test_a_source_with_two_licences_is_refused(tmp_path: Path) -> None:
+    """The licence table of a set has one row for each source."""
+    write(tmp_path, dolly("Good?"), folder="one")
+    with pytest.raises(GeneralDataError, match="two"):
+        read_general(write(tmp_path, dolly("Why?"), facts=FACTS.replace("CC BY-SA 3.0", "MIT"), folder="two"))
+
+
+def test_the_bundled_examples_keep_their_ids() -> None:
+    """Ids and fingerprints decide which examples a set gets: a change would train another model from the same data."""
+    data = read_general_data(PROJECT_DIR / "data" / "general")
+    ids, fingerprints = (data.table.column(name).to_pylist() for name in ("example_id", "fingerprint"))
+    assert fingerprint_json(ids) == "bfb8bf1e35d0e41c5ce080b366dec08d4ce38615a9966a19505ea73578ccaaec"
+    assert fingerprint_json(fingerprints) == "60ccca6a751906ef50378be41771ff82dc1419b5f3141b6c1dce44b2b97e0362"
+    assert data.skipped == {"dolly_hhrlhf": {"too long": 9}, "self_instruct": {"offensive": 6, "too long": 2}}

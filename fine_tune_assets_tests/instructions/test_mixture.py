@@ -1,6 +1,6 @@
 """The mix of train: the right shares, proportional by kind, deterministic by seed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pyarrow as pa
@@ -9,25 +9,58 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.core.fingerprints import keyed_hash
 from fine_tune_assets.instructions.assembly import DroppedExample, build_instruction_set
 from fine_tune_assets.instructions.mixture import count_mixed_in, sample_by_kind
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.set_examples import SetExample, approved_example
 from fine_tune_assets.tables.approval_rows import ApprovedExample
 from fine_tune_assets.tables.instruction_rows import GeneralExample
-from fine_tune_assets.tables.record_classes import iter_records
+from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
 from fine_tune_assets_tests.instructions.examples import approved, around, example, general, rules, subjects_in
 
 
-def chosen(examples: Sequence[GeneralExample], count: int, seed: int) -> list[GeneralExample]:
-    return sample_by_kind(examples, lambda example: (example.source, example.kind), count, seed)
+def chosen(table: pa.Table, count: int, seed: int) -> list[GeneralExample]:
+    examples = list(iter_records(GeneralExample, table))
+    return [examples[row] for row in sample_by_kind(table, ("source", "kind"), count, seed)]
+
+
+def chosen_row_by_row(examples: Iterable[GeneralExample], count: int, seed: int) -> list[str]:
+    """The ids that the first version of the choice took, which had every example in memory."""
+    kinds: dict[tuple[str, str], list[GeneralExample]] = {}
+    for one in examples:
+        kinds.setdefault((one.source, one.kind), []).append(one)
+    placed: list[tuple[float, str]] = []
+    for of_kind in kinds.values():
+        hashed = sorted((keyed_hash(str(seed).encode(), one.fingerprint), one.example_id) for one in of_kind)
+        placed += [((rank + 0.5) / len(of_kind), one_id) for rank, (_, one_id) in enumerate(hashed)]
+    return [one_id for _, one_id in sorted(placed)[:count]]
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 9)), max_size=60),
+    count=st.integers(0, 70),
+    seed=st.integers(0, 3),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_choice_is_the_same_as_row_by_row(rows: list[tuple[str, str, int]], count: int, seed: int) -> None:
+    """Otherwise an update of the software would train another model from the same data. Fingerprints may repeat."""
+    made = [
+        {**row, "source": source, "kind": kind, "fingerprint": f"{text}", "example_id": f"{number:03}"}
+        for number, (row, (source, kind, text)) in enumerate(zip(general().to_pylist() * 2, rows, strict=False))
+    ]
+    table = table_from_rows(reversed(made), GeneralExample.SCHEMA)
+    expected = chosen_row_by_row(iter_records(GeneralExample, table), count, seed)
+    assert [one.example_id for one in chosen(table, count, seed)] == expected
+    parts = pa.concat_tables([table.slice(0, 7), table.slice(7)])
+    assert [one.example_id for one in chosen(parts, count, seed)] == expected
 
 
 @given(count=st.integers(0, 50), more=st.integers(0, 10), seed=st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
 def test_a_larger_mix_only_adds_and_keeps_the_shares_of_kinds(count: int, more: int, seed: int) -> None:
     """More training data must not replace general data."""
-    examples = list(iter_records(GeneralExample, general({"large": 40, "small": 10})))
+    examples = general({"large": 40, "small": 10})
     fewer = chosen(examples, count, seed)
     larger = {example.example_id for example in chosen(examples, count + more, seed)}
     assert len(fewer) == count
@@ -40,7 +73,7 @@ def test_a_larger_mix_only_adds_and_keeps_the_shares_of_kinds(count: int, more: 
 
 def test_another_seed_chooses_others() -> None:
     """Otherwise the seed would have no effect."""
-    examples = list(iter_records(GeneralExample, general()))
+    examples = general()
     first, second = ({example.example_id for example in chosen(examples, 20, seed)} for seed in (1, 2))
     assert first != second
 

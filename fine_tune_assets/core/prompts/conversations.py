@@ -6,7 +6,7 @@ tokens in people's text are escaped: only the template can start or end a turn. 
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 Message = dict[str, str]
@@ -45,11 +45,16 @@ def split_user_content(content: str) -> tuple[str, str]:
 
 
 def build_conversation(
-    system_prompt: str, instruction: str, input_text: str, output: str | None = None
+    system_prompt: str,
+    instruction: str,
+    input_text: str,
+    output: str | None = None,
+    history: Iterable[Message] = (),
 ) -> list[Message]:
     """Messages in OpenAI's format; without `output` the conversation ends with the user's turn."""
     messages = [
         {"role": "system", "content": system_prompt},
+        *history,
         {"role": "user", "content": user_content(instruction, input_text)},
     ]
     return messages if output is None else [*messages, {"role": "assistant", "content": output}]
