@@ -44,6 +44,11 @@ class GeneralDataError(FineTuneError):
     """A folder of general data is invalid."""
 
 
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(bool(line.strip()) for line in file)
+
+
 @dataclass(frozen=True)
 class GeneralSource:
     folder: Path
@@ -58,6 +63,10 @@ class GeneralSource:
             raise GeneralDataError(f"{self.folder.name} has no .jsonl file.")
         for path in files:
             yield from parse_rows(path.name, read_rows(path, JSON_LINES), self.format)
+
+    def count_rows(self) -> int:
+        """Lines with content; whether a row is faulty is not checked."""
+        return sum(map(_count_lines, self.folder.glob("*.jsonl")))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.people.api_keys import create_key
@@ -31,6 +32,9 @@ EXAMPLE = example_of(TRAINED)
 ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("audit", "verify"): (),
     ("batch", "check"): (str(DIALOGUES),),
+    ("datasets", "check"): (str(PROJECT_DIR / "data" / "general"),),
+    ("datasets", "import"): (str(PROJECT_DIR / "data" / "general"), "--name", "more", "--licence", "MIT"),
+    ("datasets", "list"): (),
     ("doctor",): (),
     ("keys", "list"): (),
     ("knowledge", "check"): (),

@@ -1,0 +1,135 @@
+"""`fine-tune datasets`: check data sets of other tools, import them as general data, and list what is imported."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fine_tune_assets.cli.output import json_option, show_json, show_rows
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.dataset_files.dataset_reader import Dataset, open_dataset
+from fine_tune_assets.dataset_files.dataset_rows import DatasetCounts
+from fine_tune_assets.dataset_files.row_formats import FORMATS
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group()
+def datasets() -> None:
+    """Import data sets as general data."""
+
+
+def _read_columns(_context: click.Context, _option: click.Parameter, value: str | None) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in value.split(",")] if value else []
+    if any(not name or not theirs for name, _, theirs in pairs):
+        raise click.BadParameter("use NAME=COLUMN pairs, such as instruction=question,output=answer")
+    return {name.strip(): theirs.strip() for name, _, theirs in pairs}
+
+
+def _dataset_options(command: _Command) -> _Command:
+    """PATH, `--format` and `--columns`."""
+    for add in (
+        click.option("--columns", callback=_read_columns, help="Columns by name: instruction=Q,output=A."),
+        click.option("--format", "row_format", type=click.Choice(list(FORMATS)), help="Format, if several fit."),
+        click.argument("path", type=click.Path(exists=True, path_type=Path)),
+    ):
+        command = add(command)
+    return command
+
+
+@datasets.command()
+@_dataset_options
+@json_option
+def check(path: Path, row_format: str | None, columns: dict[str, str], is_json: bool) -> None:
+    """Count what a data set contains.
+
+    PATH is a file or folder of JSON Lines, JSON, CSV, TSV, Parquet or Arrow files, also gzipped. Nothing is stored. The exit
+    status is 1 if rows are refused.
+    """
+    dataset = open_dataset(path, row_format, columns)
+    counts = DatasetCounts().count(dataset.rows())
+    _show(dataset, counts, is_json=is_json)
+    if counts.refused:
+        raise SystemExit(1)
+
+
+@datasets.command("import")
+@_dataset_options
+@click.option("--name", required=True, help="Name of the new folder in data/general.")
+@click.option("--licence", required=True, help="Licence of the data set.")
+@click.option("--source", help="Origin of the data set; default: the name.")
+@click.option("--dry-run", is_flag=True, help="Only count; write nothing.")
+@json_option
+def import_command(
+    path: Path,
+    row_format: str | None,
+    columns: dict[str, str],
+    name: str,
+    licence: str,
+    source: str | None,
+    dry_run: bool,
+    is_json: bool,
+) -> None:
+    """Import a data set as general data.
+
+    Writes the conversations of PATH to data/general/NAME, from where the asset `general_examples` reads them. Preference pairs
+    are counted and left out; refused rows are listed in `refused.csv`.
+    """
+    from fine_tune_assets.instructions.general_imports import (
+        GeneralImport,
+        import_general_data,
+        require_conversations,
+        require_importable,
+    )
+
+    wanted = GeneralImport(load_settings().layout.general_data, name, source or name, licence)
+    require_importable(wanted)
+    dataset = open_dataset(path, row_format, columns)
+    if dry_run:
+        counts = DatasetCounts().count(dataset.rows())
+        require_conversations(counts)
+    else:
+        counts = import_general_data(dataset, wanted)
+    _show(dataset, counts, is_json=is_json, name=name, folder=None if dry_run else wanted.folder)
+
+
+@datasets.command("list")
+@json_option
+def list_command(is_json: bool) -> None:
+    """List the sources of general data."""
+    from fine_tune_assets.instructions.general_data import list_sources
+
+    rows = [
+        {
+            "name": one.folder.name,
+            "source": one.source,
+            "licence": one.licence,
+            "format": one.format,
+            "rows": one.count_rows(),
+        }
+        for one in list_sources(load_settings().layout.general_data)
+    ]
+    names = ("name", "source", "licence", "format", "rows")
+    empty = "There is no general data. Add some with `fine-tune datasets import`."
+    show_rows(rows, {name: name for name in names}, is_json=is_json, empty=empty)
+
+
+def _show(dataset: Dataset, counts: DatasetCounts, *, is_json: bool, **more: object) -> None:
+    files = [{"file": one.name, "kind": one.kind.name, "format": one.format} for one in dataset.files]
+    if is_json:
+        show_json({**more, "files": files, "ignored_files": list(dataset.ignored), **counts.facts})
+        return
+    show_rows(files, {"file": "file", "kind": "kind", "format": "format"}, is_json=False)
+    refused = sum(counts.refused.values())
+    click.echo(
+        f"{counts.rows} rows: {counts.single_turn} single-turn and {counts.multi_turn} multi-turn conversations, "
+        f"{counts.preference_pairs} preference pairs, {refused} refused."
+    )
+    for reason, count in counts.refused.most_common():
+        click.echo(f"Refused: {count} {reason}")
+    click.echo(f"Longest question: {counts.longest_question} characters; answer: {counts.longest_answer}.")
+    if dataset.ignored:
+        click.echo(f"Ignored files: {len(dataset.ignored)}")
+    if more.get("folder"):
+        click.echo(f"Imported to {more['folder']}")
