@@ -178,6 +178,9 @@ bench-drafts: setup-dev  ## draft checks on planted errors: recall, false alarms
 bench-phi-memory: setup-dev  ## memory and speed of the scrubber over 100,000 reports
 	$(BIN)/python benchmarks/bench_phi_memory.py
 
+bench-datasets: setup-dev   ## import of a million rows, general_examples and the mix: time and memory
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_datasets.py
+
 bench-dedup: setup-dev   ## near duplicates among up to a million notes, compared with datasketch: speed, recall, memory
 	$(BIN)/python benchmarks/bench_dedup.py
 

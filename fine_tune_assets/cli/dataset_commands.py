@@ -74,7 +74,7 @@ def import_command(
     """Import a data set as general data.
 
     Writes the conversations of PATH to data/general/NAME, from where the asset `general_examples` reads them. Preference pairs
-    are counted and left out; refused rows are listed in `refused.csv`.
+    are only counted; refused rows are listed in `refused.csv`.
     """
     from fine_tune_assets.instructions.general_imports import (
         GeneralImport,
@@ -111,7 +111,7 @@ def list_command(is_json: bool) -> None:
         for one in list_sources(load_settings().layout.general_data)
     ]
     names = ("name", "source", "licence", "format", "rows")
-    empty = "There is no general data. Add some with `fine-tune datasets import`."
+    empty = "No general data found. Import some with `fine-tune datasets import`."
     show_rows(rows, {name: name for name in names}, is_json=is_json, empty=empty)
 
 

@@ -16,7 +16,7 @@ _SAMPLE_ROWS = 100
 _MAX_LISTED = 20
 _CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _OTHER_FILES = re.compile(r"(?:dataset_infos?|dataset_dict|state)\.json|cache-.*\.arrow|refused\.csv")
-"""Files beside the data: those of `datasets`, and our list of refused rows."""
+"""Metadata of `datasets`, and our list of refused rows."""
 _COLUMN_NAME = re.compile(r"[\w .:/-]{1,40}")
 
 
@@ -28,7 +28,7 @@ class DatasetFile:
     kind: FileKind
     format: str
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Column of the format → column of the file; empty if the names are those of the format."""
+    """Column of the format → column of the file; empty if the file uses the format's names."""
 
     def rows(self) -> Iterator[DatasetRow]:
         """Every row. Raises DatasetError if the file is damaged."""
@@ -39,7 +39,7 @@ class DatasetFile:
 class Dataset:
     files: tuple[DatasetFile, ...]
     ignored: tuple[str, ...]
-    """Names of files that are no data."""
+    """Names of files without data."""
 
     def rows(self) -> Iterator[DatasetRow]:
         for file in self.files:
@@ -116,7 +116,7 @@ def _rename(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str, 
 
 
 def _detect_format(name: str, rows: Iterator[FileRow], columns: Mapping[str, str]) -> str:
-    """The format that most of the first rows fit. Raises DatasetError if that is none or several."""
+    """The format that most of the first rows fit. Raises DatasetError if none or several do."""
     sample = [value for _, value in islice(rows, _SAMPLE_ROWS) if isinstance(value, Mapping)]
     fitting = Counter(
         key for row in sample for key, one in FORMATS.items() if one.fits(_rename(row, columns))

@@ -53,7 +53,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation that ends with an answer. Texts are exactly those of the file."""
+    """A conversation that ends with an answer. Texts are not trimmed."""
 
     instruction: str = field(repr=False)
     input: str = field(repr=False)

@@ -1,7 +1,7 @@
 """Reads rows from files: JSON Lines, JSON arrays, CSV and TSV (also gzipped), Parquet and Arrow. The kind is found by content.
 
-Rows are read one after the other. A faulty row is a `Refusal` and the reading continues; a file whose rows can't be told apart
-raises DatasetError. Arrow files are what `datasets.save_to_disk` writes; reading them with pyarrow needs no import of torch.
+Reads row by row. A faulty row becomes a `Refusal` and the reading continues; a file that can't be split into rows raises
+DatasetError. Arrow files are what `datasets.save_to_disk` writes; reading them with pyarrow needs no import of torch.
 """
 
 import csv

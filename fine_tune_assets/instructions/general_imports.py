@@ -102,7 +102,7 @@ def _text_file(path: Path) -> Iterator[IO[str]]:
 
 
 def _as_messages(one: Conversation) -> dict[str, Any]:
-    """A row in the format `messages`; `instruction` stands beside it if it has several paragraphs."""
+    """A row in the format `messages`; `instruction` is added if it has several paragraphs."""
     history = [{"role": turn.role, "content": turn.content} for turn in one.history]
     messages = build_conversation(one.system or "", one.instruction, one.input, one.output, history)
     is_split = split_user_content(one.question) == (one.instruction, one.input)

@@ -17,12 +17,13 @@ class GeneralExample(Record):
     licence: Annotated[str, Column("Licence of the source")]
     kind: Annotated[str, Column("Task named by the source, or the source; has a mixture share")]
     instruction: Instruction
-    input: Annotated[str, Column("Input to the model; may be empty")]
-    output: Annotated[str, Column("Last answer of the source")]
+    input: Annotated[str, Column("Input to the model; may be empty", is_report_text=True)]
+    output: Annotated[str, Column("Last answer of the source", is_report_text=True)]
     fingerprint: Annotated[str, Column("SHA-256 of instruction, input and output, with earlier turns if there are any")]
-    history: Annotated[tuple[Message, ...] | None, Column("Earlier turns, from the user and the assistant in turn")] = (
-        None
-    )
+    history: Annotated[
+        tuple[Message, ...] | None,
+        Column("Earlier turns, from the user and the assistant in turn", is_report_text=True),
+    ] = None
 
 
 class InstructionRow(Record):

@@ -194,7 +194,7 @@ def test_the_list_names_source_licence_and_rows(mixed: Path) -> None:
 
 
 def test_a_folder_that_was_imported_can_be_checked_again(mixed: Path, general: Path) -> None:
-    """Its list of refused rows is no data."""
+    """Its list of refused rows is ignored."""
     facts(*import_words(mixed))
     assert facts("check", general / "chats")["conversations"] == 2
 

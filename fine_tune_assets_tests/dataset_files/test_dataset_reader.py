@@ -66,7 +66,7 @@ def test_preference_pairs_have_several_forms(tmp_path: Path, row: dict[str, Any]
 
 
 def test_folders_of_save_to_disk_are_read_split_by_split(tmp_path: Path) -> None:
-    """Their metadata files are JSON too, and are no data."""
+    """Their metadata files are JSON too, and are ignored."""
     import datasets
 
     rows = [as_sharegpt(one) for one in conversations()]
@@ -135,7 +135,7 @@ def test_unknown_choices_are_refused(tmp_path: Path, row_format: str | None, col
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"some words", b"\x00\x01\x02"])
-def test_what_is_no_data_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_without_rows_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "rows.jsonl").write_bytes(content)
     for path in (tmp_path, tmp_path / "rows.jsonl"):
         with pytest.raises(DatasetError, match="no rows"):

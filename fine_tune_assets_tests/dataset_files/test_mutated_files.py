@@ -100,7 +100,7 @@ COUNTS: dict[str, Callable[[bytes], int | None]] = {
     "Parquet": _count_parquet,
     "Arrow": lambda _content: None,
 }
-"""Kind of file → how many rows it has, by another library; None if that can't tell."""
+"""Kind of file → how many rows it has, by another library; None if it can't count them."""
 
 
 def _read(path: Path, row_format: str | None) -> tuple[str, list[DatasetRow]] | DatasetError:

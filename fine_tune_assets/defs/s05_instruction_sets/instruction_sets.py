@@ -59,7 +59,7 @@ ability_questions = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     deps=[general_files],
-    code_version="2",  # rows have a kind
+    code_version="3",  # rows have earlier turns
     automation_condition=on_new_inputs(),
     description="General instructions that are mixed in, so that the model keeps its general abilities.",
     owners=OWNERS["data"],
