@@ -83,7 +83,8 @@ def import_command(
         require_importable,
     )
 
-    wanted = GeneralImport(load_settings().layout.general_data, name, source or name, licence)
+    source, licence = (" ".join(text.split()) for text in (source or name, licence))
+    wanted = GeneralImport(load_settings().layout.general_data, name, source, licence)
     require_importable(wanted)
     dataset = open_dataset(path, row_format, columns)
     if dry_run:

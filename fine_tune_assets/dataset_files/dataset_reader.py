@@ -50,17 +50,19 @@ def open_dataset(path: Path, row_format: str | None = None, columns: Mapping[str
     """Find the files and their formats. Raises DatasetError if there are none, or the format of one is not clear."""
     columns = columns or {}
     _require_known(row_format, columns)
-    kinds = {name: (file, _data_kind(file, name, path)) for name, file in _list_files(path).items()}
+    listed = _list_files(path)
+    kinds = {name: kind for name, file in listed.items() if (kind := _data_kind(file, name, path)) is not None}
+    formats = {
+        name: row_format or _detect_format(name, read_rows(listed[name], kind), columns) for name, kind in kinds.items()
+    }
     files = tuple(
-        DatasetFile(file, name, kind, row_format or _detect_format(name, read_rows(file, kind), columns), columns)
-        for name, (file, kind) in kinds.items()
-        if kind is not None
+        DatasetFile(listed[name], name, kinds[name], found, columns) for name, found in formats.items() if found
     )
     if not files:
         raise DatasetError(
             f"{path.name} has no rows in JSON Lines, a JSON array, CSV, TSV, Parquet or Arrow. Name a file or folder that has."
         )
-    return Dataset(files, tuple(name for name, (_, kind) in kinds.items() if kind is None))
+    return Dataset(files, tuple(name for name in listed if not formats.get(name)))
 
 
 def parse_rows(
@@ -115,9 +117,12 @@ def _rename(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str, 
     return {name: row.get(theirs) for name, theirs in columns.items()} if columns else row
 
 
-def _detect_format(name: str, rows: Iterator[FileRow], columns: Mapping[str, str]) -> str:
-    """The format that most of the first rows fit. Raises DatasetError if none or several do."""
-    sample = [value for _, value in islice(rows, _SAMPLE_ROWS) if isinstance(value, Mapping)]
+def _detect_format(name: str, rows: Iterator[FileRow], columns: Mapping[str, str]) -> str | None:
+    """The format that most of the first rows fit; None without rows. Raises DatasetError if none or several fit."""
+    first = [value for _, value in islice(rows, _SAMPLE_ROWS)]
+    if not first:
+        return None
+    sample = [value for value in first if isinstance(value, Mapping)]
     fitting = Counter(
         key for row in sample for key, one in FORMATS.items() if one.fits(_rename(row, columns))
     ).most_common()

@@ -29,6 +29,7 @@ _CHUNK_CHARACTERS = 2**20
 _BATCH_ROWS = 256
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _DELIMITERS = ",\t;"
 _UNREADABLE = (OSError, EOFError, zlib.error)
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
@@ -50,6 +51,8 @@ def find_kind(path: Path) -> FileKind | None:
             head = file.read(_HEAD_BYTES)
     except _UNREADABLE as error:
         raise DatasetError(f"{path.name} can't be read ({type(error).__name__}). Repair it or get it again.") from None
+    if head.startswith(_UTF16):
+        raise DatasetError(f"{path.name} is UTF-16. Save it as UTF-8.")
     return next((kind for kind in KINDS if head.strip() and kind.matches(head)), None)
 
 

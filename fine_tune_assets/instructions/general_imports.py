@@ -49,7 +49,7 @@ def require_importable(wanted: GeneralImport) -> None:
         )
     if wanted.folder.exists():
         raise GeneralDataError(f"general/{wanted.name} exists. Choose another --name, or remove the folder first.")
-    if not wanted.source.strip() or not wanted.licence.strip():
+    if not wanted.source or not wanted.licence:
         raise GeneralDataError("Source and licence need a text, such as `--licence CC-BY-4.0`.")
     for other in list_sources(wanted.root):
         if other.source == wanted.source and other.licence != wanted.licence:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.dataset_files.dataset_reader import open_dataset
@@ -93,6 +94,27 @@ def test_a_folder_holds_files_of_several_kinds_and_formats(tmp_path: Path) -> No
     ]  # fmt: skip
     assert {file.format for file in dataset.files} == {"alpaca", "messages"}
     assert dataset.ignored == ("README.md",)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "rows.json"])
+def test_a_file_without_rows_is_ignored(tmp_path: Path, name: str) -> None:
+    """An empty split does not stop the others."""
+    (tmp_path / "rows.jsonl").write_bytes(json_lines([as_preferences(conversations()[0])]))
+    empty = write_rows(tmp_path, name, [as_alpaca(conversations()[0])])
+    if name == "rows.parquet":
+        pq.write_table(pq.read_table(empty).slice(0, 0), empty)
+    else:
+        empty.write_text("[]" if name == "rows.json" else "instruction,output\n")
+    dataset = open_dataset(tmp_path)
+    assert [file.name for file in dataset.files] == ["rows.jsonl"]
+    assert dataset.ignored == (name,)
+
+
+def test_utf16_is_named(tmp_path: Path) -> None:
+    """Some Windows programs write it; every row would be refused."""
+    (tmp_path / "rows.jsonl").write_text('{"instruction": "Why?", "output": "So."}', encoding="utf-16")
+    with pytest.raises(DatasetError, match="UTF-16"):
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["dolly_hhrlhf", "self_instruct"])

@@ -15,10 +15,9 @@ FILE = "file"
 _REPORT = ("reports.text", "reports.known_identifiers")
 _INPUT = ("unique_reports.text", "incoming_corrections.instruction", "incoming_corrections.passages")
 _OUTPUT = ("unique_reports.text", "model_drafts.output", "incoming_corrections.output")
-_MESSAGE = tuple(
-    f"{table}.{name}"
-    for table in ("approved_examples", "general_examples")
-    for name in ("instruction", "input", "output")
+_MESSAGE = (
+    *(f"approved_examples.{name}" for name in ("instruction", "input", "output")),
+    *(f"general_examples.{name}" for name in ("instruction", "input", "output", "history")),
 )
 _DECISION = ("expert_decisions.decision",)
 
