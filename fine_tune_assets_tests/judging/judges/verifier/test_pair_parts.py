@@ -71,7 +71,11 @@ def test_the_passage_has_the_answer_to_the_matching_question() -> None:
 
 
 def test_a_long_sentence_is_split_at_its_clauses() -> None:
-    assert split_statements("He saw Dr. F. No fever. J. Smith came.") == ["He saw Dr. F.", "No fever.", "J. Smith came."]
+    assert split_statements("He saw Dr. F. No fever. J. Smith came.") == [
+        "He saw Dr. F.",
+        "No fever.",
+        "J. Smith came.",
+    ]
     assert len(split_statements("Denies fever. " + "word " * 20 + "and, but " + "word " * 20)) == 3
 
 
