@@ -1,6 +1,5 @@
 """`fine-tune releases`: list, verify, move, deploy and remove releases."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from fine_tune_assets.cli.releases.release_proofs import prove_release, verify_c
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import FileHashMemo, short
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.processes.interrupts import reliable_interrupts
 from fine_tune_assets.core.releases.release_archives import write_release_archive
 from fine_tune_assets.core.releases.release_folders import hash_release_files
 from fine_tune_assets.core.releases.release_keys import release_key_fingerprint
@@ -158,8 +158,7 @@ def import_command(file: Path, public_key: Path, placeholder: bool) -> None:
     """
     from fine_tune_assets.cli.releases.release_imports import ImportRequest, import_release
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the probed engine, too
-    with _here() as here:
+    with reliable_interrupts(), _here() as here:  # an interrupt stops the probed engine too
         release_id = import_release(
             ImportRequest(file, public_key, operating_system_user(), placeholder),
             here.settings,
