@@ -1,5 +1,6 @@
 """`fine-tune verifier`: an organization trains and measures a verifier on its own reports."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -35,13 +36,15 @@ def test_measuring_without_reports_is_refused() -> None:
 def test_a_verifier_is_trained_measured_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A short training: what matters is that its folder works like the shipped one."""
     monkeypatch.setenv("FINE_TUNE_DATA_DIR", str(tmp_path))
-    code, output = _run("train", "own", "--reports", REPORTS, "--pairs", 400, "--leave-out", "side")
+    reports = tmp_path / "reports.jsonl"
+    reports.write_text("".join(gzip.decompress(REPORTS.read_bytes()).decode().splitlines(keepends=True)[:100]))
+    code, output = _run("train", "own", "--reports", reports, "--pairs", 400, "--leave-out", "side")
     assert code == 0, output
     folder = tmp_path / "verifiers" / "own"
     card = json.loads((folder / "card.json").read_text())
     assert card["training"]["left_out"] == ["side"]
     assert json.loads((folder / "leakage.json").read_text())["removed_reports"] >= 0
-    again, _ = _run("train", "own", "--reports", REPORTS, "--pairs", 400)
+    again, _ = _run("train", "own", "--reports", reports, "--pairs", 400)
     assert again != 0
     lines = tmp_path / "unseen.jsonl"
     record = "Doctor: Any fever?\nPatient: No.\nPatient: My left knee hurts for 3 weeks."
@@ -51,7 +54,7 @@ def test_a_verifier_is_trained_measured_and_used(tmp_path: Path, monkeypatch: py
     assert code == 0, output
     assert {"kind", "auroc", "blind_auroc", "wrong"} <= set(json.loads(output)[0])
     code, output = _run(
-        "train", "next", "--reports", REPORTS, "--test-reports", lines, "--base", folder, "--pairs", 100
+        "train", "next", "--reports", reports, "--test-reports", lines, "--base", folder, "--pairs", 100
     )
     assert code == 0, output
     continued = json.loads((tmp_path / "verifiers" / "next" / "card.json").read_text())["training"]
