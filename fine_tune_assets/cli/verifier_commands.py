@@ -19,6 +19,7 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.reviews.identifier_marks import read_missed_terms
 from fine_tune_assets.ledger.reviews.statement_labels import (
     LabelledTexts,
     StatementLabel,
@@ -87,7 +88,7 @@ def train(
     folder = settings.layout.verifiers / name
     if folder.exists():
         raise ExistingFolderError(f"{folder} exists. Choose another name, or delete the folder.")
-    sources = gather_sources(settings.layout, files, [] if files else _read_labels(settings), test_files)
+    sources = gather_sources(settings.layout, files, [] if files else read_usable_labels(settings), test_files)
     with Bar(console=Console(stderr=True), transient=True) as bar:
         results = build_verifier(
             folder,
@@ -152,9 +153,18 @@ def _base_folder(base: str) -> Path | None:
     return folder
 
 
-def _read_labels(settings: Settings) -> list[tuple[StatementLabel, LabelledTexts]]:
+def read_usable_labels(settings: Settings) -> list[tuple[StatementLabel, LabelledTexts]]:
+    """The experts' labels with their texts, without texts in which a reviewer has marked an identifier since."""
+    from fine_tune_assets.phi.missed_identifiers.missed_terms import has_any_term
+
+    key = read_or_create_key(settings.layout.keys, KEY_NAME)
     with closing(open_ledger(settings)) as ledger:
-        return read_labelled_statements(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
+        labels, terms = read_labelled_statements(ledger, key), read_missed_terms(ledger, key)
+    return [
+        (label, texts)
+        for label, texts in labels
+        if not has_any_term(f"{texts.shown}\n{texts.statement}", terms.get(label.subject_key, ()))
+    ]
 
 
 def _show(results: Sequence[dict[str, Any]], *, is_json: bool) -> None:

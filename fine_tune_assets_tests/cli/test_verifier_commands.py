@@ -2,14 +2,24 @@
 
 import gzip
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from fine_tune_assets.cli.main import main
+from fine_tune_assets.cli.verifier_commands import read_usable_labels
+from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.judging.judges.verifier.verifier_files import verifier_version
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.encryption import KEY_NAME
+from fine_tune_assets.ledger.reviews.identifier_marks import record_mark
+from fine_tune_assets.ledger.reviews.statement_labels import LabelledTexts, record_statement_label
+from fine_tune_assets_tests.ledger.reviews.test_statement_labels import LABEL
 
 REPORTS = PROJECT_DIR / "data" / "verifier_training" / "mts_dialog.jsonl.gz"
 
@@ -30,6 +40,22 @@ def test_the_card_of_the_shipped_verifier_names_its_training_and_measurement() -
 
 def test_measuring_without_reports_is_refused() -> None:
     assert _run("measure")[0] == 2
+
+
+def test_a_label_whose_text_has_a_marked_identifier_trains_no_verifier(tmp_path: Path) -> None:
+    """The identifier was found after the label was given, and trained weights can't forget it."""
+    settings = Settings(data_dir=tmp_path)
+    key = read_or_create_key(settings.layout.keys, KEY_NAME)
+    texts = LabelledTexts("Patient: Call Zyxwick at home.", "Lives with family.", "r" * 64)
+    with closing(open_ledger(settings)) as ledger:
+        for subject in ("p" * 64, "q" * 64):
+            record_statement_label(ledger, key, replace(LABEL, example_id=subject[:2], subject_key=subject), texts)
+        case = json.dumps({"text": "Zyxwick", "spans": []})
+        record_mark(
+            ledger, key, report_id="b/1", batch="b", subject_key="p" * 64, kind="NAME", term="Zyxwick",
+            labelled_case=case, marked_by="Reviewer",
+        )  # fmt: skip
+    assert [label.subject_key for label, _ in read_usable_labels(settings)] == ["q" * 64]
 
 
 @pytest.mark.slow

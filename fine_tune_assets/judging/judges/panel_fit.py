@@ -3,7 +3,7 @@
 `make fit-judge` does it for the shipped verifier, and `judge_agreement` for every other reader.
 
 Non-negative least squares on half of the human-rated dialogues: completeness from word overlap and readings, and in a panel the
-shares of verifier and language model from factual accuracy. The agreement beside the weights is cross-fitted: each dialogue is
+shares of verifier and language model from factual accuracy. The stated agreement is cross-fitted: each dialogue is
 predicted by weights fitted on the others. The other half of the dialogues measures the judge and is not used here.
 """
 
@@ -120,7 +120,7 @@ def _accuracy_grades(judge: StatementJudge, rows: Sequence[RatedAnswer]) -> Floa
 
 
 def _fit(parts: Floats, rows: Sequence[RatedAnswer], measures: Sequence[str]) -> tuple[list[float], float] | None:
-    """Weights of the columns, and their cross-fitted agreement. Rows without a grade of every member are left out."""
+    """Weights of the columns, and their cross-fitted agreement. Ignores rows that a member did not grade."""
     is_known = np.isfinite(parts).all(axis=1)
     if is_known.sum() < MIN_ANSWERS:
         return None
