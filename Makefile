@@ -215,5 +215,8 @@ bench-verifier: setup   ## formula and verifier on planted errors and clinicians
 bench-llm-pairs: setup   ## a language model on 60 pairs of answers of which people preferred one: MODEL=judge.gguf
 	$(BIN)/python benchmarks/bench_llm_pairs.py $(MODEL)
 
+bench-verifier-bases: setup   ## the verifier's base: sentence encoder against SmolLM2-135M, for the same training time
+	$(BIN)/python benchmarks/bench_verifier_bases.py
+
 bench-judge-fit: setup-dev   ## agreement of the formula judge with clinicians, on the other half and on random halves
 	$(BIN)/python benchmarks/bench_judge_fit.py
