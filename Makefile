@@ -205,6 +205,9 @@ bench-unsloth: setup-dev setup-unsloth   ## TRL compared with Unsloth on the sam
 sample-list: setup   ## regenerate the list of sample reports, whose subjects have public keys, after a change to data/raw_reports
 	$(BIN)/python -m fine_tune_assets.reports.sample_reports data/raw_reports
 
+domain-samples: setup   ## rewrite the invented law and finance reports in data/samples, and their labelled identifiers
+	$(BIN)/python -m benchmarks.domain_samples.make
+
 fit-judge: setup-dev     ## refit formula and panel on half of the rated dialogues
 	$(BIN)/python -m fine_tune_assets.judging.judges.formula_fit
 	$(BIN)/python -m fine_tune_assets.judging.judges.panel_fit
