@@ -55,7 +55,7 @@ test: setup-dev      ## run all tests except the slow end-to-end tests
 test-slow: setup-dev ## run the slow end-to-end tests with two workers
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not long and not gpu" -n 2 --dist loadfile
 
-test-long: setup-dev ## run the tests that take more than ten minutes each; continuous integration leaves them out
+test-long: setup-dev ## run the tests that take several minutes each; continuous integration leaves them out
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "long and not gpu"
 
 FUZZ_SEED ?= 1

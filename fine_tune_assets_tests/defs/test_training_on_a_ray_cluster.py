@@ -77,6 +77,7 @@ def test_a_cluster_that_does_not_answer_ends_the_step_with_its_address(settings:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xdist_group("training_on_ranks")
 def test_a_training_that_loses_a_node_ends_as_it_would_have_on_one_machine(
     settings: pytest.MonkeyPatch, tmp_path: Path

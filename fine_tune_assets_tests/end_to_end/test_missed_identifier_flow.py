@@ -24,7 +24,7 @@ from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 
 # Each of ten scrubs starts a process that loads Presidio.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
 MISSED = "zyxomarkwort"
 """An invented lowercase word: no rule and no model recognizes it as a name."""
 BEHIND_SCRUBBING = {

@@ -192,6 +192,7 @@ def turned(loop: tuple[Outcome, AtTheDesk]) -> Outcome:
     return loop[0]
 
 
+@pytest.mark.long
 def test_a_desk_user_is_answered_by_the_next_release_and_corrects_it_too(
     services: Small, loop: tuple[Outcome, AtTheDesk]
 ) -> None:
@@ -208,6 +209,7 @@ def test_a_desk_user_is_answered_by_the_next_release_and_corrects_it_too(
     assert (own.corrected_answer, own.release_id) == (CORRECTED, seen.second_release)
 
 
+@pytest.mark.long
 def test_corrections_lead_to_the_next_release_automatically(services: Small, served: Served, turned: Outcome) -> None:
     """Approved by another person, trained, judged against the production model, merged, released and switched to."""
     verdict, release = _rows(services, "promotion_verdicts")[0], _rows(services, "releases")[0]
@@ -218,6 +220,7 @@ def test_corrections_lead_to_the_next_release_automatically(services: Small, ser
     assert release["release_id"] in services.run("-m", "fine_tune_assets.cli.main", "status").stdout
 
 
+@pytest.mark.long
 def test_no_request_fails_during_the_switch_and_the_lineage_names_the_corrections(
     services: Small, turned: Outcome
 ) -> None:
@@ -234,6 +237,7 @@ def test_no_request_fails_during_the_switch_and_the_lineage_names_the_correction
     assert set(turned.learned_from) <= {corrections[example] for example in trained if example in corrections}
 
 
+@pytest.mark.long
 def test_one_training_was_enough(turned: Outcome) -> None:
     """Sixteen consecutive signatures must not start sixteen trainings, nor a later one without new examples."""
     trained = [run for run in turned.runs if dg.AssetKey("adapters") in (run.asset_selection or ())]

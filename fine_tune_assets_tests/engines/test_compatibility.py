@@ -89,6 +89,7 @@ def merge_random_adapter(base: Path, folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # installs transformers 4
 def test_transformers_4_computes_the_same_results(smollm2: Path, older_transformers: Path, tmp_path: Path) -> None:
     """Loads an imported model, a merged model and each family that recipes support; compares token ids, the rendered prompt and
     log-probabilities."""
@@ -104,6 +105,7 @@ def test_transformers_4_computes_the_same_results(smollm2: Path, older_transform
 
 
 @pytest.mark.slow
+@pytest.mark.long  # installs transformers 4
 def test_without_the_old_names_transformers_4_computes_other_results(
     older_transformers: Path, smollm2: Path, tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_good_release_answers_some_callers_and_then_all(running: Running, monk
     assert trial_of(running, green).outcome == "passed"
 
 
+@pytest.mark.long
 def test_a_canary_release_that_fails_requests_ends_without_user_errors(running: Running) -> None:
     """The live release answers each failed request; the step fails with the reason, and the engine stops."""
     blue, serving = running.live(), Serving(running)
@@ -182,6 +183,7 @@ def test_a_killed_engine_ends_the_canary_release(running: Running) -> None:
     assert (running.live().deployment_id, state_of(running, green)) == (blue.deployment_id, "failed")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["supervisor", "gateway", "supervisor and engine"])
 def test_a_canary_release_continues_after_killed_processes_restart(running: Running, what: str) -> None:
     """It continues if the engine survived, starts again with a new engine, and ends without an operator."""
@@ -203,6 +205,7 @@ def test_a_canary_release_continues_after_killed_processes_restart(running: Runn
     assert (trial_of(running, green).started_at == before) == ("engine" not in what)
 
 
+@pytest.mark.long
 def test_a_canary_release_ends_after_its_step_is_killed_and_the_next_run_switches(running: Running) -> None:
     """The live release serves meanwhile, and the canary release gets no request after its end."""
     blue, release_id = running.live(), running.release()

@@ -77,6 +77,7 @@ def _record(data: Path, trial: int) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.long
 @pytest.mark.slow  # TRL takes 13 s to import, in every process
 def test_a_sweep_resumes_after_a_kill_and_its_best_trial_becomes_the_adapter(data: Path) -> None:
     """Finished trials are not repeated, a NaN loss fails only its trial, and every trial is recorded."""
