@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,11 +120,12 @@ def test_the_release_verifies_and_contains_its_evidence(served: Served, tmp_path
 
 
 @pytest.fixture(scope="module")
-def services(served: Served) -> Small:
+def services(served: Served) -> Iterator[Small]:
     small, _ = served
     done = small.run("-m", "fine_tune_assets.cli.main", "up", "supervisor", "gateway")
     assert done.returncode == 0, done.stderr
-    return small
+    yield small
+    small.run("-m", "fine_tune_assets.cli.main", "down")  # other tests need the processor
 
 
 def test_the_openai_client_is_answered_with_a_key_and_refused_without_one(services: Small) -> None:
