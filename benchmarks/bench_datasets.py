@@ -93,7 +93,7 @@ def run_mix(folder: Path) -> int:
     """Without the search for leaks, whose memory depends on the set alone."""
     general = conform(pq.read_table(folder / "general_examples.parquet"), GeneralExample.SCHEMA)
     search = replace(SEARCH, find_pairs=lambda *_: [], find_lexical_pairs=lambda *_: [])
-    built = build_instruction_set(approved(APPROVED), general, rules(FRACTION), around(leak_search=search))
+    built = build_instruction_set(approved(APPROVED), general, rules(0, made=FRACTION), around(leak_search=search))
     return sum(built.table.column("is_general").to_pylist())
 
 

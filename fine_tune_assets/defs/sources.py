@@ -136,6 +136,7 @@ def _source_versions(installation: Installation) -> Mapping[str, Callable[[], st
         ),
         "general_files": lambda: _folder_version(layout.general_data),
         "ability_questions": lambda: _folder_version(layout.evaluation / "abilities"),
+        "judged_answers": lambda: _folder_version(layout.evaluation / "judge"),
         "knowledge": lambda: knowledge_version(installation),
         "labelled_questions": lambda: _question_version(installation),
         "drafting_models": lambda: drafting_model_version(installation),

@@ -9,16 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.prompts.conversations import build_conversation
-from fine_tune_assets.instructions.leakage import LeakSearch, compared_rows, find_leaks, question_text, resolve_leaks
+from fine_tune_assets.instructions.leakage import (
+    GENERAL,
+    LeakSearch,
+    compared_rows,
+    find_leaks,
+    question_text,
+    resolve_leaks,
+)
 from fine_tune_assets.instructions.mixture import BuildRules, count_mixed_in, sample_by_kind
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.set_examples import ExampleText, SetExample, approved_example, general_example
 from fine_tune_assets.instructions.splits import PRECEDENCE, SPLITS, EarlierTests, SplitRule, require_stable_test_split
+from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET
 from fine_tune_assets.tables.approval_rows import ApprovedExample
 from fine_tune_assets.tables.common_columns import Message
 from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow, ProvenanceRow
@@ -29,6 +38,10 @@ AnyExample = TypeVar("AnyExample", GeneralExample, SetExample)
 
 class TooFewExamplesError(GateClosedError):
     """Fewer approved examples than the recipe requires."""
+
+
+class UnknownMixSourceError(GateClosedError):
+    """The mix names a source without rows."""
 
 
 class EmptySplitError(GateClosedError):
@@ -58,6 +71,18 @@ class BuildContext:
 
 
 @dataclass(frozen=True)
+class MixedSource:
+    """What a source of the mix gave."""
+
+    wanted: int
+    """Examples by the recipe's weight."""
+    given: int
+    """Examples in the set: fewer than wanted if there are not enough."""
+    dropped: tuple[DroppedExample, ...]
+    """Examples that were drawn and left out, such as copies of a test example."""
+
+
+@dataclass(frozen=True)
 class InstructionSet:
     table: pa.Table
     """`instruction_sets`, sorted by split and example id."""
@@ -68,19 +93,18 @@ class InstructionSet:
     approved: int
     """Number of approved input examples; each is in the set or in `dropped`."""
     dropped: tuple[DroppedExample, ...]
-    general_target: int
-    """General examples by the recipe's fraction; the set has fewer if there are not enough."""
-    general_dropped: tuple[DroppedExample, ...]
-    """General examples that are in a split or an evaluation set."""
+    mixed: Mapping[str, MixedSource]
+    """Each source of the recipe's mix."""
     licences: Mapping[str, str]
     """Source of the general examples in the set → its licence."""
-    replay_target: int
-    replayed: int
-    replay_dropped: tuple[DroppedExample, ...]
-    """Examples of earlier sets that are no longer approved input and could not be replayed."""
+
+    @property
+    def replayed(self) -> int:
+        return self.mixed[PREVIOUS_SET].given if PREVIOUS_SET in self.mixed else 0
 
 
 _SPARE_EXAMPLES = 50
+_KINDS = ("source", "kind")
 
 
 def build_instruction_set(
@@ -88,8 +112,8 @@ def build_instruction_set(
 ) -> InstructionSet:
     """Build the set; the result does not depend on the order of rows.
 
-    Raises TooFewExamplesError below `minimum_examples`, EmptySplitError if a split would be empty, and RecipeError if a subject
-    of an earlier test split would be trained on.
+    Raises TooFewExamplesError below `minimum_examples`, EmptySplitError if a split would be empty, UnknownMixSourceError if a
+    source of the mix has no rows, and RecipeError if a subject of an earlier test split would be trained on.
     """
     check_table(approved, ApprovedExample.SCHEMA)
     check_table(general, GeneralExample.SCHEMA)
@@ -100,17 +124,25 @@ def build_instruction_set(
     examples, dropped = _drop_repeated(*_drop_untrainable(assigned, context))
     replayable = _select_replayable(context, approved)
     candidates = _draw_general(general, examples, replayable, rules)
-    leaked = _leak_reasons([*examples, *replayable, *map(general_example, candidates)], context.leak_search)
+    general_examples = [general_example(one) for of_source in candidates.values() for one in of_source]
+    leaked = {
+        **_repeated_reasons(candidates),
+        **_leak_reasons([*examples, *replayable, *general_examples], context.leak_search),
+    }
     kept = _not_dropped(examples, leaked)
     dropped += _dropped(examples, leaked)
     _require_enough(kept, context.split_rule.settings.minimum_examples)
     trained = _count_trained(kept)
-    replay_target = count_mixed_in(rules, trained, 0).replayed
+    replay_target = count_mixed_in(rules.mix, trained, 0).get(PREVIOUS_SET, 0)
     replayed = _draw_replayed(_not_dropped(replayable, leaked), replay_target, rules.seed)
-    general_target = count_mixed_in(rules, trained, len(replayed)).general
-    mixed = _not_dropped(candidates, leaked)[:general_target]
+    wanted = count_mixed_in(rules.mix, trained, len(replayed))
+    mixed = {name: _not_dropped(drawn, leaked)[: wanted[name]] for name, drawn in candidates.items()}
+    taken = [one for of_source in mixed.values() for one in of_source]
+    replay = MixedSource(
+        replay_target, len(replayed), _sort_dropped([*context.not_replayable, *_dropped(replayable, leaked)])
+    )
     all_examples = sorted(
-        [*kept, *replayed, *map(general_example, mixed)], key=lambda example: (example.split, example.example_id)
+        [*kept, *replayed, *map(general_example, taken)], key=lambda example: (example.split, example.example_id)
     )
     return InstructionSet(
         table=table_from_records(InstructionRow, (_instruction_row(example, rules) for example in all_examples)),
@@ -118,27 +150,55 @@ def build_instruction_set(
         provenance=table_from_records(ProvenanceRow, all_examples),
         approved=approved.num_rows,
         dropped=_sort_dropped(dropped),
-        general_target=general_target,
-        general_dropped=_dropped(candidates, leaked),
-        licences={example.source: example.licence for example in mixed},
-        replay_target=replay_target,
-        replayed=len(replayed),
-        replay_dropped=_sort_dropped([*context.not_replayable, *_dropped(replayable, leaked)]),
+        mixed={
+            **{name: MixedSource(wanted[name], len(mixed[name]), _dropped(candidates[name], leaked)) for name in mixed},
+            **({PREVIOUS_SET: replay} if PREVIOUS_SET in rules.mix else {}),
+        },
+        licences={example.source: example.licence for example in taken},
     )
 
 
 def _draw_general(
     general: pa.Table, examples: Sequence[SetExample], replayable: Sequence[SetExample], rules: BuildRules
-) -> list[GeneralExample]:
-    """General examples in sampling order, with spares for leaks. Searching all general data for leaks would dominate the run
-    time."""
-    most = count_mixed_in(rules, _count_trained(examples), len(replayable)).general
-    count = 2 * most + _SPARE_EXAMPLES if most else 0
-    chosen = sample_by_kind(general, ("source", "kind"), count, rules.seed)
+) -> dict[str, list[GeneralExample]]:
+    """Examples of each general source in sampling order, with spares for leaks. Searching all general data for leaks would
+    dominate the run time. Raises UnknownMixSourceError."""
+    _require_known(rules.general_sources, general)
+    most = count_mixed_in(rules.mix, _count_trained(examples), len(replayable))
+    keys = general.select(["mix_source", "example_id", "fingerprint", *_KINDS])
+    chosen: dict[str, list[int]] = {}
+    for name in rules.general_sources:
+        mask = pc.equal(keys["mix_source"], name)
+        rows = np.flatnonzero(mask.to_numpy())
+        count = 2 * most[name] + _SPARE_EXAMPLES if most[name] else 0
+        chosen[name] = [int(rows[at]) for at in sample_by_kind(keys.filter(mask), _KINDS, count, rules.seed)]
+    every = sorted(row for of_source in chosen.values() for row in of_source)
     # A filter, since `take` would copy every text first.
-    drawn = general.filter(pc.is_in(pa.array(range(general.num_rows)), value_set=pa.array(chosen, pa.int64())))
-    by_row = dict(zip(sorted(chosen), iter_records(GeneralExample, drawn), strict=True))
-    return [by_row[row] for row in chosen]
+    drawn = general.filter(pc.is_in(pa.array(np.arange(general.num_rows)), value_set=pa.array(every, pa.int64())))
+    by_row = dict(zip(every, iter_records(GeneralExample, drawn), strict=True))
+    return {name: [by_row[row] for row in of_source] for name, of_source in chosen.items()}
+
+
+def _require_known(sources: Iterable[str], general: pa.Table) -> None:
+    known = {BUNDLED, *general["mix_source"].unique().to_pylist()}
+    unknown = [name for name in sources if name not in known]
+    if unknown:
+        raise UnknownMixSourceError(
+            f"general_examples has no rows of {', '.join(unknown)}, which the recipe's mix names. Known: "
+            f"{', '.join(sorted({*known, PREVIOUS_SET}))}. Import it with `fine-tune datasets import`, or correct the recipe."
+        )
+
+
+def _repeated_reasons(candidates: Mapping[str, Sequence[GeneralExample]]) -> dict[str, str]:
+    """Id of each general example that a source before it has too → the reason."""
+    first: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    for name, drawn in candidates.items():
+        for one in drawn:
+            other = first.setdefault(one.fingerprint, name)
+            if other != name:
+                reasons[one.example_id] = f"exactly the same example as in {other}"
+    return reasons
 
 
 def _draw_replayed(examples: Sequence[SetExample], count: int, seed: int) -> list[SetExample]:
@@ -157,8 +217,8 @@ def count_dropped_by_reason(dropped: Iterable[DroppedExample]) -> dict[str, int]
 
 
 def _reason_kind(reason: str) -> str:
-    kind, is_leak, _ = reason.partition(" duplicate of ")
-    return f"{kind} duplicate" if is_leak else re.split(r",? as | of set ", reason)[0]
+    leak = re.match(r"(\w+ duplicate) of .* in (\w+) \(", reason)
+    return f"{leak[1]} in {leak[2]}" if leak else re.split(r",? as | of set ", reason)[0]
 
 
 def _assign_splits(approved: Iterable[ApprovedExample], context: BuildContext) -> list[SetExample]:
@@ -220,8 +280,13 @@ def _select_replayable(context: BuildContext, approved: pa.Table) -> list[SetExa
 
 
 def _leak_reasons(examples: Iterable[SetExample], search: LeakSearch) -> dict[str, str]:
-    """Id of each example that must be dropped, because another split or an evaluation set contains it → the reason."""
-    everything = [row for example in examples for row in compared_rows(example)]
+    """Id of each example that must be dropped, because another split or an evaluation set contains it → the reason.
+
+    General data is compared with every split, train too: a repeated example would count twice.
+    """
+    everything = [
+        row for example in examples for row in compared_rows(example, GENERAL if example.is_general else example.split)
+    ]
     leaks = find_leaks(everything, search)
     return {row_id: leak.reason for row_id, leak in resolve_leaks(leaks, [row.row_id for row in everything]).items()}
 

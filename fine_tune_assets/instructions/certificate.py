@@ -155,7 +155,9 @@ def issue_certificate(finished: InstructionSet, search: LeakSearch | None) -> Le
     if search is not None:
         counts.update(
             EVALUATION if leak.kept.group == EVALUATION else leak.kind
-            for leak in find_leaks([row for example in examples for row in compared_rows(example)], search)
+            for leak in find_leaks(
+                [row for example in examples for row in compared_rows(example, example.split)], search
+            )
         )
     return LeakageCertificate(
         separation=check_separation(finished.table),

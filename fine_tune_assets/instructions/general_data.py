@@ -22,6 +22,7 @@ from fine_tune_assets.dataset_files.dataset_reader import parse_rows
 from fine_tune_assets.dataset_files.dataset_rows import Conversation, DatasetRow, PreferencePair, Refusal
 from fine_tune_assets.dataset_files.file_rows import JSON_LINES, read_rows
 from fine_tune_assets.dataset_files.row_formats import FORMATS
+from fine_tune_assets.recipes.schema import BUNDLED
 from fine_tune_assets.tables.common_columns import Message
 from fine_tune_assets.tables.instruction_rows import GeneralExample
 from fine_tune_assets.tables.record_classes import table_from_records
@@ -40,6 +41,10 @@ _OFFENSIVE = re.compile(
 )
 
 
+BUNDLED_FOLDERS = frozenset({"dolly_hhrlhf", "self_instruct"})
+"""The data sets that come with the product, together one source of a mix."""
+
+
 class GeneralDataError(FineTuneError):
     """A folder of general data is invalid."""
 
@@ -55,6 +60,10 @@ class GeneralSource:
     source: str
     licence: str
     format: str
+
+    @property
+    def mix_source(self) -> str:
+        return BUNDLED if self.folder.name in BUNDLED_FOLDERS else self.folder.name
 
     def rows(self) -> Iterator[DatasetRow]:
         """What each row contains. Raises GeneralDataError without a file."""
@@ -83,7 +92,7 @@ def read_general_data(folder: Path) -> GeneralData:
     """
     if not folder.is_dir():
         raise GeneralDataError(
-            f"The folder {folder.name} with general data is missing. Add it, or set general_fraction to 0 in the recipe."
+            f"The folder {folder.name} with general data is missing. Restore it, or create an empty one."
         )
     sources = list_sources(folder)
     skipped: dict[str, Counter[str]] = {one.source: Counter() for one in sources}
@@ -150,6 +159,7 @@ def _make_example(content: Conversation | PreferencePair | Refusal, source: Gene
         example_id=short(fingerprint_json([source.source, fingerprint])),
         source=source.source,
         licence=source.licence,
+        mix_source=source.mix_source,
         kind=content.kind or source.source,
         **texts,
         fingerprint=fingerprint,

@@ -19,10 +19,12 @@ from fine_tune_assets.core.files import atomic_folder, open_private_file, write_
 from fine_tune_assets.core.prompts.conversations import build_conversation, split_user_content
 from fine_tune_assets.dataset_files.dataset_reader import Dataset
 from fine_tune_assets.dataset_files.dataset_rows import Conversation, DatasetCounts, Refusal
-from fine_tune_assets.instructions.general_data import SOURCE_FILE, GeneralDataError, list_sources
+from fine_tune_assets.instructions.general_data import BUNDLED_FOLDERS, SOURCE_FILE, GeneralDataError, list_sources
+from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET
 
 CONVERSATIONS = "conversations.jsonl"
 REFUSED = "refused.csv"
+RESERVED_NAMES = BUNDLED_FOLDERS | {BUNDLED, PREVIOUS_SET}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -47,6 +49,8 @@ def require_importable(wanted: GeneralImport) -> None:
         raise GeneralDataError(
             f"{wanted.name} can't be the name of a folder. Use up to 64 of a-z, 0-9, _ and -, with a letter or digit first."
         )
+    if wanted.name in RESERVED_NAMES:
+        raise GeneralDataError(f"{wanted.name} names another source of the recipe's mix. Choose another --name.")
     if wanted.folder.exists():
         raise GeneralDataError(f"general/{wanted.name} exists. Choose another --name, or remove the folder first.")
     if not wanted.source or not wanted.licence:

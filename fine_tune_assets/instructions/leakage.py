@@ -1,7 +1,7 @@
 """Finds duplicates between splits, and between evaluation sets and the splits that shape the model.
 
-Compares the input of an example and the whole example. The evaluation sets are the questions of retained abilities; the rated
-answers of judges are not included, because no model is trained against them. Results hold ids, kinds and numbers, never text.
+Compares the input of an example and the whole example. The evaluation sets are the questions of retained abilities. General data
+is also compared with the sets that judges are measured on. Results hold ids, kinds and numbers, never text.
 """
 
 import json
@@ -20,6 +20,10 @@ Kind = Literal["exact", "near", "semantic"]
 Part = Literal["input", "whole example"]
 EVALUATION = "evaluation"
 """The group of evaluation questions, which must neither be trained on nor choose a checkpoint."""
+JUDGED = "judged"
+"""The group of questions whose answers people rated, to measure judges."""
+GENERAL = "general"
+"""The group of general examples, if they are compared with the train split too."""
 TEST = "test"
 TRAINING_SIDE = "learned"
 """The side of train and validation, which chooses the checkpoint."""
@@ -46,6 +50,8 @@ class LeakSearch:
     description: str
     """The search method for an auditor: kinds with thresholds, and the encoder."""
     evaluation: tuple[EvaluationText, ...]
+    judged: tuple[EvaluationText, ...] = ()
+    """Compared with general examples, by words."""
 
 
 @dataclass(frozen=True)
@@ -105,29 +111,33 @@ def question_text(example: ExampleText) -> str:
     return strip_passages(example.instruction, example.input).topic
 
 
-def compared_rows(example: ExampleText) -> Iterator[ComparedRow]:
+def compared_rows(example: ExampleText, group: str) -> Iterator[ComparedRow]:
     """The example, and each earlier exchange of its conversation, since those shape the model too.
 
     Excludes the instruction if there is an input: the shared instruction would make short examples of a task similar.
     """
     question = question_text(example)
-    yield ComparedRow(example.example_id, example.split, question, f"{question}\n{example.output}")
+    yield ComparedRow(example.example_id, group, question, f"{question}\n{example.output}")
     turns = [turn.content for turn in example.history or ()]
     for earlier, answer in zip(turns[::2], turns[1::2], strict=True):
-        yield ComparedRow(example.example_id, example.split, earlier, f"{earlier}\n{answer}")
+        yield ComparedRow(example.example_id, group, earlier, f"{earlier}\n{answer}")
 
 
-def evaluation_rows(texts: Iterable[EvaluationText]) -> list[ComparedRow]:
-    return [ComparedRow(t.text_id, EVALUATION, t.input, f"{t.input}\n{t.output}") for t in texts]
+def evaluation_rows(texts: Iterable[EvaluationText], group: str = EVALUATION) -> list[ComparedRow]:
+    return [ComparedRow(t.text_id, group, t.input, f"{t.input}\n{t.output}") for t in texts]
 
 
 def find_leaks(rows: Sequence[ComparedRow], search: LeakSearch) -> list[Leak]:
-    """All duplicates, by input and by whole example, between splits and between evaluation sets and train or validation."""
+    """All duplicates, by input and by whole example, between splits, between evaluation sets and train or validation, and between
+    general examples and rated answers."""
     shaping = [*(row for row in rows if row.group != TEST), *evaluation_rows(search.evaluation)]
     sides = [row.group if row.group == EVALUATION else TRAINING_SIDE for row in shaping]
+    general = [row for row in rows if row.group == GENERAL]
+    beside_judged = [*general, *evaluation_rows(search.judged, JUDGED)] if general else []
     return [
         *_leaks(rows, [row.group for row in rows], search.find_pairs),
         *_leaks(shaping, sides, search.find_lexical_pairs),
+        *_leaks(beside_judged, [row.group for row in beside_judged], search.find_lexical_pairs),
     ]
 
 
@@ -145,7 +155,8 @@ def _leaks(rows: Sequence[ComparedRow], sides: Sequence[str], find_pairs: PairFi
 
 
 def _precedence(group: str) -> int:
-    return -1 if group == EVALUATION else PRECEDENCE.index(group)  # type: ignore[arg-type]
+    """Evaluation texts first, general examples last."""
+    return (EVALUATION, JUDGED, *PRECEDENCE, GENERAL).index(group)
 
 
 def resolve_leaks(leaks: Iterable[Leak], order: Sequence[str]) -> dict[str, Leak]:

@@ -3,7 +3,7 @@
 The choice is seeded, proportional by kind and stable: a larger count extends the choice and removes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import keyed_hash
+from fine_tune_assets.recipes.schema import PREVIOUS_SET
 
 
 @dataclass(frozen=True)
@@ -22,28 +23,27 @@ class BuildRules:
     product_line: str
     """The name of the recipe."""
     system_prompt: str
-    general_fraction: float
-    """Share of the train split, like `replay_fraction`."""
-    replay_fraction: float
+    mix: Mapping[str, float]
+    """Source → share of the train split."""
     seed: int
 
+    @property
+    def general_sources(self) -> list[str]:
+        """Sorted, so that the order in the recipe does not matter."""
+        return sorted(name for name, weight in self.mix.items() if name != PREVIOUS_SET and weight)
 
-@dataclass(frozen=True)
-class MixCounts:
-    general: int
-    replayed: int
 
+def count_mixed_in(mix: Mapping[str, float], trained: int, replayed: int) -> dict[str, int]:
+    """Rows to take from each source for `trained` approved ones; the shares of general data also count `replayed` rows.
 
-def count_mixed_in(rules: BuildRules, trained: int, replayed: int) -> MixCounts:
-    """Rows to add to `trained` approved ones; the general share also counts `replayed` rows.
-
-    Raises RecipeError if the fractions leave no room for approved examples.
+    Raises RecipeError if the weights leave no room for approved examples.
     """
-    own = 1 - rules.general_fraction - rules.replay_fraction
+    general, replay = sum(weight for name, weight in mix.items() if name != PREVIOUS_SET), mix.get(PREVIOUS_SET, 0.0)
+    own = 1 - general - replay
     if own <= 0:
-        raise RecipeError("general_fraction and replay_fraction together must stay below 1.")
-    general = (trained + replayed) * rules.general_fraction / (1 - rules.general_fraction)
-    return MixCounts(round(general), round(trained * rules.replay_fraction / own))
+        raise RecipeError("The weights in mix together must stay below 1.")
+    wanted = {name: round((trained + replayed) * weight / (1 - general)) for name, weight in mix.items()}
+    return {**wanted, **({PREVIOUS_SET: round(trained * replay / own)} if PREVIOUS_SET in mix else {})}
 
 
 def sample_by_kind(rows: pa.Table, kinds: Sequence[str], count: int, seed: int) -> list[int]:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.strict_parsing import DuplicateKeyError, load_values
-from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, Recipe
 
 SHIPPED_DIR = Path(__file__).parent
 
@@ -41,8 +41,22 @@ def dump_recipe(recipe: Recipe) -> dict[str, Any]:
 
 def parse_recipe(values: Any, origin: str) -> Recipe:
     """Check `values` against the schema. Raises RecipeError."""
+    _require_current_fields(values, origin)
     try:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
         raise RecipeError(f"Recipe {origin}: {faults}") from error
+
+
+_MIX_FIELDS = {"general_fraction": BUNDLED, "replay_fraction": PREVIOUS_SET}
+"""Removed field → the source in the mix that replaced it."""
+
+
+def _require_current_fields(values: Any, origin: str) -> None:
+    removed = {name: values[name] for name in _MIX_FIELDS if name in values} if isinstance(values, dict) else {}
+    if removed:
+        weights = ", ".join(f"{_MIX_FIELDS[name]}: {value}" for name, value in removed.items() if value)
+        raise RecipeError(
+            f"Recipe {origin}: {' and '.join(removed)} moved to mix. Remove them and write `mix: {{{weights}}}`."
+        )

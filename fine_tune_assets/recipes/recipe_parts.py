@@ -17,7 +17,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "tasks": ("tasks", "reviewed_flags"),
     "trusted_sources": ("trusted_sources",),
     "review": ("review.reviewers", "review.own_edits", "review.agreement_floor", "review.minimum_pairs"),
-    "instructions": ("name", "system_prompt", "general_fraction", "replay_fraction", "split", "training.seed"),
+    "instructions": ("name", "system_prompt", "mix", "split", "training.seed"),
     "base_model": ("base_model",),
     "training": ("training", "sweep"),
     "checks": ("checks",),

@@ -665,6 +665,14 @@ class RetrainSettings:
     """Number of new training examples that makes a training due during a drift alarm."""
 
 
+BUNDLED = "bundled"
+"""Source in a mix: the general data that comes with the product."""
+PREVIOUS_SET = "previous_set"
+"""Source in a mix: training examples of earlier sets that are still approved but no longer drafted."""
+MixSource = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+MixWeight = Annotated[float, Field(ge=0, lt=1)]
+
+
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
     """One product line: how reports become examples, and examples a production model."""
@@ -704,10 +712,8 @@ class Recipe:
         "possibly truncated",
     )
     """Flags that send drafts of trusted sources to review, or `all`; drafts by a model are always reviewed."""
-    general_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of general data in the training split, which reduces forgetting."""
-    replay_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of training examples from earlier sets that are still approved but no longer drafted."""
+    mix: dict[MixSource, MixWeight] = field(default_factory=lambda: {BUNDLED: 0.1})
+    """Share of the training split by source: `bundled`, the name of an imported data set, or `previous_set`."""
     checks: CheckSettings = field(default_factory=CheckSettings)
     sweep: SweepSettings | None = None
     corrections: CorrectionSettings = field(default_factory=CorrectionSettings)
@@ -719,6 +725,12 @@ class Recipe:
     def passage_template(self) -> str | None:
         """Template for passages and question in an example; None if examples have no passages."""
         return self.retrieval.template if self.retrieval.enabled and self.corrections.include_passages else None
+
+    @model_validator(mode="after")
+    def _check_mix(self) -> "Recipe":
+        if sum(self.mix.values()) >= 1:
+            raise ValueError("the weights in mix together must stay below 1, which leaves room for approved examples")
+        return self
 
     @model_validator(mode="after")
     def _check_formats(self) -> "Recipe":

@@ -15,6 +15,7 @@ class GeneralExample(Record):
     example_id: ExampleId
     source: Source
     licence: Annotated[str, Column("Licence of the source")]
+    mix_source: Annotated[str, Column("Its name in the recipe's mix: `bundled` or the name of an imported data set")]
     kind: Annotated[str, Column("Task named by the source, or the source; has a mixture share")]
     instruction: Instruction
     input: Annotated[str, Column("Input to the model; may be empty", is_report_text=True)]

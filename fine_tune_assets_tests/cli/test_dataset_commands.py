@@ -133,8 +133,10 @@ def test_an_existing_name_is_refused(mixed: Path, general: Path) -> None:
     assert fingerprint_files(general) == before
 
 
-@pytest.mark.parametrize("name", ["", "..", "../up", "a/b", "A", ".hidden", "a" * 65])
-def test_a_name_that_is_no_folder_name_is_refused(mixed: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["", "..", "../up", "a/b", "A", ".hidden", "a" * 65, "bundled", "previous_set", "dolly_hhrlhf"]
+)
+def test_a_name_that_is_no_folder_name_or_reserved_is_refused(mixed: Path, tmp_path: Path, name: str) -> None:
     before = fingerprint_files(tmp_path)
     assert run(*import_words(mixed, name)).exit_code == 1
     assert fingerprint_files(tmp_path) == before

@@ -127,6 +127,7 @@ def test_external_assets_are_exactly_the_sources() -> None:
         "knowledge",
         "labelled_questions",
         "general_files",
+        "judged_answers",
         "incoming_corrections",
         "labelled_reports",
         "missed_identifiers",

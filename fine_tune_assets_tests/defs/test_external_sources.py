@@ -66,7 +66,7 @@ def test_a_recipe_that_can_not_be_read_holds_up_no_other_source(
     values = yaml.safe_load((installation_dir / "recipe.yaml").read_text(encoding="utf-8"))
     replace_file(installation_dir / "recipe.yaml", yaml.safe_dump({**values, "gaet": 1}).encode())
     (installation_dir / "evaluation" / "judge" / "more.csv").write_text("ID\n", encoding="utf-8")
-    assert _reported(instance) == {"expert_ratings"}
+    assert _reported(instance) == {"expert_ratings", "judged_answers"}
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "recipe/gate" in line]
     assert "Recipe recipe.yaml: gaet" in told
     assert latest_event(instance, recipe_section("gate")) == before

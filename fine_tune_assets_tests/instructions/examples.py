@@ -12,7 +12,7 @@ from fine_tune_assets.instructions.assembly import BuildContext, InstructionSet,
 from fine_tune_assets.instructions.leakage import EvaluationText, LeakSearch
 from fine_tune_assets.instructions.mixture import BuildRules
 from fine_tune_assets.instructions.splits import SplitRule, assign_split
-from fine_tune_assets.recipes.schema import SplitSettings
+from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, SplitSettings
 from fine_tune_assets.tables.approval_rows import ApprovedExample
 from fine_tune_assets.tables.instruction_rows import GeneralExample
 from fine_tune_assets.tables.record_classes import table_from_rows
@@ -47,8 +47,8 @@ SEARCH = LeakSearch(
 )
 
 
-def rules(fraction: float = 0.2, replay: float = 0.0) -> BuildRules:
-    return BuildRules("a line", PROMPT, fraction, replay, seed=7)
+def rules(fraction: float = 0.2, replay: float = 0.0, **imported: float) -> BuildRules:
+    return BuildRules("a line", PROMPT, {BUNDLED: fraction, PREVIOUS_SET: replay, **imported}, seed=7)
 
 
 def around(**changes: Any) -> BuildContext:
@@ -90,7 +90,9 @@ def approved(subjects: int = 40, extra: Sequence[dict[str, str | None]] = ()) ->
     return table_from_rows([*rows, *extra], ApprovedExample.SCHEMA)
 
 
-def general(per_source: dict[str, int] | None = None, instruction: str = "Question {}?") -> pa.Table:
+def general(
+    per_source: dict[str, int] | None = None, instruction: str = "Question {}?", mix_source: str = BUNDLED
+) -> pa.Table:
     rows = []
     for source, count in (per_source or {"large": 40, "small": 10}).items():
         for number in range(count):
@@ -101,6 +103,7 @@ def general(per_source: dict[str, int] | None = None, instruction: str = "Questi
                     "example_id": short(fingerprint_json([source, fingerprint])),
                     "source": source,
                     "licence": "MIT",
+                    "mix_source": mix_source,
                     "kind": f"kind {number % 2}",
                     "instruction": question,
                     "input": "",

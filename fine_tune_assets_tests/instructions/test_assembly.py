@@ -20,6 +20,7 @@ from fine_tune_assets.instructions.assembly import (
 from fine_tune_assets.instructions.certificate import issue_certificate
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.splits import EarlierTests, SplitRule
+from fine_tune_assets.recipes.schema import BUNDLED
 from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow, ProvenanceRow
 from fine_tune_assets.tables.record_classes import check_table, table_from_rows
 from fine_tune_assets_tests.instructions.examples import (
@@ -134,7 +135,7 @@ def test_a_shortage_of_general_data_is_reported() -> None:
     """A smaller share than the recipe requires must be visible."""
     result = build_instruction_set(approved(), general({"small": 2}), rules(0.5), around())
     assert sum(result.table.column("is_general").to_pylist()) == 2
-    assert result.general_target == sum(split_name(f"patient{n}") == "train" for n in range(40))
+    assert result.mixed[BUNDLED].wanted == sum(split_name(f"patient{n}") == "train" for n in range(40))
 
 
 def test_a_general_question_in_a_held_out_split_is_not_mixed_in() -> None:
@@ -213,7 +214,7 @@ def test_an_evaluation_question_is_not_trained_on() -> None:
     result = build_instruction_set(approved(extra=[trained]), copied, rules(0.5), around())
     assert [d.example_id for d in result.dropped] == [trained["example_id"]]
     assert "duplicate of copa line 1 in evaluation" in result.dropped[0].reason
-    assert [d.example_id for d in result.general_dropped] == [general_row["example_id"]]
+    assert [d.example_id for d in result.mixed[BUNDLED].dropped] == [general_row["example_id"]]
     assert not any(result.table.column("is_general").to_pylist())
 
 
@@ -239,7 +240,7 @@ def test_reasons_are_counted_by_kind_without_ids() -> None:
         example(TRAINED, "Same."),
         example(TRAINED, "Same.", suffix=" again"),
     ]
-    assert count_dropped_by_reason(built(extra).dropped) == {"exactly the same example": 1, "near duplicate": 2}
+    assert count_dropped_by_reason(built(extra).dropped) == {"exactly the same example": 1, "near duplicate in test": 2}
 
 
 @settings(max_examples=15, deadline=None)

@@ -15,6 +15,7 @@ from fine_tune_assets.instructions.certificate import issue_certificate
 from fine_tune_assets.instructions.general_data import read_general_data
 from fine_tune_assets.instructions.set_exports import ALPACA, chatml_name, sharegpt_name
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.recipes.schema import BUNDLED
 from fine_tune_assets.tables.instruction_rows import GeneralExample
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.instructions.examples import EVALUATION, PROMPT, SEARCH, approved, around, general, rules
@@ -93,7 +94,7 @@ def test_a_leak_in_an_earlier_turn_is_found() -> None:
     question = EVALUATION[0]
     leak = [{"role": "user", "content": question.input}, {"role": "assistant", "content": question.output}]
     leaking = with_history(leak)
-    assert leaking.general_dropped
+    assert leaking.mixed[BUNDLED].dropped
     assert not any(row["history"] for row in leaking.examples.to_pylist())
 
 

@@ -11,7 +11,7 @@ from fine_tune_assets.approval.flags import FLAG_KINDS
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe, shipped_recipes
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
-from fine_tune_assets.recipes.schema import CORRECTION_TASK
+from fine_tune_assets.recipes.schema import BUNDLED, CORRECTION_TASK
 
 DEMO, DEMO_OF_THE_LOOP = "demo_smollm2", "demo_loop"
 
@@ -104,11 +104,34 @@ def test_all_missing_fields_are_reported_together() -> None:
     assert "gate.minimum_gain" in str(caught.value)
 
 
-def test_general_fraction_defaults_to_a_tenth() -> None:
+def test_the_mix_has_a_tenth_of_bundled_data_by_default() -> None:
     """Protection against forgetting is on by default."""
     values = demo_values()
-    del values["general_fraction"]
-    assert parse_recipe(values, "mine.yaml").general_fraction == 0.1
+    del values["mix"]
+    assert parse_recipe(values, "mine.yaml").mix == {BUNDLED: 0.1}
+
+
+@pytest.mark.parametrize(
+    ("mix", "fault"),
+    [({"bundled": 0.6, "chats": 0.4}, "below 1"), ({"chats": -0.1}, r"mix\.chats"), ({"../up": 0.1}, "mix")],
+)
+def test_a_mix_without_room_for_approved_examples_or_with_a_path_is_refused(mix: dict[str, float], fault: str) -> None:
+    with pytest.raises(RecipeError, match=fault):
+        parse_recipe({**demo_values(), "mix": mix}, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"general_fraction": 0.2, "replay_fraction": 0.05}, "`mix: {bundled: 0.2, previous_set: 0.05}`"),
+        ({"general_fraction": 0.1, "replay_fraction": 0.0}, "`mix: {bundled: 0.1}`"),
+    ],
+)
+def test_a_recipe_with_the_former_fractions_is_refused_with_the_mix_to_write(old: dict[str, float], new: str) -> None:
+    """The error is the migration."""
+    with pytest.raises(RecipeError, match=r"^Recipe mine\.yaml: general_fraction and replay_fraction ") as caught:
+        parse_recipe({**demo_values(), **old}, "mine.yaml")
+    assert new in str(caught.value)
 
 
 def test_all_reviewed_flags_are_every_kind_of_flag() -> None:

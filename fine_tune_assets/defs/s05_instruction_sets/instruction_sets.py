@@ -27,7 +27,7 @@ from fine_tune_assets.instructions.set_statistics import share_table
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.lineage.set_history import excluded_examples_path, write_excluded_examples
 from fine_tune_assets.recipes.recipe_parts import section_values
-from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, Recipe
 from fine_tune_assets.tables.instruction_rows import ExcludedExample
 
 GROUP = "s05_instruction_sets"
@@ -55,11 +55,19 @@ ability_questions = dg.AssetSpec(
     kinds={"json"},
 )
 
+judged_answers = dg.AssetSpec(
+    "judged_answers",
+    group_name=GROUP,
+    description="Answers that people rated to measure judges (`data/evaluation/judge`). The mix repeats none of them.",
+    owners=OWNERS["ml"],
+    kinds={"json"},
+)
+
 
 @dg.asset(
     group_name=GROUP,
     deps=[general_files],
-    code_version="3",  # rows have earlier turns
+    code_version="4",  # rows name their source in the mix
     automation_condition=on_new_inputs(),
     description="General instructions that are mixed in, so that the model keeps its general abilities.",
     owners=OWNERS["data"],
@@ -75,7 +83,7 @@ def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Tabl
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*CONTEXT_TABLES, ability_questions, recipe_section("dedup"), recipe_section("instructions")],
+    deps=[*CONTEXT_TABLES, ability_questions, judged_answers, recipe_section("dedup"), recipe_section("instructions")],
     automation_condition=with_new_inputs(ignored=CONTEXT_TABLES),
     description="Conversations for training, validation and testing. A subject always stays in the same split.",
     owners=OWNERS["ml"],
@@ -102,7 +110,8 @@ def instruction_sets(
         with user_facing_errors():
             evidence = {
                 "identifiers": identifiers,
-                "recipe": section_values(recipe, _curation_sections(recipe)),
+                "recipe": curation_values(recipe),
+                **mix_evidence(built),
                 **fingerprint_prompt_files(installation),
             }
             root = installation.layout.instruction_sets
@@ -118,12 +127,36 @@ def _curation_sections(recipe: Recipe) -> list[str]:
     return [name for name in CURATION_SECTIONS if name != PASSAGES or recipe.passage_template is not None]
 
 
+def curation_values(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    values = section_values(recipe, _curation_sections(recipe))
+    del values["instructions"]["mix"]
+    replay = {"replay_fraction": recipe.mix.get(PREVIOUS_SET, 0.0)}
+    values["instructions"] |= {**_mix_facts(recipe), **replay}
+    return values
+
+
+def _mix_facts(recipe: Recipe) -> dict[str, Any]:
+    """Omits `mix` without imported sources, so that sets from before it keep their fingerprint, and with it the name
+    `general_fraction`."""
+    imported = {name: weight for name, weight in recipe.mix.items() if name not in (BUNDLED, PREVIOUS_SET)}
+    return {"general_fraction": recipe.mix.get(BUNDLED, 0.0), **({"mix": imported} if imported else {})}
+
+
+def mix_evidence(built: InstructionSet) -> dict[str, Any]:
+    """What the mix left out and lacks, by source. Empty if the bundled data gave all that the recipe wants."""
+    shown = {
+        name: {"wanted": one.wanted, "given": one.given, "left_out": count_dropped_by_reason(one.dropped)}
+        for name, one in sorted(built.mixed.items())
+        if one.dropped or one.given < one.wanted or name not in (BUNDLED, PREVIOUS_SET)
+    }
+    return {"mix": shown} if shown else {}
+
+
 def _build_rules(recipe: Recipe) -> BuildRules:
     return BuildRules(
         product_line=recipe.name,
         system_prompt=recipe.system_prompt,
-        general_fraction=recipe.general_fraction,
-        replay_fraction=recipe.replay_fraction,
+        mix=recipe.mix,
         seed=recipe.training.seed,
     )
 
@@ -131,17 +164,24 @@ def _build_rules(recipe: Recipe) -> BuildRules:
 def defining_facts(recipe: Recipe) -> dict[str, Any]:
     """The recipe values that define a set. Omits options that are off, so that sets from before an option keep their
     fingerprint."""
-    options = {"test_from": recipe.split.test_from, "replay_fraction": recipe.replay_fraction}
+    options = {"test_from": recipe.split.test_from, "replay_fraction": recipe.mix.get(PREVIOUS_SET, 0.0)}
     return {
         "recipe": recipe.name,
         "system_prompt": recipe.system_prompt,
-        "general_fraction": recipe.general_fraction,
+        **_mix_facts(recipe),
         "split_salt": recipe.split.salt,
         "validation_fraction": recipe.split.validation_fraction,
         "test_fraction": recipe.split.test_fraction,
         "seed": recipe.training.seed,
         **{name: value for name, value in options.items() if value},
     }
+
+
+def _mix_rows(built: InstructionSet) -> list[dict[str, Any]]:
+    return [
+        {"source": name, "wanted": one.wanted, "in the set": one.given, "left out": len(one.dropped)}
+        for name, one in sorted(built.mixed.items())
+    ]
 
 
 def _set_metadata(stored: StoredInstructionSet, built: InstructionSet) -> dict[str, Any]:
@@ -159,10 +199,10 @@ def _set_metadata(stored: StoredInstructionSet, built: InstructionSet) -> dict[s
         "left_out_file": dg.MetadataValue.path(str(excluded_examples_path(stored.folder.parent, stored.fingerprint))),
         # The first rows only, since an event must stay small.
         "left_out_first": markdown_table(dropped[:MAX_ROWS_SHOWN]),
-        "general_wanted": built.general_target,
-        "general_left_out_by_reason": dg.MetadataValue.json(count_dropped_by_reason(built.general_dropped)),
-        "replay_wanted": built.replay_target,
         "replayed": built.replayed,
-        "replay_left_out_by_reason": dg.MetadataValue.json(count_dropped_by_reason(built.replay_dropped)),
+        "mix": markdown_table(_mix_rows(built)),
+        "mix_left_out_by_reason": dg.MetadataValue.json(
+            {name: count_dropped_by_reason(one.dropped) for name, one in sorted(built.mixed.items())}
+        ),
         "leakage_certificate": stored.manifest["leakage_certificate"],
     }

@@ -5,6 +5,7 @@ the final texts for identifiers. Connects other packages with `instructions/`.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.approval.lapsed_approvals import find_replay_exclusion
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.prompts.conversations import user_content
 from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
 from fine_tune_assets.defs.platform.cross_group_search import count_threads, whole_text_finder
@@ -28,13 +30,15 @@ from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
 from fine_tune_assets.embeddings.vector_cache import CachedEncoder
 from fine_tune_assets.instructions.assembly import BuildContext, DroppedExample, InstructionSet
 from fine_tune_assets.instructions.earlier_sets import filter_replayable, read_earlier_tests, read_replayable
-from fine_tune_assets.instructions.leakage import LeakSearch, read_evaluation_texts
+from fine_tune_assets.instructions.leakage import EvaluationText, LeakSearch, read_evaluation_texts
 from fine_tune_assets.instructions.provenance import correction_facts, report_facts
 from fine_tune_assets.instructions.set_examples import SetExample
 from fine_tune_assets.instructions.splits import SplitRule, find_late_subjects, require_comparable_test_from
+from fine_tune_assets.judging.judges.labelled_sets import LabelledPair, RatedAnswer, read_labelled_sets
 from fine_tune_assets.phi.measurement.final_text_scan import FinalText
 from fine_tune_assets.phi.missed_identifiers.missed_terms import flag_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.recipes.schema import PREVIOUS_SET
 from fine_tune_assets.tables.record_classes import Record, iter_records, table_from_records
 
 VECTORS = "leaks/vectors.npz"
@@ -57,9 +61,29 @@ def leak_search(installation: Installation) -> Iterator[LeakSearch]:
             f"shingles of {SHINGLE_WORDS} words; meaning from a cosine of {settings.semantic_threshold} (all-MiniLM-L6-v2, "
             f"{short(version)})",
             evaluation=read_evaluation_texts(installation.layout.evaluation),
+            judged=_read_judged_texts(installation.layout.evaluation / "judge"),
         )
     finally:
         encode.remove_unused()
+
+
+def _read_judged_texts(folder: Path) -> tuple[EvaluationText, ...]:
+    """Questions and answers that people rated. Raises GateClosedError."""
+    found: dict[str, EvaluationText] = {}
+    for labelled in read_labelled_sets(folder):
+        rows: Sequence[LabelledPair | RatedAnswer] = labelled.rows
+        for number, row in enumerate(rows, start=1):
+            question, outputs = _question_and_answers(row)
+            for output in outputs:
+                found.setdefault(f"{question}\n{output}", EvaluationText(f"{labelled.name} {number}", question, output))
+    return tuple(found.values())
+
+
+def _question_and_answers(row: LabelledPair | RatedAnswer) -> tuple[str, tuple[str, ...]]:
+    """Without the instruction of rated summaries, which all of them share."""
+    if isinstance(row, RatedAnswer):
+        return row.answered.input, (row.answered.output,)
+    return user_content(row.pair.instruction, row.pair.input), (row.pair.output_1, row.pair.output_2)
 
 
 def build_context(
@@ -74,7 +98,9 @@ def build_context(
     if corrections:
         require_current_scrubber()
     facts = report_facts(reports, ids) | correction_facts(iter(corrections), scrubber_version(recipe.scrub))
-    replayable, not_replayable = _select_replayable(installation, approved) if recipe.replay_fraction else ([], [])
+    replayable, not_replayable = (
+        _select_replayable(installation, approved) if recipe.mix.get(PREVIOUS_SET) else ([], [])
+    )
     return BuildContext(
         split_rule=SplitRule(recipe.split, find_late_subjects(reports, recipe.split.test_from), earlier.same_rule),
         leak_search=search,

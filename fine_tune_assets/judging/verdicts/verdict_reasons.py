@@ -34,7 +34,7 @@ _LOSSES: dict[Family, str] = {
     "target": "Worse than the incumbent",
 }
 _ADVICE: dict[Family, str] = {
-    "abilities": "Raise general_fraction in the recipe, then train again.",
+    "abilities": "Raise the weights in the recipe's mix, then train again.",
     "checks": "Correct the training examples that fail this check, then train again.",
     "safety": "Mark missed identifiers with `fine-tune phi mark add` or lower training.epochs in the recipe, then train again.",
     "robustness": "Add training examples of this case, then train again.",
