@@ -91,7 +91,7 @@ def list_undrafted_reports(unique: pa.Table, drafts: pa.Table) -> list[str]:
 
 def make_task_lookup(tasks: Sequence[Task]) -> Callable[[str], str]:
     """Lookup of a correction's task by its instruction, ignoring case, punctuation and spaces."""
-    names = {normalize_text(task.instruction): task.name for task in tasks}
+    names = {normalize_text(task.instruction): task.name for task in tasks if task.instruction}
     return lambda instruction: names.get(normalize_text(instruction), CORRECTION)
 
 

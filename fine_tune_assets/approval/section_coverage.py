@@ -26,7 +26,8 @@ from fine_tune_assets.claims.sections import (
     join_section_texts,
     matches_heading,
 )
-from fine_tune_assets.recipes.schema import FieldTask, Heading, PairTask, Task
+from fine_tune_assets.dataset_files.row_reports import split_row_report
+from fine_tune_assets.recipes.schema import FieldTask, Heading, PairTask, RowTask, Task
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,15 @@ def _measure_report(report: ReportText, tasks: Sequence[Task], made: dict[str, s
         counts[_classify_section(section, used, is_whole)] += len(section.text.split())
     if not is_whole:
         counts["truncated_words"] = count_cut_off_words(sections, used)
-    counts.update(_count_missing_sections(report.text, sections, [task for task in tasks if task not in drafted]))
+    if split_row_report(report.text) is None:
+        counts.update(_count_missing_sections(report.text, sections, [task for task in tasks if task not in drafted]))
     return counts
 
 
 def _is_fully_used(report_id: str, drafted: Sequence[Task], tasks: Sequence[Task], made: dict[str, set[str]]) -> bool:
-    if any(isinstance(task, PairTask) or (isinstance(task, FieldTask) and not task.sections) for task in drafted):
+    if any(
+        isinstance(task, PairTask | RowTask) or (isinstance(task, FieldTask) and not task.sections) for task in drafted
+    ):
         return True
     halves = ((task.name, partner_id(report_id, task)) for task in tasks if isinstance(task, PairTask))
     return any(name in made.get(str(other), ()) for name, other in halves)

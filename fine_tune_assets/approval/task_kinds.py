@@ -1,11 +1,11 @@
 """Builds drafts from reports for each kind of task.
 
-The four kinds use sections, laboratory values, pairs of reports, and sections whose output a model writes. Reports that a task
-can't use are counted; nothing is guessed. This module calls no model.
+The kinds use sections, laboratory values, pairs of reports, sections whose output a model writes, and rows of data sets, which no
+other kind uses. Reports that a task can't use are counted; nothing is guessed. This module calls no model.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -22,7 +22,8 @@ from fine_tune_assets.claims.sections import (
     split_sections,
 )
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
+from fine_tune_assets.dataset_files.row_reports import RowTexts, split_row_report
+from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, RowTask, SectionTask, Task
 from fine_tune_assets.tables.approval_rows import ModelDraft
 from fine_tune_assets.tables.record_classes import Record
 
@@ -101,6 +102,10 @@ def draft_reports(
     outputs = {row.request_fingerprint: row for row in model_drafts}
     partners = {**dropped_partners, **_read_partners(read, tasks)}
     for report in read():
+        row = split_row_report(report.text)
+        if row is not None:
+            yield from _draft_from_row(report, row, tasks)
+            continue
         sections = split_report(report.text, tasks)
         for task in tasks:
             if isinstance(task, SectionTask):
@@ -109,7 +114,7 @@ def draft_reports(
                 yield from _draft_from_fields(report, sections, task)
             elif isinstance(task, PairTask):
                 yield from _draft_from_pair(report, partners, task)
-            else:
+            elif isinstance(task, ModelTask):
                 yield from _draft_from_model(report, sections, task, outputs)
 
 
@@ -137,6 +142,8 @@ def count_unused_inputs(
     alone: list[tuple[str, str]] = []
     partners = _read_partners(read, tasks)
     for report in read() if unread or counts else ():
+        if split_row_report(report.text) is not None:
+            continue
         sections = split_report(report.text, tasks)
         for task in tasks:
             if isinstance(task, FieldTask):
@@ -152,6 +159,9 @@ def count_unused_inputs(
 
 
 def split_report(text: str, tasks: Sequence[Task]) -> list[Section]:
+    """The sections. A row of a data set has none, since its texts may contain headings of their own."""
+    if split_row_report(text) is not None:
+        return [Section("", text, is_certain=True)]
     return split_sections(text, list_headings(tasks))
 
 
@@ -243,6 +253,16 @@ def _draft_from_model(
         by_model = f"{MODEL_DRAFTED}: {written.drafted_by.removeprefix(BY_MODEL).strip()}{end}"
         flags = (by_model, *_truncation_flags(sections, task))
         yield _build_draft(report, task, input_text, written.output.strip(), written.drafted_by, flags)
+
+
+def _draft_from_row(report: ReportText, row: RowTexts, tasks: Sequence[Task]) -> Iterator[UncheckedDraft]:
+    for task in tasks:
+        if isinstance(task, RowTask) and (not task.sources or report.source in task.sources):
+            instruction, input_text = row.instruction, row.input
+            if task.instruction:
+                # A row that is a question alone keeps it as its input.
+                instruction, input_text = task.instruction, row.input or row.instruction
+            yield _build_draft(report, replace(task, instruction=instruction), input_text, row.output)
 
 
 def _fingerprint_request(task: ModelTask, input_text: str) -> str:

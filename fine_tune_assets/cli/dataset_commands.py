@@ -1,4 +1,4 @@
-"""`fine-tune datasets`: check data sets of other tools, import them as general data, and list what is imported."""
+"""`fine-tune datasets`: check data sets of other tools, import them as general data or drafts, and list what is imported."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +11,14 @@ from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.dataset_files.dataset_reader import Dataset, open_dataset
 from fine_tune_assets.dataset_files.dataset_rows import DatasetCounts
 from fine_tune_assets.dataset_files.row_formats import FORMATS
+from fine_tune_assets.defs.dataset_imports import Role, WantedImport, import_dataset
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.group()
 def datasets() -> None:
-    """Import data sets as general data."""
+    """Import existing data sets."""
 
 
 def _read_columns(_context: click.Context, _option: click.Parameter, value: str | None) -> dict[str, str]:
@@ -56,43 +57,40 @@ def check(path: Path, row_format: str | None, columns: dict[str, str], is_json: 
 
 @datasets.command("import")
 @_dataset_options
-@click.option("--name", required=True, help="Name of the new folder in data/general.")
-@click.option("--licence", required=True, help="Licence of the data set.")
+@click.option("--as", "role", type=click.Choice(["general", "drafts"]), default="general", help="Use of the rows.")
+@click.option("--name", help="Name of the new folder; default: the source.")
 @click.option("--source", help="Origin of the data set; default: the name.")
+@click.option("--licence", default="", help="Licence; required for general data.")
+@click.option("--subject", "subject_column", help="Column with a draft's subject.")
 @click.option("--dry-run", is_flag=True, help="Only count; write nothing.")
 @json_option
 def import_command(
     path: Path,
     row_format: str | None,
     columns: dict[str, str],
-    name: str,
-    licence: str,
+    role: Role,
+    name: str | None,
     source: str | None,
+    licence: str,
+    subject_column: str | None,
     dry_run: bool,
     is_json: bool,
 ) -> None:
-    """Import a data set as general data.
+    """Import a data set as general data or as drafts.
 
-    Writes the conversations of PATH to data/general/NAME, from where the asset `general_examples` reads them. Preference pairs
-    are only counted; refused rows are listed in `refused.csv`.
+    General data goes to data/general/NAME, from where a recipe mixes it in by weight. Preference pairs are kept for later use.
+    Drafts go to data/raw_reports/NAME, a batch of reports that is scrubbed and reviewed like any other; a task of the kind `rows`
+    drafts them. Without --subject, each row is its own subject. Refused rows are listed in `refused.csv`.
     """
-    from fine_tune_assets.instructions.general_imports import (
-        GeneralImport,
-        import_general_data,
-        require_conversations,
-        require_importable,
+    if name is None and source is None:
+        raise click.UsageError("State --name or --source.")
+    if role == "general" and (not licence.strip() or subject_column):
+        raise click.UsageError("General data needs --licence, and has no --subject.")
+    wanted = WantedImport(
+        role, name or source or "", source or name or "", licence, row_format, columns, subject_column
     )
-
-    source, licence = (" ".join(text.split()) for text in (source or name, licence))
-    wanted = GeneralImport(load_settings().layout.general_data, name, source, licence)
-    require_importable(wanted)
-    dataset = open_dataset(path, row_format, columns)
-    if dry_run:
-        counts = DatasetCounts().count(dataset.rows())
-        require_conversations(counts)
-    else:
-        counts = import_general_data(dataset, wanted)
-    _show(dataset, counts, is_json=is_json, name=name, folder=None if dry_run else wanted.folder)
+    done = import_dataset(load_settings().layout, path, wanted, is_dry_run=dry_run)
+    _show(done.dataset, done.counts, is_json=is_json, name=wanted.name, folder=None if dry_run else done.folder)
 
 
 @datasets.command("list")
@@ -108,12 +106,13 @@ def list_command(is_json: bool) -> None:
             "licence": one.licence,
             "format": one.format,
             "rows": one.count_rows(),
+            "preference_pairs": one.count_preference_pairs(),
         }
         for one in list_sources(load_settings().layout.general_data)
     ]
-    names = ("name", "source", "licence", "format", "rows")
+    headers = {name: name for name in ("name", "source", "licence", "format", "rows")}
     empty = "No general data found. Import some with `fine-tune datasets import`."
-    show_rows(rows, {name: name for name in names}, is_json=is_json, empty=empty)
+    show_rows(rows, {**headers, "preference_pairs": "preference pairs"}, is_json=is_json, empty=empty)
 
 
 def _show(dataset: Dataset, counts: DatasetCounts, *, is_json: bool, **more: object) -> None:
@@ -127,6 +126,8 @@ def _show(dataset: Dataset, counts: DatasetCounts, *, is_json: bool, **more: obj
         f"{counts.rows} rows: {counts.single_turn} single-turn and {counts.multi_turn} multi-turn conversations, "
         f"{counts.preference_pairs} preference pairs, {refused} refused."
     )
+    if counts.preference_pairs and more.get("folder"):
+        click.echo(f"Kept for later use: {counts.preference_pairs} pairs")
     for reason, count in counts.refused.most_common():
         click.echo(f"Refused: {count} {reason}")
     click.echo(f"Longest question: {counts.longest_question} characters; answer: {counts.longest_answer}.")

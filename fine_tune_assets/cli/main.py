@@ -43,7 +43,7 @@ SECTIONS = {
     "Data and review": {
         "scrub": _Entry("scrub_command", "Remove identifiers from text files or JSONL."),
         "duplicates": _Entry("duplicates_command", "Find duplicate documents."),
-        "datasets": _Entry("dataset_commands", "Import data sets as general data."),
+        "datasets": _Entry("dataset_commands", "Import existing data sets."),
         "phi": _Entry("phi_commands", "Mark identifiers that the scrubber missed."),
         "review": _Entry("review.review_commands", "Review drafts."),
         "subjects": _Entry("subject_commands", "Erase or restore a subject."),

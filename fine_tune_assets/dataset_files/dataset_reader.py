@@ -15,8 +15,8 @@ from fine_tune_assets.dataset_files.row_formats import COLUMNS, FORMATS, parse_r
 _SAMPLE_ROWS = 100
 _MAX_LISTED = 20
 _CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-_OTHER_FILES = re.compile(r"(?:dataset_infos?|dataset_dict|state)\.json|cache-.*\.arrow|refused\.csv")
-"""Metadata of `datasets`, and our list of refused rows."""
+_OTHER_FILES = re.compile(r"(?:dataset_infos?|dataset_dict|state)\.json|cache-.*\.arrow|refused\.csv|import\.yaml")
+"""Metadata of `datasets`, and our records of an import."""
 _COLUMN_NAME = re.compile(r"[\w .:/-]{1,40}")
 
 
@@ -29,10 +29,12 @@ class DatasetFile:
     format: str
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column of the format → column of the file; empty if the file uses the format's names."""
+    subject_column: str | None = None
 
     def rows(self) -> Iterator[DatasetRow]:
         """Every row. Raises DatasetError if the file is damaged."""
-        return parse_rows(self.name, read_rows(self.path, self.kind), self.format, self.columns)
+        rows = read_rows(self.path, self.kind)
+        return parse_rows(self.name, rows, self.format, self.columns, self.subject_column)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,12 @@ class Dataset:
             yield from file.rows()
 
 
-def open_dataset(path: Path, row_format: str | None = None, columns: Mapping[str, str] | None = None) -> Dataset:
+def open_dataset(
+    path: Path,
+    row_format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    subject_column: str | None = None,
+) -> Dataset:
     """Find the files and their formats. Raises DatasetError if there are none, or the format of one is not clear."""
     columns = columns or {}
     _require_known(row_format, columns)
@@ -56,7 +63,9 @@ def open_dataset(path: Path, row_format: str | None = None, columns: Mapping[str
         name: row_format or _detect_format(name, read_rows(listed[name], kind), columns) for name, kind in kinds.items()
     }
     files = tuple(
-        DatasetFile(listed[name], name, kinds[name], found, columns) for name, found in formats.items() if found
+        DatasetFile(listed[name], name, kinds[name], found, columns, subject_column)
+        for name, found in formats.items()
+        if found
     )
     if not files:
         raise DatasetError(
@@ -66,16 +75,33 @@ def open_dataset(path: Path, row_format: str | None = None, columns: Mapping[str
 
 
 def parse_rows(
-    file: str, rows: Iterable[FileRow], row_format: str, columns: Mapping[str, str] | None = None
+    file: str,
+    rows: Iterable[FileRow],
+    row_format: str,
+    columns: Mapping[str, str] | None = None,
+    subject_column: str | None = None,
 ) -> Iterator[DatasetRow]:
-    """What each row contains. A row is refused if it is faulty or not in the format."""
+    """What each row contains. A row is refused if it is faulty, not in the format, or lacks a subject in `subject_column`."""
     for number, value in rows:
+        subject = None
         try:
-            contents: list[Any] = parse_row(row_format, _rename(_require_object(value), columns or {}))
+            row = _require_object(value)
+            contents: list[Any] = parse_row(row_format, _rename(row, columns or {}))
+            subject = None if subject_column is None else _read_subject(row.get(subject_column))
         except RowRefusedError as refused:
             contents = [refused.reason]
         # A task without instances is faulty too.
-        yield from (DatasetRow(file, number, content) for content in contents or [Refusal.EMPTY])
+        yield from (DatasetRow(file, number, content, subject) for content in contents or [Refusal.EMPTY])
+
+
+def _read_subject(value: Any) -> str:
+    is_scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
+    is_fraction = isinstance(value, float) and not value.is_integer()
+    text = str(int(value) if isinstance(value, float) and not is_fraction else value) if is_scalar else ""
+    subject = " ".join(text.split())
+    if not subject or is_fraction or not subject.isprintable():
+        raise RowRefusedError(Refusal.NO_SUBJECT)
+    return subject
 
 
 def _require_known(row_format: str | None, columns: Mapping[str, str]) -> None:

@@ -30,6 +30,12 @@ class Refusal(StrEnum):
     TOOL_CALL = "tool call"
     MEDIA = "image or other media"
     NO_TEMPLATE = "no Alpaca template"
+    NO_SUBJECT = "no subject"
+    SEVERAL_TURNS = "several turns"
+    """Drafts have one question and one answer."""
+    PREFERENCE_PAIR = "preference pair"
+    """No draft can have two answers."""
+    MARKER_LINE = "line that marks a part of a row"
 
 
 class DatasetError(FineTuneError):
@@ -70,9 +76,17 @@ class Conversation:
         return user_content(self.instruction, self.input)
 
 
+TextOrTurns = str | tuple[Turn, ...]
+
+
 @dataclass(frozen=True)
 class PreferencePair:
-    """A row with a preferred and a rejected answer. It is only counted, because no training uses preferences yet."""
+    """A row with a preferred and a rejected answer. It is stored, but no training uses preferences yet."""
+
+    chosen: TextOrTurns = field(repr=False)
+    rejected: TextOrTurns = field(repr=False)
+    prompt: TextOrTurns | None = field(default=None, repr=False)
+    """None: both answers are whole conversations."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,8 @@ class DatasetRow:
     number: int
     """Counts from 1: the line of JSON Lines, or the row after a header. Instances of a Self-Instruct task share it."""
     content: Conversation | PreferencePair | Refusal
+    subject: str | None = field(default=None, repr=False)
+    """Who or what the row is about, if a column names it."""
 
 
 class DatasetCounts:

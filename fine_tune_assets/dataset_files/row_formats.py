@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from fine_tune_assets.core.prompts.conversations import split_user_content, user_content
-from fine_tune_assets.dataset_files.dataset_rows import Conversation, PreferencePair, Refusal, RowRefusedError, Turn
+from fine_tune_assets.dataset_files.dataset_rows import (
+    Conversation,
+    PreferencePair,
+    Refusal,
+    RowRefusedError,
+    TextOrTurns,
+    Turn,
+)
 
 Row = Mapping[str, Any]
 MAX_KIND_CHARACTERS = 100
@@ -89,15 +96,15 @@ def _prompt_completion(row: Row) -> Iterator[Conversation]:
 
 def _preferences(row: Row) -> Iterator[PreferencePair]:
     has_prompt = row.get("prompt") is not None
-    if has_prompt:
-        _prompt_turns(row["prompt"], "user")
+    prompt = _text_or_turns(row["prompt"], "user") if has_prompt else None
     for answer in (row["chosen"], row["rejected"]):
         turns = _prompt_turns(answer, "assistant")
         if not turns or turns[-1].role != "assistant":
             raise RowRefusedError(Refusal.TURN_ORDER)
         if not has_prompt and len(turns) == 1 and not _HH_DIALOGUE.match(turns[0].content):
             raise RowRefusedError(Refusal.MISSING_COLUMN)
-    yield PreferencePair()
+    chosen, rejected = (_text_or_turns(row[name], "assistant") for name in ("chosen", "rejected"))
+    yield PreferencePair(chosen, rejected, prompt)
 
 
 def _dolly_hhrlhf(row: Row) -> Iterator[Conversation]:
@@ -194,6 +201,11 @@ def _prompt_turns(value: Any, role: str) -> list[Turn]:
     if isinstance(value, str) and not _JSON_MESSAGES.match(value):
         return [Turn(role, _text(value))]
     return [_turn(item) for item in _items(value)]
+
+
+def _text_or_turns(value: Any, role: str) -> TextOrTurns:
+    turns = _prompt_turns(value, role)
+    return turns[0].content if len(turns) == 1 and turns[0].role == role else tuple(turns)
 
 
 def _items(value: Any, length: int | None = None) -> list[Any]:

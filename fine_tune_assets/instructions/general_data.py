@@ -28,6 +28,8 @@ from fine_tune_assets.tables.instruction_rows import GeneralExample
 from fine_tune_assets.tables.record_classes import table_from_records
 
 SOURCE_FILE = "source.yaml"
+PREFERENCES = "preferences.jsonl"
+"""Preference pairs of an import, which no training uses yet."""
 MAX_CHARACTERS = 2000
 """Limit for the output, and for instruction, input and earlier turns together; about what fits into a small model's context."""
 _KEYS = {"source", "licence", "format"}
@@ -66,16 +68,22 @@ class GeneralSource:
         return BUNDLED if self.folder.name in BUNDLED_FOLDERS else self.folder.name
 
     def rows(self) -> Iterator[DatasetRow]:
-        """What each row contains. Raises GeneralDataError without a file."""
-        files = sorted(self.folder.glob("*.jsonl"))
-        if not files:
+        """What each row contains, without preference pairs that were imported. Raises GeneralDataError without a file."""
+        if not any(self.folder.glob("*.jsonl")):
             raise GeneralDataError(f"{self.folder.name} has no .jsonl file.")
-        for path in files:
+        for path in self._files():
             yield from parse_rows(path.name, read_rows(path, JSON_LINES), self.format)
 
     def count_rows(self) -> int:
         """Lines with content; whether a row is faulty is not checked."""
-        return sum(map(_count_lines, self.folder.glob("*.jsonl")))
+        return sum(map(_count_lines, self._files()))
+
+    def count_preference_pairs(self) -> int:
+        path = self.folder / PREFERENCES
+        return _count_lines(path) if path.is_file() else 0
+
+    def _files(self) -> list[Path]:
+        return [path for path in sorted(self.folder.glob("*.jsonl")) if path.name != PREFERENCES]
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,44 @@
-"""Imports a data set as general data: a folder with `source.yaml`, `conversations.jsonl` and, for refused rows, `refused.csv`.
+"""Imports a data set as general data, a folder with
+
+    source.yaml           source, licence, format
+    conversations.jsonl   for the mix
+    preferences.jsonl     preference pairs, kept for later use
+    import.yaml           files with their hashes, and counts
+    refused.csv           file, row and reason
 
 All or nothing: the folder appears when it is complete. Rows are written one after the other, so that memory does not grow.
 """
 
 import csv
-import io
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
-from fine_tune_assets.core.files import atomic_folder, open_private_file, write_text
+from fine_tune_assets.core.files import atomic_folder, write_text
 from fine_tune_assets.core.prompts.conversations import build_conversation, split_user_content
 from fine_tune_assets.dataset_files.dataset_reader import Dataset
-from fine_tune_assets.dataset_files.dataset_rows import Conversation, DatasetCounts, Refusal
-from fine_tune_assets.instructions.general_data import BUNDLED_FOLDERS, SOURCE_FILE, GeneralDataError, list_sources
+from fine_tune_assets.dataset_files.dataset_rows import Conversation, DatasetCounts, PreferencePair, Refusal
+from fine_tune_assets.dataset_files.import_records import (
+    IMPORT_FILE,
+    REFUSED,
+    REFUSED_COLUMNS,
+    import_record,
+    text_file,
+)
+from fine_tune_assets.instructions.general_data import (
+    BUNDLED_FOLDERS,
+    PREFERENCES,
+    SOURCE_FILE,
+    GeneralDataError,
+    list_sources,
+)
 from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET
 
 CONVERSATIONS = "conversations.jsonl"
-REFUSED = "refused.csv"
 RESERVED_NAMES = BUNDLED_FOLDERS | {BUNDLED, PREVIOUS_SET}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -62,47 +77,60 @@ def require_importable(wanted: GeneralImport) -> None:
             )
 
 
-def require_conversations(counts: DatasetCounts) -> None:
+def require_rows(counts: DatasetCounts) -> None:
     """Raise GeneralDataError if there is nothing to import."""
-    if not counts.conversations:
+    if not counts.conversations and not counts.preference_pairs:
         raise GeneralDataError(
-            f"None of {counts.rows} rows is a conversation: {counts.preference_pairs} are preference pairs, which are not "
-            f"imported yet, and {sum(counts.refused.values())} are refused. `fine-tune datasets check` counts the reasons."
+            f"None of {counts.rows} rows is a conversation or a preference pair. `fine-tune datasets check` counts the reasons."
         )
 
 
 def import_general_data(dataset: Dataset, wanted: GeneralImport) -> DatasetCounts:
-    """Write every conversation to the new folder. Raises GeneralDataError or DatasetError; then nothing is written."""
+    """Write every conversation and preference pair to the new folder. Raises GeneralDataError or DatasetError; then nothing is
+    written."""
     require_importable(wanted)
     with atomic_folder(wanted.folder) as folder:
         counts = _write_rows(dataset, folder)
-        require_conversations(counts)
+        require_rows(counts)
         facts = {"source": wanted.source, "licence": wanted.licence, "format": "messages"}
         write_text(folder / SOURCE_FILE, yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
+        write_text(folder / IMPORT_FILE, import_record(dataset, counts))
         require_importable(wanted)  # another import may have ended meanwhile
     return counts
 
 
 def _write_rows(dataset: Dataset, folder: Path) -> DatasetCounts:
     counts = DatasetCounts()
-    with _text_file(folder / CONVERSATIONS) as conversations, _text_file(folder / REFUSED) as refused:
+    with (
+        text_file(folder / CONVERSATIONS) as conversations,
+        text_file(folder / PREFERENCES) as preferences,
+        text_file(folder / REFUSED) as refused,
+    ):
         table = csv.writer(refused)
-        table.writerow(["file", "row", "reason"])
+        table.writerow(REFUSED_COLUMNS)
         for row in dataset.rows():
             counts.add(row)
-            if isinstance(row.content, Conversation):
-                conversations.write(json.dumps(_as_messages(row.content), ensure_ascii=False) + "\n")
-            elif isinstance(row.content, Refusal):
-                table.writerow([row.file, row.number, row.content.value])
-    if not counts.refused:
-        (folder / REFUSED).unlink()
+            match row.content:
+                case Conversation() as one:
+                    conversations.write(json.dumps(_as_messages(one), ensure_ascii=False) + "\n")
+                case PreferencePair() as pair:
+                    preferences.write(json.dumps(_as_preferences(pair), ensure_ascii=False) + "\n")
+                case Refusal() as reason:
+                    table.writerow([row.file, row.number, reason.value])
+    is_used = {CONVERSATIONS: counts.conversations, PREFERENCES: counts.preference_pairs, REFUSED: counts.refused}
+    for name in (name for name, found in is_used.items() if not found):
+        (folder / name).unlink()
     return counts
 
 
-@contextmanager
-def _text_file(path: Path) -> Iterator[IO[str]]:
-    with open_private_file(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
-        yield text
+def _as_preferences(pair: PreferencePair) -> dict[str, Any]:
+    """A row in the format `preferences`, with texts or messages as they were."""
+    given = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    return {
+        name: value if isinstance(value, str) else [{"role": turn.role, "content": turn.content} for turn in value]
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 def _as_messages(one: Conversation) -> dict[str, Any]:

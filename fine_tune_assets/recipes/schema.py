@@ -209,7 +209,25 @@ class ModelTask:
         return self.input_sections
 
 
-Task = SectionTask | FieldTask | PairTask | ModelTask
+@dataclass(frozen=True, config=_STRICT)
+class RowTask:
+    """One example per row of a data set that was imported as drafts."""
+
+    name: TaskName
+    """Name of the task, stored with each example."""
+    kind: Literal["rows"]
+    """Kind of task."""
+    instruction: str = ""
+    """Instruction to the model, in place of the row's own; empty: the row's own."""
+    sources: tuple[Text, ...] = ()
+    """Sources of the data sets whose rows it uses; empty: all of them."""
+    shared_words_floor: SharedWords = 0.0
+    """Minimum share of output words found in the input; below it, the draft is flagged `label noise`."""
+    other_headings: ClassVar[OtherHeadings] = ()
+    used_headings: ClassVar[tuple[Heading, ...]] = ()
+
+
+Task = SectionTask | FieldTask | PairTask | ModelTask | RowTask
 
 
 def _task_kind(task: Any) -> Any:
@@ -220,11 +238,12 @@ TaskUnion = Annotated[
     Annotated[SectionTask, Tag("sections")]
     | Annotated[FieldTask, Tag("fields")]
     | Annotated[PairTask, Tag("pairs")]
-    | Annotated[ModelTask, Tag("model")],
+    | Annotated[ModelTask, Tag("model")]
+    | Annotated[RowTask, Tag("rows")],
     Discriminator(
         _task_kind,
         custom_error_type="task_kind",
-        custom_error_message="kind must be sections, fields, pairs or model",
+        custom_error_message="kind must be sections, fields, pairs, model or rows",
     ),
 ]
 

@@ -39,7 +39,9 @@ class DraftedExample(Record):
     output: ScrubbedOutput
     drafted_by: Annotated[
         str | None,
-        Column("`sections`, `fields`, `pairs`, `correction`, `correction with passages`, or `model` with fingerprint"),
+        Column(
+            "`sections`, `fields`, `pairs`, `rows`, `correction`, `correction with passages`, or `model` with fingerprint"
+        ),
     ]
     flags: Annotated[
         tuple[str, ...],

@@ -11,17 +11,20 @@ from fine_tune_assets.approval.draft_generation import (
     select_missing_requests,
     select_requested_drafts,
 )
-from fine_tune_assets.approval.drafts import draft_examples
+from fine_tune_assets.approval.drafts import CORRECTION, draft_examples, make_task_lookup
 from fine_tune_assets.approval.flags import distinct_kinds
 from fine_tune_assets.approval.review_actions import build_queue_items
 from fine_tune_assets.approval.task_kinds import DraftRequest, ReportText, build_requests, count_unused_inputs
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.recipes.loader import load_recipe, parse_recipe
-from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, SectionTask, Task
+from fine_tune_assets.dataset_files.row_reports import INPUT, INSTRUCTION, OUTPUT
+from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe
+from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, RowTask, SectionTask, Task
 from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, approve, corrections, drafted, reports
 
+ROWS = RowTask("faq", "rows")
+ROW = f"{INSTRUCTION}\n\nName the dose.\n\n{INPUT}\n\nPLAN:\nRest.\n\n{OUTPUT}\n\nPLAN:\nRest."
 FIELDS = FieldTask("abnormal", "Name the abnormal values.", "fields", ("LABORATORY",))
 PAIRS = PairTask("note", "Write the note of this visit.", "pairs", ".dialogue", ".note")
 SUMMARY = ModelTask("summary", "Summarize.", "model", ("FINDINGS",), 40)
@@ -218,3 +221,52 @@ def test_word_overlap_floor_is_a_task_setting() -> None:
     assert [distinct_kinds(found.flags) for found in draft(reports(text), strict)] == [["label noise"]]
     with pytest.raises(RecipeError, match="shared_words_floor"):
         parse_recipe({**asdict(load_recipe("demo_smollm2")), "tasks": [{**asdict(task), "shared_words_floor": 1}]}, "x")
+
+
+def test_a_row_of_a_data_set_is_drafted_as_it_is() -> None:
+    """Also with headings in its texts, which other kinds of task would split."""
+    (found,) = draft(reports(ROW), ROWS)
+    assert (found.instruction, found.input, found.output) == ("Name the dose.", "PLAN:\nRest.", "PLAN:\nRest.")
+    assert (found.task, found.drafted_by) == ("faq", "rows")
+
+
+def test_the_task_can_bring_the_instruction() -> None:
+    """A data set with one wording for each row teaches less than one instruction. A question alone becomes the input."""
+    task = replace(ROWS, instruction="Answer.")
+    (found,) = draft(reports(ROW), task)
+    assert (found.instruction, found.input) == ("Answer.", "PLAN:\nRest.")
+    (asked,) = draft(reports(f"{INSTRUCTION}\n\nWhy?\n\n{OUTPUT}\n\nSo."), task)
+    assert (asked.instruction, asked.input, asked.output) == ("Answer.", "Why?", "So.")
+
+
+def test_a_task_can_name_its_data_sets() -> None:
+    both = pa.concat_tables([reports(ROW), renamed(reports(ROW, source="faq"), "b/2")])
+    assert [found.source for found in draft(both, replace(ROWS, sources=("faq",)))] == ["faq"]
+    assert len(draft(both, ROWS)) == 2
+
+
+@pytest.mark.parametrize(
+    "task",
+    [SectionTask("plan", "Plan.", ("PLAN",), "PLAN"), replace(FIELDS, sections=()), replace(PAIRS, output_suffix="1")],
+)
+def test_no_other_kind_of_task_uses_a_row(task: Task) -> None:
+    """A heading or a value in an answer is no part of a report."""
+    lab = f"{ROW}\n\nHemoglobin 9.8 g/dL (12.0-15.5) L"
+    assert draft(reports(lab), task) == []
+    assert requests(reports(ROW), replace(SUMMARY, input_sections=("PLAN",))) == []
+
+
+def test_ordinary_reports_are_no_rows() -> None:
+    assert draft(reports("FINDINGS\nSprain.\nPLAN\nRest."), ROWS) == []
+
+
+def test_a_correction_without_instruction_does_not_belong_to_a_row_task() -> None:
+    """Such a task has no instruction to compare with."""
+    assert make_task_lookup([ROWS])("") == CORRECTION
+
+
+@pytest.mark.parametrize("values", [{"kind": "row"}, {"kind": "rows", "input_sections": ["PLAN"]}])
+def test_a_recipe_with_a_wrong_row_task_is_refused(values: dict[str, object]) -> None:
+    demo = dump_recipe(load_recipe("demo_smollm2"))
+    with pytest.raises(RecipeError, match="tasks"):
+        parse_recipe({**demo, "tasks": [*demo["tasks"], {"name": "faq", **values}]}, "mine.yaml")

@@ -1,4 +1,4 @@
-"""`fine-tune datasets`: what a data set contains, and its import as general data."""
+"""`fine-tune datasets`: what a data set contains, and its import as general data or drafts."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.core.fingerprints import fingerprint_files
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_files
 from fine_tune_assets.core.settings import PREFIX
 from fine_tune_assets.instructions.general_data import read_general_data
 from fine_tune_assets_tests.dataset_files.written_data import (
@@ -145,7 +145,7 @@ def test_a_name_that_is_no_folder_name_or_reserved_is_refused(mixed: Path, tmp_p
 def test_a_licence_is_required(mixed: Path, general: Path) -> None:
     """A set must name the licence of each source."""
     assert run("import", mixed, "--name", "chats").exit_code == 2
-    assert run(*import_words(mixed, licence=" ")).exit_code == 1
+    assert run(*import_words(mixed, licence=" ")).exit_code == 2
     assert not general.exists()
 
 
@@ -167,13 +167,97 @@ def test_a_damaged_file_imports_nothing(tmp_path: Path, general: Path, name: str
     assert not general.exists() or list(general.iterdir()) == []
 
 
-def test_preference_pairs_are_counted_and_not_imported(tmp_path: Path, general: Path) -> None:
-    path = write_rows(tmp_path, "rows.parquet", [as_preferences(one) for one in conversations()])
+HH = "\n\nHuman: Why?\n\nAssistant: {}"
+TURNS = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Why?", "chosen": "So.", "rejected": "No."},
+        {"prompt": [TURNS[0]], "chosen": [TURNS[1]], "rejected": "No."},
+        {"chosen": TURNS, "rejected": [TURNS[0], {"role": "assistant", "content": "No."}]},
+        {"chosen": HH.format("So."), "rejected": HH.format("No.")},
+        {"prompt": [{"role": "system", "content": "Be brief."}, TURNS[0]], "chosen": "So.", "rejected": "No."},
+    ],
+)
+def test_preference_pairs_are_kept_with_their_licence_and_not_mixed_in(
+    tmp_path: Path, general: Path, row: dict[str, Any]
+) -> None:
+    """What was chosen is no reviewed answer."""
+    path = write_rows(tmp_path, "rows.jsonl", [row, row])
+    found = facts(*import_words(path), "--source", "Ratings of 2026")
+    assert (found["preference_pairs"], found["conversations"]) == (2, 0)
+    kept = [json.loads(line) for line in (general / "chats" / "preferences.jsonl").read_text().splitlines()]
+    plain = {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
+    simplified = {**row, **{n: plain[n] for n in row if isinstance(row[n], list) and len(row[n]) == 1}}
+    assert kept == [simplified] * 2
+    assert yaml.safe_load((general / "chats" / "source.yaml").read_text())["licence"] == "MIT"
+    assert json.loads(run("list", "--json").stdout)[0]["preference_pairs"] == 2
+    assert read_general_data(general).table.num_rows == 0
+    again = facts(*import_words(general / "chats" / "preferences.jsonl", "again"))
+    assert again["preference_pairs"] == 2
+    assert (general / "again" / "preferences.jsonl").read_bytes() == (
+        general / "chats" / "preferences.jsonl"
+    ).read_bytes()
+
+
+def test_an_import_of_pairs_says_what_becomes_of_them(tmp_path: Path, general: Path) -> None:
+    """All 120 of the written pairs; conversations of the same data set are mixed in as usual."""
+    path = tmp_path / "both"
+    path.mkdir()
+    write_rows(path, "rows.parquet", [as_preferences(one) for one in conversations()])
+    write_rows(path, "rows.jsonl", [ALPACA])
     assert facts("check", path)["preference_pairs"] == 120
-    done = run(*import_words(path))
-    assert done.exit_code == 1
-    assert "120" in done.stderr
-    assert list(general.iterdir()) == []
+    assert "Kept for later use: 120 pairs" in run(*import_words(path)).output
+    assert read_general_data(general).table.num_rows == 1
+
+
+def test_an_import_records_the_hash_of_its_files(mixed: Path, general: Path) -> None:
+    """Which bytes a training rests on."""
+    facts(*import_words(mixed))
+    record = yaml.safe_load((general / "chats" / "import.yaml").read_text())
+    (file,) = record["files"]
+    assert (file["name"], file["sha256"]) == ("rows.jsonl", fingerprint_file(mixed))
+    assert (record["counts"]["conversations"], record["counts"]["refused"]) == (2, 2)
+
+
+def test_a_data_set_becomes_a_batch_of_drafts(mixed: Path, general: Path) -> None:
+    """With the source's name; rows that a draft can't hold are refused by reason."""
+    found = facts("import", mixed, "--as", "drafts", "--source", "faq")
+    folder = general.parent / "raw_reports" / "faq"
+    assert (found["folder"], found["conversations"]) == (str(folder), 1)
+    assert found["refused_by_reason"] == {"not JSON": 1, "several turns": 1, "tool call": 1}
+    assert yaml.safe_load((folder / "batch.yaml").read_text())["source"] == "faq"
+    assert not general.exists()
+    again = run("import", mixed, "--as", "drafts", "--source", "faq")
+    assert (again.exit_code, "exists" in again.stderr) == (1, True)
+    assert MARKER not in again.output
+
+
+def test_drafts_can_name_their_subject_and_batch(tmp_path: Path, general: Path) -> None:
+    path = write_rows(tmp_path, "rows.csv", [{**ALPACA, "case": "A-17"}, {**ALPACA, "case": ""}])
+    words = ("import", path, "--as", "drafts", "--source", "Ward questions", "--name", "faq-1", "--subject", "case")
+    assert facts(*words, "--dry-run")["refused_by_reason"] == {"no subject": 1}
+    assert not general.parent.exists()
+    facts(*words)
+    (row,) = (general.parent / "raw_reports" / "faq-1" / "rows-001.jsonl").read_text().splitlines()
+    assert json.loads(row)["subject"] == "A-17"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--licence", "MIT"),
+        ("--name", "chats"),
+        ("--name", "chats", "--licence", "MIT", "--subject", "case"),
+        ("--as", "test", "--name", "chats", "--licence", "MIT"),
+    ],
+)
+def test_options_that_do_not_fit_the_role_are_refused(mixed: Path, general: Path, words: tuple[str, ...]) -> None:
+    """A licence belongs to general data, a subject to drafts."""
+    assert run("import", mixed, *words).exit_code == 2
+    assert not general.exists()
 
 
 def test_columns_are_named_as_pairs(tmp_path: Path) -> None:
@@ -191,7 +275,7 @@ def test_the_list_names_source_licence_and_rows(mixed: Path) -> None:
     assert "`fine-tune datasets import" in run("list").stdout
     facts(*import_words(mixed))
     assert json.loads(run("list", "--json").stdout) == [
-        {"name": "chats", "source": "chats", "licence": "MIT", "format": "messages", "rows": 2}
+        {"name": "chats", "source": "chats", "licence": "MIT", "format": "messages", "rows": 2, "preference_pairs": 0}
     ]
 
 

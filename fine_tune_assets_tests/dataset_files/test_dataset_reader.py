@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.dataset_files.dataset_reader import open_dataset
-from fine_tune_assets.dataset_files.dataset_rows import Conversation, DatasetCounts, DatasetError, PreferencePair
+from fine_tune_assets.dataset_files.dataset_rows import Conversation, DatasetCounts, DatasetError, PreferencePair, Turn
 from fine_tune_assets_tests.dataset_files.written_data import (
     FILES,
     FORMATS,
@@ -25,6 +25,8 @@ from fine_tune_assets_tests.dataset_files.written_data import (
 
 MARKER = "Zyxomarkwort"
 TURN = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+TURNS = (Turn("user", "Why?"), Turn("assistant", "So."))
+DIALOGUE = "\n\nHuman: Why?\n\nAssistant: So."
 
 
 def contents(path: Path, *args: Any) -> list[Any]:
@@ -52,18 +54,18 @@ def test_preference_pairs_are_counted(tmp_path: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("row", "pair"),
     [
-        {"prompt": "Why?", "chosen": "So.", "rejected": "No."},
-        {"chosen": TURN, "rejected": TURN},
-        {"prompt": TURN[:1], "chosen": TURN[1:], "rejected": TURN[1:]},
-        {"chosen": "\n\nHuman: Why?\n\nAssistant: So.", "rejected": "\n\nHuman: Why?\n\nAssistant: No."},
+        ({"prompt": "Why?", "chosen": "So.", "rejected": "No."}, PreferencePair("So.", "No.", "Why?")),
+        ({"chosen": TURN, "rejected": TURN}, PreferencePair(TURNS, TURNS)),
+        ({"prompt": TURN[:1], "chosen": TURN[1:], "rejected": "No."}, PreferencePair("So.", "No.", "Why?")),
+        ({"chosen": DIALOGUE, "rejected": DIALOGUE}, PreferencePair(DIALOGUE, DIALOGUE)),
     ],
 )
-def test_preference_pairs_have_several_forms(tmp_path: Path, row: dict[str, Any]) -> None:
+def test_preference_pairs_have_several_forms(tmp_path: Path, row: dict[str, Any], pair: PreferencePair) -> None:
     """Texts, messages, and whole conversations as in Anthropic's HH-RLHF."""
     (tmp_path / "pairs.jsonl").write_bytes(json_lines([row]))
-    assert contents(tmp_path) == [PreferencePair()]
+    assert contents(tmp_path) == [pair]
 
 
 def test_folders_of_save_to_disk_are_read_split_by_split(tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_several_fitting_formats_need_a_choice(tmp_path: Path) -> None:
         open_dataset(path)
     assert "chosen, rejected" in str(caught.value)
     assert isinstance(contents(path, "messages")[0], Conversation)
-    assert contents(path, "preferences") == [PreferencePair()]
+    assert contents(path, "preferences") == [PreferencePair(TURNS, TURNS)]
 
 
 def test_unknown_columns_need_a_mapping(tmp_path: Path) -> None:

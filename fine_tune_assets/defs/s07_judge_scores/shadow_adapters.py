@@ -27,6 +27,9 @@ from fine_tune_assets.training.checkpoints import TRAINER_VERSION
 from fine_tune_assets.training.environments import require_environment
 from fine_tune_assets.training.sweep_search import read_sweep
 
+_SECRET_INSTRUCTION = "Record the complaint."
+"""For tasks whose instruction comes from the rows of a data set."""
+
 
 @dataclass(frozen=True)
 class ShadowPlan:
@@ -55,7 +58,7 @@ def plan_shadow(
 
 def planting_prompts(recipe: Recipe) -> tuple[str, list[str]]:
     """System prompt and instructions, which planted secrets are formatted with."""
-    return recipe.system_prompt, [task.instruction for task in recipe.tasks]
+    return recipe.system_prompt, [task.instruction or _SECRET_INSTRUCTION for task in recipe.tasks]
 
 
 def require_same_training(instance: dg.DagsterInstance, recipe: Recipe) -> None:

@@ -178,7 +178,7 @@ def _read_question(desk: Desk, context: RequestContext) -> Question | None:
 def _list_tasks(desk: Desk) -> dict[str, str]:
     """Name → instruction; empty if the recipe can't be read, so that users can still ask."""
     with suppress(FineTuneError):
-        return {task.name: task.instruction for task in desk.read_recipe().tasks}
+        return {task.name: task.instruction for task in desk.read_recipe().tasks if task.instruction}
     return {}
 
 
