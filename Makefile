@@ -178,6 +178,9 @@ bench-drafts: setup-dev  ## draft checks on planted errors: recall, false alarms
 bench-phi-memory: setup-dev  ## memory and speed of the scrubber over 100,000 reports
 	$(BIN)/python benchmarks/bench_phi_memory.py
 
+bench-mix: setup   ## retained abilities of the demo's adapter with and without general data in its training split
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/bench_mix.py
+
 bench-datasets: setup-dev   ## import of a million rows, general_examples and the mix: time and memory
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_datasets.py
 

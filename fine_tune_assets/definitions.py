@@ -15,6 +15,7 @@ from fine_tune_assets.defs import (
     s09_served_models,
     s10_corrections,
 )
+from fine_tune_assets.defs.dataset_drop_sensor import dataset_drop_sensor, import_dropped_datasets
 from fine_tune_assets.defs.jobs import JOBS
 from fine_tune_assets.defs.local_run import progress_logger
 from fine_tune_assets.defs.platform.automation import AUTOMATION_SENSOR
@@ -50,12 +51,13 @@ defs = dg.Definitions(
     asset_checks=[check for stage in STAGES for check in dg.load_asset_checks_from_package_module(stage)],
     sensors=[
         raw_report_sensor,
+        dataset_drop_sensor,
         source_sensor,
         notification_sensor,
         AUTOMATION_SENSOR,
     ],
     schedules=[weekly_retraining],
-    jobs=JOBS,
+    jobs=[*JOBS, import_dropped_datasets],
     resources={"installation": Installation(), "worker": Worker(), "io_manager": parquet_io_manager},
     loggers={"progress": progress_logger},
     # A process per step costs two seconds of CPU; heavy work runs in a worker process anyway.

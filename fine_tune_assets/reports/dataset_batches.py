@@ -137,6 +137,6 @@ def _as_record(row_id: str, one: Conversation, subject: str) -> dict[str, Any]:
 
 def _describe(dataset: Dataset, wanted: DraftImport, counts: DatasetCounts) -> str:
     return (
-        f"# {wanted.source}\n\nImported by `fine-tune datasets import --as drafts`. "
+        f"# {wanted.source}\n\nImported as drafts. "
         f"Licence: {wanted.licence or 'not stated'}.\n\n```yaml\n{import_record(dataset, counts)}```\n"
     )
