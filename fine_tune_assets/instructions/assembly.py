@@ -125,10 +125,7 @@ def build_instruction_set(
     replayable = _select_replayable(context, approved)
     candidates = _draw_general(general, examples, replayable, rules)
     general_examples = [general_example(one) for of_source in candidates.values() for one in of_source]
-    leaked = {
-        **_repeated_reasons(candidates),
-        **_leak_reasons([*examples, *replayable, *general_examples], context.leak_search),
-    }
+    leaked = _leak_reasons([*examples, *replayable, *general_examples], context.leak_search)
     kept = _not_dropped(examples, leaked)
     dropped += _dropped(examples, leaked)
     _require_enough(kept, context.split_rule.settings.minimum_examples)
@@ -136,7 +133,8 @@ def build_instruction_set(
     replay_target = count_mixed_in(rules.mix, trained, 0).get(PREVIOUS_SET, 0)
     replayed = _draw_replayed(_not_dropped(replayable, leaked), replay_target, rules.seed)
     wanted = count_mixed_in(rules.mix, trained, len(replayed))
-    mixed = {name: _not_dropped(drawn, leaked)[: wanted[name]] for name, drawn in candidates.items()}
+    mixed, repeated = _take_general(candidates, leaked, wanted)
+    left_out = leaked | repeated
     taken = [one for of_source in mixed.values() for one in of_source]
     replay = MixedSource(
         replay_target, len(replayed), _sort_dropped([*context.not_replayable, *_dropped(replayable, leaked)])
@@ -151,7 +149,10 @@ def build_instruction_set(
         approved=approved.num_rows,
         dropped=_sort_dropped(dropped),
         mixed={
-            **{name: MixedSource(wanted[name], len(mixed[name]), _dropped(candidates[name], leaked)) for name in mixed},
+            **{
+                name: MixedSource(wanted[name], len(mixed[name]), _dropped(candidates[name], left_out))
+                for name in mixed
+            },
             **({PREVIOUS_SET: replay} if PREVIOUS_SET in rules.mix else {}),
         },
         licences={example.source: example.licence for example in taken},
@@ -189,16 +190,24 @@ def _require_known(sources: Iterable[str], general: pa.Table) -> None:
         )
 
 
-def _repeated_reasons(candidates: Mapping[str, Sequence[GeneralExample]]) -> dict[str, str]:
-    """Id of each general example that a source before it has too → the reason."""
-    first: dict[str, str] = {}
-    reasons: dict[str, str] = {}
+def _take_general(
+    candidates: Mapping[str, Sequence[GeneralExample]], leaked: Mapping[str, str], wanted: Mapping[str, int]
+) -> tuple[dict[str, list[GeneralExample]], dict[str, str]]:
+    """Examples of each source for the set, and id → reason of those that another source gave."""
+    taken: dict[str, list[GeneralExample]] = {}
+    given_by: dict[str, str] = {}
+    repeated: dict[str, str] = {}
     for name, drawn in candidates.items():
-        for one in drawn:
-            other = first.setdefault(one.fingerprint, name)
-            if other != name:
-                reasons[one.example_id] = f"exactly the same example as in {other}"
-    return reasons
+        fitting = _not_dropped(drawn, leaked)
+        again = {
+            one.example_id: f"exactly the same example as in {given_by[one.fingerprint]}"
+            for one in fitting
+            if one.fingerprint in given_by
+        }
+        taken[name] = _not_dropped(fitting, again)[: wanted[name]]
+        given_by |= {one.fingerprint: name for one in taken[name]}
+        repeated |= again
+    return taken, repeated
 
 
 def _draw_replayed(examples: Sequence[SetExample], count: int, seed: int) -> list[SetExample]:

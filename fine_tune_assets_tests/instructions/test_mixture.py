@@ -178,6 +178,14 @@ def test_a_general_row_whose_answers_people_rated_is_left_out() -> None:
     assert build_instruction_set(approved(extra=[own]), table, rules(0), around(leak_search=search)).dropped == ()
 
 
+def test_without_general_data_the_set_has_domain_examples_alone() -> None:
+    """The bundled folders may be removed."""
+    empty = GeneralExample.SCHEMA.empty_table()
+    result = build_instruction_set(approved(), empty, rules(0.2), around())
+    assert (result.mixed[BUNDLED].given, result.table.num_rows) == (0, 40)
+    assert result.mixed[BUNDLED].wanted > 0
+
+
 def test_the_order_of_sources_in_the_recipe_does_not_matter() -> None:
     """A sorted recipe is the same recipe."""
     orders = [{BUNDLED: 0.1, "chats": 0.2}, {"chats": 0.2, BUNDLED: 0.1}]

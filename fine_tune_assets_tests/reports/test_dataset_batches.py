@@ -60,6 +60,15 @@ def test_each_row_is_its_own_subject_unless_a_column_names_one(tmp_path: Path, w
     assert stated == [["A-17"], ["18"], ["A-17"]]
 
 
+def test_rows_of_an_erased_subject_are_not_read(tmp_path: Path, wanted: DraftImport) -> None:
+    """An erasure reaches a data set like any other batch."""
+    import_drafts(given(tmp_path, *ROWS, subject_column="case"), wanted)
+    erased = read(wanted).reports["subject_key"][0].as_py()
+    result = read_batch(wanted.folder, wanted.name, b"s" * 32, ReadLimits(), erased_subjects=[erased])
+    assert result.reports["report_id"].to_pylist() == ["faq/file1-row2"]
+    assert result.unreadable["reason"].to_pylist() == ["erased_subject"] * 2
+
+
 @pytest.mark.parametrize("subject", [None, "", " ", 1.5, True, ["A"], "A\0B"])
 def test_a_row_without_a_subject_in_the_column_is_refused(tmp_path: Path, wanted: DraftImport, subject: Any) -> None:
     """Otherwise it could be neither erased nor kept in one split."""
