@@ -76,7 +76,7 @@ def import_command(
     dry_run: bool,
     is_json: bool,
 ) -> None:
-    """Import a data set as general data or as drafts.
+    """Import a data set in one of two roles.
 
     General data goes to data/general/NAME, from where a recipe mixes it in by weight. Preference pairs are kept for later use.
     Drafts go to data/raw_reports/NAME, a batch of reports that is scrubbed and reviewed like any other; a task of the kind `rows`
@@ -102,6 +102,7 @@ def list_command(is_json: bool) -> None:
     rows = [
         {
             "name": one.folder.name,
+            "mix_source": one.mix_source,
             "source": one.source,
             "licence": one.licence,
             "format": one.format,
@@ -110,7 +111,7 @@ def list_command(is_json: bool) -> None:
         }
         for one in list_sources(load_settings().layout.general_data)
     ]
-    headers = {name: name for name in ("name", "source", "licence", "format", "rows")}
+    headers = {"name": "name", "mix_source": "in the mix", **{n: n for n in ("source", "licence", "format", "rows")}}
     empty = "No general data found. Import some with `fine-tune datasets import`."
     show_rows(rows, {**headers, "preference_pairs": "preference pairs"}, is_json=is_json, empty=empty)
 

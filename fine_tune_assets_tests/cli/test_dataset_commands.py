@@ -275,7 +275,15 @@ def test_the_list_names_source_licence_and_rows(mixed: Path) -> None:
     assert "`fine-tune datasets import" in run("list").stdout
     facts(*import_words(mixed))
     assert json.loads(run("list", "--json").stdout) == [
-        {"name": "chats", "source": "chats", "licence": "MIT", "format": "messages", "rows": 2, "preference_pairs": 0}
+        {
+            "name": "chats",
+            "mix_source": "chats",
+            "source": "chats",
+            "licence": "MIT",
+            "format": "messages",
+            "rows": 2,
+            "preference_pairs": 0,
+        }
     ]
 
 
