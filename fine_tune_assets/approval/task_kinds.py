@@ -159,7 +159,7 @@ def count_unused_inputs(
 
 
 def split_report(text: str, tasks: Sequence[Task]) -> list[Section]:
-    """The sections. A row of a data set has none, since its texts may contain headings of their own."""
+    """The sections. A row of a data set has none, since its texts may contain headings."""
     if split_row_report(text) is not None:
         return [Section("", text, is_certain=True)]
     return split_sections(text, list_headings(tasks))

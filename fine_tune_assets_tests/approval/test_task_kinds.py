@@ -250,7 +250,7 @@ def test_a_task_can_name_its_data_sets() -> None:
     [SectionTask("plan", "Plan.", ("PLAN",), "PLAN"), replace(FIELDS, sections=()), replace(PAIRS, output_suffix="1")],
 )
 def test_no_other_kind_of_task_uses_a_row(task: Task) -> None:
-    """A heading or a value in an answer is no part of a report."""
+    """A heading in an answer starts no section of a report."""
     lab = f"{ROW}\n\nHemoglobin 9.8 g/dL (12.0-15.5) L"
     assert draft(reports(lab), task) == []
     assert requests(reports(ROW), replace(SUMMARY, input_sections=("PLAN",))) == []

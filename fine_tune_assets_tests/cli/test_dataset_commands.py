@@ -184,7 +184,7 @@ TURNS = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "
 def test_preference_pairs_are_kept_with_their_licence_and_not_mixed_in(
     tmp_path: Path, general: Path, row: dict[str, Any]
 ) -> None:
-    """What was chosen is no reviewed answer."""
+    """No reviewer approved the preferred answer."""
     path = write_rows(tmp_path, "rows.jsonl", [row, row])
     found = facts(*import_words(path), "--source", "Ratings of 2026")
     assert (found["preference_pairs"], found["conversations"]) == (2, 0)

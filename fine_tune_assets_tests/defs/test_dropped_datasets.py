@@ -145,7 +145,7 @@ def test_the_sensor_starts_the_import_once_per_drop(installation_dir: Path, inst
 
 
 def test_the_job_fails_if_a_data_set_is_faulty(installation_dir: Path, instance: dg.DagsterInstance) -> None:
-    """A failed run notifies people; the other data sets are imported all the same."""
+    """A failed run notifies people. The other data sets are imported."""
     layout = Layout(installation_dir)
     layout.incoming_datasets.mkdir(parents=True)
     drop(layout, "chats.jsonl")
