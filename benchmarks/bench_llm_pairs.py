@@ -1,6 +1,6 @@
 """A language model as judge on pairs of answers of which people preferred one: LLMBar and PandaLM, in a fixed sample.
 
-    python benchmarks/bench_llm_pairs.py MODEL.gguf [--pairs 30]
+    python benchmarks/bench_llm_pairs.py MODEL.gguf [--pairs 30] [--ways pairwise statements]
 
 Each pair is judged twice: by a direct choice in both orders (*pairwise*), and by the two grades of a judge on `statements`. These
 pairs have neither a record nor a reference, so that judge asks what the instruction requires (completeness) and nothing else. A
@@ -37,19 +37,22 @@ from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import iter_records
 
 SETS = ("LLMBar_Natural", "pandalm")
+WAYS = ("pairwise", "statements")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="GGUF file or Hugging Face folder of the judge")
     parser.add_argument("--pairs", type=int, default=30, help="pairs of each set")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="how the pairs are judged")
     given = parser.parse_args()
     go_offline()
     samples = [sample(one, given.pairs) for one in labelled_pairs()]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch, open_judge(request(given.model, Path(scratch))) as judge:
         assert isinstance(judge, StatementJudge)
-        for way, compared in (("pairwise", judge), ("statements", replace(judge, pairwise=None))):
+        for way in given.ways:
+            compared = judge if way == "pairwise" else replace(judge, pairwise=None)
             for one in samples:
                 start = time.perf_counter()
                 (found,) = iter_records(JudgeAgreement, measure_agreement(compared, [one], 7.0, ignore_progress))
