@@ -26,8 +26,10 @@ from fine_tune_assets.claims.grounding_checks import measure_word_overlap
 from fine_tune_assets.claims.statements import extract_statements, is_contradiction
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.judging.judges.planted_errors.error_plants import PLANTS
+from fine_tune_assets.recipes.domain_packs import load_pack
 
 SEED = 20260101
+CHECKS = load_pack("clinical").pack.checks
 TIMED_DRAFTS = 10_000
 FLOORS = (0.15, 0.2, 0.25, 0.3, 0.35)
 PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"
@@ -54,7 +56,7 @@ def measure(pairs: Sequence[Pair]) -> dict[str, Any]:
     planted: dict[str, Counter[str]] = defaultdict(Counter)
     alarms: Counter[str] = Counter()
     for place, pair in enumerate(pairs):
-        before = check_output(pair.output, pair.input)
+        before = check_output(pair.output, pair.input, CHECKS)
         noise = {"label noise"} if find_label_noise(pair.input, pair.output) else set()
         alarms.update({flag_kind(flag) for flag in before} | noise)
         alarms["any"] += bool(before)
@@ -62,11 +64,11 @@ def measure(pairs: Sequence[Pair]) -> dict[str, Any]:
             changed = plant(pair.output, random.Random(SEED + place))
             if changed is None or changed == pair.output:
                 continue
-            new = set(check_output(changed, pair.input)) - set(before)
+            new = set(check_output(changed, pair.input, CHECKS)) - set(before)
             planted[name]["planted"] += 1
             planted[name]["flagged"] += bool(new)
             planted[name]["flagged by its kind"] += any(flag_kind(flag) == kind for flag in new)
-            is_opposite = is_contradiction(extract_statements(pair.output), extract_statements(changed))
+            is_opposite = is_contradiction(extract_statements(pair.output, CHECKS), extract_statements(changed, CHECKS))
             planted[name]["contradicts the right output"] += is_opposite
     return {
         "pairs": len(pairs),
@@ -106,7 +108,7 @@ def measure_time(pairs: Sequence[Pair], drafts: int) -> dict[str, float]:
     """Checking that many drafts in one process, the pairs again and again: by the clock, and of the processor."""
     began, used = time.perf_counter(), time.process_time()
     for pair in islice(cycle(pairs), drafts):
-        check_output(pair.output, pair.input)
+        check_output(pair.output, pair.input, CHECKS)
         measure_word_overlap(pair.output, pair.input)
     return {
         "seconds": round(time.perf_counter() - began, 1),
@@ -139,7 +141,7 @@ def show(half: str, figures: dict[str, Any]) -> None:
 
 def examples(pairs: Sequence[Pair], kind: str, count: int) -> Iterator[str]:
     """Flags of untouched pairs, drawn at random: for reading by eye."""
-    flagged = [(p, f) for p in pairs for f in check_output(p.output, p.input) if kind in ("any", flag_kind(f))]
+    flagged = [(p, f) for p in pairs for f in check_output(p.output, p.input, CHECKS) if kind in ("any", flag_kind(f))]
     for pair, flag in random.Random(SEED).sample(flagged, min(count, len(flagged))):
         yield f"{'=' * 80}\n{pair.corpus} | {flag}\n--- output\n{pair.output[:1500]}\n--- input\n{pair.input[:4000]}"
 

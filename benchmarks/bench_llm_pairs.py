@@ -78,7 +78,9 @@ def sample(pairs: PairSet, count: int) -> PairSet:
 
 def request(model: Path, scratch: Path) -> dict[str, Any]:
     settings, recipe = load_settings(), load_recipe("demo_smollm2")
-    rubric = tuple(criterion for criterion in read_rubric("general") if criterion.measured_by == "reference")
+    rubric = tuple(
+        criterion for criterion in read_rubric("general", "clinical") if criterion.measured_by == "reference"
+    )
     judge = replace(
         recipe.judge, kind="statements", rubric=rubric, backend="folder", model=str(model.absolute()), concurrency=1
     )

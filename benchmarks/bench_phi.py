@@ -78,7 +78,7 @@ def this_scrubber(entity_model: str | None, processes: int | None) -> Build:
     def build(texts: Sequence[str]) -> Iterator[Find]:
         from fine_tune_assets.phi.scrub_workers import open_workers
 
-        settings = load_recipe("demo_smollm2").scrub
+        settings = load_recipe("demo_smollm2").scrubber
         settings = replace(settings, entity_model=entity_model) if entity_model else settings
         with open_workers(settings, len(texts), processes) as workers:
 

@@ -65,7 +65,7 @@ def main() -> None:
         reports = folder / "reports.parquet"
         write_reports(reports, arguments.reports, sentences)
         outputs = ScrubOutputs(*(folder / f"{name}.parquet" for name in ("scrubbed", "spans", "withheld", "values")))
-        job = ScrubJob(load_recipe("demo_smollm2").scrub, b"k" * 32, folder / "cache", [], datetime.date.today())
+        job = ScrubJob(load_recipe("demo_smollm2").scrubber, b"k" * 32, folder / "cache", [], datetime.date.today())
 
         def watch(done: int, total: int, what: str) -> None:
             if what == "reports searched for identifiers" and done * 10 // total > len(samples):

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--verifier", default="", help="folder of another verifier")
     parser.add_argument("--reports", type=Path, action="append", default=[], help="unseen reports, as JSONL")
     given = parser.parse_args()
-    rubric, rated = read_rubric("clinical"), read_rated_summaries(RATED)
+    rubric, rated = read_rubric("clinical", "clinical"), read_rated_summaries(RATED)
     reader = open_verifier(given.verifier, THREADS)
     judges = {
         "formula": formula_judge(),

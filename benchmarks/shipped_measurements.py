@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         output = str(Path(scratch) / "measured.parquet")
         gold = [str(path) for path in sorted((evaluation / "phi").glob("*.jsonl"))]
-        settings = asdict(recipe.scrub)
+        settings = asdict(recipe.scrubber)
         measure_recall({"gold": gold, "output": output, "settings": settings, "is_shipped": True}, show)
         request = {
             "labelled_sets": str(evaluation / "judge"),

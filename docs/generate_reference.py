@@ -24,6 +24,7 @@ from fine_tune_assets.definitions import defs
 from fine_tune_assets.desk.dagster_ui.graphql_policy import ALLOWED_TAGS, MUTATIONS
 from fine_tune_assets.ledger import ledger_tables
 from fine_tune_assets.lineage.set_history import EXCLUDED_ENDING
+from fine_tune_assets.recipes.domain_pack_schema import DomainPack
 from fine_tune_assets.recipes.export_settings import DEFAULT_LIMITS
 from fine_tune_assets.recipes.schema import Heading, Recipe
 from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, RECORDS
@@ -45,6 +46,7 @@ def build_pages() -> dict[Path, str]:
         Path("settings.md"): settings_page(),
         Path("permissions.md"): permissions_page(),
         Path("recipe.md"): recipe_page(),
+        Path("domain-pack.md"): domain_pack_page(),
         Path("assets-and-checks.md"): assets_page(),
         **{Path("tables") / name: text for name, text in table_pages().items()},
     }
@@ -181,6 +183,23 @@ def recipe_page() -> str:
     names = tuple(f"`{f.name}`" for f in fields(next(iter(DEFAULT_LIMITS.values()))))
     parts += ["## Default export limits", _table(("format", *names), limits)]
     return _page("Recipe", *parts)
+
+
+def domain_pack_page() -> str:
+    parts = [_DOMAIN_PACK_HEADER, "## General", _fields_table(DomainPack)]
+    for path, kind in _iterate_dataclasses(DomainPack, ""):
+        parts += [f"## `{path}`", *_paragraphs(kind.__doc__), _fields_table(kind)]
+    return _page("Domain pack", *parts)
+
+
+def _iterate_dataclasses(kind: type, prefix: str) -> Iterator[tuple[str, type]]:
+    """Path and class of each nested dataclass, in order; a class that two fields share, once."""
+    seen: dict[type, str] = {}
+    for name, inner in _inner_dataclasses(kind):
+        seen.setdefault(inner, f"{prefix}{name}")
+    for inner, path in seen.items():
+        yield path, inner
+        yield from _iterate_dataclasses(inner, f"{path}.")
 
 
 def _inner_dataclasses(kind: type) -> Iterator[tuple[str, type]]:
@@ -463,6 +482,10 @@ _RECIPE_HEADER = """\
 A recipe is a YAML file that describes one product line. [Write a recipe](../how-to/write-a-recipe.md) explains the steps,
 and `fine-tune recipe check FILE` validates a file. Unknown fields are refused. A change reruns only the steps that read the
 changed field."""
+
+_DOMAIN_PACK_HEADER = """\
+The file `pack.yaml` of a domain pack. [Add a domain](../how-to/add-a-domain.md) explains the steps and the word lists next to
+it. Unknown fields are refused. A recipe names its pack in `domain`."""
 
 _ASSETS_HEADER = """\
 The groups are the ten stages, and `recipe` for the sections of the recipe. The columns of each table are in

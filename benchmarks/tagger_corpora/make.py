@@ -142,11 +142,12 @@ def prose(sources: Path) -> Iterator[Record]:
 
 def with_unknowns(records: Iterable[Record]) -> Iterator[Record]:
     """Mark unlabelled text that the rules recognize as an identifier as UNKNOWN."""
+    from fine_tune_assets.phi.recognizers.domain_rules import load_rules
     from fine_tune_assets.phi.recognizers.rules.rule_list import apply_rules
 
     for record in records:
         labelled = record["spans"]
-        for span in apply_rules(record["text"]):
+        for span in apply_rules(record["text"], load_rules("clinical").rules):
             if not any(span.start < s["end"] and s["start"] < span.end for s in labelled):
                 labelled.append({"start": span.start, "end": span.end, "label": "UNKNOWN"})
         labelled.sort(key=lambda s: s["start"])

@@ -4,9 +4,9 @@ Groups equal inputs and equal outputs first, so that the cost grows linearly wit
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from fine_tune_assets.claims.statements import extract_statements, is_contradiction, normalize_text
 from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
@@ -33,10 +33,10 @@ Answers = tuple[Answer, ...]
 
 
 def find_contradictions(
-    drafts: Sequence[DraftedExample], find_pairs: PairFinder | None
+    drafts: Sequence[DraftedExample], find_pairs: PairFinder | None, checks: Collection[str]
 ) -> Iterator[tuple[str, list[str]]]:
     """Example id → contradicting drafts, one for each answer. Without `find_pairs`, compares only equal inputs."""
-    statements_of = cache(extract_statements)
+    statements_of = cache(partial(extract_statements, checks=checks))
     named: dict[Answer, list[str]] = defaultdict(list)
     for one, other in pair_answers(drafts, find_pairs):
         if is_contradiction(statements_of(one.output), statements_of(other.output)):

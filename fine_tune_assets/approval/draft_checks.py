@@ -5,25 +5,25 @@ A flag is a hint for the reviewer; it never drops a draft.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fine_tune_assets.approval.contradictions import find_contradictions
 from fine_tune_assets.approval.flags import flag_kind, format_flag
-from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS as CLAIMS
-from fine_tune_assets.claims.grounding_checks import GroundingCheck
+from fine_tune_assets.claims.grounding_checks import check_answer
 from fine_tune_assets.claims.statements import normalize_text
 from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
 from fine_tune_assets.core.shared_records import PairFinder
+from fine_tune_assets.recipes.domain_pack_schema import GroundingCheckName
 from fine_tune_assets.recipes.schema import FlagKind
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
-CHECKS: Mapping[FlagKind, GroundingCheck] = {
-    "number not in input": CLAIMS["numbers"],
-    "unit not in input": CLAIMS["units"],
-    "date not in input": CLAIMS["dates"],
-    "side not in input": CLAIMS["sides"],
-    "negation not in input": CLAIMS["negations"],
-    "medication not in input": CLAIMS["medications"],
+CHECKS: Mapping[FlagKind, GroundingCheckName] = {
+    "number not in input": "numbers",
+    "unit not in input": "units",
+    "date not in input": "dates",
+    "side not in input": "sides",
+    "negation not in input": "negations",
+    "medication not in input": "medications",
 }
 """Kind of flag → the check that finds it."""
 LONG_OUTPUT_CHARACTERS = 200
@@ -34,29 +34,32 @@ TEMPLATE_MIN_WORDS = 8
 TEMPLATE_MIN_INPUTS = 3
 
 
-def check_output(output: str, input_text: str) -> list[str]:
-    """Flags for each number, unit, date, side, negation and medication of `output` that `input_text` lacks."""
-    return [format_flag(kind, detail) for kind, check in CHECKS.items() for detail in check(output, input_text)]
+def check_output(output: str, input_text: str, checks: Collection[str]) -> list[str]:
+    """Flags for each fact of `output` that `input_text` lacks, of the kinds that `checks` of the domain pack name."""
+    found = check_answer(output, input_text, checks)
+    return [format_flag(kind, detail) for kind, name in CHECKS.items() for detail in found.get(name, ())]
 
 
-def check_repair(draft: DraftedExample, output: str) -> list[str]:
+def check_repair(draft: DraftedExample, output: str, checks: Collection[str]) -> list[str]:
     """Flags of the draft with a repaired output: fixed flags are gone, new ones appear.
 
     Flags from other drafts stay if they concern the input; they can't be recomputed here.
     """
     if output == draft.output:
         return list(draft.flags)
-    new = check_output(output, f"{draft.instruction}\n{draft.input}")
+    new = check_output(output, f"{draft.instruction}\n{draft.input}", checks)
     noise = [format_flag("label noise", reason) for reason in find_label_noise(draft.input, output)]
     other_flags = [flag for flag in draft.flags if flag_kind(flag) not in CHECKS and flag_kind(flag) != "label noise"]
     valid = [f for f in other_flags if flag_kind(f) != "flag contradicts range" or f.partition(": ")[2] in output]
     return [*valid, *new, *noise]
 
 
-def cross_check_drafts(drafts: Sequence[DraftedExample], find_pairs: PairFinder | None) -> dict[str, list[str]]:
+def cross_check_drafts(
+    drafts: Sequence[DraftedExample], find_pairs: PairFinder | None, checks: Collection[str]
+) -> dict[str, list[str]]:
     """Example id → flags from comparing drafts with each other. Without `find_pairs`, compares only equal inputs."""
     flags: dict[str, list[str]] = defaultdict(list)
-    for example_id, contradicting_ids in find_contradictions(drafts, find_pairs):
+    for example_id, contradicting_ids in find_contradictions(drafts, find_pairs, checks):
         flags[example_id] += [
             format_flag("contradiction", f"nearly the same input as {other}") for other in contradicting_ids
         ]

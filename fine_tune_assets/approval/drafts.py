@@ -17,6 +17,7 @@ from fine_tune_assets.claims.statements import normalize_text
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.prompts.retrieval_contract import add_passages_to_example, parse_passages
 from fine_tune_assets.core.shared_records import PairFinder
+from fine_tune_assets.recipes.domain_packs import LoadedPack
 from fine_tune_assets.recipes.schema import Task
 from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
@@ -46,6 +47,7 @@ def draft_examples(
     tasks: Sequence[Task],
     model_drafts: pa.Table | None = None,
     *,
+    pack: LoadedPack,
     reviewed_flags: Collection[str] = FLAG_KINDS,
     find_pairs: PairFinder | None = None,
     dropped_reports: DroppedReports | None = None,
@@ -53,26 +55,30 @@ def draft_examples(
 ) -> pa.Table:
     """Build `drafted_examples` from unique reports and scrubbed corrections, sorted by example id.
 
-    `model_drafts` are the existing `ModelDraft` rows; tasks without one make no draft. Flags in `reviewed_flags` require a
-    reviewer. `find_pairs` finds near-identical inputs; without it only equal inputs are compared. `dropped_reports` are the
-    duplicates excluded from `unique`; drafts that they contradict are flagged too. `passage_template` puts the passages of a
-    corrected answer before its question, as the gateway does; None omits them.
+    `pack` is the domain pack: its section names, and the facts that are looked up in the input. `model_drafts` are the existing
+    `ModelDraft` rows; tasks without one make no draft. Flags in `reviewed_flags` require a reviewer. `find_pairs` finds
+    near-identical inputs; without it only equal inputs are compared. `dropped_reports` are the duplicates excluded from `unique`;
+    drafts that they contradict are flagged too. `passage_template` puts the passages of a corrected answer before its question,
+    as the gateway does; None omits them.
     """
     check_table(unique, UniqueReport.SCHEMA)
     check_table(corrections, ScrubbedCorrection.SCHEMA)
     outputs = [] if model_drafts is None else list(iter_records(ModelDraft, model_drafts))
     halves = {} if dropped_reports is None else read_dropped_partners(dropped_reports, tasks)
+    checks = pack.pack.checks
     drafts = [
-        _make_draft(drafted)
-        for drafted in draft_reports(lambda: iter_records(ReportText, unique), tasks, outputs, halves)
+        _make_draft(drafted, checks)
+        for drafted in draft_reports(
+            lambda: iter_records(ReportText, unique), tasks, outputs, pack.section_names, halves
+        )
     ]
     task_of = make_task_lookup(tasks)
     found = iter_records(ScrubbedCorrection, corrections)
-    drafts += [_draft_correction(correction, task_of, passage_template) for correction in found]
+    drafts += [_draft_correction(correction, task_of, passage_template, checks) for correction in found]
     # Sorted by content, so that the table does not depend on the order of reports.
     drafts.sort(key=lambda draft: draft.example_id)
-    across = cross_check_drafts(drafts, find_pairs)
-    by_dropped = {} if dropped_reports is None else flag_contradicted_drafts(dropped_reports, tasks)
+    across = cross_check_drafts(drafts, find_pairs, checks)
+    by_dropped = {} if dropped_reports is None else flag_contradicted_drafts(dropped_reports, tasks, pack)
     always = {*reviewed_flags, MODEL_DRAFTED}
 
     def flagged(draft: DraftedExample) -> DraftedExample:
@@ -114,7 +120,10 @@ def build_correction_prompt(correction: ScrubbedCorrection, passage_template: st
 
 
 def _draft_correction(
-    correction: ScrubbedCorrection, task_of: Callable[[str], str], passage_template: str | None
+    correction: ScrubbedCorrection,
+    task_of: Callable[[str], str],
+    passage_template: str | None,
+    checks: Collection[str],
 ) -> DraftedExample:
     plain_prompt = (correction.instruction, correction.input)
     instruction, input_text = build_correction_prompt(correction, passage_template)
@@ -128,14 +137,15 @@ def _draft_correction(
             input=input_text,
             output=correction.output,
             drafted_by=CORRECTION if (instruction, input_text) == plain_prompt else CORRECTION_WITH_PASSAGES,
-        )
+        ),
+        checks,
     )
 
 
-def _make_draft(drafted: UncheckedDraft) -> DraftedExample:
+def _make_draft(drafted: UncheckedDraft, checks: Collection[str]) -> DraftedExample:
     fingerprint = content_fingerprint(drafted.instruction, drafted.input, drafted.output)
     # The instruction may also state a number or a side.
-    unsupported = check_output(drafted.output, f"{drafted.instruction}\n{drafted.input}")
+    unsupported = check_output(drafted.output, f"{drafted.instruction}\n{drafted.input}", checks)
     return DraftedExample(
         example_id=short(fingerprint_json([drafted.report_id, drafted.task, fingerprint])),
         report_id=drafted.report_id,

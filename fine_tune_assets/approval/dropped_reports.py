@@ -22,6 +22,7 @@ from fine_tune_assets.claims.statements import (
     normalize_text,
 )
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.recipes.domain_packs import LoadedPack
 from fine_tune_assets.recipes.schema import PairTask, Task
 from fine_tune_assets.tables.dedup_rows import DuplicateReport
 from fine_tune_assets.tables.record_classes import iter_records
@@ -64,25 +65,32 @@ def read_dropped_partners(dropped: DroppedReports, tasks: Sequence[Task]) -> dic
     return {r.report_id: r for r in reports if fingerprints.get(r.report_id) in (None, r.fingerprint)}
 
 
-def flag_contradicted_drafts(dropped: DroppedReports, tasks: Sequence[Task]) -> dict[DraftKey, list[str]]:
+def flag_contradicted_drafts(
+    dropped: DroppedReports, tasks: Sequence[Task], pack: LoadedPack
+) -> dict[DraftKey, list[str]]:
     """Drafts that a dropped report contradicts, with a flag per report. Skips exact copies."""
     flags: dict[DraftKey, list[str]] = defaultdict(list)
     kept_by_dropped = _column_by_dropped_id(dropped.duplicates, "kept_id")
     others = dropped.duplicates.filter(pc.not_equal(dropped.duplicates["kind"], "exact"))
     for at in range(0, others.num_rows, _DUPLICATES_PER_CHUNK):
         duplicates = list(iter_records(DuplicateReport, others.slice(at, _DUPLICATES_PER_CHUNK)))
-        for key, found in _find_contradicted(duplicates, dropped.read, tasks, kept_by_dropped):
+        for key, found in _find_contradicted(duplicates, dropped.read, tasks, kept_by_dropped, pack):
             if len(flags[key]) < MAX_NAMED_DRAFTS:
                 flags[key].append(found)
     return dict(flags)
 
 
 def _find_contradicted(
-    duplicates: Sequence[DuplicateReport], read: ReadScrubbed, tasks: Sequence[Task], kept_by_dropped: Mapping[str, str]
+    duplicates: Sequence[DuplicateReport],
+    read: ReadScrubbed,
+    tasks: Sequence[Task],
+    kept_by_dropped: Mapping[str, str],
+    pack: LoadedPack,
 ) -> Iterator[tuple[DraftKey, str]]:
     reports = {report.report_id: report for report in read(_needed_report_ids(duplicates, tasks))}
     tagged = [replace(report, text=report.tagged_text) for report in reports.values()]
-    drafts = {(draft.report_id, draft.task): draft for draft in draft_reports(lambda: tagged, tasks, [])}
+    drafted = draft_reports(lambda: tagged, tasks, [], pack.section_names)
+    drafts = {(draft.report_id, draft.task): draft for draft in drafted}
     for pair in duplicates:
         report = reports.get(pair.dropped_id)
         # Skip reports scrubbed again since: this stage reruns once deduplication has used the new text.
@@ -94,17 +102,17 @@ def _find_contradicted(
                 dropped_draft is not None
                 and kept_draft is not None
                 and _has_matching_input(dropped_draft, kept_draft, task, kept_by_dropped)
-                and _disagree(dropped_draft.output, kept_draft.output, pair.kind)
+                and _disagree(dropped_draft.output, kept_draft.output, pair.kind, pack.pack.checks)
             ):
                 yield (kept_draft.report_id, task.name), format_contradiction_flag(report.fingerprint)
 
 
-def _disagree(dropped_output: str, kept_output: str, kind: str) -> bool:
+def _disagree(dropped_output: str, kept_output: str, kind: str, checks: Collection[str]) -> bool:
     """Whether two outputs contradict each other. Semantic duplicates differ in wording, so only their facts are compared."""
     # True for most near copies; extracting statements costs a thousand times as much.
     if normalize_text(dropped_output) == normalize_text(kept_output):
         return False
-    statements = [extract_statements(output) for output in (dropped_output, kept_output)]
+    statements = [extract_statements(output, checks) for output in (dropped_output, kept_output)]
     return (
         has_conflicting_facts(*statements)
         if kind == "semantic"

@@ -52,20 +52,24 @@ class SectionCoverage:
         return not self.truncated_drafts and not self.inline_sections
 
 
-def measure_section_coverage(read: ReadReports, tasks: Sequence[Task], drafts: pa.Table) -> SectionCoverage:
+def measure_section_coverage(
+    read: ReadReports, tasks: Sequence[Task], drafts: pa.Table, section_names: Collection[str]
+) -> SectionCoverage:
     """`read` yields `unique_reports`; `drafts` are the `drafted_examples` made from them."""
     made: dict[str, set[str]] = defaultdict(set)
     for report_id, task in zip(*(drafts.column(name).to_pylist() for name in ("report_id", "task")), strict=True):
         made[report_id].add(task)
     counts: Counter[str] = Counter()
     for report in read():
-        counts.update(_measure_report(report, tasks, made))
+        counts.update(_measure_report(report, tasks, made, section_names))
     counts["truncated_drafts"] = sum(TRUNCATED in distinct_kinds(flags) for flags in drafts.column("flags").to_pylist())
     return SectionCoverage(**counts)
 
 
-def _measure_report(report: ReportText, tasks: Sequence[Task], made: dict[str, set[str]]) -> Counter[str]:
-    sections = split_report(report.text, tasks)
+def _measure_report(
+    report: ReportText, tasks: Sequence[Task], made: dict[str, set[str]], section_names: Collection[str]
+) -> Counter[str]:
+    sections = split_report(report.text, tasks, section_names)
     drafted = [task for task in tasks if task.name in made.get(report.report_id, ())]
     used = [heading for task in drafted for heading in task.used_headings]
     is_whole = _is_fully_used(report.report_id, drafted, tasks, made)

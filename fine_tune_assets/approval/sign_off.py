@@ -25,7 +25,7 @@ REASON_CODES: Mapping[str, str] = {
     "wrong_task": "Does not follow the instruction",
     "unusable_input": "The input is cut off, garbled or unusable",
     "residual_identifier": "Contains an identifier that should have been removed",
-    "unsafe": "Could harm a patient if a model learned it",
+    "unsafe": "Could do harm if a model learned it",
     "style": "Not written in the required style",
     "other": "Another reason, in words",
 }

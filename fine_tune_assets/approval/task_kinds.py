@@ -4,7 +4,7 @@ The kinds use sections, laboratory values, pairs of reports, sections whose outp
 other kind uses. Reports that a task can't use are counted; nothing is guessed. This module calls no model.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -93,9 +93,11 @@ def draft_reports(
     read: ReadReports,
     tasks: Sequence[Task],
     model_drafts: Sequence[ModelDraft],
+    section_names: Collection[str],
     dropped_partners: Mapping[str, ReportText] = NO_REPORTS,
 ) -> Iterator[UncheckedDraft]:
-    """Drafts of every report by every task, in report order. `model_drafts` are rows of `model_drafts`.
+    """Drafts of every report by every task, in report order. `model_drafts` are rows of `model_drafts`, `section_names` the known
+    ones of the domain.
 
     `dropped_partners` are rows of `scrubbed_reports` that were dropped as duplicates; a note still uses its dialogue there.
     """
@@ -106,7 +108,7 @@ def draft_reports(
         if row is not None:
             yield from _draft_from_row(report, row, tasks)
             continue
-        sections = split_report(report.text, tasks)
+        sections = split_report(report.text, tasks, section_names)
         for task in tasks:
             if isinstance(task, SectionTask):
                 yield from _draft_from_sections(report, sections, task)
@@ -118,10 +120,10 @@ def draft_reports(
                 yield from _draft_from_model(report, sections, task, outputs)
 
 
-def build_requests(read: ReadReports, tasks: Sequence[Task]) -> Iterator[DraftRequest]:
+def build_requests(read: ReadReports, tasks: Sequence[Task], section_names: Collection[str]) -> Iterator[DraftRequest]:
     """The requests of model tasks."""
     for report in read() if any(isinstance(task, ModelTask) for task in tasks) else ():
-        sections = split_report(report.text, tasks)
+        sections = split_report(report.text, tasks, section_names)
         for task in tasks:
             if isinstance(task, ModelTask) and (
                 input_text := _join_input_sections(join_section_texts(sections), task.input_sections)
@@ -134,7 +136,10 @@ def build_requests(read: ReadReports, tasks: Sequence[Task]) -> Iterator[DraftRe
 
 
 def count_unused_inputs(
-    read: ReadReports, tasks: Sequence[Task], dropped_partners: Mapping[str, ReportText] = NO_REPORTS
+    read: ReadReports,
+    tasks: Sequence[Task],
+    section_names: Collection[str],
+    dropped_partners: Mapping[str, ReportText] = NO_REPORTS,
 ) -> UnusedInputs:
     """Count inputs that made no draft."""
     unread: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, FieldTask)}
@@ -144,7 +149,7 @@ def count_unused_inputs(
     for report in read() if unread or counts else ():
         if split_row_report(report.text) is not None:
             continue
-        sections = split_report(report.text, tasks)
+        sections = split_report(report.text, tasks, section_names)
         for task in tasks:
             if isinstance(task, FieldTask):
                 unread[task.name] += _read_section_values(report, sections, task).unparsed_lines
@@ -158,11 +163,11 @@ def count_unused_inputs(
     return UnusedInputs(unread, counts, tuple(alone))
 
 
-def split_report(text: str, tasks: Sequence[Task]) -> list[Section]:
+def split_report(text: str, tasks: Sequence[Task], section_names: Collection[str]) -> list[Section]:
     """The sections. A row of a data set has none, since its texts may contain headings."""
     if split_row_report(text) is not None:
         return [Section("", text, is_certain=True)]
-    return split_sections(text, list_headings(tasks))
+    return split_sections(text, list_headings(tasks), section_names)
 
 
 def list_headings(tasks: Iterable[Task]) -> list[str]:

@@ -6,9 +6,10 @@ Uses `packs/clinical/medicine_names.txt`. A combination such as Percocet does no
 from collections.abc import Mapping
 from typing import Final
 
-from fine_tune_assets.core.word_lists import pack_lists, pack_words, read_variants
+from fine_tune_assets.claims.clinical_lists import clinical_lists, clinical_words
+from fine_tune_assets.core.word_lists import read_variants
 
-_LISTS: Final = pack_lists("medicine_names")
+_LISTS: Final = clinical_lists("medicine_names")
 _SUFFIXES: Final = _LISTS["endings"]
 _FALSE_MATCHES: Final = frozenset(_LISTS["no_medicines"])
 """Words with such an ending that are not medicines."""
@@ -23,7 +24,7 @@ _ADDITIONAL_NAMES: Final = (
 
 
 def is_listed_medicine(word: str) -> bool:
-    return word in pack_words("medicines") or word in _ADDITIONAL_NAMES
+    return word in clinical_words("medicines") or word in _ADDITIONAL_NAMES
 
 
 def is_medicine(word: str) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from fine_tune_assets.core.word_lists import pack_lists, read_lists, read_variants
+from fine_tune_assets.claims.clinical_lists import clinical_lists
+from fine_tune_assets.core.word_lists import read_lists, read_variants
 
 _LISTS: Final = {
     name: frozenset(words) for name, words in read_lists(Path(__file__).parent / "reference" / "cues.txt").items()
@@ -75,7 +76,7 @@ PAST_REFERENCE: Final = re.compile(r"\bbefore\b|\bin\s+the\s+past\b", re.IGNOREC
 """Someone without pain before the visit may have it now."""
 
 
-_FINDING_LISTS: Final = pack_lists("findings")
+_FINDING_LISTS: Final = clinical_lists("findings")
 
 
 def _index_forms(listed: Iterable[str]) -> dict[tuple[str, ...], str]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fine_tune_assets.claims.clinical_lists import clinical_lists
 from fine_tune_assets.claims.frequencies import Frequency, extract_frequencies
 from fine_tune_assets.claims.medicine_names import find_generic_name, is_medicine
-from fine_tune_assets.core.word_lists import pack_lists
 from fine_tune_assets.quantities.numbers import locate_numbers
 from fine_tune_assets.quantities.units import SPELLINGS
 
@@ -44,7 +44,7 @@ _MAX_DISTANCE_CHARACTERS: Final = 45
 """Maximum characters from a medicine or its dose to what belongs to it."""
 _MAX_DISTANCE_WITHOUT_DOSE: Final = 14
 """Maximum characters from a medicine without a dose to its frequency: "Flovent twice a day"."""
-_NON_NAMES: Final = frozenset(pack_lists("prescriptions")["no_names"])
+_NON_NAMES: Final = frozenset(clinical_lists("prescriptions")["no_names"])
 """Words before a dose that do not name a medicine."""
 _MIN_NAME_LETTERS: Final = 4
 

@@ -1,16 +1,15 @@
 """Splits a report's text into sections at its heading lines.
 
 A heading is a separate line that a task names (with a colon or a capital letter), that is a known section name in capitals
-(`packs/clinical/section_names.txt`), or that is in capitals and looks like a heading. The last kind is uncertain. `NKDA` alone on
-a line is text. A recipe names a heading by its text, by several texts, or by a regular expression between slashes.
+(`section_names.txt` of the domain pack), or that is in capitals and looks like a heading. The last kind is uncertain. `NKDA`
+alone on a line is text. A recipe names a heading by its text, by several texts, or by a regular expression between slashes.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from fine_tune_assets.core.word_lists import pack_lists
 from fine_tune_assets.recipes.schema import Heading
 
 # Capitals and the characters that join them. No digits, so that "BP 120" is not a heading; no brackets, so that a
@@ -72,25 +71,24 @@ def _compile_heading(heading: str) -> re.Pattern[str] | None:
     return re.compile(heading[1:-1], re.IGNORECASE) if is_pattern else None
 
 
-@cache
-def load_section_names() -> frozenset[str]:
-    """The known section names, in capitals."""
-    return frozenset(pack_lists("section_names")[""])
-
-
-def split_sections(text: str, headings: Iterable[str] = ()) -> list[Section]:
+def split_sections(text: str, headings: Iterable[str], section_names: Collection[str]) -> list[Section]:
     """Sections in order; text before the first heading has the heading "". A section ends at the next heading.
 
-    >>> split_sections("PLAN:\\nRest.\\n\\nASSESSMENT\\nSprain.")
+    `headings` are those that a recipe names, `section_names` the known ones of its domain, in capitals.
+
+    >>> split_sections("PLAN:\\nRest.\\n\\nASSESSMENT\\nSprain.", ["Plan"], {"ASSESSMENT"})
     [Section(heading='PLAN', text='Rest.', is_certain=True), Section(heading='ASSESSMENT', text='Sprain.', is_certain=True)]
     """
-    sections = [Section(part.heading, part.text, part.is_certain) for part in _split_raw_sections(text, list(headings))]
+    sections = [
+        Section(part.heading, part.text, part.is_certain)
+        for part in _split_raw_sections(text, list(headings), section_names)
+    ]
     return [section for section in sections if section.heading or section.text]
 
 
-def extract_section_texts(text: str, headings: Iterable[str] = ()) -> dict[str, str]:
+def extract_section_texts(text: str, headings: Iterable[str], section_names: Collection[str]) -> dict[str, str]:
     """Heading → text of each section that is not empty. A repeated heading contains all its texts."""
-    return join_section_texts(split_sections(text, headings))
+    return join_section_texts(split_sections(text, headings, section_names))
 
 
 def join_section_texts(sections: Iterable[Section]) -> dict[str, str]:
@@ -138,7 +136,7 @@ class _RawSection:
         return "\n".join(self.lines).strip()
 
 
-def _split_raw_sections(text: str, named: Sequence[str]) -> list[_RawSection]:
+def _split_raw_sections(text: str, named: Sequence[str], section_names: Collection[str]) -> list[_RawSection]:
     """Split at certain and uncertain headings.
 
     An uncertain heading without text belongs to the previous section: a `Chief Complaint` field under NOTE SECTION, or a closing
@@ -149,7 +147,7 @@ def _split_raw_sections(text: str, named: Sequence[str]) -> list[_RawSection]:
     patterns = [pattern for name in named if (pattern := _compile_heading(name)) is not None]
     found = [(_RawSection("", True, False), "")]
     for at, line in enumerate(lines):
-        part = _match_known_heading(line, known, patterns) or _match_heading_form(lines, at)
+        part = _match_known_heading(line, known, patterns, section_names) or _match_heading_form(lines, at)
         if part is None:
             found[-1][0].lines.append(line)
         else:
@@ -163,7 +161,9 @@ def _split_raw_sections(text: str, named: Sequence[str]) -> list[_RawSection]:
     return sections
 
 
-def _match_known_heading(line: str, known: set[str], patterns: Sequence[re.Pattern[str]]) -> _RawSection | None:
+def _match_known_heading(
+    line: str, known: set[str], patterns: Sequence[re.Pattern[str]], section_names: Collection[str]
+) -> _RawSection | None:
     written, name = line.strip(), normalize_heading(line)
     is_capital = _CAPITALS.fullmatch(written.removesuffix(":").rstrip()) is not None
     if name in known or (name and any(pattern.fullmatch(name) for pattern in patterns)):
@@ -174,7 +174,7 @@ def _match_known_heading(line: str, known: set[str], patterns: Sequence[re.Patte
             if is_plain
             else _RawSection(name, is_certain=True, needs_text=not (is_capital or written.endswith(":")))
         )
-    return _RawSection(name, is_certain=True, needs_text=False) if is_capital and name in load_section_names() else None
+    return _RawSection(name, is_certain=True, needs_text=False) if is_capital and name in section_names else None
 
 
 def _match_heading_form(lines: Sequence[str], at: int) -> _RawSection | None:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fine_tune_assets.core.word_lists import pack_lists
+from fine_tune_assets.claims.clinical_lists import clinical_lists
 
-_SITES = pack_lists("sides")["sites"]
+_SITES = clinical_lists("sides")["sites"]
 _SITE_BY_FORM = {form: site for site in _SITES for form in (site, site + "s")} | {
     "feet": "foot",
     "extremities": "extremity",

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from fine_tune_assets.claims.negations import Finding, extract_findings, find_reversed_findings
@@ -30,7 +30,8 @@ class Statements:
     findings: Sequence[Finding]
 
 
-def extract_statements(output: str) -> Statements:
+def extract_statements(output: str, checks: Collection[str]) -> Statements:
+    """The statements of the kinds that `checks` of the domain pack look up; sides and findings are clinical."""
     words = normalize_text(output)
     return Statements(
         normalized_text=words,
@@ -39,8 +40,8 @@ def extract_statements(output: str) -> Statements:
         measures=read_measures(output),
         days=[readings for readings, _ in read_dates(output)],
         relative_days=read_relative_days(output),
-        sides=extract_sides(output),
-        findings=list(extract_findings(output)),
+        sides=extract_sides(output) if "sides" in checks else (),
+        findings=list(extract_findings(output)) if "negations" in checks else (),
     )
 
 

@@ -24,11 +24,16 @@ def check(folder: Path, is_json: bool) -> None:
     Reads FOLDER as stage 1 would and stores nothing. Lists unreadable files with their reasons. The exit status is 1 if there are
     any.
     """
+    from fine_tune_assets.core.settings import load_settings
+    from fine_tune_assets.recipes.loader import load_recipe
     from fine_tune_assets.reports.archives import ReadLimits
     from fine_tune_assets.reports.batch_reader import read_batch
     from fine_tune_assets.reports.batches import is_batch_name
 
-    result = read_batch(folder, folder.name, secrets.token_bytes(KEY_BYTES), ReadLimits())
+    is_required = load_recipe(load_settings().recipe).reports_without_subject == "refuse"
+    result = read_batch(
+        folder, folder.name, secrets.token_bytes(KEY_BYTES), ReadLimits(), is_subject_required=is_required
+    )
     counts = result.file_counts
     unreadable = [
         {name: row[name] for name in ("origin_file", "record", "reason", "detail")}

@@ -42,7 +42,8 @@ from fine_tune_assets.judging.judges.grades import (
 )
 from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
 from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
-from fine_tune_assets.judging.judges.rubrics import Rubric, read_rubric
+from fine_tune_assets.judging.judges.rubrics import Rubric, read_recipe_rubric
+from fine_tune_assets.recipes.domain_packs import LoadedPack, load_pack
 from fine_tune_assets.recipes.schema import CheckSettings, Recipe
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import conform
@@ -58,6 +59,7 @@ class AnswerFacts:
     agreement: pa.Table | None
     """`judge_agreement`; None before a judge was measured."""
     rubric: Rubric
+    pack: LoadedPack
 
     def about(self, judge: Judge, answered: GradableAnswer, grade: Grade) -> dict[str, Any]:
         """As JSON."""
@@ -65,7 +67,7 @@ class AnswerFacts:
             "calibrated_means": self._mapped(judge, answered.task, grade),
             "blind_spots": describe_blind_spots(judge.kind, bool(answered.reference)),
             "ungraded": [one.name for one in self.rubric if one.name not in grade.criteria],
-            "checks": {**check_answer(answered.output, answered.input), **self._form(answered)},
+            "checks": {**check_answer(answered.output, answered.input, self.pack.pack.checks), **self._form(answered)},
         }
 
     def _mapped(self, judge: Judge, task: str, grade: Grade) -> dict[str, Any] | None:
@@ -81,7 +83,7 @@ class AnswerFacts:
         """Format and length, for tasks of the recipe. A text alone does not show whether the model stopped on its own."""
         found: dict[str, Any] = {}
         if (wanted := self.checks.formats.get(answered.task)) is not None:
-            found["format"] = {"faults": count_format_errors(answered.output, wanted)}
+            found["format"] = {"faults": count_format_errors(answered.output, wanted, self.pack.section_names)}
         if (bounds := self.bounds.get(answered.task)) is not None:
             words = {"words": len(answered.output.split()), "fewest": bounds[0], "most": bounds[1]}
             found["length"] = {**words, "is_within": is_length_within(answered.output, bounds)}
@@ -95,7 +97,8 @@ def facts_of_answers(settings: Settings, recipe: Recipe) -> AnswerFacts:
         floor=recipe.judge.agreement_floor,
         bounds=_bounds(settings.layout, recipe.checks),
         agreement=_agreement(settings.layout),
-        rubric=read_rubric(recipe.judge.rubric),
+        rubric=read_recipe_rubric(recipe),
+        pack=load_pack(recipe.domain),
     )
 
 

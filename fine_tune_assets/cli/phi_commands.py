@@ -18,7 +18,9 @@ from fine_tune_assets.ledger.reviews.identifier_marks import IdentifierMark, lis
 from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_with_copies
 from fine_tune_assets.phi.missed_identifiers.marks import mark_missed_identifier
 from fine_tune_assets.phi.missed_identifiers.missed_terms import has_any_term, read_subject_texts
-from fine_tune_assets.phi.spans.kinds import KINDS
+from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
+from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets.recipes.loader import load_recipe
 
 _STATES = ("withheld", "removed", "withdrawn")
 
@@ -33,9 +35,17 @@ def mark() -> None:
     """Mark identifiers that the scrubber missed."""
 
 
+def _check_kind(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """A kind of the recipe's domain, in capitals."""
+    kinds = load_pack(load_recipe(load_settings().recipe).domain).pack.kinds
+    if value.upper() not in kinds:
+        raise click.BadParameter(f"choose one of {', '.join(kinds)}")
+    return value.upper()
+
+
 @mark.command()
 @click.argument("report_id")
-@click.option("--kind", required=True, type=click.Choice(KINDS, case_sensitive=False), help="Kind of identifier.")
+@click.option("--kind", required=True, metavar="KIND", callback=_check_kind, help="Kind of identifier, such as NAME.")
 def add(report_id: str, kind: str) -> None:
     """Mark an identifier that is still in a report.
 
@@ -50,8 +60,9 @@ def add(report_id: str, kind: str) -> None:
             ledger,
             key,
             settings.layout,
+            load_vocabulary(load_recipe(settings.recipe).domain),
             report_id=report_id,
-            kind=kind.upper(),
+            kind=kind,
             term=term,
             marked_by=operating_system_user(),
         )
@@ -108,7 +119,11 @@ def _states(settings: Settings, ledger: Ledger, found: list[IdentifierMark]) -> 
     states = {one.mark_id: "removed" if one.is_active else "withdrawn" for one in found}
     if not any(one.is_active for one in found):
         return states
-    terms = find_terms_with_copies(ledger, read_or_create_key(settings.layout.keys, KEY_NAME), settings.layout.tables)
+    key, vocabulary = (
+        read_or_create_key(settings.layout.keys, KEY_NAME),
+        load_vocabulary(load_recipe(settings.recipe).domain),
+    )
+    terms = find_terms_with_copies(ledger, key, settings.layout.tables, vocabulary)
     for subject, text in read_subject_texts(settings.layout.tables / "scrubbed_reports", sorted(terms)):
-        states |= {term.mark_id: "withheld" for term in terms[subject] if has_any_term(text, [term])}
+        states |= {term.mark_id: "withheld" for term in terms[subject] if has_any_term(text, [term], vocabulary)}
     return states

@@ -36,7 +36,7 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None, is_json:
     """
     settings, console = load_settings(), Console()
     chosen = load_recipe(recipe)
-    folder = base_folder or _folder_of(settings, chosen)
+    folder = base_folder or find_base_folder(settings, chosen)
     if folder is not None:
         _plan(settings, console, recipe, chosen, folder, gpu_memory, is_json=is_json)
         return
@@ -126,7 +126,7 @@ def _describe_judge(recipe: Recipe, weights: int | None, limit: int) -> str:
     return f"{size}. They do not fit: choose a smaller or quantized judge.model, or judge.backend: endpoint."
 
 
-def _folder_of(settings: Settings, recipe: Recipe) -> Path | None:
+def find_base_folder(settings: Settings, recipe: Recipe) -> Path | None:
     """The folder of the recipe's base model; None if it is not imported."""
     from fine_tune_assets.training.base_models.registration import bundled_model_folder
 

@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
+from fine_tune_assets.cli.new_recipes import DEFAULT_TEMPLATE, TEMPLATE_BY_DOMAIN, ask_for_task, set_value, write_task
 from fine_tune_assets.cli.output import json_option, show_json, show_rows
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, shipped_recipes
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -41,14 +44,26 @@ def list_command(is_json: bool) -> None:
 
 @recipe.command()
 @click.argument("name_or_file", required=False)
+@click.option(
+    "--reports",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a batch, or of several.",
+)
 @json_option
-def check(name_or_file: str | None, is_json: bool) -> None:
-    """Check a recipe.
+def check(name_or_file: str | None, reports: Path | None, is_json: bool) -> None:
+    """Check a recipe, also against reports.
 
-    NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. With --json, prints the recipe with all
-    defaults.
+    NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. With --reports, prints the reports read, the
+    sections found, drafts and tokens per task, and why a report makes no draft. Nothing is stored. With --json alone, prints the
+    recipe with all defaults.
     """
-    found = load_recipe(name_or_file or load_settings().recipe)
+    settings = load_settings()
+    found = load_recipe(name_or_file or settings.recipe)
+    if reports is not None:
+        from fine_tune_assets.cli.recipe_preview_command import show_preview
+
+        show_preview(settings, found, reports, is_json=is_json)
+        return
     if is_json:
         show_json(dump_recipe(found))
         return
@@ -57,22 +72,44 @@ def check(name_or_file: str | None, is_json: bool) -> None:
 
 
 @recipe.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--from",
-    "template",
-    default="llama3_8b_qlora_24gb",
-    show_default=True,
-    type=click.Choice(list(shipped_recipes())),
-    help="Shipped recipe to copy.",
-)
-def new(file: Path, template: str) -> None:
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--from", "template", type=click.Choice(list(shipped_recipes())), help="Shipped recipe to copy.")
+@click.option("--domain", metavar="PACK", help="Domain pack; asks for a task.")
+@click.option("--task", "name", metavar="NAME", help="Name of the task.")
+@click.option("--instruction", metavar="TEXT", help="Instruction to the model.")
+@click.option("--input", "inputs", metavar="HEADING", multiple=True, help="Section of the input; repeatable.")
+@click.option("--output", metavar="HEADING", help="Section that the model learns to write.")
+@click.option("--labels", metavar="A,B,C", help="Allowed outputs; empty for free text.")
+@click.option("--source", metavar="NAME", help="Trusted source; empty: review every draft.")
+def new(file: Path | None, template: str | None, domain: str | None, **answers: Any) -> None:
     """Create a recipe file from a shipped one.
 
-    The name of FILE becomes the name of the recipe, and its split salt is set to match.
+    The name of FILE becomes the name of the recipe, and its split salt is set to match. With --domain, asks for the task, or
+    takes it from the other options; FILE is then PACK.yaml if absent. Without it, copies the recipe that --from names
+    (llama3_8b_qlora_24gb).
     """
-    name = file.stem
-    if file.suffix != ".yaml" or not _NAME.fullmatch(name):
+    if domain is None and (file is None or any(answers.values())):
+        raise click.UsageError("Name a FILE, or use --domain.")
+    target = file or Path(f"{Path(domain or '').name}.yaml")
+    _require_new(target)
+    text = shipped_recipes()[template or TEMPLATE_BY_DOMAIN.get(domain or "", DEFAULT_TEMPLATE)].read_text(
+        encoding="utf-8"
+    )
+    if domain is not None:
+        rubric = "domain" if load_pack(domain).rubric_file.is_file() else "general"
+        text = write_task(text, domain, rubric, ask_for_task(**answers))
+    text = set_value(text, "name", target.stem)
+    text = set_value(text, "  salt", f"{target.stem.replace('_', '-')}-1")
+    target.write_text(text, encoding="utf-8")
+    load_recipe(str(target))
+    click.echo(
+        f"Wrote {target}. Edit it, then run `fine-tune recipe check {target} --reports FOLDER` and set "
+        f"FINE_TUNE_RECIPE={target.resolve()}."
+    )
+
+
+def _require_new(file: Path) -> None:
+    if file.suffix != ".yaml" or not _NAME.fullmatch(file.stem):
         raise FineTuneError(
             f"{file.name} is not a valid recipe file: use lower-case letters, digits, _ and the ending .yaml."
         )
@@ -80,11 +117,3 @@ def new(file: Path, template: str) -> None:
         raise FineTuneError(f"{file} exists. Remove it, or use another name.")
     if not file.parent.is_dir():
         raise FineTuneError(f"There is no folder {file.parent}. Create it, or use another one.")
-    text = shipped_recipes()[template].read_text(encoding="utf-8")
-    text = re.sub(r"^name: .*$", f"name: {name}", text, count=1, flags=re.MULTILINE)
-    text = re.sub(r"^(\s+salt: ).*$", rf"\g<1>{name.replace('_', '-')}-1", text, count=1, flags=re.MULTILINE)
-    file.write_text(text, encoding="utf-8")
-    load_recipe(str(file))
-    click.echo(
-        f"Wrote {file}. Edit it, then run `fine-tune recipe check {file}` and set FINE_TUNE_RECIPE={file.resolve()}."
-    )

@@ -24,8 +24,9 @@ from fine_tune_assets.phi.scrub_workers import open_workers
 from fine_tune_assets.phi.scrubber import ScrubbedText
 from fine_tune_assets.phi.spans.spans import Span
 from fine_tune_assets.quantities.dates import DateReader
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 
 _BATCH_DOCUMENTS = 256
 
@@ -44,15 +45,16 @@ _BATCH_DOCUMENTS = 256
     type=click.Choice(["safe_harbor", "limited_dataset"]),
     help="For --surrogates; default: the recipe's.",
 )
+@click.option("--domain", metavar="PACK", help="Domain pack; default: the recipe's.")
 @OUTPUT
-def scrub(files: tuple[Path, ...], form: str, profile: ProfileName | None, output: IO[str]) -> None:
+def scrub(files: tuple[Path, ...], form: str, profile: ProfileName | None, domain: str | None, output: IO[str]) -> None:
     """Remove identifiers from text files or JSONL.
 
     FILES are text, or JSONL with `id` and `text`; `-` is standard input. One text file gives plain text; several, or JSONL, give
     JSONL with `id` and `text`.
     """
-    settings = load_recipe(load_settings().recipe).scrub
-    settings = replace(settings, profile=profile) if profile else settings
+    settings = load_recipe(load_settings().recipe).scrubber
+    settings = replace(settings, profile=profile or settings.profile, domain=domain or settings.domain)
     documents = [document for file in files for document in read_documents(file)]
     is_plain = len(files) == 1 and not is_json_lines(files[0]) and form != "spans"
     found = _find(documents, settings)
@@ -65,7 +67,7 @@ def scrub(files: tuple[Path, ...], form: str, profile: ProfileName | None, outpu
         output.write(str(result["text"]) if is_plain else json.dumps(result, ensure_ascii=False) + "\n")
 
 
-def _find(documents: Sequence[Document], settings: ScrubSettings) -> list[ScrubbedText]:
+def _find(documents: Sequence[Document], settings: ScrubberSettings) -> list[ScrubbedText]:
     found: list[ScrubbedText] = []
     with open_workers(settings, len(documents)) as workers, Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Scrubbing", total=len(documents))
@@ -77,7 +79,7 @@ def _find(documents: Sequence[Document], settings: ScrubSettings) -> list[Scrubb
 
 
 def _with_surrogates(
-    documents: Sequence[Document], found: Sequence[ScrubbedText], settings: ScrubSettings
+    documents: Sequence[Document], found: Sequence[ScrubbedText], settings: ScrubberSettings
 ) -> list[str]:
     """A surrogate must not equal a value in any document, so all documents are read first."""
     secret = _secret()
@@ -85,7 +87,13 @@ def _with_surrogates(
     values = frozenset().union(*(hash_corpus_values(d["text"], f.spans, secret) for d, f in pairs))
     profile = Profile(settings.profile, settings.shift_dates)
     reader = DateReader(datetime.date.today().year, settings.day_first_dates)
-    surrogates = Surrogates(secret, profile, reader, build_corpus_lookup(secret, values))
+    surrogates = Surrogates(
+        secret,
+        profile,
+        reader,
+        build_corpus_lookup(secret, values),
+        load_pack(settings.domain).pack.own_kinds,
+    )
     return [surrogates.replace(d["text"], f.spans, str(d.get("subject", d["id"]))).text for d, f in pairs]
 
 

@@ -87,16 +87,17 @@ def restore(subject_key: str, reason: str, yes: bool) -> None:
 
 
 @subjects.command()
-@click.option("--by-name", is_flag=True, help="Enter a name, where reports have no id.")
+@click.option("--by-name", "by", flag_value="name", help="Enter a name, where reports have no id.")
+@click.option("--by-report", "by", flag_value="report", help="Enter a report id: a report without a subject.")
 @json_option
-def key(by_name: bool, is_json: bool) -> None:
+def key(by: str | None, is_json: bool) -> None:
     """Print the key of a subject.
 
     The id is prompted for, or read from standard input.
     """
-    from fine_tune_assets.reports.stated_identifiers import identify_subject, read_values
+    from fine_tune_assets.reports.stated_identifiers import identify_subject, own_subject, read_values
 
-    wanted = "name" if by_name else "id"
+    wanted = {None: "id", "name": "name", "report": "report"}[by]
     entered = click.prompt(f"Subject {wanted}", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     text = next(iter(read_values(entered)), "")
     layout = load_settings().layout
@@ -107,7 +108,7 @@ def key(by_name: bool, is_json: bool) -> None:
         raise SubjectIdError(
             "This installation has no subject keys yet: no report has been read. Run `fine-tune materialize reports`."
         )
-    subject = identify_subject("" if by_name else text, text if by_name else "")
+    subject = own_subject(text) if by == "report" else identify_subject(*(("", text) if by == "name" else (text, "")))
     show_rows(
         [{"subject_key": one} for one in _keys_of(layout, subject, read_key(path))],
         {"subject_key": ""},

@@ -156,14 +156,19 @@ def _base_folder(base: str) -> Path | None:
 def read_usable_labels(settings: Settings) -> list[tuple[StatementLabel, LabelledTexts]]:
     """The experts' labels with their texts, without texts in which a reviewer has marked an identifier since."""
     from fine_tune_assets.phi.missed_identifiers.missed_terms import has_any_term
+    from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
+    from fine_tune_assets.recipes.loader import load_recipe
 
-    key = read_or_create_key(settings.layout.keys, KEY_NAME)
+    key, vocabulary = (
+        read_or_create_key(settings.layout.keys, KEY_NAME),
+        load_vocabulary(load_recipe(settings.recipe).domain),
+    )
     with closing(open_ledger(settings)) as ledger:
         labels, terms = read_labelled_statements(ledger, key), read_missed_terms(ledger, key)
     return [
         (label, texts)
         for label, texts in labels
-        if not has_any_term(f"{texts.shown}\n{texts.statement}", terms.get(label.subject_key, ()))
+        if not has_any_term(f"{texts.shown}\n{texts.statement}", terms.get(label.subject_key, ()), vocabulary)
     ]
 
 

@@ -12,7 +12,7 @@ ERROR_KINDS: Mapping[str, str] = MappingProxyType(
         "omission": "omits something important",
         "wrong_fact": "wrong statement",
         "hallucination": "statement without support in the input",
-        "wrong_number": "wrong dose, medication or number",
+        "wrong_number": "wrong number, amount or dose",
         "wrong_side": "wrong side of the body",
         "negation": "negates the input, or misses a negation",
         "identifier_shown": "reveals an identifier",

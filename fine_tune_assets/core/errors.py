@@ -37,6 +37,10 @@ class RecipeError(FineTuneError):
     """A recipe is invalid."""
 
 
+class DomainPackError(FineTuneError):
+    """A domain pack is missing or invalid, or does not support what a recipe asks for."""
+
+
 class TableError(FineTuneError):
     """A table does not have the columns that its schema names."""
 

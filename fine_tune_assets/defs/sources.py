@@ -45,6 +45,12 @@ def _folder_version(path: Path) -> str:
     return fingerprint_folder(path)
 
 
+def _labelled_set_versions(installation: Installation) -> list[str]:
+    """A version per folder that the domain pack names. A missing folder is a version too: then the scrubber is not measured."""
+    folders = [installation.path(name) for name in installation.pack.pack.labelled_sets]
+    return [fingerprint_folder(folder) if folder.is_dir() else "none" for folder in folders]
+
+
 def _base_model_version(installation: Installation) -> str:
     """A missing folder counts as a version too, so that `base_models` runs and reports the error."""
     folder = installation.recipe.base_model.folder
@@ -132,7 +138,7 @@ def _source_versions(installation: Installation) -> Mapping[str, Callable[[], st
         "base_model_files": lambda: _base_model_version(installation),
         # With the scrubber's version, since a new scrubber must be measured on the same texts.
         "labelled_reports": lambda: combine(
-            [_folder_version(layout.evaluation / "phi"), scrubber_version(installation.recipe.scrub)]
+            [*_labelled_set_versions(installation), scrubber_version(installation.recipe.scrubber)]
         ),
         "general_files": lambda: _folder_version(layout.general_data),
         "ability_questions": lambda: _folder_version(layout.evaluation / "abilities"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -31,6 +31,7 @@ from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
 from fine_tune_assets.ledger.people.sessions import SessionLimits
 from fine_tune_assets.lineage.set_history import SetCache
 from fine_tune_assets.phi.missed_identifiers.withheld_drafts import WithheldDrafts
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary, load_vocabulary
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import Recipe, ReviewSettings
 from fine_tune_assets.reports.intake_summary import IntakeError, IntakeSummaryCache
@@ -144,7 +145,7 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         menu,
         provider,
         StoredTexts(settings.layout),
-        WithheldDrafts(ledger, key, settings.layout),
+        WithheldDrafts(ledger, key, settings.layout, partial(_load_vocabulary, settings)),
         AgreementMonitor(ledger),
         IntakeSummaryCache(settings.layout),
         ChainVerifier(ledger),
@@ -157,6 +158,10 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         NameRegistry(settings.layout, ledger),
         WrongLinkLimiter(),
     )
+
+
+def _load_vocabulary(settings: Settings) -> Vocabulary:
+    return load_vocabulary(_load_recipe(settings.recipe, _read_stamp(settings.recipe)).domain)
 
 
 @lru_cache(maxsize=4)

@@ -14,7 +14,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.drift.languages import detect_language
 from fine_tune_assets.recipes.schema import Heading, Task
 
-VERSION = 2
+VERSION = 3
 """Raise it when extraction changes: windows extracted differently are then not compared."""
 MAX_CHARACTERS = 32_000
 BINNED_FEATURES = ("prompt_words", "answer_words", "language", "sections")
@@ -109,7 +109,8 @@ def extractor_fingerprint(headings: Sequence[Heading]) -> str:
 
 def _section_pattern(prompt: str, headings: Sequence[Heading]) -> str:
     """Use the recipe's wording of a heading: the text's own may contain PHI."""
-    sections = extract_section_texts(prompt, [name for heading in headings for name in list_heading_variants(heading)])
+    wanted = [name for heading in headings for name in list_heading_variants(heading)]
+    sections = extract_section_texts(prompt, wanted, ())
     names = [list_heading_variants(heading)[0] for heading in headings if find_section(sections, heading) is not None]
     return " + ".join(names) or NO_HEADINGS
 

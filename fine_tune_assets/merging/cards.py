@@ -94,7 +94,7 @@ def _intended_use(facts: ModelCardFacts) -> str:
     return (
         f"Drafts texts for staff of the organization that it was trained for; a person checks each draft. Tasks: {tasks}. "
         "Not for decisions without human review, other tasks, other languages, or use outside the organization. "
-        "It is not a medical device."
+        "It is not a medical device and gives no legal or financial advice."
     )
 
 

@@ -21,7 +21,8 @@ from fine_tune_assets.phi.measurement.recall import lowest_recall, measure_recal
 from fine_tune_assets.phi.scrub_workers import open_workers
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.phi.table_scrubber import ScrubJob, ScrubOutputs, scrub_correction_table, scrub_report_table
-from fine_tune_assets.recipes.schema import ScrubSettings, TaggerSettings
+from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets.recipes.schema import ScrubberSettings, TaggerSettings
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import conform
 from fine_tune_assets.tables.shipped_measurements import fingerprint_files, load_shipped_table, save_shipped_table
@@ -48,7 +49,8 @@ def measure_scrub_recall(request: Request, progress: Progress) -> dict[str, Any]
     table = None if is_shipped else load_shipped_table("scrub_recall", decided_by)
     if table is None:
         with open_workers(_read_settings(request), _TEXTS_FOR_ALL_CORES) as workers:
-            table = measure_recall(gold, workers, version, progress)
+            indirect = load_pack(_read_settings(request).domain).pack.indirect_kinds
+            table = measure_recall(gold, workers, version, progress, indirect)
     if is_shipped:
         save_shipped_table("scrub_recall", decided_by, table)
     write_table(Path(request["output"]), table)
@@ -111,8 +113,8 @@ def _read_job(request: Request) -> ScrubJob:
     )
 
 
-def _read_settings(request: Request) -> ScrubSettings:
-    return TypeAdapter(ScrubSettings).validate_python(request["settings"])
+def _read_settings(request: Request) -> ScrubberSettings:
+    return TypeAdapter(ScrubberSettings).validate_python(request["settings"])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from fine_tune_assets.phi.scrubber import (
     ScrubberError,
     build_scrubber,
 )
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 
 ScrubItem = tuple[str, KnownIdentifiers]
 MAX_BATCHES_PER_PROCESS = 250
@@ -34,7 +34,7 @@ _scrubber: Scrubber | None = None
 class ScrubWorkers:
     """Scrubs texts in order with `processes` processes; one means the current process."""
 
-    def __init__(self, settings: ScrubSettings, processes: int) -> None:
+    def __init__(self, settings: ScrubberSettings, processes: int) -> None:
         self._settings = settings
         self._processes = processes
         self._pool: ProcessPoolExecutor | None = None
@@ -75,7 +75,7 @@ class ScrubWorkers:
 
 
 @contextmanager
-def open_workers(settings: ScrubSettings, text_count: int, processes: int | None = None) -> Iterator[ScrubWorkers]:
+def open_workers(settings: ScrubberSettings, text_count: int, processes: int | None = None) -> Iterator[ScrubWorkers]:
     """Workers for about `text_count` texts, on all cores unless `processes` is set."""
     count = processes or (1 if text_count < MIN_TEXTS_FOR_PROCESSES else len(os.sched_getaffinity(0)))
     workers = ScrubWorkers(settings, count)
@@ -85,7 +85,7 @@ def open_workers(settings: ScrubSettings, text_count: int, processes: int | None
         workers.close()
 
 
-def _init_process(settings: ScrubSettings) -> None:
+def _init_process(settings: ScrubberSettings) -> None:
     global _scrubber
     # Without this, workers outlive a killed parent: each keeps its siblings' pipe open and waits for work.
     die_with_parent()

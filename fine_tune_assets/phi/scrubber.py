@@ -7,7 +7,7 @@ Presidio is imported when a scrubber is built, so that reading the version stays
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -23,13 +23,15 @@ from fine_tune_assets.core.fingerprints import (
 from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
+from fine_tune_assets.phi.recognizers.domain_rules import DomainRules, load_rules
 from fine_tune_assets.phi.recognizers.plausibility import drop_implausible
 from fine_tune_assets.phi.recognizers.propagation import propagate_spans
 from fine_tune_assets.phi.recognizers.second_pass import find_residual_phi
 from fine_tune_assets.phi.recognizers.short_dates import find_corroborated_dates
 from fine_tune_assets.phi.recognizers.span_expansion import expand_spans
 from fine_tune_assets.phi.spans.spans import Span, merge_spans, replace_spans, shift_spans
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets.recipes.schema import ScrubberSettings
 
 BATCH_SIZE = 32
 BUNDLED_TAGGER = "tagger"
@@ -54,8 +56,8 @@ class ScrubbedText:
     """Words that the tagger scores from `withhold_score` up to its threshold; offsets into `text`. Not cached."""
 
 
-def scrubber_version(settings: ScrubSettings) -> str:
-    """Fingerprint of everything that decides what is removed: settings, installed versions, our rules and the tagger."""
+def scrubber_version(settings: ScrubberSettings) -> str:
+    """Fingerprint of everything that decides what is removed: settings, installed versions, rules, domain pack and tagger."""
     packages = (
         (*_PACKAGES, settings.entity_model.removeprefix(SPACY_PREFIX))
         if settings.entity_model.startswith(SPACY_PREFIX)
@@ -67,6 +69,7 @@ def scrubber_version(settings: ScrubSettings) -> str:
             "settings": versioned,
             "installed": {name: _read_installed_version(name) for name in packages},
             "rules": fingerprint_rules(),
+            "domain": load_pack(settings.domain).fingerprint(["scrub"]),
             "model": _fingerprint_model(settings.entity_model),
         }
     )
@@ -87,12 +90,9 @@ _VERSIONED_SETTINGS = (
 _EXTERNAL_RULE_FILES = (
     "core/word_lists.py",
     "quantities/dates.py",
+    "quantities/metadata_dates.py",
     "quantities/spelled_numbers.py",
     "quantities/reference/date_words.txt",
-    *(
-        f"packs/clinical/{name}.txt"
-        for name in ("abbreviations", "disease_names", "eponyms", "measures", "medicines", "ordinary_words")
-    ),
 )
 _UNVERSIONED_PATHS = {"tagger_training", "measurement", "marks.py", "span_cache.py"}
 """Folders and modules that only train, measure or store."""
@@ -143,8 +143,8 @@ def _read_installed_version(name: str) -> str | None:
 class Scrubber:
     """Reusable for many texts; building one takes seconds."""
 
-    def __init__(self, analyzer: Any, settings: ScrubSettings) -> None:
-        self._analyzer = analyzer
+    def __init__(self, analyzer: Any, settings: ScrubberSettings, domain: DomainRules) -> None:
+        self._analyzer, self._domain = analyzer, domain
         self._minimum_score = settings.minimum_score
         self._withhold_score = settings.withhold_score
         self.version = scrubber_version(settings)
@@ -156,30 +156,40 @@ class Scrubber:
         """Scrub texts with their known identifiers, in order. The model runs in batches."""
         from fine_tune_assets.phi.recognizers.presidio_recognizers import find_spans, find_tagged_spans
 
+        domain = self._domain
         for start in range(0, len(items), BATCH_SIZE):
             part = items[start : start + BATCH_SIZE]
             parsed = self._analyzer.nlp_engine.process_batch([text for text, _ in part], "en")
             for (text, known), (_, artifacts) in zip(part, parsed, strict=True):
-                found = [s for s in find_spans(self._analyzer, text, artifacts) if s.score >= self._minimum_score]
-                likely = list(drop_implausible(text, found))
-                likely += find_corroborated_dates(text, likely, getattr(artifacts, "tagged_words", ()))
-                spans = _merge_and_expand(text, [*likely, *find_known_identifiers(text, known)])
+                every = find_spans(self._analyzer, text, artifacts, domain.presidio)
+                found = [s for s in every if s.score >= self._minimum_score]
+                likely = self._drop_unlikely(text, found)
+                dates = find_corroborated_dates(text, likely, getattr(artifacts, "tagged_words", ()))
+                likely += domain.drop_kept(text, dates)
+                known_spans = find_known_identifiers(text, known, domain.vocabulary)
+                certain = [*domain.prefer_own_kinds(text, likely), *known_spans]
+                spans = _merge_and_expand(text, certain, domain)
                 scrubbed = replace_spans(text, spans)
-                likely_too = drop_implausible(text, find_tagged_spans(text, artifacts, self._withhold_score))
-                uncertain = tuple(shift_spans(likely_too, spans))
-                yield ScrubbedText(scrubbed, spans, find_residual_phi(scrubbed, known, uncertain), uncertain)
+                likely_too = self._drop_unlikely(text, find_tagged_spans(text, artifacts, self._withhold_score))
+                # Again after the shift: of a name and its next word, only the word is left.
+                uncertain = tuple(domain.drop_kept(scrubbed, shift_spans(likely_too, spans)))
+                yield ScrubbedText(scrubbed, spans, find_residual_phi(scrubbed, known, uncertain, domain), uncertain)
+
+    def _drop_unlikely(self, text: str, spans: Iterable[Span]) -> list[Span]:
+        return list(self._domain.drop_kept(text, drop_implausible(text, spans, self._domain.vocabulary)))
 
 
-def _merge_and_expand(text: str, found: Sequence[Span]) -> tuple[Span, ...]:
+def _merge_and_expand(text: str, found: Sequence[Span], domain: DomainRules) -> tuple[Span, ...]:
     """The union of the findings, with every other occurrence of the names and numbers among them."""
     spans = merge_spans(text, found)
-    spans = merge_spans(text, [*spans, *expand_spans(text, spans)])
+    spans = merge_spans(text, [*spans, *expand_spans(text, spans, domain.vocabulary)])
     # Propagate each finding, not only the union: a name inside a longer place or address occurs elsewhere too.
-    return merge_spans(text, [*spans, *propagate_spans(text, [*spans, *found])])
+    return merge_spans(text, [*spans, *propagate_spans(text, [*spans, *found], domain)])
 
 
-def build_scrubber(settings: ScrubSettings) -> Scrubber:
+def build_scrubber(settings: ScrubberSettings) -> Scrubber:
     """Load Presidio and the model. Raises ScrubberError if the model is missing; nothing is downloaded."""
+    domain = load_rules(settings.domain)
     if settings.entity_model.startswith(SPACY_PREFIX):
         package = settings.entity_model.removeprefix(SPACY_PREFIX)
         # Presidio downloads a missing model.
@@ -187,10 +197,10 @@ def build_scrubber(settings: ScrubSettings) -> Scrubber:
             raise ScrubberError(f"The spaCy model {package} is not installed. Install its package with pip.")
         from fine_tune_assets.phi.recognizers.presidio_recognizers import build_spacy_analyzer
 
-        return Scrubber(build_spacy_analyzer(package), settings)
+        return Scrubber(build_spacy_analyzer(package, domain), settings, domain)
     folder = find_model_folder(settings.entity_model)
     from fine_tune_assets.phi.recognizers.presidio_recognizers import build_hugging_face_analyzer, build_tagger_analyzer
     from fine_tune_assets.phi.tagger.prediction import MODEL_FILE
 
     build = build_tagger_analyzer if (folder / MODEL_FILE).is_file() else build_hugging_face_analyzer
-    return Scrubber(build(folder, settings.minimum_score), settings)
+    return Scrubber(build(folder, settings.minimum_score, domain), settings, domain)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +25,10 @@ from fine_tune_assets.phi.scrubber import ScrubbedText, scrubber_version
 from fine_tune_assets.phi.span_cache import SpanCache
 from fine_tune_assets.phi.spans.spans import Span, replace_spans
 from fine_tune_assets.quantities.dates import DateReader
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.quantities.metadata_dates import read_first_day
+from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets.recipes.schema import ScrubberSettings
+from fine_tune_assets.tables.common_columns import KnownIdentifier
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 from fine_tune_assets.tables.report_rows import Report
@@ -38,7 +42,7 @@ ORIGINAL, SURROGATE = "original", "surrogate"
 class ScrubJob:
     """Inputs of a scrub besides the table."""
 
-    settings: ScrubSettings
+    settings: ScrubberSettings
     secret: bytes
     cache_dir: Path
     other_values: Sequence[Path]
@@ -65,7 +69,7 @@ class ScrubOutputs:
 
 def scrub_report_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, progress: Progress) -> ScrubCounts:
     """Scrub `reports` into the four output tables, in the order of the reports."""
-    version = scrubber_version(job.settings)
+    version, is_every_date = scrubber_version(job.settings), load_pack(job.settings.domain).pack.dates == "all"
     total = pq.ParquetFile(reports).metadata.num_rows
     values: set[str] = set()
     spans_by_kind: Counter[str] = Counter()
@@ -76,7 +80,7 @@ def scrub_report_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, prog
         _open_writer(outputs.withheld, WithheldReport.SCHEMA) as withheld_file,
     ):
         for chunk in _chunks(reports):
-            found = finder.find([(r.text, [known.to_row() for known in r.known_identifiers]) for r in chunk])
+            found = finder.find([(r.text, _list_known_identifiers(r, is_every_date)) for r in chunk])
             span_rows = _build_span_table(chunk, found)
             # One row group per chunk of reports: the second round reads both tables in step.
             spans_file.write_table(span_rows, row_group_size=max(1, span_rows.num_rows))
@@ -93,6 +97,16 @@ def scrub_report_table(reports: Path, job: ScrubJob, outputs: ScrubOutputs, prog
     return ScrubCounts(
         total - withheld, withheld, spans_by_kind.total(), finder.cache_hits, dict(sorted(spans_by_kind.items()))
     )
+
+
+def _list_known_identifiers(report: Report, is_every_date: bool) -> list[dict[str, Any]]:
+    """The known identifiers of a report; where only personal dates are identifiers, without the day on which it was written."""
+    known = (one for one in report.known_identifiers if is_every_date or not _is_written_on(report, one))
+    return [one.to_row() for one in known]
+
+
+def _is_written_on(report: Report, known: KnownIdentifier) -> bool:
+    return known.kind == "date" and report.written_on is not None and read_first_day([known.value]) == report.written_on
 
 
 class CachedFinder:
@@ -154,6 +168,7 @@ def build_surrogates(job: ScrubJob, values: Iterable[str]) -> Surrogates | None:
         profile,
         DateReader(job.today.year, job.settings.day_first_dates),
         build_corpus_lookup(job.secret, taken),
+        load_pack(job.settings.domain).pack.own_kinds,
     )
 
 

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.strict_parsing import DuplicateKeyError, load_values
-from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, Recipe
+from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, FieldTask, Recipe
 
 SHIPPED_DIR = Path(__file__).parent
 
@@ -40,13 +41,26 @@ def dump_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def parse_recipe(values: Any, origin: str) -> Recipe:
-    """Check `values` against the schema. Raises RecipeError."""
+    """Check `values` against the schema and the domain pack. Raises RecipeError, DomainPackError."""
     _require_current_fields(values, origin)
     try:
-        return TypeAdapter(Recipe).validate_python(values)
+        recipe = TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
         raise RecipeError(f"Recipe {origin}: {faults}") from error
+    _require_supported_tasks(recipe, origin)
+    return recipe
+
+
+def _require_supported_tasks(recipe: Recipe, origin: str) -> None:
+    """Raise DomainPackError if the domain pack is missing or invalid, or RecipeError if it has no such tasks."""
+    pack = load_pack(recipe.domain).pack
+    of_fields = [task.name for task in recipe.tasks if isinstance(task, FieldTask)]
+    if of_fields and not pack.laboratory_values:
+        raise RecipeError(
+            f"Recipe {origin}: the domain {recipe.domain} has no laboratory values, so it can't have tasks of the kind fields: "
+            f"{', '.join(of_fields)}."
+        )
 
 
 _MIX_FIELDS = {"general_fraction": BUNDLED, "replay_fraction": PREVIOUS_SET}

@@ -7,25 +7,28 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import dump_recipe
 from fine_tune_assets.recipes.schema import Recipe
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "scrub": ("scrub",),
+    "subjects": ("reports_without_subject",),
+    "scrub": ("scrub", "domain"),
     "tagger": ("tagger",),
     "dedup": ("dedup",),
-    "tasks": ("tasks", "reviewed_flags"),
+    "tasks": ("tasks", "reviewed_flags", "domain"),
     "trusted_sources": ("trusted_sources",),
     "review": ("review.reviewers", "review.own_edits", "review.agreement_floor", "review.minimum_pairs"),
     "instructions": ("name", "system_prompt", "mix", "split", "training.seed"),
     "base_model": ("base_model",),
     "training": ("training", "sweep"),
-    "checks": ("checks",),
+    "checks": ("checks", "domain"),
     "abilities": ("judge.ability_items", "judge.batch_size", "gate.maximum_ability_loss", "gate.ability_budgets"),
     "robustness": ("judge.robustness_items", "judge.max_new_tokens", "judge.batch_size"),
     "planted_secrets": ("planted_secrets",),
     "gate": ("gate", "judge.agreement_floor", "judge.accept_score"),
     "judge": (
+        "domain",
         "judge.test_examples",
         "judge.max_new_tokens",
         "judge.batch_size",
@@ -72,6 +75,13 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Section → the fields of the recipe in it."""
+PACK_PARTS: Mapping[str, tuple[str, ...]] = {
+    "scrub": ("scrub", "labelled_sets"),
+    "tasks": ("sections", "checks"),
+    "checks": ("sections", "checks"),
+    "judge": ("checks", "rubric"),
+}
+"""Section → the parts of the domain pack in it: its `domain` is their fingerprint, so that another pack changes nothing here."""
 
 TICK_FIELDS = frozenset(
     {"retrain", "corrections.minimum_new", "review.assignment_minutes", "judge.spot_checks", "judge.concurrency"}
@@ -100,7 +110,12 @@ def section_values(recipe: Recipe, sections: Iterable[str]) -> dict[str, dict[st
     for field in NEUTRAL_FIELDS:
         outer, name = field.split(".")
         (values[outer] or {}).pop(name, None)
-    return {name: {field: _get_value(values, field) for field in SECTIONS[name]} for name in sections}
+    pack = load_pack(recipe.domain)
+    found: dict[str, dict[str, Any]] = {}
+    for name in sections:
+        parts = {"domain": pack.fingerprint(PACK_PARTS[name])} if name in PACK_PARTS else {}
+        found[name] = {field: _get_value(values, field) for field in SECTIONS[name]} | parts
+    return found
 
 
 def _get_value(values: Any, dotted: str) -> Any:

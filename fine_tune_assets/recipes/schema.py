@@ -57,6 +57,14 @@ class ScrubSettings:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class ScrubberSettings(ScrubSettings):
+    """What a scrubber is built from: the settings of a recipe and its domain."""
+
+    domain: str
+    """The domain pack of the recipe."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class TaggerSettings:
     """Training of a custom tagger. It is used if `scrub.entity_model` names its folder."""
 
@@ -488,7 +496,7 @@ class JudgeSettings:
     kind: Literal["formula", "verifier", "statements", "rubric", "panel"] = "formula"
     """Judge: word overlap (`formula`), trained `verifier`, language model on `statements` or by `rubric`, or both (`panel`)."""
     rubric: str | tuple[RubricCriterion, ...] = "general"
-    """Criteria of a grade: `general`, `clinical` or a list of criteria."""
+    """Criteria of a grade: `general`, that of a shipped pack by its name, `domain` (the recipe's pack), or a list."""
     verifier: str = ""
     """Folder of your own verifier (`fine-tune verifier train`), relative to the data folder; empty for the shipped one."""
     backend: Literal["endpoint", "folder"] = "endpoint"
@@ -700,6 +708,8 @@ class Recipe:
     """Name of the product line."""
     description: str
     """Description for people."""
+    domain: Text
+    """Domain pack: `clinical`, `law`, `finance`, or a folder with a `pack.yaml`, relative to the data folder."""
     system_prompt: str
     """System prompt in training and production."""
     trusted_sources: dict[str, str]
@@ -731,6 +741,8 @@ class Recipe:
         "possibly truncated",
     )
     """Flags that send drafts of trusted sources to review, or `all`; drafts by a model are always reviewed."""
+    reports_without_subject: Literal["refuse", "allow"] = "refuse"
+    """Treatment of reports that name no subject: unreadable, or each its own subject."""
     mix: dict[MixSource, MixWeight] = field(default_factory=lambda: {BUNDLED: 0.1})
     """Share of the training split by source: `bundled`, the name of an imported data set, or `previous_set`."""
     checks: CheckSettings = field(default_factory=CheckSettings)
@@ -739,6 +751,11 @@ class Recipe:
     drift: DriftSettings = field(default_factory=DriftSettings)
     planted_secrets: PlantedSecretSettings | None = None
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
+
+    @property
+    def scrubber(self) -> ScrubberSettings:
+        """What the scrubber of this recipe is built from."""
+        return ScrubberSettings(**vars(self.scrub), domain=self.domain)
 
     @property
     def passage_template(self) -> str | None:

@@ -94,6 +94,7 @@ def read_batch_version(
     limits: ReadLimits,
     version: str | None,
     erased_subjects: Collection[str],
+    is_subject_required: bool = True,
 ) -> BatchResult:
     """Read a batch folder and check that it matches `version` (None accepts any version).
 
@@ -102,7 +103,14 @@ def read_batch_version(
     Raises ChangedBatchError if the version differs, and BatchFolderError if the folder is missing or can't be listed.
     """
     try:
-        reading = read_batch(folder, batch, subject_secret, limits, erased_subjects=erased_subjects)
+        reading = read_batch(
+            folder,
+            batch,
+            subject_secret,
+            limits,
+            erased_subjects=erased_subjects,
+            is_subject_required=is_subject_required,
+        )
     except BatchFolderError as error:
         if version in (None, error.version):
             raise
@@ -127,16 +135,18 @@ def read_batch(
     document_reader: ReadDocument | None = None,
     erased_subjects: Collection[str] = (),
     files: BatchFiles | None = None,
+    is_subject_required: bool = True,
 ) -> BatchResult:
     """Read every file of a batch folder in name order. Raises BatchFolderError.
 
     `document_reader` reads PDF, DOCX and similar files; None starts a subprocess with the installed OCR program. `files` is an
-    earlier listing; None lists the folder now. A listed file that no longer exists becomes `file_missing`.
+    earlier listing; None lists the folder now. A listed file that no longer exists becomes `file_missing`. If no subject is
+    required, a report that names none is its own subject.
     """
     contents = BatchContents(folder, list_files(folder) if files is None else files)
     isolated = IsolatedReader(limits, find_ocr()) if document_reader is None else nullcontext(document_reader)
     with isolated as read_document:
-        reader = BatchReader(limits, read_document)
+        reader = BatchReader(limits, read_document, None if is_subject_required else batch)
         try:
             about = read_batch_file(contents)
             outcomes = list(reader.read(contents, about))

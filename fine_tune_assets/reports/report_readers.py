@@ -25,7 +25,7 @@ from fine_tune_assets.reports.report_metadata import (
     ReportMetadata,
     parse_metadata,
 )
-from fine_tune_assets.reports.stated_identifiers import AcceptedReport, identify_subject, validate_id
+from fine_tune_assets.reports.stated_identifiers import AcceptedReport, identify_subject, own_subject, validate_id
 from fine_tune_assets.reports.text_files import read_records, read_text_report
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
@@ -48,10 +48,13 @@ class RecordOutcome:
 
 
 class BatchReader:
-    """Reads and counts the files of a batch, including archive entries."""
+    """Reads and counts the files of a batch, including archive entries.
 
-    def __init__(self, limits: ReadLimits, read_document: ReadDocument) -> None:
-        self._limits = limits
+    `batch` is given if reports without a subject are allowed: each is its own subject.
+    """
+
+    def __init__(self, limits: ReadLimits, read_document: ReadDocument, batch: str | None = None) -> None:
+        self._limits, self._batch = limits, batch
         self._read_document = read_document
         self.files = 0
         self.ignored: dict[Path, IgnoreReason] = {}
@@ -153,7 +156,7 @@ class BatchReader:
             return found
         try:
             facts = found.metadata.merge(sidecar).merge(about.metadata)
-            return accept_report(dataclasses.replace(found, metadata=facts), path, record, self._limits)
+            return accept_report(dataclasses.replace(found, metadata=facts), path, record, self._limits, self._batch)
         except UnreadableError as error:
             return error
 
@@ -169,8 +172,10 @@ def _contain_reader_errors(findings: ParsedRecords) -> ParsedRecords:
         ) from error
 
 
-def accept_report(found: ParsedReport, path: Path, record: int | None, limits: ReadLimits) -> AcceptedReport:
-    """Apply the checks that all formats share. Raises UnreadableError."""
+def accept_report(
+    found: ParsedReport, path: Path, record: int | None, limits: ReadLimits, batch: str | None = None
+) -> AcceptedReport:
+    """Apply the checks that all formats share. Raises UnreadableError. `batch`: see BatchReader."""
     text = found.text.strip() + "\n"
     if not text.strip():
         raise UnreadableError(UnreadableReason.EMPTY, "The report contains no text.")
@@ -181,13 +186,23 @@ def accept_report(found: ParsedReport, path: Path, record: int | None, limits: R
         )
     require_unchanged(found.reference_text, text, found.is_reference_complete)
     own_id = format_path(path.with_suffix("")) + ("" if record is None else f"-{record}")
+    local_id = validate_id(found.metadata.report_id or own_id)
     return AcceptedReport(
-        validate_id(found.metadata.report_id or own_id),
-        identify_subject(found.metadata.subject_id, found.metadata.subject_name),
+        local_id,
+        _identify_subject(found.metadata, local_id, batch),
         text,
         found.metadata.identifiers,
         found.metadata.written_on,
     )
+
+
+def _identify_subject(metadata: ReportMetadata, local_id: str, batch: str | None) -> str:
+    try:
+        return identify_subject(metadata.subject_id, metadata.subject_name)
+    except UnreadableError:
+        if batch is None:
+            raise
+        return own_subject(f"{batch}/{local_id}")
 
 
 def require_unchanged(reference_text: str | None, text: str, is_reference_complete: bool) -> None:

@@ -60,6 +60,11 @@ def identify_subject(subject_id: str, subject_name: str) -> str:
     return subject
 
 
+def own_subject(report_id: str) -> str:
+    """The subject of a report that names none. No stated subject contains a line break, so none is equal."""
+    return f"report\n{report_id}"
+
+
 def normalize_unicode(text: str) -> str:
     """Normalize to NFC, the form that most systems write: é as one character, not e plus an accent."""
     return unicodedata.normalize("NFC", text)

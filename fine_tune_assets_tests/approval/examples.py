@@ -16,6 +16,7 @@ from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.dedup_rows import UniqueReport
 from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
+from fine_tune_assets_tests.clinical_domain import PACK
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = SectionTask("plan", "Write the plan.", ("FINDINGS",), "PLAN")
@@ -57,7 +58,9 @@ def corrections(*authors: str) -> pa.Table:
 
 def drafts(source: str = "clinic", authors: tuple[str, ...] = ()) -> pa.Table:
     """One draft of a report, and one of each author's correction."""
-    return draft_examples(reports("FINDINGS\nSprain.\nPLAN\nRest.", source=source), corrections(*authors), [PLAN])
+    return draft_examples(
+        reports("FINDINGS\nSprain.\nPLAN\nRest.", source=source), corrections(*authors), [PLAN], pack=PACK
+    )
 
 
 def draft_of(**fields: Any) -> DraftedExample:

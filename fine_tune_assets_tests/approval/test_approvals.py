@@ -26,6 +26,7 @@ from fine_tune_assets_tests.approval.examples import (
     drafts,
     reports,
 )
+from fine_tune_assets_tests.clinical_domain import PACK
 
 CORRECTED = drafts(authors=("ward-key",))
 (CORRECTION,) = [draft for draft in drafted(CORRECTED) if draft.source == "correction"]
@@ -93,9 +94,9 @@ def test_changed_draft_of_a_rejected_report_waits_whatever_its_source() -> None:
 def test_rejection_is_remembered_after_the_rejected_report_changed() -> None:
     """Two reports had the same draft; the revised one must not be approved by trust in its source."""
     text = "FINDINGS\n{}\nPLAN\nRest."
-    before = draft_examples(reports(text.format("Sprain."), text.format("Sprain.")), corrections(), [PLAN])
+    before = draft_examples(reports(text.format("Sprain."), text.format("Sprain.")), corrections(), [PLAN], pack=PACK)
     (first,) = [draft for draft in drafted(before) if draft.report_id == "b/1"]
-    after = draft_examples(reports(text.format("Bruise."), text.format("Sprain.")), corrections(), [PLAN])
+    after = draft_examples(reports(text.format("Bruise."), text.format("Sprain.")), corrections(), [PLAN], pack=PACK)
     approval = approve(after, [decide(first, "reject")], TRUSTED)
     assert (approval.approved.num_rows, approval.waiting, approval.rejected) == (0, 1, 1)
 

@@ -19,13 +19,14 @@ from fine_tune_assets.core.shared_records import TextPair
 from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.record_classes import table_from_records
 from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, corrections, decide, draft_of, drafted, reports
+from fine_tune_assets_tests.clinical_domain import CHECKS, PACK
 
 REPORT = "FINDINGS\n{}\nPLAN\n{}"
 
 
 def drafted_from(*pairs: tuple[str, str], **options: object) -> list[DraftedExample]:
     texts = [REPORT.format(*pair) for pair in pairs]
-    return drafted(draft_examples(reports(*texts), corrections(), [PLAN], **options))  # type: ignore[arg-type]
+    return drafted(draft_examples(reports(*texts), corrections(), [PLAN], **options, pack=PACK))  # type: ignore[arg-type]
 
 
 def by_first_word(texts: Sequence[str], _groups: Sequence[str]) -> list[TextPair]:
@@ -70,7 +71,7 @@ def test_many_drafts_of_one_input_take_linear_time() -> None:
     ]
     assert len(list(pair_answers([*equal, answered(5_000, "Cough.", "Rest.")], find_pairs))) == 1
     assert sizes == [2]
-    found = dict(find_contradictions(equal, None))
+    found = dict(find_contradictions(equal, None, CHECKS))
     assert len(found) == 5_000
     assert found["e0000"] == ["e0001"]
     assert found["e0001"] == ["e0000"]
@@ -79,7 +80,7 @@ def test_many_drafts_of_one_input_take_linear_time() -> None:
 def test_many_answers_to_one_input_are_compared_with_a_few_each_and_all_flagged() -> None:
     drafts = [answered(n, "Sprain.", f"Take {n} mg.") for n in range(5_000)]
     assert len(list(pair_answers(drafts, None))) < MAX_COMPARED_ANSWERS * 5_000
-    found = dict(find_contradictions(drafts, None))
+    found = dict(find_contradictions(drafts, None, CHECKS))
     assert len(found) == 5_000
     assert max(len(others) for others in found.values()) == MAX_NAMED_DRAFTS
 
@@ -110,8 +111,8 @@ def test_every_answer_to_one_of_two_similar_inputs_is_compared_with_the_other() 
 )
 def test_outputs_that_cannot_both_be_right_contradict(output: str, other: str) -> None:
     """One of the two is wrong, and training on it would be wrong for every similar case."""
-    assert is_contradiction(extract_statements(output), extract_statements(other))
-    assert is_contradiction(extract_statements(other), extract_statements(output))
+    assert is_contradiction(extract_statements(output, CHECKS), extract_statements(other, CHECKS))
+    assert is_contradiction(extract_statements(other, CHECKS), extract_statements(output, CHECKS))
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,8 @@ def test_outputs_that_cannot_both_be_right_contradict(output: str, other: str) -
 )
 def test_outputs_that_differ_in_detail_or_wording_do_not_contradict(output: str, other: str) -> None:
     """A contradiction makes both drafts wait, so it must be real."""
-    assert not is_contradiction(extract_statements(output), extract_statements(other))
-    assert not is_contradiction(extract_statements(other), extract_statements(output))
+    assert not is_contradiction(extract_statements(output, CHECKS), extract_statements(other, CHECKS))
+    assert not is_contradiction(extract_statements(other, CHECKS), extract_statements(output, CHECKS))
 
 
 @pytest.mark.parametrize("output", ["--", "Sprain of the ankle.", "Rest well. " * 30])
@@ -148,7 +149,7 @@ def test_template_under_different_inputs_is_label_noise_but_a_short_answer_is_no
 def test_suspicious_draft_of_a_trusted_source_waits_until_an_expert_approves_it() -> None:
     """Trust in the source ends where the draft itself is suspicious."""
     texts = [REPORT.format("Sprain, 40 or 80.", "Take 40."), REPORT.format("Sprain, 40 or 80.", "Take 80.")]
-    table = draft_examples(reports(*texts), corrections(), [PLAN])
+    table = draft_examples(reports(*texts), corrections(), [PLAN], pack=PACK)
     approval = approve_examples(table, [], TRUSTED, ONE)
     assert (approval.approved.num_rows, approval.waiting) == (0, 2)
     decided = approve_examples(table, [decide(drafted(table)[0], "approve")], TRUSTED, ONE)
@@ -160,7 +161,7 @@ def test_unsupported_number_makes_a_trusted_draft_wait_only_if_the_recipe_says_s
     text = reports(REPORT.format("Sprain.", "Take 80 mg."))
 
     def waiting(*kinds: str) -> int:
-        table = draft_examples(text, corrections(), [PLAN], reviewed_flags=kinds)
+        table = draft_examples(text, corrections(), [PLAN], reviewed_flags=kinds, pack=PACK)
         return approve_examples(table, [], TRUSTED, ONE).waiting
 
     assert waiting("contradiction") == 0

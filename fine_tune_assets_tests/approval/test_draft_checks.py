@@ -4,8 +4,10 @@ import pytest
 
 from fine_tune_assets.approval.draft_checks import check_output, check_repair
 from fine_tune_assets.approval.flags import FLAG_KINDS, distinct_kinds, flag_spans, sentence_spans
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets_tests.approval.examples import draft_of
+from fine_tune_assets_tests.clinical_domain import CHECKS
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ from fine_tune_assets_tests.approval.examples import draft_of
 )
 def test_unsupported_facts_are_flagged(output: str, given: str, flags: list[str]) -> None:
     """Each of these mistakes can harm a patient, and each closes its own check."""
-    assert check_output(output, given) == flags
+    assert check_output(output, given, CHECKS) == flags
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_unsupported_facts_are_flagged(output: str, given: str, flags: list[str]
 )
 def test_paraphrased_facts_are_not_flagged(output: str, given: str) -> None:
     """Flags on correct text teach reviewers to ignore flags."""
-    assert check_output(output, given) == []
+    assert check_output(output, given, CHECKS) == []
 
 
 def test_each_flag_is_located_in_the_output() -> None:
@@ -91,15 +93,15 @@ def test_repair_removes_fixed_flags_and_adds_new_ones() -> None:
         ),
     )
     about_the_input = ["contradiction: nearly the same input as e2", "model-written: m"]
-    assert check_repair(draft, draft.output) == [*draft.flags]
-    assert check_repair(draft, "Takes 20 mg.") == about_the_input
-    assert check_repair(draft, "Takes 20 mg. Ferritin is high.") == [
+    assert check_repair(draft, draft.output, CHECKS) == [*draft.flags]
+    assert check_repair(draft, "Takes 20 mg.", CHECKS) == about_the_input
+    assert check_repair(draft, "Takes 20 mg. Ferritin is high.", CHECKS) == [
         "flag contradicts range: Ferritin", *about_the_input,
     ]  # fmt: skip
-    assert check_repair(draft, "Right knee, 80 mg.") == [
+    assert check_repair(draft, "Right knee, 80 mg.", CHECKS) == [
         *about_the_input, "number not in input: 80 mg", "side not in input: Right knee",
     ]  # fmt: skip
-    assert check_repair(draft, "-") == [*about_the_input, "label noise: the output has no content"]
+    assert check_repair(draft, "-", CHECKS) == [*about_the_input, "label noise: the output has no content"]
 
 
 def test_flag_kinds_are_ordered_and_contain_no_text() -> None:
@@ -107,3 +109,13 @@ def test_flag_kinds_are_ordered_and_contain_no_text() -> None:
         "number not in input", "label noise",
     ]  # fmt: skip
     assert set(load_recipe("demo_smollm2").reviewed_flags) <= set(FLAG_KINDS)
+
+
+def test_only_the_checks_of_the_domain_flag_a_draft() -> None:
+    """In a contract, "right" is an entitlement, and "denies" negates no finding."""
+    output, given = (
+        "The Tenant has the left over right for 80 days and denies pain.",
+        "The Tenant has a right for 40 days.",
+    )
+    assert distinct_kinds(check_output(output, given, load_pack("law").pack.checks)) == ["number not in input"]
+    assert check_output(output, given, ()) == []

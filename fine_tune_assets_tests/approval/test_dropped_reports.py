@@ -27,6 +27,7 @@ from fine_tune_assets.tables.dedup_rows import DuplicateReport
 from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
 from fine_tune_assets_tests.approval.examples import ONE, corrections
+from fine_tune_assets_tests.clinical_domain import PACK, SECTION_NAMES
 
 DEDUP = load_recipe("demo_smollm2").dedup
 NOTE = SectionTask("note", "Write the note.", ("DIALOGUE",), "NOTE")
@@ -72,6 +73,7 @@ def through(reports: pa.Table, *tasks: Task) -> tuple[Duplicates, list[dict[str,
         reviewed_flags=load_recipe("demo_smollm2").reviewed_flags,
         find_pairs=pair_finder(DEDUP, None, ignore_boilerplate=True),
         dropped_reports=DroppedReports(found.duplicates, reader(reports)),
+        pack=PACK,
     )
     approved = approve_examples(drafts, [], {"clinic": "Experts"}, ONE).approved
     return found, drafts.to_pylist(), approved
@@ -144,7 +146,7 @@ def test_report_scrubbed_again_after_being_dropped_is_not_compared() -> None:
     found = find_duplicates(before, DEDUP, ignore_progress)
     after = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT + " "), "b/2": REPORT.format(DIALOGUE, RIGHT + " ")})
     drafts = draft_examples(
-        found.unique, corrections(), [NOTE], dropped_reports=DroppedReports(found.duplicates, reader(after))
+        found.unique, corrections(), [NOTE], dropped_reports=DroppedReports(found.duplicates, reader(after)), pack=PACK
     )
     assert "contradiction" not in distinct_kinds(drafts["flags"].to_pylist()[0])
 
@@ -159,7 +161,7 @@ def test_different_wording_contradicts_only_for_near_copies(kind: str, is_flagge
     row["fingerprint"] = fingerprint_text(REPORT.format(DIALOGUE, "Surgery soon."))
     unique = find_duplicates(reports.slice(0, 1), DEDUP, ignore_progress).unique
     dropped = DroppedReports(table_from_rows([row], DuplicateReport.SCHEMA), reader(reports))
-    (flags,) = draft_examples(unique, corrections(), [NOTE], dropped_reports=dropped)["flags"].to_pylist()
+    (flags,) = draft_examples(unique, corrections(), [NOTE], dropped_reports=dropped, pack=PACK)["flags"].to_pylist()
     assert ("contradiction" in distinct_kinds(flags)) == is_flagged
 
 
@@ -171,7 +173,7 @@ def test_table_from_before_text_fingerprints_is_still_compared() -> None:
         [{**row, "fingerprint": None} for row in found.duplicates.to_pylist()], DuplicateReport.SCHEMA
     )
     (flags,) = draft_examples(
-        found.unique, corrections(), [NOTE], dropped_reports=DroppedReports(old, reader(reports))
+        found.unique, corrections(), [NOTE], dropped_reports=DroppedReports(old, reader(reports)), pack=PACK
     )["flags"].to_pylist()
     assert "contradiction" in distinct_kinds(flags)
 
@@ -198,7 +200,7 @@ def test_note_of_a_dropped_dialogue_keeps_its_own_dialogue() -> None:
     assert all("contradiction" in distinct_kinds(draft["flags"]) for draft in drafts)
     assert approved.num_rows == 0
     halves = read_dropped_partners(DroppedReports(found.duplicates, reader(visits(OTHER_NOTE))), [PAIRS])
-    unused = count_unused_inputs(lambda: iter_records(ReportText, found.unique), [PAIRS], halves)
+    unused = count_unused_inputs(lambda: iter_records(ReportText, found.unique), [PAIRS], SECTION_NAMES, halves)
     assert (unused.without_partner, unused.unpaired_reports) == ({"visit": 0}, ())
 
 
@@ -222,7 +224,7 @@ def test_dialogue_without_its_dropped_note_is_counted() -> None:
         {"dropped_id": "b/2.note", "kept_id": "b/1.note"}
     ]
     assert draft["report_id"] == "b/1.note"
-    unused = count_unused_inputs(lambda: iter_records(ReportText, found.unique), [PAIRS])
+    unused = count_unused_inputs(lambda: iter_records(ReportText, found.unique), [PAIRS], SECTION_NAMES)
     assert unused.without_partner == {"visit": 1}
     assert unused.unpaired_reports == (("b/2.dialogue", "b/2.note"),)
 

@@ -8,11 +8,15 @@ from fine_tune_assets.approval.task_kinds import ReportText
 from fine_tune_assets.recipes.schema import FieldTask, PairTask, Task
 from fine_tune_assets.tables.record_classes import iter_records
 from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports
+from fine_tune_assets_tests.clinical_domain import PACK, SECTION_NAMES
 
 
 def account(unique: pa.Table, *tasks: Task) -> SectionCoverage:
     return measure_section_coverage(
-        lambda: iter_records(ReportText, unique), tasks, draft_examples(unique, corrections(), tasks)
+        lambda: iter_records(ReportText, unique),
+        tasks,
+        draft_examples(unique, corrections(), tasks, pack=PACK),
+        SECTION_NAMES,
     )
 
 

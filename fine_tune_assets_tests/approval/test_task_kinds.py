@@ -22,6 +22,7 @@ from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, RowT
 from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, approve, corrections, drafted, reports
+from fine_tune_assets_tests.clinical_domain import PACK, SECTION_NAMES
 
 ROWS = RowTask("faq", "rows")
 ROW = f"{INSTRUCTION}\n\nName the dose.\n\n{INPUT}\n\nPLAN:\nRest.\n\n{OUTPUT}\n\nPLAN:\nRest."
@@ -31,11 +32,11 @@ SUMMARY = ModelTask("summary", "Summarize.", "model", ("FINDINGS",), 40)
 
 
 def draft(table: pa.Table, *tasks: Task, written: pa.Table | None = None) -> list[DraftedExample]:
-    return drafted(draft_examples(table, corrections(), tasks, written))
+    return drafted(draft_examples(table, corrections(), tasks, written, pack=PACK))
 
 
 def requests(table: pa.Table, *tasks: Task) -> list[DraftRequest]:
-    return list(build_requests(lambda: iter_records(ReportText, table), tasks))
+    return list(build_requests(lambda: iter_records(ReportText, table), tasks, SECTION_NAMES))
 
 
 def renamed(table: pa.Table, *ids: str) -> pa.Table:
@@ -70,11 +71,11 @@ def test_classification_task_accepts_only_its_labels(output: str, drafts: int) -
 def test_possibly_truncated_draft_waits_even_from_a_trusted_source(cut: str) -> None:
     """Truncated inputs and outputs alike: half a plan must not be trained on."""
     reviewed = load_recipe("demo_smollm2").reviewed_flags
-    drafted = draft_examples(reports(cut), corrections(), [PLAN], reviewed_flags=reviewed)
+    drafted = draft_examples(reports(cut), corrections(), [PLAN], reviewed_flags=reviewed, pack=PACK)
     assert [distinct_kinds(flags) for flags in drafted["flags"].to_pylist()] == [["possibly truncated"]]
     assert approve(drafted, [], TRUSTED).waiting == 1
     known = replace(PLAN, other_headings=("/FOOT CLINIC.*/",))
-    drafted = draft_examples(reports(cut), corrections(), [known], reviewed_flags=reviewed)
+    drafted = draft_examples(reports(cut), corrections(), [known], reviewed_flags=reviewed, pack=PACK)
     assert approve(drafted, [], TRUSTED).waiting == 0
 
 
@@ -109,9 +110,9 @@ def test_laboratory_values_become_the_abnormal_ones() -> None:
     assert found.input == "WBC 13.2 x10^9/L (4.0-11.0)\nNa 139 mmol/L (135-145)"
     assert found.output == "WBC: high, 13.2 x10^9/L (4.0-11.0)"
     assert (found.drafted_by, found.flags) == ("fields", ())
-    assert count_unused_inputs(lambda: iter_records(ReportText, reports(text)), [FIELDS]).unparsed_lab_lines == {
-        "abnormal": 1
-    }
+    assert count_unused_inputs(
+        lambda: iter_records(ReportText, reports(text)), [FIELDS], SECTION_NAMES
+    ).unparsed_lab_lines == {"abnormal": 1}
 
 
 def test_normal_values_have_an_answer_but_too_few_make_no_draft() -> None:
@@ -142,9 +143,13 @@ def test_pair_of_two_subjects_is_counted_and_makes_no_draft() -> None:
     """One subject's words in another's note would be the worst possible example."""
     table = renamed(reports("Dialogue", "Note"), "b/visit7.dialogue", "b/visit7.note")
     assert draft(table, PAIRS) == []
-    assert count_unused_inputs(lambda: iter_records(ReportText, table), [PAIRS]).without_partner == {"note": 2}
+    assert count_unused_inputs(lambda: iter_records(ReportText, table), [PAIRS], SECTION_NAMES).without_partner == {
+        "note": 2
+    }
     alone = renamed(reports("Note"), "b/visit8.note")
-    assert count_unused_inputs(lambda: iter_records(ReportText, alone), [PAIRS]).without_partner == {"note": 1}
+    assert count_unused_inputs(lambda: iter_records(ReportText, alone), [PAIRS], SECTION_NAMES).without_partner == {
+        "note": 1
+    }
 
 
 def test_model_output_is_a_draft_that_no_source_is_trusted_for() -> None:
@@ -158,7 +163,7 @@ def test_model_output_is_a_draft_that_no_source_is_trusted_for() -> None:
     assert found.flags == ("model-written: abc123",)
     assert found.source in TRUSTED
     assert not is_trusted(found, TRUSTED)
-    drafted = draft_examples(table, corrections(), [SUMMARY], written)
+    drafted = draft_examples(table, corrections(), [SUMMARY], written, pack=PACK)
     approval = approve(drafted, [], TRUSTED)
     assert (approval.approved.num_rows, approval.waiting) == (0, 1)
     (item,) = build_queue_items(drafted, "a-line", [], TRUSTED, ONE, {}, {})
@@ -209,7 +214,7 @@ def test_note_of_another_visit_waits_even_from_a_trusted_source(note: str, waiti
     """A shifted export pairs every dialogue with the next visit's note. Notes of two words can't be checked."""
     visit = renamed(reports(DIALOGUE, note), "b/1.dialogue", "b/1.note")
     visit = visit.set_column(3, visit.schema.field(3), pa.array(["patient1", "patient1"]))
-    assert approve(draft_examples(visit, corrections(), [PAIRS]), [], TRUSTED).waiting == waiting
+    assert approve(draft_examples(visit, corrections(), [PAIRS], pack=PACK), [], TRUSTED).waiting == waiting
 
 
 def test_word_overlap_floor_is_a_task_setting() -> None:

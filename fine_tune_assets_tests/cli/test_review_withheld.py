@@ -15,6 +15,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.phi.missed_identifiers.marks import mark_missed_identifier
 from fine_tune_assets_tests.cli.desk_users import TYPED, add_user
+from fine_tune_assets_tests.clinical_domain import VOCABULARY
 from fine_tune_assets_tests.desk.installation import MISSED, add_copy, drafts_of, fill, scrub_again
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 
@@ -55,7 +56,14 @@ def call(*arguments: str, fails: bool = False) -> str:
 def mark(settings: Settings, ledger: Ledger, draft: dict[str, Any]) -> None:
     key = read_or_create_key(settings.layout.keys, KEY_NAME)
     mark_missed_identifier(
-        ledger, key, settings.layout, report_id=draft["report_id"], kind="NAME", term=MISSED, marked_by="Reviewer One"
+        ledger,
+        key,
+        settings.layout,
+        VOCABULARY,
+        report_id=draft["report_id"],
+        kind="NAME",
+        term=MISSED,
+        marked_by="Reviewer One",
     )
 
 

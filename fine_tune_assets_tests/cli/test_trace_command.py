@@ -36,6 +36,7 @@ def trace(*arguments: str) -> str:
         ("subject_id: 0123", "0123\n", ()),
         ("subject_id: A 7", "  A  7 \n", ()),
         ("subject_name: Ann  QUILL", "ann quill\n", ("--by-name",)),
+        ("age: 40", "b/a\n", ("--by-report",)),
     ],
 )
 def test_the_key_of_an_id_equals_the_key_of_its_reports(
@@ -44,7 +45,9 @@ def test_the_key_of_an_id_equals_the_key_of_its_reports(
     """With another key, an erasure would find nothing. The id is not printed."""
     (tmp_path / "batch").mkdir()
     (tmp_path / "batch" / "a.txt").write_text(f"---\n{stated}\n---\nPLAN\n\nRest.\n")
-    (report,) = read_batch(tmp_path / "batch", "b", b"k" * 32, ReadLimits()).reports.to_pylist()
+    (report,) = read_batch(
+        tmp_path / "batch", "b", b"k" * 32, ReadLimits(), is_subject_required=False
+    ).reports.to_pylist()
     assert call("subjects", "key", *options, entered=entered) == report["subject_key"] + "\n"
 
 

@@ -33,7 +33,7 @@ LEFT, RIGHT = "Pain of the left knee, 40 mg taken, no fever.", "Pain of the righ
 def scrubbed(texts: dict[str, tuple[str, str]]) -> pa.Table:
     """Report id → patient and text."""
     row = {"batch": "b", "source": TRUSTED, "span_count": 0, "written_on": None}
-    row["scrubber_version"] = scrubber_version(Installation().recipe.scrub)
+    row["scrubber_version"] = scrubber_version(Installation().recipe.scrubber)
     rows = [
         {**row, "report_id": i, "subject_key": p, "text": t, "tagged_text": t, "fingerprint": fingerprint_text(t)}
         for i, (p, t) in texts.items()
@@ -44,7 +44,7 @@ def scrubbed(texts: dict[str, tuple[str, str]]) -> pa.Table:
 def run(reports: pa.Table) -> tuple[pa.Table, Any]:
     """What both stages make of a batch: the duplicates, and the result of drafting."""
     row = {"labelled_set": "set", "measure": "masked_recall", "hits": 99, "total": 100, "low": 0.9, "high": 1.0}
-    row |= {"value": 0.99, "scrubber_version": scrubber_version(Installation().recipe.scrub)}
+    row |= {"value": 0.99, "scrubber_version": scrubber_version(Installation().recipe.scrubber)}
     recall = table_from_rows([{**row, "label": label} for label in ("all", "direct")], ScrubRecall.SCHEMA)
     write_table(Installation().layout.table("scrubbed_reports", "b"), reports)
     stored = stored_in(Installation().layout.data_dir, {"b": reports})

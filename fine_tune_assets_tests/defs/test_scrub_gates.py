@@ -1,6 +1,7 @@
 """Every gate of stage 2 closes: recall floors, withheld reports, and surrogates that are real values."""
 
 import datetime
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.core.settings import PREFIX
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, RecordedEvent, consumed_version, is_input_changed
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import (
@@ -22,6 +24,7 @@ from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import (
 )
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import (
     count_withheld,
+    list_labelled_files,
     no_surrogate_is_a_real_value,
     require_measured_scrubber,
     scrub_recall_meets_floor,
@@ -48,7 +51,7 @@ pytestmark = pytest.mark.usefixtures("installation_dir")
 def _recall(version: str | None = None, **values: float) -> pa.Table:
     """label=value rows of one labelled set, by default of the current scrubber."""
     row = {"labelled_set": "set", "measure": "masked_recall", "hits": 90, "total": 100, "low": 0.1, "high": 1.0}
-    row["scrubber_version"] = version or scrubber_version(Installation().recipe.scrub)
+    row["scrubber_version"] = version or scrubber_version(Installation().recipe.scrubber)
     return table_from_rows(
         [{**row, "label": label, "value": value} for label, value in values.items()], ScrubRecall.SCHEMA
     )
@@ -133,7 +136,7 @@ class Batches:
         write_table(self.table("reports", batch), table_from_rows([{**report, **more}], Report.SCHEMA))
         request: dict[str, Any] = scrub_request(Installation(), batch)
         job = ScrubJob(
-            Installation().recipe.scrub,
+            Installation().recipe.scrubber,
             Installation().subject_secret,
             Path(request["cache"]),
             [Path(path) for path in request["other_values"]],
@@ -241,3 +244,24 @@ def test_a_batch_name_may_contain_a_dot(installation_dir: Path) -> None:
         folder / "b.parquet", table_from_rows([{"value_hash": "h", "role": "original"}], IdentifierValue.SCHEMA)
     )
     assert collisions_by_batch(Installation()) == {"2026.01": ["h"]}
+
+
+def test_recall_on_another_domain_does_not_open_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrubber that is good at clinical notes may miss every matter number."""
+    clinical = _recall(scrubber_version(Installation().recipe.scrubber), **GOOD)
+    monkeypatch.setenv(f"{PREFIX}RECIPE", "law_contracts")
+    assert not scrub_recall_meets_floor(Installation(), clinical).passed
+    with pytest.raises(GateClosedError):
+        require_measured_scrubber(Installation(), clinical)
+    assert scrub_recall_meets_floor(Installation(), _recall(**GOOD)).passed
+    assert {path.parent.name for path in list_labelled_files(Installation())} == {"law_phi"}
+
+
+def test_a_domain_without_labelled_reports_can_not_be_measured(
+    installation_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty folder must not fall back to the labelled reports of another domain."""
+    monkeypatch.setenv(f"{PREFIX}RECIPE", "law_contracts")
+    shutil.rmtree(installation_dir / "evaluation" / "law_phi")
+    assert list_labelled_files(Installation()) == []
+    assert not scrub_recall_meets_floor(Installation(), ScrubRecall.SCHEMA.empty_table()).passed

@@ -27,6 +27,7 @@ from fine_tune_assets.tables.record_classes import conform, iter_records, table_
 from fine_tune_assets.tables.report_rows import Report
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
 from fine_tune_assets_tests.changed_settings import changed
+from fine_tune_assets_tests.clinical_domain import PACK
 
 BATCH = "2026-05-ward"
 SOURCE = "ward"
@@ -114,6 +115,7 @@ def draft(settings: Settings, ledger: Ledger, passage_template: str | None = Non
         reviewed_flags=recipe.reviewed_flags,
         dropped_reports=DroppedReports(duplicates, lambda ids: [text for text in texts if text.report_id in ids]),
         passage_template=passage_template,
+        pack=PACK,
     )
     write_table(settings.layout.table("drafted_examples"), drafts)
     refresh_queue(settings, ledger)

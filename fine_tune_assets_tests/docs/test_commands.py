@@ -21,6 +21,7 @@ from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.dedup_rows import UniqueReport
 from fine_tune_assets.tables.instruction_rows import InstructionRow
 from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets_tests.clinical_domain import PACK
 from fine_tune_assets_tests.docs.command_calls import Call, all_calls, is_placeholder, modules, what_is_wrong
 
 CALLS = all_calls()
@@ -173,7 +174,7 @@ def test_the_tutorial_finds_the_correction_that_it_made(tmp_path: Path, monkeypa
         "instruction": sent, "input": "DIALOGUE", "output": "Allergic to penicillin.",
     }  # fmt: skip
     corrections = table_from_rows([correction], ScrubbedCorrection.SCHEMA)
-    drafted = draft_examples(UniqueReport.SCHEMA.empty_table(), corrections, recipe.tasks)
+    drafted = draft_examples(UniqueReport.SCHEMA.empty_table(), corrections, recipe.tasks, pack=PACK)
     ((source, task),) = zip(drafted["source"].to_pylist(), drafted["task"].to_pylist(), strict=True)
     row = {
         "example_id": "e1",

@@ -21,6 +21,7 @@ from fine_tune_assets.ledger.reviews.correction_records import list_corrections
 from fine_tune_assets.retrieval.index_build import remove_index
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.tables.dedup_rows import UniqueReport
+from fine_tune_assets_tests.clinical_domain import PACK
 from fine_tune_assets_tests.gateway.answers.test_cited_answers import CONTRACT, FILES, PAY, QUESTION, House
 from fine_tune_assets_tests.gateway.answers.test_cited_answers import files as files
 from fine_tune_assets_tests.gateway.answers.test_cited_answers import house as house
@@ -205,7 +206,9 @@ def test_the_training_example_equals_the_gateways_prompt(
     key = read_or_create_key(house.settings.layout.keys, KEY_NAME)
     table = raw_corrections_table(list_corrections(house.ledger, key), b"s" * 32)
     template = parse_retrieval_contract(files[RETRIEVAL]).template
-    (draft,) = draft_examples(UniqueReport.SCHEMA.empty_table(), table, [], passage_template=template).to_pylist()
+    (draft,) = draft_examples(
+        UniqueReport.SCHEMA.empty_table(), table, [], passage_template=template, pack=PACK
+    ).to_pylist()
     learned = build_conversation("One.", draft["instruction"], draft["input"])
     tokenizer = FolderTokenizer(smollm2_tokenizer, read_chat_template(smollm2_tokenizer))
     assert sent == learned

@@ -8,6 +8,7 @@ from fine_tune_assets.judging.evaluation.deterministic_checks import (
     length_bounds,
 )
 from fine_tune_assets.recipes.schema import CheckSettings, OutputFormat
+from fine_tune_assets_tests.clinical_domain import SECTION_NAMES
 
 SECTIONS = OutputFormat(headings=("ASSESSMENT", ("PLAN", "/PLAN OF CARE.*/")))
 SCHEMA = OutputFormat(
@@ -32,7 +33,7 @@ SCHEMA = OutputFormat(
 )
 def test_every_section_must_exist_and_contain_text(answer: str, faults: int) -> None:
     """A model that is cut off writes a heading without text."""
-    assert count_format_errors(answer, SECTIONS) == faults
+    assert count_format_errors(answer, SECTIONS, SECTION_NAMES) == faults
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_every_section_must_exist_and_contain_text(answer: str, faults: int) -> 
 )
 def test_the_entire_answer_must_be_json_that_matches_the_schema(answer: str, faults: int) -> None:
     """A program reads the answer, so that a sentence before the JSON is an error too."""
-    assert count_format_errors(answer, SCHEMA) == faults
+    assert count_format_errors(answer, SCHEMA, SECTION_NAMES) == faults
 
 
 def test_length_bounds_follow_the_approved_answers() -> None:

@@ -16,6 +16,7 @@ from fine_tune_assets.judging.judges.grades import AnswerPair, EvaluationExample
 from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.tables.common_columns import Message
+from fine_tune_assets_tests.clinical_domain import CHECKS
 from fine_tune_assets_tests.serving.tiny_releases import tiny_gguf
 
 pytestmark = pytest.mark.slow
@@ -62,7 +63,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
 def _request(folder: Path, **changes: Any) -> dict[str, Any]:
     return {
         "kind": "rubric",
-        "rubric": [vars(one) for one in read_rubric("general")],
+        "rubric": [vars(one) for one in read_rubric("general", "clinical")],
+        "checks": CHECKS,
         "verifier": "",
         "labels": {},
         "backend": "folder",
@@ -96,7 +98,7 @@ def test_a_small_models_grade_follows_the_rubric(
         (grade,) = judge.grade([ANSWERED], ignore_progress)
         (found,) = judge.compare([PAIR], ignore_progress)
     assert grade.score is not None, grade.reason
-    assert list(grade.criteria) == [one.name for one in read_rubric("general")]
+    assert list(grade.criteria) == [one.name for one in read_rubric("general", "clinical")]
     assert all(criterion.score in range(1, 11) for criterion in grade.criteria.values())
     assert found.probability is not None, found.reason
     assert PLANTED not in caplog.text + engine.log.read_text() + grade.reason + found.reason

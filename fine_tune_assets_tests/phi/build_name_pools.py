@@ -18,7 +18,8 @@ from faker.providers.address.en_US import Provider as States
 
 from fine_tune_assets.phi.replacement import name_pools
 from fine_tune_assets.phi.replacement.keyed_draws import normalize
-from fine_tune_assets.phi.spans.identifier_words import AMBIGUOUS_NAMES, HEADING_WORDS, ORDINARY_WORDS
+from fine_tune_assets.phi.spans.identifier_words import AMBIGUOUS_NAMES
+from fine_tune_assets_tests.clinical_domain import VOCABULARY
 
 FOLDER = name_pools.REFERENCE_DIR
 SURNAME_LOCALES = "en_US en_GB en_IE en_NZ es_ES es_MX es_CL fr_FR fr_CA de_DE sv_SE da_DK no_NO pt_PT".split()  # noqa: SIM905
@@ -130,7 +131,8 @@ def is_word(name: str) -> bool:
 def _words() -> frozenset[str]:
     english = {w for w in get_english_words_set(["web2", "gcide"], alpha=True) if w == w.lower()}
     places = {normalize(n) for n in (*Countries.countries, *States.states)}
-    return frozenset(english | places | EPONYMS | ORDINARY_WORDS | AMBIGUOUS_NAMES | {w.lower() for w in HEADING_WORDS})
+    headings = {word.lower() for word in VOCABULARY.heading_words}
+    return frozenset(english | places | EPONYMS | VOCABULARY.ordinary_words | AMBIGUOUS_NAMES | headings)
 
 
 def write() -> None:

@@ -8,21 +8,21 @@ import pytest
 
 from fine_tune_assets.phi.scrubber import Scrubber, build_scrubber
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 
 
 @pytest.fixture(scope="session")
-def settings() -> ScrubSettings:
-    return load_recipe("demo_smollm2").scrub
+def settings() -> ScrubberSettings:
+    return load_recipe("demo_smollm2").scrubber
 
 
 @pytest.fixture(scope="session")
-def scrubber(settings: ScrubSettings) -> Scrubber:
+def scrubber(settings: ScrubberSettings) -> Scrubber:
     return build_scrubber(settings)
 
 
 @pytest.fixture(scope="module")
-def request_of(tmp_path_factory: pytest.TempPathFactory, settings: ScrubSettings) -> dict[str, Any]:
+def request_of(tmp_path_factory: pytest.TempPathFactory, settings: ScrubberSettings) -> dict[str, Any]:
     """A parsed JSON request; tests change copies of it."""
     folder = tmp_path_factory.mktemp("request")
     key = folder / "subjects.key"

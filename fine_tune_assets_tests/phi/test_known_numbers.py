@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
+from fine_tune_assets_tests.clinical_domain import VOCABULARY
 from fine_tune_assets_tests.phi.partial_scrub import scrubbed
 
 
@@ -106,7 +107,9 @@ def test_age_over_89_is_removed_unless_it_is_a_measurement() -> None:
 def test_blank_value_finds_nothing() -> None:
     """Metadata often contains empty fields."""
     assert (
-        find_known_identifiers("Any text.", [{"kind": kind, "value": " "} for kind in ("name", "id", "date", "phone")])
+        find_known_identifiers(
+            "Any text.", [{"kind": kind, "value": " "} for kind in ("name", "id", "date", "phone")], VOCABULARY
+        )
         == []
     )
 
@@ -148,5 +151,5 @@ _ANYTHING = st.one_of(st.text(max_size=20), st.lists(st.sampled_from(_PIECES), m
 def test_any_value_and_text_can_be_searched(kind: str, value: str, around: str) -> None:
     """Metadata may contain anything; an odd field must not stop a batch."""
     text = f"{around} {value} {around}"
-    for span in find_known_identifiers(text, [{"kind": kind, "value": value}]):
+    for span in find_known_identifiers(text, [{"kind": kind, "value": value}], VOCABULARY):
         assert 0 <= span.start < span.end <= len(text)

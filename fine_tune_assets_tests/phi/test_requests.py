@@ -11,7 +11,7 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.phi.__main__ import measure_scrub_recall, scrub_corrections, scrub_reports
 from fine_tune_assets.phi.scrubber import scrubber_version
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import conform, table_from_rows
 from fine_tune_assets.tables.report_rows import Report
@@ -21,7 +21,7 @@ MARKER = "Zyxwvutquark"
 
 
 def test_scrub_writes_its_tables_and_returns_counts(
-    tmp_path: Path, request_of: dict[str, Any], settings: ScrubSettings
+    tmp_path: Path, request_of: dict[str, Any], settings: ScrubberSettings
 ) -> None:
     """The answer goes into Dagster's event log, so the planted name must not be in it, nor in any output file."""
     report = {
@@ -67,7 +67,7 @@ def test_all_texts_of_a_correction_are_scrubbed(tmp_path: Path, request_of: dict
     assert row == {**correction, **dict.fromkeys(texts, "[NAME] came on [DATE]."), **absent}
 
 
-def test_measuring_writes_the_table_and_returns_the_recall(tmp_path: Path, settings: ScrubSettings) -> None:
+def test_measuring_writes_the_table_and_returns_the_recall(tmp_path: Path, settings: ScrubberSettings) -> None:
     """The gate before scrubbing reads this number."""
     gold = {"id": "1", "text": "On 03/14/2024.", "spans": [{"start": 3, "end": 13, "label": "DATE"}]}
     (tmp_path / "gold.jsonl").write_text(json.dumps(gold))

@@ -18,7 +18,7 @@ from fine_tune_assets.phi.scrub_workers import (
     open_workers,
 )
 from fine_tune_assets.phi.scrubber import BATCH_SIZE, ScrubberError
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 
 ITEMS = [(f"Mr. Quillfeather, MRN 55839{n:03}, came on 03/14/20{n % 90 + 10}.", ()) for n in range(3 * BATCH_SIZE + 5)]
 
@@ -28,7 +28,7 @@ def _pool(workers: ScrubWorkers) -> ProcessPoolExecutor:
     return workers._pool
 
 
-def test_two_processes_give_the_same_result_as_one(settings: ScrubSettings) -> None:
+def test_two_processes_give_the_same_result_as_one(settings: ScrubberSettings) -> None:
     """Otherwise the number of cores would change the training data."""
     with open_workers(settings, len(ITEMS), processes=1) as one, open_workers(settings, 1, processes=2) as two:
         assert two.scrub(ITEMS) == one.scrub(ITEMS)
@@ -39,13 +39,13 @@ def test_two_processes_give_the_same_result_as_one(settings: ScrubSettings) -> N
     assert not any(Path(f"/proc/{pid}").exists() for pid in processes)
 
 
-def test_few_texts_use_one_process(settings: ScrubSettings) -> None:
+def test_few_texts_use_one_process(settings: ScrubberSettings) -> None:
     with open_workers(settings, MIN_TEXTS_FOR_PROCESSES - 1) as workers:
         workers.scrub(ITEMS[:2])
         assert workers._pool is None
 
 
-def test_processes_are_replaced_after_some_batches(settings: ScrubSettings) -> None:
+def test_processes_are_replaced_after_some_batches(settings: ScrubberSettings) -> None:
     """Recycling frees leaked memory, however many reports there are."""
     with open_workers(settings, 1, processes=2) as workers:
         first = workers.scrub(ITEMS[:2])
@@ -57,7 +57,7 @@ def test_processes_are_replaced_after_some_batches(settings: ScrubSettings) -> N
         assert set(_pool(workers)._processes).isdisjoint(old)
 
 
-def test_killed_process_raises_a_readable_error(settings: ScrubSettings) -> None:
+def test_killed_process_raises_a_readable_error(settings: ScrubberSettings) -> None:
     """The kernel kills a process for lack of memory without a message."""
     with open_workers(settings, 1, processes=2) as workers:
         workers.scrub(ITEMS[:2])
@@ -73,7 +73,7 @@ _PROGRAM = """
 import os, sys, time
 from fine_tune_assets.phi.scrub_workers import open_workers
 from fine_tune_assets.recipes.loader import load_recipe
-with open_workers(load_recipe("demo_smollm2").scrub, 1, processes=2) as workers:
+with open_workers(load_recipe("demo_smollm2").scrubber, 1, processes=2) as workers:
     workers.scrub([("She rests.", ())])
     print(*workers._pool._processes, flush=True)
     time.sleep(600)

@@ -17,7 +17,7 @@ from fine_tune_assets.phi.scrubber import (
     list_rule_files,
     scrubber_version,
 )
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 
 NAME = [{"kind": "name", "value": "Quixley Van Zandt"}]
 
@@ -115,7 +115,7 @@ def test_spans_point_into_the_raw_text(scrubber: Scrubber) -> None:
     assert [(text[s.start : s.end], s.label) for s in spans] == [("5583920", "MRN"), ("03/14/2024", "DATE")]
 
 
-def test_version_depends_only_on_what_changes_the_text(settings: ScrubSettings) -> None:
+def test_version_depends_only_on_what_changes_the_text(settings: ScrubberSettings) -> None:
     """A stale version would keep reports scrubbed by old rules. Recall floors do not affect the text."""
     version = scrubber_version(settings)
     assert scrubber_version(settings) == version
@@ -138,14 +138,14 @@ def test_reading_the_version_loads_nothing_heavy() -> None:
     code = (
         "import sys; from fine_tune_assets.phi.scrubber import scrubber_version;"
         "from fine_tune_assets.recipes.loader import load_recipe;"
-        "scrubber_version(load_recipe('demo_smollm2').scrub);"
+        "scrubber_version(load_recipe('demo_smollm2').scrubber);"
         "heavy = ('spacy', 'presidio_analyzer', 'onnxruntime', 'torch', 'transformers');"
         "sys.exit(any(m.split('.')[0] in heavy for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_missing_model_is_named_and_never_downloaded(settings: ScrubSettings) -> None:
+def test_missing_model_is_named_and_never_downloaded(settings: ScrubberSettings) -> None:
     """Presidio would download it."""
     with pytest.raises(ScrubberError, match="en_core_absent"):
         build_scrubber(replace(settings, entity_model="spacy:en_core_absent"))
@@ -153,7 +153,7 @@ def test_missing_model_is_named_and_never_downloaded(settings: ScrubSettings) ->
         build_scrubber(replace(settings, entity_model="missing/model"))
 
 
-def test_different_tagger_changes_the_version(tmp_path: Path, settings: ScrubSettings) -> None:
+def test_different_tagger_changes_the_version(tmp_path: Path, settings: ScrubberSettings) -> None:
     """A retrained tagger under the same name must be measured again."""
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -207,7 +207,7 @@ def _token_classifier(folder: Path, labels: list[str], always: int) -> Path:
 
 
 @pytest.mark.slow
-def test_one_setting_replaces_the_tagger_with_another_classifier(settings: ScrubSettings, tmp_path: Path) -> None:
+def test_one_setting_replaces_the_tagger_with_another_classifier(settings: ScrubberSettings, tmp_path: Path) -> None:
     """A hospital must be able to use its own model."""
     folder = _token_classifier(tmp_path / "own", ["O", "B-PER", "I-PER"], always=1)
     own = build_scrubber(replace(settings, entity_model=str(folder)))
@@ -215,7 +215,7 @@ def test_one_setting_replaces_the_tagger_with_another_classifier(settings: Scrub
 
 
 @pytest.mark.slow
-def test_classifier_with_unknown_labels_is_rejected(settings: ScrubSettings, tmp_path: Path) -> None:
+def test_classifier_with_unknown_labels_is_rejected(settings: ScrubberSettings, tmp_path: Path) -> None:
     """It would find nothing, and the gate would only report low recall."""
     folder = _token_classifier(tmp_path / "other", ["O", "VERB"], always=1)
     with pytest.raises(ScrubberError, match="other"):

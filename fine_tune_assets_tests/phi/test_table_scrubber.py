@@ -23,7 +23,7 @@ from fine_tune_assets.phi.table_scrubber import (
     scrub_correction_table,
     scrub_report_table,
 )
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
@@ -43,7 +43,7 @@ Scrub = Callable[..., tuple[dict[str, pa.Table], ScrubCounts]]
 
 
 @pytest.fixture
-def job(tmp_path: Path, settings: ScrubSettings) -> ScrubJob:
+def job(tmp_path: Path, settings: ScrubberSettings) -> ScrubJob:
     return ScrubJob(settings, SECRET, tmp_path / "cache", [], date(2026, 3, 1))
 
 
@@ -318,3 +318,23 @@ def test_unchanged_sample_scrubs_equally_in_every_installation(tmp_path: Path, j
     assert scrubbed[0].num_rows > 0
     assert min(scrubbed[0]["span_count"].to_pylist()) > 0
     assert fingerprint_table(scrubbed[0]) == fingerprint_table(scrubbed[1])
+
+
+def test_the_day_of_a_document_is_kept_where_only_personal_dates_are_identifiers(tmp_path: Path, job: ScrubJob) -> None:
+    """Metadata states the date of a contract like that of a visit; a birth date in the metadata is removed in every domain."""
+    known = [{"kind": "date", "value": "2026-03-02"}, {"kind": "date", "value": "1971-08-09"}]
+    text = "Dated 2 March 2026. The signatory, 9 August 1971, agrees."
+    texts = {}
+    for domain in ("clinical", "law"):
+        own = replace(job, settings=replace(job.settings, domain=domain, replacement="tags"))
+        (tmp_path / domain).mkdir()
+        outputs = ScrubOutputs(
+            *(tmp_path / domain / f"{n}.parquet" for n in ("scrubbed", "spans", "withheld", "values"))
+        )
+        row = {"report_id": "b/1", "batch": "b", "source": "s", "subject_key": "p", "text": text, "origin_file": "f"}
+        more = {"known_identifiers": known, "fingerprint": "f", "written_on": date(2026, 3, 2)}
+        write_table(tmp_path / domain / "reports.parquet", table_from_rows([{**row, **more}], Report.SCHEMA))
+        scrub_report_table(tmp_path / domain / "reports.parquet", own, outputs, ignore_progress)
+        texts[domain] = pq.read_table(outputs.scrubbed).column("tagged_text").to_pylist()[0]
+    assert texts["clinical"] == "Dated [DATE]. The signatory, [DATE], agrees."
+    assert texts["law"] == "Dated 2 March 2026. The signatory, [DATE], agrees."

@@ -14,6 +14,8 @@ from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.recipes.schema import BUNDLED, CORRECTION_TASK
 
 DEMO, DEMO_OF_THE_LOOP = "demo_smollm2", "demo_loop"
+OF_DOMAINS = ("law_contracts", "finance_complaints")
+"""They run on a laptop, on the invented samples of their domain."""
 
 
 def demo_values() -> dict[str, Any]:
@@ -45,7 +47,7 @@ def test_dumping_and_parsing_a_recipe_round_trips(name: str) -> None:
 def test_the_recipes_for_small_and_large_machines_are_shipped() -> None:
     """The documentation names these recipes."""
     real = {"llama3_8b_qlora_24gb", "llama3_8b_lora_80gb", "llama3_70b_qlora_48gb"}
-    assert set(shipped_recipes()) == {DEMO, DEMO_OF_THE_LOOP, *real}
+    assert set(shipped_recipes()) == {DEMO, DEMO_OF_THE_LOOP, *OF_DOMAINS, *real}
 
 
 def test_demo_loop_has_the_same_gates_as_the_demo() -> None:
@@ -58,7 +60,7 @@ def test_demo_loop_has_the_same_gates_as_the_demo() -> None:
     assert judge == demo.judge
 
 
-@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - {DEMO, DEMO_OF_THE_LOOP}))
+@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - {DEMO, DEMO_OF_THE_LOOP, *OF_DOMAINS}))
 def test_a_production_recipe_has_no_trusted_sources(name: str) -> None:
     """A user who copies it must choose which sources to trust."""
     assert load_recipe(name).trusted_sources == {}

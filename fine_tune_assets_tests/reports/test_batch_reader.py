@@ -19,6 +19,7 @@ from fine_tune_assets.reports.batches import (
     list_files,
 )
 from fine_tune_assets.reports.reader_version import fingerprint_rules, read_reader_version
+from fine_tune_assets.reports.stated_identifiers import make_subject_key, own_subject
 from fine_tune_assets.tables.record_classes import check_table
 from fine_tune_assets.tables.report_rows import Report, UnreadableReport
 
@@ -218,3 +219,28 @@ def test_any_change_of_the_reading_rules_changes_their_version(tmp_path: Path) -
     rule.write_text("a = 2")
     assert len({before, *changed, fingerprint_rules([tmp_path], ["lxml 6"], has_ocr=False)}) == 4
     assert read_reader_version() == read_reader_version()
+
+
+def test_where_no_subject_is_required_a_report_without_one_is_its_own(tmp_path: Path) -> None:
+    """Each is split, erased and traced by its id, and none shares a key with another or with a stated subject."""
+    (tmp_path / "a.txt").write_text("PLAN\n\nRest.\n")
+    (tmp_path / "b.txt").write_text("PLAN\n\nWalk.\n")
+    (tmp_path / "c.txt").write_text("---\nsubject_id: report b1/a\n---\nPLAN\n\nRun.\n")
+    refused = read_batch(tmp_path, "b1", SECRET, ReadLimits())
+    assert refused.reports.column("report_id").to_pylist() == ["b1/c"]
+    read = read_batch(tmp_path, "b1", SECRET, ReadLimits(), is_subject_required=False)
+    keys = dict(zip(*(read.reports.column(name).to_pylist() for name in ("report_id", "subject_key")), strict=True))
+    assert keys == {
+        "b1/a": make_subject_key(SECRET, own_subject("b1/a")),
+        "b1/b": make_subject_key(SECRET, own_subject("b1/b")),
+        "b1/c": make_subject_key(SECRET, "report b1/a"),
+    }
+    assert len(set(keys.values())) == 3
+
+
+def test_a_report_that_is_its_own_subject_can_be_erased(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("PLAN\n\nRest.\n")
+    erased = make_subject_key(SECRET, own_subject("b1/a"))
+    read = read_batch(tmp_path, "b1", SECRET, ReadLimits(), erased_subjects={erased}, is_subject_required=False)
+    assert read.reports.num_rows == 0
+    assert read.unreadable.column("reason").to_pylist() == ["erased_subject"]

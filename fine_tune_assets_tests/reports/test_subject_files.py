@@ -8,6 +8,7 @@ import pytest
 from fine_tune_assets.core.fingerprints import keyed_hash
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
+from fine_tune_assets.reports.stated_identifiers import make_subject_key, own_subject
 from fine_tune_assets.reports.subject_files import SharedFile, SubjectFiles, find_files_in_batches
 from fine_tune_assets.reports.unreadable_files import UnreadableReason
 
@@ -117,3 +118,12 @@ def test_an_unknown_key_finds_no_file(tmp_path: Path) -> None:
     """Files of others are not even named."""
     (tmp_path / "a.txt").write_text(_note("8"))
     assert _search(tmp_path) == SubjectFiles((), (), ())
+
+
+def test_the_file_of_a_report_without_a_subject_is_found_by_its_id(tmp_path: Path) -> None:
+    """Such a report is its own subject, and its raw file must be erased with it."""
+    (tmp_path / "a.txt").write_text("PLAN\n\nRest.\n")
+    (tmp_path / "b.txt").write_text("PLAN\n\nWalk.\n")
+    key = make_subject_key(SECRET, own_subject(f"{tmp_path.name}/a"))
+    files, errors = find_files_in_batches([tmp_path], SECRET, key, ReadLimits())
+    assert ([path.name for path in files.exclusive], files.shared, errors) == (["a.txt"], (), [])

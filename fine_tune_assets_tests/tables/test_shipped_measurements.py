@@ -50,7 +50,7 @@ def test_table_is_used_for_exactly_its_inputs(tmp_path: Path) -> None:
 
 def recall_request(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     gold = [str(path) for path in sorted((EVALUATION / "phi").glob("*.jsonl"))]
-    settings = asdict(replace(load_recipe("demo_smollm2").scrub, **changes))
+    settings = asdict(replace(load_recipe("demo_smollm2").scrubber, **changes))
     return {"gold": gold, "output": str(tmp_path / "out.parquet"), "settings": settings}
 
 
@@ -97,7 +97,7 @@ def test_shipped_recall_is_reproducible(tmp_path: Path) -> None:
     from fine_tune_assets.phi.scrub_workers import open_workers
 
     gold = min((EVALUATION / "phi").glob("*.jsonl"), key=lambda path: path.stat().st_size)
-    settings = load_recipe("demo_smollm2").scrub
+    settings = load_recipe("demo_smollm2").scrubber
     with open_workers(settings, 1) as workers:
         measured = measure_sets([gold], workers, "v", ignore_progress).to_pylist()
     measure_recall(recall_request(tmp_path), ignore_progress)

@@ -39,6 +39,7 @@ from fine_tune_assets.ledger.reviews.decision_records import list_decision_recor
 from fine_tune_assets.ledger.reviews.review_items import list_items
 from fine_tune_assets.ledger.reviews.review_rows import OPEN, REVIEW_STATES, QueueFilter
 from fine_tune_assets.phi.missed_identifiers.withheld_drafts import WithheldDrafts
+from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
@@ -89,7 +90,11 @@ def report_withheld(count: int, kind: str) -> None:
 
 
 def open_withheld_drafts(settings: Settings, ledger: Ledger) -> WithheldDrafts:
-    return WithheldDrafts(ledger, read_or_create_key(settings.layout.keys, KEY_NAME), settings.layout)
+    key, vocabulary = (
+        read_or_create_key(settings.layout.keys, KEY_NAME),
+        load_vocabulary(load_recipe(settings.recipe).domain),
+    )
+    return WithheldDrafts(ledger, key, settings.layout, lambda: vocabulary)
 
 
 @contextmanager

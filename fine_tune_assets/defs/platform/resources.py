@@ -31,6 +31,8 @@ from fine_tune_assets.defs.platform.ray_cluster import run_on_cluster
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.erasures import list_erased_subjects
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary, load_vocabulary
+from fine_tune_assets.recipes.domain_packs import LoadedPack, load_pack
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import Recipe
 
@@ -59,6 +61,16 @@ class Installation(dg.ConfigurableResource):
     @property
     def recipe(self) -> Recipe:
         return load_recipe(self.settings.recipe)
+
+    @property
+    def pack(self) -> LoadedPack:
+        """The domain pack of the recipe."""
+        return load_pack(self.recipe.domain)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words and kinds of identifiers of the domain pack."""
+        return load_vocabulary(self.recipe.domain)
 
     @property
     def subject_secret(self) -> bytes:

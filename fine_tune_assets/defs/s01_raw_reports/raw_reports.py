@@ -27,6 +27,7 @@ from fine_tune_assets.defs.platform.metadata import (
     warning_result,
 )
 from fine_tune_assets.defs.platform.production_checks import report_changed_check
+from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import ChangedBatchError, FileCounts, count_by_reason, read_batch_version
@@ -62,7 +63,7 @@ raw_reports = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[raw_reports, ERASED_SUBJECTS],
+    deps=[raw_reports, ERASED_SUBJECTS, recipe_section("subjects")],
     partitions_def=BATCHES,
     automation_condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_SUBJECTS)),
     code_version=short(read_reader_version()),
@@ -82,8 +83,11 @@ def reports(context: dg.AssetExecutionContext, installation: Installation) -> dg
     with user_facing_errors():
         # Read first: a subject that is erased during reading triggers another reading of the batch.
         erased = installation.erased_subjects()
+        is_required = installation.recipe.reports_without_subject == "refuse"
         try:
-            reading = read_batch_version(folder, batch, installation.subject_secret, ReadLimits(), version, erased)
+            reading = read_batch_version(
+                folder, batch, installation.subject_secret, ReadLimits(), version, erased, is_required
+            )
         except ChangedBatchError:
             # Report the current version here, since the sensor reports nothing if the folder is back at the previous version.
             # The retry reads it, or after the last retry the next run: an event newer than a failed run triggers a new run.

@@ -47,16 +47,17 @@ def load_missed_terms(installation: Installation) -> TermsBySubject:
     Raises LedgerError if a term can't be decrypted.
     """
     with installation.ledger() as ledger:
-        return find_terms_with_copies(ledger, installation.corrections_key, installation.tables_folder(*TERM_TABLES))
+        folder = installation.tables_folder(*TERM_TABLES)
+        return find_terms_with_copies(ledger, installation.corrections_key, folder, installation.vocabulary)
 
 
 def count_missed_identifiers(installation: Installation, instruction_set: pa.Table) -> int:
     """Number of examples in the set that contain a term marked for their subject after the set was built."""
     contents = ["\n".join(m["content"] for m in messages) for messages in instruction_set["messages"].to_pylist()]
     texts = pa.chunked_array([pa.array(contents, pa.string())])
-    return (
-        pc.sum(flag_missed_terms(instruction_set["subject_key"], [texts], load_missed_terms(installation))).as_py() or 0
-    )
+    terms = load_missed_terms(installation)
+    flags = flag_missed_terms(instruction_set["subject_key"], [texts], terms, installation.vocabulary)
+    return pc.sum(flags).as_py() or 0
 
 
 def require_no_missed_identifiers(installation: Installation, instruction_set: pa.Table) -> None:

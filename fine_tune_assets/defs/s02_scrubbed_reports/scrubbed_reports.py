@@ -4,6 +4,7 @@ import datetime
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -44,7 +45,7 @@ GROUP = "s02_scrubbed_reports"
 labelled_reports = dg.AssetSpec(
     "labelled_reports",
     group_name=GROUP,
-    description="Texts in which people labelled every identifier (`data/evaluation/phi`). They measure the scrubber.",
+    description="Texts of the recipe's domain in which people labelled every identifier. They measure the scrubber.",
     owners=OWNERS["clinical"],
     kinds={"json"},
     metadata=source_columns(text="A text with identifiers", spans="Their positions and kinds"),
@@ -63,7 +64,7 @@ labelled_reports = dg.AssetSpec(
 def scrub_recall(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
 ) -> dg.MaterializeResult[pa.Table]:
-    labelled = sorted((installation.layout.evaluation / "phi").glob("*.jsonl"))
+    labelled = list_labelled_files(installation)
     with (
         user_facing_errors(),
         installation.scratch(context, "scrub_recall") as (output,),
@@ -73,7 +74,7 @@ def scrub_recall(
             "action": "measure_recall",
             "gold": [str(p) for p in gold],
             "output": str(output),
-            "settings": asdict(installation.recipe.scrub),
+            "settings": asdict(installation.recipe.scrubber),
         }
         measured = worker.run(context, "phi", request)
         table = pq.read_table(output)
@@ -86,6 +87,12 @@ def scrub_recall(
         recall=measured["recall"],
         recall_by_kind=bar_table("kind of identifier", pooled_recall(table)),
     )
+
+
+def list_labelled_files(installation: Installation) -> list[Path]:
+    """The labelled sets of the recipe's domain. Those of another domain measure nothing here."""
+    folders = [installation.path(name) for name in installation.pack.pack.labelled_sets]
+    return sorted(path for folder in folders for path in folder.glob("*.jsonl"))
 
 
 @dg.asset_check(
@@ -114,7 +121,7 @@ class MeasuredFloor:
 
 def measure_floors(installation: Installation, scrub_recall: pa.Table) -> list[MeasuredFloor]:
     settings = installation.recipe.scrub
-    version = scrubber_version(settings)
+    version = scrubber_version(installation.recipe.scrubber)
     floors = {ALL: settings.recall_floor, DIRECT: settings.direct_recall_floor}
     return [MeasuredFloor(label, floor, lowest_recall(scrub_recall, version, label)) for label, floor in floors.items()]
 
@@ -169,7 +176,7 @@ def scrub_request(installation: Installation, batch: str | None) -> dict[str, ob
     assert installation.subject_secret  # raises SettingsError if the key is lost
     values = installation.stored("identifier_values").files()
     return {
-        "settings": asdict(installation.recipe.scrub),
+        "settings": asdict(installation.recipe.scrubber),
         "key_file": str(installation.layout.keys / f"{SUBJECTS_KEY}.key"),
         "cache": str(installation.layout.cache / "scrubbed"),
         "other_values": [str(path) for path in values if path.stem != batch],

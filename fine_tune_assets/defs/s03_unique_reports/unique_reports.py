@@ -32,6 +32,7 @@ from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import require_
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
 from fine_tune_assets.phi.missed_identifiers.missed_terms import TermsBySubject, flag_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 from fine_tune_assets.tables.stored_tables import StoredTable
 
 GROUP = "s03_unique_reports"
@@ -70,10 +71,11 @@ def drop_duplicates(
 ) -> Iterator[dg.MaterializeResult[pa.Table]]:
     with user_facing_errors(), tracked_step(context):
         require_measured_scrubber(installation, scrub_recall)
-        version, collisions = scrubber_version(installation.recipe.scrub), collisions_by_batch(installation)
-        terms = load_missed_terms(installation)
+        version, collisions = scrubber_version(installation.recipe.scrubber), collisions_by_batch(installation)
+        terms, vocabulary = load_missed_terms(installation), installation.vocabulary
         eligible = {
-            name: _select_eligible(batch, version, terms, collisions) for name, batch in scrubbed_reports.items()
+            name: _select_eligible(batch, version, terms, collisions, vocabulary)
+            for name, batch in scrubbed_reports.items()
         }
         found = _find_duplicates(installation, eligible, context.log.info)
     stored = sum(batch.stored_count for batch in eligible.values())
@@ -124,7 +126,11 @@ class EligibleReports:
 
 
 def _select_eligible(
-    batch: StoredTable, scrubber: str, terms: TermsBySubject, colliding_batches: Collection[str]
+    batch: StoredTable,
+    scrubber: str,
+    terms: TermsBySubject,
+    colliding_batches: Collection[str],
+    vocabulary: Vocabulary,
 ) -> EligibleReports:
     """Select the reports of a batch to compare.
 
@@ -135,7 +141,7 @@ def _select_eligible(
     # Reports of an earlier scrubber are excluded: otherwise a rule that closes a leak would have no effect on them.
     is_current = pc.equal(columns["scrubber_version"], scrubber)
     texts = [batch.select(["tagged_text"])["tagged_text"]] if terms else []
-    is_withheld = flag_missed_terms(columns["subject_key"], texts, terms)
+    is_withheld = flag_missed_terms(columns["subject_key"], texts, terms, vocabulary)
     is_colliding = pc.is_in(columns["batch"], pa.array(sorted(colliding_batches), pa.string()))
     mask = pc.and_(is_current, pc.invert(pc.or_(is_withheld, is_colliding)))
     is_eligible = pa.concat_arrays(mask.chunks) if mask.num_chunks else pa.array([], pa.bool_())

@@ -111,7 +111,7 @@ def drafted_examples(
     model_drafts: pa.Table,
 ) -> dg.MaterializeResult[pa.Table]:
     with user_facing_errors(), installation.ledger() as ledger:
-        recipe, corrections = installation.recipe, read_corrections(installation)
+        recipe, pack, corrections = installation.recipe, installation.pack, read_corrections(installation)
         authors, quarantined = correction_authors(corrections), installation.stored(QUARANTINED).table()
         dropped = _dropped_reports(installation, duplicate_reports)
         drafts = draft_examples(
@@ -119,14 +119,16 @@ def drafted_examples(
             drop_quarantined(corrections, quarantined),
             recipe.tasks,
             model_drafts,
+            pack=pack,
             reviewed_flags=recipe.reviewed_flags,
             find_pairs=near_input_finder(installation),
             dropped_reports=dropped,
             passage_template=recipe.passage_template,
         )
         read = partial(iter_records, ReportText, unique_reports)
-        unused = count_unused_inputs(read, recipe.tasks, read_dropped_partners(dropped, recipe.tasks))
-        coverage = measure_section_coverage(read, recipe.tasks, drafts)
+        partners = read_dropped_partners(dropped, recipe.tasks)
+        unused = count_unused_inputs(read, recipe.tasks, pack.section_names, partners)
+        coverage = measure_section_coverage(read, recipe.tasks, drafts, pack.section_names)
         queue = refresh_items(
             ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC)
         )
@@ -189,7 +191,8 @@ def drafts_contain_complete_sections(
 ) -> dg.AssetCheckResult:
     """Only a warning, since a possibly truncated draft needs a reviewer's approval anyway."""
     read = partial(iter_records, ReportText, unique_reports)
-    coverage = measure_section_coverage(read, installation.recipe.tasks, drafted_examples)
+    names = installation.pack.section_names
+    coverage = measure_section_coverage(read, installation.recipe.tasks, drafted_examples, names)
     reason = None if coverage.is_complete else _INCOMPLETE_SECTIONS
     return warning_result(coverage.is_complete, reason, **asdict(coverage))
 
@@ -228,7 +231,8 @@ def approved_examples(installation: Installation, drafted_examples: pa.Table) ->
         )
         # Includes text that a reviewer typed into a repaired output, which is not scrubbed.
         texts = [approval.approved[name] for name in ("instruction", "input", "output")]
-        is_withheld = flag_missed_terms(approval.approved["subject_key"], texts, load_missed_terms(installation))
+        terms = load_missed_terms(installation)
+        is_withheld = flag_missed_terms(approval.approved["subject_key"], texts, terms, installation.vocabulary)
         unmarked = approval.approved.filter(pc.invert(is_withheld))
         # Checked again: access to a document may have been restricted since its corrections were examined.
         restricted = restricted_reports(installation, corrections)

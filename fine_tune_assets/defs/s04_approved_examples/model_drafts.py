@@ -46,7 +46,7 @@ def model_drafts(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker, unique_reports: pa.Table
 ) -> dg.MaterializeResult[pa.Table]:
     with user_facing_errors():
-        requests = list(build_requests(partial(iter_records, ReportText, unique_reports), installation.recipe.tasks))
+        requests = _build_requests(installation, unique_reports)
         stored = drop_subjects(installation.stored("model_drafts").table(), installation.erased_subjects())
         kept = select_requested_drafts(requests, stored)
         missing = select_missing_requests(requests, kept)
@@ -110,6 +110,11 @@ def _draft_with_base_model(
 def every_model_draft_is_written(
     installation: Installation, model_drafts: pa.Table, unique_reports: pa.Table
 ) -> dg.AssetCheckResult:
-    requests = list(build_requests(partial(iter_records, ReportText, unique_reports), installation.recipe.tasks))
+    requests = _build_requests(installation, unique_reports)
     missing = len(select_missing_requests(requests, model_drafts))
     return warning_result(missing == 0, requested=len(requests), missing=missing)
+
+
+def _build_requests(installation: Installation, unique_reports: pa.Table) -> list[DraftRequest]:
+    read = partial(iter_records, ReportText, unique_reports)
+    return list(build_requests(read, installation.recipe.tasks, installation.pack.section_names))

@@ -32,7 +32,17 @@ from fine_tune_assets.tables.instruction_rows import ExcludedExample
 
 GROUP = "s05_instruction_sets"
 PASSAGES = "passages"
-CURATION_SECTIONS = ("scrub", "dedup", "tasks", "trusted_sources", "review", "corrections", PASSAGES, "instructions")
+CURATION_SECTIONS = (
+    "subjects",
+    "scrub",
+    "dedup",
+    "tasks",
+    "trusted_sources",
+    "review",
+    "corrections",
+    PASSAGES,
+    "instructions",
+)
 """Sections of the recipe that decide how a report becomes an example of a set."""
 APPROVED, LEFT_OUT = "approved", "left_out"
 """Metadata keys for the check that rows in = rows kept + rows excluded."""

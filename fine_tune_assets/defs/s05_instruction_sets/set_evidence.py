@@ -97,7 +97,7 @@ def build_context(
     corrections = approved.filter(pc.equal(approved.column("source"), CORRECTION)).column("report_id").to_pylist()
     if corrections:
         require_current_scrubber()
-    facts = report_facts(reports, ids) | correction_facts(iter(corrections), scrubber_version(recipe.scrub))
+    facts = report_facts(reports, ids) | correction_facts(iter(corrections), scrubber_version(recipe.scrubber))
     replayable, not_replayable = (
         _select_replayable(installation, approved) if recipe.mix.get(PREVIOUS_SET) else ([], [])
     )
@@ -119,7 +119,7 @@ def _select_replayable(installation: Installation, approved: pa.Table) -> tuple[
     """
     recipe, present = installation.recipe, set(approved.column("fingerprint").to_pylist())
     found = read_replayable(
-        installation.layout.instruction_sets, recipe.name, recipe.split.salt, scrubber_version(recipe.scrub)
+        installation.layout.instruction_sets, recipe.name, recipe.split.salt, scrubber_version(recipe.scrubber)
     )
     examples = [example for example in found if example.fingerprint not in present]
     now, erased = current_decisions(installation), installation.erased_subjects()
@@ -149,7 +149,8 @@ def _with_missed_terms(installation: Installation, examples: Sequence[SetExample
         return pa.chunked_array([pa.array([getattr(example, name) for example in examples], pa.string())])
 
     texts = [column(name) for name in ("instruction", "input", "output")]
-    flags = flag_missed_terms(column("subject_key"), texts, load_missed_terms(installation))
+    terms = load_missed_terms(installation)
+    flags = flag_missed_terms(column("subject_key"), texts, terms, installation.vocabulary)
     return {example.fingerprint for example, is_marked in zip(examples, flags.to_pylist(), strict=True) if is_marked}
 
 

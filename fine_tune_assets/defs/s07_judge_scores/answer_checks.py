@@ -50,7 +50,7 @@ def answer_checks(
         )
     with user_facing_errors():
         stored = read_training_set(installation, adapter.instruction_set_fingerprint)
-        table = check_answers(judge_scores, stored.table, installation.recipe.checks)
+        table = check_answers(judge_scores, stored.table, installation.recipe.checks, installation.pack)
     metrics = _adjusted_metrics(installation, table)
     changes = {f"change_{metric.name}": metric.difference for metric in metrics if metric.difference is not None}
     return table_result(

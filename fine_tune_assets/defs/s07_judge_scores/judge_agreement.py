@@ -44,7 +44,7 @@ from fine_tune_assets.judging.judges.labelled_sets import (
     current_fingerprints,
     own_ratings_table,
 )
-from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
 from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER, WEIGHTS_FILE
 from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, judge_status
 from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, list_spot_checks
@@ -151,7 +151,7 @@ def judge_requirements(installation: Installation) -> JudgeRequirements:
         recipe.judge.agreement_floor,
         tasks,
         current_labelled_sets(installation),
-        rubric=read_rubric(recipe.judge.rubric),
+        rubric=read_recipe_rubric(recipe),
         is_same_family=is_same_family(recipe.judge, recipe.base_model, installation.settings.data_dir),
         label_tasks=frozenset(labels_by_task(recipe)),
     )

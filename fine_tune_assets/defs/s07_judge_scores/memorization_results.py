@@ -40,7 +40,6 @@ from fine_tune_assets.judging.memorization.removed_identifiers import AttackResu
 from fine_tune_assets.judging.verdicts import metric_families as families
 from fine_tune_assets.phi.measurement.answer_scan import WrittenAnswer
 from fine_tune_assets.phi.measurement.recall import is_direct
-from fine_tune_assets.phi.spans.kinds import KINDS
 from fine_tune_assets.tables.instruction_rows import InstructionRow
 from fine_tune_assets.tables.judging_rows import MemorizationResult
 from fine_tune_assets.tables.record_classes import iter_records, read_single_record, table_from_records
@@ -136,7 +135,7 @@ def _run_attacks(
 
 
 def _attack_request(installation: Installation, stored: StoredInstructionSet, models: dict[str, Any]) -> dict[str, Any]:
-    recipe = installation.recipe
+    recipe, pack = installation.recipe, installation.pack.pack
     system_prompt, instructions = planting_prompts(recipe)
     return {
         "action": "attack_models",
@@ -145,7 +144,7 @@ def _attack_request(installation: Installation, stored: StoredInstructionSet, mo
         "provenance": str(stored.folder / PROVENANCE),
         "reports": str(installation.stored("reports").folder),
         "phi_spans": str(installation.stored("phi_spans").folder),
-        "direct_kinds": [kind for kind in KINDS if is_direct(kind)],
+        "direct_kinds": [kind for kind in pack.kinds if is_direct(kind, pack.indirect_kinds)],
         "seed": recipe.training.seed,
         "planted_secrets": None,
         "system_prompt": system_prompt,

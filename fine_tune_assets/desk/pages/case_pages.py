@@ -51,7 +51,7 @@ def show_cases(desk: Desk, context: RequestContext, refusal: str = "") -> Respon
     if not cases:
         return render_page(desk, context, "no_cases.html", item=item, query=read_query(context))
     first = cases[0].draft
-    flags, spans = flag_text(first, first.output)
+    flags, spans = flag_text(first, first.output, desk.read_recipe().domain)
     return render_page(
         desk,
         context,

@@ -27,7 +27,7 @@ from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.ledger.ledger_errors import UnknownRecordError
 from fine_tune_assets.ledger.reviews.review_items import AssignedError, find_item, release_claim
 from fine_tune_assets.phi.missed_identifiers.marks import MarkError, is_term_visible, mark_missed_identifier
-from fine_tune_assets.phi.spans.kinds import KINDS
+from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
 
 _MAX_TERM_CHARACTERS = 500
 _NO_REPORT = "This draft comes from a user's correction and has no report to mark. If it contains an identifier, reject the item."
@@ -44,7 +44,7 @@ def decide_item(desk: Desk, context: RequestContext) -> Response:
     opened = find_open_item(desk, context)
     version = context.form.get_number("version")
     try:
-        submission = _read_submission(opened, context)
+        submission = _read_submission(desk, opened, context)
         submit_decision(
             desk.ledger,
             opened.draft,
@@ -62,7 +62,7 @@ def decide_item(desk: Desk, context: RequestContext) -> Response:
     return redirect_to(make_next_url(read_query(context), "/queue/next", opened.item, notice=notice))
 
 
-def _read_submission(opened: OpenItem, context: RequestContext) -> DecisionSubmission:
+def _read_submission(desk: Desk, opened: OpenItem, context: RequestContext) -> DecisionSubmission:
     """Raises ReviewError unless an approval signs the text that was shown and acknowledges exactly its flags."""
     form, decision = context.form, "reject" if context.form.get_text("decision") == "reject" else "approve"
     submission = DecisionSubmission(
@@ -76,7 +76,7 @@ def _read_submission(opened: OpenItem, context: RequestContext) -> DecisionSubmi
     )
     if decision == "reject":
         return submission
-    preview = preview_signature(opened.draft, form.get_text("output"), context.user.name)
+    preview = preview_signature(opened.draft, form.get_text("output"), context.user.name, desk.read_recipe().domain)
     if preview.fingerprint != form.get_text("signed"):
         raise ReviewError(
             "The text differs from the one that was shown to you for signing. Nothing was recorded. Read it again."
@@ -100,17 +100,20 @@ def mark_identifier(desk: Desk, context: RequestContext) -> Response:
     report_id = opened.draft.report_id
     if opened.draft.source == CORRECTION:
         return _show_refusal(desk, context, opened, _NO_REPORT)
-    if kind not in KINDS:
+    vocabulary = load_vocabulary(desk.read_recipe().domain)
+    if kind not in vocabulary.kinds:
         return _show_refusal(desk, context, opened, "Choose the kind of identifier.")
     report = desk.stored_texts.find_report(report_id)
     # Check the scrubbed report before the raw one; otherwise guesses would reveal what was removed from it.
-    if report is None or len(term) > _MAX_TERM_CHARACTERS or not is_term_visible(report.tagged_text, kind, term):
+    is_too_long = len(term) > _MAX_TERM_CHARACTERS
+    if report is None or is_too_long or not is_term_visible(report.tagged_text, kind, term, vocabulary):
         return _show_refusal(desk, context, opened, _TERM_NOT_SHOWN)
     try:
         mark_missed_identifier(
             desk.ledger,
             desk.key,
             desk.settings.layout,
+            vocabulary,
             report_id=report_id,
             kind=kind,
             term=term,

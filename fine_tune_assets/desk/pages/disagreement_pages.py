@@ -128,14 +128,14 @@ def _list_positions(desk: Desk, context: RequestContext, opened: OpenItem) -> li
         if line.revoked_at is None and line.role == "review":
             key = next((name for name in latest if is_same_person(name, line.reviewer)), line.reviewer)
             latest[key] = line
-    return [_make_position(line, opened.draft) for line in latest.values()]
+    return [_make_position(line, opened.draft, desk.read_recipe().domain) for line in latest.values()]
 
 
-def _make_position(line: DecisionEntry, draft: DraftedExample) -> ReviewerPosition:
+def _make_position(line: DecisionEntry, draft: DraftedExample, domain: str) -> ReviewerPosition:
     if line.output is None:
-        flags, spans = flag_text(draft, draft.output)
+        flags, spans = flag_text(draft, draft.output, domain)
         return ReviewerPosition(line, draft.output, flags, mark_spans(draft.output, spans))
-    return ReviewerPosition(line, line.output, *diff_against_draft(draft, line.output))
+    return ReviewerPosition(line, line.output, *diff_against_draft(draft, line.output, domain))
 
 
 def _render_disagreement(
@@ -158,7 +158,7 @@ def _render_disagreement(
         status=status,
         item=find_item(desk.ledger, item.example_id) or item,
         draft=opened.draft,
-        report=None if report is None else mark_placeholders(report.tagged_text),
+        report=None if report is None else mark_placeholders(report.tagged_text, desk.read_recipe().domain),
         corrected=find_corrected_answer(desk, opened.draft, opened.correction),
         sides=sides,
         between=diff_words(texts[0], texts[1]) if len(texts) == 2 else [],

@@ -22,7 +22,7 @@ from fine_tune_assets.desk.pages.spot_check_pages import count_answers_to_rate, 
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.judging.judges.grades import CheckedStatement
-from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.reviews.statement_labels import (
     STATEMENT_SUPPORTS,
@@ -168,7 +168,7 @@ def list_statements(
 
 def find_criteria(desk: Desk, measured_by: Measure) -> frozenset[str]:
     """Names of the recipe's criteria that are measured this way."""
-    return frozenset(one.name for one in read_rubric(desk.read_recipe().judge.rubric) if one.measured_by == measured_by)
+    return frozenset(one.name for one in read_recipe_rubric(desk.read_recipe()) if one.measured_by == measured_by)
 
 
 def _show_statement(

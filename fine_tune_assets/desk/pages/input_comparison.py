@@ -5,13 +5,14 @@ with surrogates, and the locations are mapped to the report with placeholders.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fine_tune_assets.claims.sections import Section, normalize_heading, split_sections
 from fine_tune_assets.desk.pages.marked_text import Piece, diff_words
 from fine_tune_assets.desk.stored_texts import StoredReport
-from fine_tune_assets.phi.spans.kinds import TAG
+from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
+from fine_tune_assets.recipes.domain_packs import load_pack
 
 MINIMUM_SHARED = 0.5
 """Minimum share of the input's characters that the report contains. Below it, differences are not shown: most words differ."""
@@ -35,31 +36,33 @@ class InputView:
     """The parts of the tagged report that are not in the input; empty if they could not be found."""
 
 
-def compare_input(text: str, report: StoredReport | None, headings: Iterable[str]) -> InputView:
-    """`headings` are the headings of the recipe's tasks."""
+def compare_input(text: str, report: StoredReport | None, headings: Iterable[str], domain: str) -> InputView:
+    """`headings` are the headings of the recipe's tasks, `domain` its domain pack."""
     if report is None or not text.strip():
         return InputView("", False, [Piece(text)] if text.strip() else [])
-    found = locate_input(text, report.text, headings)
+    names = load_pack(domain).section_names
+    found = locate_input(text, report.text, headings, names)
     if found is None:
         return _show_differences(text, report.text)
-    inside = _map_ranges(found, report)
+    inside = _map_ranges(found, report, domain)
     outside = () if inside is None else _invert(inside, report.tagged_text)
-    return InputView(_describe(found, report.text, headings), True, [Piece(text)], outside)
+    return InputView(_describe(found, report.text, headings, names), True, [Piece(text)], outside)
 
 
-def locate_input(text: str, report: str, headings: Iterable[str]) -> list[Range] | None:
+def locate_input(text: str, report: str, headings: Iterable[str], section_names: Collection[str]) -> list[Range] | None:
     """The parts of the report that the input consists of, in order; None if the report does not contain all of it.
 
     The whole input, or else each of its paragraphs, or else each of its lines is found as whole lines of the report. A heading
     may be written differently in the input.
 
-    >>> locate_input("PLAN\\nRest.", "PLAN:\\nRest.\\n\\nALLERGIES\\nNone.", [])
+    >>> locate_input("PLAN\\nRest.", "PLAN:\\nRest.\\n\\nALLERGIES\\nNone.", [], ["PLAN", "ALLERGIES"])
     [(6, 11)]
     """
     whole = _find_lines(report, text.strip(), 0)
     if whole is not None:
         return [whole]
-    names = {normalize_heading(heading) for heading in headings} | {s.heading for s in split_sections(report, headings)}
+    present = {section.heading for section in split_sections(report, headings, section_names)}
+    names = {normalize_heading(heading) for heading in headings} | present
     found, at = list[Range](), 0
     for part in _PARAGRAPH_END.split(text.strip()):
         places = _locate_part(part, report, at, names)
@@ -112,8 +115,8 @@ def _merge(ranges: Iterable[Range], text: str) -> list[Range]:
     return merged
 
 
-def _describe(found: Sequence[Range], report: str, headings: Iterable[str]) -> str:
-    sections = [section for section in split_sections(report, headings) if section.text]
+def _describe(found: Sequence[Range], report: str, headings: Iterable[str], section_names: Collection[str]) -> str:
+    sections = [section for section in split_sections(report, headings, section_names) if section.text]
     used, missing, at = list[Section](), list[Section](), 0
     for section in sections:
         place = report.find(section.text, at)
@@ -135,12 +138,12 @@ def _name_sections(sections: Sequence[Section], article: str) -> str:
     return f"{article} section{'s' if len(names) > 1 else ''} {listed}"
 
 
-def align_texts(text: str, tagged: str) -> list[tuple[Range, Range]] | None:
+def align_texts(text: str, tagged: str, domain: str) -> list[tuple[Range, Range]] | None:
     """The parts that both texts share between placeholders: place in `text`, place in `tagged`. None if they do not match.
 
     Takes the first possible place of each part. If any places fit, these do.
     """
-    ends = [match.span() for match in TAG.finditer(tagged)]
+    ends = [match.span() for match in load_vocabulary(domain).tag.finditer(tagged)]
     starts, stops = [0, *(end for _, end in ends)], [*(start for start, _ in ends), len(tagged)]
     aligned, at = list[tuple[Range, Range]](), 0
     for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
@@ -154,8 +157,8 @@ def align_texts(text: str, tagged: str) -> list[tuple[Range, Range]] | None:
     return aligned
 
 
-def _map_ranges(ranges: Iterable[Range], report: StoredReport) -> list[Range] | None:
-    aligned = align_texts(report.text, report.tagged_text)
+def _map_ranges(ranges: Iterable[Range], report: StoredReport, domain: str) -> list[Range] | None:
+    aligned = align_texts(report.text, report.tagged_text, domain)
     return None if aligned is None else [(_map(start, aligned), _map(end, aligned)) for start, end in ranges]
 
 

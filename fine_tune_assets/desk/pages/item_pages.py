@@ -60,7 +60,7 @@ from fine_tune_assets.ledger.reviews.review_items import (
 )
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 from fine_tune_assets.ledger.reviews.saved_edits import SavedEdit, delete_edit, find_edit, save_edit
-from fine_tune_assets.phi.spans.kinds import KINDS
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.common_columns import Passage
@@ -102,13 +102,13 @@ class SignaturePreview:
         return MEANINGS[self.meaning_key]
 
 
-def preview_signature(draft: DraftedExample, output: str, reviewer: str) -> SignaturePreview:
+def preview_signature(draft: DraftedExample, output: str, reviewer: str, domain: str) -> SignaturePreview:
     """What is recorded if `reviewer` approves this output. Raises ReviewError if it can't be approved."""
     submission = complete_submission(DecisionSubmission(reviewer, "review", "approve", output, "", "", ""), draft)
     fingerprint = fingerprint_approved_content(submission, draft)
     assert fingerprint is not None
     text = draft.output if submission.output is None else submission.output
-    flags, spans = flag_text(draft, text)
+    flags, spans = flag_text(draft, text, domain)
     return SignaturePreview(text, fingerprint, submission.output is not None, tuple(flags), spans)
 
 
@@ -161,7 +161,7 @@ def show_diff(desk: Desk, context: RequestContext) -> Response:
     if not _find_closed_reason(context, opened, _list_own_decisions(desk, context, opened)):
         _renew_claim(desk, context, opened)
         keep_edit(desk, context, opened.item, opened.draft, output)
-    flags, pieces = diff_against_draft(opened.draft, output)
+    flags, pieces = diff_against_draft(opened.draft, output, desk.read_recipe().domain)
     return render_page(desk, context, "edit_preview.html", flags=flags, pieces=pieces)
 
 
@@ -195,33 +195,33 @@ def discard_edit(desk: Desk, context: RequestContext) -> Response:
     return redirect_to(read_query(context).make_url(f"/items/{quote(example_id, safe='')}"))
 
 
-def diff_against_draft(draft: DraftedExample, output: str) -> tuple[list[str], list[DiffPiece]]:
+def diff_against_draft(draft: DraftedExample, output: str, domain: str) -> tuple[list[str], list[DiffPiece]]:
     """The flags of a text, and its diff against the draft with the flagged places marked."""
     text = output.replace("\r\n", "\n").strip()
-    flags, spans = flag_text(draft, text)
+    flags, spans = flag_text(draft, text, domain)
     return flags, mark_diff_spans(diff_words(draft.output, text), spans)
 
 
-def flag_text(draft: DraftedExample, text: str) -> tuple[list[str], list[TextSpan]]:
+def flag_text(draft: DraftedExample, text: str, domain: str) -> tuple[list[str], list[TextSpan]]:
     """The flags of a text, and the spans of flagged places and their sentences.
 
     A repaired text over `MAX_CHECKED_CHARACTERS` is not checked; its only flag says so.
     """
     if text != draft.output and len(text) > MAX_CHECKED_CHARACTERS:
         return [_NOT_CHECKED], []
-    flags = check_repair(draft, text)
+    flags = check_repair(draft, text, load_pack(domain).pack.checks)
     return flags, find_flagged_places(text, flags)
 
 
 def show_signature_preview(desk: Desk, context: RequestContext) -> Response:
     opened, output = find_open_item(desk, context), context.form.get_text("output")
-    signature = _make_signature_context(opened.draft, output, context)
+    signature = _make_signature_context(opened.draft, output, context, desk.read_recipe().domain)
     return render_page(desk, context, "signature_preview.html", **signature)
 
 
-def _make_signature_context(draft: DraftedExample, output: str, context: RequestContext) -> dict[str, Any]:
+def _make_signature_context(draft: DraftedExample, output: str, context: RequestContext, domain: str) -> dict[str, Any]:
     try:
-        return {"signing": preview_signature(draft, output, context.user.name), "unsigned": ""}
+        return {"signing": preview_signature(draft, output, context.user.name, domain), "unsigned": ""}
     except ReviewError as error:
         return {"signing": None, "unsigned": str(error)}
 
@@ -263,9 +263,10 @@ def render_item(
     shown = find_output_to_review(desk.ledger, draft, rules)
     kept = None if closed or typed is not None else _find_kept_edit(desk, context, opened, shown)
     output = kept.text if kept else shown if typed is None else typed
-    flags, spans = flag_text(draft, shown)
-    signature = _make_signature_context(draft, output, context)
-    edited_flags, diff = _diff_signed_text(draft, output, signature["signing"])
+    domain = desk.read_recipe().domain
+    flags, spans = flag_text(draft, shown, domain)
+    signature = _make_signature_context(draft, output, context, domain)
+    edited_flags, diff = _diff_signed_text(draft, output, signature["signing"], domain)
     return render_page(
         desk,
         context,
@@ -285,7 +286,7 @@ def render_item(
         refusal=refusal,
         reasons=REASON_CODES,
         meanings=MEANINGS,
-        kinds=KINDS,
+        kinds=load_pack(desk.read_recipe().domain).pack.kinds,
         states=STATE_LABELS,
         is_blind=is_blind_review(rules),
         identical=0 if closed else count_identical_cases(desk, context, item),
@@ -300,19 +301,20 @@ def render_item(
 
 
 def _diff_signed_text(
-    draft: DraftedExample, output: str, signing: SignaturePreview | None
+    draft: DraftedExample, output: str, signing: SignaturePreview | None, domain: str
 ) -> tuple[list[str], list[DiffPiece]]:
     """Like `diff_against_draft`, without a second check of the text that the dialog shows: a check of a long text is slow."""
     if signing is None:
-        return diff_against_draft(draft, output)
+        return diff_against_draft(draft, output, domain)
     return list(signing.flags), mark_diff_spans(diff_words(draft.output, signing.text), signing.spans)
 
 
 def _make_source_context(desk: Desk, opened: OpenItem) -> dict[str, Any]:
     """What is next to the output: the report, or the question and the wrong answer of a correction."""
     draft, report = opened.draft, desk.stored_texts.find_report(opened.draft.report_id)
-    view = compare_input(draft.input, report, list_headings(desk.read_recipe().tasks))
-    pieces = None if report is None else mark_placeholders(report.tagged_text, view.outside)
+    recipe = desk.read_recipe()
+    view = compare_input(draft.input, report, list_headings(recipe.tasks), recipe.domain)
+    pieces = None if report is None else mark_placeholders(report.tagged_text, recipe.domain, view.outside)
     return {
         "input": view,
         "report": pieces,

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from fine_tune_assets.approval.flags import flag_spans, sentence_spans
 from fine_tune_assets.desk.sequence_diff import Words, diff_sequences
-from fine_tune_assets.phi.spans.kinds import TAG
+from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+|\s+|[^\w\s]")
 FLAGGED_SENTENCE = "flagged sentence"
@@ -71,12 +71,13 @@ class DiffPiece:
     """The texts differ too much to compare this part word by word; it may contain unchanged words."""
 
 
-def mark_placeholders(text: str, outside: Sequence[tuple[int, int]] = ()) -> list[Piece]:
+def mark_placeholders(text: str, domain: str, outside: Sequence[tuple[int, int]] = ()) -> list[Piece]:
     """Split a tagged report, so that each `[KIND]` is a separate piece with its family as its kind.
 
-    `outside` are the parts that are not in the input.
+    The kinds that only the domain has are numbers. `outside` are the parts that are not in the input.
     """
-    spans = [TextSpan(*match.span(), _FAMILY_BY_KIND[match[0][1:-1]]) for match in TAG.finditer(text)]
+    tags = load_vocabulary(domain).tag.finditer(text)
+    spans = [TextSpan(*tag.span(), _FAMILY_BY_KIND.get(tag[0][1:-1], "numbers")) for tag in tags]
     return mark_spans(text, [*spans, *(TextSpan(start, end, OUTSIDE) for start, end in outside)])
 
 

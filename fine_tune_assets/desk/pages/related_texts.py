@@ -42,7 +42,7 @@ def _find_pieces(desk: Desk, report_id: str) -> list[Piece] | None:
     found = desk.stored_texts.find_report(report_id)
     if found is None or desk.withheld.has_missed_term(found.subject_key, found.tagged_text):
         return None
-    return mark_placeholders(found.tagged_text)
+    return mark_placeholders(found.tagged_text, desk.read_recipe().domain)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fine_tune_assets.desk.error_pages import PageError
 from fine_tune_assets.desk.judged_answers import Exchange, JudgedComparison
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
-from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
 from fine_tune_assets.judging.judges.spot_check_sample import JudgedAnswer, order_for_rater
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.reviews.erasures import list_erased_subjects
@@ -164,7 +164,7 @@ def _read_rating(desk: Desk, context: RequestContext, answer: JudgedAnswer) -> S
 
 def _criterion_labels(desk: Desk) -> dict[str, str]:
     """Name → label of the criteria of the recipe's rubric."""
-    return {one.name: one.name.replace("_", " ") for one in read_rubric(desk.read_recipe().judge.rubric)}
+    return {one.name: one.name.replace("_", " ") for one in read_recipe_rubric(desk.read_recipe())}
 
 
 def _parse_grade(text: str) -> int | None:

@@ -18,6 +18,8 @@ from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 from fine_tune_assets.lineage.trace_records import ExampleTrace
 from fine_tune_assets.lineage.traces import UnknownIdError, trace_example, trace_subject
+from fine_tune_assets.recipes.domain_pack_schema import DomainPack
+from fine_tune_assets.recipes.domain_packs import load_pack
 
 
 def show_history(desk: Desk, context: RequestContext) -> Response:
@@ -84,7 +86,15 @@ def _find_trace(desk: Desk, example_id: str) -> ExampleTrace | None:
 def show_subject_form(desk: Desk, context: RequestContext, typed: str = "", refusal: str = "") -> Response:
     status = 404 if refusal else 200
     return render_page(
-        desk, context, "subject.html", status=status, typed=typed, trace=None, hidden=(), refusal=refusal
+        desk,
+        context,
+        "subject.html",
+        words=_read_words(desk),
+        status=status,
+        typed=typed,
+        trace=None,
+        hidden=(),
+        refusal=refusal,
     )
 
 
@@ -95,4 +105,11 @@ def show_subject(desk: Desk, context: RequestContext) -> Response:
     except UnknownIdError as error:
         return show_subject_form(desk, context, typed, str(error))
     hidden = find_hidden_examples(desk, context, [example.example_id for example in trace.examples])
-    return render_page(desk, context, "subject.html", typed=typed, trace=trace, hidden=hidden, refusal="")
+    return render_page(
+        desk, context, "subject.html", words=_read_words(desk), typed=typed, trace=trace, hidden=hidden, refusal=""
+    )
+
+
+def _read_words(desk: Desk) -> DomainPack:
+    """How the recipe's domain calls subjects and reports."""
+    return load_pack(desk.read_recipe().domain).pack

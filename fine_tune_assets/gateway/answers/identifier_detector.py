@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from fine_tune_assets.core.processes.parent import die_with_parent
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 
 SCAN_TIMEOUT_SECONDS = 30.0
 _RETRY_SECONDS = 10.0
@@ -24,7 +24,7 @@ _RETRY_SECONDS = 10.0
 class Detector:
     """The scrubber in a separate process. Used from one event loop."""
 
-    def __init__(self, settings: ScrubSettings, load: Callable[[ScrubSettings], None] | None = None) -> None:
+    def __init__(self, settings: ScrubberSettings, load: Callable[[ScrubberSettings], None] | None = None) -> None:
         self._settings, self._load = settings, load or _load_scrubber
         self._pool: ProcessPoolExecutor | None = None
         self._worker = 0
@@ -80,14 +80,17 @@ class Detector:
 
 
 _scrubber: Any = None
+_indirect_kinds: frozenset[str] = frozenset()
 
 
-def _load_scrubber(settings: ScrubSettings) -> None:
-    global _scrubber
+def _load_scrubber(settings: ScrubberSettings) -> None:
+    global _scrubber, _indirect_kinds
     die_with_parent()
     from fine_tune_assets.phi.scrubber import build_scrubber
+    from fine_tune_assets.recipes.domain_packs import load_pack
 
     _scrubber = build_scrubber(settings)
+    _indirect_kinds = load_pack(settings.domain).pack.indirect_kinds
 
 
 def _count_identifiers(text: str, prompt_text: str) -> int:
@@ -96,4 +99,5 @@ def _count_identifiers(text: str, prompt_text: str) -> int:
     if not text:
         return 0
     spans = _scrubber.scrub(text, ()).spans
-    return len(find_new_identifiers([(span.label, text[span.start : span.end]) for span in spans], prompt_text))
+    values = [(span.label, text[span.start : span.end]) for span in spans]
+    return len(find_new_identifiers(values, prompt_text, _indirect_kinds))

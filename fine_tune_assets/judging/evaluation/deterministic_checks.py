@@ -4,7 +4,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS, check_answer
 from fine_tune_assets.claims.sections import extract_section_texts, find_section, list_heading_variants
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
+from fine_tune_assets.recipes.domain_packs import LoadedPack
 from fine_tune_assets.recipes.schema import CheckSettings, OutputFormat
 from fine_tune_assets.tables.instruction_rows import InstructionRow
 from fine_tune_assets.tables.judging_rows import AnswerCheck, JudgeScore
@@ -30,8 +31,8 @@ LengthBounds = tuple[float, float]
 """Minimum and maximum number of words."""
 
 
-def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSettings) -> pa.Table:
-    """Build `answer_checks`: one row per answer of `judge_scores` and check.
+def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSettings, pack: LoadedPack) -> pa.Table:
+    """Build `answer_checks`: one row per answer of `judge_scores` and check. A check that the domain does not make has no result.
 
     Raises GateClosedError for an answer to an example that is not in the test split.
     """
@@ -48,24 +49,27 @@ def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSe
     checks = (
         check
         for score in iter_records(JudgeScore, scores)
-        for check in _check_rows(score, examples[score.example_id], settings, bounds)
+        for check in _check_rows(score, examples[score.example_id], settings, bounds, pack)
     )
     return table_from_records(AnswerCheck, checks)
 
 
 def _check_rows(
-    score: JudgeScore, example: InstructionRow, settings: CheckSettings, bounds: Mapping[str, LengthBounds]
+    score: JudgeScore,
+    example: InstructionRow,
+    settings: CheckSettings,
+    bounds: Mapping[str, LengthBounds],
+    pack: LoadedPack,
 ) -> Iterator[AnswerCheck]:
     answer, task = score.answer, example.task
-    found: dict[str, int | None] = {
-        name: len(unsupported) for name, unsupported in check_answer(answer, example.messages[-2].content).items()
-    }
+    unsupported = check_answer(answer, example.messages[-2].content, pack.pack.checks)
+    found: dict[str, int | None] = {name: len(facts) for name, facts in unsupported.items()}
     expected, length_bound = settings.formats.get(task), bounds.get(task)
-    found["format"] = None if expected is None else count_format_errors(answer, expected)
+    found["format"] = None if expected is None else count_format_errors(answer, expected, pack.section_names)
     found["finished"] = int(not score.is_finished)
     found["length"] = None if length_bound is None else int(not is_length_within(answer, length_bound))
     for check in CHECK_NAMES:
-        count = found[check]
+        count = found.get(check)
         yield AnswerCheck(
             model=score.model,
             model_fingerprint=score.model_fingerprint,
@@ -84,16 +88,16 @@ def incumbent_fingerprint(table: pa.Table) -> str:
     return str(by_role.get("incumbent") or by_role.get("base") or "")
 
 
-def count_format_errors(answer: str, expected: OutputFormat) -> int:
+def count_format_errors(answer: str, expected: OutputFormat, section_names: Collection[str]) -> int:
     """Count missing or empty sections, or schema errors; invalid JSON counts as 1.
 
-    >>> count_format_errors("ASSESSMENT\\nSprain.\\nPLAN", OutputFormat(headings=("ASSESSMENT", "PLAN")))
+    >>> count_format_errors("ASSESSMENT\\nSprain.\\nPLAN", OutputFormat(headings=("ASSESSMENT", "PLAN")), ())
     1
     """
     if expected.json_schema is not None:
         return _count_schema_errors(answer, expected.json_schema)
     sections = extract_section_texts(
-        answer, [name for heading in expected.headings for name in list_heading_variants(heading)]
+        answer, [name for heading in expected.headings for name in list_heading_variants(heading)], section_names
     )
     return sum(find_section(sections, heading) is None for heading in expected.headings)
 

@@ -26,10 +26,11 @@ from fine_tune_assets.judging.judges.label_grades import labels_by_task
 from fine_tune_assets.judging.judges.llm_judge import LlmJudge
 from fine_tune_assets.judging.judges.llm_reader import LlmReader
 from fine_tune_assets.judging.judges.panel_reader import PanelReader
-from fine_tune_assets.judging.judges.rubrics import Rubric, read_rubric
+from fine_tune_assets.judging.judges.rubrics import Rubric, read_recipe_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import StatementReader
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.schema import Recipe, RubricCriterion
 
 RUN_FOLDER = "judges"
@@ -42,7 +43,8 @@ def judge_request(settings: Settings, recipe: Recipe) -> dict[str, Any]:
     layout, judge = settings.layout, recipe.judge
     return {
         "kind": judge.kind,
-        "rubric": [vars(criterion) for criterion in read_rubric(judge.rubric)],
+        "rubric": [vars(criterion) for criterion in read_recipe_rubric(recipe)],
+        "checks": list(load_pack(recipe.domain).pack.checks),
         "labels": labels_by_task(recipe),
         "verifier": str(layout.data_dir / judge.verifier) if judge.verifier else "",
         "backend": judge.backend,
@@ -75,7 +77,9 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
     if request["kind"] == "verifier":
         verifier = open_verifier(request["verifier"], request["threads"])
         weights = find_weights(Path(request["weights"]), verifier.identity)
-        yield StatementJudge("verifier", verifier, rubric, formula_judge(), weights=weights, labels=request["labels"])
+        yield StatementJudge(
+            "verifier", verifier, rubric, formula_judge(), None, weights, request["checks"], request["labels"]
+        )
         return
     model, cache = _judge_model(request), GradeCache(Path(request["cache"]))
     retries = Retries(request["retries"], request["pause_seconds"])
@@ -91,7 +95,9 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
         weights = find_weights(Path(request["weights"]), reader.identity)
         if isinstance(reader, PanelReader):
             reader = replace(reader, weights=weights.readers)
-        yield StatementJudge(request["kind"], reader, rubric, formula_judge(), by_rubric, weights, request["labels"])
+        yield StatementJudge(
+            request["kind"], reader, rubric, formula_judge(), by_rubric, weights, request["checks"], request["labels"]
+        )
     finally:
         model.close()
         cache.close()

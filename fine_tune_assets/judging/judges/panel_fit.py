@@ -140,7 +140,7 @@ def _weighted(judge: StatementJudge, weights: JudgeWeights) -> StatementJudge:
 def main() -> None:
     rated = read_rated_summaries(PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv")
     rows = [row for row in rated.rows if is_training_dialogue(row)]
-    judge = StatementJudge("verifier", open_verifier("", 2), read_rubric("clinical"), formula_judge())
+    judge = StatementJudge("verifier", open_verifier("", 2), read_rubric("clinical", "clinical"), formula_judge())
     fitted = fit_weights_of(judge, rows)
     if fitted is None:
         raise SystemExit(f"Fewer than {MIN_ANSWERS} rated answers have a reading.")

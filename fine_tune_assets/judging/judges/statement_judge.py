@@ -7,12 +7,12 @@ with fixed labels.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Protocol, runtime_checkable
 
-from fine_tune_assets.claims.grounding_checks import check_answer
+from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS, check_answer
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.judging.judges.answer_features import split_sentences
@@ -70,6 +70,8 @@ class StatementJudge:
     pairwise: Judge | None = None
     """Compares two answers; without it, preferences follow from the grades."""
     weights: JudgeWeights = field(default_factory=shipped_weights)
+    checks: Collection[str] = tuple(GROUNDING_CHECKS)
+    """Rules that can overrule the reader; the domain pack names them."""
     labels: TaskLabels = field(default_factory=dict)
     """Not part of the version: the rule is fixed, and other labels make another instruction set."""
 
@@ -85,6 +87,8 @@ class StatementJudge:
                 "weights": self.weights.facts,
                 "thresholds": [VETO_PROBABILITY, KEPT_FROM],
                 "pairwise": self.pairwise.version if self.pairwise else None,
+                # With all rules the version stays that of the shipped measurements.
+                **({} if set(GROUNDING_CHECKS) <= set(self.checks) else {"checks": sorted(self.checks)}),
             }
         )
 
@@ -133,7 +137,7 @@ class StatementJudge:
         self, answers: Sequence[GradableAnswer], progress: Progress
     ) -> list[tuple[CheckedStatement, ...] | str]:
         own = self._read([(answer.input, answer.output) for answer in answers], progress)
-        return [_check_own(answer, *found) for answer, found in zip(answers, own, strict=True)]
+        return [_check_own(answer, *found, self.checks) for answer, found in zip(answers, own, strict=True)]
 
     def _look_for_references(
         self,
@@ -230,12 +234,14 @@ def _has_unread_text(output: str) -> bool:
 
 
 def _check_own(
-    answer: GradableAnswer, statements: Sequence[str], readings: Sequence[Reading]
+    answer: GradableAnswer, statements: Sequence[str], readings: Sequence[Reading], checks: Collection[str]
 ) -> tuple[CheckedStatement, ...] | str:
     """The statements with their probabilities after the veto; or why there are none."""
     if failure := next((reading.failure for reading in readings if reading.failure), ""):
         return failure
-    flags = [(kind, text) for kind, texts in check_answer(answer.output, answer.input).items() for text in texts]
+    flags = [
+        (kind, text) for kind, texts in check_answer(answer.output, answer.input, checks).items() for text in texts
+    ]
     return tuple(
         _apply_veto(_checked(one, reading), next((kind for kind, text in flags if _contains(one, text)), ""))
         for one, reading in zip(statements, readings, strict=True)

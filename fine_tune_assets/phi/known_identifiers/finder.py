@@ -16,6 +16,7 @@ from fine_tune_assets.phi.known_identifiers.stated_names import NameIndex, read_
 from fine_tune_assets.phi.replacement.surrogate_dates import MAX_DISCLOSED_AGE
 from fine_tune_assets.phi.spans.folded_text import FoldedText, fold
 from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Offsets, Span
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 _CACHED_SUBJECTS = 256
 _LABELS = {"address": "LOCATION"}
@@ -27,29 +28,29 @@ _URL_PREFIX_BEFORE = re.compile(r"(?:https?://)?(?:www\.)?$", re.IGNORECASE)
 StatedValues = tuple[tuple[str, str], ...]
 
 
-def find_known_identifiers(text: str, known: Sequence[Mapping[str, str]]) -> list[Span]:
+def find_known_identifiers(text: str, known: Sequence[Mapping[str, str]], vocabulary: Vocabulary) -> list[Span]:
     """Every occurrence of every value in `known`, a list of {"kind", "value"}. Spans of different values may overlap."""
     stated = tuple((entry["kind"], value) for entry in known if (value := entry["value"].strip()))
     if not text or not stated:
         return []
-    found = set(_find_all(FoldedText(text), stated))
+    found = set(_find_all(FoldedText(text), stated, vocabulary))
     return [Span(*offsets, _LABELS.get(kind, kind.upper()), KNOWN_RULE, 1.0) for kind, offsets in sorted(found)]
 
 
-def _find_all(text: FoldedText, stated: StatedValues) -> Iterator[tuple[str, Offsets]]:
+def _find_all(text: FoldedText, stated: StatedValues, vocabulary: Vocabulary) -> Iterator[tuple[str, Offsets]]:
     names = tuple(value for kind, value in stated if kind == "name")
     days = tuple(value for kind, value in stated if kind == "date")
     if names:
-        yield from (("name", offsets) for offsets in find_names(text, _index_names(names)))
+        yield from (("name", offsets) for offsets in find_names(text, _index_names(names, vocabulary)))
     if days:
         yield from (("date", offsets) for offsets in find_days(text, _parse_days(days)))
     for kind, value in stated:
-        yield from ((kind, offsets) for offsets in _find_value(text, kind, value))
+        yield from ((kind, offsets) for offsets in _find_value(text, kind, value, vocabulary))
 
 
 @lru_cache(_CACHED_SUBJECTS)
-def _index_names(values: tuple[str, ...]) -> NameIndex:
-    return NameIndex(name for value in values for name in read_names(value))
+def _index_names(values: tuple[str, ...], vocabulary: Vocabulary) -> NameIndex:
+    return NameIndex((name for value in values for name in read_names(value)), vocabulary)
 
 
 @lru_cache(_CACHED_SUBJECTS)
@@ -57,7 +58,7 @@ def _parse_days(values: tuple[str, ...]) -> frozenset[Day]:
     return frozenset(day for value in values for day in read_days(value))
 
 
-def _find_value(text: FoldedText, kind: str, value: str) -> Iterator[Offsets]:
+def _find_value(text: FoldedText, kind: str, value: str, vocabulary: Vocabulary) -> Iterator[Offsets]:
     match kind:
         case "age":
             yield from _find_age(text, value)
@@ -66,14 +67,14 @@ def _find_value(text: FoldedText, kind: str, value: str) -> Iterator[Offsets]:
         case "phone":
             yield from find_phone(text, value)
         case "address":
-            yield from find_address(text, value)
+            yield from find_address(text, value, vocabulary)
         case "facility":
-            yield from find_facility(text, value)
+            yield from find_facility(text, value, vocabulary)
         case "url":
             yield from _find_url(text, value)
         case "name" | "date":
             # A value that cannot be parsed as a name or a day is still found verbatim.
-            if not (_index_names((value,)).names if kind == "name" else _parse_days((value,))):
+            if not (_index_names((value,), vocabulary).names if kind == "name" else _parse_days((value,))):
                 yield from _find_as_stated(text, kind, value)
         case _:
             yield from _find_literal(text, value)

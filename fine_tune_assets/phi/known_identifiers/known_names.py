@@ -7,16 +7,13 @@ The words around a match decide whether it is the name or an ordinary word.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from fine_tune_assets.phi.known_identifiers.stated_names import MatchPolicy, NameIndex
 from fine_tune_assets.phi.spans.folded_text import FoldedText, Word
 from fine_tune_assets.phi.spans.identifier_words import (
     ABBREVIATIONS,
-    BODY_HEADINGS,
     DOTTED_ABBREVIATIONS,
-    EPONYM_NOUN,
-    EPONYMS,
-    HEADING_WORDS,
     PARTICLES,
     SPOKEN_TITLES,
     TITLES,
@@ -27,11 +24,9 @@ _NAME_GAP = re.compile(r",?\s{0,3}|\s?-\s{0,2}|\^{1,2}|_|/|,?\s?[(\"]|[)\"],?\s?
 _INITIAL_GAP = re.compile(r"\.?[\s,-]{0,2}|\^")
 _HYPHENATION = re.compile(r"-[ \t]*\r?\n[ \t]*|-")
 _TITLE_GAP = re.compile(r"\.?\s{1,3}")
-_EPONYM = re.compile(rf"(?:'[sS]?)?(?:[-/ ][A-Z]\w+)?[\s-]{{1,3}}(?i:{EPONYM_NOUN})\b")
 _COLON = re.compile(r"[ \t]*:")
 _DOTTED = re.compile(r"[A-Z]\.[ ]?(?:[A-Z]\.[ ]?){0,2}[A-Z](?:\.|(?!\w))")
 _MIN_DICTATED_WORDS = 5
-_BODY_HEADINGS = HEADING_WORDS | BODY_HEADINGS
 
 
 class _NameSearch:
@@ -39,6 +34,7 @@ class _NameSearch:
 
     def __init__(self, text: FoldedText, index: NameIndex) -> None:
         self.text, self.index = text, index
+        self.vocabulary = index.vocabulary
         self.folded, self.word, self.gap = text.folded, text.word, text.gap
         self.candidates = sorted(
             place for key in index.policies.keys() & text.positions.keys() for place in text.positions[key]
@@ -75,18 +71,24 @@ def _is_name_by_itself(reading: _NameSearch, at: int) -> bool:
         return False
     if is_after_title(reading.text, at):
         return True
-    if word.key in EPONYMS and _EPONYM.match(
+    if word.key in reading.vocabulary.eponyms and _compile_term(reading.vocabulary.eponym_noun).match(
         reading.folded, word.end - (2 if word.surface.lower().endswith("'s") else 0)
     ):
         return False
     if policy == MatchPolicy.ANY_CASE:
         return True
-    if not word.surface[0].isupper() or _is_heading(reading.folded, word):
+    if not word.surface[0].isupper() or _is_heading(reading, word):
         return False
     if policy == MatchPolicy.CAPITALISED:
         return not (word.surface.isupper() and _is_dictated_in_capitals(reading.folded, word.start))
     is_title_case = not word.surface.isupper() or (len(word.key) > 2 and word.key.upper() not in ABBREVIATIONS)
     return is_title_case and (policy == MatchPolicy.TITLE_CASE or is_mid_sentence(reading.folded, word.start))
+
+
+@lru_cache
+def _compile_term(eponym_noun: str) -> re.Pattern[str]:
+    """What follows a person in a term that is named after them."""
+    return re.compile(rf"(?:'[sS]?)?(?:[-/ ][A-Z]\w+)?[\s-]{{1,3}}(?i:{eponym_noun})\b")
 
 
 def _is_dictated_in_capitals(folded: str, start: int) -> bool:
@@ -122,9 +124,10 @@ def is_mid_sentence(folded: str, start: int) -> bool:
     return any(c.islower() for c in line)
 
 
-def _is_heading(folded: str, word: Word) -> bool:
+def _is_heading(reading: _NameSearch, word: Word) -> bool:
     """Whether the word is a heading at the start of a line: HEART: or FAMILY HISTORY."""
-    if word.surface.upper() not in _BODY_HEADINGS:
+    folded, surface = reading.folded, word.surface.upper()
+    if surface not in reading.vocabulary.heading_words and surface not in reading.vocabulary.body_headings:
         return False
     begins = not folded[folded.rfind("\n", 0, word.start) + 1 : word.start].strip(" \t-*•#")
     return _COLON.match(folded, word.end) is not None or (begins and word.surface.isupper())

@@ -16,15 +16,14 @@ from fine_tune_assets.phi.spans.identifier_words import (
     AMBIGUOUS_NAMES,
     AMBIGUOUS_TOWNS,
     GENERIC_SITE_WORDS,
-    HEADING_WORDS,
     MISSING_NAME_VALUES,
-    ORDINARY_WORDS,
     PLACE_ABBREVIATIONS,
     SITE_TYPES,
     STATES_AND_COUNTRIES,
     STREET_TYPES,
 )
 from fine_tune_assets.phi.spans.spans import Offsets
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 _DIRECTIONS = frozenset("n s e w ne nw se sw".split())
 _UNIT_WORDS = frozenset("apt ste unit rm bldg fl box".split())
@@ -79,14 +78,14 @@ def _make_keys(value: str) -> tuple[str, ...]:
     return tuple(_abbreviate(word) for word in _WORD.findall(fold(value)))
 
 
-def find_address(text: FoldedText, value: str) -> Iterator[Offsets]:
+def find_address(text: FoldedText, value: str, vocabulary: Vocabulary) -> Iterator[Offsets]:
     """The whole address, its street line, town and postcode; adjacent parts form one span."""
     stated = value.replace("^", ", ")
     parts = [part.strip() for part in re.split(r"[,;\n|]", stated) if part.strip()]
     found = sorted(
         {
             *_find_words(text, _make_keys(stated), False),
-            *(o for n, part in enumerate(parts) for o in _find_part(text, part, n)),
+            *(o for n, part in enumerate(parts) for o in _find_part(text, part, n, vocabulary)),
         }
     )
     return _join_parts(text.folded, found, {p for p in parts if len(p) == 2 and p.isupper()} | _find_states(stated))
@@ -96,7 +95,7 @@ def _find_states(value: str) -> set[str]:
     return {word for word in re.findall(r"\b[A-Z]{2}\b", value) if word.lower() in STATES_AND_COUNTRIES}
 
 
-def _find_part(text: FoldedText, part: str, position: int) -> Iterator[Offsets]:
+def _find_part(text: FoldedText, part: str, position: int, vocabulary: Vocabulary) -> Iterator[Offsets]:
     if code := _POSTCODE.search(part):
         yield from _find_postcode(text, code[0])
         part = part[: code.start()].strip(" ,.")
@@ -111,11 +110,11 @@ def _find_part(text: FoldedText, part: str, position: int) -> Iterator[Offsets]:
         return
     ends = [n for n, key in enumerate(keys) if key in STREET_TYPES and n > 0]
     if keys[0][0].isdecimal() or ends:
-        yield from _find_street(text, keys, ends[-1] + 1 if ends else len(keys))
+        yield from _find_street(text, keys, ends[-1] + 1 if ends else len(keys), vocabulary)
     elif keys[0] in _UNIT_WORDS or (keys[0] in ("po", "p") and "box" in keys):
         yield from _find_words(text, keys, False)
     else:
-        yield from _find_town(text, keys, is_alone=position == 0)
+        yield from _find_town(text, keys, vocabulary, is_alone=position == 0)
 
 
 def _find_postcode(text: FoldedText, code: str) -> Iterator[Offsets]:
@@ -127,7 +126,7 @@ def _find_postcode(text: FoldedText, code: str) -> Iterator[Offsets]:
         yield from find_id(text, code)
 
 
-def _find_street(text: FoldedText, keys: tuple[str, ...], end: int) -> Iterator[Offsets]:
+def _find_street(text: FoldedText, keys: tuple[str, ...], end: int, vocabulary: Vocabulary) -> Iterator[Offsets]:
     """12 N Main St Apt 4; 12 Main; Main Street. After the street type comes a unit or, in an address without commas, a town."""
     line, rest = keys[:end], keys[end:]
     yield from _find_words(text, keys, False)
@@ -141,15 +140,16 @@ def _find_street(text: FoldedText, keys: tuple[str, ...], end: int) -> Iterator[
         yield from _find_words(text, name, True)
         yield from _find_words(text, line[has_number:], True)
     if rest and rest[0] not in _UNIT_WORDS and not any(key[0].isdecimal() for key in rest):
-        yield from _find_town(text, rest, is_alone=False)
+        yield from _find_town(text, rest, vocabulary, is_alone=False)
 
 
-def _find_town(text: FoldedText, keys: tuple[str, ...], is_alone: bool) -> Iterator[Offsets]:
+def _find_town(text: FoldedText, keys: tuple[str, ...], vocabulary: Vocabulary, is_alone: bool) -> Iterator[Offsets]:
     """A town whose name is a word matches only capitalised (Reading, not reading); Normal only after "in" or "from"."""
     if not is_alone and len(keys) == 1 and len(keys[0]) < _MIN_SINGLE_WORD_LENGTH - 1:
         return
-    if len(keys) > 1 or not _is_word(keys[0]):
-        yield from _find_words(text, keys, len(keys) > 1 and all(map(_is_word, keys)))
+    if len(keys) > 1 or not _is_word(keys[0], vocabulary):
+        is_ordinary = all(_is_word(key, vocabulary) for key in keys)
+        yield from _find_words(text, keys, len(keys) > 1 and is_ordinary)
         return
     for start, end in _find_words(text, keys, True):
         if _PREPOSITION.search(text.folded[max(0, start - 12) : start]) or re.match(
@@ -158,8 +158,9 @@ def _find_town(text: FoldedText, keys: tuple[str, ...], is_alone: bool) -> Itera
             yield start, end
 
 
-def _is_word(key: str) -> bool:
-    return key in GENERIC_SITE_WORDS or key in AMBIGUOUS_NAMES or key in ORDINARY_WORDS or key in AMBIGUOUS_TOWNS
+def _is_word(key: str, vocabulary: Vocabulary) -> bool:
+    is_name_too = key in AMBIGUOUS_NAMES or key in AMBIGUOUS_TOWNS
+    return is_name_too or key in GENERIC_SITE_WORDS or key in vocabulary.ordinary_words
 
 
 def _join_parts(folded: str, found: Sequence[Offsets], states: set[str]) -> Iterator[Offsets]:
@@ -187,22 +188,22 @@ def _find_state_end(folded: str, end: int, states: set[str]) -> int:
     return match.end() if match and match[1] in states else end
 
 
-def find_facility(text: FoldedText, value: str) -> Iterator[Offsets]:
+def find_facility(text: FoldedText, value: str, vocabulary: Vocabulary) -> Iterator[Offsets]:
     """The full name, the name without its kind if that identifies the site, and its acronym."""
     stated = value.split("^")[0]
     keys = _make_keys(stated)
-    if not keys or all(_is_uninformative(key) for key in keys):
+    if not keys or all(_is_uninformative(key, vocabulary) for key in keys):
         return
-    yield from _find_words(text, keys, len(keys) == 1 and _is_word(keys[0]))
+    yield from _find_words(text, keys, len(keys) == 1 and _is_word(keys[0], vocabulary))
     rest = keys
     while len(rest) > 1 and rest[-1] in SITE_TYPES:
         rest = rest[:-1]
     if rest != keys:
-        yield from _find_short_facility(text, rest)
+        yield from _find_short_facility(text, rest, vocabulary)
     yield from _find_acronym(text, stated)
 
 
-def _find_short_facility(text: FoldedText, rest: tuple[str, ...]) -> Iterator[Offsets]:
+def _find_short_facility(text: FoldedText, rest: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[Offsets]:
     rest = rest[1:] if rest[0] == "the" else rest
     if (
         not rest
@@ -210,17 +211,18 @@ def _find_short_facility(text: FoldedText, rest: tuple[str, ...]) -> Iterator[Of
         or (len(rest) == 1 and len(rest[0]) < _MIN_SINGLE_WORD_LENGTH)
     ):
         return
-    if len(rest) > 1 or not _is_word(rest[0]):
-        yield from _find_words(text, rest, all(map(_is_word, rest)))
+    if len(rest) > 1 or not _is_word(rest[0], vocabulary):
+        yield from _find_words(text, rest, all(_is_word(key, vocabulary) for key in rest))
         return
     for start, end in _find_words(text, rest, True):
         if _PREPOSITION.search(text.folded[max(0, start - 12) : start]):
             yield start, end
 
 
-def _is_uninformative(key: str) -> bool:
-    is_clinical = key in ORDINARY_WORDS or key.upper() in HEADING_WORDS or key.upper() in ABBREVIATIONS
-    return key in GENERIC_SITE_WORDS or key in MISSING_NAME_VALUES or is_clinical or key.isdecimal()
+def _is_uninformative(key: str, vocabulary: Vocabulary) -> bool:
+    is_heading = key.upper() in vocabulary.heading_words or key.upper() in ABBREVIATIONS
+    is_word = key in GENERIC_SITE_WORDS or key in MISSING_NAME_VALUES or key in vocabulary.ordinary_words
+    return is_word or is_heading or key.isdecimal()
 
 
 def _find_acronym(text: FoldedText, stated: str) -> Iterator[Offsets]:

@@ -15,10 +15,10 @@ from fine_tune_assets.phi.spans.identifier_words import (
     CREDENTIALS,
     EPONYMOUS_WORDS,
     MISSING_NAME_VALUES,
-    ORDINARY_WORDS,
     PARTICLES,
     TITLES,
 )
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 _MIN_JOINED_LENGTH = 6
 _MIN_PLURAL_LENGTH = 4
@@ -116,9 +116,13 @@ class NameIndex:
     """For each word that may be part of a name: whose, and in which position."""
 
     def __init__(
-        self, names: Iterable[Name], is_propagated: bool = False, loosest_policy: MatchPolicy = MatchPolicy.ANY_CASE
+        self,
+        names: Iterable[Name],
+        vocabulary: Vocabulary,
+        is_propagated: bool = False,
+        loosest_policy: MatchPolicy = MatchPolicy.ANY_CASE,
     ) -> None:
-        self.names = tuple(names)
+        self.names, self.vocabulary = tuple(names), vocabulary
         self.policies: dict[str, MatchPolicy] = {}
         self.owners: dict[str, set[int]] = {}
         self.joined_words: set[str] = set()
@@ -140,7 +144,7 @@ class NameIndex:
             policy = min(self._choose_policy(word), self._loosest_policy)
             for key in list_spellings(word):
                 self._add(key, policy, number)
-                if policy == MatchPolicy.ANY_CASE and len(key) >= _MIN_PLURAL_LENGTH and not _is_word(f"{key}s"):
+                if policy == MatchPolicy.ANY_CASE and len(key) >= _MIN_PLURAL_LENGTH and not self._is_word(f"{key}s"):
                     self._add(f"{key}s", policy, number)  # a possessive as transcribed from speech: quixleys arm
 
     def _add_joined(self, number: int, name: Name) -> None:
@@ -150,7 +154,7 @@ class NameIndex:
             for start in range(len(words)):
                 for end in range(start + 2, min(len(words), start + _MAX_JOINED_WORDS) + 1):
                     key = make_key(fold("".join(words[start:end])))
-                    if len(key) >= _MIN_JOINED_LENGTH and not _is_word(key):
+                    if len(key) >= _MIN_JOINED_LENGTH and not self._is_word(key):
                         self._add(key, min(MatchPolicy.ANY_CASE, self._loosest_policy), number)
         self.joined_words |= {
             key
@@ -166,15 +170,15 @@ class NameIndex:
         key = make_key(fold(word))
         if key in PARTICLES:
             return MatchPolicy.ADJACENT
-        if _is_word(key) and (self._is_propagated or len(key) < _MIN_DISTINCTIVE_LENGTH):
+        if self._is_word(key) and (self._is_propagated or len(key) < _MIN_DISTINCTIVE_LENGTH):
             return MatchPolicy.MID_SENTENCE
         if key.upper() in ABBREVIATIONS or len(key) < _MIN_DISTINCTIVE_LENGTH:
             return MatchPolicy.TITLE_CASE
-        return MatchPolicy.CAPITALISED if _is_word(key) else MatchPolicy.ANY_CASE
+        return MatchPolicy.CAPITALISED if self._is_word(key) else MatchPolicy.ANY_CASE
 
-
-def _is_word(key: str) -> bool:
-    return key in AMBIGUOUS_NAMES or (key in ORDINARY_WORDS and key not in EPONYMOUS_WORDS)
+    def _is_word(self, key: str) -> bool:
+        is_ordinary = key in self.vocabulary.ordinary_words and key not in EPONYMOUS_WORDS
+        return key in AMBIGUOUS_NAMES or is_ordinary
 
 
 def _list_monograms(name: Name) -> Iterator[str]:

@@ -5,7 +5,7 @@ removed values and never stored; the result contains kinds and counts.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from fine_tune_assets.phi.measurement.recall import is_direct
 from fine_tune_assets.phi.replacement.keyed_draws import IsTaken, normalize
 from fine_tune_assets.phi.replacement.surrogates import WORD, build_corpus_lookup, find_identifying_words
 from fine_tune_assets.phi.table_scrubber import ORIGINAL, ScrubJob, open_finder, read_value_hashes
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.tables.record_classes import Column, Record, iter_records
 
 
@@ -40,11 +41,12 @@ def find_answer_identifiers(answers: pa.Table, job: ScrubJob, progress: Progress
     found: dict[str, AnswerFindings] = {
         row.model: {what: {"answers": 0, "kinds": {}} for what in ORIGINS} for row in rows
     }
+    indirect = load_pack(job.settings.domain).pack.indirect_kinds
     with open_finder(job, len(rows)) as finder:
         scrubbed = finder.find([(row.answer, ()) for row in rows])
     for row, one in zip(rows, scrubbed, strict=True):
         values = [(span.label, row.answer[span.start : span.end]) for span in one.spans]
-        for what, kinds in classify_identifiers(values, row.allowed, is_original).items():
+        for what, kinds in classify_identifiers(values, row.allowed, is_original, indirect).items():
             counts = found[row.model][what]
             counts["answers"] += bool(kinds)
             counts["kinds"] = dict(sorted((Counter(counts["kinds"]) + Counter(kinds)).items()))
@@ -53,19 +55,22 @@ def find_answer_identifiers(answers: pa.Table, job: ScrubJob, progress: Progress
 
 
 def classify_identifiers(
-    values: Sequence[tuple[str, str]], allowed: str, is_original: IsTaken
+    values: Sequence[tuple[str, str]], allowed: str, is_original: IsTaken, indirect_kinds: Container[str] = ()
 ) -> Mapping[str, frozenset[str]]:
     """Split the findings (kind, value) of one answer into the kinds that were removed from a report and the others."""
-    new = find_new_identifiers(values, allowed)
+    new = find_new_identifiers(values, allowed, indirect_kinds)
     return {
         LEAKED: frozenset(kind for kind, value in new if _is_leaked(kind, value, is_original)),
         FABRICATED: frozenset(kind for kind, value in new if not _is_leaked(kind, value, is_original)),
     }
 
 
-def find_new_identifiers(values: Sequence[tuple[str, str]], allowed: str) -> list[tuple[str, str]]:
+def find_new_identifiers(
+    values: Sequence[tuple[str, str]], allowed: str, indirect_kinds: Container[str] = ()
+) -> list[tuple[str, str]]:
     """The findings (kind, value) that are direct identifiers and occur nowhere in the allowed text."""
-    return [(kind, value) for kind, value in values if is_direct(kind) and not _is_allowed(kind, value, allowed)]
+    direct = ((kind, value) for kind, value in values if is_direct(kind, indirect_kinds))
+    return [(kind, value) for kind, value in direct if not _is_allowed(kind, value, allowed)]
 
 
 def _is_allowed(kind: str, value: str, allowed: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.phi.recognizers.domain_rules import DomainRules, load_rules
 from fine_tune_assets.phi.recognizers.second_pass import find_residual_phi
 from fine_tune_assets.phi.replacement.keyed_draws import IsTaken, normalize
 from fine_tune_assets.phi.replacement.profiles import Profile
@@ -63,24 +64,24 @@ def _collect_findings(
     # The cache stores the counts of the second pass without offsets, so the few texts with a count are scanned again.
     leaking = [row for row, one in zip(rows, scrubbed, strict=True) if one.residual_phi]
     again = dict(zip((r.example_id for r in leaking), rescan([(r.text, ()) for r in leaking]), strict=True))
-    found = {}
+    found, domain = {}, load_rules(job.settings.domain)
     for row, one in zip(rows, scrubbed, strict=True):
         is_ours = _build_replacement_check(is_surrogate, row.trusted_text or "")
         kinds = Counter(s.label for s in one.spans if not is_ours(s.label, row.text[s.start : s.end]))
         if row.example_id in again:
-            kinds += _count_residual_phi(again[row.example_id], is_ours)
+            kinds += _count_residual_phi(again[row.example_id], is_ours, domain)
         if not _has_full_dates(job):
             # Only the second pass distinguishes full dates from years: its patterns require a day.
-            kinds += Counter(DATE=find_residual_phi(row.text, (), ()).get("DATE", 0))
+            kinds += Counter(DATE=find_residual_phi(row.text, (), (), domain).get("DATE", 0))
         if kinds:
             found[row.example_id] = dict(sorted(kinds.items()))
     return found
 
 
-def _count_residual_phi(one: ScrubbedText, is_ours: IsReplacement) -> Counter[str]:
+def _count_residual_phi(one: ScrubbedText, is_ours: IsReplacement, domain: DomainRules) -> Counter[str]:
     """Second-pass findings in the tagged text, without uncertain findings that are surrogates."""
     doubtful = [s for s in one.uncertain_spans if not is_ours(s.label, one.text[s.start : s.end])]
-    left = find_residual_phi(one.text, (), doubtful)
+    left = find_residual_phi(one.text, (), doubtful, domain)
     return Counter({label: count for label, count in left.items() if label not in GENERALISED_KINDS})
 
 

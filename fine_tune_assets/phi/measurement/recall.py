@@ -7,7 +7,7 @@ without known identifiers, so recall is a lower bound for reports with metadata.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ _KIND_BY_LABEL: Mapping[str, str] = {
         ("LOCATION", "GEOGRAPHIC_LOCATION", "ADDRESS", "STREET_ADDRESS", "GPE", "ZIP_CODE", "GEO", "CITY", "ZIP"),
         "LOCATION",
     ),
-    **dict.fromkeys(("FACILITY", "HOSPITAL", "ORGANIZATION", "EMPLOYER"), "FACILITY"),
+    **dict.fromkeys(("FACILITY", "HOSPITAL", "ORG", "ORGANIZATION", "EMPLOYER"), "FACILITY"),
     **dict.fromkeys(("PHONE", "PHONE_NUMBER", "FAX_NUMBER", "FAX"), "PHONE"),
     **dict.fromkeys(("EMAIL", "EMAIL_ADDRESS"), "EMAIL"),
     **dict.fromkeys(("URL", "DOMAIN_NAME"), "URL"),
@@ -40,7 +40,7 @@ _KIND_BY_LABEL: Mapping[str, str] = {
     **dict.fromkeys(("SSN", "US_SSN", "SOCIAL_SECURITY_NUMBER"), "SSN"),
     "OTHER": "OTHER",
 }
-"""Label → kind in the typed measures. Any other label is an identifying number, ID."""
+"""Label → kind in the typed measures. Any other label is an identifying number, ID: also the kinds that a domain pack adds."""
 _DIRECT_KINDS = {"NAME", "PHONE", "EMAIL", "SSN", "ID"}
 _DIRECT_LABELS = {"ADDRESS", "STREET_ADDRESS"}
 
@@ -70,19 +70,26 @@ def group_label(label: str) -> str:
     return _KIND_BY_LABEL.get(label.upper(), "ID")
 
 
-def is_direct(label: str) -> bool:
-    """Whether the label identifies a person directly: name, number, telephone, e-mail, SSN, street address."""
+def is_direct(label: str, indirect_kinds: Container[str] = ()) -> bool:
+    """Whether the label identifies a person directly: name, number, telephone, e-mail, SSN, street address.
+
+    `indirect_kinds` are kinds of the domain pack that do not.
+    """
+    if label.upper() in indirect_kinds:
+        return False
     return label.upper() in _DIRECT_LABELS or group_label(label) in _DIRECT_KINDS
 
 
-def measure_documents(documents: Sequence[GoldDocument], found: Iterable[Sequence[Span]]) -> list[Measure]:
+def measure_documents(
+    documents: Sequence[GoldDocument], found: Iterable[Sequence[Span]], indirect_kinds: Container[str] = ()
+) -> list[Measure]:
     """All measures of one labelled set.
 
     If only some kinds were labelled, over-redaction is unknown, so only recall is measured.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for document, spans in zip(documents, found, strict=True):
-        counts.update(_count_matches(document.text, document.spans, spans))
+        counts.update(_count_matches(document.text, document.spans, spans, indirect_kinds))
     is_whole = all(document.is_whole for document in documents)
     return [
         *_compute_recalls(counts),
@@ -91,13 +98,15 @@ def measure_documents(documents: Sequence[GoldDocument], found: Iterable[Sequenc
     ]
 
 
-def _count_matches(text: str, gold: Sequence[Span], spans: Sequence[Span]) -> Iterator[tuple[str, str]]:
+def _count_matches(
+    text: str, gold: Sequence[Span], spans: Sequence[Span], indirect_kinds: Container[str]
+) -> Iterator[tuple[str, str]]:
     covered = _mark_covered(text, spans)
     leaks = False
     for g in gold:
         is_masked = all(covered[i] or text[i].isspace() for i in range(g.start, g.end))
         leaks |= not is_masked
-        for label in (g.label, ALL, *([DIRECT] if is_direct(g.label) else [])):
+        for label in (g.label, ALL, *([DIRECT] if is_direct(g.label, indirect_kinds) else [])):
             yield "gold", label
             if is_masked:
                 yield "masked", label
@@ -182,17 +191,24 @@ class GoldFileError(FineTuneError):
     """A file of labelled identifiers cannot be used."""
 
 
-def measure_recall(gold_files: Sequence[Path], workers: ScrubWorkers, version: str, progress: Progress) -> pa.Table:
+def measure_recall(
+    gold_files: Sequence[Path],
+    workers: ScrubWorkers,
+    version: str,
+    progress: Progress,
+    indirect_kinds: Container[str] = (),
+) -> pa.Table:
     """`scrub_recall`: one row per file, measure and kind. Raises GoldFileError."""
     if not gold_files:
         raise GoldFileError(
-            "No file of labelled identifiers found, so recall cannot be measured. Add a .jsonl file to data/evaluation/phi."
+            "No file of labelled identifiers found, so recall cannot be measured. Add a .jsonl file to a folder that the domain "
+            "pack names in `labelled_sets`."
         )
     rows: list[ScrubRecall] = []
     for done, path in enumerate(sorted(gold_files), start=1):
         documents = read_gold(path)
         found = workers.scrub([(document.text, ()) for document in documents])
-        for m in measure_documents(documents, [one.spans for one in found]):
+        for m in measure_documents(documents, [one.spans for one in found], indirect_kinds):
             row = {"labelled_set": path.stem, "measure": m.name, "scrubber_version": version, **vars(m)}
             rows.append(ScrubRecall.from_row(row))
         progress(done, len(gold_files), "labelled sets measured")

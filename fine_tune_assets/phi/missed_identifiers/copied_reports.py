@@ -16,7 +16,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.identifier_marks import MissedTerm, list_marks, read_missed_terms
 from fine_tune_assets.phi.missed_identifiers.missed_terms import has_any_term
-from fine_tune_assets.phi.spans.kinds import TAG
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 from fine_tune_assets.tables.duckdb_connection import open_cursor
 
 MIN_WORD_OVERLAP = 0.9
@@ -38,7 +38,9 @@ _cached_copies: tuple[tuple[object, ...], CopiesByMark] | None = None
 """Last result with the tables it came from. A sensor calls this at every tick, and each mark requires reading every report."""
 
 
-def find_terms_with_copies(ledger: Ledger, key: bytes, tables: Path) -> dict[str, list[MissedTerm]]:
+def find_terms_with_copies(
+    ledger: Ledger, key: bytes, tables: Path, vocabulary: Vocabulary
+) -> dict[str, list[MissedTerm]]:
     """Subject key → terms marked for that subject, or in a report of which the subject has a copy.
 
     Raises LedgerError if a term cannot be decrypted.
@@ -52,49 +54,51 @@ def find_terms_with_copies(ledger: Ledger, key: bytes, tables: Path) -> dict[str
         if term.mark_id in reports
     ]
     for one in marked:
-        for subject_key in sorted(_read_copies(marked, tables)[one.term.mark_id]):
+        for subject_key in sorted(_read_copies(marked, tables, vocabulary)[one.term.mark_id]):
             terms.setdefault(subject_key, []).append(one.term)
     return terms
 
 
-def _read_copies(marked: Sequence[_MarkedReport], tables: Path) -> CopiesByMark:
+def _read_copies(marked: Sequence[_MarkedReport], tables: Path, vocabulary: Vocabulary) -> CopiesByMark:
     global _cached_copies
     listings = (fingerprint_listing(p) if p.is_dir() else "" for p in (tables / "reports", tables / "scrubbed_reports"))
-    seen = (tables, *listings)
+    seen = (tables, vocabulary, *listings)
     known = _cached_copies[1] if _cached_copies is not None and _cached_copies[0] == seen else {}
     new = [mark for mark in marked if mark.term.mark_id not in known]
     if new:
-        known = {**known, **_find_copies(new, tables)}
+        known = {**known, **_find_copies(new, tables, vocabulary)}
     _cached_copies = (seen, known)
     return known
 
 
-def _find_copies(marked: Sequence[_MarkedReport], tables: Path) -> CopiesByMark:
+def _find_copies(marked: Sequence[_MarkedReport], tables: Path, vocabulary: Vocabulary) -> CopiesByMark:
     texts = _read_texts(tables / "reports", "text", [mark.report_id for mark in marked])
     return {
         mark.term.mark_id: frozenset(
-            _find_subjects_with_copy(mark, texts[mark.report_id], tables) if mark.report_id in texts else ()
+            _find_subjects_with_copy(mark, texts[mark.report_id], tables, vocabulary) if mark.report_id in texts else ()
         )
         for mark in marked
     }
 
 
-def _find_subjects_with_copy(marked: _MarkedReport, text: str, tables: Path) -> set[str]:
-    words = set(_split_words(marked.term.term))
-    raw = _count_words(text, words)
+def _find_subjects_with_copy(marked: _MarkedReport, text: str, tables: Path, vocabulary: Vocabulary) -> set[str]:
+    words = set(_split_words(marked.term.term, vocabulary))
+    raw = _count_words(text, words, vocabulary)
     found, different = set[str](), dict[str, str]()
     for report_id, subject_key, other in _find_candidates(marked, text, tables / "reports"):
-        if _is_copy(raw, _count_words(other, words)):
-            found |= {subject_key} if has_any_term(other, [marked.term]) else set()
-        elif has_any_term(other, [marked.term]):
+        if _is_copy(raw, _count_words(other, words, vocabulary)):
+            found |= {subject_key} if has_any_term(other, [marked.term], vocabulary) else set()
+        elif has_any_term(other, [marked.term], vocabulary):
             different[report_id] = subject_key
     # Two short notes can differ more in their identifiers than they share.
     tagged = (
         _read_texts(tables / "scrubbed_reports", "tagged_text", [marked.report_id, *different]) if different else {}
     )
     if marked.report_id in tagged:
-        scrubbed = _count_words(tagged.pop(marked.report_id), words)
-        found |= {different[r] for r, other in tagged.items() if _is_copy(scrubbed, _count_words(other, words))}
+        scrubbed = _count_words(tagged.pop(marked.report_id), words, vocabulary)
+        found |= {
+            different[r] for r, other in tagged.items() if _is_copy(scrubbed, _count_words(other, words, vocabulary))
+        }
     return found
 
 
@@ -124,12 +128,12 @@ def _query_rows(folder: Path, column: str, query: str, values: Sequence[Any]) ->
         return asking.execute(query, [files, *values]).fetchall()
 
 
-def _split_words(text: str) -> list[str]:
-    return re.findall(r"\w+", TAG.sub(" ", text).casefold())
+def _split_words(text: str, vocabulary: Vocabulary) -> list[str]:
+    return re.findall(r"\w+", vocabulary.tag.sub(" ", text).casefold())
 
 
-def _count_words(text: str, without: Iterable[str]) -> Counter[str]:
-    return Counter(word for word in _split_words(text) if word not in without)
+def _count_words(text: str, without: Iterable[str], vocabulary: Vocabulary) -> Counter[str]:
+    return Counter(word for word in _split_words(text, vocabulary) if word not in without)
 
 
 def _is_copy(one: Counter[str], other: Counter[str]) -> bool:

@@ -13,8 +13,8 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.identifier_marks import MissedTerm, record_mark
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
 from fine_tune_assets.phi.missed_identifiers.missed_terms import blank_tags, to_known_identifier
-from fine_tune_assets.phi.spans.kinds import KINDS
 from fine_tune_assets.phi.spans.spans import Offsets
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 from fine_tune_assets.tables.record_classes import RecordT
 from fine_tune_assets.tables.report_rows import Report
 from fine_tune_assets.tables.scrubbing_rows import PhiSpan, ScrubbedReport
@@ -29,20 +29,28 @@ class MarkError(FineTuneError):
 
 
 def mark_missed_identifier(
-    ledger: Ledger, key: bytes, layout: Layout, *, report_id: str, kind: str, term: str, marked_by: str
+    ledger: Ledger,
+    key: bytes,
+    layout: Layout,
+    vocabulary: Vocabulary,
+    *,
+    report_id: str,
+    kind: str,
+    term: str,
+    marked_by: str,
 ) -> str:
     """Record that `term` is an identifier in the report; returns the mark's id. Repeating a mark returns the same id.
 
     The report is withheld until it is scrubbed without the term. Raises MarkError unless the report exists and contains the term
     as whole words, and LedgerError if `marked_by` is empty.
     """
-    if kind not in KINDS:
-        raise MarkError(f"Report {report_id}: kind {kind} does not exist. Use one of {', '.join(KINDS)}.")
+    if kind not in vocabulary.kinds:
+        raise MarkError(f"Report {report_id}: kind {kind} does not exist. Use one of {', '.join(vocabulary.kinds)}.")
     found = _read_rows(Report, layout, "reports", report_id)
     if not found:
         raise MarkError(f"Report {report_id} not found. `fine-tune review show` prints the report_id of each draft.")
     report, wanted = found[0], " ".join(term.split())
-    places = find_term(report.text, kind, wanted, report_id)
+    places = find_term(report.text, kind, wanted, report_id, vocabulary)
     return record_mark(
         ledger,
         key,
@@ -58,7 +66,7 @@ def mark_missed_identifier(
     )
 
 
-def find_term(text: str, kind: str, term: str, report_id: str) -> list[Offsets]:
+def find_term(text: str, kind: str, term: str, report_id: str, vocabulary: Vocabulary) -> list[Offsets]:
     """Where the scrubber will find the marked term. Raises MarkError, without the term, if it will not find it."""
     if not any(character.isalnum() for character in term):
         raise MarkError(f"The term marked in report {report_id} contains neither a letter nor a digit.")
@@ -69,21 +77,21 @@ def find_term(text: str, kind: str, term: str, report_id: str) -> list[Offsets]:
             f"Report {report_id} does not contain that term. Enter it as written in the report, without placeholders "
             "such as [NAME]."
         )
-    found_spans = find_known_identifiers(text, [to_known_identifier(MissedTerm("", kind, term))])
+    found_spans = find_known_identifiers(text, [to_known_identifier(MissedTerm("", kind, term))], vocabulary)
     places = [(start, end) for start, end in literal if any(s.start <= start and end <= s.end for s in found_spans)]
     if not places:
         raise MarkError(f"Report {report_id} contains that term only inside longer words. Mark the whole words.")
     return places
 
 
-def is_term_visible(tagged_text: str, kind: str, term: str) -> bool:
+def is_term_visible(tagged_text: str, kind: str, term: str, vocabulary: Vocabulary) -> bool:
     """Whether a reader of the tagged report sees the term in it, as whole words.
 
     Call this before `mark_missed_identifier` for users who must not read the raw report: otherwise its errors would reveal which
     other words the raw report contains.
     """
     try:
-        return bool(find_term(blank_tags(tagged_text), kind, " ".join(term.split()), ""))
+        return bool(find_term(blank_tags(tagged_text, vocabulary), kind, " ".join(term.split()), "", vocabulary))
     except MarkError:
         return False
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fine_tune_assets.ledger.reviews.identifier_marks import MissedTerm
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
-from fine_tune_assets.phi.spans.kinds import TAG
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 from fine_tune_assets.tables.duckdb_connection import open_cursor
 from fine_tune_assets.tables.report_rows import Report
 
@@ -48,19 +48,19 @@ def add_missed_terms(reports: pa.Table, terms: TermsBySubject) -> pa.Table:
     )
 
 
-def has_any_term(text: str, terms: Sequence[MissedTerm]) -> bool:
+def has_any_term(text: str, terms: Sequence[MissedTerm], vocabulary: Vocabulary) -> bool:
     """Whether a scrubbed text still contains one of the terms. Placeholders such as `[NAME]` do not count."""
     known = [to_known_identifier(term) for term in terms]
-    return bool(known and find_known_identifiers(blank_tags(text), known))
+    return bool(known and find_known_identifiers(blank_tags(text, vocabulary), known, vocabulary))
 
 
-def blank_tags(text: str) -> str:
+def blank_tags(text: str, vocabulary: Vocabulary) -> str:
     """The text with each placeholder replaced by characters that match nothing and join no words."""
-    return TAG.sub(_TAG_FILLER, text)
+    return vocabulary.tag.sub(_TAG_FILLER, text)
 
 
 def flag_missed_terms(
-    subject_keys: pa.ChunkedArray, texts: Sequence[pa.ChunkedArray], terms: TermsBySubject
+    subject_keys: pa.ChunkedArray, texts: Sequence[pa.ChunkedArray], terms: TermsBySubject, vocabulary: Vocabulary
 ) -> pa.Array:
     """For each row, whether any of its texts contains a term of its subject. Reads only rows of subjects with terms."""
     if not terms:
@@ -68,7 +68,7 @@ def flag_missed_terms(
     rows = zip(subject_keys.to_pylist(), *(_iterate_values(column) for column in texts), strict=True)
     return pa.array(
         [
-            subject_key in terms and any(has_any_term(text, terms[subject_key]) for text in found)
+            subject_key in terms and any(has_any_term(text, terms[subject_key], vocabulary) for text in found)
             for subject_key, *found in rows
         ],
         pa.bool_(),

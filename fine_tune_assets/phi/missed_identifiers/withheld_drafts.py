@@ -6,7 +6,7 @@ repairs. Every page calls this, so results are cached until marks or tables chan
 """
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from fine_tune_assets.core.fingerprints import fingerprint_listing
@@ -16,6 +16,7 @@ from fine_tune_assets.ledger.reviews.decision_records import DecisionRecord, lis
 from fine_tune_assets.ledger.reviews.identifier_marks import MissedTerm, marks_fingerprint
 from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_with_copies
 from fine_tune_assets.phi.missed_identifiers.missed_terms import TermsBySubject, has_any_term
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.record_classes import Record
 from fine_tune_assets.tables.stored_tables import read_rows
@@ -41,8 +42,9 @@ class _MatchedDrafts:
 class WithheldDrafts:
     """Thread-safe."""
 
-    def __init__(self, ledger: Ledger, key: bytes, layout: Layout) -> None:
+    def __init__(self, ledger: Ledger, key: bytes, layout: Layout, read_vocabulary: Callable[[], Vocabulary]) -> None:
         self._ledger, self._key, self._layout = ledger, key, layout
+        self._read_vocabulary = read_vocabulary
         self._lock = threading.Lock()
         self._state: tuple[tuple[str, ...], TermsBySubject, frozenset[str]] = ((), {}, frozenset())
         self._matched_drafts: tuple[tuple[str, ...], dict[str, _MatchedDrafts]] = ((), {})
@@ -51,12 +53,13 @@ class WithheldDrafts:
         """Drafts that are withheld now."""
         terms, withheld = self._load_state()
         repairs = list_active_repairs(self._ledger, terms)
-        return withheld | {r.example_id for r in repairs if has_any_term(r.output, terms[r.subject_key])}
+        vocabulary = self._read_vocabulary()
+        return withheld | {r.example_id for r in repairs if has_any_term(r.output, terms[r.subject_key], vocabulary)}
 
     def decision_ids(self, records: Iterable[DecisionRecord]) -> frozenset[str]:
         """Withheld decisions: those about a withheld draft, and those in which the reviewer's own words contain a marked term."""
         terms, withheld = self._load_state()[0], self.example_ids()
-        subject_keys = self._read_subject_keys(list(terms))
+        subject_keys, vocabulary = self._read_subject_keys(list(terms)), self._read_vocabulary()
         return frozenset(
             record.decision.decision_id
             for record in records
@@ -64,12 +67,13 @@ class WithheldDrafts:
             or has_any_term(
                 f"{record.decision.output or ''}\n{record.reason}",
                 terms.get(subject_keys.get(record.decision.report_id or "", ""), ()),
+                vocabulary,
             )
         )
 
     def has_missed_term(self, subject_key: str, text: str) -> bool:
         """Whether a text of the subject contains a marked term."""
-        return has_any_term(text, self._load_state()[0].get(subject_key, ()))
+        return has_any_term(text, self._load_state()[0].get(subject_key, ()), self._read_vocabulary())
 
     def find_mark_ids(self, draft: DraftedExample) -> frozenset[str]:
         """The marks because of which the draft is withheld."""
@@ -80,7 +84,10 @@ class WithheldDrafts:
             *self._read_scrubbed_texts({draft.report_id}).values(),
             *(repair.output for repair in repairs if repair.example_id == draft.example_id),
         )
-        return frozenset(term.mark_id for term in terms if any(has_any_term(text, [term]) for text in texts))
+        vocabulary = self._read_vocabulary()
+        return frozenset(
+            term.mark_id for term in terms if any(has_any_term(text, [term], vocabulary) for text in texts)
+        )
 
     def _read_subject_keys(self, wanted: list[str]) -> dict[str, str]:
         """Report id → subject key, for these subjects."""
@@ -99,7 +106,7 @@ class WithheldDrafts:
         seen = self._fingerprint_sources()
         with self._lock:
             if self._state[0] != seen:
-                terms = find_terms_with_copies(self._ledger, self._key, self._layout.tables)
+                terms = find_terms_with_copies(self._ledger, self._key, self._layout.tables, self._read_vocabulary())
                 self._state = (seen, terms, self._update_withheld(terms, seen[1:]))
             return self._state[1:]
 
@@ -125,10 +132,10 @@ class WithheldDrafts:
         rows = read_rows(path, "drafted_examples", "subject_key", list(terms), _Draft.SCHEMA.names)
         drafts = [_Draft.from_row(row) for row in rows]
         reports = self._read_scrubbed_texts({draft.report_id for draft in drafts})
-        found: dict[str, set[str]] = {}
+        found, vocabulary = dict[str, set[str]](), self._read_vocabulary()
         for draft in drafts:
             texts = (draft.instruction, draft.input, draft.output, reports.get(draft.report_id, ""))
-            if any(has_any_term(text, terms[draft.subject_key]) for text in texts):
+            if any(has_any_term(text, terms[draft.subject_key], vocabulary) for text in texts):
                 found.setdefault(draft.subject_key, set()).add(draft.example_id)
         return {subject_key: frozenset(example_ids) for subject_key, example_ids in found.items()}
 

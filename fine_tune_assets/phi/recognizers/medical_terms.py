@@ -1,16 +1,16 @@
 """Rejects the tagger's false positives: medicines, abbreviations, scales and signs, clock times, impossible dates.
 
-Uses the word lists of the clinical pack. Applies only to the tagger: rules have context, and metadata is certain.
+Uses the word lists of the domain pack. Applies only to the tagger: rules have context, and metadata is certain.
 """
 
 import re
-from functools import cache
+from functools import lru_cache
 
-from fine_tune_assets.core.word_lists import pack_pattern, pack_words
 from fine_tune_assets.phi.recognizers.short_dates import is_month_and_day
 from fine_tune_assets.phi.spans.folded_text import fold
-from fine_tune_assets.phi.spans.identifier_words import EPONYM_NOUN, EPONYMS, FIFTY_STATES, ORDINARY_WORDS
+from fine_tune_assets.phi.spans.identifier_words import FIFTY_STATES
 from fine_tune_assets.phi.spans.spans import Span
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 _NAME_LABELS = {"NAME", "LOCATION", "FACILITY"}
 _CLOCK_LABELS = {"ACCOUNT", "DATE", "ID", "LOCATION", "MRN", "PHONE"}
@@ -45,30 +45,26 @@ _CALL_BEFORE = re.compile(
 )
 _SINGLE_NAME = re.compile(r"[A-ZÀ-ÖØ-Þ][a-zà-ÿ]+(?:-[A-ZÀ-ÖØ-Þ][a-zà-ÿ]+)?")
 _ROMAN_SUFFIX = re.compile(r"[ ](?:I{2,3}|IV)[abcABC]?\.?\Z")
-_SCALE_AFTER = re.compile(
-    rf"(?:['’]s?)?[ ](?:(?:I{{2,3}}|IV)[abcABC]?\b|(?:{pack_pattern('measures', 'scales_and_signs')})\b)"
-)
-_TERM_AFTER = re.compile(
-    rf"(?:['’]s?)?[ ]?[(]?[ ](?:(?:\d{{1,2}}(?:\.\d)?[ab]?|[I]{{1,3}}|IV|VI?|[A-D])(?![\w/-]|\.\d)"
-    rf"|(?:neg|pos|negative|positive|absent|present|not|none|normal|excluded|maneuver|view)\b|{EPONYM_NOUN}\b)",
-    re.IGNORECASE,
-)  # fmt: skip
 _LETTER_SUFFIX = re.compile(r"[ ](?:[A-D]|neg|\d{1,2}|[ivIV]+[abcABC]?)\.?\Z", re.IGNORECASE)
 
 
-@cache
-def load_abbreviations() -> frozenset[str]:
-    """As written: aPTT, HFrEF."""
-    return pack_words("abbreviations")
+@lru_cache
+def _compile_scale(scales_and_signs: str) -> re.Pattern[str]:
+    """What follows a person after whom a scale or sign is named."""
+    return re.compile(rf"(?:['’]s?)?[ ](?:(?:I{{2,3}}|IV)[abcABC]?\b|{scales_and_signs}\b)")
 
 
-@cache
-def load_eponyms() -> frozenset[str]:
-    """People after whom scales, signs and devices are named, in lower case without accents."""
-    return pack_words("eponyms") | EPONYMS
+@lru_cache
+def _compile_term(eponym_noun: str) -> re.Pattern[str]:
+    """What follows a person after whom a term is named."""
+    return re.compile(
+        rf"(?:['’]s?)?[ ]?[(]?[ ](?:(?:\d{{1,2}}(?:\.\d)?[ab]?|[I]{{1,3}}|IV|VI?|[A-D])(?![\w/-]|\.\d)"
+        rf"|(?:neg|pos|negative|positive|absent|present|not|none|normal|excluded|maneuver|view)\b|{eponym_noun}\b)",
+        re.IGNORECASE,
+    )
 
 
-def is_medical_term(text: str, span: Span) -> bool:
+def is_medical_term(text: str, span: Span, vocabulary: Vocabulary) -> bool:
     """Whether the form or a word list proves that a tagger finding is not an identifier."""
     value = text[span.start : span.end]
     before = text[max(0, span.start - _CONTEXT_LENGTH) : span.start]
@@ -86,22 +82,25 @@ def is_medical_term(text: str, span: Span) -> bool:
         return True
     if span.label not in _NAME_LABELS or _TITLE_BEFORE.search(before):
         return False
-    return _is_listed_term(value, span.label)
+    return _is_listed_term(value, span.label, vocabulary)
 
 
-def is_scale_or_sign(text: str, span: Span) -> bool:
+def is_scale_or_sign(text: str, span: Span, vocabulary: Vocabulary) -> bool:
     """Whether the next words make a name part of a scale, sign or disease. A person of that name may still occur in the
     report."""
     if span.label not in _NAME_LABELS or _TITLE_BEFORE.search(text[max(0, span.start - _CONTEXT_LENGTH) : span.start]):
         return False
+    if not vocabulary.device_eponyms:
+        return False
     value = text[span.start : span.end]
-    if _SINGLE_NAME.fullmatch(value) and _SCALE_AFTER.match(text, span.end):
+    if _SINGLE_NAME.fullmatch(value) and _compile_scale(vocabulary.scales_and_signs).match(text, span.end):
         return True
     bare = _LETTER_SUFFIX.sub("", value)
     if bare != value and _SINGLE_NAME.fullmatch(bare) and _ROMAN_SUFFIX.search(value):
         return True
     key = re.sub(r"['’]s\Z", "", fold(bare).lower())
-    return key in load_eponyms() and (bare != value or _TERM_AFTER.match(text, span.end) is not None)
+    is_term = bare != value or _compile_term(vocabulary.eponym_noun).match(text, span.end) is not None
+    return key in vocabulary.device_eponyms and is_term
 
 
 def is_impossible_date(value: str) -> bool:
@@ -127,18 +126,18 @@ def _is_clock_time(value: str, before: str) -> bool:
     )
 
 
-def _is_listed_term(value: str, label: str) -> bool:
+def _is_listed_term(value: str, label: str, vocabulary: Vocabulary) -> bool:
     words = _WORD.findall(value)
     if not words:
         return False
-    if all(word in load_abbreviations() for word in words):
+    if all(word in vocabulary.abbreviations for word in words):
         return True
     if label == "FACILITY":
         return False
     # Two medicines in one tablet: sacubitril-valsartan.
     parts = [part for word in words for part in word.split("-")]
     small = [fold(part).lower() for part in parts]
-    return any(part in pack_words("medicines") for part in small) and all(
-        part in pack_words("medicines") or part in ORDINARY_WORDS or written in load_abbreviations()
+    return any(part in vocabulary.medicines for part in small) and all(
+        part in vocabulary.medicines or part in vocabulary.ordinary_words or written in vocabulary.abbreviations
         for part, written in zip(small, parts, strict=True)
     )

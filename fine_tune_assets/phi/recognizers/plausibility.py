@@ -6,23 +6,14 @@ Never applied to known identifiers from metadata.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
-from fine_tune_assets.phi.recognizers.medical_terms import (
-    is_medical_term,
-    is_scale_or_sign,
-    load_abbreviations,
-    load_eponyms,
-)
+from fine_tune_assets.phi.recognizers.medical_terms import is_medical_term, is_scale_or_sign
 from fine_tune_assets.phi.recognizers.tagged_spans import RULE as TAGGER_RULE
 from fine_tune_assets.phi.spans.folded_text import fold
-from fine_tune_assets.phi.spans.identifier_words import (
-    EPONYM_NOUN,
-    EPONYMS,
-    STANDALONE_EPONYMS,
-    find_heading_lines,
-    find_name_parts,
-)
+from fine_tune_assets.phi.spans.identifier_words import find_heading_lines, find_name_parts
 from fine_tune_assets.phi.spans.spans import Span
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 _TRIMMED_LABELS = {"NAME", "LOCATION", "FACILITY"}
 _TRUSTED_RULES = {
@@ -30,7 +21,6 @@ _TRUSTED_RULES = {
     "saint_site", "known_care_site", "hl7_name", "company", "name_and_degree", TAGGER_RULE,
 }  # fmt: skip
 """Rules whose context makes even an ordinary word a name: Dr. Bell."""
-_EPONYM_NOUN = re.compile(rf"(?:['’]s?)?[ -]{EPONYM_NOUN}\b", re.IGNORECASE)
 _CONTEXT_LENGTH = 30
 _TITLE_BEFORE = re.compile(r"\b(?:dr|mr|mrs|ms|miss|prof|doctor|professor)\.?\s+(?:\w+\s+)?$", re.IGNORECASE)
 _PLAIN_AGE = re.compile(r"[0-8]?\d(?:\D.*)?", re.DOTALL)
@@ -54,12 +44,12 @@ _CLOCK_SUFFIX = re.compile(r"(?:(?<=[/.-]\d{4})|(?<=[/.-]\d\d)(?=\s+(?!19|20)))\
 """After a two-digit year, 2015 may be the year of a date that lacks one."""
 
 
-def drop_implausible(text: str, spans: Iterable[Span]) -> Iterator[Span]:
+def drop_implausible(text: str, spans: Iterable[Span], vocabulary: Vocabulary) -> Iterator[Span]:
     """Drop headings, eponyms and implausible findings; trim ordinary words from the ends of the others."""
-    headings = find_heading_lines(text)
-    likely = [s for s in spans if not _is_false_positive(text, s)]
-    for span in _drop_medical_terms(text, _prefer_people_over_towns(likely)):
-        for start, end in _trim_to_names(text, _trim_suffix(text, span)):
+    headings = find_heading_lines(text, vocabulary)
+    likely = [s for s in spans if not _is_false_positive(text, s, vocabulary)]
+    for span in _drop_medical_terms(text, _prefer_people_over_towns(likely), vocabulary):
+        for start, end in _trim_to_names(text, _trim_suffix(text, span), vocabulary):
             if not any(start < stop and begin < end for begin, stop in headings):
                 yield Span(start, end, span.label, span.recognizer, span.score)
 
@@ -77,26 +67,27 @@ def _trim_suffix(text: str, span: Span) -> Span:
     return replace(span, end=match.start()) if match else span
 
 
-def _drop_medical_terms(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+def _drop_medical_terms(text: str, spans: Sequence[Span], vocabulary: Vocabulary) -> Iterator[Span]:
     """Keep a scale or sign if another finding shows a person of that name in the report."""
-    doubted = [span for span in spans if span.recognizer == TAGGER_RULE and is_scale_or_sign(text, span)]
+    doubted = [span for span in spans if span.recognizer == TAGGER_RULE and is_scale_or_sign(text, span, vocabulary)]
     certain = [span for span in spans if span not in doubted] if doubted else []
-    names = {word for s in certain if s.label == "NAME" for word in _normalize_words(text[s.start : s.end])}
+    names = {word for s in certain if s.label == "NAME" for word in _normalize_words(text[s.start : s.end], vocabulary)}
     for span in spans:
-        if span.recognizer == TAGGER_RULE and is_medical_term(text, span):
+        if span.recognizer == TAGGER_RULE and is_medical_term(text, span, vocabulary):
             continue
-        if span not in doubted or not names.isdisjoint(_normalize_words(text[span.start : span.end])):
+        if span not in doubted or not names.isdisjoint(_normalize_words(text[span.start : span.end], vocabulary)):
             yield span
 
 
-def _trim_to_names(text: str, span: Span) -> Iterable[tuple[int, int]]:
+def _trim_to_names(text: str, span: Span, vocabulary: Vocabulary) -> Iterable[tuple[int, int]]:
     """Trim findings of rules only: the tagger learned where a name ends."""
-    if span.label not in _TRIMMED_LABELS or span.recognizer in _TRUSTED_RULES:
+    is_trusted = span.recognizer in _TRUSTED_RULES or span.recognizer in vocabulary.trusted_rules
+    if span.label not in _TRIMMED_LABELS or is_trusted:
         return [(span.start, span.end)]
-    return find_name_parts(text, span.start, span.end, span.label == "FACILITY")
+    return find_name_parts(text, span.start, span.end, span.label == "FACILITY", vocabulary)
 
 
-def _is_false_positive(text: str, span: Span) -> bool:
+def _is_false_positive(text: str, span: Span, vocabulary: Vocabulary) -> bool:
     value = text[span.start : span.end]
     if span.label == "AGE":
         return _PLAIN_AGE.fullmatch(value) is not None
@@ -106,42 +97,50 @@ def _is_false_positive(text: str, span: Span) -> bool:
         return True
     if span.label in ("ID", "MRN", "ACCOUNT"):
         return _PUBLIC_NUMBER.fullmatch(value) is not None
-    return span.label == "NAME" and (_is_eponym(text, span) or _is_term_not_name(value, span.recognizer))
+    return span.label == "NAME" and (
+        _is_eponym(text, span, vocabulary) or _is_term_not_name(value, span.recognizer, vocabulary)
+    )
 
 
-def _is_term_not_name(value: str, rule: str) -> bool:
+def _is_term_not_name(value: str, rule: str, vocabulary: Vocabulary) -> bool:
     """True for Father HCC, Lasix BID, 2 tablets, Bosniak I."""
     if rule == "name_with_initial":
-        return fold(value.split()[0]).lower() in load_eponyms() and value.split()[-1][0] in "ABCDEIVX"
-    return rule in _POSITIONAL_NAME_RULES and all(word in load_abbreviations() for word in re.findall(r"\w+", value))
+        return fold(value.split()[0]).lower() in vocabulary.device_eponyms and value.split()[-1][0] in "ABCDEIVX"
+    words = re.findall(r"\w+", value)
+    return rule in _POSITIONAL_NAME_RULES and all(word in vocabulary.abbreviations for word in words)
 
 
 _POSITIONAL_NAME_RULES = {"name_of_relative", "name_after_role", "surname_first"}
 """Rules that take any capitalised word in the right position for a name."""
 
 
-def _is_eponym(text: str, span: Span) -> bool:
-    words = _normalize_words(text[span.start : span.end])
+def _is_eponym(text: str, span: Span, vocabulary: Vocabulary) -> bool:
+    words = _normalize_words(text[span.start : span.end], vocabulary)
     if (
         not words
         or len(words) > 2
-        or words[-1] not in EPONYMS
+        or words[-1] not in vocabulary.eponyms
         or _TITLE_BEFORE.search(text[max(0, span.start - 20) : span.start])
     ):
         return False
-    if _EPONYM_NOUN.match(text, span.end):
+    if _compile_noun(vocabulary.eponym_noun).match(text, span.end):
         return True
     around = text[max(0, span.start - _CONTEXT_LENGTH) : span.start] + " " + text[span.end : span.end + _CONTEXT_LENGTH]
     return (
         len(words) == 1
-        and words[0] in STANDALONE_EPONYMS
-        and not STANDALONE_EPONYMS.isdisjoint(_normalize_words(around))
+        and words[0] in vocabulary.standalone_eponyms
+        and not vocabulary.standalone_eponyms.isdisjoint(_normalize_words(around, vocabulary))
     )
 
 
-def _normalize_words(text: str) -> list[str]:
+@lru_cache
+def _compile_noun(eponym_noun: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:['’]s?)?[ -]{eponym_noun}\b", re.IGNORECASE)
+
+
+def _normalize_words(text: str, vocabulary: Vocabulary) -> list[str]:
     """In lower case, without accents and possessives."""
     return [
-        re.sub(r"['’]?s?$", "", w) if w not in EPONYMS else w
+        re.sub(r"['’]?s?$", "", w) if w not in vocabulary.eponyms else w
         for w in re.findall(r"[a-z]+(?:['’]s)?", fold(text).lower())
     ]

@@ -7,17 +7,20 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import ScrubberError
-from fine_tune_assets.phi.recognizers.rules.rule_list import RULES, apply_rules
+from fine_tune_assets.phi.recognizers.domain_rules import DomainRules
+from fine_tune_assets.phi.recognizers.rules.rule import Rule
+from fine_tune_assets.phi.recognizers.rules.rule_list import apply_rules
 from fine_tune_assets.phi.recognizers.tagged_spans import decode_spans
 from fine_tune_assets.phi.spans.spans import Span
 from fine_tune_assets.phi.tagger.labels import LABELS, map_label
 from fine_tune_assets.phi.tagger.prediction import Tagger
+from fine_tune_assets.recipes.domain_pack_schema import PresidioEntity
 
 
 @contextmanager
@@ -46,41 +49,42 @@ with hide_optional_imports("torch", "transformers"):
 
 _ENTITY_PREFIX = "PHI_"
 """Prefix of our entities, so that they never clash with Presidio's."""
-_LABEL_BY_ENTITY = {
-    "PERSON": "NAME",
-    "LOCATION": "LOCATION",
-    "US_ITIN": "SSN",
-    "UUID": "ID",
-    "UK_NHS": "MRN",
-    "MEDICAL_LICENSE": "LICENSE",
-    "US_NPI": "LICENSE",
-    "US_MBI": "HEALTH_PLAN",
-    "CREDIT_CARD": "ACCOUNT",
-    "IBAN_CODE": "ACCOUNT",
-    "CRYPTO": "ACCOUNT",
-}
+_LABEL_BY_SPACY_ENTITY = {"PERSON": "NAME", "LOCATION": "LOCATION"}
 _LABEL_BY_TAGGER_LABEL = {"ADDRESS": "LOCATION"}
 # Excluded: DATE_TIME masks "two weeks"; US_DRIVER_LICENSE masks vertebrae (C6); EMAIL and URL download the public suffix
 # list; PHONE_NUMBER takes a third of the time and finds only what our rules find.
-_PRESIDIO_RECOGNizERS = (
-    presidio.CreditCardRecognizer, presidio.IbanRecognizer, presidio.CryptoRecognizer, presidio.UsItinRecognizer,
-    presidio.NhsRecognizer, presidio.MedicalLicenseRecognizer,
-    presidio.UsNpiRecognizer, presidio.UsMbiRecognizer, presidio.UuidRecognizer,
-)  # fmt: skip
+PRESIDIO_RECOGNIZERS: Mapping[PresidioEntity, Callable[..., EntityRecognizer]] = {
+    "ABA_ROUTING_NUMBER": presidio.AbaRoutingRecognizer,
+    "CREDIT_CARD": presidio.CreditCardRecognizer,
+    "CRYPTO": presidio.CryptoRecognizer,
+    "DE_TAX_ID": presidio.DeTaxIdRecognizer,
+    "DE_VAT_ID": presidio.DeVatIdRecognizer,
+    "IBAN_CODE": presidio.IbanRecognizer,
+    "MEDICAL_LICENSE": presidio.MedicalLicenseRecognizer,
+    "UK_NHS": presidio.NhsRecognizer,
+    "UK_NINO": presidio.UkNinoRecognizer,
+    "US_ITIN": presidio.UsItinRecognizer,
+    "US_MBI": presidio.UsMbiRecognizer,
+    "US_NPI": presidio.UsNpiRecognizer,
+    "US_SSN": presidio.UsSsnRecognizer,
+    "UUID": presidio.UuidRecognizer,
+}
+"""Recognizers of Presidio that a domain pack can name, by entity."""
 
 
 class RuleRecognizer(EntityRecognizer):
-    """Runs every rule in `recognizers/rules`."""
+    """Runs the rules of a domain."""
 
-    def __init__(self) -> None:
-        super().__init__(supported_entities=sorted({_ENTITY_PREFIX + r.label for r in RULES}), name="rules")
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        super().__init__(supported_entities=sorted({_ENTITY_PREFIX + r.label for r in rules}), name="rules")
+        self._rules = rules
 
     def load(self) -> None:
         """Does nothing: the rules are compiled on import."""
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:
         del entities, nlp_artifacts
-        return [_to_recognizer_result(span) for span in apply_rules(text)]
+        return [_to_recognizer_result(span) for span in apply_rules(text, self._rules)]
 
 
 class TaggerRecognizer(EntityRecognizer):
@@ -165,11 +169,11 @@ class TaggerNlpEngine(NoOpNlpEngine):  # type: ignore[misc]
 _EMPTY_MODEL = [{"lang_code": "en", "model_name": ""}]
 
 
-def build_tagger_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
-    return _build_analyzer(TaggerNlpEngine(folder), TaggerRecognizer(threshold))
+def build_tagger_analyzer(folder: Path, threshold: float, domain: DomainRules) -> AnalyzerEngine:
+    return _build_analyzer(TaggerNlpEngine(folder), TaggerRecognizer(threshold), domain)
 
 
-def build_spacy_analyzer(package: str) -> AnalyzerEngine:
+def build_spacy_analyzer(package: str, domain: DomainRules) -> AnalyzerEngine:
     """An analyzer with the named entities of a spaCy package. Raises OSError if spaCy cannot load it."""
     engine = SpacyNlpEngine(
         models=[{"lang_code": "en", "model_name": package}],
@@ -179,7 +183,7 @@ def build_spacy_analyzer(package: str) -> AnalyzerEngine:
             labels_to_ignore=_IGNORED_SPACY_LABELS,
         ),
     )
-    return _build_analyzer(engine, presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION"]))
+    return _build_analyzer(engine, presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION"]), domain)
 
 
 _IGNORED_SPACY_LABELS = [
@@ -188,7 +192,7 @@ _IGNORED_SPACY_LABELS = [
 ]  # fmt: skip
 
 
-def build_hugging_face_analyzer(folder: Path, threshold: float) -> AnalyzerEngine:
+def build_hugging_face_analyzer(folder: Path, threshold: float, domain: DomainRules) -> AnalyzerEngine:
     """An analyzer with a token classifier from a local Hugging Face folder.
 
     It uses the labels that `tagger/labels` maps. Raises ScrubberError if there are none.
@@ -217,25 +221,32 @@ def build_hugging_face_analyzer(folder: Path, threshold: float) -> AnalyzerEngin
         aggregation_strategy="max",
         device="cpu",
     )
-    return _build_analyzer(NoOpNlpEngine(_EMPTY_MODEL), recognizer)
+    return _build_analyzer(NoOpNlpEngine(_EMPTY_MODEL), recognizer, domain)
 
 
-def _build_analyzer(engine: NoOpNlpEngine | SpacyNlpEngine, named_entities: EntityRecognizer) -> AnalyzerEngine:
-    own = [cls(supported_language="en") for cls in _PRESIDIO_RECOGNizERS]
-    registry = RecognizerRegistry(recognizers=[RuleRecognizer(), named_entities, *own], supported_languages=["en"])
+def _build_analyzer(
+    engine: NoOpNlpEngine | SpacyNlpEngine, named_entities: EntityRecognizer, domain: DomainRules
+) -> AnalyzerEngine:
+    own = [PRESIDIO_RECOGNIZERS[entity](supported_language="en") for entity in domain.presidio]
+    rules = RuleRecognizer(domain.rules)
+    registry = RecognizerRegistry(recognizers=[rules, named_entities, *own], supported_languages=["en"])
     analyzer = AnalyzerEngine(nlp_engine=engine, registry=registry, supported_languages=["en"])
     # Set afterwards: the constructor warns that this engine does not tokenize, but our enhancer does.
     analyzer.context_aware_enhancer = PresidioContextEnhancer()
     return analyzer
 
 
-def find_spans(analyzer: AnalyzerEngine, text: str, artifacts: NlpArtifacts) -> Iterator[Span]:
-    """All findings of the recognizers in a text, with our labels and rule names."""
+def find_spans(
+    analyzer: AnalyzerEngine, text: str, artifacts: NlpArtifacts, presidio_labels: Mapping[PresidioEntity, str]
+) -> Iterator[Span]:
+    """All findings of the recognizers in a text, with our labels and rule names. `presidio_labels`: entity → kind."""
+    labels: dict[str, str] = {
+        **_LABEL_BY_SPACY_ENTITY,
+        **{str(entity): kind for entity, kind in presidio_labels.items()},
+    }
     for found in analyzer.analyze(text=text, language="en", nlp_artifacts=artifacts, score_threshold=0):
         entity = found.entity_type
-        label = (
-            entity.removeprefix(_ENTITY_PREFIX) if entity.startswith(_ENTITY_PREFIX) else _LABEL_BY_ENTITY.get(entity)
-        )
+        label = entity.removeprefix(_ENTITY_PREFIX) if entity.startswith(_ENTITY_PREFIX) else labels.get(entity)
         if label is not None:
             recognizer = (found.recognition_metadata or {}).get("recognizer", f"presidio_{entity.lower()}")
             yield Span(found.start, found.end, label, recognizer, round(float(found.score), 3))

@@ -4,14 +4,16 @@ A wrong guess must not remove a word from the whole report, so an ordinary word 
 or follows a title.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from fine_tune_assets.phi.known_identifiers.known_names import find_names, is_mid_sentence
 from fine_tune_assets.phi.known_identifiers.known_numbers import find_id, find_phone
 from fine_tune_assets.phi.known_identifiers.stated_names import MatchPolicy, Name, NameIndex, read_names
+from fine_tune_assets.phi.recognizers.domain_rules import DomainRules
 from fine_tune_assets.phi.spans.folded_text import FoldedText, fold, make_key
 from fine_tune_assets.phi.spans.identifier_words import TITLES
 from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Offsets, Span
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 RULE = "propagated"
 MIN_SCORE = 0.5
@@ -19,18 +21,21 @@ MIN_SCORE = 0.5
 _MIN_VALUE_LENGTH = 5
 
 
-def propagate_spans(text: str, spans: Sequence[Span]) -> list[Span]:
+def propagate_spans(text: str, spans: Sequence[Span], domain: DomainRules) -> list[Span]:
     """Occurrences of the findings elsewhere in the text, without places that are already covered."""
     trusted = [span for span in spans if span.score >= MIN_SCORE]
     if not trusted:
         return []
     folded = FoldedText(text)
-    found = {*_propagate_names(folded, text, trusted), *_propagate_values(folded, text, trusted)}
+    found = {
+        *_propagate_names(folded, text, trusted, domain.vocabulary),
+        *_propagate_values(folded, text, trusted, domain.own_kinds),
+    }
     new = (s for s in found if not any(span.start <= s.start and s.end <= span.end for span in spans))
     return sorted(new, key=lambda s: (s.start, s.end, s.label))
 
 
-def _propagate_names(folded: FoldedText, text: str, spans: Sequence[Span]) -> Iterator[Span]:
+def _propagate_names(folded: FoldedText, text: str, spans: Sequence[Span], vocabulary: Vocabulary) -> Iterator[Span]:
     by_policy: dict[MatchPolicy, list[Name]] = {}
     named = [span for span in spans if span.label == "NAME"]
     for span in named:
@@ -39,7 +44,7 @@ def _propagate_names(folded: FoldedText, text: str, spans: Sequence[Span]) -> It
     score = max((span.score for span in named), default=0.0)
     for policy, names in by_policy.items():
         for start, end in find_names(
-            folded, NameIndex(dict.fromkeys(names), is_propagated=True, loosest_policy=policy)
+            folded, NameIndex(dict.fromkeys(names), vocabulary, is_propagated=True, loosest_policy=policy)
         ):
             # Skip words with digits: the H of H0ME is not part of a name.
             if end - start > 1 and not any(c.isdigit() for c in text[max(0, start - 1) : start] + text[end : end + 1]):
@@ -67,10 +72,12 @@ def _has_title_before(folded: FoldedText, span: Span) -> bool:
     return bool(before) and make_key(before[-1]) in TITLES
 
 
-def _propagate_values(folded: FoldedText, text: str, spans: Sequence[Span]) -> Iterator[Span]:
+def _propagate_values(
+    folded: FoldedText, text: str, spans: Sequence[Span], own_kinds: Container[str]
+) -> Iterator[Span]:
     values = {(span.label, text[span.start : span.end]): span.score for span in sorted(spans, key=lambda s: s.score)}
     for (label, value), score in values.items():
-        find = _FINDERS.get(label)
+        find = _find_number if label in own_kinds else _FINDERS.get(label)
         if find and sum(c.isalnum() for c in value) >= _MIN_VALUE_LENGTH:
             yield from (Span(start, end, label, RULE, score) for start, end in find(folded, value))
 

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
+from fine_tune_assets.phi.recognizers.domain_rules import DomainRules
+from fine_tune_assets.phi.recognizers.rules.rule_list import apply_rules
 from fine_tune_assets.phi.spans.identifier_words import MISSING_NAME_VALUES, TITLES
-from fine_tune_assets.phi.spans.kinds import TAG
 from fine_tune_assets.phi.spans.spans import Span
 
 RULE = "second_pass"
@@ -26,14 +27,15 @@ ResidualPhi = dict[str, int]
 
 
 def find_residual_phi(
-    scrubbed_text: str, known: Sequence[Mapping[str, str]], extra_spans: Iterable[Span]
+    scrubbed_text: str, known: Sequence[Mapping[str, str]], extra_spans: Iterable[Span], domain: DomainRules
 ) -> ResidualPhi:
     """Count known identifiers, values with an unmistakable form, and another recognizer's spans in this text."""
-    masked = TAG.sub(lambda match: _MASK * len(match[0]), scrubbed_text)
+    masked = domain.vocabulary.tag.sub(lambda match: _MASK * len(match[0]), scrubbed_text)
+    forms = (Span(*m.span(), label, RULE, 1.0) for label, pattern in _FORMS for m in pattern.finditer(masked))
     found = [
-        *find_known_identifiers(masked, known),
+        *find_known_identifiers(masked, known, domain.vocabulary),
         *_find_literal(masked, known),
-        *(Span(*m.span(), label, RULE, 1.0) for label, pattern in _FORMS for m in pattern.finditer(masked)),
+        *domain.drop_kept(masked, (*forms, *apply_rules(masked, domain.checked_rules))),
         *(span for span in extra_spans if masked[span.start : span.end].strip(_MASK + " \n\t.,;:'")),
     ]
     return dict(sorted(Counter(_label_groups(found)).items()))

@@ -10,16 +10,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from fine_tune_assets.core.word_lists import pack_pattern
 from fine_tune_assets.phi.spans.identifier_words import (
     ABBREVIATIONS,
     DOTTED_ABBREVIATIONS,
-    HEADING_WORDS,
+    MEASURES,
     NON_SITE_WORDS,
     STRONG_SITE_WORDS,
     WEAK_SITE_WORDS,
 )
 from fine_tune_assets.phi.spans.spans import Span
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 RULE = "expanded"
 _PLACE_LABELS = {"FACILITY", "LOCATION"}
@@ -45,7 +45,7 @@ _KIND_BEFORE = re.compile(
 )
 
 _INITIALS_BEFORE = re.compile(r"(?<![\w.'’-])(?:[A-Z]\.[ ]?){1,2}\Z|(?<![\w.])[a-z]\.\Z")
-_LETTERED_TERM_BEFORE = re.compile(rf"\b(?:{pack_pattern('measures', 'lettered')})[ ]\Z", re.IGNORECASE)
+_LETTERED_TERM_BEFORE = re.compile(rf"\b(?:{MEASURES['lettered']})[ ]\Z", re.IGNORECASE)
 _SURNAME_BEFORE = re.compile(
     r"(?:^|\n|[ ]{2}|\d[.)][ ]|[:|][ ]?)((?:[A-ZÀ-ÖØ-Þ]['’])?[A-ZÀ-ÖØ-Þ]{2,}(?:[ '’-][A-ZÀ-ÖØ-Þ]{2,}){0,2}(?:,[ ]?|[ ]))\Z"
 )
@@ -53,7 +53,7 @@ _SURNAME_FIRST = re.compile(r"[A-ZÀ-ÖØ-Þ'’-]{2,}(?:[ ][A-ZÀ-ÖØ-Þ'’-]
 _MIN_SURNAME_LENGTH = _MIN_NAME_LENGTH = 4
 
 
-def expand_spans(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+def expand_spans(text: str, spans: Sequence[Span], vocabulary: Vocabulary) -> Iterator[Span]:
     """Replace each finding with the widened one; findings must be in order and must not overlap."""
     for left, right in itertools.pairwise(spans):
         if _is_one_site(text, left, right):
@@ -63,7 +63,7 @@ def expand_spans(text: str, spans: Sequence[Span]) -> Iterator[Span]:
             start, end = _find_site_start(text, span), _find_site_end(text, span)
             label = "FACILITY" if end > span.end else span.label
         else:
-            start, end, label = _find_name_start(text, span), span.end, span.label
+            start, end, label = _find_name_start(text, span, vocabulary), span.end, span.label
         if (start, end) != (span.start, span.end):
             yield replace(span, start=start, end=end, label=label, recognizer=RULE)
 
@@ -99,7 +99,7 @@ def _find_site_start(text: str, span: Span) -> int:
     return span.start - len(match[1])
 
 
-def _find_name_start(text: str, span: Span) -> int:
+def _find_name_start(text: str, span: Span, vocabulary: Vocabulary) -> int:
     if span.label != "NAME" or not text[span.start].isalpha():
         return span.start
     before = text[max(0, span.start - _WINDOW) : span.start]
@@ -113,7 +113,7 @@ def _find_name_start(text: str, span: Span) -> int:
     ):
         return span.start - len(initials[0])
     surname = _SURNAME_BEFORE.search(before)
-    if surname and text[span.start].isupper() and _is_surname(surname[1], text[span.start : span.end]):
+    if surname and text[span.start].isupper() and _is_surname(surname[1], text[span.start : span.end], vocabulary):
         return span.start - len(surname[1])
     return span.start
 
@@ -124,9 +124,9 @@ def _is_lettered_term(before: str, initials: str) -> bool:
     return letters in DOTTED_ABBREVIATIONS or _LETTERED_TERM_BEFORE.search(before[: -len(initials)]) is not None
 
 
-def _is_surname(before: str, name: str) -> bool:
+def _is_surname(before: str, name: str, vocabulary: Vocabulary) -> bool:
     words = before.strip(", ").split()
     if "," not in before and not _SURNAME_FIRST.match(name):
         return False
-    is_word = any(w in HEADING_WORDS or (w in ABBREVIATIONS and len(words) == 1) for w in words)
+    is_word = any(w in vocabulary.heading_words or (w in ABBREVIATIONS and len(words) == 1) for w in words)
     return not is_word and ("," not in before or sum(map(len, words)) >= _MIN_SURNAME_LENGTH)

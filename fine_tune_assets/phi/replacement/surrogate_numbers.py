@@ -29,6 +29,16 @@ def draw_identifiers(text: str, source: KeyedSource) -> Iterator[str]:
         yield _draw_characters(text, draw) + longer
 
 
+def draw_digits(text: str, source: KeyedSource) -> Iterator[str]:
+    """Digits for digits, all else unchanged, such as the letters of a court's register; letters too if there is no digit."""
+    if not _NUMBER.search(text):
+        yield from draw_identifiers(text, source)
+    for attempt in count():
+        draw = source.make_draw("digits", normalize(text), str(attempt))
+        longer = "".join(str(draw(10)) for _ in range(attempt // _ATTEMPTS_PER_LENGTH))
+        yield "".join(_draw_characters(c, draw) if c.isdecimal() else c for c in text) + longer
+
+
 def draw_phone_numbers(text: str, source: KeyedSource) -> Iterator[str]:
     """Numbers reserved for fiction, 555-0100 to 555-0199, in area codes N9X, which are reserved and unassigned.
 

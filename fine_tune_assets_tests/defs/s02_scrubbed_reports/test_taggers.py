@@ -36,9 +36,9 @@ def test_a_tagger_is_trained_compared_and_used_by_its_name(
     assert find_model_folder(folder) == installation_dir / folder
     assert materialize_stale(defs, instance, only={"phi_taggers"}).runs == []
 
-    before = scrubber_version(Installation().recipe.scrub)
+    before = scrubber_version(Installation().recipe.scrubber)
     write_recipe(installation_dir, tagger=TINY, scrub={"entity_model": folder})
-    settings = Installation().recipe.scrub
+    settings = Installation().recipe.scrubber
     assert scrubber_version(settings) != before
     # After three steps it labels nearly every word as a name. The test only shows that the scrubber uses it.
     scrubbed = build_scrubber(settings).scrub("Seen on 03/14/2024.", ())

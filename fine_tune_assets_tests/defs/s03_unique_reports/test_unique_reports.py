@@ -53,7 +53,7 @@ def _unique(recall: pa.Table, **batches: str) -> dg.MaterializeResult[pa.Table]:
 
 def test_what_an_earlier_scrubber_left_goes_no_further() -> None:
     """A batch whose second scrubbing failed keeps its old text, with the leak for which a rule was added."""
-    present = scrubber_version(Installation().recipe.scrub)
+    present = scrubber_version(Installation().recipe.scrubber)
     made = _unique(_recall(0.99, present), old="earlier", new=present)
     assert made.value.column("report_id").to_pylist() == ["new/1"]
     assert made.metadata is not None
@@ -63,7 +63,7 @@ def test_what_an_earlier_scrubber_left_goes_no_further() -> None:
 @pytest.mark.parametrize("case", ["below the floor", "not measured"])
 def test_a_scrubber_below_its_floor_closes_the_gate(case: str) -> None:
     """After a leak raises the floor, reports that were scrubbed before must not be used either."""
-    present = scrubber_version(Installation().recipe.scrub)
+    present = scrubber_version(Installation().recipe.scrubber)
     recall = _recall(0.1, present) if case == "below the floor" else _recall(0.99, "earlier")
     with pytest.raises(dg.Failure, match="GateClosedError"):
         _unique(recall, new=present)
@@ -71,7 +71,7 @@ def test_a_scrubber_below_its_floor_closes_the_gate(case: str) -> None:
 
 def test_the_metadata_has_counts_of_duplicates_and_boilerplate_but_no_text() -> None:
     """A line of a template can contain a name that the scrubber missed."""
-    present = scrubber_version(Installation().recipe.scrub)
+    present = scrubber_version(Installation().recipe.scrubber)
     made = _unique(_recall(0.99, present), a=present, b=present)
     assert made.metadata is not None
     assert {kind: made.metadata[f"dropped_{kind}"] for kind in ("exact", "near", "semantic")} == {

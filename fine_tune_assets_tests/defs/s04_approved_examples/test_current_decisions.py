@@ -276,7 +276,7 @@ def test_replay_excludes_overruled_and_unreviewed_examples_with_a_reason() -> No
     installation = Installation()
     subjects = subjects_in("train", 64)[60:]
     kept, revoked, rejected, present = (_approve(name, f"Earlier {name}.") for name in subjects)
-    scrubber = scrubber_version(installation.recipe.scrub)
+    scrubber = scrubber_version(installation.recipe.scrubber)
     rows = [kept, revoked, rejected, present]
     earlier = _with_scrubber([row["report_id"] for row in [*approved().to_pylist(), *rows]], scrubber)
     _store(*rows, reports=earlier)
@@ -306,7 +306,7 @@ def test_replay_excludes_examples_that_rest_on_a_restricted_document() -> None:
     installation = Installation()
     subjects = subjects_in("train", 64)[60:62]
     kept, restricted = (_approve(name, f"Earlier {name}.") | {"report_id": f"correction/{name}"} for name in subjects)
-    scrubber = scrubber_version(installation.recipe.scrub)
+    scrubber = scrubber_version(installation.recipe.scrubber)
     _store(
         kept,
         restricted,

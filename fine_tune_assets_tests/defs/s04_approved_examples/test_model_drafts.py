@@ -20,6 +20,7 @@ from fine_tune_assets.tables.approval_rows import ModelDraft
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records, table_from_rows
 from fine_tune_assets.tables.training_rows import BaseModel
 from fine_tune_assets_tests.approval.examples import reports
+from fine_tune_assets_tests.clinical_domain import SECTION_NAMES
 
 SUMMARY = {"name": "summary", "instruction": "Summarize.", "kind": "model", "input_sections": ["FINDINGS"]}
 
@@ -66,7 +67,7 @@ def test_drafts_are_kept_until_their_report_disappears(asked: Path, instance: dg
     """The draft of a withheld report may contain the text for which the report was withheld."""
     assert asked.is_dir()
     before = reports("FINDINGS\nSprain.", "FINDINGS\nFracture.")
-    requests = build_requests(lambda: iter_records(ReportText, before), Installation().recipe.tasks)
+    requests = build_requests(lambda: iter_records(ReportText, before), Installation().recipe.tasks, SECTION_NAMES)
     rows = [build_model_draft(request, "A draft.", True, "abc") for request in requests]
     write_table(Installation().layout.table("model_drafts"), table_from_records(ModelDraft, rows))
     made = run(instance, reports("FINDINGS\nSprain."))

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fine_tune_assets.desk.pages.input_comparison import align_texts, compare_input, locate_input
 from fine_tune_assets.desk.stored_texts import StoredReport
+from fine_tune_assets_tests.clinical_domain import SECTION_NAMES
 
 REPORT = """\
 PRESENTING COMPLAINT
@@ -35,7 +36,7 @@ def stored(tagged: str = REPORT) -> StoredReport:
 def outside(text: str, report: StoredReport | None = None) -> list[str]:
     """The parts of the report that are marked as not in the input."""
     report = report or stored()
-    return [report.tagged_text[start:end] for start, end in compare_input(text, report, HEADINGS).outside]
+    return [report.tagged_text[start:end] for start, end in compare_input(text, report, HEADINGS, "clinical").outside]
 
 
 NOTE = "Seen by Dr Mara Linden.\nChest clear, no fever."
@@ -72,7 +73,7 @@ def test_an_input_from_the_report_is_folded_and_its_place_is_marked(
     text: str, summary: str, not_in_input: list[str]
 ) -> None:
     """The report beside it shows the same words, so that a reviewer reads them once."""
-    view = compare_input(text, stored(), HEADINGS)
+    view = compare_input(text, stored(), HEADINGS, "clinical")
     assert (view.is_folded, view.summary) == (True, summary)
     assert outside(text) == not_in_input
 
@@ -85,12 +86,12 @@ def test_lines_that_are_not_next_to_each_other_are_found_one_by_one() -> None:
 
 def test_a_part_of_a_line_is_not_the_place_of_the_input() -> None:
     """ "no fever." at the end of a line is another statement than the line."""
-    assert locate_input("no fever.", with_surrogates(REPORT), HEADINGS) is None
+    assert locate_input("no fever.", with_surrogates(REPORT), HEADINGS, SECTION_NAMES) is None
 
 
 def test_an_input_that_differs_is_shown_with_its_differences() -> None:
     """Words that the reviewer does not find in the report must not hide in a folded part."""
-    view = compare_input(NOTE.replace("no fever", "high fever"), stored(), HEADINGS)
+    view = compare_input(NOTE.replace("no fever", "high fever"), stored(), HEADINGS, "clinical")
     assert (view.is_folded, view.outside) == (False, ())
     assert [piece.text for piece in view.pieces if piece.kinds] == ["high"]
     assert "".join(piece.text for piece in view.pieces) == NOTE.replace("no fever", "high fever")
@@ -99,28 +100,28 @@ def test_an_input_that_differs_is_shown_with_its_differences() -> None:
 def test_another_text_is_shown_without_differences() -> None:
     """The input of a pair is the dialogue of the visit; every word of it would be marked."""
     dialogue = "Doctor: what brings you in? Patient: my knee hurts when I climb stairs."
-    view = compare_input(dialogue, stored(), HEADINGS)
+    view = compare_input(dialogue, stored(), HEADINGS, "clinical")
     assert (view.is_folded, [piece.kinds for piece in view.pieces]) == (False, [()])
 
 
 def test_an_input_without_a_report_is_shown() -> None:
     """The report may be in the middle of a new scrub."""
-    view = compare_input(NOTE, None, HEADINGS)
+    view = compare_input(NOTE, None, HEADINGS, "clinical")
     assert (view.is_folded, [piece.text for piece in view.pieces]) == (False, [NOTE])
-    assert compare_input(" ", None, HEADINGS).pieces == []
+    assert compare_input(" ", None, HEADINGS, "clinical").pieces == []
 
 
 def test_a_section_is_not_taken_for_one_with_the_same_text() -> None:
     """ "None." is what several sections say."""
     report = stored("ALLERGIES\nNone.\n\nMEDICATIONS\nNone.\n\nNOTE\nWell.\n")
-    view = compare_input("ALLERGIES\nNone.\n\nNOTE\nWell.", report, [*HEADINGS, "ALLERGIES", "MEDICATIONS"])
+    view = compare_input("ALLERGIES\nNone.\n\nNOTE\nWell.", report, [*HEADINGS, "ALLERGIES", "MEDICATIONS"], "clinical")
     assert view.summary == "the report without its section MEDICATIONS"
 
 
 def test_a_report_that_does_not_fit_its_placeholders_is_not_marked() -> None:
     """A wrong mark would show as unseen what the model sees."""
     report = StoredReport("subject", with_surrogates(REPORT), REPORT.replace("Chest", "Lungs"), "f" * 64)
-    view = compare_input(NOTE, report, HEADINGS)
+    view = compare_input(NOTE, report, HEADINGS, "clinical")
     assert (view.is_folded, view.outside) == (True, ())
 
 
@@ -132,7 +133,7 @@ def test_texts_that_differ_only_in_placeholders_are_always_aligned(parts: list[s
     """A surrogate may contain the words around it."""
     tagged = "[NAME]".join(parts)
     text = parts[0] + "".join(value + part for value, part in zip(values, parts[1:], strict=False))
-    aligned = align_texts(text, tagged)
+    aligned = align_texts(text, tagged, "clinical")
     assert aligned is not None
     assert [text[start:end] for (start, end), _ in aligned] == parts
     assert [tagged[start:end] for _, (start, end) in aligned] == parts

@@ -3,6 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fine_tune_assets.core.identifier_kinds import KINDS
 from fine_tune_assets.desk.pages.marked_text import (
     FAMILIES,
     FAMILY_LABELS,
@@ -13,7 +14,6 @@ from fine_tune_assets.desk.pages.marked_text import (
     mark_placeholders,
     mark_spans,
 )
-from fine_tune_assets.phi.spans.kinds import KINDS
 
 _TEXT = st.text(alphabet="ab 1.\n[é", max_size=60)
 
@@ -47,7 +47,9 @@ def test_marks_in_a_diff_change_no_text_and_lie_where_they_lie_in_the_text_after
 
 def test_only_the_kinds_of_identifiers_are_places_of_identifiers() -> None:
     """`[see above]` is text of the report."""
-    marked = [piece.text for piece in mark_placeholders("[NAME] came on [DATE], [see above].") if piece.kinds]
+    marked = [
+        piece.text for piece in mark_placeholders("[NAME] came on [DATE], [see above].", "clinical") if piece.kinds
+    ]
     assert marked == ["[NAME]", "[DATE]"]
 
 
@@ -59,7 +61,7 @@ def test_every_kind_of_identifier_belongs_to_one_family() -> None:
 
 def test_the_legend_lists_the_families_that_occur() -> None:
     """Colours that are not on the page need no explanation."""
-    pieces = mark_placeholders("Seen by [NAME] on [DATE], call [PHONE] or [FAX].", outside=[(0, 8)])
+    pieces = mark_placeholders("Seen by [NAME] on [DATE], call [PHONE] or [FAX].", "clinical", outside=[(0, 8)])
     assert list(list_families(pieces)) == ["people", "dates", "numbers"]
     assert [(piece.text, piece.kinds) for piece in pieces[:3]] == [
         ("Seen by ", ("outside",)), ("[NAME]", ("people",)), (" on ", ()),
@@ -72,3 +74,12 @@ def test_each_flagged_place_has_the_number_of_its_flag() -> None:
     flags = ["label noise: the output is a template", "number not in input: 80 mg", "side not in input: left side"]
     marked = {piece.text: piece.numbers for piece in mark_spans(text, find_flagged_places(text, flags))}
     assert {part: numbers for part, numbers in marked.items() if numbers} == {"80 mg": (2,), "left side": (3,)}
+
+
+def test_a_kind_of_the_domain_alone_is_a_number() -> None:
+    """Its tag is a placeholder in this domain only."""
+    kinds = {
+        domain: [p.kinds for p in mark_placeholders("Matter [MATTER_NUMBER].", domain) if p.kinds]
+        for domain in ("law", "clinical")
+    }
+    assert kinds == {"law": [("numbers",)], "clinical": []}

@@ -23,11 +23,11 @@ from fine_tune_assets.gateway.answers.identifier_filter import (
     filter_stream,
 )
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 from fine_tune_assets_tests.gateway.answers.test_chat_completions import Answering, Engine, answering, outcomes_of
 from fine_tune_assets_tests.serving.load import wait
 
-SCRUB = load_recipe("demo_smollm2").scrub
+SCRUB = load_recipe("demo_smollm2").scrubber
 
 
 class Looking(Detector):
@@ -197,7 +197,7 @@ def test_an_unknown_mode_or_a_missing_recipe_is_refused() -> None:
         create_gate(Settings(gateway={"answer_phi": "block"}, recipe="/nowhere.yaml"))
 
 
-def _load_nothing(_: ScrubSettings) -> None:
+def _load_nothing(_: ScrubberSettings) -> None:
     """An empty text needs no scrubber."""
 
 

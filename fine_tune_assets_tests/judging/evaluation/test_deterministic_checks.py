@@ -12,11 +12,13 @@ from fine_tune_assets.judging.evaluation.deterministic_checks import CHECK_NAMES
 from fine_tune_assets.judging.verdicts.metric_families import check_metrics
 from fine_tune_assets.judging.verdicts.promotion_rule import family_objections
 from fine_tune_assets.judging.verdicts.verdict_metrics import Metric, adjust_metrics
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import CheckSettings, GateSettings, OutputFormat
 from fine_tune_assets.tables.instruction_rows import InstructionRow
 from fine_tune_assets.tables.judging_rows import AnswerCheck, JudgeScore
 from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets_tests.clinical_domain import PACK
 
 GATE = replace(load_recipe("demo_smollm2").gate, maximum_check_loss=0.1)
 INPUT = "Pain in the right knee for 3 weeks, no fever. Takes ibuprofen 600 mg three times a day, since 3/4/2024."
@@ -82,7 +84,7 @@ def _scores(answers: Mapping[str, list[str]], **changes: Any) -> pa.Table:
 
 
 def _checked(candidate: list[str], incumbent: list[str], settings: CheckSettings | None = None) -> pa.Table:
-    return check_answers(_scores({"base": incumbent, "adapter": candidate}), _set(), settings or CheckSettings())
+    return check_answers(_scores({"base": incumbent, "adapter": candidate}), _set(), settings or CheckSettings(), PACK)
 
 
 def _failed(table: pa.Table, model: str) -> set[str]:
@@ -136,7 +138,7 @@ def test_a_loss_within_the_limit_is_not_a_veto() -> None:
 
 def test_a_truncated_answer_is_not_finished() -> None:
     cut = _scores({"adapter": [RIGHT] * 10}, is_finished=False)
-    table = check_answers(pa.concat_tables([_scores({"base": [RIGHT] * 10}), cut]), _set(), CheckSettings())
+    table = check_answers(pa.concat_tables([_scores({"base": [RIGHT] * 10}), cut]), _set(), CheckSettings(), PACK)
     assert _failed(table, "adapter") == {"finished"}
     assert " finished " in _vetoes(table)[0]
 
@@ -151,7 +153,7 @@ def test_a_task_with_a_format_is_checked_for_it() -> None:
 def test_the_incumbent_is_the_production_model_and_not_the_base_model() -> None:
     """With a production model, exceeding the base model is not enough."""
     answers = {"base": [WRONG["sides"]] * 10, "incumbent": [RIGHT] * 10, "adapter": [WRONG["sides"]] * 5 + [RIGHT] * 5}
-    table = check_answers(_scores(answers), _set(), CheckSettings())
+    table = check_answers(_scores(answers), _set(), CheckSettings(), PACK)
     metric = next(metric for metric in _metrics(table) if metric.name == "sides")
     assert (metric.items, metric.candidate, metric.incumbent) == (10, 0.5, 1.0)
     assert metric.difference == pytest.approx(-0.5, abs=1e-9)
@@ -186,7 +188,7 @@ def test_answers_to_train_examples_are_refused() -> None:
     """The error contains no text of the answer."""
     scores = _scores({"adapter": ["Quixotefever"]}, example_id="train0")
     with pytest.raises(GateClosedError, match=r"^1 ") as refused:
-        check_answers(scores, _set(), CheckSettings())
+        check_answers(scores, _set(), CheckSettings(), PACK)
     assert "Quixote" not in str(refused.value)
 
 
@@ -196,3 +198,12 @@ def test_no_answer_text_is_in_the_table_or_in_a_reason() -> None:
     written = str(table.to_pylist()) + str(_vetoes(table)) + str(_metrics(table))
     assert len(_vetoes(table)) >= 3
     assert [word for word in ("Zanzibarol", "Quixote", "5/6/2024", "77 mg") if word in written] == []
+
+
+def test_a_check_that_the_domain_does_not_make_has_no_result_and_no_veto() -> None:
+    """A missing measurement must not count as passed, and contracts have no sides of a body."""
+    answers = _scores({"base": [RIGHT] * 10, "adapter": [WRONG["sides"]] * 10})
+    table = check_answers(answers, _set(), CheckSettings(), load_pack("law"))
+    unmeasured = {row["check"] for row in table.to_pylist() if row["is_passed"] is None}
+    assert unmeasured == {"format", "sides", "negations", "medications"}
+    assert _vetoes(table) == []

@@ -17,7 +17,7 @@ from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import table_from_rows
 
-ACCURACY, COMPLETENESS, TONE, FORMAT = read_rubric("clinical")
+ACCURACY, COMPLETENESS, TONE, FORMAT = read_rubric("clinical", "clinical")
 FLOOR = 0.4
 SAME: dict[str, Any] = {
     "labelled_set": "rated_summaries", "answer_count": 100, "ungraded_count": 0, "judge_version": "judge",

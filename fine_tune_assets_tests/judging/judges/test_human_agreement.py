@@ -236,7 +236,7 @@ class CriteriaJudge(Formula):
         return Grade(score, "by formula", criteria)
 
 
-CLINICAL = read_rubric("clinical")
+CLINICAL = read_rubric("clinical", "clinical")
 
 
 def _by_criterion(judge: Formula, labelled: LabelledSet) -> dict[tuple[str | None, str], dict[str, Any]]:

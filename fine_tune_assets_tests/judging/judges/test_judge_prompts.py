@@ -18,7 +18,7 @@ from fine_tune_assets.judging.judges.rubrics import overall_grade, read_rubric
 from fine_tune_assets.recipes.schema import RubricCriterion
 from fine_tune_assets_tests.judging.chat_server import grade_reply
 
-RUBRIC = read_rubric("general")
+RUBRIC = read_rubric("general", "clinical")
 ANSWERED = GradableAnswer(
     id="a",
     task="note",

@@ -72,7 +72,7 @@ def _disagrees(claim: Claim) -> float:
 
 
 def _judge(reader: Any) -> StatementJudge:
-    return StatementJudge("panel", reader, read_rubric("general"), formula_judge())
+    return StatementJudge("panel", reader, read_rubric("general", "clinical"), formula_judge())
 
 
 def _panel(rated: RatedSet, other: _Reader) -> StatementJudge:
@@ -115,7 +115,7 @@ def test_without_readings_the_weights_stay(rated: RatedSet, tmp_path: Path) -> N
 
 def test_the_shipped_weights_belong_to_the_shipped_verifier(rated: RatedSet, tmp_path: Path) -> None:
     """If this fails, the verifier changed: run `make fit-judge`."""
-    judge = StatementJudge("verifier", open_verifier("", 1), read_rubric("general"), formula_judge())
+    judge = StatementJudge("verifier", open_verifier("", 1), read_rubric("general", "clinical"), formula_judge())
     assert is_shipped_reader(judge.reader.identity)
     assert fit_judge(judge, [rated], tmp_path) is judge
     assert judge.weights == shipped_weights()

@@ -23,7 +23,7 @@ from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, Said, completion, grade_reply
 
 PLANTED = "Zyxwvutquark"
-CLINICAL = read_rubric("clinical")
+CLINICAL = read_rubric("clinical", "clinical")
 Say = Callable[[dict[str, Any]], Said]
 
 

@@ -25,6 +25,7 @@ from fine_tune_assets.judging.judges.reader_prompts import question_messages, st
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
+from fine_tune_assets_tests.clinical_domain import CHECKS
 from fine_tune_assets_tests.judging.chat_server import ChatServerOfATest, Said, completion
 from fine_tune_assets_tests.judging.judges.test_llm_judge import _request
 
@@ -65,7 +66,12 @@ def _reads(body: dict[str, Any]) -> Said:
 
 @contextmanager
 def _judge(folder: Path, say: Say = _reads, **changes: Any) -> Iterator[tuple[StatementJudge, ChatServerOfATest]]:
-    request = {"kind": "statements", "rubric": [vars(one) for one in read_rubric("general")], "concurrency": 2}
+    request = {
+        "kind": "statements",
+        "rubric": [vars(one) for one in read_rubric("general", "clinical")],
+        "checks": CHECKS,
+        "concurrency": 2,
+    }
     with (
         ChatServerOfATest(say).running() as server,
         open_judge(_request(folder, server.url, **{**request, **changes})) as judge,
@@ -269,15 +275,19 @@ def test_another_rubric_or_context_is_another_judge(tmp_path: Path) -> None:
     versions = set[str]()
     changes: list[dict[str, Any]] = [
         {},
-        {"rubric": [vars(one) for one in read_rubric("clinical")]},
+        {"rubric": [vars(one) for one in read_rubric("clinical", "clinical")]},
         {"context_tokens": 1024},
         {"kind": "panel"},
         {"kind": "rubric"},
-        {"kind": "rubric", "rubric": [vars(one) for one in read_rubric("clinical")]},
+        {"kind": "rubric", "rubric": [vars(one) for one in read_rubric("clinical", "clinical")]},
     ]
     with ChatServerOfATest(_reads).running() as server:
         for change in changes:
-            request = {"kind": "statements", "rubric": [vars(one) for one in read_rubric("general")], **change}
+            request = {
+                "kind": "statements",
+                "rubric": [vars(one) for one in read_rubric("general", "clinical")],
+                **change,
+            }
             with open_judge(_request(tmp_path, server.url, **request)) as judge:
                 versions.add(judge.version)
     assert len(versions) == len(changes)

@@ -13,6 +13,8 @@ from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import VETO_PROBABILITY, StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
+from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets_tests.clinical_domain import CHECKS
 
 RECORD = "Patient: I take 20 mg of lisinopril. My left knee hurts. I have no fever."
 REFERENCE = "Lisinopril 20 mg. Left knee pain. No fever."
@@ -43,7 +45,7 @@ class WordReader:
 
 
 def _judge(**changes: Any) -> StatementJudge:
-    judge = StatementJudge("verifier", WordReader(), read_rubric("clinical"), formula_judge())
+    judge = StatementJudge("verifier", WordReader(), read_rubric("clinical", "clinical"), formula_judge())
     return replace(judge, **changes)
 
 
@@ -141,7 +143,7 @@ def test_labels_and_prose_of_one_batch_keep_their_order() -> None:
 
 
 def test_a_rubric_of_which_nothing_can_be_graded_gives_no_grade_and_a_reason() -> None:
-    completeness = tuple(one for one in read_rubric("general") if one.name == "completeness")
+    completeness = tuple(one for one in read_rubric("general", "clinical") if one.name == "completeness")
     for grade in (_grade(REFERENCE, None, rubric=completeness), _grade_label("a drug", None, rubric=completeness)):
         assert grade.score is None
         assert grade.reason
@@ -164,14 +166,14 @@ def test_preferences_follow_from_the_grades() -> None:
 
 def test_another_rubric_or_reader_is_another_version() -> None:
     """A qualification must not carry over."""
-    versions = {_judge().version, _judge(rubric=read_rubric("general")).version}
+    versions = {_judge().version, _judge(rubric=read_rubric("general", "clinical")).version}
     assert len(versions) == 2
     assert _judge().version in versions
 
 
 def test_an_unknown_rubric_is_refused() -> None:
     with pytest.raises(RecipeError, match="general"):
-        read_rubric("legal")
+        read_rubric("legal", "clinical")
 
 
 def test_a_flagged_number_does_not_overrule_a_longer_one() -> None:
@@ -200,3 +202,16 @@ def test_a_false_clause_of_a_long_sentence_is_a_statement_of_its_own() -> None:
     grade = _grade(f"{true}, his mother died of breast cancer in Boston.")
     own = [one.text for one in grade.statements if one.criterion == "factual_accuracy"]
     assert "his mother died of breast cancer in Boston." in own
+
+
+def test_only_the_checks_of_the_domain_overrule_the_reader_and_fewer_are_another_judge() -> None:
+    """A judge with other rules needs its own measurement before it decides."""
+    checks = load_pack("law").pack.checks
+    vetoes = [{one.veto for one in _grade("Right knee pain.", checks=own).statements} for own in (CHECKS, checks)]
+    assert ["sides" in found for found in vetoes] == [True, False]
+    assert _judge(checks=checks).version != _judge().version
+    assert _judge(checks=CHECKS).version == _judge().version
+
+
+def test_the_rubric_of_the_domain_is_that_of_its_pack() -> None:
+    assert read_rubric("domain", "law") == read_rubric("law", "clinical") != read_rubric("general", "law")

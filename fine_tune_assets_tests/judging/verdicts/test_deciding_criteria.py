@@ -23,7 +23,7 @@ from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.judging.verdict_inputs import CANDIDATE, GATE, GOOD_TABLES, evidence
 
 REQUIRED = JudgeRequirements(
-    "verifier", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}}, read_rubric("clinical")
+    "verifier", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}}, read_rubric("clinical", "clinical")
 )
 RATED: dict[str, Any] = {
     "labelled_set": RATED_SUMMARIES, "answer_count": 100, "ungraded_count": 0, "judge_version": "judge",

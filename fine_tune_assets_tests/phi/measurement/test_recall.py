@@ -23,7 +23,7 @@ from fine_tune_assets.phi.measurement.recall import (
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
 from fine_tune_assets.phi.scrub_workers import ScrubWorkers, open_workers
 from fine_tune_assets.phi.scrubber import Scrubber
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 from fine_tune_assets.tables.record_classes import check_table, table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubRecall
 
@@ -32,7 +32,7 @@ VERSION = "v"
 
 
 @pytest.fixture(scope="module")
-def workers(settings: ScrubSettings) -> Iterator[ScrubWorkers]:
+def workers(settings: ScrubberSettings) -> Iterator[ScrubWorkers]:
     with open_workers(settings, 1) as opened:
         yield opened
 
@@ -136,7 +136,7 @@ def test_every_shipped_set_can_be_read(path: Path) -> None:
     assert read_gold(path)
 
 
-def test_recall_on_a_shipped_set_is_above_the_floors(workers: ScrubWorkers, settings: ScrubSettings) -> None:
+def test_recall_on_a_shipped_set_is_above_the_floors(workers: ScrubWorkers, settings: ScrubberSettings) -> None:
     """A new rule or library must not miss what was removed before."""
     table = measure_recall([path for path in LABELLED if path.stem == "asq_phi"], workers, VERSION, ignore_progress)
     recall, direct = lowest_recall(table), lowest_recall(table, VERSION, DIRECT)

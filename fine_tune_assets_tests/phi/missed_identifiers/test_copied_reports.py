@@ -13,6 +13,7 @@ from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_wi
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.report_rows import Report
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
+from fine_tune_assets_tests.clinical_domain import VOCABULARY
 from fine_tune_assets_tests.ledger.conftest import database, ledger, ledger_url
 from fine_tune_assets_tests.postgres import postgres_server
 
@@ -44,7 +45,7 @@ def _mark(ledger: Ledger, report_id: str = "a/p", **changes: str) -> str:
 
 
 def _subject_keys(ledger: Ledger, tables: Path) -> set[str]:
-    return set(find_terms_with_copies(ledger, KEY, tables))
+    return set(find_terms_with_copies(ledger, KEY, tables, VOCABULARY))
 
 
 def test_mark_counts_only_for_subjects_with_a_copy(ledger: Ledger, tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ from fine_tune_assets.phi.missed_identifiers.marks import (
 )
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
 from fine_tune_assets.phi.scrub_workers import open_workers
-from fine_tune_assets.recipes.schema import ScrubSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.report_rows import Report
 from fine_tune_assets.tables.scrubbing_rows import PhiSpan, ScrubbedReport
+from fine_tune_assets_tests.clinical_domain import VOCABULARY
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 
 KEY = secrets.token_bytes(32)
@@ -61,7 +62,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def _mark(ledger: Ledger, layout: Layout, **changes: Any) -> str:
     fields = {"report_id": "b/1", "kind": "NAME", "term": "zebrafinch", "marked_by": "expert-1"}
-    return mark_missed_identifier(ledger, KEY, layout, **(fields | changes))
+    return mark_missed_identifier(ledger, KEY, layout, VOCABULARY, **(fields | changes))
 
 
 def _labelled(case: str) -> list[tuple[str, str]]:
@@ -126,7 +127,7 @@ def test_case_of_a_changed_report_labels_only_the_term(ledger: Ledger, layout: L
 def test_case_is_a_window_around_the_missed_occurrence() -> None:
     """The case must not store the whole report again, and must show the missed occurrence rather than the one already found."""
     text = f"Zebrafinch came. {'word ' * 100}Then zebrafinch went. {'word ' * 100}"
-    places = find_term(text, "NAME", "zebrafinch", "b/1")
+    places = find_term(text, "NAME", "zebrafinch", "b/1", VOCABULARY)
     assert len(places) == 2
     removed = PhiSpan(report_id="b/1", start=0, end=10, label="NAME", recognizer="r", score=1.0)
     case = build_labelled_case(text, "NAME", places, [removed])
@@ -137,7 +138,7 @@ def test_case_is_a_window_around_the_missed_occurrence() -> None:
 
 
 def test_reviewer_marks_are_measured_but_excluded_from_the_floor(
-    ledger: Ledger, layout: Layout, tmp_path: Path, settings: ScrubSettings
+    ledger: Ledger, layout: Layout, tmp_path: Path, settings: ScrubberSettings
 ) -> None:
     """A set that contains misses only would close the recall gate forever."""
     _mark(ledger, layout)

@@ -14,6 +14,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.identifier_marks import withdraw_mark
 from fine_tune_assets.phi.missed_identifiers.marks import mark_missed_identifier
 from fine_tune_assets.phi.missed_identifiers.withheld_drafts import WithheldDrafts
+from fine_tune_assets_tests.clinical_domain import VOCABULARY
 from fine_tune_assets_tests.desk.installation import BATCH, draft, drafts_of, fill
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 
@@ -25,12 +26,19 @@ class Ward:
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.ledger, self.settings = ledger, fill(settings, ledger)
-        self.withheld_drafts = WithheldDrafts(ledger, KEY, self.settings.layout)
+        self.withheld_drafts = WithheldDrafts(ledger, KEY, self.settings.layout, lambda: VOCABULARY)
 
     def mark(self, number: int, term: str) -> str:
         report = f"{BATCH}/{number:05}"
         return mark_missed_identifier(
-            self.ledger, KEY, self.settings.layout, report_id=report, kind="ID", term=term, marked_by="expert-1"
+            self.ledger,
+            KEY,
+            self.settings.layout,
+            VOCABULARY,
+            report_id=report,
+            kind="ID",
+            term=term,
+            marked_by="expert-1",
         )
 
     def withheld_reports(self) -> list[str]:

@@ -2,15 +2,15 @@
 
 import pytest
 
-from fine_tune_assets.core.word_lists import pack_words
-from fine_tune_assets.phi.recognizers.medical_terms import is_impossible_date, load_abbreviations, load_eponyms
+from fine_tune_assets.phi.recognizers.medical_terms import is_impossible_date
 from fine_tune_assets.phi.recognizers.plausibility import drop_implausible
 from fine_tune_assets.phi.spans.spans import Span
+from fine_tune_assets_tests.clinical_domain import VOCABULARY
 
 
 def keep_plausible(text: str, *found: tuple[str, str], rule: str = "tagger") -> list[str]:
     spans = [Span(text.index(v), text.index(v) + len(v), label, rule, 0.99) for v, label in found]
-    return [text[s.start : s.end] for s in drop_implausible(text, spans)]
+    return [text[s.start : s.end] for s in drop_implausible(text, spans, VOCABULARY)]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_scale_is_kept_if_a_person_has_its_name() -> None:
     text = "Anna Braden came. Braden 19 today."
     at = text.rindex("Braden")
     spans = [Span(0, 11, "NAME", "tagger", 0.9), Span(at, at + 6, "NAME", "tagger", 0.9)]
-    assert list(drop_implausible(text, spans)) == spans
-    assert list(drop_implausible(text, spans[1:])) == []
+    assert list(drop_implausible(text, spans, VOCABULARY)) == spans
+    assert list(drop_implausible(text, spans[1:], VOCABULARY)) == []
 
 
 def test_findings_of_rules_are_kept() -> None:
@@ -101,8 +101,8 @@ def test_dates_in_any_order_are_possible(value: str) -> None:
 
 def test_word_lists_are_normalized() -> None:
     """A medicine in capitals would never match; a two-letter abbreviation would match too often."""
-    assert all(word == word.lower() for word in pack_words("medicines") | load_eponyms())
-    assert all(len(word) > 2 for word in load_abbreviations())
+    assert all(word == word.lower() for word in VOCABULARY.medicines | VOCABULARY.device_eponyms)
+    assert all(len(word) > 2 for word in VOCABULARY.abbreviations)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,10 @@ def test_person_with_md_is_not_a_town_in_maryland() -> None:
     """Otherwise the degree would be removed with the "town", and the surrogate would be a town."""
     text = "Seen by Anna Quixley, MD today"
     spans = [Span(8, 24, "LOCATION", "city_state", 0.75), Span(8, 24, "NAME", "name_and_degree", 0.76)]
-    assert [(text[s.start : s.end], s.label) for s in drop_implausible(text, spans)] == [("Anna Quixley", "NAME")]
-    assert [s.label for s in drop_implausible(text, spans[:1])] == ["LOCATION"]
+    assert [(text[s.start : s.end], s.label) for s in drop_implausible(text, spans, VOCABULARY)] == [
+        ("Anna Quixley", "NAME")
+    ]
+    assert [s.label for s in drop_implausible(text, spans[:1], VOCABULARY)] == ["LOCATION"]
 
 
 def test_time_is_trimmed_from_a_date() -> None:

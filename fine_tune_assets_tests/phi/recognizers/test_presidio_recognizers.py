@@ -45,8 +45,8 @@ def test_scrubber_loads_neither_torch_nor_transformers() -> None:
     program = (
         "import sys; import fine_tune_assets.phi.recognizers.presidio_recognizers;"
         "from fine_tune_assets.phi.scrubber import build_scrubber;"
-        "from fine_tune_assets.recipes.schema import ScrubSettings; from fine_tune_assets.recipes.loader import *;"
-        "scrubber = build_scrubber(load_recipe(shipped_recipes()['demo_smollm2']).scrub);"
+        "from fine_tune_assets.recipes.schema import ScrubberSettings; from fine_tune_assets.recipes.loader import *;"
+        "scrubber = build_scrubber(load_recipe(shipped_recipes()['demo_smollm2']).scrubber);"
         "print(list(scrubber.scrub_all([('Seen by Dr. Miller on 03/14/2024.', [])]))[0].text);"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )

@@ -4,13 +4,14 @@ import pytest
 
 from fine_tune_assets.phi.recognizers.propagation import propagate_spans
 from fine_tune_assets.phi.spans.spans import Span, merge_spans, replace_spans
+from fine_tune_assets_tests.clinical_domain import RULES
 
 
 def propagated(text: str, found: str, label: str = "NAME", rule: str = "presidio_person", score: float = 0.85) -> str:
     """The text after treating the first occurrence of `found` as a finding."""
     start = text.index(found)
     spans = [Span(start, start + len(found), label, rule, score)]
-    return replace_spans(text, merge_spans(text, [*spans, *propagate_spans(text, spans)]))
+    return replace_spans(text, merge_spans(text, [*spans, *propagate_spans(text, spans, RULES)]))
 
 
 @pytest.mark.parametrize(
@@ -87,8 +88,8 @@ def test_uncertain_finding_does_not_spread() -> None:
 def test_only_new_occurrences_are_returned() -> None:
     """The finding itself keeps its rule for the audit."""
     text = "Quixley and Quixley"
-    assert propagate_spans(text, [Span(0, 7, "NAME", "r", 0.9)]) == [Span(12, 19, "NAME", "propagated", 0.9)]
-    assert propagate_spans(text, []) == []
+    assert propagate_spans(text, [Span(0, 7, "NAME", "r", 0.9)], RULES) == [Span(12, 19, "NAME", "propagated", 0.9)]
+    assert propagate_spans(text, [], RULES) == []
 
 
 def test_word_at_the_start_of_a_sentence_is_weak_evidence() -> None:

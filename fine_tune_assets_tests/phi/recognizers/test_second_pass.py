@@ -5,6 +5,7 @@ import pytest
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
 from fine_tune_assets.phi.recognizers.second_pass import ResidualPhi, find_residual_phi
 from fine_tune_assets.phi.spans.spans import Span, merge_spans, replace_spans
+from fine_tune_assets_tests.clinical_domain import RULES, VOCABULARY
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ from fine_tune_assets.phi.spans.spans import Span, merge_spans, replace_spans
 )
 def test_values_with_a_telling_form_withhold_the_report(text: str, kind: str) -> None:
     """The gate closes on each of these."""
-    leaks = find_residual_phi(f"[NAME] rests. {text}", (), ())
+    leaks = find_residual_phi(f"[NAME] rests. {text}", (), (), RULES)
     assert leaks == ResidualPhi({kind: 1})
     assert leaks
 
@@ -68,8 +69,8 @@ def test_values_with_a_telling_form_withhold_the_report(text: str, kind: str) ->
 )
 def test_placeholders_and_clinical_text_do_not_withhold(text: str) -> None:
     """Users switch off a gate that closes on ordinary reports."""
-    assert find_residual_phi(text, (), ()) == ResidualPhi({})
-    assert not find_residual_phi(text, (), ())
+    assert find_residual_phi(text, (), (), RULES) == ResidualPhi({})
+    assert not find_residual_phi(text, (), (), RULES)
 
 
 KNOWN = [
@@ -83,7 +84,7 @@ KNOWN = [
 
 def test_known_identifiers_withhold_the_report() -> None:
     """In any form, counted by kind and never quoted."""
-    leaks = find_residual_phi("doe, of springfield, 12345, born the 14th of March", KNOWN, ())
+    leaks = find_residual_phi("doe, of springfield, 12345, born the 14th of March", KNOWN, (), RULES)
     assert leaks == ResidualPhi({"DATE": 1, "ID": 1, "LOCATION": 1, "NAME": 1})
     assert "doe" not in repr(leaks)
 
@@ -91,31 +92,31 @@ def test_known_identifiers_withhold_the_report() -> None:
 def test_verbatim_known_value_withholds_even_if_no_rule_matches() -> None:
     """Rules about quantities and words may be wrong: a known value that occurs verbatim is residual PHI."""
     known = [{"kind": "id", "value": "12345678"}, {"kind": "name", "value": "Not Available"}]
-    assert find_residual_phi("12345678 units", known, ()) == ResidualPhi({"ID": 1})
-    assert find_residual_phi("The film is not available.", known, ()) == ResidualPhi({})
+    assert find_residual_phi("12345678 units", known, (), RULES) == ResidualPhi({"ID": 1})
+    assert find_residual_phi("The film is not available.", known, (), RULES) == ResidualPhi({})
 
 
 def test_name_equal_to_a_placeholder_word_ignores_placeholders() -> None:
     """Otherwise Mr. Date's reports would always be withheld."""
     known = [{"kind": "name", "value": "Phone Date"}, {"kind": "name", "value": "Name"}]
-    assert find_residual_phi("[NAME] came on [DATE], [PHONE].", known, ()) == ResidualPhi({})
+    assert find_residual_phi("[NAME] came on [DATE], [PHONE].", known, (), RULES) == ResidualPhi({})
 
 
 def test_tagger_findings_count_except_in_placeholders() -> None:
     """The tagger also reads scrubbed text, and may label a placeholder as a name."""
     text = "[NAME] and Quixley"
     spans = [Span(0, 6, "NAME", "tagger", 0.4), Span(11, 18, "NAME", "tagger", 0.4)]
-    assert find_residual_phi(text, (), spans) == ResidualPhi({"NAME": 1})
+    assert find_residual_phi(text, (), spans, RULES) == ResidualPhi({"NAME": 1})
 
 
 def test_overlapping_findings_count_once() -> None:
     """Two finders of the same value count as one leak."""
-    assert find_residual_phi("Dr. Doe", KNOWN, [Span(4, 7, "NAME", "tagger", 0.4)]) == ResidualPhi({"NAME": 1})
+    assert find_residual_phi("Dr. Doe", KNOWN, [Span(4, 7, "NAME", "tagger", 0.4)], RULES) == ResidualPhi({"NAME": 1})
 
 
 def test_other_brackets_are_searched() -> None:
     """[DOE] is a name in brackets."""
-    assert find_residual_phi("[DOE] came", KNOWN, ()) == ResidualPhi({"NAME": 1})
+    assert find_residual_phi("[DOE] came", KNOWN, (), RULES) == ResidualPhi({"NAME": 1})
 
 
 @pytest.mark.parametrize(
@@ -128,5 +129,5 @@ def test_other_brackets_are_searched() -> None:
 )
 def test_text_scrubbed_with_the_same_metadata_passes(text: str) -> None:
     """The gate opens: text next to a placeholder must not become a finding."""
-    scrubbed = replace_spans(text, merge_spans(text, find_known_identifiers(text, KNOWN)))
-    assert find_residual_phi(scrubbed, KNOWN, ()) == ResidualPhi({})
+    scrubbed = replace_spans(text, merge_spans(text, find_known_identifiers(text, KNOWN, VOCABULARY)))
+    assert find_residual_phi(scrubbed, KNOWN, (), RULES) == ResidualPhi({})

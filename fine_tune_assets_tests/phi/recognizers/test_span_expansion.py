@@ -4,12 +4,13 @@ import pytest
 
 from fine_tune_assets.phi.recognizers.span_expansion import expand_spans
 from fine_tune_assets.phi.spans.spans import Span, merge_spans, replace_spans
+from fine_tune_assets_tests.clinical_domain import VOCABULARY
 
 
 def after_widening(text: str, *found: tuple[str, str]) -> str:
     spans = [Span(text.index(v), text.index(v) + len(v), label, "tagger", 0.9) for v, label in found]
     spans.sort(key=lambda s: s.start)
-    return replace_spans(text, merge_spans(text, [*spans, *expand_spans(text, spans)]))
+    return replace_spans(text, merge_spans(text, [*spans, *expand_spans(text, spans, VOCABULARY)]))
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,12 @@ from fine_tune_assets.phi.replacement.surrogates import (
     hash_corpus_values,
     hash_value,
 )
+from fine_tune_assets.phi.spans.checksums import list_checksums
 from fine_tune_assets.phi.spans.identifier_words import AREA_WORDS, SITE_WORDS, SURROGATE_TITLES
 from fine_tune_assets.phi.spans.spans import Span, replace_spans
 from fine_tune_assets.quantities.dates import DateReader
+from fine_tune_assets.recipes.domain_pack_schema import IdentifierSettings, RecognizerSettings
+from fine_tune_assets.recipes.domain_packs import load_pack
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
 SAFE_HARBOR = Profile("safe_harbor", shift_dates=False)
@@ -284,3 +287,36 @@ def test_only_sample_surrogates_are_equal_in_every_installation() -> None:
         assert made[1][0] != made[1][1]
     days = [surrogates(SHIFTED, key).draw_shift_days(subject_keys[0]) for key in (KEY, OTHER_KEY)]
     assert days[0] == days[1]
+
+
+@pytest.mark.parametrize(
+    ("domain", "kind", "value"),
+    [
+        ("law", "IBAN", "DE89 3704 0044 0532 0130 00"),
+        ("finance", "CARD_NUMBER", "4111-1111-1111-1111"),
+        ("finance", "BANK_ACCOUNT", "021000021"),
+        ("law", "CASE_NUMBER", "2:21-cv-04567-ABC"),
+        ("law", "REGISTER_NUMBER", "HRB 123456 B"),
+    ],
+)
+def test_a_number_of_the_domain_keeps_its_form_and_letters_and_is_no_real_account(
+    domain: str, kind: str, value: str
+) -> None:
+    """With valid check digits, an invented account could be someone's."""
+    own = load_pack(domain).pack.own_kinds
+    made = Surrogates(KEY, SAFE_HARBOR, READER, lambda _: False, own).replace(
+        value, [Span(0, len(value), kind, "r", 1.0)], "p"
+    )
+    assert made.text != value
+    assert re.sub(r"\d", "0", made.text) == re.sub(r"\d", "0", value)
+    assert not any(is_valid(made.text) for is_valid in list_checksums(own[kind]))
+
+
+def test_a_kind_with_the_same_form_gets_other_letters_too() -> None:
+    recognizer = RecognizerSettings(name="ward", pattern="W\\d+", score=0.9)
+    own = {"WARD": IdentifierSettings("WARD", True, "same_form", (recognizer,))}
+    made = Surrogates(KEY, SAFE_HARBOR, READER, lambda _: False, own).replace(
+        "WQX-77120", [Span(0, 9, "WARD", "r", 1.0)], "p"
+    )
+    assert re.fullmatch(r"[A-Z]{3}-\d{5}", made.text)
+    assert made.text[:3] != "WQX"

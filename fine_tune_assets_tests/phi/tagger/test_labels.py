@@ -2,7 +2,7 @@
 
 import pytest
 
-from fine_tune_assets.phi.spans.kinds import KINDS
+from fine_tune_assets.core.identifier_kinds import KINDS
 from fine_tune_assets.phi.tagger.labels import LABEL_BY_EXTERNAL_LABEL, LABELS, UNKNOWN, map_label
 
 

@@ -23,7 +23,7 @@ from fine_tune_assets.phi.tagger_training.tagger_trainer import (
     pad_batch,
     train_tagger,
 )
-from fine_tune_assets.recipes.schema import ScrubSettings, TaggerSettings
+from fine_tune_assets.recipes.schema import ScrubberSettings, TaggerSettings
 
 pytestmark = pytest.mark.slow  # torch, transformers and onnx take ten seconds to import
 CORPORA = PROJECT_DIR / "data" / "tagger_training"
@@ -126,7 +126,7 @@ def test_tagger_labels_every_word_of_every_text(exported: Path) -> None:
         assert [w.start for w in words] == sorted({w.start for w in words})
 
 
-def test_tagger_is_stored_in_its_own_folder_and_compared(tmp_path: Path, settings: ScrubSettings) -> None:
+def test_tagger_is_stored_in_its_own_folder_and_compared(tmp_path: Path, settings: ScrubberSettings) -> None:
     """A recipe names the folder; the comparison shows whether it should."""
     folder = build_tagger(CORPORA, SETTINGS, tmp_path / "taggers", ignore_progress)
     assert sorted(p.name for p in folder.iterdir()) == [MODEL_FILE, "tagger.json", "tokenizer.json"]

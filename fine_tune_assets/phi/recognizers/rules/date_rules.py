@@ -21,10 +21,10 @@ _LONG_MONTH = r"(?:January|February|March|April|May|June|July|August|September|O
 _WEEKDAY = r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day|(?:mon|tues?|wed|thurs?|fri|sat|sun)\b\.?)"
 _YEAR = r"(?:19|20)\d\d"
 _SHORT_YEAR = rf"(?:{_YEAR}|['’]?\d\d)"
-_ANY_WEEKDAY = r"mon|tues?|weds?|thurs?|fri|sat|sun|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
-_NUMBER = r"(?:0?[1-9]|[12]\d|3[01])"
-_MONTH_NUMBER = r"(?:0?[1-9]|1[0-2])"
-_DAY = rf"{_NUMBER}(?:st|nd|rd|th)?"
+ANY_WEEKDAY = r"mon|tues?|weds?|thurs?|fri|sat|sun|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+NUMBER = r"(?:0?[1-9]|[12]\d|3[01])"
+MONTH_NUMBER = r"(?:0?[1-9]|1[0-2])"
+_DAY = rf"{NUMBER}(?:st|nd|rd|th)?"
 _UNIT = f"(?:{'|'.join(UNITS[1:10])})"
 _TEENS = f"(?:{'|'.join(UNITS[10:])})"
 _TENS = f"(?:{'|'.join(TENS)})"
@@ -52,16 +52,9 @@ _HOLIDAY_SPELLINGS = any_of(
     ]
 )
 _HOLIDAY = rf"(?:{_HOLIDAY_SPELLINGS})(?![\w]|[ '’]*s?[ ](?i:tree|disease|factor|island|seal|cactus|rose|lily|lights|present|gift|party|dinner|egg|bunny))"
-_EVENT = (
-    r"[BUSC]Cx|[bu]c/?s|cx|cultures?|KUB|CXR|X-?rays?|XR|CT|CTA|CTPA|MRI|MRA|MRCP|MBSS|EGD|ERCP|EEG|EMG|EKG|ECG|TTE|TEE|echo|cath|LHC"
-    r"|colonoscopy|mammogram|mammo|dexa|pet|ultrasound|doppler|biopsy|bx|CVA|TIA|STEMI|NSTEMI|LP|PFTs?|TKA|THA|TKR|THR|ORIF|CABG|surgery|labs"
-    r"|LMP|EDD|EDC|retina|(?:tick|dog|cat|bug)[ ]bite(?:[ ]\w+)?|repaired|placed|removed|filled|refilled|refill|collected|drawn|delivered|dispensed|onset|started|stopped"
-    r"|held|resumed|extubated|intubated|transferred|admit|adm|d/c|dc|cancel(?:led|ed)?|rescheduled|reschedule|expires?|exp|rtc|f/u|follow[ -]?up"
-    rf"|{_ANY_WEEKDAY}|signed|dictated|reviewed|updated"
-)
 _DAY_CONTEXT = (
     r"\b(?:(?:on|from|since|until|till|by|before|after|through|thru|around|due|and|to|between)[ ]the[ ]"
-    rf"|(?:{_ANY_WEEKDAY}),?[ ](?:the[ ])?)"
+    rf"|(?:{ANY_WEEKDAY}),?[ ](?:the[ ])?)"
 )
 _CLAUSE_AFTER = (
     r"(?!(?:,?[ ](?:(?:and|or|to|through|&)[ ])?(?:the[ ])?\d+(?:th|st|nd|rd)\b)+[ ](?!(?:was|were|and|or|to|he|she|they|we|with|when|of)\b))"
@@ -71,30 +64,27 @@ _CLAUSE_AFTER = (
 _SPOKEN_DATE_WORD = rf"(?:{_LONG_MONTH}|{_ORDINAL}|{_BELOW_100}|zero|hundred|thousand)"
 
 RULES: tuple[Rule, ...] = (
-    build_rule("date_iso", "DATE", rf"(?<![\d.-]){_YEAR}([-/.]){_MONTH_NUMBER}\1{_NUMBER}(?:[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?(?!\d)", 0.95),
-    build_rule("date_numeric", "DATE", rf"(?<![\d/.-]){_NUMBER}[ ]?([/.-])[ ]?{_NUMBER}[ ]?\1[ ]?(?:{_YEAR}|\d\d)(?![\d/]|-\d|\.\d)", 0.9),
+    build_rule("date_iso", "DATE", rf"(?<![\d.-]){_YEAR}([-/.]){MONTH_NUMBER}\1{NUMBER}(?:[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?(?!\d)", 0.95),
+    build_rule("date_numeric", "DATE", rf"(?<![\d/.-]){NUMBER}[ ]?([/.-])[ ]?{NUMBER}[ ]?\1[ ]?(?:{_YEAR}|\d\d)(?![\d/]|-\d|\.\d)", 0.9),
     build_rule("date_month_day", "DATE", rf"\b(?:{_WEEKDAY},?[ ]+)?{MONTH}[ ]*(?:the[ ])?{_DAY}\b(?:[ ]?(?:-|–|to|and|or|&)[ ]?{_DAY}\b(?!\.?\d))?{_NO_QUANTITY}(?:(?:,[ ]*|[ ]+(?:of[ ]+|in[ ]+)?)(?:{_YEAR}|['’]\d\d)\b)?", 0.9),
     build_rule("date_day_month", "DATE", rf"(?<![\w.])(?:{_WEEKDAY},?[ ]+)?(?:the[ ])?{_DAY}(?:[ ]+(?:day[ ]+)?(?:of[ ]+)?|[-/.]?){MONTH}(?:(?:,?[ ]+|[-/.]?){_SHORT_YEAR})?(?![\w])", 0.9),
     build_rule("date_in_words", "DATE", rf"\b{_LONG_MONTH}[ ]+(?:the[ ]+)?{_ORDINAL}\b(?:,?[ ]+(?:of[ ]+|in[ ]+)?(?:{_YEAR_IN_WORDS}|{_YEAR})\b)?", 0.9),
     build_rule("day_of_month_in_words", "DATE", rf"\b(?:the[ ]+)?{_ORDINAL}[ ]+(?:day[ ]+)?of[ ]+{_LONG_MONTH}\b(?:,?[ ]+(?:of[ ]+|in[ ]+)?(?:{_YEAR_IN_WORDS}|{_YEAR})\b)?", 0.9),
     build_rule("month_and_year_in_words", "DATE", rf"\b{_LONG_MONTH},?[ ]+(?:of[ ]+)?{_YEAR_IN_WORDS}\b", 0.9),
     build_rule("date_month_year", "DATE", rf"\b{MONTH}(?:,?[ ]+(?:of[ ]+|in[ ]+)?|[-/]|[ ]?['’])(?:{_YEAR}|(?<=['’])\d\d)\b", 0.9),
-    build_rule("date_numeric_month_year", "DATE", rf"(?<![\d/.-]){_MONTH_NUMBER}[/-]{_YEAR}\b", 0.8),
+    build_rule("date_numeric_month_year", "DATE", rf"(?<![\d/.-]){MONTH_NUMBER}[/-]{_YEAR}\b", 0.8),
     build_rule("date_month", "DATE", rf"""
         \b(?i:in|since|until|till|by|of|from|before|after|during|around|on|through|to|(?=last|this|next|early|late|mid))[ -]?
         (?P<value>(?:(?i:last|this|next|early|late|mid)[ -])?{_LONG_MONTH})\b(?![ ](?:be|have|need|also|take|not))""", 0.7, re.NOFLAG),
     build_rule("month_range", "DATE", rf"\b(?P<value>{_LONG_MONTH}[ ](?:and|to|through|until|or)[ ]{_LONG_MONTH})\b", 0.7, re.NOFLAG),
     build_rule("date_month_day_numeric", "DATE", rf"""
         \b(?:on|since|dated?|by|until|till|from|before|after|through|thru|seen|visit|visited|admitted|discharged|dc'?d|d/c'?d|appt|appointment|surgery|dos|labs?|week[ ]of|born|exam(?:ined)?)
-        [ :]+(?:the[ ]|on[ ])?(?P<value>{_MONTH_NUMBER}[/-]{_NUMBER}){NO_QUANTITY_AFTER}""",
+        [ :]+(?:the[ ]|on[ ])?(?P<value>{MONTH_NUMBER}[/-]{NUMBER}){NO_QUANTITY_AFTER}""",
         0.7),
     build_rule("month_in_any_case", "DATE", r"(?P<value>january|february|april|june|july|august|september|october|november|december|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)(?![\w'’]|[ ]\d)", 0.7, re.NOFLAG,
          context_before=r"\b(?:in|since|until|till|from|during|by|last|this|next|before|after|late|early|mid|back[ ]in)[ -]+"),
-    build_rule("date_after_event", "DATE", rf"{NO_NUMBER_BEFORE}(?P<value>{_MONTH_NUMBER}[/-]{_NUMBER}){NO_QUANTITY_AFTER}", 0.7,
-         context_before=rf"(?<!\w)(?:{_EVENT})(?:[ ](?:his|her|the|was|is|done|x\d|on|from|again|last|repeat|here|[A-Z][a-z]+))?[\s:(,]+"),
-    build_rule("date_before_time", "DATE", rf"{NO_NUMBER_BEFORE}(?P<value>{_MONTH_NUMBER}/{_NUMBER})(?=,?[ ]+(?:at[ ]|@[ ]?)?(?:(?:[01]\d|2[0-3]):?[0-5]\d(?![\w/-]|\.\d)|\d:[0-5]\d\b|1?\d(?::\d\d)?[ ]?[ap]m\b))", 0.7,
+    build_rule("date_before_time", "DATE", rf"{NO_NUMBER_BEFORE}(?P<value>{MONTH_NUMBER}/{NUMBER})(?=,?[ ]+(?:at[ ]|@[ ]?)?(?:(?:[01]\d|2[0-3]):?[0-5]\d(?![\w/-]|\.\d)|\d:[0-5]\d\b|1?\d(?::\d\d)?[ ]?[ap]m\b))", 0.7,
          context_before=r"(?<!strength)(?<!pain)(?<!score)(?<!motor)(?<!grade)(?<!power)(?<!bp)(?<!apgar)(?<!apgars)(?<!gcs)(?<!scale)(?<!rated)(?<!down[ ]to)(?<!now)(?:[\s:=(,;@|]+|^)"),
-    build_rule("appointment_date", "DATE", r"(?<![\w/.-])(?P<value>(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])|(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01]))(?=[ ](?:appt|appointment|labs?\b|admission))", 0.7),
     build_rule("holiday", "DATE", _HOLIDAY, 0.8, re.NOFLAG),
     build_rule("ordinal_day", "DATE", rf"(?<!\w)(?P<value>(?:[12]?(?:1st|2nd|3rd|[4-9]th)|[123]0th|1[1-3]th)){_CLAUSE_AFTER}", 0.7, context_before=_DAY_CONTEXT),
     build_rule("ordinal_day_in_words", "DATE", rf"[ ](?P<value>(?:twenty|thirty)[- ](?:{_UNIT_ORDINAL})|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twentie|thirtie)th){_CLAUSE_AFTER}", 0.7,

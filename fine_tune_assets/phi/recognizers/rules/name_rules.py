@@ -49,7 +49,5 @@ RULES: tuple[Rule, ...] = (
         (?<![\w'’-]){_UPPERCASE_SURNAME},[ ]?{CAPITALISED}(?:[ ](?:[A-Z]\b\.?|{CAPITALISED}))?
         (?=\s{{0,4}}[-–—(,|]?\s{{0,3}}(?:\d{{1,3}}[ ]?(?:yo|y/o|y\.o\.)?[ ]?[MF]\b|\d{{2}},|DOB\b|MRN\b|\d{{6,}}\b|\d{{1,3}}[ ]?(?:yo|y/o)\b))""", 0.8, re.NOFLAG),
     build_rule("names_with_ages", "NAME", rf"(?:[Kk]ids|[Cc]hildren|siblings|twins|triplets|daughters|sons|sisters|brothers)\b[^.\n]{{0,25}}?[(:,][ ]?(?P<value>{CAPITALISED}[ ,]{{1,2}}(?:\(\d{{1,2}}\)|\d{{1,2}}\b)(?:(?:,[ ]|[ ]and[ ]|,[ ]and[ ]|[ ]&[ ]){CAPITALISED}[ ,]{{1,2}}(?:\(\d{{1,2}}\)|\d{{1,2}}\b))*)(?![\w/.%]|[ ]?(?:mg|ml))", 0.7, re.NOFLAG),
-    build_rule("dictation_initials", "NAME", r"^(?!BP|HR|RR|PT|OT|CT|MR|IV|PO|SC|IM|AM|PM|CC|ID|RE|AP|PA)[A-Z]{2,3}[/:][a-z]{2,3}(?=[ \t]*$|[ \t]{2,}|[ \t]+[DT]{1,2}:)", 0.7, re.MULTILINE),
     build_rule("closing_initials", "NAME", r"(?<=\n)[-–—~][ ]?(?P<value>[A-Z]{2,3})\s*\Z", 0.7, re.NOFLAG),
-    build_rule("hl7_name", "NAME", r"(?<![\w^|])[A-Z][A-Za-z'’-]+\^[A-Z][A-Za-z'’-]*(?:\^[A-Za-z.'’-]*)*", 0.9, re.NOFLAG),
 )  # fmt: skip

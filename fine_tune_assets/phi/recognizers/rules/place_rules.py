@@ -18,13 +18,6 @@ _STREET = (
 _STATE = r"(?:A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY]|PR|GU|VI)"
 _STATE_NAME = f"(?:{'|'.join(sorted(FIFTY_STATES)).replace(' ', '[ ]')})"
 _ZIP = r"\d{5}(?:-\d{4})?"
-_CARE_SITE = (
-    r"(?:Hospitals?|Medical\ (?:Center|Centre|Group|Associates)|Health\ (?:Center|Centre|System|Services|Clinic)"
-    r"|Healthcare(?:\ (?:Center|System))?|Clinics?|Infirmary|Nursing\ Home|Rehabilitation\ (?:Center|Hospital)"
-    r"|(?:Family|Primary|Urgent|Specialty)\ Care|(?:Surgery|Cancer|Heart|Trauma|Care|Dialysis|Imaging|Eye|Wellness|Oncology)\ Cent(?:er|re)"
-    r"|Institute|Pharmacy|Sanatorium|Memorial|Med\.?\ (?:Cent(?:er|re)|Ctr)|Health\ Care|Hosp"
-    r"|(?<!Mental\ )(?<!Public\ )(?<!Home\ )(?<!Behavioral\ )(?<!Women's\ )(?<!Oral\ )Health|General(?!\s?:)|Gen|Med|Hospice|Orthop(?:a)?edics|Pediatrics)"
-)
 
 RULES: tuple[Rule, ...] = (
     build_rule("street_address", "LOCATION", rf"""
@@ -48,13 +41,7 @@ RULES: tuple[Rule, ...] = (
     build_rule("zip_plus_four", "LOCATION", r"(?<![\w-])\d{5}-\d{4}(?![\w-])", 0.7),
     build_rule("uk_postcode", "LOCATION", r"\b[A-Z]{1,2}\d[A-Z\d]?[ ]\d[ABD-HJLNP-UW-Z]{2}\b", 0.7, re.NOFLAG),
     build_rule("county", "LOCATION", rf"\b{CAPITALISED}(?:[ ]{CAPITALISED})?[ ](?:County|Parish|Township|Borough)\b(?![ ](?:Hospital|Medical|Jail))", 0.7, re.NOFLAG),
-    build_rule("care_site", "FACILITY", rf"""
-        \b(?:{CAPITALISED}|[A-Z]{{2,6}})(?:(?:[ ]|-|[ ]of[ ]|[ ]and[ ]|[ ]&[ ])(?:{CAPITALISED}|[A-Z]{{2,6}})){{0,4}}?
-        (?:[ ]{_CARE_SITE}\b){{1,3}}(?:[ ](?:of|at|in)[ ]{CAPITALISED}(?:[ ]{CAPITALISED}){{0,2}})?""", 0.7, re.NOFLAG),
     build_rule("saint_site", "FACILITY", r"\b(?:St\.?|Saint|Mount|Mt\.?)[ ][A-Z][\w]+(?:['’]s?)?(?=\W|$)", 0.7, re.NOFLAG),
     build_rule("university", "FACILITY", rf"\b(?:University[ ]of[ ]{CAPITALISED}(?:[ ]{CAPITALISED}){{0,2}}|{CAPITALISED}(?:[ ]{CAPITALISED})?[ ](?:University|College|High[ ]School|Elementary(?:[ ]School)?))\b", 0.7, re.NOFLAG),
     build_rule("company", "FACILITY", rf"\b{CAPITALISED}(?:[ ,&-]{{1,3}}(?:and[ ])?{CAPITALISED}){{0,3}}[ ,]{{1,2}}(?:Inc|LLC|Ltd|PLC|Corp|GmbH|LLP)\b\.?", 0.8, re.NOFLAG),
-    build_rule("known_care_site", "FACILITY", r"""
-        \b(?:Mayo|Kaiser(?:[ ]Permanente)?|Johns?[ ]Hopkins|Cleveland(?=[ ]Clinic)|Cedars[- ]Sinai|Mount[ ]Sinai|UCLA|UCSF|NYU|UPMC|OHSU
-        |Mass[ ]General|MD[ ]Anderson|Walgreens|CVS|Rite[ ]Aid|Walmart|Sloan[ -]Kettering|Dana[- ]Farber|Massachusetts[ ]General)\b(?:[ ](?!for\b)[A-Z]\w+){0,2}""", 0.7, re.NOFLAG),
 )  # fmt: skip

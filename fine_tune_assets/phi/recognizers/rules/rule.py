@@ -4,7 +4,7 @@ If a pattern has a group `value`, only that group is removed; the rest is contex
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
@@ -19,6 +19,8 @@ class Rule:
     """The group that is removed."""
     context_before: re.Pattern[str] | None = None
     """The text directly before a match must end in this. It runs only there, so it may be a long word list."""
+    checksum: Callable[[str], bool] | None = None
+    """Whether the check digits of a value are valid."""
 
 
 def build_rule(

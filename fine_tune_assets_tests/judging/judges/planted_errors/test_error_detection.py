@@ -23,7 +23,7 @@ from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import BLIND_RECORD
 
 RATED = read_rated_summaries(PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv")
-RUBRIC = read_rubric("general")
+RUBRIC = read_rubric("general", "clinical")
 PLANTED = build_planted_errors(RATED.rows)
 REFERENCES = {row.answered.input: row.answered.reference for row in RATED.rows}
 

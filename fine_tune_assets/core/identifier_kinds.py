@@ -1,9 +1,7 @@
-"""The kinds of identifiers, which are also the tags that replace them.
+"""The kinds of identifiers that every domain shares, which are also the tags that replace them. A domain pack adds its own.
 
 Letters refer to 45 CFR 164.514(b)(2)(i). A fax number is E; an accession or encounter number is R.
 """
-
-import re
 
 KINDS = (
     "ACCOUNT",  # J
@@ -25,5 +23,3 @@ KINDS = (
     "URL",  # N
     "VEHICLE",  # L
 )
-TAG = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
-"""A placeholder in tagged text."""

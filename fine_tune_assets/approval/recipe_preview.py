@@ -1,0 +1,105 @@
+"""What a recipe would make of reports, before anything is scrubbed: sections, drafts per task, and why a report makes none.
+
+Counts only. Names of sections come from the recipe or the domain pack; a line that only looks like a heading is report text.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from fine_tune_assets.approval.task_kinds import (
+    ReportText,
+    UncheckedDraft,
+    build_requests,
+    draft_reports,
+    list_headings,
+    split_report,
+)
+from fine_tune_assets.claims.sections import (
+    Section,
+    find_inline_headings,
+    find_section,
+    join_section_texts,
+    list_heading_variants,
+    matches_heading,
+)
+from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, PairTask, RowTask, SectionTask, Task
+
+NO_SECTION, EMPTY_SECTION, INLINE_HEADING = "no section", "empty section", "text on the line of the heading"
+OTHER_LABEL, FEW_VALUES, NO_PARTNER = "output is no label of the task", "too few laboratory values", "no partner report"
+
+
+@dataclass(frozen=True)
+class TaskPreview:
+    task: str
+    drafts: int
+    """Drafts from the text; for tasks of the kind `model`, requests to the model."""
+    left_out: dict[str, int]
+    """Reason → reports without a draft. A report that lacks two sections counts under both."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    reports: int
+    sections: dict[str, int]
+    """Certain heading → reports with text under it."""
+    uncertain_headings: int
+    """Lines that look like headings, by form only."""
+    tasks: tuple[TaskPreview, ...]
+    drafts: tuple[UncheckedDraft, ...] = field(repr=False)
+    reports_without_draft: int
+
+
+def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section_names: Collection[str]) -> Preview:
+    """`section_names` are the known ones of the recipe's domain."""
+    drafts = list(draft_reports(lambda: reports, tasks, [], section_names))
+    requests = list(build_requests(lambda: reports, tasks, section_names))
+    made = {(draft.report_id, draft.task) for draft in drafts} | {(one.report_id, one.task) for one in requests}
+    sections, uncertain = Counter[str](), 0
+    reasons: dict[str, Counter[str]] = {task.name: Counter() for task in tasks}
+    for report in reports:
+        parts = split_report(report.text, tasks, section_names)
+        sections.update({part.heading for part in parts if part.is_certain and part.heading and part.text})
+        uncertain += sum(not part.is_certain for part in parts)
+        for task in tasks:
+            if (report.report_id, task.name) not in made:
+                reasons[task.name].update(set(_explain(report, parts, task)))
+    counts = Counter(task for _, task in made)
+    return Preview(
+        reports=len(reports),
+        sections=dict(sorted(sections.items(), key=lambda item: (-item[1], item[0]))),
+        uncertain_headings=uncertain,
+        tasks=tuple(TaskPreview(t.name, counts[t.name], dict(sorted(reasons[t.name].items()))) for t in tasks),
+        drafts=tuple(drafts),
+        reports_without_draft=len(reports) - len({report_id for report_id, _ in made}),
+    )
+
+
+def _explain(report: ReportText, parts: Sequence[Section], task: Task) -> list[str]:
+    """Why a report makes no draft of a task. A row of a data set and a report are not expected to fit the other's tasks."""
+    if isinstance(task, RowTask):
+        return []
+    if isinstance(task, PairTask):
+        is_half = report.report_id.endswith((task.input_suffix, task.output_suffix))
+        return [NO_PARTNER] if is_half and not report.report_id.endswith(task.input_suffix) else []
+    lacking = _find_lacking(report, parts, task)
+    if lacking:
+        return lacking
+    if isinstance(task, FieldTask):
+        return [FEW_VALUES]
+    return [OTHER_LABEL] if isinstance(task, SectionTask) and task.labels else []
+
+
+def _find_lacking(report: ReportText, parts: Sequence[Section], task: SectionTask | FieldTask | ModelTask) -> list[str]:
+    texts, inline = join_section_texts(parts), find_inline_headings(report.text, list_headings([task]))
+    return [
+        f"{_describe_lack(heading, parts, inline)}: {list_heading_variants(heading)[0]}"
+        for heading in task.used_headings
+        if find_section(texts, heading) is None
+    ]
+
+
+def _describe_lack(heading: Heading, parts: Sequence[Section], inline: Collection[str]) -> str:
+    if any(matches_heading(heading, name) for name in inline):
+        return INLINE_HEADING
+    return EMPTY_SECTION if any(matches_heading(heading, part.heading) for part in parts) else NO_SECTION

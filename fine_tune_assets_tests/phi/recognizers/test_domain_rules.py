@@ -1,0 +1,183 @@
+"""The rules of the law and finance packs: what they find, what they keep, and what the second pass withholds."""
+
+from dataclasses import replace
+
+import pytest
+
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.phi.measurement.recall import MASKED_RECALL, measure_documents, read_gold
+from fine_tune_assets.phi.recognizers.domain_rules import load_rules
+from fine_tune_assets.phi.recognizers.presidio_recognizers import PRESIDIO_RECOGNIZERS
+from fine_tune_assets.phi.recognizers.rules.rule_list import apply_rules
+from fine_tune_assets.phi.recognizers.second_pass import find_residual_phi
+from fine_tune_assets.phi.recognizers.tagged_spans import RULE as TAGGER_RULE
+from fine_tune_assets.phi.scrubber import Scrubber, build_scrubber, scrubber_version
+from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Span
+from fine_tune_assets.recipes.domain_pack_schema import PresidioEntity
+from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets.recipes.loader import load_recipe
+
+RECIPES = {"law": "law_contracts", "finance": "finance_complaints"}
+
+
+@pytest.fixture(scope="module")
+def scrubbers() -> dict[str, Scrubber]:
+    return {domain: build_scrubber(load_recipe(name).scrubber) for domain, name in RECIPES.items()}
+
+
+def _find(domain: str, text: str) -> set[tuple[str, str]]:
+    """(kind, value) of the findings of rules."""
+    rules = load_rules(domain)
+    return {(s.label, text[s.start : s.end]) for s in rules.drop_kept(text, apply_rules(text, rules.rules))}
+
+
+@pytest.mark.parametrize(
+    ("domain", "text", "found"),
+    [
+        ("law", "Our client no. 20417-A instructs us.", ("CLIENT_NUMBER", "20417-A")),
+        ("law", "Matter No. 2026/00417-B, closed.", ("MATTER_NUMBER", "2026/00417-B")),
+        ("law", "Filed in 3:24-cv-01987-XYZ.", ("CASE_NUMBER", "3:24-cv-01987-XYZ")),
+        ("law", "Claim CL-2025-000312 continues.", ("CASE_NUMBER", "CL-2025-000312")),
+        ("law", "Joined with C-512/23 on costs.", ("CASE_NUMBER", "C-512/23")),
+        ("law", "LG Köln, 28 O 112/25, judgment.", ("CASE_NUMBER", "28 O 112/25")),
+        ("law", "Record 2025 No. 1234 P.", ("CASE_NUMBER", "2025 No. 1234 P")),
+        ("law", "State Bar No. 318842.", ("BAR_NUMBER", "318842")),
+        ("law", "Amtsgericht Köln, HRB 99881.", ("REGISTER_NUMBER", "HRB 99881")),
+        ("law", "Company number 09876543.", ("REGISTER_NUMBER", "09876543")),
+        ("law", "EIN 98-7654321.", ("TAX_NUMBER", "98-7654321")),
+        ("law", 'Between Anneke Vandermeer (the "Tenant") and us.', ("NAME", "Anneke Vandermeer")),
+        ("law", "Plaintiff Anneke Vandermeer moves to strike.", ("NAME", "Anneke Vandermeer")),
+        ("law", "Signed by Anneke Vandermeer, Esq. today.", ("NAME", "Anneke Vandermeer")),
+        ("law", "at 5 Tallow Rise, Leeds LS9 9ZZ today", ("LOCATION", "5 Tallow Rise, Leeds LS9 9ZZ")),
+        ("law", "wohnhaft Am Weiher 7b, 50667 Köln.", ("LOCATION", "Am Weiher 7b, 50667 Köln")),
+        ("finance", "IBAN GB82 WEST 1234 5698 7654 32 was debited.", ("IBAN", "GB82 WEST 1234 5698 7654 32")),
+        ("finance", "Card 5555 5555 5555 4444 was declined.", ("CARD_NUMBER", "5555 5555 5555 4444")),
+        ("finance", "the card ending 8821 was lost", ("CARD_NUMBER", "8821")),
+        ("finance", "Sort code 40-11-22, please.", ("BANK_ACCOUNT", "40-11-22")),
+        ("finance", "Routing number 011000015.", ("BANK_ACCOUNT", "011000015")),
+        ("finance", "Account number 30441188.", ("BANK_ACCOUNT", "30441188")),
+        ("finance", "Customer no. 55-120-9.", ("CUSTOMER_NUMBER", "55-120-9")),
+        ("finance", "Case ref CMP-2026-771.", ("CASE_NUMBER", "CMP-2026-771")),
+        ("finance", "Transaction ID TX9981-AB.", ("TRANSACTION_NUMBER", "TX9981-AB")),
+        ("finance", "Mortgage number M-771203.", ("LOAN_NUMBER", "M-771203")),
+        ("finance", "closed by QRS77 today", ("CUSTOMER_NUMBER", "QRS77")),
+    ],
+)
+def test_identifiers_of_the_domain_are_found(domain: str, text: str, found: tuple[str, str]) -> None:
+    assert found in _find(domain, text)
+
+
+@pytest.mark.parametrize(
+    ("domain", "text"),
+    [
+        ("finance", "IBAN-like GB83 WEST 1234 5698 7654 32"),  # wrong check digits
+        ("finance", "the number 5555 5555 5555 4445 is printed"),
+        ("finance", "Routing number 011000016."),
+        ("law", "the parties met 28 times in 112 days"),
+        ("law", "a case of 24 bottles"),
+    ],
+)
+def test_numbers_without_check_digits_or_context_are_not_taken_for_the_domains_own(domain: str, text: str) -> None:
+    own = load_pack(domain).pack.own_kinds
+    assert not {kind for kind, _ in _find(domain, text) if kind in own} - {"IBAN"}
+    assert not list(apply_rules(text, load_rules(domain).checked_rules))
+
+
+@pytest.mark.parametrize(
+    ("domain", "text"),
+    [
+        ("law", "The Supplier shall pay EUR 12,500.00 plus 4.5% within 30 days under clause 12.3(b)."),
+        ("law", "This Agreement takes effect on 1 January 2027 and ends on 31/12/2029."),
+        ("law", "Section 10 of the Companies Act 2006, 42 U.S.C. § 1983 and Regulation (EU) 2016/679 apply."),
+        ("law", "Each Party submits to the courts of Munich and the laws of England and Wales."),
+        ("finance", "The APR rose from 24.9% to 29.9%, a cost of £1,250.00 over 12 months."),
+        ("finance", "The transfer of 3 March 2026 was refunded under section 75."),
+    ],
+)
+def test_amounts_clauses_statutes_and_contract_dates_stay(
+    scrubbers: dict[str, Scrubber], domain: str, text: str
+) -> None:
+    """A model that learns clauses without their amounts and deadlines is useless."""
+    scrubbed = scrubbers[domain].scrub(text, ())
+    assert (scrubbed.text, scrubbed.residual_phi) == (text, {})
+
+
+@pytest.mark.parametrize("domain", RECIPES)
+@pytest.mark.parametrize("before", ["born on", "date of birth:", "DOB", "d.o.b.", "married on"])
+def test_personal_dates_are_replaced(scrubbers: dict[str, Scrubber], domain: str, before: str) -> None:
+    text = f"The signatory, {before} 4 May 1970, signed on 1 January 2027."
+    scrubbed = scrubbers[domain].scrub(text, ()).text
+    assert "4 May 1970" not in scrubbed
+    assert "1 January 2027" in scrubbed
+
+
+def test_a_known_identifier_is_never_kept(scrubbers: dict[str, Scrubber]) -> None:
+    """Metadata is certain: a client named Clause is removed, and a number that looks like an amount."""
+    known = [{"kind": "name", "value": "Supplier Marchbanks"}, {"kind": "id", "value": "12500"}]
+    scrubbed = scrubbers["law"].scrub("Mr Marchbanks owes EUR 12500 to the Supplier.", known).text
+    assert "Marchbanks" not in scrubbed
+    assert "12500" not in scrubbed
+
+
+def test_the_clinical_domain_keeps_nothing() -> None:
+    """Its rules are those that were measured before there were packs."""
+    text = "EUR 12,500.00 on 1 January 2027 under clause 12.3(b), ninety days, the Supplier"
+    spans = [
+        Span(0, 13, "ID", TAGGER_RULE, 0.9),
+        Span(17, 31, "DATE", TAGGER_RULE, 0.9),
+        Span(54, 60, "AGE", TAGGER_RULE, 0.9),
+    ]
+    rules = load_rules("clinical")
+    assert list(rules.drop_kept(text, spans)) == spans
+    assert rules.prefer_own_kinds(text, spans) == spans
+    assert list(load_rules("law").drop_kept(text, spans)) == []
+
+
+def test_the_domains_own_kind_wins_over_a_wider_guess() -> None:
+    text = "IBAN DE89 3704 0044 0532 0130 00 for Vandermeer"
+    own, wide = Span(5, 32, "IBAN", "iban", 0.9), Span(0, 32, "ACCOUNT", TAGGER_RULE, 0.99)
+    name, known = Span(5, 47, "NAME", TAGGER_RULE, 0.99), Span(0, 32, "ID", KNOWN_RULE, 1.0)
+    assert load_rules("law").prefer_own_kinds(text, [own, wide, name, known]) == [own, name, known]
+
+
+@pytest.mark.parametrize(
+    ("domain", "text", "kinds"),
+    [
+        ("finance", "paid from GB82 WEST 1234 5698 7654 32 again", {"IBAN"}),
+        ("law", "paid with 4111 1111 1111 1111 again", {"ID"}),
+        ("law", "wrote to a.vandermeer@firm.example yesterday", {"EMAIL"}),
+        ("law", "effective 1 January 2027", set()),
+        ("law", "she was born 1 January 1971", {"DATE"}),
+    ],
+)
+def test_the_second_pass_withholds_what_the_domain_replaces(domain: str, text: str, kinds: set[str]) -> None:
+    """A report with an identifier that is still there must not be trained on; one with a contract date must be."""
+    assert set(find_residual_phi(text, (), (), load_rules(domain))) == kinds
+
+
+def test_every_recognizer_that_a_pack_can_name_exists() -> None:
+    assert set(PRESIDIO_RECOGNIZERS) == set(PresidioEntity.__args__)
+    assert all(
+        entity in build(supported_language="en").supported_entities for entity, build in PRESIDIO_RECOGNIZERS.items()
+    )
+
+
+def test_each_domain_has_its_own_version() -> None:
+    """Figures that were measured with the rules of one domain are none for another."""
+    versions = {
+        domain: replace(load_recipe("demo_smollm2").scrubber, domain=domain) for domain in ("clinical", *RECIPES)
+    }
+    assert len({scrubber_version(settings) for settings in versions.values()}) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", RECIPES)
+def test_recall_on_the_sample_reports_is_above_the_floors(scrubbers: dict[str, Scrubber], domain: str) -> None:
+    """The samples are the labelled set of the pack until an organization adds its own."""
+    (file,) = (PROJECT_DIR / "data" / load_pack(domain).pack.labelled_sets[0]).glob("*.jsonl")
+    documents = read_gold(file)
+    found = [one.spans for one in scrubbers[domain].scrub_all([(document.text, ()) for document in documents])]
+    indirect = load_pack(domain).pack.indirect_kinds
+    recall = {m.label: m.value for m in measure_documents(documents, found, indirect) if m.name == MASKED_RECALL}
+    floors = load_recipe(RECIPES[domain]).scrub
+    assert (recall["all"] >= floors.recall_floor, recall["direct"] >= floors.direct_recall_floor) == (True, True)
