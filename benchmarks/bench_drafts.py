@@ -1,7 +1,8 @@
 """What the checks of a draft find: planted errors in human notes, and how often an untouched note is flagged.
 
 Pairs of dialogue and note from MTS-Dialog, ACI-Bench and PriMock57 lie in `visit_pairs`. Each pair belongs to one half by the
-hash of its note; the checks were tuned on `tune`, and `report` is what is reported.
+hash of its note; the checks were tuned on `tune`, and `report` is what is reported. Then the check of model-written drafts: the
+verifier next to the rules (`draft_gate.py`).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from draft_gate import measure_gate, measure_yield
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +28,7 @@ from fine_tune_assets.claims.grounding_checks import measure_word_overlap
 from fine_tune_assets.claims.statements import extract_statements, is_contradiction
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.judging.judges.planted_errors.error_plants import PLANTS
+from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER
 from fine_tune_assets.recipes.domain_packs import load_pack
 
 SEED = 20260101
@@ -139,6 +142,28 @@ def show(half: str, figures: dict[str, Any]) -> None:
     )
 
 
+def show_gate(figures: dict[str, Any]) -> None:
+    console = Console(file=sys.stdout, width=100)
+    for title, key in (
+        (f"Sentences of {figures['reports']} unseen notes", "planted"),
+        ("Whole unseen notes", "whole notes"),
+        ("Summaries by models, rated by clinicians", "rated summaries"),
+    ):
+        table = Table("planted error", "drafts", "rules", "verifier", "both", title=f"{title}: share stopped")
+        for kind, counts in figures[key].items():
+            shares = (f"{counts[name] / counts['drafts']:.3f}" for name in ("rules", "verifier", "both"))
+            table.add_row(kind, str(counts["drafts"]), *shares)
+        console.print(table)
+    supports = Table("support from", "what stops", "errors stopped", "right drafts stopped", title="Thresholds")
+    for support, found in figures["supports"].items():
+        for name, shares in found.items():
+            supports.add_row(support, name, *(f"{shares[kind]:.3f}" for kind in ("errors", "right")))
+    effort = Table("what is read", "reviewed", "approved", "actions", "words", title="Effort per approved summary")
+    for name, counts in figures["effort"].items():
+        effort.add_row(name, *(str(value) for value in counts.values()))
+    console.print(supports, effort, figures["verifier"])
+
+
 def examples(pairs: Sequence[Pair], kind: str, count: int) -> Iterator[str]:
     """Flags of untouched pairs, drawn at random: for reading by eye."""
     flagged = [(p, f) for p in pairs for f in check_output(p.output, p.input, CHECKS) if kind in ("any", flag_kind(f))]
@@ -153,14 +178,28 @@ def main() -> None:
         "--examples", metavar="KIND", help="print flags of untouched pairs instead; `any` for every kind"
     )
     parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--size", type=int, default=0, help="reports and summaries for the verifier; 0: all")
+    parser.add_argument("--only-verifier", action="store_true", help="only the check of model-written drafts")
+    parser.add_argument("--verifier", type=Path, default=SHIPPED_FOLDER, help="folder of the verifier")
+    parser.add_argument("--model", type=Path, help="folder of a model that writes questions about notes")
+    parser.add_argument("--notes", type=int, default=16, help="notes for this model")
+    parser.add_argument("--questions", type=int, default=3, help="questions per note")
+    parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     pairs = read_pairs(asked.half)
     if asked.examples:
         print("\n".join(examples(pairs, asked.examples, asked.count)))
         return
-    figures = {**measure(pairs), "swapped": measure_swapped(pairs), "time": measure_time(pairs, TIMED_DRAFTS)}
-    show(asked.half, figures)
-    print(json.dumps({"benchmark": "drafts", "half": asked.half, **figures}))
+    figures: dict[str, Any] = {}
+    if not asked.only_verifier:
+        figures |= {**measure(pairs), "swapped": measure_swapped(pairs), "time": measure_time(pairs, TIMED_DRAFTS)}
+        show(asked.half, figures)
+    gate = measure_gate(asked.size, asked.verifier, asked.threads, SEED)
+    show_gate(gate)
+    if asked.model is not None:
+        gate["yield"] = measure_yield(asked.model, asked.verifier, asked.notes, asked.questions, asked.threads)
+        print(", ".join(f"{name}: {count}" for name, count in gate["yield"].items()))
+    print(json.dumps({"benchmark": "drafts", "half": asked.half, **figures, "gate": gate}))
 
 
 if __name__ == "__main__":

@@ -56,10 +56,10 @@ def draft_examples(
     """Build `drafted_examples` from unique reports and scrubbed corrections, sorted by example id.
 
     `pack` is the domain pack: its section names, and the facts that are looked up in the input. `model_drafts` are the existing
-    `ModelDraft` rows; tasks without one make no draft. Flags in `reviewed_flags` require a reviewer. `find_pairs` finds
-    near-identical inputs; without it only equal inputs are compared. `dropped_reports` are the duplicates excluded from `unique`;
-    drafts that they contradict are flagged too. `passage_template` puts the passages of a corrected answer before its question,
-    as the gateway does; None omits them.
+    `ModelDraft` rows; those without a source for every sentence make no draft. Flags in `reviewed_flags` require a reviewer.
+    `find_pairs` finds near-identical inputs; without it only equal inputs are compared. `dropped_reports` are the duplicates
+    excluded from `unique`; drafts that they contradict are flagged too. `passage_template` puts the passages of a corrected
+    answer before its question, as the gateway does; None omits them.
     """
     check_table(unique, UniqueReport.SCHEMA)
     check_table(corrections, ScrubbedCorrection.SCHEMA)
@@ -159,4 +159,6 @@ def _make_draft(drafted: UncheckedDraft, checks: Collection[str]) -> DraftedExam
         flags=(*drafted.flags, *unsupported),
         needs_review=None,
         fingerprint=fingerprint,
+        sources=drafted.sources,
+        checked_by=drafted.checked_by,
     )

@@ -1,9 +1,11 @@
 """Builds drafts from reports for each kind of task.
 
-The kinds use sections, laboratory values, pairs of reports, sections whose output a model writes, and rows of data sets, which no
-other kind uses. Reports that a task can't use are counted; nothing is guessed. This module calls no model.
+The kinds use sections, laboratory values, pairs of reports, sections about which a model writes an output or questions and
+answers, and rows of data sets, which no other kind uses. Of a model's outputs, only those that the verifier supports become
+drafts. Reports that a task can't use are counted; nothing is guessed. This module calls no model.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -24,7 +26,7 @@ from fine_tune_assets.claims.sections import (
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.dataset_files.row_reports import RowTexts, split_row_report
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, RowTask, SectionTask, Task
-from fine_tune_assets.tables.approval_rows import ModelDraft
+from fine_tune_assets.tables.approval_rows import ModelDraft, SentenceSource
 from fine_tune_assets.tables.record_classes import Record
 
 BY_MODEL = "model"
@@ -61,6 +63,9 @@ class UncheckedDraft:
     drafted_by: str
     flags: tuple[str, ...] = ()
     """Flags from the kind of task; text checks add others later."""
+    sources: tuple[SentenceSource, ...] | None = None
+    """Source of each sentence, for an output of a model."""
+    checked_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,15 @@ class DraftRequest:
     """A request for a model to write an output."""
 
     request_fingerprint: str
-    """Fingerprint of task, instruction and input; each is written only once."""
+    """Fingerprint of task, instruction, questions per report and input; each is written only once."""
     report_id: str
     subject_key: str
     task: str
     instruction: str
     input: str = field(repr=False)
     max_new_tokens: int
+    questions: int = 0
+    """Number of questions to write and answer; 0 for an answer to the instruction."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,9 @@ def draft_reports(
 
     `dropped_partners` are rows of `scrubbed_reports` that were dropped as duplicates; a note still uses its dialogue there.
     """
-    outputs = {row.request_fingerprint: row for row in model_drafts}
+    outputs: dict[str, list[ModelDraft]] = defaultdict(list)
+    for written in model_drafts:
+        outputs[written.request_fingerprint] += [written] if written.is_supported else []
     partners = {**dropped_partners, **_read_partners(read, tasks)}
     for report in read():
         row = split_row_report(report.text)
@@ -131,7 +140,14 @@ def build_requests(read: ReadReports, tasks: Sequence[Task], section_names: Coll
                 request = _fingerprint_request(task, input_text)
                 key, subject_key = report.report_id, report.subject_key
                 yield DraftRequest(
-                    request, key, subject_key, task.name, task.instruction, input_text, task.max_new_tokens
+                    request,
+                    key,
+                    subject_key,
+                    task.name,
+                    task.instruction,
+                    input_text,
+                    task.max_new_tokens,
+                    task.questions_per_report,
                 )
 
 
@@ -249,15 +265,17 @@ def partner_id(report_id: str, task: PairTask) -> str | None:
 
 
 def _draft_from_model(
-    report: ReportText, sections: Sequence[Section], task: ModelTask, outputs: Mapping[str, ModelDraft]
+    report: ReportText, sections: Sequence[Section], task: ModelTask, outputs: Mapping[str, Sequence[ModelDraft]]
 ) -> Iterator[UncheckedDraft]:
     input_text = _join_input_sections(join_section_texts(sections), task.input_sections)
-    written = outputs.get(_fingerprint_request(task, input_text)) if input_text else None
-    if written is not None and written.output.strip():
+    for written in outputs.get(_fingerprint_request(task, input_text), ()) if input_text else ():
         end = "" if written.is_finished else ", cut off"
         by_model = f"{MODEL_DRAFTED}: {written.drafted_by.removeprefix(BY_MODEL).strip()}{end}"
         flags = (by_model, *_truncation_flags(sections, task))
-        yield _build_draft(report, task, input_text, written.output.strip(), written.drafted_by, flags)
+        draft = _build_draft(
+            report, task, input_text, written.output, written.drafted_by, flags, instruction=written.instruction
+        )
+        yield replace(draft, sources=written.sources, checked_by=written.checked_by)
 
 
 def _draft_from_row(report: ReportText, row: RowTexts, tasks: Sequence[Task]) -> Iterator[UncheckedDraft]:
@@ -271,22 +289,30 @@ def _draft_from_row(report: ReportText, row: RowTexts, tasks: Sequence[Task]) ->
 
 
 def _fingerprint_request(task: ModelTask, input_text: str) -> str:
-    return fingerprint_json([task.name, task.instruction, input_text])
+    asked = [task.questions_per_report] if task.questions_per_report else []
+    return fingerprint_json([task.name, task.instruction, *asked, input_text])
 
 
 def _build_draft(
-    report: ReportText, task: Task, input_text: str, output: str, drafted_by: str = "", flags: tuple[str, ...] = ()
+    report: ReportText,
+    task: Task,
+    input_text: str,
+    output: str,
+    drafted_by: str = "",
+    flags: tuple[str, ...] = (),
+    *,
+    instruction: str = "",
 ) -> UncheckedDraft:
     return UncheckedDraft(
         report_id=report.report_id,
         source=report.source,
         subject_key=report.subject_key,
         task=task.name,
-        instruction=task.instruction,
+        instruction=instruction or task.instruction,
         input=input_text,
         output=output,
         drafted_by=drafted_by or task.kind,
-        flags=(*flags, *_mismatch_flags(output, f"{task.instruction}\n{input_text}", task)),
+        flags=(*flags, *_mismatch_flags(output, f"{instruction or task.instruction}\n{input_text}", task)),
     )
 
 

@@ -172,6 +172,19 @@ def answer_from_documents(request: dict[str, Any], progress: Progress) -> dict[s
     return {"questions": len(questions), "contestants": [c.role for c in compared]}
 
 
+def check_drafts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Check drafts that a model wrote against their inputs. `drafts`: a table of CheckableDraft."""
+    from fine_tune_assets.judging.evaluation import draft_support
+    from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+    from fine_tune_assets.tables.approval_rows import CheckableDraft, DraftCheck
+
+    drafts = list(iter_records(CheckableDraft, pq.read_table(request["drafts"])))
+    reader = open_verifier(request["verifier"], request["threads"])
+    found = draft_support.check_drafts(drafts, reader, request["checks"], request["checked_by"], progress)
+    write_table(Path(request["output"]), table_from_records(DraftCheck, found))
+    return {"drafts": len(found)}
+
+
 def attack_models(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Test the candidate for removed identifiers and, if present, the shadow adapter for planted secrets. Returns counts."""
     from fine_tune_assets.judging.memorization.extraction_attacks import (
@@ -202,6 +215,7 @@ if __name__ == "__main__":
             "measure_abilities": measure_abilities,
             "probe_robustness": probe_robustness,
             "answer_from_documents": answer_from_documents,
+            "check_drafts": check_drafts,
             "attack_models": attack_models,
         }
     )

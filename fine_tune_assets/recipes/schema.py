@@ -195,18 +195,20 @@ class PairTask:
 
 @dataclass(frozen=True, config=_STRICT)
 class ModelTask:
-    """One example per report that contains the sections. A model writes the draft, and an expert reviews it."""
+    """Examples from reports that contain the sections: a model writes them, and an expert reviews those with a source."""
 
     name: TaskName
     """Name of the task, stored with each example."""
     instruction: Text
-    """Instruction to the model."""
+    """Instruction to the model, or with `questions_per_report`: what to ask about."""
     kind: Literal["model"]
     """Kind of task."""
     input_sections: Annotated[tuple[Heading, ...], Field(min_length=1)]
     """Headings of the sections that form the input, in this order."""
     max_new_tokens: Positive
     """Maximum number of tokens of a draft; longer drafts are truncated and flagged."""
+    questions_per_report: Annotated[int, Field(ge=0, le=20)] = 0
+    """Number of questions that the model asks and answers per report; 0: one output for `instruction`."""
     shared_words_floor: SharedWords = 0.0
     """Minimum share of output words found in the input; below it, the draft is flagged `label noise`."""
     other_headings: OtherHeadings = ()

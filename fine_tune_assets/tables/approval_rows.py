@@ -14,16 +14,64 @@ from fine_tune_assets.tables.common_columns import (
 from fine_tune_assets.tables.record_classes import Column, Record
 
 
-class ModelDraft(Record):
-    """An output that a model drafted for an expert to repair."""
+class SentenceSource(Record):
+    """A sentence of a draft with the lines of its input that the verifier read it against. Offsets only, no text."""
 
-    request_fingerprint: Annotated[str, Column("SHA-256 of task, instruction and input of the request")]
+    start: Annotated[int, Column("First character of the sentence in the output")]
+    end: Annotated[int, Column("End of the sentence in the output")]
+    source_start: Annotated[
+        int | None, Column("First character of its source in the input; empty if no line shares a word")
+    ]
+    source_end: Annotated[int | None, Column("End of its source in the input")]
+    supported: Annotated[float, Column("Probability that the input supports the sentence")]
+    contradicted: Annotated[float, Column("Probability that the input contradicts it")]
+    not_mentioned: Annotated[float, Column("Probability that the input does not mention it")]
+    veto: Annotated[str, Column("Grounding check that overruled the verifier, such as `numbers`; empty if none did")]
+
+
+class ModelDraft(Record):
+    """An output that a model drafted, and what the verifier found in it. Only drafts that it supports reach a reviewer."""
+
+    request_fingerprint: Annotated[str, Column("SHA-256 of task, instruction, questions per report and input")]
+    number: Annotated[int, Column("Number of the question in its request, from 1; 0 for the instruction of the task")]
     report_id: Annotated[str, Column("Report that the input comes from")]
     subject_key: SubjectKey
     task: Task
+    instruction: Annotated[str, Column("Instruction of the task, or the model's question", is_report_text=True)]
     output: Annotated[str, Column("The model's output", is_report_text=True)]
     is_finished: Annotated[bool, Column("False if the output was cut off at `max_new_tokens`")]
     drafted_by: Annotated[str, Column("`model` and the short fingerprint of its model or release")]
+    sources: Annotated[
+        tuple[SentenceSource, ...] | None, Column("Each sentence with its source; empty before the check")
+    ]
+    checked_by: Annotated[str | None, Column("Verifier and threshold of the check; empty before the check")]
+    dropped: Annotated[str | None, Column("Reason why no reviewer sees the draft; empty for the others")]
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether the check found a source for every sentence. False before the check."""
+        return self.checked_by is not None and self.dropped is None
+
+
+class CheckableDraft(Record):
+    """A draft for the verifier."""
+
+    request_fingerprint: str
+    number: int
+    question: str
+    """Empty if the instruction comes from the recipe."""
+    input: str
+    output: str
+
+
+class DraftCheck(Record):
+    """The verifier's result for one draft."""
+
+    request_fingerprint: str
+    number: int
+    sources: tuple[SentenceSource, ...]
+    checked_by: str
+    dropped: str | None
 
 
 class DraftedExample(Record):
@@ -49,6 +97,10 @@ class DraftedExample(Record):
     ]
     needs_review: Annotated[bool | None, Column("False if a trusted source suffices for approval")]
     fingerprint: Annotated[str, Column("SHA-256 of instruction, input and output; approvals are bound to it")]
+    sources: Annotated[
+        tuple[SentenceSource, ...] | None, Column("Each sentence of a model's output with its source; empty for others")
+    ] = None
+    checked_by: Annotated[str | None, Column("Verifier and threshold that checked a model's output")] = None
 
 
 class ApprovedExample(Record):

@@ -12,7 +12,7 @@ from fine_tune_assets.approval.drafts import content_fingerprint, draft_examples
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.shared_records import Decision
 from fine_tune_assets.recipes.schema import ReviewSettings, SectionTask
-from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft, SentenceSource
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.dedup_rows import UniqueReport
 from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
@@ -100,3 +100,18 @@ def approve(
 ) -> Approval:
     """`approve_examples` with the rule of one reviewer."""
     return approve_examples(drafted, decisions, trusted_sources, rules, authors)
+
+
+def supported(draft: ModelDraft) -> ModelDraft:
+    """The draft after a check that found a source for its only sentence."""
+    source = SentenceSource(
+        start=0,
+        end=len(draft.output),
+        source_start=0,
+        source_end=1,
+        supported=0.9,
+        contradicted=0.05,
+        not_mentioned=0.05,
+        veto="",
+    )
+    return replace(draft, sources=(source,), checked_by="verifier abc, support from 0.5")

@@ -1,5 +1,6 @@
 """Drafting with a real base model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,18 @@ def test_base_model_drafts_each_request_and_is_named(smollm2: Path) -> None:
     assert {row["drafted_by"] for row in rows.values()} == {f"model {short(fingerprint)}"}
     assert not rows["r1"]["is_finished"]
     assert rows["r2"]["output"]
+
+
+def test_base_model_writes_questions_and_answers_them(smollm2: Path) -> None:
+    """Each row that is not dropped is a question and its answer."""
+    asked = replace(
+        request(3, "The patient has had a cough for three weeks. She takes 20 mg of lisinopril.", 24), questions=2
+    )
+    rows = write_with_model([asked], smollm2, fingerprint_folder(smollm2), PROMPT, 1, ignore_progress).to_pylist()
+    assert rows
+    assert {row["request_fingerprint"] for row in rows} == {"r3"}
+    assert all(row["instruction"].endswith("?") and row["output"] for row in rows if row["dropped"] is None)
+    assert len({row["number"] for row in rows}) == len(rows)
 
 
 def test_changed_base_model_drafts_nothing(smollm2: Path) -> None:

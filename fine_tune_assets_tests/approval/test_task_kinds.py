@@ -11,6 +11,7 @@ from fine_tune_assets.approval.draft_generation import (
     select_missing_requests,
     select_requested_drafts,
 )
+from fine_tune_assets.approval.draft_questions import Question
 from fine_tune_assets.approval.drafts import CORRECTION, draft_examples, make_task_lookup
 from fine_tune_assets.approval.flags import distinct_kinds
 from fine_tune_assets.approval.review_actions import build_queue_items
@@ -21,7 +22,16 @@ from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_reci
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, RowTask, SectionTask, Task
 from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
-from fine_tune_assets_tests.approval.examples import ONE, PLAN, TRUSTED, approve, corrections, drafted, reports
+from fine_tune_assets_tests.approval.examples import (
+    ONE,
+    PLAN,
+    TRUSTED,
+    approve,
+    corrections,
+    drafted,
+    reports,
+    supported,
+)
 from fine_tune_assets_tests.clinical_domain import PACK, SECTION_NAMES
 
 ROWS = RowTask("faq", "rows")
@@ -157,7 +167,7 @@ def test_model_output_is_a_draft_that_no_source_is_trusted_for() -> None:
     table = reports("FINDINGS\nSprain.")
     assert draft(table, SUMMARY) == []
     (asked,) = requests(table, SUMMARY)
-    written = table_from_records(ModelDraft, [build_model_draft(asked, " A sprain. ", True, "abc123")])
+    written = table_from_records(ModelDraft, [supported(build_model_draft(asked, " A sprain. ", True, "abc123"))])
     (found,) = draft(table, SUMMARY, written=written)
     assert (found.output, found.drafted_by) == ("A sprain.", "model abc123")
     assert found.flags == ("model-written: abc123",)
@@ -174,10 +184,44 @@ def test_truncated_and_empty_model_outputs_are_distinguished() -> None:
     """A truncated answer must be visible as such; an empty one makes no draft."""
     table = reports("FINDINGS\nSprain.")
     (asked,) = requests(table, SUMMARY)
-    cut = table_from_records(ModelDraft, [build_model_draft(asked, "A spr", False, "abc")])
+    cut = table_from_records(ModelDraft, [supported(build_model_draft(asked, "A spr", False, "abc"))])
     empty = table_from_records(ModelDraft, [build_model_draft(asked, " ", True, "abc")])
     assert draft(table, SUMMARY, written=cut)[0].flags == ("model-written: abc, cut off",)
     assert draft(table, SUMMARY, written=empty) == []
+
+
+def test_only_drafts_with_a_source_for_every_sentence_reach_reviewers() -> None:
+    """A reviewer who trusts the highlighted sources must not meet a draft that nothing checked."""
+    table = reports("FINDINGS\nSprain.")
+    (asked,) = requests(table, SUMMARY)
+    written = build_model_draft(asked, "A sprain.", True, "abc")
+    passed = supported(written)
+    for row in (written, replace(passed, dropped="contradicted by the input"), replace(passed, checked_by=None)):
+        assert draft(table, SUMMARY, written=table_from_records(ModelDraft, [row])) == []
+    (found,) = draft(table, SUMMARY, written=table_from_records(ModelDraft, [passed]))
+    assert (found.sources, found.checked_by) == (passed.sources, passed.checked_by)
+
+
+def test_each_question_is_a_draft_of_its_own_with_a_stable_id() -> None:
+    """Approvals are bound to ids and contents, so another report must not renumber them."""
+    task = replace(SUMMARY, questions_per_report=2)
+    table = reports("FINDINGS\nSprain.")
+    (asked,) = requests(table, task)
+    rows = [
+        supported(build_model_draft(asked, output, True, "abc", Question(number, text, False)))
+        for number, text, output in ((1, "What is it?", "A sprain."), (2, "Where is it?", "It is not said."))
+    ]
+    before = draft(table, task, written=table_from_records(ModelDraft, rows))
+    assert {one.instruction: one.output for one in before} == {
+        "What is it?": "A sprain.",
+        "Where is it?": "It is not said.",
+    }
+    more = reports("FINDINGS\nSprain.", "FINDINGS\nFracture.")
+    after = draft(more, task, written=table_from_records(ModelDraft, rows))
+    assert [one.example_id for one in after] == [one.example_id for one in before]
+    assert len({one.example_id for one in before}) == 2
+    (other,) = requests(table, replace(task, questions_per_report=3))
+    assert other.request_fingerprint != asked.request_fingerprint
 
 
 def test_written_output_is_not_requested_again_and_removed_with_its_report() -> None:

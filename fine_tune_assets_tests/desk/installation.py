@@ -20,7 +20,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
-from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
 from fine_tune_assets.tables.record_classes import conform, iter_records, table_from_rows
@@ -112,6 +112,7 @@ def draft(settings: Settings, ledger: Ledger, passage_template: str | None = Non
         table_from_rows(_with_absent(unique, UniqueReport.SCHEMA), UniqueReport.SCHEMA),
         _corrections(settings),
         recipe.tasks,
+        read_model_drafts(settings),
         reviewed_flags=recipe.reviewed_flags,
         dropped_reports=DroppedReports(duplicates, lambda ids: [text for text in texts if text.report_id in ids]),
         passage_template=passage_template,
@@ -119,6 +120,11 @@ def draft(settings: Settings, ledger: Ledger, passage_template: str | None = Non
     )
     write_table(settings.layout.table("drafted_examples"), drafts)
     refresh_queue(settings, ledger)
+
+
+def read_model_drafts(settings: Settings) -> pa.Table:
+    path = settings.layout.table("model_drafts")
+    return conform(pq.read_table(path), ModelDraft.SCHEMA) if path.is_file() else ModelDraft.SCHEMA.empty_table()
 
 
 def refresh_queue(settings: Settings, ledger: Ledger) -> None:

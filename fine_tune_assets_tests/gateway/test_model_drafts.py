@@ -1,5 +1,7 @@
 """The live engine writes drafts, with a real engine on loopback."""
 
+from dataclasses import replace
+
 import pytest
 
 from fine_tune_assets.approval.draft_generation import EngineUnavailableError, LiveEngine, write_with_engine
@@ -44,6 +46,17 @@ def test_a_report_longer_than_the_context_is_skipped(engine: LiveEngine) -> None
     """One long report must not prevent the other drafts."""
     rows = list(write_with_engine([request(1, "cough " * 5000), request(2, "A cough.")], engine, ignore_progress))
     assert [row.request_fingerprint for row in rows] == ["r2"]
+
+
+def test_questions_and_their_answers_are_written_report_by_report(engine: LiveEngine) -> None:
+    """Each request is complete when it is yielded, so that an engine that fails later loses no finished report."""
+    asked = [
+        replace(request(number, "The patient has had a cough for three weeks.", 24), questions=2) for number in (1, 2)
+    ]
+    rows = list(write_with_engine(asked, engine, ignore_progress))
+    assert list(dict.fromkeys(row.request_fingerprint for row in rows)) == ["r1", "r2"]
+    assert all(row.dropped or (row.instruction.endswith("?") and row.output) for row in rows)
+    assert len({(row.request_fingerprint, row.number) for row in rows}) == len(rows)
 
 
 def test_an_error_of_the_engine_does_not_contain_the_prompt(engine: LiveEngine) -> None:

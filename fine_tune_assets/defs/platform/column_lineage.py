@@ -13,7 +13,12 @@ from fine_tune_assets.tables.asset_tables import TABLES
 FILE = "file"
 """The only column of sources that are folders of files."""
 _REPORT = ("reports.text", "reports.known_identifiers")
-_INPUT = ("unique_reports.text", "incoming_corrections.instruction", "incoming_corrections.passages")
+_INPUT = (
+    "unique_reports.text",
+    "model_drafts.instruction",
+    "incoming_corrections.instruction",
+    "incoming_corrections.passages",
+)
 _OUTPUT = ("unique_reports.text", "model_drafts.output", "incoming_corrections.output")
 _MESSAGE = (
     *(f"approved_examples.{name}" for name in ("instruction", "input", "output")),
@@ -53,7 +58,7 @@ COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "model_drafts": {
         **_each("model_drafts", "unique_reports.text"),
         **_same_names("model_drafts", "unique_reports"),
-        "task": (), "drafted_by": (),
+        "task": (), "drafted_by": (), "number": (), "checked_by": (),
     },
     "drafted_examples": {
         **dict.fromkeys(
@@ -69,6 +74,8 @@ COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "flags": (*_INPUT, *_OUTPUT),
         "needs_review": ("unique_reports.source",),
         "fingerprint": (*_INPUT, *_OUTPUT),
+        "sources": ("model_drafts.sources",),
+        "checked_by": ("model_drafts.checked_by",),
     },
     "approved_examples": {
         **_same_names("approved_examples", "drafted_examples"),

@@ -23,6 +23,7 @@ from fine_tune_assets.desk.error_pages import PageError
 from fine_tune_assets.desk.gateway_client import GatewayAnswer, GatewayRefusedError
 from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.recipes.schema import ModelTask
 
 CORRECTION_KINDS = {kind: ERROR_KINDS[kind] for kind in CORRECTION_ERROR_KINDS}
 _CORRECTION_FIELDS = ("corrected_answer", "error_kind", "severity")
@@ -178,7 +179,10 @@ def _read_question(desk: Desk, context: RequestContext) -> Question | None:
 def _list_tasks(desk: Desk) -> dict[str, str]:
     """Name → instruction; empty if the recipe can't be read, so that users can still ask."""
     with suppress(FineTuneError):
-        return {task.name: task.instruction for task in desk.read_recipe().tasks if task.instruction}
+        # The instruction of a task whose model asks questions is not for users.
+        tasks = desk.read_recipe().tasks
+        asked = {task.name for task in tasks if isinstance(task, ModelTask) and task.questions_per_report}
+        return {task.name: task.instruction for task in tasks if task.instruction and task.name not in asked}
     return {}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fine_tune_assets.claims.sections import Section, normalize_heading, split_sections
-from fine_tune_assets.desk.pages.marked_text import Piece, diff_words
+from fine_tune_assets.desk.pages.marked_text import SOURCED, Piece, TextSpan, diff_words, mark_spans
 from fine_tune_assets.desk.stored_texts import StoredReport
 from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
 from fine_tune_assets.recipes.domain_packs import load_pack
@@ -34,19 +34,52 @@ class InputView:
     """The input; in an input that is not folded, words that the report lacks have the kind `added`."""
     outside: tuple[Range, ...] = ()
     """The parts of the tagged report that are not in the input; empty if they could not be found."""
+    sources: tuple[TextSpan, ...] = ()
+    """The sources of the output's sentences in the tagged report; empty unless all of them were found there."""
 
 
-def compare_input(text: str, report: StoredReport | None, headings: Iterable[str], domain: str) -> InputView:
-    """`headings` are the headings of the recipe's tasks, `domain` its domain pack."""
+def compare_input(
+    text: str,
+    report: StoredReport | None,
+    headings: Iterable[str],
+    domain: str,
+    sources: Sequence[TextSpan] = (),
+) -> InputView:
+    """`headings` are the headings of the recipe's tasks, `domain` its domain pack, `sources` places in the input that support
+    the output."""
     if report is None or not text.strip():
-        return InputView("", False, [Piece(text)] if text.strip() else [])
+        return InputView("", False, mark_spans(text, sources) if text.strip() else [])
     names = load_pack(domain).section_names
     found = locate_input(text, report.text, headings, names)
     if found is None:
-        return _show_differences(text, report.text)
+        return _show_differences(text, report.text, sources)
     inside = _map_ranges(found, report, domain)
     outside = () if inside is None else _invert(inside, report.tagged_text)
-    return InputView(_describe(found, report.text, headings, names), True, [Piece(text)], outside)
+    placed = _place_sources(text, sources, found, report, domain)
+    is_folded = len(placed) == len(sources)
+    return InputView(
+        _describe(found, report.text, headings, names),
+        is_folded,
+        mark_spans(text, sources),
+        outside,
+        placed if is_folded else (),
+    )
+
+
+def _place_sources(
+    text: str, sources: Sequence[TextSpan], found: Sequence[Range], report: StoredReport, domain: str
+) -> tuple[TextSpan, ...]:
+    """The places of the sources in the tagged report; without those that the report does not contain as written."""
+    aligned = align_texts(report.text, report.tagged_text, domain)
+    placed = list[TextSpan]()
+    for source in sources:
+        quote = text[source.start : source.end]
+        starts = (report.text.find(quote, start, end) for start, end in found)
+        start = next((start for start in starts if start >= 0), -1)
+        if aligned is not None and start >= 0:
+            ends = _map(start, aligned), _map(start + len(quote), aligned)
+            placed.append(TextSpan(*ends, SOURCED, source.number))
+    return tuple(placed)
 
 
 def locate_input(text: str, report: str, headings: Iterable[str], section_names: Collection[str]) -> list[Range] | None:
@@ -185,10 +218,14 @@ def _invert(inside: Iterable[Range], text: str) -> tuple[Range, ...]:
     return tuple(outside)
 
 
-def _show_differences(text: str, report: str) -> InputView:
+def _show_differences(text: str, report: str, sources: Sequence[TextSpan]) -> InputView:
     kept = [piece for piece in diff_words(report, text) if piece.change != "removed"]
     shared = sum(len(piece.text) for piece in kept if piece.change == "same")
     if shared < MINIMUM_SHARED * len(text):
-        return InputView("another text than the report", False, [Piece(text)])
-    pieces = [Piece(piece.text, () if piece.change == "same" else ("added",)) for piece in kept]
+        return InputView("another text than the report", False, mark_spans(text, sources))
+    added, at = list[TextSpan](), 0
+    for piece in kept:
+        added += [] if piece.change == "same" else [TextSpan(at, at + len(piece.text), "added")]
+        at += len(piece.text)
+    pieces = mark_spans(text, [*added, *sources])
     return InputView("the report with differences; the marked words are not in the report", False, pieces)

@@ -34,6 +34,7 @@ from fine_tune_assets.desk.identical_cases import count_identical_cases
 from fine_tune_assets.desk.pages.input_comparison import compare_input
 from fine_tune_assets.desk.pages.mark_pages import AbsentItemError, item_removed, item_withheld, render_absent_item
 from fine_tune_assets.desk.pages.marked_text import (
+    SOURCED,
     DiffPiece,
     Piece,
     TextSpan,
@@ -276,7 +277,7 @@ def render_item(
         draft=draft,
         output=output,
         flags=flags,
-        pieces=mark_spans(shown, spans),
+        pieces=_mark_output(draft, shown, spans),
         edited_flags=edited_flags,
         diff=diff,
         is_second_output=shown != draft.output,
@@ -295,7 +296,7 @@ def render_item(
         kept_at=_describe_time(kept.saved_at, context.now) if kept else "",
         guidelines=_render_guidelines(rules, draft.task),
         progress=None if closed else _measure_progress(desk, context, item),
-        **_make_source_context(desk, opened),
+        **_make_source_context(desk, opened, shown),
         **signature,
     )
 
@@ -309,14 +310,38 @@ def _diff_signed_text(
     return list(signing.flags), mark_diff_spans(diff_words(draft.output, signing.text), signing.spans)
 
 
-def _make_source_context(desk: Desk, opened: OpenItem) -> dict[str, Any]:
-    """What is next to the output: the report, or the question and the wrong answer of a correction."""
+def _mark_output(draft: DraftedExample, shown: str, spans: list[TextSpan]) -> list[Piece]:
+    """The output with its flagged places or, if a model wrote it, with numbered sentences: its flags mostly concern all of it."""
+    if not draft.sources or shown != draft.output:
+        return mark_spans(shown, spans)
+    sentences = (TextSpan(one.start, one.end, SOURCED, number) for number, one in enumerate(draft.sources, start=1))
+    return mark_spans(shown, [*(span for span in spans if span.number), *sentences])
+
+
+def _source_spans(draft: DraftedExample) -> list[TextSpan]:
+    """The source of each sentence in the input, with the number of the sentence."""
+    return [
+        TextSpan(one.source_start, one.source_end, SOURCED, number)
+        for number, one in enumerate(draft.sources or (), start=1)
+        if one.source_start is not None and one.source_end is not None
+    ]
+
+
+def _make_source_context(desk: Desk, opened: OpenItem, shown: str) -> dict[str, Any]:
+    """What is next to the output: the report, or the question and the wrong answer of a correction.
+
+    The sources belong to the sentences of the draft, so a repaired output has none.
+    """
     draft, report = opened.draft, desk.stored_texts.find_report(opened.draft.report_id)
     recipe = desk.read_recipe()
-    view = compare_input(draft.input, report, list_headings(recipe.tasks), recipe.domain)
-    pieces = None if report is None else mark_placeholders(report.tagged_text, recipe.domain, view.outside)
+    sources = _source_spans(draft) if shown == draft.output else []
+    view = compare_input(draft.input, report, list_headings(recipe.tasks), recipe.domain, sources)
+    pieces = (
+        None if report is None else mark_placeholders(report.tagged_text, recipe.domain, view.outside, view.sources)
+    )
     return {
         "input": view,
+        "source_count": len(sources),
         "report": pieces,
         "report_number": None if report is None else report.number,
         "families": list_families(pieces or ()),

@@ -15,6 +15,8 @@ from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+|\s+|[^\w\s]")
 FLAGGED_SENTENCE = "flagged sentence"
 """Kind of the sentence around a flagged place."""
+SOURCED = "sourced"
+"""Kind of a numbered sentence, and of its source, which has the same number."""
 OUTSIDE = "outside"
 """Kind of the parts of a report that are not in the input."""
 FAMILIES: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -45,7 +47,7 @@ class TextSpan(NamedTuple):
     end: int
     kind: str
     number: int = 0
-    """Number of the flag that concerns this place, from 1; 0: none."""
+    """Number of the flag that concerns this place, or of the sentence if the kind is SOURCED, from 1; 0: none."""
 
 
 Spans = Iterable[TextSpan | tuple[int, int, str]]
@@ -58,6 +60,8 @@ class Piece:
     """Empty for plain text."""
     numbers: tuple[int, ...] = ()
     """Numbers of the flags that concern this place."""
+    sources: tuple[int, ...] = ()
+    """Numbers of the sentences that are here, or that have their source here."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,17 @@ class DiffPiece:
     """The texts differ too much to compare this part word by word; it may contain unchanged words."""
 
 
-def mark_placeholders(text: str, domain: str, outside: Sequence[tuple[int, int]] = ()) -> list[Piece]:
+def mark_placeholders(
+    text: str, domain: str, outside: Sequence[tuple[int, int]] = (), sources: Spans = ()
+) -> list[Piece]:
     """Split a tagged report, so that each `[KIND]` is a separate piece with its family as its kind.
 
-    The kinds that only the domain has are numbers. `outside` are the parts that are not in the input.
+    The kinds that only the domain has are numbers. `outside` are the parts that are not in the input, `sources` support a
+    sentence.
     """
     tags = load_vocabulary(domain).tag.finditer(text)
     spans = [TextSpan(*tag.span(), _FAMILY_BY_KIND.get(tag[0][1:-1], "numbers")) for tag in tags]
-    return mark_spans(text, [*spans, *(TextSpan(start, end, OUTSIDE) for start, end in outside)])
+    return mark_spans(text, [*spans, *sources, *(TextSpan(start, end, OUTSIDE) for start, end in outside)])
 
 
 def list_families(pieces: Iterable[Piece]) -> dict[str, str]:
@@ -113,8 +120,10 @@ def mark_spans(text: str, spans: Spans) -> list[Piece]:
     pieces, covering = list[Piece](), list[TextSpan]()
     for start, end in pairwise(sorted({0, len(text), *begun, *ends})):
         covering = [*(span for span in covering if span.end > start), *begun.get(start, ())]
-        kinds, numbers = {span.kind for span in covering}, {span.number for span in covering} - {0}
-        pieces.append(Piece(text[start:end], tuple(sorted(kinds)), tuple(sorted(numbers))))
+        marks = [span for span in covering if span.kind != SOURCED]
+        kinds, numbers = {span.kind for span in marks}, {span.number for span in marks} - {0}
+        sources = {span.number for span in covering if span.kind == SOURCED}
+        pieces.append(Piece(text[start:end], tuple(sorted(kinds)), tuple(sorted(numbers)), tuple(sorted(sources))))
     return pieces
 
 

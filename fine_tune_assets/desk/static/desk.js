@@ -215,8 +215,16 @@
     const flag = event.target.closest?.("[data-flag]");
     if (flag) placesOf(flag).forEach((place) => place.classList.toggle("is-lit", isLit));
   };
-  for (const name of ["mouseover", "focusin"]) document.addEventListener(name, (event) => light(event, true));
-  for (const name of ["mouseout", "focusout"]) document.addEventListener(name, (event) => light(event, false));
+  // A sentence of a model's output shows its source, and a source its sentences.
+  const lightSources = (event, isLit) => {
+    const numbers = event.target.closest?.("[data-sources]")?.dataset.sources.split(" ") ?? [];
+    const parts = numbers.flatMap((number) => all(`[data-sources~="${number}"]`));
+    parts.forEach((part) => part.classList.toggle("is-lit", isLit));
+  };
+  for (const show of [light, lightSources]) {
+    for (const name of ["mouseover", "focusin"]) document.addEventListener(name, (event) => show(event, true));
+    for (const name of ["mouseout", "focusout"]) document.addEventListener(name, (event) => show(event, false));
+  }
   document.addEventListener("click", (event) => {
     const flag = event.target.closest("[data-find-flag], .acknowledge [data-flag]")?.closest("[data-flag]");
     if (flag) placesOf(flag)[0]?.scrollIntoView({ block: "nearest" });

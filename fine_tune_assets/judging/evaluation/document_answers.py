@@ -7,16 +7,14 @@ A model is asked as the gateway asks it: the same template, passages and order.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 from fine_tune_assets.claims.citations import blank_citations, check_citations
+from fine_tune_assets.claims.refusals import states_refusal
 from fine_tune_assets.core.fingerprints import fingerprint_json
-from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompts.conversations import build_conversation
 from fine_tune_assets.core.prompts.retrieval_contract import PassageText, add_passages, parse_passages
-from fine_tune_assets.core.word_lists import read_lists
 from fine_tune_assets.judging.evaluation.model_comparison import ContestantAnswer
 from fine_tune_assets.judging.judges.answer_features import rouge_1
 from fine_tune_assets.judging.judges.grade_scales import FOUND_FROM
@@ -29,8 +27,6 @@ from fine_tune_assets.tables.judging_rows import DocumentAnswer, DocumentQuestio
 TASK: Final = "documents"
 MIN_REFUSAL_OVERLAP: Final = 0.5
 """Minimum ROUGE-1 F1 of a sentence with the recipe's `nothing_found` for the sentence to count as a refusal."""
-_REFUSALS: Final = PACKAGE_DIR / "packs" / "general" / "refusals.txt"
-
 _ADDED_CLAUSE: Final = re.compile(r",?\s+(?=(?:but|because|however|although|though)\b)|,\s+(?=so\b)", re.IGNORECASE)
 
 
@@ -133,12 +129,7 @@ def is_refusal(statement: str, nothing_found: str) -> bool:
     """
     if any(rouge_1(one, statement) >= MIN_REFUSAL_OVERLAP for one in split_statements(nothing_found)):
         return True
-    return _refusal_pattern().search(statement) is not None
-
-
-@cache
-def _refusal_pattern() -> re.Pattern[str]:
-    return re.compile("|".join(read_lists(_REFUSALS)[""]), re.IGNORECASE)
+    return states_refusal(statement)
 
 
 def _passages(question: DocumentQuestion) -> tuple[PassageText, ...]:

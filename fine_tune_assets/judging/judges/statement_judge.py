@@ -196,7 +196,7 @@ class StatementJudge:
         formula: float | None,
         modelled: Mapping[str, Criterion | str],
     ) -> Grade:
-        if _has_unread_text(answer.output):
+        if has_unread_text(answer.output):
             return Grade(None, "the answer has text in a script that can't be cut into statements")
         if not split_sentences(answer.output):
             return Grade(MIN_SCORE, "the answer has no words")
@@ -226,7 +226,7 @@ def _is_modelled(criterion: RubricCriterion, answer: GradableAnswer) -> bool:
     return criterion.measured_by == "model" or (criterion.measured_by == "reference" and not has_reference)
 
 
-def _has_unread_text(output: str) -> bool:
+def has_unread_text(output: str) -> bool:
     """Whether letters of the answer are in none of its statements: sentences without a Latin letter or digit."""
     read = sum(character.isalpha() for statement in split_statements(output) for character in statement)
     latin = sum(character.isalpha() for sentence in split_sentences(output) for character in sentence)
@@ -239,13 +239,17 @@ def _check_own(
     """The statements with their probabilities after the veto; or why there are none."""
     if failure := next((reading.failure for reading in readings if reading.failure), ""):
         return failure
-    flags = [
-        (kind, text) for kind, texts in check_answer(answer.output, answer.input, checks).items() for text in texts
-    ]
+    vetoes = find_vetoes(answer.output, answer.input, statements, checks)
     return tuple(
-        _apply_veto(_checked(one, reading), next((kind for kind, text in flags if _contains(one, text)), ""))
-        for one, reading in zip(statements, readings, strict=True)
+        _apply_veto(_checked(one, reading), veto)
+        for one, reading, veto in zip(statements, readings, vetoes, strict=True)
     )
+
+
+def find_vetoes(output: str, record: str, statements: Sequence[str], checks: Collection[str]) -> list[str]:
+    """For each statement of the output, the grounding check that overrules the reader; empty if none does."""
+    flags = [(kind, text) for kind, texts in check_answer(output, record, checks).items() for text in texts]
+    return [next((kind for kind, text in flags if _contains(one, text)), "") for one in statements]
 
 
 def _check_wanted(statements: Sequence[str], readings: Sequence[Reading]) -> tuple[CheckedStatement, ...] | str:

@@ -14,12 +14,19 @@ from fine_tune_assets.approval.task_kinds import ReportText, build_requests
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s04_approved_examples.drafting_models import NO_MODEL, NOT_NEEDED, drafting_model_version
+from fine_tune_assets.defs.s04_approved_examples.drafting_models import (
+    NO_MODEL,
+    NO_VERIFIER,
+    NOT_NEEDED,
+    drafting_model_version,
+    verifier_folder,
+)
 from fine_tune_assets.defs.s04_approved_examples.model_drafts import every_model_draft_is_written, model_drafts
+from fine_tune_assets.judging.evaluation.draft_support import describe_check, find_verifier_failure
 from fine_tune_assets.tables.approval_rows import ModelDraft
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records, table_from_rows
 from fine_tune_assets.tables.training_rows import BaseModel
-from fine_tune_assets_tests.approval.examples import reports
+from fine_tune_assets_tests.approval.examples import reports, supported
 from fine_tune_assets_tests.clinical_domain import SECTION_NAMES
 
 SUMMARY = {"name": "summary", "instruction": "Summarize.", "kind": "model", "input_sections": ["FINDINGS"]}
@@ -60,7 +67,7 @@ def test_without_any_model_drafts_wait_in_sight_and_the_check_closes(asked: Path
         Installation().layout.table("base_models"),
         table_from_rows([_base_model(Path("m"), "f" * 64)], BaseModel.SCHEMA),
     )
-    assert drafting_model_version(Installation()) == "f" * 64
+    assert drafting_model_version(Installation()) == f"{'f' * 64}, {describe_check()}"
 
 
 def test_drafts_are_kept_until_their_report_disappears(asked: Path, instance: dg.DagsterInstance) -> None:
@@ -68,12 +75,77 @@ def test_drafts_are_kept_until_their_report_disappears(asked: Path, instance: dg
     assert asked.is_dir()
     before = reports("FINDINGS\nSprain.", "FINDINGS\nFracture.")
     requests = build_requests(lambda: iter_records(ReportText, before), Installation().recipe.tasks, SECTION_NAMES)
-    rows = [build_model_draft(request, "A draft.", True, "abc") for request in requests]
+    rows = [supported(build_model_draft(request, "A draft.", True, "abc")) for request in requests]
     write_table(Installation().layout.table("model_drafts"), table_from_records(ModelDraft, rows))
     made = run(instance, reports("FINDINGS\nSprain."))
     assert made.value.column("report_id").to_pylist() == ["b/1"]
     checked: Any = every_model_draft_is_written(Installation(), made.value, reports("FINDINGS\nSprain."))
     assert checked.passed
+
+
+def test_without_a_usable_verifier_no_draft_is_made_and_the_reason_is_shown(
+    asked: Path, instance: dg.DagsterInstance
+) -> None:
+    """A gate without its evidence stays closed: the model must not even write."""
+    path = asked / "recipe.yaml"
+    values = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**values, "judge": {**values["judge"], "verifier": "verifiers/none"}}))
+    write_table(
+        Installation().layout.table("base_models"),
+        table_from_rows([_base_model(Path("m"), "f" * 64)], BaseModel.SCHEMA),
+    )
+    made = run(instance, reports("FINDINGS\nSprain."))
+    metadata = made.metadata or {}
+    assert (made.value.num_rows, metadata["not_written"]) == (0, 1)
+    assert metadata["not_written_because"] == find_verifier_failure(verifier_folder(Installation()))
+    assert drafting_model_version(Installation()).endswith(NO_VERIFIER)
+    checked: Any = every_model_draft_is_written(Installation(), made.value, reports("FINDINGS\nSprain."))
+    assert not checked.passed
+
+
+def test_an_unchecked_draft_closes_the_check(asked: Path) -> None:
+    assert asked.is_dir()
+    unique = reports("FINDINGS\nSprain.")
+    (request,) = build_requests(lambda: iter_records(ReportText, unique), Installation().recipe.tasks, SECTION_NAMES)
+    unchecked = build_model_draft(request, "A draft.", True, "abc")
+    for draft, is_passed in ((unchecked, False), (supported(unchecked), True)):
+        checked: Any = every_model_draft_is_written(Installation(), table_from_records(ModelDraft, [draft]), unique)
+        assert checked.passed is is_passed
+
+
+@pytest.mark.slow
+def test_written_drafts_are_checked_in_a_process_of_their_own(asked: Path) -> None:
+    """With the real worker and the real verifier: the contradiction is dropped and counted, the other gets its source."""
+    text = "FINDINGS\nThe left knee of Zyxwvutquark is swollen.\nNo fever was measured."
+    unique = reports(text, text.replace("left", "right"))
+    requests = build_requests(lambda: iter_records(ReportText, unique), Installation().recipe.tasks, SECTION_NAMES)
+    rows = [build_model_draft(request, "The left knee is swollen.", True, "abc") for request in requests]
+    write_table(Installation().layout.table("model_drafts"), table_from_records(ModelDraft, rows))
+    assert asked.is_dir()
+
+    @dg.asset
+    def unique_reports() -> pa.Table:
+        return unique
+
+    from fine_tune_assets.defs.platform.resources import parquet_io_manager
+
+    with dg.DagsterInstance.get() as instance:
+        done = dg.materialize(
+            [unique_reports, model_drafts],
+            resources={"installation": Installation(), "worker": Worker(), "io_manager": parquet_io_manager},
+            instance=instance,
+        )
+        assert done.success
+        (event,) = done.asset_materializations_for_node("model_drafts")
+        messages = [str(json.dumps(str(r.message))) for r in instance.all_logs(done.run_id)]
+    found = {draft.report_id: draft for draft in iter_records(ModelDraft, done.output_for_node("model_drafts"))}
+    right, wrong = found["b/1"], found["b/2"]
+    assert right.is_supported
+    assert [(one.start, one.end) for one in right.sources or ()] == [(0, 25)]
+    assert wrong.dropped == "rule: sides"
+    assert wrong.checked_by == describe_check()
+    assert [event.metadata[name].value for name in ("dropped", "not_checked", "with_sources")] == [1, 0, 1]
+    assert not any("Zyxwvutquark" in message or "swollen" in message for message in [*messages, str(event.metadata)])
 
 
 @pytest.mark.slow
@@ -101,6 +173,7 @@ def test_the_base_model_writes_what_is_missing_in_a_process_of_its_own(asked: Pa
     (row,) = done.output_for_node("model_drafts").to_pylist()
     assert row["drafted_by"].startswith("model ")
     assert row["output"]
+    assert row["checked_by"] == describe_check()
     assert not any("Zyxwvutquark" in message for message in messages)
     assert not list((asked / "run" / "scratch").rglob("*.parquet"))
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tune_assets.desk.pages.input_comparison import align_texts, compare_input, locate_input
+from fine_tune_assets.desk.pages.marked_text import SOURCED, TextSpan
 from fine_tune_assets.desk.stored_texts import StoredReport
 from fine_tune_assets_tests.clinical_domain import SECTION_NAMES
 
@@ -137,3 +138,38 @@ def test_texts_that_differ_only_in_placeholders_are_always_aligned(parts: list[s
     assert aligned is not None
     assert [text[start:end] for (start, end), _ in aligned] == parts
     assert [tagged[start:end] for _, (start, end) in aligned] == parts
+
+
+def source(quote: str, number: int = 1, text: str = NOTE) -> TextSpan:
+    return TextSpan(text.index(quote), text.index(quote) + len(quote), SOURCED, number)
+
+
+def test_sources_in_the_input_are_shown_in_the_report_with_placeholders() -> None:
+    """Reviewers read the report, and the input is folded."""
+    view = compare_input(
+        NOTE, stored(), HEADINGS, "clinical", [source("Seen by Dr Mara Linden."), source("no fever.", 2)]
+    )
+    assert view.is_folded
+    assert [(stored().tagged_text[one.start : one.end], one.number) for one in view.sources] == [
+        ("Seen by [NAME].", 1),
+        ("no fever.", 2),
+    ]
+    assert {piece.text: piece.sources for piece in view.pieces if piece.sources} == {
+        "Seen by Dr Mara Linden.": (1,),
+        "no fever.": (2,),
+    }
+
+
+def test_sources_that_the_report_lacks_are_shown_in_the_unfolded_input() -> None:
+    """A number without a visible source would lead nowhere."""
+    changed = NOTE.replace("no fever", "high fever")
+    for report in (stored(), None):
+        view = compare_input(changed, report, HEADINGS, "clinical", [source("high fever.", text=changed)])
+        assert (view.is_folded, view.sources) == (False, ())
+        assert "".join(piece.text for piece in view.pieces if piece.sources == (1,)) == "high fever."
+
+
+def test_a_source_across_parts_of_the_report_unfolds_the_input() -> None:
+    both = f"PLAN\nRest. Call 555-0100.\n\nNOTE\n{NOTE}"
+    view = compare_input(both, stored(), HEADINGS, "clinical", [source("Call 555-0100.\n\nNOTE\nSeen", text=both)])
+    assert (view.is_folded, view.sources) == (False, ())

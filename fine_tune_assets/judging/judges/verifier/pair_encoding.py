@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from fine_tune_assets.judging.judges.statement_readers import Claim
 from fine_tune_assets.judging.judges.verifier.normalized_text import normalize_text
-from fine_tune_assets.judging.judges.verifier.record_passages import rank_lines, split_lines
+from fine_tune_assets.judging.judges.verifier.record_lines import split_record
+from fine_tune_assets.judging.judges.verifier.record_passages import rank_lines
 
 ENCODING_VERSION: Final = "statement, passage of 64 pieces, long statements in parts, 2"
 """Increase the number when the ids of a pair change: a trained verifier holds for the old ones."""
@@ -84,13 +85,13 @@ class PairEncoder:
         )
 
     def _split_record(self, record: str) -> _Lines:
-        written, normalized = [], []
-        for line in record.split("\n"):
-            pieces = split_lines(normalize_text(line))
-            normalized += pieces
-            written += [line.strip()] if len(pieces) == 1 else pieces
-        encoded = self._tokenizer.encode_batch(normalized, add_special_tokens=False)
-        return _Lines(tuple(written), tuple(normalized), tuple(tuple(one.ids) for one in encoded))
+        lines = split_record(record)
+        encoded = self._tokenizer.encode_batch([line.normalized for line in lines], add_special_tokens=False)
+        return _Lines(
+            tuple(line.written for line in lines),
+            tuple(line.normalized for line in lines),
+            tuple(tuple(one.ids) for one in encoded),
+        )
 
 
 def _choose_pieces(ranked: Sequence[int], lines: Sequence[Sequence[int]], budget: int) -> list[int]:
