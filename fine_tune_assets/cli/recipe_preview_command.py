@@ -1,4 +1,4 @@
-"""`fine-tune recipe check --reports`: what a recipe will make of the reports at hand, before anything is scrubbed or trained."""
+"""`fine-tune recipe check RECIPE --reports FOLDER`: what a recipe makes of reports, before anything is scrubbed or trained."""
 
 import secrets
 import statistics

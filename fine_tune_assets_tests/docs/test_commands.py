@@ -64,7 +64,7 @@ def test_calls_are_found_everywhere() -> None:
         ("fine-tune", "users", "add", "NAME", "--role", "owner"),
         ("fine-tune", "keys", "create", "--scope"),
         ("fine-tune", "phi", "mark", "REPORT_ID", "--kind", "NAME"),
-        ("fine-tune", "phi", "mark", "add", "REPORT_ID", "--kind", "ward"),
+        ("fine-tune", "scrub", "--profile", "strict", "FILE"),
         ("fine-tune", "subjects", "erase", "KEY", "--reason", "TEXT", "--by", "NAME"),
         ("fine-tune", "subjects", "reset"),
         ("fine-tune", "completion", "powershell"),

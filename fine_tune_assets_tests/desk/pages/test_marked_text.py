@@ -78,8 +78,6 @@ def test_each_flagged_place_has_the_number_of_its_flag() -> None:
 
 def test_a_kind_of_the_domain_alone_is_a_number() -> None:
     """Its tag is a placeholder in this domain only."""
-    kinds = {
-        domain: [p.kinds for p in mark_placeholders("Matter [MATTER_NUMBER].", domain) if p.kinds]
-        for domain in ("law", "clinical")
-    }
+    found = {domain: mark_placeholders("Matter [MATTER_NUMBER].", domain) for domain in ("law", "clinical")}
+    kinds = {domain: [piece.kinds for piece in pieces if piece.kinds] for domain, pieces in found.items()}
     assert kinds == {"law": [("numbers",)], "clinical": []}
