@@ -221,6 +221,9 @@ bench-verifier: setup   ## formula and verifier on planted errors and clinicians
 bench-llm-pairs: setup   ## a language model on 60 pairs of answers of which people preferred one: MODEL=judge.gguf
 	$(BIN)/python benchmarks/bench_llm_pairs.py $(MODEL)
 
+bench-domains: setup   ## identifiers that the law and finance scrubbers remove, also from held-out reports
+	$(BIN)/python benchmarks/bench_domains.py
+
 bench-verifier-bases: setup   ## the verifier's base: sentence encoder against SmolLM2-135M, for the same training time
 	$(BIN)/python benchmarks/bench_verifier_bases.py
 
