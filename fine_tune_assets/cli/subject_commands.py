@@ -88,7 +88,7 @@ def restore(subject_key: str, reason: str, yes: bool) -> None:
 
 @subjects.command()
 @click.option("--by-name", "by", flag_value="name", help="Enter a name, where reports have no id.")
-@click.option("--by-report", "by", flag_value="report", help="Enter a report id: a report without a subject.")
+@click.option("--by-report", "by", flag_value="report", help="Enter the id of a report without subject.")
 @json_option
 def key(by: str | None, is_json: bool) -> None:
     """Print the key of a subject.

@@ -6,7 +6,7 @@ Distance is 1 minus the cosine similarity of sentence embeddings. The encoder an
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 
 from fine_tune_assets.claims.statements import extract_statements, has_conflicting_facts, normalize_text
 from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE, are_public, strip_passages
@@ -76,10 +76,16 @@ def nearest_distances(
 
 
 def contradicted_examples(
-    corrections: Sequence[ScrubbedCorrection], approved: Sequence[ApprovedAnswer], find_pairs: PairFinder
+    corrections: Sequence[ScrubbedCorrection],
+    approved: Sequence[ApprovedAnswer],
+    find_pairs: PairFinder,
+    checks: Collection[str],
 ) -> dict[str, list[str]]:
-    """Map correction ids to contradicted approved examples with nearly the same question; without empty entries."""
-    statements_of = cache(extract_statements)
+    """Map correction ids to contradicted approved examples with nearly the same question; without empty entries.
+
+    `checks` are the grounding checks of the domain pack.
+    """
+    statements_of = cache(partial(extract_statements, checks=checks))
     contradictions: dict[str, list[str]] = defaultdict(list)
     for correction, example in _matching_questions(corrections, approved, find_pairs):
         example_ids = contradictions[correction.correction_id]

@@ -34,6 +34,7 @@ from fine_tune_assets.recipes.schema import CorrectionSettings, DedupSettings
 from fine_tune_assets.tables.common_columns import Passage
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import iter_records
+from fine_tune_assets_tests.clinical_domain import CHECKS
 
 SETTINGS = CorrectionSettings()
 INSTRUCTION = "Write the plan for these findings."
@@ -100,7 +101,7 @@ def find_pairs() -> PairFinder:
 def figures(find_pairs: PairFinder, *corrections: ScrubbedCorrection) -> QuarantineSignals:
     return QuarantineSignals(
         nearest_distances(corrections, APPROVED, task_of, encode_passages, SETTINGS.outlier_minimum_examples),
-        contradicted_examples(corrections, APPROVED, find_pairs),
+        contradicted_examples(corrections, APPROVED, find_pairs, CHECKS),
         count_near_identical(corrections, find_pairs),
     )
 
@@ -130,7 +131,9 @@ def test_a_contradiction_of_an_approved_answer_is_quarantined(
 ) -> None:
     """A reviewer in a hurry may approve a tenfold dose from one user."""
     known = [*APPROVED[:-1], replace(APPROVED[-1], output=approved)]
-    contradictions = contradicted_examples([correction(output=output), correction(2, approved)], known, find_pairs)
+    contradictions = contradicted_examples(
+        [correction(output=output), correction(2, approved)], known, find_pairs, CHECKS
+    )
     assert contradictions == {"c001": ["ankle"]}
     table = quarantine_corrections([correction(output=output)], QuarantineSignals({}, contradictions, {}), SETTINGS, [])
     assert table.column("reasons").to_pylist() == [["contradiction"]]
@@ -139,7 +142,7 @@ def test_a_contradiction_of_an_approved_answer_is_quarantined(
 def test_an_answer_to_another_question_is_not_a_contradiction(find_pairs: PairFinder) -> None:
     """The knee's dose says nothing about the ankle's."""
     other = correction(output=PLAN.replace("400", "800"), input="The right knee hurts since yesterday; nothing else.")
-    assert contradicted_examples([other], APPROVED, find_pairs) == {}
+    assert contradicted_examples([other], APPROVED, find_pairs, CHECKS) == {}
 
 
 def test_an_answer_about_something_else_is_an_outlier(find_pairs: PairFinder) -> None:
@@ -311,5 +314,7 @@ def test_answers_from_two_document_versions_are_no_contradiction(find_pairs: Pai
     answer = approved_answer("leave", "", "Full-time staff have 20 days [1].")
     known = [replace(answer, **with_passage("20 days."))]
     new = correction(1, "Full-time staff have 25 days [1].", **with_passage("25 days."))
-    assert contradicted_examples([new], known, find_pairs) == {}
-    assert contradicted_examples([replace(new, **with_passage("20 days."))], known, find_pairs) == {"c001": ["leave"]}
+    assert contradicted_examples([new], known, find_pairs, CHECKS) == {}
+    assert contradicted_examples([replace(new, **with_passage("20 days."))], known, find_pairs, CHECKS) == {
+        "c001": ["leave"]
+    }

@@ -26,6 +26,7 @@ from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.dedup_rows import UniqueReport
 from fine_tune_assets.tables.record_classes import conform, iter_records
+from fine_tune_assets_tests.clinical_domain import PACK
 from fine_tune_assets_tests.instructions.examples import SEARCH, built
 
 SOURCE = "faq"
@@ -46,13 +47,15 @@ def drafted(reports: pa.Table) -> list[DraftedExample]:
     unique = conform(
         reports.select([n for n in UniqueReport.SCHEMA.names if n in reports.column_names]), UniqueReport.SCHEMA
     )
-    return list(iter_records(DraftedExample, draft_examples(unique, ScrubbedCorrection.SCHEMA.empty_table(), [TASK])))
+    return list(
+        iter_records(DraftedExample, draft_examples(unique, ScrubbedCorrection.SCHEMA.empty_table(), [TASK], pack=PACK))
+    )
 
 
 def scrubbed(folder: Path, reports: pa.Table) -> pa.Table:
     paths = {name: folder / f"{name}.parquet" for name in ("scrubbed", "spans", "withheld", "values")}
     write_table(folder / "reports.parquet", reports)
-    job = ScrubJob(RECIPE.scrub, SECRET, folder / "cache", [], date(2026, 3, 1))
+    job = ScrubJob(RECIPE.scrubber, SECRET, folder / "cache", [], date(2026, 3, 1))
     scrub_report_table(folder / "reports.parquet", job, ScrubOutputs(**paths), ignore_progress)
     return pq.read_table(paths["scrubbed"])
 
@@ -96,7 +99,7 @@ def test_a_trusted_source_approves_its_rows_and_any_other_waits(tmp_path: Path) 
     unique = conform(
         reports.select([n for n in UniqueReport.SCHEMA.names if n in reports.column_names]), UniqueReport.SCHEMA
     )
-    drafts = draft_examples(unique, ScrubbedCorrection.SCHEMA.empty_table(), [TASK])
+    drafts = draft_examples(unique, ScrubbedCorrection.SCHEMA.empty_table(), [TASK], pack=PACK)
     trusted = approve_examples(drafts, [], {SOURCE: "Authors of the handbook"}, RECIPE.review, {})
     assert trusted.approved["approved_by"].to_pylist() == ["Authors of the handbook"]
     waiting = approve_examples(drafts, [], {}, RECIPE.review, {})

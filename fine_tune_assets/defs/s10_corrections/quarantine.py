@@ -114,7 +114,9 @@ def _quarantine(installation: Installation, corrections: pa.Table, decisions: Se
     encode = partial(encode_passages, threads=count_threads(installation))
     signals = QuarantineSignals(
         distances=nearest_distances(new, approved, find_task, encode, recipe.corrections.outlier_minimum_examples),
-        contradicted_examples=contradicted_examples(_with_drafted_question(new, recipe), approved, find_pairs),
+        contradicted_examples=contradicted_examples(
+            _with_drafted_question(new, recipe), approved, find_pairs, installation.pack.pack.checks
+        ),
         near_duplicate_count=count_near_identical(rows, find_pairs),
         missing_passages=find_missing_passages(new) if recipe.passage_template is not None else (),
         restricted_sources=restricted,

@@ -20,6 +20,7 @@ from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet
 from fine_tune_assets.judging.judges.llm_judge import SAMPLES
 from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets_tests.clinical_domain import CHECKS
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, Said, completion, grade_reply
 
 PLANTED = "Zyxwvutquark"
@@ -40,6 +41,7 @@ def _request(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
         "kind": "rubric",
         "rubric": [vars(one) for one in CLINICAL],
         "labels": {},
+        "checks": CHECKS,
         "verifier": "",
         "backend": "endpoint",
         "model": MODEL,
