@@ -1,7 +1,7 @@
 """The fields of a domain pack (`pack.yaml`), their meaning and their limits. Unknown keys are refused."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -14,6 +14,7 @@ Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,59}$")]
 RuleSet = Literal["names", "places", "dates", "contacts", "numbers", "clinical"]
 """A group of the scrubber's own rules. `clinical` finds record numbers, care sites and dates of tests."""
 GroundingCheckName = Literal["numbers", "units", "dates", "sides", "negations", "medications"]
+ALL_TEXTS: Final = "all"
 Checksum = Literal["aba", "iban", "luhn"]
 PresidioEntity = Literal[
     "ABA_ROUTING_NUMBER",
@@ -140,6 +141,8 @@ class DomainPack:
     """Facts of an answer that are looked up in its input; the others are not checked."""
     laboratory_values: bool
     """Whether recipes may have tasks of the kind `fields`."""
+    final_texts: Literal["all", "changed"] = "all"
+    """Texts of examples that are searched for identifiers before training: `all`, or only those `changed` after drafting."""
     indirect_labels: tuple[Text, ...] = ()
     """Labels of the labelled reports that do not identify a subject on their own, such as `INITIALS`."""
     personal_date_words: tuple[Text, ...] = ()

@@ -36,6 +36,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "labelled_sets": ("labelled_sets", "indirect_labels"),
     "sections": (),
     "checks": ("checks",),
+    "final_texts": ("final_texts",),
     "rubric": (),
 }
 _FILES: Final[Mapping[str, tuple[str, ...]]] = {

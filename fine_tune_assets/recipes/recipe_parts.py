@@ -19,7 +19,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "tasks": ("tasks", "reviewed_flags", "domain"),
     "trusted_sources": ("trusted_sources",),
     "review": ("review.reviewers", "review.own_edits", "review.agreement_floor", "review.minimum_pairs"),
-    "instructions": ("name", "system_prompt", "mix", "split", "training.seed"),
+    "instructions": ("domain", "name", "system_prompt", "mix", "split", "training.seed"),
     "base_model": ("base_model",),
     "training": ("training", "sweep"),
     "checks": ("checks", "domain"),
@@ -79,6 +79,7 @@ PACK_PARTS: Mapping[str, tuple[str, ...]] = {
     "scrub": ("scrub", "labelled_sets"),
     "tasks": ("sections", "checks"),
     "checks": ("sections", "checks"),
+    "instructions": ("final_texts",),
     "judge": ("checks", "rubric"),
 }
 """Section → the parts of the domain pack in it: its `domain` is their fingerprint, so that another pack changes nothing here."""

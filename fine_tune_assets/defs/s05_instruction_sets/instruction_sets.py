@@ -26,6 +26,8 @@ from fine_tune_assets.instructions.mixture import BuildRules
 from fine_tune_assets.instructions.set_statistics import share_table
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.lineage.set_history import excluded_examples_path, write_excluded_examples
+from fine_tune_assets.recipes.domain_pack_schema import ALL_TEXTS
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.recipe_parts import section_values
 from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, Recipe
 from fine_tune_assets.tables.instruction_rows import ExcludedExample
@@ -139,9 +141,14 @@ def _curation_sections(recipe: Recipe) -> list[str]:
 
 def curation_values(recipe: Recipe) -> dict[str, dict[str, Any]]:
     values = section_values(recipe, _curation_sections(recipe))
-    del values["instructions"]["mix"]
+    del values["instructions"]["mix"], values["instructions"]["domain"]
     replay = {"replay_fraction": recipe.mix.get(PREVIOUS_SET, 0.0)}
-    values["instructions"] |= {**_mix_facts(recipe), **replay}
+    searched = load_pack(recipe.domain).pack.final_texts
+    values["instructions"] |= {
+        **_mix_facts(recipe),
+        **replay,
+        **({"final_texts": searched} if searched != ALL_TEXTS else {}),
+    }
     return values
 
 

@@ -4,6 +4,7 @@ the final texts for identifiers. Connects other packages with `instructions/`.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.approval.lapsed_approvals import find_replay_exclusion
+from fine_tune_assets.approval.task_kinds import BY_MODEL
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.prompts.conversations import user_content
@@ -38,6 +40,8 @@ from fine_tune_assets.judging.judges.labelled_sets import LabelledPair, RatedAns
 from fine_tune_assets.phi.measurement.final_text_scan import FinalText
 from fine_tune_assets.phi.missed_identifiers.missed_terms import flag_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.recipes.domain_pack_schema import ALL_TEXTS, DomainPack
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.schema import PREVIOUS_SET
 from fine_tune_assets.tables.record_classes import Record, iter_records, table_from_records
 
@@ -161,6 +165,10 @@ class _ExampleTexts(Record):
     output: str
 
 
+class _Draft(_ExampleTexts):
+    drafted_by: str | None
+
+
 def find_identifiers(
     context: dg.AssetExecutionContext,
     installation: Installation,
@@ -169,8 +177,7 @@ def find_identifiers(
     drafts: pa.Table,
 ) -> dict[str, Any]:
     """Scan the examples, except general data: example id → kind → count, and the version of the scrubber."""
-    corrections = iter_records(_ExampleTexts, drafts.filter(pc.equal(drafts.column("source"), CORRECTION)))
-    trusted = {correction.example_id: _join_texts(correction) for correction in corrections}
+    trusted = trusted_texts(drafts, load_pack(installation.recipe.domain).pack)
     subjects = built.table.column("subject_key").to_pylist()
     rows = [
         FinalText(
@@ -183,6 +190,21 @@ def find_identifiers(
         write_table(path, table_from_records(FinalText, rows))
         request = {"action": "scan_final_texts", "texts": str(path), **scrub_request(installation, None)}
         return worker.run(context, "phi", request)
+
+
+def trusted_texts(drafts: pa.Table, pack: DomainPack) -> dict[str, str]:
+    """Example id → text that the scrubber and its second pass have checked, whose values need no second search.
+
+    These are corrections, whose surrogates are on no list, and the other drafts if the pack says so. What a model wrote (its
+    question or its output) is never among them.
+    """
+    if pack.final_texts == ALL_TEXTS:
+        drafts = drafts.filter(pc.equal(drafts.column("source"), CORRECTION))
+    return {draft.example_id: _join_texts(_without_model_text(draft)) for draft in iter_records(_Draft, drafts)}
+
+
+def _without_model_text(draft: _Draft) -> _Draft:
+    return replace(draft, instruction="", output="") if (draft.drafted_by or "").startswith(BY_MODEL) else draft
 
 
 def _join_texts(example: _ExampleTexts) -> str:

@@ -34,6 +34,7 @@ class FinalText(Record):
 
 _PLACE_LABELS = {"LOCATION", "FACILITY"}
 _POSSESSIVE = re.compile(r"['’]s\b")
+_OUTER_PUNCTUATION = re.compile(r"^\W+|\W+$")
 _BATCH_ROWS = 1024
 IsReplacement = Callable[[str, str], bool]
 """Label and value of a finding → whether the scrubber put it there."""
@@ -93,9 +94,23 @@ def _has_full_dates(job: ScrubJob) -> bool:
 def _build_replacement_check(is_surrogate: IsTaken, trusted_text: str) -> IsReplacement:
     def is_ours(label: str, value: str) -> bool:
         # Generalised ages and dates became a class or a year, which the recognizers find again.
-        return label in GENERALISED_KINDS or value in trusted_text or _is_surrogate_value(label, value, is_surrogate)
+        return (
+            label in GENERALISED_KINDS
+            or _contains_words(trusted_text, value)
+            or _is_surrogate_value(label, value, is_surrogate)
+        )
 
     return is_ours
+
+
+def _contains_words(text: str, value: str) -> bool:
+    """Whether the text contains the value as whole words ("Ann" is not in "Annual"), apart from punctuation around it."""
+    words = _OUTER_PUNCTUATION.sub("", value)
+    if not text or not words:
+        return bool(text)
+    # A number may follow letters ("MRN4815"), but is no part of a longer one.
+    before, after = (r"\d" if end.isdigit() else r"[^\W\d_]" for end in (words[0], words[-1]))
+    return re.search(rf"(?<!{before}){re.escape(words)}(?!{after})", text) is not None
 
 
 def _is_surrogate_value(label: str, value: str, is_surrogate: IsTaken) -> bool:

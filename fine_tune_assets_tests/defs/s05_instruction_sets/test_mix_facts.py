@@ -37,6 +37,12 @@ def test_a_set_with_imported_data_states_weights_and_what_was_left_out() -> None
     assert mix_evidence(made) == {"mix": {"chats": {"wanted": made.mixed["chats"].wanted, "given": 3, "left_out": {}}}}
 
 
+def test_a_set_states_that_only_changed_texts_were_searched_for_identifiers() -> None:
+    """An auditor sees which texts the last search before training covered."""
+    assert curation_values(load_recipe("law_contracts"))["instructions"]["final_texts"] == "changed"
+    assert "final_texts" not in curation_values(DEMO)["instructions"]
+
+
 def test_a_rated_answer_of_the_judges_test_is_not_mixed_in() -> None:
     """The search reads every labelled set, the pairs and the rated summaries."""
     from fine_tune_assets.defs.platform.resources import Installation

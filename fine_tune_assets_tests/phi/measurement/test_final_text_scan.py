@@ -89,6 +89,29 @@ def test_values_in_trusted_text_pass(find: Find) -> None:
     assert find(f"{correction} So did Mrs. Oakbarrow.", trusted_text=correction) == {"e1": {"NAME": 1}}
 
 
+def test_a_name_inside_a_word_of_the_trusted_text_is_found(find: Find) -> None:
+    """A typed "Ann" is not trusted because the draft says "Annual"."""
+    typed = "Dr. Rosalind agrees."
+    assert find(typed, trusted_text=typed) == {}
+    assert find(typed, trusted_text="Rosalindson's annual report.") == {"e1": {"NAME": 1}}
+    assert find("Call 617-555-0142.", trusted_text="Call 617-555-01425.") == {"e1": {"PHONE": 1}}
+
+
+DENSE_DRAFT = (
+    "The seller brought claim HC-2026-004417 COS against Haney Gayna Seafoods before the court. Signed in the presence of Odile "
+    "Marchetti and Isaac Cuffe. The money must go to the client account of Calderden, IBAN GB33BUKB20201555555555."
+)
+
+
+def test_an_unedited_draft_passes_and_a_name_typed_into_it_does_not(find: Find) -> None:
+    """Names and numbers in a row: the second pass counts what is left next to a tag, which the draft has."""
+    law = {"domain": "law"}
+    assert find(DENSE_DRAFT, settings=law)
+    assert find(DENSE_DRAFT, trusted_text=DENSE_DRAFT, settings=law) == {}
+    edited = f"{DENSE_DRAFT}\n\nMrs. Henrietta Oakbarrow told me."
+    assert find(edited, trusted_text=DENSE_DRAFT, settings=law) == {"e1": {"NAME": 1}}
+
+
 def test_full_date_passes_if_the_profile_keeps_dates(find: Find) -> None:
     """A limited data set keeps dates; Safe Harbor keeps only years."""
     text = "Seen again on 21 March 2024, first in 2019, at the age of 45."
