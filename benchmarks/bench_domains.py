@@ -33,7 +33,8 @@ def main() -> None:
     for domain in ("law", "finance"):
         sets = {
             "samples": PROJECT_DIR / "data" / "evaluation" / f"{domain}_phi" / "samples.jsonl",
-            "held out": HELD_OUT / f"{domain}.jsonl",
+            "first held-out set": HELD_OUT / f"{domain}.jsonl",
+            "second held-out set": HELD_OUT / f"{domain}_2.jsonl",
         }
         for name, file in sets.items():
             documents = read_gold(file)
