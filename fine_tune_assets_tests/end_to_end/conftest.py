@@ -70,7 +70,8 @@ class Small:
 
     project = PROJECT_DIR
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, recipe: str = "demo_smollm2") -> None:
+        self.recipe = recipe
         self.data, self.home = root / "data", root / "dagster"
         for folder in (self.data / "raw_reports", self.data / "keys", self.home):
             folder.mkdir(parents=True, mode=0o700)
@@ -92,7 +93,7 @@ class Small:
         self.ports = free_port(), free_port()
 
     def write_recipe(self, **changes: Mapping[str, Any]) -> None:
-        values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
+        values = yaml.safe_load(shipped_recipes()[self.recipe].read_text(encoding="utf-8"))
         for settings in (SMALL, changes):
             for section, changed in settings.items():
                 values[section] = {**values.get(section, {}), **changed}
