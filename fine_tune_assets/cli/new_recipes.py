@@ -27,6 +27,7 @@ _GUIDELINE: Final = (
     "**Correct:** state what a right output is.\n\n**Repair** if something small is missing or wrong.\n\n"
     "**Reject** if the input does not support the output."
 )
+_SYSTEM_PROMPT: Final = "Use only what the text says."
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?: [A-Za-z0-9_-]+)*")
 _RESERVED: Final = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
 
@@ -53,7 +54,7 @@ def ask_for_task(
     return TaskAnswers(
         name or _ask("task", "Name of the task, such as clause_type"),
         instruction or _ask("instruction", "Instruction to the model"),
-        inputs or [_ask("input", "Heading of the section that the model reads")],
+        inputs or [_ask("input", "Heading of the section that the model reads; for several, repeat --input")],
         output or _ask("output", "Heading of the section that it learns to write"),
         _split(_ask("labels", "Allowed outputs, separated by commas; empty for free text", "", labels)),
         _ask("source", "Source whose texts need no review; empty for none", "", source),
@@ -88,7 +89,12 @@ def write_task(text: str, domain: str, rubric: str, answers: TaskAnswers) -> str
     for pattern, block in blocks.items():
         text = _replace(pattern, block, text)
     description = f"{answers.instruction.rstrip('.')}, from {', '.join(answers.inputs)}."
-    values = {"domain": _quote(domain), "  rubric": rubric, "description": _quote(description)}
+    values = {
+        "domain": _quote(domain),
+        "  rubric": rubric,
+        "description": _quote(description),
+        "system_prompt": _SYSTEM_PROMPT,
+    }
     for key, value in values.items():
         text = set_value(text, key, value)
     return _FILE_COMMENT.sub("", text)

@@ -17,6 +17,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.settings import PREFIX
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, RecordedEvent, consumed_version, is_input_changed
+from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import (
     collisions_by_batch,
@@ -76,6 +77,7 @@ def test_each_floor_closes_the_gate_on_its_own(values: dict[str, float], pattern
         require_measured_scrubber(Installation(), _recall(**values))
     result = scrub_recall_meets_floor(Installation(), _recall(**values))
     assert not result.passed
+    assert "0.500" in str(result.metadata[REASON].value)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,8 @@ def list_labelled_files(installation: Installation) -> list[Path]:
 def scrub_recall_meets_floor(installation: Installation, scrub_recall: pa.Table) -> dg.AssetCheckResult:
     floors = measure_floors(installation, scrub_recall)
     figures = {f"{f.label}_recall": f.recall for f in floors if f.recall is not None}
-    return check_result(all(f.is_met for f in floors), **{f"{f.label}_floor": f.floor for f in floors}, **figures)
+    missed = " ".join(f.describe() for f in floors if not f.is_met)
+    return check_result(not missed, missed or None, **{f"{f.label}_floor": f.floor for f in floors}, **figures)
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,18 @@ class MeasuredFloor:
     @property
     def is_met(self) -> bool:
         return self.recall is not None and self.recall >= self.floor
+
+    def describe(self) -> str:
+        """Why the floor is not met."""
+        if self.recall is None:
+            return (
+                f"This version of the scrubber has not been measured ({self.label}). {materialize_hint('scrub_recall')} The "
+                "labelled sets must contain direct identifiers, such as names."
+            )
+        return (
+            f"The scrubber removes {self.recall:.3f} of the labelled identifiers ({self.label}), below the recipe's floor of "
+            f"{self.floor}."
+        )
 
 
 def measure_floors(installation: Installation, scrub_recall: pa.Table) -> list[MeasuredFloor]:
@@ -222,13 +235,5 @@ def require_measured_scrubber(installation: Installation, scrub_recall: pa.Table
     """Raise GateClosedError unless the scrubber meets its floors. Applies to runs without the check too."""
     floors = measure_floors(installation, scrub_recall)
     for floor in floors:
-        if floor.recall is None:
-            raise GateClosedError(
-                f"This version of the scrubber has not been measured ({floor.label}). {materialize_hint('scrub_recall')} The "
-                "labelled sets must contain direct identifiers, such as names."
-            )
         if not floor.is_met:
-            raise GateClosedError(
-                f"The scrubber removes {floor.recall:.3f} of the labelled identifiers ({floor.label}), below the recipe's floor "
-                f"of {floor.floor}."
-            )
+            raise GateClosedError(floor.describe())
