@@ -334,12 +334,13 @@ def _code(condition: str) -> str:
 
 def table_pages() -> dict[str, str]:
     """File name → text: an index, a page for each stage, and one for the ledger."""
-    pages, index = {}, []
+    pages, index = {}, list[str]()
     for stage, keys in assets_by_stage().items():
         records = {name: record for name, record in RECORDS.items() if AUXILIARY_TABLES.get(name, name) in keys}
         if not records:
             continue
-        index += [(f"[`{n}`]({stage}.md#{n})", f"`{stage}`", _sentence(r.__doc__)) for n, r in records.items()]
+        rows = [(f"[`{n}`]({stage}.md#{n})", _sentence(r.__doc__)) for n, r in records.items()]
+        index += [f"## `{stage}`", _table(("table", "row"), rows)]
         parts = [f"Assets and checks of this stage: [{stage}](../assets-and-checks.md#{stage})."]
         for name, record in records.items():
             asset = AUXILIARY_TABLES.get(name)
@@ -354,7 +355,7 @@ def table_pages() -> dict[str, str]:
         pages[f"{stage}.md"] = _page(f"Tables of {stage}", *parts)
     pages["ledger.md"] = _ledger_page()
     ledger = "The ledger's tables: [ledger.md](ledger.md)."
-    pages["README.md"] = _page("Tables", _TABLES_HEADER, ledger, _table(("table", "stage", "row"), index))
+    pages["README.md"] = _page("Tables", _TABLES_HEADER, ledger, *index)
     return pages
 
 
