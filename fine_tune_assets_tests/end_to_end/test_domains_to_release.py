@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets_tests.conftest import SAMPLE
-from fine_tune_assets_tests.end_to_end.conftest import Small
+from fine_tune_assets_tests.end_to_end.conftest import SMALL, Small
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
 DOMAINS = {
@@ -34,7 +34,12 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
     small = Small(tmp_path, DOMAINS[domain][0])
     shutil.rmtree(small.data / "raw_reports")
     shutil.copytree(SAMPLE / "samples" / domain, small.data / "raw_reports")
-    small.write_recipe(scrub={"recall_floor": 0.97, "direct_recall_floor": 0.97})
+    # Few answers in free text leave a wide interval; this gate stops only a candidate that is worse beyond doubt.
+    small.write_recipe(
+        scrub={"recall_floor": 0.97, "direct_recall_floor": 0.97},
+        judge={**SMALL["judge"], "test_examples": 20},
+        gate={**SMALL["gate"], "minimum_gain": -9.0},
+    )
     done = small.run("-m", "fine_tune_assets.cli.main", "materialize")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     try:
