@@ -40,11 +40,12 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
         judge={**SMALL["judge"], "test_examples": 20},
         gate={**SMALL["gate"], "minimum_gain": -9.0},
     )
-    done = small.run("-m", "fine_tune_assets.cli.main", "materialize")
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     try:
+        # The last step waits until the supervisor serves the release.
         up = small.run("-m", "fine_tune_assets.cli.main", "up", "supervisor", "gateway")
         assert up.returncode == 0, up.stderr
+        done = small.run("-m", "fine_tune_assets.cli.main", "materialize")
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
         yield domain, small
     finally:
         small.run("-m", "fine_tune_assets.cli.main", "down")
