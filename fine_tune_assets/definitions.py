@@ -1,4 +1,4 @@
-"""The Dagster code location: every asset, check, sensor and schedule of the graph."""
+"""The Dagster code location of one product line: every asset, check, sensor and schedule of its graph."""
 
 import dagster as dg
 
@@ -18,6 +18,7 @@ from fine_tune_assets.defs import (
 from fine_tune_assets.defs.dataset_drop_sensor import dataset_drop_sensor, import_dropped_datasets
 from fine_tune_assets.defs.jobs import JOBS
 from fine_tune_assets.defs.local_run import progress_logger
+from fine_tune_assets.defs.platform.asset_keys import asset_key, with_keys
 from fine_tune_assets.defs.platform.automation import AUTOMATION_SENSOR
 from fine_tune_assets.defs.platform.notifications import notification_sensor
 from fine_tune_assets.defs.platform.recipe_sections import recipe_sections
@@ -42,13 +43,24 @@ STAGES = (
     s10_corrections,
 )
 
-defs = dg.Definitions(
+
+def _load_graph() -> tuple[list[dg.AssetsDefinition | dg.AssetSpec], list[dg.AssetChecksDefinition]]:
+    """All assets and checks. A further product line's keys start with its name."""
     # Without include_specs, external assets are stubs without group, description or partitions.
-    assets=[
-        *recipe_sections,
-        *(asset for stage in STAGES for asset in dg.load_assets_from_package_module(stage, include_specs=True)),
-    ],
-    asset_checks=[check for stage in STAGES for check in dg.load_asset_checks_from_package_module(stage)],
+    found = [asset for stage in STAGES for asset in dg.load_assets_from_package_module(stage, include_specs=True)]
+    assets = [asset for asset in found if isinstance(asset, dg.AssetsDefinition)]
+    sources = [source for source in found if isinstance(source, dg.AssetSpec)]
+    checks = [check for stage in STAGES for check in dg.load_asset_checks_from_package_module(stage)]
+    plain = {*(key for asset in assets for key in asset.keys), *(source.key for source in sources)}
+    keys = {key: asset_key(key.to_user_string()) for key in plain if key.path != asset_key(key.to_user_string()).path}
+    named = [source.replace_attributes(key=keys.get(source.key, source.key)) for source in sources]
+    return [*(with_keys(asset, keys) for asset in assets), *named], [with_keys(check, keys) for check in checks]
+
+
+_assets, _checks = _load_graph()
+defs = dg.Definitions(
+    assets=[*recipe_sections, *_assets],
+    asset_checks=_checks,
     sensors=[
         raw_report_sensor,
         dataset_drop_sensor,

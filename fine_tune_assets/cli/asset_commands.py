@@ -53,7 +53,7 @@ def materialize(selection: tuple[str, ...], dry_run: bool, is_json: bool) -> Non
             runs = preview_runs(defs, instance, assets)
         rows = [{"batch": partition, "assets": list(names)} for partition, names in runs]
         show_rows(rows, {"batch": "batch", "assets": "assets"}, is_json=is_json, empty="Everything is up to date.")
-    elif any(state.name == DAEMON and state.is_running for state in read_service_states(settings)):
+    elif any(state.name == DAEMON and state.is_running for state in read_service_states(settings.installation)):
         require_selection(assets)
         with open_instance(settings) as instance:
             runs = plan_runs(defs.resolve_asset_graph(), instance, assets)

@@ -4,6 +4,7 @@ A module is imported when its command is called, so that `fine-tune --help` is f
 """
 
 import importlib
+import os
 import signal
 import sys
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import click
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.settings import LINE_VARIABLE, MAIN_LINE
 
 
 class _Entry(NamedTuple):
@@ -34,6 +36,7 @@ SECTIONS = {
     },
     "Asset graph": {
         "materialize": _Entry("asset_commands", "Materialize selected or outdated assets."),
+        "lines": _Entry("line_commands", "Add and list product lines."),
         "tables": _Entry("asset_commands", "List tables and how to query them."),
         "recipe": _Entry("recipe_commands", "List, check and create recipes."),
         "batch": _Entry("batch_commands", "Check a batch of reports."),
@@ -97,8 +100,11 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fine_tune_assets")
-def main() -> None:
+@click.option("--line", metavar="NAME", help="Product line to work on. Default: the main one.")
+def main(line: str | None) -> None:
     """Fine-tune open-weight models on confidential reports, inside your own network."""
+    if line is not None:
+        os.environ[LINE_VARIABLE] = "" if line == MAIN_LINE else line
     go_offline()
     restore_interrupts()
 

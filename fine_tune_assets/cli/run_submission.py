@@ -16,9 +16,9 @@ from fine_tune_assets.core.dagster_ui import (
     AUDIT_PREFIX,
     BASE_URL,
     DAGSTER_PERMISSIONS,
-    DEFINITIONS,
     PARTITION_TAG,
     PERMISSIONS_HEADER,
+    code_location,
     split_subject,
     webserver_socket,
 )
@@ -43,7 +43,7 @@ mutation Submit($runs: [ExecutionParams!]!) {
   }
 }
 """
-_JOB = {"repositoryLocationName": DEFINITIONS, "repositoryName": "__repository__", "jobName": ASSET_JOB}
+_JOB = {"repositoryName": "__repository__", "jobName": ASSET_JOB}
 
 
 class SubmissionError(FineTuneError):
@@ -57,9 +57,9 @@ def submit_runs(settings: Settings, runs: Sequence[tuple[str | None, Sequence[st
     with closing(open_ledger(settings)) as ledger:
         for part in split_subject("; ".join([f"assets {', '.join(names)}", *batches])):
             audit.append(ledger, operating_system_user(), AUDIT_PREFIX + MUTATION, part)
-    body = {"query": _QUERY, "variables": {"runs": [_describe_run(partition, assets) for partition, assets in runs]}}
+    body = {"query": _QUERY, "variables": {"runs": [_describe_run(settings.line, *run) for run in runs]}}
     headers = {PERMISSIONS_HEADER: " ".join(DAGSTER_PERMISSIONS[Action.LAUNCH_RUNS])}
-    transport = httpx.HTTPTransport(uds=str(webserver_socket(settings.layout.run)))
+    transport = httpx.HTTPTransport(uds=str(webserver_socket(settings.installation.layout.run)))
     try:
         with httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
             reply = client.post(f"{BASE_URL}/graphql", json=body, headers=headers).json()
@@ -74,10 +74,10 @@ def submit_runs(settings: Settings, runs: Sequence[tuple[str | None, Sequence[st
     return _read_run_ids(reply)
 
 
-def _describe_run(partition: str | None, assets: Sequence[str]) -> dict[str, Any]:
-    keys = [{"path": name.split("/")} for name in assets]
+def _describe_run(line: str, partition: str | None, assets: Sequence[str]) -> dict[str, Any]:
+    keys = [{"path": [*([line] if line else []), *name.split("/")]} for name in assets]
     tags = [] if partition is None else [{"key": PARTITION_TAG, "value": partition}]
-    selector = {**_JOB, "assetSelection": keys}
+    selector = {**_JOB, "repositoryLocationName": code_location(line), "assetSelection": keys}
     return {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}}
 
 

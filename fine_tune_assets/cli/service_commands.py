@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +12,9 @@ import click
 
 from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.core.dagster_ui import CODE_SERVER, DAEMON, DAGSTER_SERVICES, WEBSERVER
-from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.core.errors import RecipeError, SettingsError
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.recipes.loader import load_recipe
 
 if TYPE_CHECKING:
@@ -101,11 +102,11 @@ def desk() -> None:
 @run.command(CODE_SERVER)
 def code_server() -> None:
     """Run Dagster's code server."""
-    from fine_tune_assets.core.dagster_ui import DEFINITIONS, code_server_socket, write_workspace
+    from fine_tune_assets.core.dagster_ui import DEFINITIONS, code_location, code_server_socket
 
     settings = _enter_dagster()
-    write_workspace(settings.layout.run, settings.documentation_address)
-    location = ("--module-name", DEFINITIONS, "--location-name", DEFINITIONS)
+    _write_workspace(settings)
+    location = ("--module-name", DEFINITIONS, "--location-name", code_location(settings.line))
     # A process that is not used for so long ends: one with older code, when its runs have ended.
     options = ("--heartbeat-ttl", "120", "--log-level", "warning", "--use-python-environment-entry-point")
     socket = code_server_socket(settings.layout.run)
@@ -115,24 +116,29 @@ def code_server() -> None:
 @run.command(WEBSERVER)
 def webserver() -> None:
     """Run the Dagster UI behind the desk."""
-    from fine_tune_assets.core.dagster_ui import webserver_socket, write_workspace
+    from fine_tune_assets.core.dagster_ui import webserver_socket
     from fine_tune_assets.defs.platform.webserver import run_webserver
 
     settings = _enter_dagster()
     _wait_for_code_server(settings)
-    run_webserver(
-        webserver_socket(settings.layout.run), write_workspace(settings.layout.run, settings.documentation_address)
-    )
+    run_webserver(webserver_socket(settings.layout.run), _write_workspace(settings))
 
 
 @run.command(DAEMON)
 def daemon() -> None:
     """Run Dagster's daemon: sensors and runs."""
-    from fine_tune_assets.core.dagster_ui import write_workspace
-
     settings = _enter_dagster()
     _wait_for_code_server(settings)
-    _become("dagster-daemon", "run", "-w", str(write_workspace(settings.layout.run, settings.documentation_address)))
+    _become("dagster-daemon", "run", "-w", str(_write_workspace(settings)))
+
+
+def _write_workspace(settings: Settings) -> Path:
+    """The code locations of all product lines."""
+    from fine_tune_assets.core.dagster_ui import write_workspace
+
+    main = settings.installation.layout
+    folders = {line: main.lines / line / "run" for line in list_lines(settings)}
+    return write_workspace({"": main.run, **folders}, settings.documentation_address)
 
 
 def _enter_dagster() -> Settings:
@@ -183,6 +189,9 @@ def up(names: tuple[str, ...]) -> None:
     wanted = names or tuple(known_services(settings))
     if set(DAGSTER_SERVICES) & set(wanted):
         prepare_dagster(settings, before_daemon=DAEMON in wanted)
+    for line in () if names else _other_lines(settings):
+        prepare(line)
+        start_services(line, tuple(known_services(line)))
     start_services(settings, wanted)
     show_status(settings)
     if DESK in wanted:
@@ -192,6 +201,15 @@ def up(names: tuple[str, ...]) -> None:
     except RecipeError as error:
         # Services keep running; assets that read the recipe wait until it is repaired.
         click.echo(f"\n{error}", err=True)
+
+
+def _other_lines(settings: Settings) -> Iterator[Settings]:
+    """The further product lines, when this is the main one. A line with invalid settings is reported and left out."""
+    for name in () if settings.line else list_lines(settings):
+        try:
+            yield select_line(settings, name)
+        except SettingsError as error:
+            click.echo(str(error), err=True)
 
 
 def open_instance(settings: Settings) -> "DagsterInstance":
@@ -225,6 +243,8 @@ def down(names: tuple[str, ...]) -> None:
 
     settings = load_settings()
     stop_services(settings, names or tuple(known_services(settings)))
+    for line in () if names else _other_lines(settings):
+        stop_services(line, tuple(known_services(line)))
     click.echo("Stopped.")
 
 
@@ -253,10 +273,12 @@ def rollback() -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Create the encryption key and the ledger before several services open them at once; errors surface here."""
+    """Create the folders, the encryption key and the ledger before several services open them at once; errors surface here."""
     from fine_tune_assets.core.keys import read_or_create_key
+    from fine_tune_assets.core.product_lines import link_shared_folders
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.ledger.encryption import KEY_NAME
 
+    link_shared_folders(settings)
     read_or_create_key(settings.layout.keys, KEY_NAME)
     open_ledger(settings).close()

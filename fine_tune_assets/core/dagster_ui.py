@@ -67,11 +67,31 @@ def code_server_socket(run_folder: Path) -> Path:
     return run_folder / _FOLDER / "code.sock"
 
 
-def write_workspace(run_folder: Path, documentation_address: str) -> Path:
-    """Write the workspace file of webserver and daemon, which names the code server, and return its path.
+def code_location(line: str) -> str:
+    """Name of a product line's code location (empty: the main line)."""
+    return line or DEFINITIONS
 
-    Raises DagsterFolderError if the path of the run folder is too long for a Unix socket.
+
+def write_workspace(run_folders: Mapping[str, Path], documentation_address: str) -> Path:
+    """Write the workspace file of webserver and daemon, which names the code servers, and return its path.
+
+    `run_folders`: product line → its run folder; the main line's is the first.
+
+    Raises DagsterFolderError if a path is too long for a Unix socket.
     """
+    # The UI shows the address on the page of the code location.
+    metadata = {"documentation": documentation_address}
+    servers = [
+        {"socket": str(_prepare_socket(folder)), "location_name": code_location(line), "additional_metadata": metadata}
+        for line, folder in run_folders.items()
+    ]
+    file = next(iter(run_folders.values())) / _FOLDER / "workspace.yaml"
+    write_text(file, json.dumps({"load_from": [{"grpc_server": server} for server in servers]}))  # JSON is YAML
+    return file
+
+
+def _prepare_socket(run_folder: Path) -> Path:
+    """The code server's socket, in a private folder. Raises DagsterFolderError."""
     folder = run_folder / _FOLDER
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)  # both servers make their sockets world-accessible: the folder protects them
@@ -81,11 +101,7 @@ def write_workspace(run_folder: Path, documentation_address: str) -> Path:
             f"{socket} is longer than {MAX_SOCKET_BYTES} bytes, the limit for a Unix socket. "
             "Choose a shorter FINE_TUNE_DATA_DIR."
         )
-    # The UI shows the address on the page of the code location.
-    metadata = {"documentation": documentation_address}
-    server = {"socket": str(socket), "location_name": DEFINITIONS, "additional_metadata": metadata}
-    write_text(folder / "workspace.yaml", json.dumps({"load_from": [{"grpc_server": server}]}))  # JSON is YAML
-    return folder / "workspace.yaml"
+    return socket
 
 
 def split_subject(subject: str) -> list[str]:

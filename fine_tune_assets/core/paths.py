@@ -5,6 +5,7 @@ from pathlib import Path
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 PROJECT_DIR = PACKAGE_DIR.parent
+LINES_FOLDER = "lines"
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,11 @@ class Layout:
     """The folders of one installation, all below `data_dir`."""
 
     data_dir: Path
+
+    @property
+    def lines(self) -> Path:
+        """The further product lines, a folder each with the same folders as this one."""
+        return self.data_dir / LINES_FOLDER
 
     @property
     def raw_reports(self) -> Path:

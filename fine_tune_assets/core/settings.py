@@ -5,14 +5,15 @@ else it has the default below. Unknown names are refused. `.env` files are not r
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.errors import SettingsError
@@ -23,6 +24,14 @@ DOCUMENTATION_PATH = "/docs"
 """Where the desk serves the documentation."""
 PREFIX = "FINE_TUNE_"
 SETTINGS_FILE = "FINE_TUNE_SETTINGS"
+LINE_VARIABLE = "FINE_TUNE_LINE"
+MAIN_LINE = "main"
+LINE_FILE = "line.yaml"
+LINE_NAME = re.compile(r"(?!main$)[a-z][a-z0-9_]{1,19}")
+"""A name is part of asset keys, folders and model names; `main` is the installation's own line."""
+INSTALLATION_SETTINGS = frozenset({"data_dir", "line", "dagster", "gateway", "desk", "oidc"})
+"""Settings that are the same for all product lines."""
+_NOT_INHERITED: Mapping[str, Any] = {"ledger_url": "", "knowledge": {"url": ""}}
 
 Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 
@@ -293,6 +302,10 @@ class Settings(_Group):
 
     data_dir: Folder = PROJECT_DIR / "data"
     """Folder of all inputs, results and keys of this installation."""
+    line: str = ""
+    """Name of the product line to work on; empty: the main line."""
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Priority of this line's runs; queued runs with a higher number start first."""
     recipe: str = "demo_smollm2"
     """Name of a shipped recipe, or path of a YAML file."""
     ledger_url: str = ""
@@ -336,13 +349,20 @@ class Settings(_Group):
             )
         return self
 
+    _installation: "Settings | None" = PrivateAttr(None)
+
+    @property
+    def installation(self) -> "Settings":
+        """The settings of the main line, with the services that all lines share."""
+        return self._installation or self
+
     def environment(self) -> dict[str, str]:
         """All settings as the variables that `load_settings` reads, to start a service with the same settings."""
-        values = dict(self)
+        values = dict(self.installation)
         groups = {name: value for name, value in values.items() if isinstance(value, _Group)}
         plain = {name: value for name, value in values.items() if name not in groups}
         nested = {f"{group}_{name}": value for group, settings in groups.items() for name, value in settings}
-        return {PREFIX + name.upper(): str(value) for name, value in {**plain, **nested}.items()}
+        return {PREFIX + name.upper(): str(value) for name, value in {**plain, **nested, "line": self.line}.items()}
 
     @property
     def cluster_gpu_memory_gb(self) -> int:
@@ -423,9 +443,63 @@ def _system_time_zone(link: Path = Path("/etc/localtime")) -> str:
 
 
 def load_settings() -> Settings:
-    """Read the settings. Raises SettingsError that names the invalid settings."""
+    """Read the settings, of the product line that FINE_TUNE_LINE names. Raises SettingsError that names the invalid settings."""
     named = [(name, value) for name, value in os.environ.items() if name.upper().startswith(PREFIX) or name == "HOME"]
-    return _load_settings(tuple(sorted(named)), os.getcwd(), _read_stamp(os.environ.get(SETTINGS_FILE)))
+    loaded = _load_settings(tuple(sorted(named)), os.getcwd(), _read_stamp(os.environ.get(SETTINGS_FILE)))
+    return select_line(loaded.model_copy(update={"line": ""}), loaded.line) if loaded.line else loaded
+
+
+def select_line(settings: Settings, line: str) -> Settings:
+    """The settings of a product line, given those of the main one (empty: the main line itself). Raises SettingsError.
+
+    What `line.yaml` in the line's folder names replaces the installation's settings. The ledger and the knowledge database are
+    never inherited.
+    """
+    if not line:
+        return settings
+    if not LINE_NAME.fullmatch(line):
+        raise SettingsError(f"{line!r} is no name of a product line. Use 2 to 20 small letters, digits and `_`.")
+    file = settings.layout.lines / line / LINE_FILE
+    return _select_line(settings, line, file, _read_stamp(str(file)))
+
+
+@lru_cache(maxsize=64)
+def _select_line(settings: Settings, line: str, file: Path, stamp: object) -> Settings:
+    if stamp is None:
+        known = ", ".join(list_lines(settings)) or "none"
+        raise SettingsError(
+            f"There is no product line {line}: {file} is missing. Lines: {known}. Run `fine-tune lines add`."
+        )
+    own = _read_settings_file(str(file))
+    shared = sorted(INSTALLATION_SETTINGS & own.keys())
+    if shared:
+        raise SettingsError(f"{file}: {', '.join(shared)} can only be set for the whole installation.")
+    values = settings.model_dump()
+    for name, value in {**_NOT_INHERITED, **own}.items():
+        values[name] = (
+            {**values[name], **value} if isinstance(value, dict) and isinstance(values.get(name), dict) else value
+        )
+    values |= {"data_dir": file.parent, "line": line}
+    if "recipe" not in own:
+        raise SettingsError(f"{file} names no recipe. Add `recipe: NAME`.")
+    try:
+        found = Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(f"{file}: {' '.join(_describe_errors(error))}") from None
+    found._installation = settings
+    if settings.ledger_url and not found.ledger_url:
+        raise SettingsError(
+            f"{file}: set ledger_url to a database of this line; the installation's ledger is not shared."
+        )
+    return found
+
+
+def list_lines(settings: Settings) -> tuple[str, ...]:
+    """Names of the product lines in addition to the main one, in alphabetical order."""
+    root = settings.installation.layout.lines
+    return tuple(
+        sorted(file.parent.name for file in root.glob(f"*/{LINE_FILE}") if LINE_NAME.fullmatch(file.parent.name))
+    )
 
 
 def _read_stamp(path: str | None) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from fine_tune_assets.defs.dropped_datasets import import_incoming, list_incoming
+from fine_tune_assets.defs.platform.asset_keys import line_tags
 from fine_tune_assets.defs.platform.resources import Installation
 
 MAX_ATTEMPTS = 3
@@ -43,10 +44,10 @@ def dataset_drop_sensor(
         return dg.SkipReason(f"No data set is ready.{waiting}")
     version = incoming.version
     attempts = context.instance.get_runs_count(
-        dg.RunsFilter(job_name=import_dropped_datasets.name, tags={_VERSION_TAG: version})
+        dg.RunsFilter(job_name=import_dropped_datasets.name, tags={_VERSION_TAG: version, **line_tags()})
     )
     if attempts >= MAX_ATTEMPTS:
         return dg.SkipReason(
             f"{attempts} imports of these files failed. See their runs, then drop the files again.{waiting}"
         )
-    return dg.RunRequest(run_key=f"{version}/{attempts}", tags={_VERSION_TAG: version})
+    return dg.RunRequest(run_key=f"{version}/{attempts}", tags={_VERSION_TAG: version, **line_tags()})

@@ -20,6 +20,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.processes.fork_server import fork_server
 from fine_tune_assets.defs.dropped_datasets import REASON_FILE, import_incoming
+from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name
 from fine_tune_assets.defs.platform.automation import COUNTED_ATTEMPTS
 from fine_tune_assets.defs.platform.automation_sensor import evaluate_conditions
 from fine_tune_assets.defs.platform.candidate import UNFINISHED_STATUSES
@@ -154,7 +155,7 @@ def select_assets(definitions: dg.Definitions, selections: Sequence[str]) -> lis
     Raises UnknownAssetError if a selection is invalid or matches no materializable asset.
     """
     graph = definitions.resolve_asset_graph()
-    known = ", ".join(sorted(key.to_user_string() for key in graph.executable_asset_keys))
+    known = ", ".join(sorted(map(asset_name, graph.executable_asset_keys)))
     selected: set[dg.AssetKey] = set()
     for text in selections:
         try:
@@ -164,13 +165,13 @@ def select_assets(definitions: dg.Definitions, selections: Sequence[str]) -> lis
         if not found:
             raise UnknownAssetError(f"The selection {text} matches no asset that can be materialized. Assets: {known}.")
         selected |= found
-    return [key.to_user_string() for key in graph.toposorted_asset_keys if key in selected]
+    return [asset_name(key) for key in graph.toposorted_asset_keys if key in selected]
 
 
 def _with_key(text: str) -> str:
     """`+name` as `+key:"name"`. Dagster reads a name without `key:` in its older syntax, where `+` is one level only."""
     bare = re.fullmatch(r"(\d*\+)?(\w+)(\+\d*)?", text)
-    return text if bare is None else f'{bare[1] or ""}key:"{bare[2]}"{bare[3] or ""}'
+    return text if bare is None else f'{bare[1] or ""}key:"{asset_key(bare[2]).to_user_string()}"{bare[3] or ""}'
 
 
 def preview_runs(
@@ -202,12 +203,12 @@ def plan_runs(
 
 def _execution_set(graph: Any, name: str) -> tuple[tuple[str, ...], bool]:
     """All assets of the step that materializes this one, and whether they are partitioned. Raises UnknownAssetError."""
-    key = dg.AssetKey.from_user_string(name)
+    key = asset_key(name)
     if key not in graph.executable_asset_keys:
-        known = sorted(k.to_user_string() for k in graph.executable_asset_keys)
+        known = sorted(map(asset_name, graph.executable_asset_keys))
         raise UnknownAssetError(f"There is no asset {name} that can be materialized. Assets: {', '.join(known)}.")
     node = graph.get(key)
-    return tuple(sorted(k.to_user_string() for k in node.execution_set_asset_keys)), node.is_partitioned
+    return tuple(sorted(map(asset_name, node.execution_set_asset_keys))), node.is_partitioned
 
 
 def map_steps_to_stages(definitions: dg.Definitions) -> dict[str, str]:
@@ -264,7 +265,7 @@ def requested_runs(evaluated: Any, only: set[str] | None) -> list[tuple[str | No
     """(partition, assets) of each requested run: one per batch, and one for all unpartitioned assets."""
     wanted: dict[str | None, list[str]] = defaultdict(list)
     for result in evaluated.results:
-        name = result.key.to_user_string()
+        name = "" if not isinstance(result.key, dg.AssetKey) else asset_name(result.key)
         if result.true_subset.is_empty or not isinstance(result.key, dg.AssetKey) or (only and name not in only):
             continue
         partitions = (
@@ -290,7 +291,7 @@ def execute_assets(
     """Run these assets in this process and report how the run ended."""
     result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
-        asset_selection=[dg.AssetKey(name) for name in assets],
+        asset_selection=[asset_key(name) for name in assets],
         partition_key=partition,
         run_config={"loggers": {"progress": {}}},
         raise_on_error=False,

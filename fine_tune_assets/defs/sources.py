@@ -14,6 +14,7 @@ import yaml
 from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_folder, fingerprint_listing
 from fine_tune_assets.core.strict_parsing import load_texts
+from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, latest_events
 from fine_tune_assets.defs.platform.prompt_files import fingerprint_prompt_files
 from fine_tune_assets.defs.platform.recipe_sections import SECTIONS
@@ -171,7 +172,7 @@ def report_sources(
     """Report each source whose content changed. Unreadable sources are passed to `on_error` and don't affect the others."""
     events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
     unreadable: dict[str, list[str]] = {}
-    versions = {dg.AssetKey.from_user_string(name): read for name, read in _source_versions(installation).items()}
+    versions = {asset_key(name): read for name, read in _source_versions(installation).items()}
     known_sources = latest_events(instance, versions)  # one query for all costs as much as one for each
 
     def try_to(report: Callable[[], None], name: str) -> None:
@@ -187,7 +188,7 @@ def report_sources(
             events.append(dg.AssetMaterialization(key, tags={DATA_VERSION: version}))
 
     for key, version_of in versions.items():
-        try_to(partial(report_one, key, version_of), key.to_user_string())
+        try_to(partial(report_one, key, version_of), asset_name(key))
     try_to(lambda: events.extend(report_erasures(instance, installation)), "erased_subjects")
     try_to(
         lambda: events.extend(report_production_erasures(instance, installation)),

@@ -72,8 +72,12 @@ class ServiceState:
     log: Path
 
 
+LINE_SERVICES = (SUPERVISOR, CODE_SERVER)
+"""The services that each product line has; the others are shared."""
+
+
 def known_services(settings: Settings) -> dict[str, Service]:
-    """Every service, in the order of starting."""
+    """Every service, in the order of starting; for a further product line, its own ones only."""
     cli = (sys.executable, "-m", "fine_tune_assets.cli.main")
     heartbeat = settings.layout.run / HEARTBEAT_FILE
     gateway = settings.gateway_address
@@ -106,7 +110,7 @@ def known_services(settings: Settings) -> dict[str, Service]:
         # The daemon has no address; if it can't load its workspace or storage, it ends within seconds.
         Service(DAEMON, (*cli, "run", DAEMON), lambda since: time.time() - since > 3),
     )
-    return {service.name: service for service in services}
+    return {service.name: service for service in services if not settings.line or service.name in LINE_SERVICES}
 
 
 def start_services(settings: Settings, names: Sequence[str], timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
@@ -161,7 +165,8 @@ def _select(settings: Settings, names: Sequence[str]) -> list[Service]:
     known = known_services(settings)
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise ServiceError(f"Unknown services: {', '.join(unknown)}. Known: {', '.join(known)}.")
+        shared = " The other services are shared: start them without --line." if settings.line else ""
+        raise ServiceError(f"Unknown services: {', '.join(unknown)}. Known: {', '.join(known)}.{shared}")
     return [service for name, service in known.items() if name in names]
 
 

@@ -16,6 +16,7 @@ import dagster as dg
 from dagster import AutomationCondition as AC
 from dagster import DagsterEventType, DagsterInstance
 
+from fine_tune_assets.defs.platform.asset_keys import asset_key, line_tags
 from fine_tune_assets.defs.platform.automation_sensor import AutomationSensor
 
 DATA_VERSION = "dagster/data_version"
@@ -126,7 +127,7 @@ class InputsChanged(AC):
     description = "The recorded inputs differ from the current ones"
 
     def __init__(self, ignored: Collection[str] = ()) -> None:
-        self.ignored = frozenset(map(dg.AssetKey.from_user_string, ignored))
+        self.ignored = frozenset(map(asset_key, ignored))
 
     def evaluate(self, context: Any) -> dg.AutomationResult:
         if context.candidate_subset.is_empty:
@@ -325,14 +326,14 @@ def on_new_inputs(*also: AC, ignored: Collection[str] = (), label: str = "on_new
 
 def _ignore_inputs(ignored: Collection[str], condition: Any) -> Any:
     """Make Dagster's own operands ignore these dependencies. Ours use `triggering_inputs`."""
-    return condition.ignore(dg.AssetSelection.assets(*ignored)) if ignored else condition
+    return condition.ignore(dg.AssetSelection.assets(*map(asset_key, ignored))) if ignored else condition
 
 
 class SourceChanged(WholeAssetCondition):
     """True if one source differs from the version last consumed, unless a run over the current version failed."""
 
     def __init__(self, source: str) -> None:
-        self._source = dg.AssetKey.from_user_string(source)
+        self._source = asset_key(source)
 
     @property
     def name(self) -> str:
@@ -385,5 +386,5 @@ with warnings.catch_warnings():
         minimum_interval_seconds=5,
         description="Evaluates the automation conditions and starts runs.",
         default_status=dg.DefaultSensorStatus.RUNNING,
-        run_tags={"trigger": "automation"},
+        run_tags={"trigger": "automation", **line_tags()},
     )

@@ -10,10 +10,11 @@ from typing import Any
 
 import dagster as dg
 
+from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.automation import has_changed_inputs, latest_events, triggering_inputs
 from fine_tune_assets.defs.platform.dagster_compat.private_names import AssetCheckExecutionRecordStatus
 
-FIRST_ASSET, LAST_ASSET = dg.AssetKey("adapters"), dg.AssetKey("served_models")
+FIRST_ASSET, LAST_ASSET = asset_key("adapters"), asset_key("served_models")
 ACTIVE_STATUSES = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 """Statuses of runs that may have read data already. Queued runs have not."""
 UNFINISHED_STATUSES = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, *ACTIVE_STATUSES]

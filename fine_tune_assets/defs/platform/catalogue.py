@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.defs.platform.asset_keys import asset_name
 from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, TABLES
 from fine_tune_assets.tables.record_classes import conform
 from fine_tune_assets.tables.stored_tables import read_rows, read_rows_if_present
@@ -87,9 +88,9 @@ def _require_declared(table: str) -> None:
     if step is None:
         return
     readers = {*step.assets_def.keys, *(check.asset_key for check in step.assets_def.check_specs)}
-    names = sorted(key.to_user_string() for key in readers)
+    names = sorted(asset_name(key) for key in readers)
     asset = AUXILIARY_TABLES.get(table, table)
-    if dg.AssetKey(asset) in _declared_inputs(step, readers):
+    if asset in _declared_inputs(step, readers):
         return
     raise UndeclaredReadError(
         f"Step {step.op.name} of asset {', '.join(names)} reads the table {table}, which is not declared. Add {asset!r} to "
@@ -106,11 +107,13 @@ def _current_step() -> dg.OpExecutionContext | None:
     return None
 
 
-def _declared_inputs(step: dg.OpExecutionContext, readers: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
-    """The assets themselves, their dependencies with what these stand for, and the additional dependencies of their checks."""
+def _declared_inputs(step: dg.OpExecutionContext, readers: Collection[dg.AssetKey]) -> set[str]:
+    """The assets themselves, their dependencies with what these stand for, and the additional dependencies of their checks.
+
+    As names: Dagster 1.13.27 keeps the plain keys of a check's additional dependencies when the graph's keys get a prefix.
+    """
     graph = step.job_def.asset_layer.asset_graph
     inputs = (graph.get(key).parent_keys for key in readers if graph.has(key))
     check_inputs = {dep.asset_key for check in step.assets_def.check_specs for dep in check.additional_deps}
-    declared = {*readers, *check_inputs}.union(*inputs)
-    behind = (STANDS_FOR.get(key.to_user_string(), ()) for key in declared)
-    return declared.union(*(map(dg.AssetKey, tables) for tables in behind))
+    declared = {asset_name(key) for key in {*readers, *check_inputs}.union(*inputs)}
+    return declared.union(*(STANDS_FOR.get(name, ()) for name in declared))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.tables.asset_tables import TABLES
 
 FILE = "file"
@@ -107,10 +108,14 @@ def column_lineage(table: str) -> dict[str, dg.TableColumnLineage]:
     if table not in COLUMN_SOURCES:
         return {}
     deps = {
-        column: [dg.TableColumnDep(*source.split(".")) for source in dict.fromkeys(sources)]
+        column: [_column_dep(*source.split(".")) for source in dict.fromkeys(sources)]
         for column, sources in COLUMN_SOURCES[table].items()
     }
     return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
+
+
+def _column_dep(asset: str, column: str) -> dg.TableColumnDep:
+    return dg.TableColumnDep(asset_key(asset), column)
 
 
 def describe_sources(table: str, column: str) -> str:

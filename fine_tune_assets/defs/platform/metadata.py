@@ -10,6 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.column_lineage import column_lineage, describe_sources
 from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.record_classes import list_displayable_columns
@@ -56,7 +57,7 @@ def table_metadata(name: str, table: pa.Table) -> dict[str, Any]:
 def read_metadata(instance: dg.DagsterInstance, name: str, batch: str | None = None) -> dict[str, Any]:
     """Metadata of the newest materialization of an asset or of one batch; empty before the first one."""
     records_filter = dg.AssetRecordsFilter(
-        asset_key=dg.AssetKey(name), asset_partitions=None if batch is None else [batch]
+        asset_key=asset_key(name), asset_partitions=None if batch is None else [batch]
     )
     records = instance.fetch_materializations(records_filter, limit=1).records
     found = records[0].asset_materialization if records else None
@@ -148,7 +149,7 @@ def warning_result(passed: bool, why: str | None = None, /, **shown: Any) -> dg.
 def table_result(name: str, table: pa.Table, version: str, **metadata: Any) -> dg.MaterializeResult:
     """The result of a table asset: the table, its data version and its metadata."""
     return dg.MaterializeResult(
-        asset_key=name,
+        asset_key=asset_key(name),
         value=table,
         data_version=dg.DataVersion(version),
         metadata={**table_metadata(name, table), **column_lineage(name), **metadata},

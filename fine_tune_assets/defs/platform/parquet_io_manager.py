@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import make_folder, write_table
+from fine_tune_assets.defs.platform.asset_keys import asset_name
 from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.record_classes import conform
 from fine_tune_assets.tables.stored_tables import SUBJECT_KEY, StoredTable, drop_subjects, open_table
@@ -36,7 +37,7 @@ class ParquetIOManager(dg.UPathIOManager):
         self._erased_subjects = erased_subjects
 
     def dump_to_path(self, context: dg.OutputContext, obj: pa.Table, path: "UPath") -> None:
-        name = context.asset_key.to_user_string()
+        name = asset_name(context.asset_key)
         if not isinstance(obj, pa.Table):
             raise dg.DagsterInvariantViolationError(f"{name} returned a {type(obj).__name__} instead of a table.")
         table = conform(obj, TABLES[name])
@@ -55,7 +56,7 @@ class ParquetIOManager(dg.UPathIOManager):
             super().make_directory(path)
 
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> pa.Table | StoredTable:
-        schema = TABLES[context.asset_key.to_user_string()]
+        schema = TABLES[asset_name(context.asset_key)]
         if _is_lazy(context):
             return open_table(path, schema)
         with path.open("rb") as file:

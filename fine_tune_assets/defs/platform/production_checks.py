@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from fine_tune_assets.defs.platform.asset_keys import asset_key
+
 
 def report_changed_check(
     instance: dg.DagsterInstance,
@@ -13,7 +15,7 @@ def report_changed_check(
     asset: str = "served_models",
 ) -> list[dg.AssetCheckEvaluation]:
     """The check's result if the count `metric` differs from the last reported one, which is 0 at first."""
-    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    key = dg.AssetCheckKey(asset_key(asset), check)
     count = int(metadata[metric])
     if count == _last_reported(instance, key, metric):
         return []

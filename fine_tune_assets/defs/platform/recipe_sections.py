@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.metadata import OWNERS
 
 GROUP = "recipe"
@@ -36,7 +37,7 @@ SECTIONS = {
 
 def recipe_section(section: str) -> dg.AssetKey:
     """Key of the external asset that represents a section of the recipe."""
-    return dg.AssetKey(["recipe", section])
+    return asset_key(f"recipe/{section}")
 
 
 recipe_sections = [

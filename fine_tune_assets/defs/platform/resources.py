@@ -24,6 +24,7 @@ from fine_tune_assets.core.processes.parent import parent_environment
 from fine_tune_assets.core.processes.worker import ERROR, PROGRESS_FILE, RESPONSE_FILE, RESULT, read_response
 from fine_tune_assets.core.progress import Progress, RunningStep, progress_writer, publish_step
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.defs.platform.asset_keys import asset_name
 from fine_tune_assets.defs.platform.catalogue import StoredAsset, stored_asset
 from fine_tune_assets.defs.platform.dagster_compat.private_names import DagsterPipesExecutionError
 from fine_tune_assets.defs.platform.parquet_io_manager import ParquetIOManager
@@ -87,7 +88,7 @@ class Installation(dg.ConfigurableResource):
 
     def stored_path(self, path: str) -> str:
         """The form of a path in tables: relative if below the data folder, which may move."""
-        absolute = Path(path).resolve()
+        absolute = Path(os.path.abspath(path))  # without resolving links: a product line links to shared folders
         return (
             str(absolute.relative_to(self.layout.data_dir)) if absolute.is_relative_to(self.layout.data_dir) else path
         )
@@ -264,7 +265,7 @@ def tracked_step(context: dg.AssetExecutionContext) -> Iterator[Path]:
     groups = {spec.group_name for spec in context.assets_def.specs if spec.key in keys}
     step = RunningStep(
         stage=min((name for name in groups if name), default=""),
-        assets=tuple(key.to_user_string() for key in keys),
+        assets=tuple(map(asset_name, keys)),
         partition=context.partition_key if context.has_partition_key else None,
         started_at=time.time(),
     )

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from fine_tune_assets.core.errors import FineTuneError, materialize_hint
 from fine_tune_assets.core.fingerprints import FileHashCache, fingerprint_table, short
 from fine_tune_assets.defs.jobs import INGEST_BATCH, plan_ingest
+from fine_tune_assets.defs.platform.asset_keys import asset_key, batch_partitions
 from fine_tune_assets.defs.platform.automation import batch_event, batch_versions, on_new_batches
 from fine_tune_assets.defs.platform.column_lineage import file_column
 from fine_tune_assets.defs.platform.metadata import (
@@ -36,7 +37,7 @@ from fine_tune_assets.reports.reader_version import read_reader_version
 from fine_tune_assets.reports.unreadable_files import UnreadableReason
 
 GROUP = "s01_raw_reports"
-BATCHES = dg.DynamicPartitionsDefinition(name="report_batches")
+BATCHES = dg.DynamicPartitionsDefinition(name=batch_partitions())
 MAX_NEW_PARTITIONS = 500
 """SQLite rejects too many keys in one call (dagster issue 16260)."""
 MAX_REREADS = 3
@@ -44,7 +45,7 @@ MAX_REREADS = 3
 RETRY_PAUSE_SECONDS = 1
 MAX_NAMES_SHOWN = 5
 MISSING_CHECK, MISSING_METRIC, CHECKED_ASSET = "batch_folders_are_present", "missing_batches", "unique_reports"
-ERASED_SUBJECTS = dg.AssetKey("erased_subjects")
+ERASED_SUBJECTS = asset_key("erased_subjects")
 _HASH_CACHE = FileHashCache(max_files=100_000, now_ns=time.time_ns)
 """Used by the sensor only: a step always hashes the bytes that it reads."""
 
@@ -79,7 +80,7 @@ def reports(context: dg.AssetExecutionContext, installation: Installation) -> dg
     folder = installation.layout.raw_reports / batch
     # Dagster records this version as the source of the tables, so tables of any other version must not be stored: once the
     # folder is back at this version, no difference would be detected, and the wrong table would never be replaced.
-    version = batch_versions(context.instance, raw_reports.key, [batch]).get(batch)
+    version = batch_versions(context.instance, asset_key("raw_reports"), [batch]).get(batch)
     with user_facing_errors():
         # Read first: a subject that is erased during reading triggers another reading of the batch.
         erased = installation.erased_subjects()
@@ -91,7 +92,9 @@ def reports(context: dg.AssetExecutionContext, installation: Installation) -> dg
         except ChangedBatchError:
             # Report the current version here, since the sensor reports nothing if the folder is back at the previous version.
             # The retry reads it, or after the last retry the next run: an event newer than a failed run triggers a new run.
-            context.instance.report_runless_asset_event(batch_event(raw_reports.key, batch, fingerprint_batch(folder)))
+            context.instance.report_runless_asset_event(
+                batch_event(asset_key("raw_reports"), batch, fingerprint_batch(folder))
+            )
             if context.retry_number < MAX_REREADS:
                 raise dg.RetryRequested(max_retries=MAX_REREADS, seconds_to_wait=RETRY_PAUSE_SECONDS) from None
             raise
@@ -170,7 +173,7 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
         stray = find_stray_entries(root)
     except (FineTuneError, OSError) as error:
         return dg.SkipReason(f"The folder of raw reports can't be read: {type(error).__name__}.")
-    known = batch_versions(instance, raw_reports.key)
+    known = batch_versions(instance, asset_key("raw_reports"))
     changed = [batch for batch, version in versions.items() if known.get(batch) != version]
     # Hash changed batches again without the cache: a wrong cached hash would be reported, then corrected by the step, endlessly.
     versions |= {batch: fingerprint_batch(root / batch) for batch in changed}
@@ -184,7 +187,7 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
         dynamic_partitions_requests=[BATCHES.build_add_request(new[:MAX_NEW_PARTITIONS])] if new else [],
         asset_events=[
             *(
-                batch_event(raw_reports.key, batch, versions[batch])
+                batch_event(asset_key("raw_reports"), batch, versions[batch])
                 for batch in changed
                 if batch not in new[MAX_NEW_PARTITIONS:]
             ),
@@ -202,7 +205,7 @@ def report_batches(instance: dg.DagsterInstance, installation: Installation) -> 
 def batch_folders_are_present(
     context: dg.AssetCheckExecutionContext, installation: Installation
 ) -> dg.AssetCheckResult:
-    known = batch_versions(context.instance, raw_reports.key)
+    known = batch_versions(context.instance, asset_key("raw_reports"))
     shown = describe_missing(sorted(known.keys() - set(list_batches(installation.layout.raw_reports))))
     return warning_result(not shown[MISSING_METRIC], **shown)
 

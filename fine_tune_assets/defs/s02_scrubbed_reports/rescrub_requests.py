@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from fine_tune_assets.core.fingerprints import combine, fingerprint_listing
+from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.automation import batch_event, batch_versions
 from fine_tune_assets.defs.platform.metadata import OWNERS
 from fine_tune_assets.defs.platform.resources import Installation
@@ -28,14 +29,14 @@ rescrub_requests = dg.AssetSpec(
 def report_rescrub_requests(instance: dg.DagsterInstance, installation: Installation) -> list[dg.AssetMaterialization]:
     """An event for each batch whose marks or collisions changed; most batches never have one. Raises LedgerError."""
     marks, collisions = marks_by_batch(installation), collisions_by_batch(installation)
-    known = batch_versions(instance, rescrub_requests.key)
+    known = batch_versions(instance, asset_key("rescrub_requests"))
     if not (marks or collisions or known):
         return []
     # A batch without requests left gets an event too, so that the same collision is detected if it returns.
     batches = {*marks, *collisions, *known} & set(instance.get_dynamic_partitions(str(BATCHES.name)))
     versions = {batch: combine([*marks.get(batch, ()), "", *collisions.get(batch, ())]) for batch in batches}
     return [
-        batch_event(rescrub_requests.key, batch, version)
+        batch_event(asset_key("rescrub_requests"), batch, version)
         for batch, version in sorted(versions.items())
         if known.get(batch) != version
     ]

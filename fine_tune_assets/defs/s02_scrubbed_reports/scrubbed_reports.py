@@ -15,6 +15,7 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.keys import SUBJECTS_KEY
+from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.automation import on_new_batches, on_new_inputs
 from fine_tune_assets.defs.platform.column_lineage import source_columns
 from fine_tune_assets.defs.platform.metadata import (
@@ -150,7 +151,7 @@ def measure_floors(installation: Installation, scrub_recall: pa.Table) -> list[M
         group=GROUP,
         owners=OWNERS["clinical"],
         # Most batches have no request.
-        condition=on_new_batches(optional=dg.AssetSelection.assets(rescrub_requests.key)),
+        condition=on_new_batches(optional=dg.AssetSelection.assets(asset_key("rescrub_requests"))),
     ),
     deps=[rescrub_requests],
     partitions_def=BATCHES,

@@ -54,7 +54,7 @@ BOILERPLATE_COUNTS = {
         group=GROUP,
         owners=OWNERS["data"],
         # A report with a marked identifier is removed before its batch is scrubbed again.
-        condition=on_new_inputs_or_source(missed_identifiers.key.to_user_string(), ignored=_IGNORED_INPUTS),
+        condition=on_new_inputs_or_source("missed_identifiers", ignored=_IGNORED_INPUTS),
         # Change this when the columns change, so that both tables are rebuilt.
         code_version="2",  # adds where the two disagree
     ),

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import combine
+from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, INPUT_VERSION, latest_events
 from fine_tune_assets.defs.platform.metadata import OWNERS, column_schema
 from fine_tune_assets.defs.platform.resources import Installation
@@ -36,7 +37,7 @@ def require_current_scrubber() -> None:
     """Raise GateClosedError within a step if the corrections were scrubbed by another scrubber than the one measured last."""
     with suppress(dg.DagsterInvariantViolationError):  # outside a step
         instance = dg.AssetExecutionContext.get().instance
-        scrubbed, recall = latest_events(instance, [dg.AssetKey(SCRUBBED), dg.AssetKey(RECALL)]).values()
+        scrubbed, recall = latest_events(instance, [asset_key(SCRUBBED), asset_key(RECALL)]).values()
         if scrubbed and recall and scrubbed.tags.get(INPUT_VERSION + RECALL) != recall.version:
             raise GateClosedError(
                 "The corrections were scrubbed by another version of the scrubber. "
@@ -47,7 +48,7 @@ def require_current_scrubber() -> None:
 def report_incoming_corrections(instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
     """An event if the corrections changed and the quarantine examined exactly these."""
     scrubbed, quarantined, reported = latest_events(
-        instance, [dg.AssetKey(SCRUBBED), dg.AssetKey(QUARANTINED), incoming_corrections.key]
+        instance, [asset_key(SCRUBBED), asset_key(QUARANTINED), asset_key("incoming_corrections")]
     ).values()
     if scrubbed is None or quarantined is None or scrubbed.version != quarantined.tags.get(INPUT_VERSION + SCRUBBED):
         return []
@@ -56,4 +57,4 @@ def report_incoming_corrections(instance: dg.DagsterInstance) -> list[dg.AssetMa
     version = combine([str(scrubbed.version), str(quarantined.version), scrubber])
     if reported is not None and reported.version == version:
         return []
-    return [dg.AssetMaterialization(incoming_corrections.key, tags={DATA_VERSION: version})]
+    return [dg.AssetMaterialization(asset_key("incoming_corrections"), tags={DATA_VERSION: version})]

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.automation import latest_event
 from fine_tune_assets.defs.platform.metadata import check_result, markdown_table, read_metadata
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
@@ -34,7 +35,7 @@ def read_matching_set(
 
 def newest_fingerprint(instance: dg.DagsterInstance) -> str:
     """Fingerprint of the newest instruction set, or "missing"."""
-    event = latest_event(instance, dg.AssetKey("instruction_sets"))
+    event = latest_event(instance, asset_key("instruction_sets"))
     return (event.version if event else None) or "missing"
 
 

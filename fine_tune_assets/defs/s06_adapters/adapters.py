@@ -14,6 +14,7 @@ from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.jobs import RETRAIN
+from fine_tune_assets.defs.platform.asset_keys import asset_key, line_tags
 from fine_tune_assets.defs.platform.automation import (
     INPUT_VERSION,
     InputsChanged,
@@ -96,10 +97,10 @@ def _decide_due(instance: dg.DagsterInstance, installation: Installation, minimu
     """
     recipe = installation.recipe
     current, last = (
-        latest_event(instance, dg.AssetKey("instruction_sets")),
-        latest_event(instance, dg.AssetKey("adapters")),
+        latest_event(instance, asset_key("instruction_sets")),
+        latest_event(instance, asset_key("adapters")),
     )
-    base = latest_event(instance, dg.AssetKey("base_models"))
+    base = latest_event(instance, asset_key("base_models"))
     if current is None or base is None or current.version is None:
         return TrainingDue.NOT_DUE
     if last is None:
@@ -150,7 +151,7 @@ def _defining_facts(stored: StoredInstructionSet) -> dict[str, Any]:
     return {name: value for name, value in stored.manifest["facts"].items() if name != "recipe"}
 
 
-TRAINING_VERSION_TAG = INPUT_VERSION + "recipe/training"
+TRAINING_VERSION_TAG = INPUT_VERSION + recipe_section("training").to_user_string()
 
 
 def after_training(ignored: Collection[str] = ()) -> AC:
@@ -159,7 +160,7 @@ def after_training(ignored: Collection[str] = ()) -> AC:
 
     The adapter itself may be out of date until a training is due. The tables that gates read trigger nothing.
     """
-    adapters_only = dg.AssetSelection.assets("adapters")
+    adapters_only = dg.AssetSelection.assets(asset_key("adapters"))
     is_outdated = AC.any_deps_match(InputsChanged()).ignore(adapters_only)
     is_training_due = AC.any_deps_match(InputsChanged() & TrainingIsDue()).allow(adapters_only)
     return on_new_inputs(~is_outdated, ~is_training_due, ignored=[*GATE_TABLES, *ignored], label="after_training")
@@ -355,4 +356,4 @@ def weekly_retraining(
         return dg.SkipReason("A candidate is in flight. New examples wait for the next training.")
     if _decide_due(context.instance, installation, minimum=1) is TrainingDue.NOT_DUE:
         return dg.SkipReason("Nothing new was approved since the last training.")
-    return dg.RunRequest(tags={"trigger": "weekly"})
+    return dg.RunRequest(tags={"trigger": "weekly", **line_tags()})

@@ -1,0 +1,73 @@
+"""`fine-tune lines`: the product lines of this installation."""
+
+from contextlib import closing
+from typing import Any
+
+import click
+
+from fine_tune_assets.cli.output import json_option, show_rows
+from fine_tune_assets.cli.service_commands import prepare
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.product_lines import create_line
+from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings, select_line
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.serving.deployments import find_live_deployment
+from fine_tune_assets.recipes.loader import load_recipe
+
+
+@click.group()
+def lines() -> None:
+    """Add and list product lines.
+
+    A product line has its own recipe, reports, users, keys, releases and production model. All lines share the services, the base
+    models and the scrubber's cache. `fine-tune --line NAME COMMAND` works on one.
+    """
+
+
+@lines.command()
+@click.argument("name")
+@click.option("--recipe", required=True, help="Name of a shipped recipe, or path of a YAML file.")
+@click.option("--reports-of", metavar="LINE", help="Read the batches of another line, or of `main`.")
+def add(name: str, recipe: str, reports_of: str | None) -> None:
+    """Add a product line.
+
+    Writes `lines/NAME/line.yaml` in the data folder. Add settings to it that differ from the installation's.
+    """
+    settings = load_settings().installation
+    load_recipe(recipe)
+    file = create_line(settings, name, recipe, reports_of="" if reports_of == MAIN_LINE else reports_of)
+    prepare(select_line(settings, name))
+    click.echo(f"Product line {name}: {file}")
+    click.echo(f"Batch folders: {file.parent / 'raw_reports'}")
+    click.echo(
+        f"Add a user: `fine-tune --line {name} users add NAME --role operator`. Then run `fine-tune down` and `fine-tune up`."
+    )
+
+
+@lines.command("list")
+@json_option
+def list_command(is_json: bool) -> None:
+    """List the product lines."""
+    settings = load_settings().installation
+    rows = [_describe(settings, name) for name in ("", *list_lines(settings))]
+    headers = {
+        "line": "line",
+        "recipe": "recipe",
+        "production": "production",
+        "priority": "priority",
+        "problem": "problem",
+    }
+    show_rows(rows, headers, is_json=is_json)
+
+
+def _describe(settings: Settings, name: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"line": name or MAIN_LINE, "recipe": "", "production": "", "priority": 0, "problem": ""}
+    try:
+        line = select_line(settings, name)
+        row |= {"recipe": line.recipe, "priority": line.priority}
+        with closing(open_ledger(line)) as ledger:
+            live = find_live_deployment(ledger)
+        row |= {"production": live.release_id if live else ""}
+    except FineTuneError as error:
+        row |= {"problem": str(error)}
+    return row
