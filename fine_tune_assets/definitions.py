@@ -18,7 +18,7 @@ from fine_tune_assets.defs import (
 from fine_tune_assets.defs.dataset_drop_sensor import dataset_drop_sensor, import_dropped_datasets
 from fine_tune_assets.defs.jobs import JOBS
 from fine_tune_assets.defs.local_run import progress_logger
-from fine_tune_assets.defs.platform.asset_keys import asset_key, with_keys
+from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name, with_keys
 from fine_tune_assets.defs.platform.automation import AUTOMATION_SENSOR
 from fine_tune_assets.defs.platform.notifications import notification_sensor
 from fine_tune_assets.defs.platform.recipe_sections import recipe_sections
@@ -52,7 +52,7 @@ def _load_graph() -> tuple[list[dg.AssetsDefinition | dg.AssetSpec], list[dg.Ass
     sources = [source for source in found if isinstance(source, dg.AssetSpec)]
     checks = [check for stage in STAGES for check in dg.load_asset_checks_from_package_module(stage)]
     plain = {*(key for asset in assets for key in asset.keys), *(source.key for source in sources)}
-    keys = {key: asset_key(key.to_user_string()) for key in plain if key.path != asset_key(key.to_user_string()).path}
+    keys = {key: asset_key(asset_name(key)) for key in plain if key != asset_key(asset_name(key))}
     named = [source.replace_attributes(key=keys.get(source.key, source.key)) for source in sources]
     return [*(with_keys(asset, keys) for asset in assets), *named], [with_keys(check, keys) for check in checks]
 

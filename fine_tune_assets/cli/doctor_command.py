@@ -13,7 +13,7 @@ import click
 
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings, select_line
 
 _MIN_FREE_BYTES = 5_000_000_000
 _GB = 1e9
@@ -79,6 +79,20 @@ def _check_recipe(settings: Settings) -> Finding:
     else:
         return Finding("recipe", "ok", found.name)
     return Finding("recipe", "warning", f"{found.name} is valid; {hint}")
+
+
+def _check_lines(settings: Settings) -> Finding:
+    from fine_tune_assets.recipes.loader import load_recipe
+
+    names, faults = list_lines(settings), []
+    for name in names:
+        try:
+            load_recipe(select_line(settings.installation, name).recipe)
+        except FineTuneError as error:
+            faults.append(f"{name}: {error}")
+    if faults:
+        return Finding("product lines", "error", " ".join(faults))
+    return Finding("product lines", "ok", ", ".join([MAIN_LINE, *names]))
 
 
 def _check_ledger(settings: Settings) -> Finding:
@@ -157,6 +171,7 @@ def _check_services(settings: Settings) -> Finding:
 _CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "data folder": _check_data_folder,
     "recipe": _check_recipe,
+    "product lines": _check_lines,
     "ledger": _check_ledger,
     "keys": _check_keys,
     "engines": _check_engine,

@@ -1,5 +1,7 @@
 """`fine-tune keys`: API keys of the gateway, and the key pair that signs releases."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -7,12 +9,16 @@ import click
 from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.core.releases.release_keys import ensure_signing_key, release_key_fingerprint
-from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.core.settings import list_lines, load_settings, select_line
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.ledger_errors import UnknownRecordError
 from fine_tune_assets.ledger.people.api_keys import (
     ApiKey,
     KeyLimits,
+    accept_key,
+    copy_secret,
     create_key,
+    is_known_key,
     list_keys,
     revoke_key,
     rotate_key,
@@ -64,6 +70,37 @@ def create(
     click.echo(new.secret)
 
 
+@keys.command("accept")
+@click.argument("key_id")
+@click.option(
+    "--scope", "scopes", multiple=True, default=("chat",), show_default=True, help="Scope in this line; repeatable."
+)
+@click.option("--user", "owner", metavar="NAME", help="Desk user of this line to whom it belongs.")
+def accept(key_id: str, scopes: tuple[str, ...], owner: str | None) -> None:
+    """Accept a key of another product line.
+
+    The application then reaches both models with one key. Its limits and expiry are copied; its scopes are given here. Rotating
+    and revoking the key apply to every line that accepts it.
+    """
+    source = next(_other_ledgers(key_id), None)
+    if source is None:
+        raise UnknownRecordError(
+            f"No other product line has the API key {key_id}. To list a line's: `fine-tune keys list`"
+        )
+    with closing(open_ledger(load_settings())) as ledger:
+        accept_key(ledger, source, key_id, scopes, by=operating_system_user(), owner=owner)
+    click.echo(f"Key {key_id} is accepted, with the scopes {', '.join(scopes)}.")
+
+
+def _other_ledgers(key_id: str) -> Iterator[Ledger]:
+    """The ledgers of the other product lines that have this key."""
+    settings = load_settings()
+    for name in {"", *list_lines(settings)} - {settings.line}:
+        with closing(open_ledger(select_line(settings.installation, name))) as ledger:
+            if is_known_key(ledger, key_id):
+                yield ledger
+
+
 @keys.command("rotate")
 @click.argument("key_id")
 @click.option(
@@ -79,7 +116,11 @@ def rotate(key_id: str, grace_hours: float) -> None:
 
     Id, name, scopes, limits and expiry stay the same.
     """
-    new = rotate_key(open_ledger(load_settings()), key_id, timedelta(hours=grace_hours), operating_system_user())
+    by = operating_system_user()
+    with closing(open_ledger(load_settings())) as ledger:
+        new = rotate_key(ledger, key_id, timedelta(hours=grace_hours), by)
+        for other in _other_ledgers(key_id):
+            copy_secret(other, ledger, key_id, by=by)
     click.echo(f"Key {key_id}, shown only once; the previous secret works for {grace_hours:g} more hours:", err=True)
     click.echo(new.secret)
 
@@ -128,8 +169,12 @@ def _state(holder: ApiKey, now: datetime) -> str:
 @keys.command("revoke")
 @click.argument("key_id")
 def revoke(key_id: str) -> None:
-    """Revoke a key, effective immediately."""
-    revoke_key(open_ledger(load_settings()), key_id, operating_system_user())
+    """Revoke a key in every line, effective immediately."""
+    by = operating_system_user()
+    with closing(open_ledger(load_settings())) as ledger:
+        revoke_key(ledger, key_id, by)
+    for other in _other_ledgers(key_id):
+        revoke_key(other, key_id, by)
     click.echo(f"Key {key_id} is revoked.")
 
 

@@ -10,7 +10,7 @@ from fine_tune_assets.cli.trace_command import find_current_lapse
 from fine_tune_assets.core.errors import FineTuneError, RecipeError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.releases.release_folders import read_release
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.reviews.erasures import list_erasures, list_release_marks
 from fine_tune_assets.ledger.serving.deployments import Deployment, list_deployments
@@ -41,6 +41,9 @@ def show_status(settings: Settings, *, is_json: bool = False) -> None:
         show_json(found)
         return
     production = found["production"]
+    if found["other_lines"]:
+        others = ", ".join(found["other_lines"])
+        _show("Product line", f"{found['line']}  (others: {others}; `fine-tune lines list`)")
     if production is None:
         _show("Production", "none")
     else:
@@ -94,6 +97,8 @@ def _read_status(settings: Settings) -> dict[str, Any]:
                 for one in others
             ],
             "rollback": describe_rollback(find_rollback_target(ledger)),
+            "line": settings.line or MAIN_LINE,
+            "other_lines": [name or MAIN_LINE for name in ("", *list_lines(settings)) if name != settings.line],
             "unfinished_erasures": [one.subject_key for one in list_erasures(ledger) if not one.is_finished],
             "services": [
                 {

@@ -19,8 +19,10 @@ from fine_tune_assets.core.errors import FineTuneError, materialize_hint
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_key
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.sample_subjects import SUBJECT_KEY, sample_subject_key
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings, working_on
 from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.ledger_errors import UnknownRecordError
+from fine_tune_assets.ledger.reviews.erasures import find_erasure
 from fine_tune_assets.tables.stored_tables import read_rows
 
 if TYPE_CHECKING:
@@ -57,14 +59,23 @@ def _checked_key(value: str) -> str:
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @_YES
 def erase(subject_key: str, reason: str, dry_run: bool, yes: bool) -> None:
-    """Erase a subject.
+    """Erase a subject in every product line.
 
     Removes the subject from reports, examples and caches. SUBJECT_KEY is what `fine-tune subjects key` prints. Reports of this
     subject that arrive later are refused. If the command is interrupted, run it again: it resumes.
     """
     settings = load_settings()
-    with closing(open_ledger(settings)) as ledger:
-        _erase(settings, ledger, subject_key, reason, dry_run=dry_run, is_confirmed=yes)
+    lines = [settings.line, *({"", *list_lines(settings)} - {settings.line})]
+    _show_previews(lines, subject_key)
+    if dry_run:
+        return
+    if not yes:
+        click.confirm("This can't be undone here. Remove all of it?", abort=True)
+    for line in lines:
+        _name_line(line, lines)
+        with working_on(line) as selected, closing(open_ledger(selected)) as ledger:
+            _erase(selected, ledger, subject_key, reason)
+    click.echo(f"{materialize_hint()} A model keeps what it learned until a new one is trained and deployed.")
 
 
 @subjects.command()
@@ -72,7 +83,7 @@ def erase(subject_key: str, reason: str, dry_run: bool, yes: bool) -> None:
 @_REASON
 @_YES
 def restore(subject_key: str, reason: str, yes: bool) -> None:
-    """Accept reports of an erased subject again.
+    """Accept reports of an erased subject again, in every product line.
 
     Restores no data: send the reports again.
     """
@@ -81,8 +92,16 @@ def restore(subject_key: str, reason: str, yes: bool) -> None:
 
     if not yes:
         click.confirm("Accept reports of this subject again?", abort=True)
-    with closing(open_ledger(load_settings())) as ledger:
-        restore_subject(Installation(), ledger, subject_key=subject_key, by=operating_system_user(), reason=reason)
+    settings, is_found = load_settings(), False
+    for line in ("", *list_lines(settings)):
+        with working_on(line) as selected, closing(open_ledger(selected)) as ledger:
+            if find_erasure(ledger, subject_key) is not None:
+                restore_subject(
+                    Installation(), ledger, subject_key=subject_key, by=operating_system_user(), reason=reason
+                )
+                is_found = True
+    if not is_found:
+        raise UnknownRecordError(f"Subject {subject_key} is not erased.")
     click.echo("Reports of this subject are accepted again. Send the removed reports again if you need them.")
 
 
@@ -128,22 +147,35 @@ def _keys_of(layout: Layout, subject: str, secret: bytes) -> list[str]:
     return [key for key in keys if key in stored] or keys[1:]
 
 
-def _erase(
-    settings: Settings, ledger: Ledger, subject_key: str, reason: str, *, dry_run: bool, is_confirmed: bool
-) -> None:
+def _show_previews(lines: Sequence[str], subject_key: str) -> None:
+    """What an erasure would remove in each line. Raises ErasureError if no line has data of the subject."""
     from fine_tune_assets.defs.platform.resources import Installation
-    from fine_tune_assets.defs.subject_erasure import erase_subject, preview_erasure
+    from fine_tune_assets.defs.subject_erasure import preview_erasure, require_data
 
-    installation = Installation()
-    _show_preview(preview_erasure(installation, ledger, subject_key))
-    if dry_run:
-        return
-    if not is_confirmed:
-        click.confirm("This can't be undone here. Remove all of it?", abort=True)
+    previews = []
+    for line in lines:
+        with working_on(line) as selected, closing(open_ledger(selected)) as ledger:
+            previews.append((line, preview_erasure(Installation(), ledger, subject_key)))
+    require_data(subject_key, [preview for _, preview in previews])
+    for line, preview in previews:
+        _name_line(line, lines)
+        _show_preview(preview)
+
+
+def _name_line(line: str, lines: Sequence[str]) -> None:
+    if len(lines) > 1:
+        click.echo(f"Product line   {line or MAIN_LINE}")
+
+
+def _erase(settings: Settings, ledger: Ledger, subject_key: str, reason: str) -> None:
+    """In one product line. One without data of the subject refuses it from now on, too."""
+    from fine_tune_assets.defs.platform.resources import Installation
+    from fine_tune_assets.defs.subject_erasure import erase_subject
+
     with open_instance(settings) as instance:
         erased = erase_subject(
             instance,
-            installation,
+            Installation(),
             ledger,
             subject_key=subject_key,
             by=operating_system_user(),
@@ -154,7 +186,6 @@ def _erase(
         click.echo(f"{count:>8}  {name}")
     _show_copies(erased.copies)
     _show_manual_work(erased.files)
-    click.echo(f"{materialize_hint()} A model keeps what it learned until a new one is trained and deployed.")
 
 
 def _show_preview(preview: "ErasurePreview") -> None:

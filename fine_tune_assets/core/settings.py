@@ -7,6 +7,7 @@ else it has the default below. Unknown names are refused. `.env` files are not r
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,8 +28,8 @@ SETTINGS_FILE = "FINE_TUNE_SETTINGS"
 LINE_VARIABLE = "FINE_TUNE_LINE"
 MAIN_LINE = "main"
 LINE_FILE = "line.yaml"
-LINE_NAME = re.compile(r"(?!main$)[a-z][a-z0-9_]{1,19}")
-"""A name is part of asset keys, folders and model names; `main` is the installation's own line."""
+LINE_NAME = re.compile(r"(?!(?:main|live)$)[a-z][a-z0-9_]{1,19}")
+"""A name is part of asset keys, folders and model names. `main` is the installation's own line, `live` a model name."""
 INSTALLATION_SETTINGS = frozenset({"data_dir", "line", "dagster", "gateway", "desk", "oidc"})
 """Settings that are the same for all product lines."""
 _NOT_INHERITED: Mapping[str, Any] = {"ledger_url": "", "knowledge": {"url": ""}}
@@ -447,6 +448,20 @@ def load_settings() -> Settings:
     named = [(name, value) for name, value in os.environ.items() if name.upper().startswith(PREFIX) or name == "HOME"]
     loaded = _load_settings(tuple(sorted(named)), os.getcwd(), _read_stamp(os.environ.get(SETTINGS_FILE)))
     return select_line(loaded.model_copy(update={"line": ""}), loaded.line) if loaded.line else loaded
+
+
+@contextmanager
+def working_on(line: str) -> Iterator[Settings]:
+    """Let `load_settings` return another product line's settings while the block runs, for commands about several lines."""
+    before = os.environ.get(LINE_VARIABLE)
+    os.environ[LINE_VARIABLE] = line
+    try:
+        yield load_settings()
+    finally:
+        if before is None:
+            del os.environ[LINE_VARIABLE]
+        else:
+            os.environ[LINE_VARIABLE] = before
 
 
 def select_line(settings: Settings, line: str) -> Settings:

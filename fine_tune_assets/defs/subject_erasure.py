@@ -5,7 +5,7 @@ then the data is removed step by step. Every step can be repeated, so that the s
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,8 @@ class ErasurePreview:
     """Reports of other subjects with the same text. They remain."""
     releases_by_copy: Mapping[str, str]
     """Release → the split of its instruction set that contains the subject's text under another subject's key."""
+    is_known: bool
+    """Whether there is data of this subject, or an erasure of it."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,8 @@ class ErasureResult:
 
 
 def preview_erasure(installation: Installation, ledger: Ledger, subject_key: str) -> ErasurePreview:
-    """Find what an erasure would remove, without changing anything.
-
-    Raises ErasureError if there is neither data nor an erasure of this subject.
-    """
+    """Find what an erasure would remove, without changing anything. Raises ErasureError for the key of a correction."""
     ids, erasure = find_subject_ids(installation.layout, subject_key), find_erasure(ledger, subject_key)
-    if ids == SubjectIds() and erasure is None:
-        raise ErasureError(
-            f"There is no data of subject {subject_key}. To get the key of an id, run `fine-tune subjects key`. If its batch has "
-            "not been read yet: " + materialize_hint("reports")
-        )
     if any(report_id.startswith("correction/") for report_id in ids.report_ids):
         raise ErasureError(
             f"{subject_key} is the key of a correction, whose subject is unknown. Reject its draft instead: `fine-tune review "
@@ -100,7 +94,17 @@ def preview_erasure(installation: Installation, ledger: Ledger, subject_key: str
         find_releases_with_subject(layout, ledger, subject_key),
         tuple(find_remaining_copies(layout, subject_key)),
         find_releases_with_copies(layout, ledger, subject_key),
+        is_known=ids != SubjectIds() or erasure is not None,
     )
+
+
+def require_data(subject_key: str, previews: Collection[ErasurePreview]) -> None:
+    """Raise ErasureError if no product line has data of the subject or an erasure of it."""
+    if not any(preview.is_known for preview in previews):
+        raise ErasureError(
+            f"There is no data of subject {subject_key}. To get the key of an id, run `fine-tune subjects key`. If its batch has "
+            "not been read yet: " + materialize_hint("reports")
+        )
 
 
 def erase_subject(

@@ -17,10 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
+from fine_tune_assets.core.errors import FineTuneError, SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.permissions import Action, scope_of
 from fine_tune_assets.core.processes.parent import die_with_parent
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings, select_line
 from fine_tune_assets.core.web_services import redact_exceptions
 from fine_tune_assets.gateway.answers.cancellation import cancel_on_disconnect
 from fine_tune_assets.gateway.answers.chat_completions import ChatService
@@ -28,6 +29,7 @@ from fine_tune_assets.gateway.answers.identifier_filter import create_gate
 from fine_tune_assets.gateway.callers.authentication import Authenticator, Caller, require_permission
 from fine_tune_assets.gateway.callers.rate_limits import RateLimiter
 from fine_tune_assets.gateway.embeddings import Embedder, EncoderWarmup, has_embedding_callers, load_encoder
+from fine_tune_assets.gateway.line_router import LineApp, LineRouter
 from fine_tune_assets.gateway.listeners import check_listener
 from fine_tune_assets.gateway.records.journal import Journal
 from fine_tune_assets.gateway.records.metrics import CONTENT_TYPE, Metrics
@@ -60,6 +62,7 @@ from fine_tune_assets.ledger.reviews.correction_records import record_correction
 from fine_tune_assets.ledger.reviews.feedback import record_feedback
 from fine_tune_assets.ledger.serving.deployments import find_live_deployment
 
+_LOG = logging.getLogger(__name__)
 _RETRY_AFTER_SECONDS = "3600"
 """The daily limit covers the last 24 hours, so an hour later some of it is free again."""
 
@@ -69,13 +72,35 @@ def app_from_environment() -> ASGIApp:
     settings = load_settings()
     if settings.gateway.workers > 1:
         die_with_parent()  # otherwise a worker would keep answering after its parent process was killed
-    return redact_exceptions(create_app(settings))
+    if settings.line:
+        raise SettingsError("The gateway serves all product lines. Start it without --line.")
+    return redact_exceptions(create_line_apps(settings))
+
+
+def create_line_apps(settings: Settings) -> ASGIApp:
+    """The main line's application, with a router in front of it if there are further lines.
+
+    A further line that can't be opened is logged and left out. Raises SettingsError, LedgerError of the main line.
+    """
+    metrics = Metrics()  # one for all: its processes share files by metric and label
+    lines = {"": create_line_app(settings, metrics)}
+    for name in list_lines(settings):
+        try:
+            lines[name] = create_line_app(select_line(settings, name), metrics)
+        except FineTuneError as error:
+            _LOG.error("The product line %s is not served: %s", name, error)
+    return LineRouter(lines) if len(lines) > 1 else lines[""].app
 
 
 def create_app(settings: Settings) -> FastAPI:
+    """The application of one line. Raises SettingsError, LedgerError."""
+    return create_line_app(settings, Metrics()).app
+
+
+def create_line_app(settings: Settings, metrics: Metrics) -> LineApp:
     """Open the ledger and return the application. Raises SettingsError, LedgerError."""
     check_listener(settings)
-    gateway = Gateway(settings, open_ledger(settings))
+    gateway = Gateway(settings, open_ledger(settings), metrics)
     app = FastAPI(openapi_url=None, lifespan=gateway.lifespan, generate_unique_id_function=lambda route: route.name)
     routes = (
         ("/health", "GET", gateway.health),
@@ -103,14 +128,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(SQLAlchemyError, _handle_ledger_error)
     app.add_exception_handler(SealError, _handle_broken_seal)
     app.add_exception_handler(Exception, handle_unexpected_error)
-    return app
+    return LineApp(app, gateway)
 
 
 class Gateway:
     """The route handlers and the objects that they share."""
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        self._settings, self._ledger = settings, ledger
+    def __init__(self, settings: Settings, ledger: Ledger, metrics: Metrics) -> None:
+        self._settings, self._ledger, self.metrics = settings, ledger, metrics
         self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
         self._prompt_key = derive_prompt_key(self._key)
         self._counter = OutcomeCounter(ledger)
@@ -126,7 +151,10 @@ class Gateway:
         self.journal = Journal(
             ledger, settings.gateway.audit_retention_days, sync_each_commit=settings.gateway.audit_fsync
         )
-        self.metrics = Metrics()
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -165,10 +193,15 @@ class Gateway:
 
     async def ready(self, _request: Request) -> Response:
         """200 if the live release has an engine, the identifier check is ready if required, and the encoder if needed."""
-        live = await run_in_threadpool(find_live_deployment, self._ledger)
-        has_engine = live is not None and live.engine_url is not None
-        is_ready = has_engine and self._gate.is_ready and self._warmup.is_ready
+        is_ready = await self.find_readiness()
         return JSONResponse({"status": "ready" if is_ready else "not ready"}, status_code=200 if is_ready else 503)
+
+    async def find_readiness(self) -> bool | None:
+        """As `ready`; None if no release is live."""
+        live = await run_in_threadpool(find_live_deployment, self._ledger)
+        if live is None:
+            return None
+        return live.engine_url is not None and self._gate.is_ready and self._warmup.is_ready
 
     async def show_metrics(self, request: Request) -> Response:
         require_permission(await self._authenticator.authenticate(request), Action.READ_METRICS)
@@ -185,7 +218,7 @@ class Gateway:
         target = await run_in_threadpool(self._chat.require_live_target)
         get_record(request).release_id = target.release_id
         names = (
-            LIVE_MODEL,
+            self._settings.line or LIVE_MODEL,
             target.release_id,
             *((EMBEDDING_MODEL,) if scope_of(Action.EMBED) in caller.scopes else ()),
         )
@@ -207,6 +240,8 @@ class Gateway:
         body = await read_json(request)
         get_record(request).hash_prompt(self._prompt_key, body.get(prompt_field))
         asked = validate_body(model, body)
+        if asked.model == (self._settings.line or MAIN_LINE):
+            asked = asked.model_copy(update={"model": LIVE_MODEL})
         async with self._chat.reserve_slot() as hand_off:
             answer = self._chat.answer(asked, caller, get_record(request), hand_off)
             return await cancel_on_disconnect(request, answer)
@@ -270,7 +305,7 @@ class Gateway:
 
 async def _handle_broken_seal(request: Request, error: Exception) -> Response:
     """The log names the row; callers learn only that nothing can be trusted."""
-    logging.getLogger(__name__).error("%s", error)
+    _LOG.error("%s", error)
     return await handle_api_error(request, unavailable("The ledger was changed from outside. Ask the operator."))
 
 

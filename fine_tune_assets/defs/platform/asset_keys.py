@@ -16,10 +16,13 @@ LINE_TAG = "fine_tune/line"
 PRIORITY_TAG = "dagster/priority"
 
 
-@cache
 def asset_key(name: str) -> dg.AssetKey:
     """The key of an asset or source of this line, such as `adapters` or `recipe/training`."""
-    line = load_settings().line
+    return _asset_key(load_settings().line, name)
+
+
+@cache
+def _asset_key(line: str, name: str) -> dg.AssetKey:
     return dg.AssetKey([*([line] if line else []), *name.split("/")])
 
 

@@ -33,7 +33,7 @@ from fine_tune_assets.gateway.wire_format import ApiError, context_exceeded, inv
 MAX_BODY_BYTES = 1_000_000
 DEFAULT_MAX_TOKENS = 512
 """Answer tokens if the caller sets no limit."""
-_READ_TIMEOUT_SECONDS = 30.0
+READ_TIMEOUT_SECONDS = 30.0
 """For the whole body, so that a slow sender does not hold a slot."""
 _MAX_ERRORS = 5
 """Errors listed in one message."""
@@ -63,14 +63,14 @@ async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, 
         raise too_large
     content = bytearray()
     try:
-        async with asyncio.timeout(_READ_TIMEOUT_SECONDS):
+        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
             async for chunk in request.stream():
                 content += chunk
                 if len(content) > limit:
                     raise too_large
     except TimeoutError:
         raise ApiError(
-            408, "body_too_slow", f"The body did not arrive within {_READ_TIMEOUT_SECONDS:g} seconds."
+            408, "body_too_slow", f"The body did not arrive within {READ_TIMEOUT_SECONDS:g} seconds."
         ) from None
     try:
         value = json.loads(content)

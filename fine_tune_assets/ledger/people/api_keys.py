@@ -32,6 +32,12 @@ Outcome = Literal["ok", "unknown", "expired", "revoked"]
 
 _NO_HASH = "0" * 64
 """Matches no secret."""
+_SECRETS = ("secret_hash", "previous_secret_hash", "previous_secret_expires_at")
+_COPIED = (
+    "key_id", "name", "created_at", "expires_at", "revoked_at", "requests_per_minute", "tokens_per_day", "open_requests", "share",
+    *_SECRETS,
+)  # fmt: skip
+"""Columns that a key has in every line that accepts it."""
 _WITH_OWNER = api_keys.outerjoin(users, users.c.user_id == api_keys.c.user_id)
 _KEYS = sa.select(api_keys, users.c.name.label("owner"), users.c.disabled_at).select_from(_WITH_OWNER)
 _BY_ID = _KEYS.where(api_keys.c.key_id == sa.bindparam("key_id"))
@@ -97,15 +103,9 @@ def create_key(
     Raises LedgerError for unknown or no scopes, a name that an active key already has, or a key for corrections without owner and
     without the scope on_behalf_of; UnknownRecordError for an unknown user.
     """
-    wanted = check_scopes(scopes)
     if not name.strip():
         raise LedgerError("An API key needs a name.")
-    if owner is None and "correct" in wanted and "on_behalf_of" not in wanted:
-        raise LedgerError(
-            "A key for corrections must belong to a user, who cannot approve them: add `--user NAME`. An application "
-            "that sends the corrections of several people needs the scope on_behalf_of instead."
-        )
-    user_id = None if owner is None else find_user(ledger, owner).user_id
+    granted = _grant(ledger, scopes, owner)
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     with ledger.begin() as connection:
         taken = sa.select(api_keys.c.key_id).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
@@ -113,12 +113,52 @@ def create_key(
             raise LedgerError(
                 f"An active key named {name} exists. Revoke it with `fine-tune keys revoke`, or choose another name."
             )
-        row = {"key_id": key_id, "name": name, "secret_hash": fingerprint_text(secret), "scopes": " ".join(wanted)}
+        row = {"key_id": key_id, "name": name, "secret_hash": fingerprint_text(secret), **granted}
         times = {"created_at": datetime.now(UTC), "expires_at": expires_at}
-        values = {**row, **vars(limits), **times, "user_id": user_id}
+        values = {**row, **vars(limits), **times}
         connection.execute(api_keys.insert().values(**values))
         audit.append(connection, by, "created API key", key_id)
     return NewKey(key_id, f"{KEY_PREFIX}_{key_id}_{secret}")
+
+
+def _grant(ledger: Ledger, scopes: Collection[str], owner: str | None) -> dict[str, str | None]:
+    """The columns of a key that say what it may do, and for whom. Raises the errors of `create_key`."""
+    wanted = check_scopes(scopes)
+    if owner is None and "correct" in wanted and "on_behalf_of" not in wanted:
+        raise LedgerError(
+            "A key for corrections must belong to a user, who cannot approve them: add `--user NAME`. An application "
+            "that sends the corrections of several people needs the scope on_behalf_of instead."
+        )
+    return {"scopes": " ".join(wanted), "user_id": None if owner is None else find_user(ledger, owner).user_id}
+
+
+def accept_key(
+    ledger: Ledger, source: Ledger, key_id: str, scopes: Collection[str], *, by: str, owner: str | None = None
+) -> None:
+    """Let a key of another product line, whose ledger is `source`, ask this line's model, with scopes of its own.
+
+    Its expiry and limits are copied. Raises the errors of `create_key`, and UnknownRecordError if `source` has no such key.
+    """
+    granted = _grant(ledger, scopes, owner)
+    with source.read() as connection:
+        row = {name: _find(connection, key_id)[name] for name in _COPIED}
+    with ledger.begin() as connection:
+        if connection.execute(_BY_ID, {"key_id": key_id}).first() is not None:
+            raise LedgerError(
+                f"Key {key_id} is accepted already. To change its scopes, revoke it and create another one."
+            )
+        connection.execute(api_keys.insert().values(**row, **granted))
+        audit.append(connection, by, "accepted API key", key_id)
+
+
+def copy_secret(ledger: Ledger, source: Ledger, key_id: str, *, by: str) -> None:
+    """Take over the secrets of a key that was rotated in another line. Raises UnknownRecordError."""
+    with source.read() as connection:
+        row = _find(connection, key_id)
+        values = {name: row[name] for name in _SECRETS}
+    with ledger.begin() as connection:
+        _change(connection, key_id, **values)
+        audit.append(connection, by, "rotated API key", key_id)
 
 
 def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
@@ -134,6 +174,18 @@ def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
             f"The scopes exceed {_MAX_SCOPES_CHARACTERS} characters in total. Create a second key for the rest."
         )
     return found
+
+
+def key_id_of(presented: str) -> str:
+    """The id in a presented key; empty if it is none."""
+    prefix, _, rest = presented.partition("_")
+    return rest.partition("_")[0] if prefix == KEY_PREFIX else ""
+
+
+def is_known_key(ledger: Ledger, key_id: str) -> bool:
+    """Whether this ledger has the key, whatever its state. Authorizes nothing."""
+    with ledger.read() as connection:
+        return connection.execute(sa.select(api_keys.c.key_id).where(api_keys.c.key_id == key_id)).first() is not None
 
 
 def check_key(ledger: Ledger, presented: str, now: datetime) -> KeyCheck:

@@ -130,6 +130,15 @@ def find_release(target: Ledger | sa.Connection, release_id: str) -> Release | N
     return _release(rows[0]) if rows else None
 
 
+def is_known_release(ledger: Ledger, release_id: str) -> bool:
+    """Whether this ledger has recorded the release. Authorizes nothing."""
+    with ledger.read() as connection:
+        return (
+            connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id == release_id)).first()
+            is not None
+        )
+
+
 def list_releases(ledger: Ledger) -> list[Release]:
     """Every recorded release, oldest first."""
     return [recorded.release for recorded in list_recorded_releases(ledger)]
