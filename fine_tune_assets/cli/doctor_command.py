@@ -13,7 +13,8 @@ import click
 
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings, select_line
+from fine_tune_assets.core.line_names import MAIN_LINE
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 
 _MIN_FREE_BYTES = 5_000_000_000
 _GB = 1e9

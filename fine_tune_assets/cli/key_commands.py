@@ -169,7 +169,10 @@ def _state(holder: ApiKey, now: datetime) -> str:
 @keys.command("revoke")
 @click.argument("key_id")
 def revoke(key_id: str) -> None:
-    """Revoke a key in every line, effective immediately."""
+    """Revoke a key, effective immediately.
+
+    Applies to every product line that accepts it.
+    """
     by = operating_system_user()
     with closing(open_ledger(load_settings())) as ledger:
         revoke_key(ledger, key_id, by)

@@ -8,8 +8,9 @@ import click
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.cli.service_commands import prepare
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.product_lines import create_line
-from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings, select_line
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.serving.deployments import find_live_deployment
 from fine_tune_assets.recipes.loader import load_recipe
@@ -26,8 +27,8 @@ def lines() -> None:
 
 @lines.command()
 @click.argument("name")
-@click.option("--recipe", required=True, help="Name of a shipped recipe, or path of a YAML file.")
-@click.option("--reports-of", metavar="LINE", help="Read the batches of another line, or of `main`.")
+@click.option("--recipe", required=True, help="Name of a shipped recipe, or a YAML file.")
+@click.option("--reports-of", metavar="LINE", help="Read the batches of this line.")
 def add(name: str, recipe: str, reports_of: str | None) -> None:
     """Add a product line.
 

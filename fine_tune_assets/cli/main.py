@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import click
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.line_names import LINE_VARIABLE, MAIN_LINE
 from fine_tune_assets.core.processes.offline import go_offline
-from fine_tune_assets.core.settings import LINE_VARIABLE, MAIN_LINE
 
 
 class _Entry(NamedTuple):
@@ -100,7 +100,7 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fine_tune_assets")
-@click.option("--line", metavar="NAME", help="Product line to work on. Default: the main one.")
+@click.option("--line", metavar="NAME", help="Product line to work on; default: main.")
 def main(line: str | None) -> None:
     """Fine-tune open-weight models on confidential reports, inside your own network."""
     if line is not None:

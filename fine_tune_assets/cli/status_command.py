@@ -9,8 +9,9 @@ from fine_tune_assets.cli.output import json_option, show_json
 from fine_tune_assets.cli.trace_command import find_current_lapse
 from fine_tune_assets.core.errors import FineTuneError, RecipeError
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.releases.release_folders import read_release
-from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.reviews.erasures import list_erasures, list_release_marks
 from fine_tune_assets.ledger.serving.deployments import Deployment, list_deployments

@@ -17,9 +17,10 @@ from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.cli.service_commands import open_instance
 from fine_tune_assets.core.errors import FineTuneError, materialize_hint
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_key
+from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.sample_subjects import SUBJECT_KEY, sample_subject_key
-from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings, working_on
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings, working_on
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.ledger_errors import UnknownRecordError
 from fine_tune_assets.ledger.reviews.erasures import find_erasure
@@ -83,9 +84,9 @@ def erase(subject_key: str, reason: str, dry_run: bool, yes: bool) -> None:
 @_REASON
 @_YES
 def restore(subject_key: str, reason: str, yes: bool) -> None:
-    """Accept reports of an erased subject again, in every product line.
+    """Accept reports of an erased subject again.
 
-    Restores no data: send the reports again.
+    Applies to every product line. Restores no data: send the reports again.
     """
     from fine_tune_assets.defs.platform.resources import Installation
     from fine_tune_assets.defs.subject_erasure import restore_subject

@@ -13,8 +13,9 @@ import yaml
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_or_create_key
+from fine_tune_assets.core.line_names import LINE_FILE, LINE_NAME
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.settings import LINE_FILE, LINE_NAME, Settings
+from fine_tune_assets.core.settings import Settings
 
 SHARED_FOLDERS = ("base_models", "general", "evaluation", "tagger_training", "taggers", "verifiers", "cache/scrubbed")
 """Below the data folder."""

@@ -5,7 +5,6 @@ else it has the default below. Unknown names are refused. `.env` files are not r
 """
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
@@ -18,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.line_names import LINE_FILE, LINE_NAME, LINE_VARIABLE
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.strict_parsing import load_values
 
@@ -25,11 +25,6 @@ DOCUMENTATION_PATH = "/docs"
 """Where the desk serves the documentation."""
 PREFIX = "FINE_TUNE_"
 SETTINGS_FILE = "FINE_TUNE_SETTINGS"
-LINE_VARIABLE = "FINE_TUNE_LINE"
-MAIN_LINE = "main"
-LINE_FILE = "line.yaml"
-LINE_NAME = re.compile(r"(?!(?:main|live)$)[a-z][a-z0-9_]{1,19}")
-"""A name is part of asset keys, folders and model names. `main` is the installation's own line, `live` a model name."""
 INSTALLATION_SETTINGS = frozenset({"data_dir", "line", "dagster", "gateway", "desk", "oidc"})
 """Settings that are the same for all product lines."""
 _NOT_INHERITED: Mapping[str, Any] = {"ledger_url": "", "knowledge": {"url": ""}}

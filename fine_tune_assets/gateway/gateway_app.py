@@ -19,9 +19,10 @@ from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.permissions import Action, scope_of
 from fine_tune_assets.core.processes.parent import die_with_parent
-from fine_tune_assets.core.settings import MAIN_LINE, Settings, list_lines, load_settings, select_line
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.core.web_services import redact_exceptions
 from fine_tune_assets.gateway.answers.cancellation import cancel_on_disconnect
 from fine_tune_assets.gateway.answers.chat_completions import ChatService

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
-from fine_tune_assets.core.settings import MAIN_LINE
+from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.gateway.callers.authentication import read_ledger
 from fine_tune_assets.gateway.requests.request_models import LIVE_MODEL
 from fine_tune_assets.gateway.requests.request_parsing import MAX_BODY_BYTES, READ_TIMEOUT_SECONDS

@@ -38,6 +38,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("doctor",): (),
     ("keys", "list"): (),
     ("knowledge", "check"): (),
+    ("lines", "list"): (),
     ("materialize",): ("--dry-run", "base_models"),
     ("models", "list"): (),
     ("phi", "mark", "list"): ("--all",),

@@ -7,10 +7,10 @@ import pytest
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.line_names import LINE_VARIABLE
 from fine_tune_assets.core.product_lines import create_line, link_shared_folders
 from fine_tune_assets.core.settings import (
     INSTALLATION_SETTINGS,
-    LINE_VARIABLE,
     PREFIX,
     Settings,
     list_lines,

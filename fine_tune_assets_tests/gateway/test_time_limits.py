@@ -32,7 +32,7 @@ def _codes(ledger: Ledger) -> list[tuple[int, str | None]]:
 
 def test_a_slow_body_gets_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of 30 s is 0.5 s here, and the body takes 10 s."""
-    monkeypatch.setattr(requests, "_READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(requests, "READ_TIMEOUT_SECONDS", 0.5)
     settings = Settings(data_dir=tmp_path / "d")
     ledger = fresh_ledger(settings)
     key = create_key(ledger, "a", ["chat"]).secret

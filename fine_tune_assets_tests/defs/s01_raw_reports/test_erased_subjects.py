@@ -26,7 +26,7 @@ from fine_tune_assets.defs.s01_raw_reports.erased_subjects import (
 )
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
 from fine_tune_assets.defs.s06_adapters.adapters import _decide_due, read_training_set
-from fine_tune_assets.defs.subject_erasure import ErasureError, preview_erasure
+from fine_tune_assets.defs.subject_erasure import ErasureError, preview_erasure, require_data
 from fine_tune_assets.instructions.stored_sets import ErasedInstructionSetError
 from fine_tune_assets.ledger.reviews.erasures import (
     Erasure,
@@ -271,7 +271,7 @@ def test_an_unknown_key_and_the_key_of_a_correction_are_not_erased() -> None:
     installation = Installation()
     with installation.ledger() as ledger:
         with pytest.raises(ErasureError, match=f"{KEY}.*`fine-tune subjects key`"):
-            preview_erasure(installation, ledger, KEY)
+            require_data(KEY, [preview_erasure(installation, ledger, KEY)])
         store(installation.layout, "drafted_examples", [{"subject_key": KEY, "report_id": "correction/c"}])
         with pytest.raises(ErasureError, match=f"{KEY}.*`fine-tune review reject`"):
             preview_erasure(installation, ledger, KEY)
