@@ -181,6 +181,9 @@ bench-phi-memory: setup-dev  ## memory and speed of the scrubber over 100,000 re
 bench-mix: setup   ## retained abilities of the demo's adapter with and without general data in its training split
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/bench_mix.py
 
+bench-two-lines: setup   ## memory and speed of two product lines' engines, merged or with adapters on one base model
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/bench_two_lines.py $(MODEL)
+
 bench-datasets: setup-dev   ## import of a million rows, general_examples and the mix: time and memory
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_datasets.py
 

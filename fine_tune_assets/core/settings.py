@@ -233,6 +233,8 @@ class LlamaCppSettings(_Group):
     """Number of simultaneous requests; each needs memory for a context."""
     batch_tokens: int = 128
     """Tokens of prompts read in one step; with fewer, callers wait less for the long prompts of others."""
+    shared_weights: bool = False
+    """Whether engines that read the same file share its memory; prompts are then read more slowly."""
 
 
 class EngineSettings(_Group):

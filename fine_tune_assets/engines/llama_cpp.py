@@ -73,14 +73,16 @@ def start_llama_cpp(
     adapter: Path | None = None,
     gpu_layers: int = 0,
     batch_tokens: int = 0,
+    shares_weights: bool = False,
     socket: Path | None = None,
     program: Path | None = None,
 ) -> RunningEngine:
     """Start a server for `model` and return at once; it is not healthy yet.
 
     `threads` 0 means all cores. `context_tokens` is the limit per request, prompt and answer together. `adapter` is a LoRA GGUF
-    for `model`. `batch_tokens` are read in one step; 0 means the server's default. Without `socket` the server listens on a
-    loopback port. `program` replaces the bundled server.
+    for `model`. `batch_tokens` are read in one step; 0 means the server's default. With `shares_weights`, weights stay as they
+    are in the file, and all engines on it share that memory; otherwise each engine rearranges them in a copy. Without `socket`
+    the server listens on a loopback port. `program` replaces the bundled server.
     """
     api_key = new_api_key()
     url = loopback_url() if socket is None else socket_address(socket)
@@ -98,6 +100,7 @@ def start_llama_cpp(
         "cache-ram": CACHE_MIB,
         "batch-size": batch_tokens,
         "ubatch-size": batch_tokens,
+        "no-repack": shares_weights,
         "lora": "" if adapter is None else str(adapter),
     }
     write_private_file(folder / CONFIG_FILE, json.dumps(options))
@@ -119,7 +122,12 @@ def start_llama_cpp(
 
 def llama_server_command(program: Path, options: Mapping[str, object]) -> list[str]:
     """The command line equivalent of the bundled server's options. Empty options and 0 keep the server's default."""
-    arguments = [str(word) for name, value in options.items() if value not in ("", 0) for word in (f"--{name}", value)]
+    given = {name: value for name, value in options.items() if value not in ("", 0, False)}
+    arguments = [
+        str(word)
+        for name, value in given.items()
+        for word in ((f"--{name}", value) if value is not True else (f"--{name}",))
+    ]
     # Without these flags it serves a web UI, and /slots exposes the requests of other clients.
     return [str(program), *arguments, "--no-ui", "--no-slots", "--offline"]
 

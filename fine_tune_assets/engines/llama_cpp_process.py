@@ -32,6 +32,7 @@ def server_parameters(options: dict[str, Any]) -> Any:
     parameters.cache_ram_mib = options["cache-ram"]
     if options["batch-size"]:
         parameters.n_batch = parameters.n_ubatch = options["batch-size"]
+    parameters.no_extra_bufts = options["no-repack"]
     if options["lora"]:
         parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(options["lora"], 1.0)]
     parameters.fit_params = False  # otherwise it shrinks the context if memory is short

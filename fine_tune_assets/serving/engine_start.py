@@ -173,6 +173,7 @@ def _start_llama_cpp(release: ReleaseFolder, folder: Path, settings: Settings, s
         adapter=files.adapter,
         gpu_layers=llama_cpp.ALL_LAYERS if program is not None else 0,
         batch_tokens=settings.llama.batch_tokens,
+        shares_weights=settings.llama.shared_weights,
         socket=socket,
         program=program,
     )

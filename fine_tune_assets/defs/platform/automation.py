@@ -29,6 +29,11 @@ COUNTED_ATTEMPTS: ContextVar[Collection[str] | None] = ContextVar("own_attempts"
 retries earlier failures and interrupted runs."""
 
 
+def consumed_input_tag(name: str) -> str:
+    """The tag of a materialization with the version that it consumed of this line's asset or source `name`."""
+    return INPUT_VERSION + _key_path(asset_key(name))
+
+
 @dataclass(frozen=True)
 class RecordedEvent:
     """The newest materialization of an asset or of one of its partitions."""

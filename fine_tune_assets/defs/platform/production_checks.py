@@ -36,7 +36,8 @@ def report_changed_check(
 def _last_reported(instance: dg.DagsterInstance, key: dg.AssetCheckKey, metric: str) -> int:
     for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=5):
         event = record.event.dagster_event if record.event else None
-        if event is not None and event.asset_check_evaluation_data is not None:
+        # A planned evaluation has no data, and Dagster raises an error for it.
+        if event is not None and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             reported = event.asset_check_evaluation_data.metadata.get(metric)
             return int(str(reported.value)) if reported is not None else 0
     return 0

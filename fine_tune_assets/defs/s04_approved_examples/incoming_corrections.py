@@ -8,7 +8,7 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.defs.platform.asset_keys import asset_key
-from fine_tune_assets.defs.platform.automation import DATA_VERSION, INPUT_VERSION, latest_events
+from fine_tune_assets.defs.platform.automation import DATA_VERSION, consumed_input_tag, latest_events
 from fine_tune_assets.defs.platform.metadata import OWNERS, column_schema
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.tables.stored_tables import drop_subjects
@@ -38,7 +38,7 @@ def require_current_scrubber() -> None:
     with suppress(dg.DagsterInvariantViolationError):  # outside a step
         instance = dg.AssetExecutionContext.get().instance
         scrubbed, recall = latest_events(instance, [asset_key(SCRUBBED), asset_key(RECALL)]).values()
-        if scrubbed and recall and scrubbed.tags.get(INPUT_VERSION + RECALL) != recall.version:
+        if scrubbed and recall and scrubbed.tags.get(consumed_input_tag(RECALL)) != recall.version:
             raise GateClosedError(
                 "The corrections were scrubbed by another version of the scrubber. "
                 f"{materialize_hint(SCRUBBED, QUARANTINED)} The daemon does this automatically."
@@ -50,10 +50,14 @@ def report_incoming_corrections(instance: dg.DagsterInstance) -> list[dg.AssetMa
     scrubbed, quarantined, reported = latest_events(
         instance, [asset_key(SCRUBBED), asset_key(QUARANTINED), asset_key("incoming_corrections")]
     ).values()
-    if scrubbed is None or quarantined is None or scrubbed.version != quarantined.tags.get(INPUT_VERSION + SCRUBBED):
+    if (
+        scrubbed is None
+        or quarantined is None
+        or scrubbed.version != quarantined.tags.get(consumed_input_tag(SCRUBBED))
+    ):
         return []
     # With the scrubber's version: an asset that refused corrections of the previous scrubber runs again, even if no text changed.
-    scrubber = scrubbed.tags.get(INPUT_VERSION + RECALL, "")
+    scrubber = scrubbed.tags.get(consumed_input_tag(RECALL), "")
     version = combine([str(scrubbed.version), str(quarantined.version), scrubber])
     if reported is not None and reported.version == version:
         return []

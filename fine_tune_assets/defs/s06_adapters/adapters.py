@@ -16,9 +16,9 @@ from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.jobs import RETRAIN
 from fine_tune_assets.defs.platform.asset_keys import asset_key, line_tags
 from fine_tune_assets.defs.platform.automation import (
-    INPUT_VERSION,
     InputsChanged,
     WholeAssetCondition,
+    consumed_input_tag,
     latest_event,
     on_new_inputs,
 )
@@ -151,7 +151,7 @@ def _defining_facts(stored: StoredInstructionSet) -> dict[str, Any]:
     return {name: value for name, value in stored.manifest["facts"].items() if name != "recipe"}
 
 
-TRAINING_VERSION_TAG = INPUT_VERSION + recipe_section("training").to_user_string()
+TRAINING_VERSION_TAG = consumed_input_tag("recipe/training")
 
 
 def after_training(ignored: Collection[str] = ()) -> AC:
