@@ -19,7 +19,6 @@ from fine_tune_assets.recipes.loader import shipped_recipes
 from fine_tune_assets.reports.stated_identifiers import identify_subject, make_subject_key
 from fine_tune_assets_tests.conftest import SAMPLE
 from fine_tune_assets_tests.end_to_end.conftest import SMALL, Small
-from fine_tune_assets_tests.end_to_end.daemon_waits import until, until_quiet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -27,7 +26,6 @@ LAW, BATCH = "law", "2026-05-clauses"
 FIRST, LATER = slice(0, 24), slice(24, 30)
 SHARED_SUBJECT = "client-021"
 """Of the first report of the law sample; a report about the same person is dropped into the clinical line."""
-DEADLINE_SECONDS = 600
 CLI = ("-m", "fine_tune_assets.cli.main")
 
 
@@ -64,7 +62,7 @@ class TwoLines:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoLines]:
-    """Both lines have services, reports and a served release; no base model exists, so that nothing is trained here."""
+    """Both lines have reports; no base model exists, so that nothing is trained here."""
     small = Small(tmp_path_factory.mktemp("lines"))
     nowhere = {"folder": str(small.data / "no-such-model")}
     small.write_recipe(base_model=nowhere)
@@ -81,48 +79,50 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoLines]:
             found.run("lines", "add", LAW, "--recipe", str(small.data / "law.yaml"))
             found.drop_clauses(found.law, BATCH, FIRST)
             try:
-                found.run("up")
                 yield found
             finally:
-                small.run(*CLI, "down")
+                small.run(*CLI, "down")  # of every line
 
 
 @pytest.fixture(scope="module")
 def scrubbed(two: TwoLines) -> TwoLines:
-    """Once both lines have drafted examples and nothing runs."""
+    """Once both lines have instruction sets. Their base models can't be had, so the command ends with that error."""
+    for line in ("main", LAW):
+        done = two.small.run(*CLI, "--line", line, "materialize")
+        assert "no-such-model" in done.stdout + done.stderr
     for settings in (two.settings, two.law):
-        what = f"an instruction set of {settings.line or 'the main line'}"
-        until(lambda one=settings: two.count(one, "instruction_sets") > 0, two.settings, DEADLINE_SECONDS, what)
-    until_quiet(two.instance, two.settings, 15, DEADLINE_SECONDS)
+        assert two.count(settings, "instruction_sets") > 0, settings.line
     return two
 
 
 def test_each_line_has_its_own_tables_and_asset_keys(scrubbed: TwoLines) -> None:
     """Otherwise a clinical model would be trained on contracts."""
     for settings, heading in ((scrubbed.settings, "DIALOGUE"), (scrubbed.law, "CLAUSE")):
-        texts = pq.read_table(settings.layout.tables / "scrubbed_reports", columns=["text"]).column("text").to_pylist()
+        texts = [
+            text
+            for file in (settings.layout.tables / "scrubbed_reports").glob("*.parquet")
+            for text in pq.read_table(file, columns=["text"]).column("text").to_pylist()
+        ]
         assert texts
         assert all(heading in text.upper() for text in texts)
-    assert scrubbed.instance.get_latest_materialization_event(dg.AssetKey([LAW, "instruction_sets"])) is not None
-    assert scrubbed.instance.get_latest_materialization_event(dg.AssetKey("instruction_sets")) is not None
+    for key in (dg.AssetKey([LAW, "instruction_sets"]), dg.AssetKey("instruction_sets")):
+        assert scrubbed.instance.get_latest_materialization_event(key) is not None
     for run in scrubbed.runs().values():
-        lines = {key.path[0] == LAW for key in run.asset_selection or ()}
-        assert len(lines) == 1, "a run never mixes two lines"
-        assert (run.tags.get("fine_tune/line") == LAW) == lines.pop()
+        assert len({key.path[0] == LAW for key in run.asset_selection or ()}) == 1, "a run never mixes two lines"
 
 
 def test_a_change_in_one_line_runs_nothing_in_the_other(scrubbed: TwoLines) -> None:
     before, examples = set(scrubbed.runs()), scrubbed.count(scrubbed.law, "drafted_examples")
     scrubbed.drop_clauses(scrubbed.law, "2026-06-clauses", LATER)
-    until(
-        lambda: scrubbed.count(scrubbed.law, "drafted_examples") > examples,
-        scrubbed.settings, DEADLINE_SECONDS, "the examples of the new batch",
-    )  # fmt: skip
-    until_quiet(scrubbed.instance, scrubbed.settings, 15, DEADLINE_SECONDS)
-    new = [run for run_id, run in scrubbed.runs().items() if run_id not in before]
-    assert new
-    assert {run.tags.get("fine_tune/line") for run in new} == {LAW}
-    assert all(key.path[0] == LAW for run in new for key in run.asset_selection or ())
+    scrubbed.small.run(*CLI, "--line", LAW, "materialize")
+    assert scrubbed.count(scrubbed.law, "drafted_examples") > examples
+    after_law = set(scrubbed.runs())
+    scrubbed.small.run(*CLI, "materialize")
+    in_main = [run for run_id, run in scrubbed.runs().items() if run_id not in after_law]
+    # The command repeats what failed, which is the base model; nothing else is out of date.
+    assert {key.to_user_string() for run in in_main for key in run.asset_selection or ()} == {"base_models"}
+    in_law = [run for run_id, run in scrubbed.runs().items() if run_id in after_law - before]
+    assert all(key.path[0] == LAW for run in in_law for key in run.asset_selection or ())
 
 
 def test_two_models_answer_at_one_gateway(scrubbed: TwoLines) -> None:
@@ -130,6 +130,8 @@ def test_two_models_answer_at_one_gateway(scrubbed: TwoLines) -> None:
     shipped = SAMPLE / "shipped_release"
     (archive,) = shipped.glob("*.tar")
     release_id = archive.stem
+    scrubbed.run("--line", LAW, "up", "supervisor")
+    scrubbed.run("up", "supervisor", "gateway")
     for line in ("main", LAW):
         scrubbed.run("--line", line, "releases", "import", str(archive), "--public-key", str(shipped / "release.pub"))
         scrubbed.run("--line", line, "releases", "deploy", release_id)
@@ -170,15 +172,15 @@ def _engine_bytes(two: TwoLines) -> list[int]:
 def test_an_erasure_reaches_every_line(scrubbed: TwoLines) -> None:
     """The same person may be a patient and a client."""
     scrubbed.drop_clauses(scrubbed.settings, "2026-07-letters", slice(0, 1))
-    until(lambda: _has_subject(scrubbed.settings), scrubbed.settings, DEADLINE_SECONDS, "the report in the main line")
-    until_quiet(scrubbed.instance, scrubbed.settings, 15, DEADLINE_SECONDS)
+    scrubbed.small.run(*CLI, "materialize")
+    assert _has_subject(scrubbed.settings)
     assert _has_subject(scrubbed.law)
     subject = _shared_key(scrubbed.settings)
     scrubbed.run("subjects", "erase", subject, "--reason", "asked by the person", "--yes")
     assert not _has_subject(scrubbed.settings)
     assert not _has_subject(scrubbed.law)
     for line in ("main", LAW):
-        trace = scrubbed.small.run(*CLI, "--line", line, "trace", subject)
+        trace = scrubbed.small.run(*CLI, "--line", line, "trace", "subject", subject)
         assert "eras" in trace.stdout + trace.stderr
 
 
