@@ -28,6 +28,7 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "GET /quarantine/{correction_id}": "needs a correction in quarantine; reads one row, as a spot-check does",
         "POST /quarantine/{correction_id}/decide": "needs a correction in quarantine; writes one row",
         "GET /docs": "redirects",
+        "GET /lines/{name}": "reads nothing; sets a cookie and redirects",
         "GET /failures": "waits for Dagster's webserver",
         "GET /sign-in/link": "reads nothing",
         "POST /sign-in/link": "uses a link up; writes one row",

@@ -47,7 +47,7 @@ def create_link(settings: Settings, name: str | None = None) -> str:
     now = datetime.now(UTC)
     with closing(open_ledger(settings)) as ledger:
         token = issue_link(ledger, name or _first_user(ledger, now), now=now, by=operating_system_user())
-    return f"{settings.desk_address}{LINK_PATH}#{token}"
+    return f"{settings.desk_page_url(LINK_PATH)}#{token}"
 
 
 def print_link(settings: Settings, console: Console) -> None:
@@ -55,7 +55,7 @@ def print_link(settings: Settings, console: Console) -> None:
     try:
         lines = [create_link(settings), f"  ({LINK_NOTE})"]
     except LinkError:
-        lines = [f"{settings.desk_address}  (sign in with your own user)"]
+        lines = [f"{settings.desk_page_url('')}  (sign in with your own user)"]
     console.print()
     for line in (f"Open the first page  {lines[0]}", *lines[1:], ""):
         console.print(line, markup=False, highlight=False, soft_wrap=True)  # no line breaks, so that it can be copied

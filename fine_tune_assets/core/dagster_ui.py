@@ -20,6 +20,8 @@ PATH_PREFIX = "/dagster"
 """Of the UI, below the desk's address."""
 PERMISSIONS_HEADER = "x-fine-tune-permissions"
 """Space-separated names of Dagster permissions."""
+LOCATION_HEADER = "x-fine-tune-location"
+"""Name of the only code location in which the permissions hold; absent: in all of them."""
 ASSET_JOB = "__ASSET_JOB"
 """Dagster's implicit job for any selection of assets."""
 PARTITION_TAG = "dagster/partition"
@@ -57,6 +59,16 @@ DAGSTER_PERMISSIONS: Mapping[Action, tuple[str, ...]] = {
     Action.RELOAD_CODE: ("reload_repository_location", "reload_workspace"),
 }
 """Dagster's own names. A test compares them with the installed version."""
+LINE_PERMISSIONS = frozenset(
+    {
+        "launch_pipeline_execution",
+        "launch_partition_backfill",
+        "start_schedule",
+        "edit_sensor",
+        "reload_repository_location",
+    }
+)
+"""What users of a further line can have: the desk refuses them operations that name a run, a backfill or nothing of a line."""
 
 
 def webserver_socket(run_folder: Path) -> Path:
@@ -70,6 +82,11 @@ def code_server_socket(run_folder: Path) -> Path:
 def code_location(line: str) -> str:
     """Name of a product line's code location (empty: the main line)."""
     return line or DEFINITIONS
+
+
+def asset_path(name: str, line: str) -> str:
+    """Address of an asset's page, below the desk's address. `line`: empty for the main line."""
+    return f"{PATH_PREFIX}/assets/{f'{line}/{name}' if line else name}"
 
 
 def write_workspace(run_folders: Mapping[str, Path], documentation_address: str) -> Path:
@@ -112,3 +129,12 @@ def split_subject(subject: str) -> list[str]:
 def format_permissions(roles: Collection[str]) -> str:
     """The value of PERMISSIONS_HEADER for a user with these roles."""
     return " ".join(name for action, names in DAGSTER_PERMISSIONS.items() if may(roles, action) for name in names)
+
+
+def permission_headers(roles: Collection[str], line: str) -> dict[str, str]:
+    """The headers for a user of a product line (empty: the main line) with these roles."""
+    granted = format_permissions(roles)
+    if not line:
+        return {PERMISSIONS_HEADER: granted}
+    kept = [name for name in granted.split() if name in LINE_PERMISSIONS]
+    return {PERMISSIONS_HEADER: " ".join(kept), LOCATION_HEADER: code_location(line)}

@@ -7,22 +7,26 @@ else it has the default below. Unknown names are refused. `.env` files are not r
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from fine_tune_assets.core.dagster_ui import PATH_PREFIX
+from fine_tune_assets.core.dagster_ui import PATH_PREFIX, asset_path
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.line_names import LINE_FILE, LINE_NAME, LINE_VARIABLE
+from fine_tune_assets.core.line_names import LINE_FILE, LINE_NAME, LINE_VARIABLE, MAIN_LINE
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.strict_parsing import load_values
 
 DOCUMENTATION_PATH = "/docs"
 """Where the desk serves the documentation."""
+LINES_PATH = "/lines"
+"""Where the desk switches to a product line, below its address."""
 PREFIX = "FINE_TUNE_"
 SETTINGS_FILE = "FINE_TUNE_SETTINGS"
 INSTALLATION_SETTINGS = frozenset({"data_dir", "line", "dagster", "gateway", "desk", "oidc"})
@@ -430,6 +434,16 @@ class Settings(_Group):
         """URL of the desk for people, without a trailing slash."""
         return self.desk.url.rstrip("/") or f"http://{self.desk.host}:{self.desk.port}"
 
+    def desk_page_url(self, path: str) -> str:
+        """URL of a page of this line's desk. With several lines, it switches the browser to this one."""
+        if not self.line and not list_lines(self):
+            return self.desk_address + path
+        return f"{self.desk_address}{LINES_PATH}/{self.line or MAIN_LINE}?next={quote(path, safe='/')}"
+
+    def asset_url(self, name: str) -> str:
+        """URL of this line's asset in the Dagster UI."""
+        return self.desk_page_url(asset_path(name, self.line))
+
 
 def _system_time_zone(link: Path = Path("/etc/localtime")) -> str:
     """The zone in the variable TZ or in the link /etc/localtime, else UTC."""
@@ -440,8 +454,24 @@ def _system_time_zone(link: Path = Path("/etc/localtime")) -> str:
         return "UTC"
 
 
+_settings_in_use: ContextVar[Settings | None] = ContextVar("_settings_in_use", default=None)
+
+
+@contextmanager
+def use_settings(settings: Settings) -> Iterator[None]:
+    """Let `load_settings` return these settings in this task and the threads that it starts: for a service of several lines."""
+    token = _settings_in_use.set(settings)
+    try:
+        yield
+    finally:
+        _settings_in_use.reset(token)
+
+
 def load_settings() -> Settings:
     """Read the settings, of the product line that FINE_TUNE_LINE names. Raises SettingsError that names the invalid settings."""
+    in_use = _settings_in_use.get()
+    if in_use is not None:
+        return in_use
     named = [(name, value) for name, value in os.environ.items() if name.upper().startswith(PREFIX) or name == "HOME"]
     loaded = _load_settings(tuple(sorted(named)), os.getcwd(), _read_stamp(os.environ.get(SETTINGS_FILE)))
     return select_line(loaded.model_copy(update={"line": ""}), loaded.line) if loaded.line else loaded

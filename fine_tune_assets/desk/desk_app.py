@@ -4,9 +4,11 @@ Combines routes, access checks and security headers, and maps errors to pages. I
 """
 
 import gc
+import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,12 +18,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.core.errors import FineTuneError, SettingsError, summarize_exception
+from fine_tune_assets.core.line_names import MAIN_LINE
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.core.web_services import redact_exceptions
 from fine_tune_assets.desk.dagster_ui.dagster_proxy import DagsterProxy
 from fine_tune_assets.desk.desk_context import Desk, open_desk
 from fine_tune_assets.desk.error_pages import PageError, internal_error, ledger_unavailable, not_found
+from fine_tune_assets.desk.line_dispatch import LineApp, LineDispatch
 from fine_tune_assets.desk.origins import SecurityHeadersMiddleware
 from fine_tune_assets.desk.pages.sign_in_pages import offer_resubmission
 from fine_tune_assets.desk.rendering import THEME_COOKIE, render_bare_page, render_page
@@ -33,14 +37,46 @@ SWITCH_INTERVAL_SECONDS = 0.0005
 long for background threads after each query: with Python's default of 5 ms, 6 ms of work took 200 ms."""
 
 
+_LOG = logging.getLogger("uvicorn.error")
+
+
 def create_app_from_environment() -> ASGIApp:
     """Application factory for uvicorn."""
-    return redact_exceptions(create_app(load_settings()))  # type: ignore[arg-type,return-value]
+    settings = load_settings()
+    if settings.line:
+        raise SettingsError("The desk serves all product lines. Start it without --line.")
+    return redact_exceptions(create_app_of_all_lines(settings))  # type: ignore[arg-type,return-value]
+
+
+def create_app_of_all_lines(settings: Settings) -> ASGIApp:
+    """The application of the installation's desk, given the settings of the main line. Raises SettingsError, LedgerError.
+
+    A further product line that can't be opened is reported in the log and left out.
+    """
+    main = open_desk(settings, list_menu_entries)
+    desks = {MAIN_LINE: main, **{desk.settings.line: desk for desk in _open_further_lines(settings)}}
+    if len(desks) == 1:
+        return _make_app(main)
+    lines = {name: LineApp(desk.settings, _make_app(replace(desk, lines=tuple(desks)))) for name, desk in desks.items()}
+    return LineDispatch(lines, main.addresses.line_cookie)
+
+
+def _open_further_lines(settings: Settings) -> Iterator[Desk]:
+    for name in list_lines(settings):
+        try:
+            yield open_desk(select_line(settings, name), list_menu_entries)
+        except FineTuneError as error:
+            _LOG.error("The desk leaves out the product line %s: %s", name, error)
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with one line, the others must work)
+            _LOG.error("The desk leaves out the product line %s: %s", name, summarize_exception(error))
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Open the ledger and return the application. Raises SettingsError, LedgerError."""
-    desk = open_desk(settings, list_menu_entries)
+    """Open the ledger of one product line and return its application. Raises SettingsError, LedgerError."""
+    return _make_app(open_desk(settings, list_menu_entries))
+
+
+def _make_app(desk: Desk) -> FastAPI:
     dagster = DagsterProxy(desk)
 
     @asynccontextmanager

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from jinja2 import Environment
 
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.background_checks import AgreementMonitor, ChainVerifier
 from fine_tune_assets.desk.gateway_client import GatewayClient
@@ -104,6 +105,13 @@ class Desk:
     """The sample for spot checks, for the count on the home page. It takes most of that page's time."""
     names: NameRegistry
     wrong_link_limiter: WrongLinkLimiter
+    lines: tuple[str, ...] = ()
+    """Names of all product lines of this desk, the main one first; empty if there is only one."""
+
+    @property
+    def line_name(self) -> str:
+        """Name of this product line, as people see it."""
+        return self.settings.line or MAIN_LINE
 
     def warm_up(self) -> None:
         """Fill the caches, so that the first page does not wait for them."""
@@ -164,7 +172,7 @@ def _load_vocabulary(settings: Settings) -> Vocabulary:
     return load_vocabulary(_load_recipe(settings.recipe, _read_stamp(settings.recipe)).domain)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def _load_recipe(recipe: str, _stamp: tuple[int, int]) -> Recipe:
     """Reload only when the file changes: parsing YAML takes longer than most pages."""
     return load_recipe(recipe)

@@ -23,6 +23,7 @@ from starlette.concurrency import run_in_threadpool
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError
 from fine_tune_assets.core.keys import create_private_file, read_private_file
+from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.web_services import LOOPBACK_HOSTS
 from fine_tune_assets.ledger.database import Ledger
@@ -125,7 +126,8 @@ class GatewayClient:
 
     async def stream_answer(self, content: str, session: Session) -> AsyncIterator[str | GatewayAnswer]:
         """Yields pieces of text as they arrive, then the complete answer. Raises GatewayRefusedError."""
-        body = {"messages": [{"role": "user", "content": content}], "stream": True}
+        model = self._settings.line or MAIN_LINE
+        body = {"model": model, "messages": [{"role": "user", "content": content}], "stream": True}
         headers = await self._make_headers(session)
         try:
             async with (

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fine_tune_assets.core.dagster_ui import PATH_PREFIX
+from fine_tune_assets.core.dagster_ui import asset_path
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.model_summary import VerdictSummary
 from fine_tune_assets.desk.pipeline import PipelineFacts, pluralize
@@ -65,9 +65,12 @@ class Alert:
 
 
 def list_alerts(
-    facts: PipelineFacts, drifted: Sequence[str], block: VerdictSummary | None, roles: Collection[str]
+    facts: PipelineFacts, drifted: Sequence[str], block: VerdictSummary | None, roles: Collection[str], line: str = ""
 ) -> list[Alert]:
-    """`drifted`: features of the newest window with drift. `block`: the newest verdict, if it blocks a release."""
+    """`drifted`: features of the newest window with drift. `block`: the newest verdict, if it blocks a release.
+
+    `line`: the product line; empty: the main line.
+    """
     alerts: list[Alert] = []
     if block is not None and may(roles, Action.VIEW_VERDICTS):
         text = f"{block.decision.capitalize()}: the newest candidate is not released."
@@ -82,7 +85,7 @@ def list_alerts(
     if drifted and may(roles, Action.VIEW_DAGSTER):
         text = f"Requests differ from the training data in {pluralize(len(drifted), 'feature')}."
         alerts.append(
-            Alert("warn", text, "See the drift", f"{PATH_PREFIX}/assets/production_drift", f"{', '.join(drifted)}.")
+            Alert("warn", text, "See the drift", asset_path("production_drift", line), f"{', '.join(drifted)}.")
         )
     return alerts
 

@@ -54,6 +54,7 @@ _SECURITY_HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "x-robots-tag": "noindex",
 }
+_LINE_SECONDS = 365 * 24 * 3600
 _HSTS_HEADERS = {"strict-transport-security": "max-age=31536000"}
 
 
@@ -65,13 +66,30 @@ class Addresses:
     public_url: str
     is_https: bool
     cookie_suffix: str
+    line: str
+    """The product line; empty: the main line."""
 
     def cookie_name(self, name: str) -> str:
+        """Each line has its own cookies, so that signing in to one does not end the session of another."""
+        return self._format_cookie_name(f"{self.line}-{name}" if self.line else name)
+
+    @property
+    def line_cookie(self) -> str:
+        """Name of the cookie that holds the browser's current line: the same at all lines."""
+        return self._format_cookie_name("line")
+
+    def _format_cookie_name(self, name: str) -> str:
         """With the prefix `__Host-`, browsers refuse the cookie from a subdomain, without TLS or for another path."""
         return f"__Host-desk-{name}" if self.is_https else f"desk-{name}-{self.cookie_suffix}"
 
     def set_cookie(self, response: Response, name: str, value: str, max_age: int | None = None) -> None:
-        response.set_cookie(self.cookie_name(name), value, max_age, secure=self.is_https, httponly=True, samesite="lax")
+        self._set_cookie(response, self.cookie_name(name), value, max_age)
+
+    def set_line_cookie(self, response: Response, line: str) -> None:
+        self._set_cookie(response, self.line_cookie, line, _LINE_SECONDS)
+
+    def _set_cookie(self, response: Response, full_name: str, value: str, max_age: int | None) -> None:
+        response.set_cookie(full_name, value, max_age, secure=self.is_https, httponly=True, samesite="lax")
 
     def delete_cookie(self, response: Response, name: str) -> None:
         response.delete_cookie(self.cookie_name(name), secure=self.is_https, httponly=True, samesite="lax")
@@ -100,7 +118,9 @@ def read_addresses(settings: Settings) -> Addresses:
         raise SettingsError(
             "desk.url must be https://NAME or https://NAME:PORT, the address of the TLS proxy in front of the desk."
         )
-    return Addresses({**local, parts.netloc.lower(): public.lower()}, public, is_https, str(settings.desk.port))
+    return Addresses(
+        {**local, parts.netloc.lower(): public.lower()}, public, is_https, str(settings.desk.port), settings.line
+    )
 
 
 class SecurityHeadersMiddleware:

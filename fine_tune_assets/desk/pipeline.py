@@ -11,7 +11,7 @@ from typing import Literal
 
 import pyarrow.parquet as pq
 
-from fine_tune_assets.core.dagster_ui import PATH_PREFIX
+from fine_tune_assets.core.dagster_ui import asset_path
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.core.progress import RunningStep, list_running_steps
@@ -130,11 +130,16 @@ def _count_folders(folder: Path) -> int:
 
 
 def build_pipeline(
-    facts: PipelineFacts, models: ModelSummary | None, roles: Collection[str], now: datetime, model_name: str = ""
+    facts: PipelineFacts,
+    models: ModelSummary | None,
+    roles: Collection[str],
+    now: datetime,
+    model_name: str = "",
+    line: str = "",
 ) -> list[PipelineStep]:
     """The steps in order, as a user with these roles sees them; without those of models if they may not see any.
 
-    `model_name`: readable name of the production model.
+    `model_name`: readable name of the production model. `line`: the product line; empty: the main line.
     """
     sees_verdicts = may(roles, Action.VIEW_VERDICTS)
     steps = [
@@ -157,7 +162,7 @@ def build_pipeline(
     ]
     verdict = models.newest_verdict if models is not None and sees_verdicts else None
     verdict_id = None if verdict is None else verdict.verdict_id
-    return [_complete(step, facts.running, _find_path(step.name, verdict_id, roles)) for step in steps]
+    return [_complete(step, facts.running, _find_path(step.name, verdict_id, roles, line)) for step in steps]
 
 
 def _build_report_steps(facts: PipelineFacts) -> list[PipelineStep]:
@@ -221,28 +226,29 @@ def _complete(step: PipelineStep, running: Sequence[RunningStep], path: str) -> 
 
 
 _PAGES: Mapping[str, Sequence[tuple[Action, str]]] = {
-    "reports": [(Action.VIEW_INTAKE, "/intake"), (Action.VIEW_DAGSTER, f"{PATH_PREFIX}/assets/reports")],
-    "scrubbed": [(Action.VIEW_INTAKE, "/intake"), (Action.VIEW_DAGSTER, f"{PATH_PREFIX}/assets/scrubbed_reports")],
-    "unique": [(Action.VIEW_DAGSTER, f"{PATH_PREFIX}/assets/unique_reports")],
+    "reports": [(Action.VIEW_INTAKE, "/intake"), (Action.VIEW_DAGSTER, "reports")],
+    "scrubbed": [(Action.VIEW_INTAKE, "/intake"), (Action.VIEW_DAGSTER, "scrubbed_reports")],
+    "unique": [(Action.VIEW_DAGSTER, "unique_reports")],
     "examples": [
         (Action.REVIEW, "/queue"),
         (Action.ADJUDICATE, "/disagreements"),
-        (Action.VIEW_DAGSTER, f"{PATH_PREFIX}/assets/approved_examples"),
+        (Action.VIEW_DAGSTER, "approved_examples"),
     ],
-    "training": [(Action.VIEW_DAGSTER, f"{PATH_PREFIX}/assets/adapters")],
+    "training": [(Action.VIEW_DAGSTER, "adapters")],
     "verdict": [(Action.VIEW_VERDICTS, "/verdicts")],
-    "live": [(Action.VIEW_DAGSTER, f"{PATH_PREFIX}/assets/served_models"), (Action.ASK, "/ask")],
+    "live": [(Action.VIEW_DAGSTER, "served_models"), (Action.ASK, "/ask")],
     "corrections": [
         (Action.DECIDE_QUARANTINE, "/quarantine"),
         (Action.VIEW_IMPACT, "/impact"),
-        (Action.VIEW_DAGSTER, f"{PATH_PREFIX}/assets/corrections"),
+        (Action.VIEW_DAGSTER, "corrections"),
     ],
 }
-"""Step → pages about it, the first that the user may open counts."""
+"""Step → pages about it, the first that the user may open counts: an address, or the name of an asset."""
 
 
-def _find_path(step: str, verdict_id: str | None, roles: Collection[str]) -> str:
-    path = next((path for action, path in _PAGES[step] if may(roles, action)), "")
+def _find_path(step: str, verdict_id: str | None, roles: Collection[str], line: str) -> str:
+    page = next((page for action, page in _PAGES[step] if may(roles, action)), "")
+    path = asset_path(page, line) if page and not page.startswith("/") else page
     return f"{path}/{verdict_id}" if step == "verdict" and path and verdict_id else path
 
 

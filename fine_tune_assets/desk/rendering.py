@@ -4,6 +4,7 @@ from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from fine_tune_assets.core.settings import LINES_PATH
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.request_context import RequestContext, make_form_token
 from fine_tune_assets.desk.undo import find_undo_offer
@@ -47,6 +48,7 @@ def render_page(desk: Desk, context: RequestContext, template: str, *, status: i
 def render_bare_page(desk: Desk, template: str, status: int, theme: str, **values: Any) -> Response:
     """Render a page without menu and session, for errors in which the ledger can't be read."""
     around = {
+        **_describe_line(desk),
         "session": None,
         "menu": (),
         "theme": theme if theme in THEMES else "",
@@ -63,9 +65,14 @@ def redirect_to(path: str) -> Response:
     return RedirectResponse(path, status_code=303)
 
 
+def _describe_line(desk: Desk) -> dict[str, Any]:
+    return {"product_line": desk.line_name, "product_lines": desk.lines, "lines_path": LINES_PATH}
+
+
 def _make_page_context(desk: Desk, context: RequestContext) -> dict[str, Any]:
     theme = context.request.cookies.get(THEME_COOKIE, "")
     return {
+        **_describe_line(desk),
         "session": context.session,
         "menu": desk.menu(context.session.roles) if context.session else (),
         "theme": theme if theme in THEMES else "",

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.permissions import Action, may
-from fine_tune_assets.core.settings import DOCUMENTATION_PATH
+from fine_tune_assets.core.settings import DOCUMENTATION_PATH, LINES_PATH
 from fine_tune_assets.desk.desk_context import MENU_GROUPS, Desk, MenuEntry, MenuGroup
 from fine_tune_assets.desk.oidc_sign_in import CALLBACK_PATH
 from fine_tune_assets.desk.pages import (
@@ -22,6 +22,7 @@ from fine_tune_assets.desk.pages import (
     graded_answer_pages,
     home_pages,
     item_pages,
+    line_pages,
     mark_pages,
     overview_pages,
     own_decision_pages,
@@ -73,6 +74,7 @@ ANY_USER = UserAccess()
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", _report_health, ANYBODY),
     Route("GET", "/static/{name}", _serve_static, ANYBODY),
+    Route("GET", f"{LINES_PATH}/{{name}}", line_pages.switch_line, ANYBODY),
     Route("GET", "/sign-in", sign_in_pages.show_sign_in, ANYBODY),
     Route("POST", "/sign-in", sign_in_pages.sign_in_by_password, ANYBODY),
     Route("GET", "/sign-in/oidc", sign_in_pages.redirect_to_provider, ANYBODY),

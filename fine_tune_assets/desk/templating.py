@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
 from fine_tune_assets.core.fingerprints import fingerprint_bytes
+from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.error_pages import not_found
 from fine_tune_assets.desk.readable_names import sentence_case
@@ -62,12 +63,18 @@ def make_environment() -> Environment:
     environment.globals["static"] = make_static_url
     environment.filters["day"] = lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
     environment.filters["ago"] = format_age
+    environment.filters["at_line"] = at_line
     environment.filters["sentence_case"] = sentence_case
     environment.tests["same_person"] = is_same_person
     # Compile all templates now; otherwise the first request of each page waits for it.
     for name in environment.list_templates():
         environment.get_template(name)
     return environment
+
+
+def at_line(text: str, line: str) -> str:
+    """A text with one command, which names the product line unless it is the main one."""
+    return text if line == MAIN_LINE else text.replace("fine-tune", f"fine-tune --line {line}", 1)
 
 
 def format_age(at: datetime, now: datetime) -> str:

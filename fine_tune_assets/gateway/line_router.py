@@ -1,8 +1,8 @@
 """Sends each request to the gateway application of its product line. With a single line, there is no router.
 
 The line is the one that `model` names, or that recorded the release which `model` or `release_id` names; otherwise the one whose
-ledger knows the API key, the main line first. The choice authorizes nothing: the line's application checks the key against its
-own ledger, and records the request there.
+ledger knows the API key. If several lines qualify, one that knows the key comes first, then the main line. The choice authorizes
+nothing: the line's application checks the key against its own ledger, and records the request there.
 """
 
 import asyncio
@@ -106,11 +106,11 @@ class LineRouter:
         for name in named:
             if (line := self._lines.get("" if name == MAIN_LINE else name)) is not None and name:
                 return line
+        known = await self._lines_of_key(key_id)
         for name in (name for name in named if name != LIVE_MODEL):
-            for line in self._lines.values():
+            for line in (*known, *self._lines.values()):
                 if await _is_known(line, is_known_release, name):
                     return line
-        known = await self._lines_of_key(key_id)
         return known[0] if known else self._main
 
     async def _lines_of_key(self, key_id: str) -> list[LineApp]:

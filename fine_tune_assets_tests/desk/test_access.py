@@ -23,6 +23,7 @@ DAGSTER = {
 WORKS_FOR_ANYBODY = {
     ("GET", "/health"),
     ("GET", "/static/{name}"),
+    ("GET", "/lines/{name}"),
     ("GET", "/sign-in"),
     ("POST", "/sign-in"),
     ("GET", "/sign-in/link"),

@@ -89,3 +89,8 @@ def test_the_first_steps_end_with_the_first_training() -> None:
 @pytest.mark.parametrize(("role", "path"), [("operator", "/users"), ("ingest", "/docs/how-to/use-the-desk.md")])
 def test_a_first_step_leads_to_a_page_that_the_role_may_open(role: str, path: str) -> None:
     assert list_first_steps(facts(), "data/raw_reports", False, [role])[1].path == path
+
+
+def test_the_alert_about_drift_leads_to_the_assets_of_its_line() -> None:
+    (alert,) = list_alerts(facts(), ("length",), None, ["auditor"], "law")
+    assert alert.path == "/dagster/assets/law/production_drift"

@@ -113,3 +113,11 @@ def test_every_link_leads_to_a_page_that_the_role_may_open(role: str) -> None:
 def _is_path_of(route: str, path: str) -> bool:
     pairs: Any = zip(route.split("/"), path.split("/"), strict=False)
     return len(route.split("/")) == len(path.split("/")) and all(a == b or a.startswith("{") for a, b in pairs)
+
+
+def test_steps_of_a_further_line_link_to_its_own_assets() -> None:
+    """The Dagster UI is shared: without the line's name, the link would lead to the main line's asset."""
+    steps = build_pipeline(facts(reports=3, adapters=1), NO_MODELS, ["auditor"], NOW, line="law")
+    paths = {step.name: step.path for step in steps}
+    assert (paths["reports"], paths["training"]) == ("/dagster/assets/law/reports", "/dagster/assets/law/adapters")
+    assert paths["verdict"] == "/verdicts"

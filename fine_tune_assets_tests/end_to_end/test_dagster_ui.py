@@ -194,7 +194,7 @@ def test_the_first_page_lists_what_failed(ui: Ui) -> None:
             )
             instance.report_runless_asset_event(evaluation)
         until(lambda: _is_finished(instance, run_id), ui.settings, 120, "the end of the run")
-    failures = list_failures(ui.settings.layout.run)
+    failures = list_failures(ui.settings.layout.run, "")
     assert AssetFailure("base_models", "", f"/dagster/runs/{run_id}") in failures
     errors = [name for name, severity in zip(CHECKS, dg.AssetCheckSeverity, strict=True) if severity.value == "ERROR"]
     assert [failure.check for failure in failures if failure.asset == "quantized_weights" and failure.check] == errors

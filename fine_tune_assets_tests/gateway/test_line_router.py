@@ -161,6 +161,19 @@ def test_only_the_models_of_the_key_s_line_are_listed(two: TwoLines) -> None:
     assert two.client.get("/v1/models").status_code == 401
 
 
+def test_a_correction_of_a_release_that_two_lines_know_goes_to_the_line_of_the_key(two: TwoLines) -> None:
+    """The same release can be imported into several lines. The desk sends corrections with the key of its line."""
+    assert build_empty_release(two.law.settings, two.law.ledger, "You serve main.", {}) == two.main.release_id
+    body = {"release_id": two.main.release_id, "instruction": "i", "input": "x", "answer": "a", "corrected_answer": "b"}
+    body |= {"error_kind": "tone", "severity": "low"}
+    for line in (two.law, two.main):
+        headers = {"Authorization": f"Bearer {line.key}", "Idempotency-Key": "k-1"}
+        reply = two.client.post("/v1/corrections", json=body, headers=headers)
+        assert reply.status_code == 201, reply.text
+        with line.ledger.read() as connection:
+            assert connection.execute(sa.select(sa.func.count()).select_from(corrections)).scalar() == 1
+
+
 def test_a_gateway_is_ready_when_every_line_with_a_release_is(two: TwoLines) -> None:
     deadline = time.monotonic() + 30
     while (reply := two.client.get("/ready")).status_code != 200 and time.monotonic() < deadline:

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from fine_tune_assets.core.dagster_ui import PATH_PREFIX, code_location
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.corrections.quarantine_rules import PENDING
@@ -82,7 +83,11 @@ def failed_runs(instance: dg.DagsterInstance, settings: Settings, ledger: Ledger
     for record in instance.get_run_records(recent_failures):
         run = record.dagster_run
         is_retried = run.tags.get(_WILL_RETRY) == "true"
-        if is_retried or not is_due(settings, ledger, "run_failed", run.run_id, now):
+        if (
+            is_retried
+            or not _is_own_run(run, settings.line)
+            or not is_due(settings, ledger, "run_failed", run.run_id, now)
+        ):
             continue
         events = [log.dagster_event for log in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)]
         failures = [event for event in events if event is not None and event.step_key]
@@ -92,8 +97,14 @@ def failed_runs(instance: dg.DagsterInstance, settings: Settings, ledger: Ledger
             run.run_id,
             assets=tuple(sorted({event.step_key for event in failures if event.step_key})),
             error_kind=", ".join(dict.fromkeys(kind for kind in kinds if kind)),
-            link=f"{settings.dagster_address}/runs/{run.run_id}",
+            link=settings.desk_page_url(f"{PATH_PREFIX}/runs/{run.run_id}"),
         )
+
+
+def _is_own_run(run: dg.DagsterRun, line: str) -> bool:
+    """Whether the run belongs to a product line. Every line reports one without a code location."""
+    origin = run.remote_job_origin
+    return origin is None or origin.location_name == code_location(line)
 
 
 def _root_error_kind(error: Any) -> str:
@@ -105,16 +116,18 @@ def _root_error_kind(error: Any) -> str:
 
 def recent_messages(installation: Installation, ledger: Ledger, now: datetime) -> Iterator[Message]:
     """Messages about the last day, including those already sent."""
-    desk = installation.settings.desk_address
+    page_url = installation.settings.desk_page_url
     for decision, verdict_id in list_stopped_candidates(ledger, now - LOOK_BACK):
-        yield Message(f"verdict_{decision}", verdict_id, link=f"{desk}/verdicts/{verdict_id}")
+        yield Message(f"verdict_{decision}", verdict_id, link=page_url(f"/verdicts/{verdict_id}"))
     for deployment_id in automatic_rollbacks(ledger, now - LOOK_BACK):
         yield Message("rolled_back", deployment_id, assets=("served_models",))
     for what in list_changed_releases(ledger, now - LOOK_BACK):
         yield Message("changed_release", what, assets=("served_models",))
     quarantined = installation.stored("quarantined_corrections").rows(("state",))
     if any(row["state"] == PENDING for row in quarantined):
-        yield Message("quarantine", f"{now:%Y-%m-%d}", assets=("quarantined_corrections",), link=f"{desk}/quarantine")
+        yield Message(
+            "quarantine", f"{now:%Y-%m-%d}", assets=("quarantined_corrections",), link=page_url("/quarantine")
+        )
     yield from _drift_message(installation, now - LOOK_BACK)
 
 
@@ -127,6 +140,6 @@ def _drift_message(installation: Installation, since: datetime) -> Iterator[Mess
     beyond = [row for row in rows if row["window_end"] >= since and row["exceeds_threshold"]]
     if beyond:
         newest = max(beyond, key=lambda row: row["window_end"])
-        link = f"{installation.settings.dagster_address}/assets/production_drift"
+        link = installation.settings.asset_url("production_drift")
         about = f"{newest['release_id']} {newest['window_end']:%Y-%m-%dT%H:%M}"
         yield Message("production_drift", about, assets=("production_drift",), link=link)

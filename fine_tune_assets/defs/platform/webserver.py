@@ -13,10 +13,11 @@ from pathlib import Path
 import uvicorn
 from starlette.requests import HTTPConnection
 
-from fine_tune_assets.core.dagster_ui import PATH_PREFIX, PERMISSIONS_HEADER
+from fine_tune_assets.core.dagster_ui import LOCATION_HEADER, PATH_PREFIX, PERMISSIONS_HEADER
 from fine_tune_assets.core.limited_http import LimitedHttpProtocol
 from fine_tune_assets.defs.platform.code_state import fingerprint_code
 from fine_tune_assets.defs.platform.dagster_compat.webserver import (
+    Grant,
     PermittedWorkspace,
     create_webserver_app,
     open_workspace,
@@ -42,10 +43,10 @@ def run_webserver(socket: Path, workspace_file: Path) -> None:
             stop.set()
 
 
-def read_permissions(source: object) -> frozenset[str]:
+def read_permissions(source: object) -> Grant:
     """Dagster permissions of a request; none without the header, as for requests of Dagster itself."""
     headers: Mapping[str, str] = source.headers if isinstance(source, HTTPConnection) else {}
-    return frozenset(headers.get(PERMISSIONS_HEADER, "").split())
+    return Grant(frozenset(headers.get(PERMISSIONS_HEADER, "").split()), headers.get(LOCATION_HEADER))
 
 
 def _reload_changed_code(workspace: PermittedWorkspace, stop: threading.Event) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import httpx
 
-from fine_tune_assets.core.dagster_ui import BASE_URL, PATH_PREFIX, webserver_socket
+from fine_tune_assets.core.dagster_ui import BASE_URL, PATH_PREFIX, code_location, webserver_socket
 
 TIMEOUT_SECONDS = 5.0
-_CHECKS = """query DeskChecks { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks {
+_CHECKS = """query DeskChecks { assetNodes { assetKey { path } repository { location { name } }
+  assetChecksOrError { ... on AssetChecks { checks {
   name executionForLatestMaterialization { status evaluation { severity } } } } } } }"""
 _RUNS = """query DeskRuns($keys: [AssetKeyInput!]!) { assetsLatestInfo(assetKeys: $keys) { assetKey { path }
   latestMaterialization { runId } latestRun { id status } } }"""
@@ -25,11 +26,19 @@ class AssetFailure:
     """The page of the Dagster UI about it."""
 
 
-def list_failures(run_folder: Path) -> list[AssetFailure]:
-    """Failed runs, then failed checks, in the order of the assets. Raises httpx.HTTPError if the webserver does not answer."""
+def list_failures(run_folder: Path, line: str) -> list[AssetFailure]:
+    """Failed runs, then failed checks of a product line's assets (empty: the main line), in the order of the assets.
+
+    `run_folder`: of the installation. Raises httpx.HTTPError if the webserver does not answer.
+    """
     transport = httpx.HTTPTransport(uds=str(webserver_socket(run_folder)))
     with httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
-        nodes = _query(client, _CHECKS, {})["assetNodes"]
+        location = code_location(line)
+        nodes = [
+            node
+            for node in _query(client, _CHECKS, {})["assetNodes"]
+            if node["repository"]["location"]["name"] == location
+        ]
         keys = [{"path": node["assetKey"]["path"]} for node in nodes]
         latest = _query(client, _RUNS, {"keys": keys})["assetsLatestInfo"]
     return [*_list_failed_runs(latest), *_list_failed_checks(nodes)]

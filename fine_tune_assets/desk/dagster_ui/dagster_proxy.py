@@ -7,7 +7,7 @@ recorded in the audit log before it is sent.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,18 +31,20 @@ from fine_tune_assets.core.dagster_ui import (
     AUDIT_PREFIX,
     BASE_URL,
     PATH_PREFIX,
-    PERMISSIONS_HEADER,
-    format_permissions,
+    permission_headers,
     split_subject,
     webserver_socket,
 )
 from fine_tune_assets.core.permissions import Action, may
+from fine_tune_assets.core.settings import list_lines
 from fine_tune_assets.desk.dagster_ui.graphql_policy import (
     MAX_BODY_BYTES,
     Operation,
     RefusedOperationError,
+    Sender,
     check_body,
     check_operation,
+    may_read_output,
 )
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.ledger.audit import audit_log as audit
@@ -73,7 +75,7 @@ _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1008, 1013
 class DagsterProxy:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._socket: Path = webserver_socket(desk.settings.layout.run)
+        self._socket: Path = webserver_socket(desk.settings.installation.layout.run)
 
     @cached_property
     def _client(self) -> httpx.AsyncClient:
@@ -106,8 +108,8 @@ class DagsterProxy:
         if path == "graphql":
             return _refuse("Send GraphQL with POST.", 405)
         if _OPERATOR_FILE.fullmatch(path):
-            if ".." in path or not may(session.roles, Action.READ_COMPUTE_LOGS):
-                return _refuse("Only the role operator may read this.", 403)
+            if ".." in path or not may_read_output(self._describe_sender(session)):
+                return _refuse("Only the role operator of the main line may read this.", 403)
         elif not _FILE.fullmatch(path) or ".." in path:
             path = ""
         return await self._forward("GET", path, request, session) if path else await self._send_page(request, session)
@@ -145,12 +147,19 @@ class DagsterProxy:
         if not may(session.roles, Action.VIEW_DAGSTER):
             return _refuse_operation("Your roles do not include the Dagster UI.", 403)
         try:
-            operation = await run_in_threadpool(check_operation, bytes(content), session.roles)
+            operation = await run_in_threadpool(self._check_operation, bytes(content), session)
         except RefusedOperationError as error:
             return _refuse_operation(str(error), error.status)
         if operation.mutations:
             await run_in_threadpool(self._record, operation, session)
         return await self._forward("POST", "graphql", request, session, json.dumps(operation.body).encode())
+
+    def _check_operation(self, content: bytes, session: Session) -> Operation:
+        return check_operation(content, self._describe_sender(session))
+
+    def _describe_sender(self, session: Session) -> Sender:
+        line = self._desk.settings.line
+        return Sender(session.roles, line, frozenset(list_lines(self._desk.settings)) - {line})
 
     def _record(self, operation: Operation, session: Session) -> None:
         with self._desk.ledger.begin() as connection:
@@ -169,7 +178,7 @@ class DagsterProxy:
     ) -> Response:
         headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
         headers |= {} if encoding is None else {"accept-encoding": encoding}
-        headers[PERMISSIONS_HEADER] = format_permissions(session.roles)
+        headers |= permission_headers(session.roles, self._desk.settings.line)
         if content is not None:
             headers["content-type"] = "application/json"
         sent = self._client.build_request(method, f"{BASE_URL}/{quote(path)}", headers=headers, content=content)
@@ -190,7 +199,7 @@ class DagsterProxy:
         if session is None or not is_allowed or not self._desk.addresses.is_same_origin(websocket.headers):
             await websocket.close(_POLICY_VIOLATION)
             return
-        headers = {PERMISSIONS_HEADER: format_permissions(session.roles)}
+        headers = permission_headers(session.roles, self._desk.settings.line)
         try:
             async with unix_connect(
                 str(self._socket), f"ws://dagster{PATH_PREFIX}/graphql", subprotocols=[Subprotocol(_SUBPROTOCOL)],
@@ -205,7 +214,7 @@ class DagsterProxy:
     async def _relay(self, websocket: WebSocket, upstream: ClientConnection, session: Session) -> None:
         """Until one side ends, or the user may no longer see the UI."""
         tasks = [
-            asyncio.create_task(_send_checked(websocket, upstream, session.roles)),
+            asyncio.create_task(_send_checked(websocket, upstream, self._describe_sender(session))),
             asyncio.create_task(_return_messages(upstream, websocket)),
             asyncio.create_task(self._wait_until_changed(websocket, session)),
         ]
@@ -239,7 +248,7 @@ class DagsterProxy:
         )
 
 
-async def _send_checked(websocket: WebSocket, upstream: ClientConnection, roles: Collection[str]) -> None:
+async def _send_checked(websocket: WebSocket, upstream: ClientConnection, sender: Sender) -> None:
     """Pass messages of the client; a start message only with a permitted subscription."""
     with suppress(WebSocketDisconnect, ConnectionClosed):
         while True:
@@ -248,7 +257,7 @@ async def _send_checked(websocket: WebSocket, upstream: ClientConnection, roles:
                 return
             if message["type"] == "start":
                 try:
-                    operation = check_body(message.get("payload"), roles, {OperationType.SUBSCRIPTION})
+                    operation = check_body(message.get("payload"), sender, {OperationType.SUBSCRIPTION})
                 except RefusedOperationError as error:
                     refusal = {"type": "error", "id": message.get("id"), "payload": {"message": str(error)}}
                     await websocket.send_json(refusal)

@@ -2,7 +2,7 @@
 
 Default deny: one operation per request, its mutations must be listed in MUTATIONS, and the user's roles must permit each of them.
 Fragments and aliases are resolved. A launch must not bring run configuration, nor tags other than ALLOWED_TAGS: both could change
-what a gate checks or how a process is started.
+what a gate checks or how a process is started. All product lines share one Dagster UI: users change their own line only.
 """
 
 import json
@@ -27,7 +27,7 @@ from graphql import (
     visit,
 )
 
-from fine_tune_assets.core.dagster_ui import ASSET_JOB
+from fine_tune_assets.core.dagster_ui import ASSET_JOB, code_location
 from fine_tune_assets.core.permissions import PERMISSIONS, Action, may
 
 MAX_BODY_BYTES = 1_000_000
@@ -96,6 +96,14 @@ _SUBJECT_FIELDS = frozenset(
         *(ALLOWED_TAGS - {"dagster/from_ui"}),
     }
 )  # fmt: skip
+LOCATED_MUTATIONS = frozenset(
+    {
+        "launchPipelineExecution", "launchRun", "launchMultipleRuns", "launchPartitionBackfill", "startSchedule", "resetSchedule",
+        "startSensor", "resetSensor", "reloadRepositoryLocation",
+    }
+)  # fmt: skip
+"""Mutations that name a code location, or assets. Others name a run, backfill, sensor or pool by its id, or nothing."""
+_LOCATION_FIELDS = frozenset({"repositoryLocationName", "locationName"})
 _MAX_NAME_CHARACTERS = 200
 _MAX_SUBJECT_CHARACTERS = 20_000
 
@@ -106,6 +114,17 @@ class RefusedOperationError(Exception):
     def __init__(self, message: str, status: int = 403) -> None:
         super().__init__(message)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Sender:
+    """The user who sends an operation."""
+
+    roles: Collection[str]
+    line: str
+    """The product line at which they are signed in; empty: the main line."""
+    other_lines: Collection[str]
+    """The further lines except this one. Keys of their assets start with their names."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +143,7 @@ class Operation:
     mutations: tuple[Mutation, ...]
 
 
-def check_operation(content: bytes, roles: Collection[str]) -> Operation:
+def check_operation(content: bytes, sender: Sender) -> Operation:
     """Raises RefusedOperationError."""
     if len(content) > MAX_BODY_BYTES:
         raise RefusedOperationError("The request is too large.", 413)
@@ -132,24 +151,24 @@ def check_operation(content: bytes, roles: Collection[str]) -> Operation:
         body = json.loads(content)
     except (ValueError, RecursionError):
         raise RefusedOperationError("The request is not JSON.", 400) from None
-    return check_body(body, roles, {OperationType.QUERY, OperationType.MUTATION})
+    return check_body(body, sender, {OperationType.QUERY, OperationType.MUTATION})
 
 
-def check_body(body: Any, roles: Collection[str], kinds: Collection[OperationType]) -> Operation:
+def check_body(body: Any, sender: Sender, kinds: Collection[OperationType]) -> Operation:
     """Raises RefusedOperationError."""
     query, variables, name = _read_body(body)
     variables = _drop_inherited_tags(variables)
     document, operation = _parse(query, name)
     if operation.operation not in kinds:
         raise RefusedOperationError(f"A {operation.operation.value} is not accepted here.", 400)
-    _require_permitted_fields(document, roles)
+    _require_permitted_fields(document, sender)
     mutations: tuple[Mutation, ...] = ()
     if operation.operation is OperationType.MUTATION:
         values = _read_defaults(operation) | variables
         fields = [field for field in _list_root_fields(document, operation) if field.name.value != "__typename"]
         if not fields:
             raise RefusedOperationError("The document contains no mutation.", 400)
-        mutations = tuple(_check_mutation(field, values, roles) for field in fields)
+        mutations = tuple(_check_mutation(field, values, sender) for field in fields)
     return Operation({"query": query, "variables": variables, "operationName": name}, mutations)
 
 
@@ -208,10 +227,10 @@ def _read_defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
     }
 
 
-def _check_mutation(field: FieldNode, variables: Mapping[str, Any], roles: Collection[str]) -> Mutation:
+def _check_mutation(field: FieldNode, variables: Mapping[str, Any], sender: Sender) -> Mutation:
     name = field.name.value
     action = MUTATIONS.get(name, Action.CHANGE_DAGSTER_RECORDS)
-    if not may(roles, action):
+    if not may(sender.roles, action):
         allowed = " or ".join(sorted(PERMISSIONS[action].roles))
         who = f"only the role {allowed} may" if allowed else "no role may"
         raise RefusedOperationError(f"{_make_plain(name[:100])} is refused: {who} {PERMISSIONS[action].meaning} here.")
@@ -220,6 +239,7 @@ def _check_mutation(field: FieldNode, variables: Mapping[str, Any], roles: Colle
     arguments = {given.name.value: _read_value(given.value, variables) for given in field.arguments}
     if action is Action.LAUNCH_RUNS:
         _require_plain_launch(arguments)
+    _require_own_line(name, arguments, sender)
     return Mutation(name, _describe(arguments))
 
 
@@ -247,6 +267,34 @@ def _require_plain_launch(arguments: Any) -> None:
                 )
 
 
+def _require_own_line(name: str, arguments: Any, sender: Sender) -> None:
+    """What a mutation names must belong to the sender's line. Only the main line's users send one that names no location."""
+    named = list(_walk(arguments))
+    locations = [value for field, value in named if field in _LOCATION_FIELDS]
+    assets = [_to_list(value) for field, value in named if field == "path"]
+    if sender.line and (name not in LOCATED_MUTATIONS or not (locations or assets)):
+        raise RefusedOperationError(
+            f"{name} is refused: it names no code location, so it could change other product lines. "
+            "Ask an operator of the main line."
+        )
+    if any(location != code_location(sender.line) for location in locations) or not all(
+        _is_own_asset(path, sender) for path in assets
+    ):
+        raise RefusedOperationError(
+            f"{name} is refused: it concerns another product line. Switch to that line on the desk and sign in there."
+        )
+
+
+def _to_list(value: Any) -> list[Any]:
+    """GraphQL accepts a single value in place of a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def _is_own_asset(path: list[Any], sender: Sender) -> bool:
+    first = path[0] if path else ""
+    return first == sender.line if sender.line else first not in sender.other_lines
+
+
 def _is_empty_config(value: Any) -> bool:
     return value in (None, {}) or (isinstance(value, str) and re.sub(r"\s", "", value) in ("", "{}"))
 
@@ -268,8 +316,8 @@ def _describe(arguments: Any) -> str:
     """Raises RefusedOperationError for names so long that they would hide others in the audit log."""
     found: dict[str, list[str]] = {}
     for name, value in _walk(arguments):
-        if name == "path" and isinstance(value, list):
-            found.setdefault("assets", []).append("/".join(map(str, value)))
+        if name == "path":
+            found.setdefault("assets", []).append("/".join(map(str, _to_list(value))))
         elif name in _SUBJECT_FIELDS and value not in (None, ASSET_JOB) and not isinstance(value, dict):
             found.setdefault(name, []).extend(map(str, value if isinstance(value, list) else [value]))
     text = "; ".join(f"{name} {', '.join(dict.fromkeys(values))}" for name, values in found.items())
@@ -294,15 +342,20 @@ class _FieldNames(Visitor):  # type: ignore[misc]
         self.found.add(node.name.value)
 
 
-def _require_permitted_fields(document: DocumentNode, roles: Collection[str]) -> None:
+def _require_permitted_fields(document: DocumentNode, sender: Sender) -> None:
     names = _FieldNames()
     visit(document, names)
     if names.found & EXECUTING_FIELDS:
         raise RefusedOperationError("Sensors and schedules are run by the daemon only.")
-    if names.found & INTERNAL_FIELDS and not may(roles, Action.READ_COMPUTE_LOGS):
+    if names.found & INTERNAL_FIELDS and not may_read_output(sender):
         raise RefusedOperationError(
-            "Only the role operator may see output of processes and the instance configuration."
+            "Only the role operator of the main line may see output of processes and the instance configuration."
         )
+
+
+def may_read_output(sender: Sender) -> bool:
+    """Output of processes belongs to no line: what one line's run printed must not reach another line's operators."""
+    return may(sender.roles, Action.READ_COMPUTE_LOGS) and not sender.line
 
 
 def _drop_inherited_tags(value: Any) -> Any:

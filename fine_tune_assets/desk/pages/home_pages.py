@@ -62,7 +62,7 @@ def show_failures(desk: Desk, context: RequestContext) -> Response:
     """The part of the home page about failed runs and checks, which takes Dagster some time."""
     failures = None
     with suppress(httpx.HTTPError):
-        failures = list_failures(desk.settings.layout.run)
+        failures = list_failures(desk.settings.installation.layout.run, desk.settings.line)
     return render_page(desk, context, "failures.html", failures=failures)
 
 
@@ -103,7 +103,7 @@ def _make_overview_context(desk: Desk, context: RequestContext) -> dict[str, Any
         "sees_verdicts": may(roles, Action.VIEW_VERDICTS),
         "steps": []
         if facts is None
-        else build_pipeline(facts, models, roles, context.now, _name_model(desk, context, models)),
+        else build_pipeline(facts, models, roles, context.now, _name_model(desk, context, models), desk.settings.line),
         "running": running,
         "tasks": [] if facts is None else _list_tasks(desk, context, facts, models),
         "alerts": [] if facts is None else _list_alerts(desk, facts, models, roles),
@@ -171,7 +171,7 @@ def _count_unread_batches(desk: Desk) -> int:
 
 def _list_alerts(desk: Desk, facts: PipelineFacts, models: ModelSummary | None, roles: Collection[str]) -> list[Alert]:
     block = None if models is None or not may(roles, Action.VIEW_VERDICTS) else models.blocking_verdict
-    return list_alerts(facts, _read_drifted_features(desk), block, roles)
+    return list_alerts(facts, _read_drifted_features(desk), block, roles, desk.settings.line)
 
 
 def _read_drifted_features(desk: Desk) -> list[str]:

@@ -21,6 +21,7 @@ from fine_tune_assets.desk.error_pages import PageError, not_found
 from fine_tune_assets.desk.oidc_sign_in import CALLBACK_PATH, OidcError, Provider, SignInAttempt, make_attempt
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import FORM_TOKEN_FIELD, RequestContext
+from fine_tune_assets.desk.templating import at_line
 from fine_tune_assets.ledger.encryption import decrypt, encrypt
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.people.sessions import LINK_PATH, end_session, redeem_link, start_session
@@ -188,5 +189,5 @@ def sign_in_by_link(desk: Desk, context: RequestContext) -> Response:
     if user is None:
         desk.wrong_link_limiter.record(started)
         time.sleep(max(0.0, MIN_REFUSAL_SECONDS - (time.monotonic() - started)))
-        return show_link(desk, context, _WRONG_LINK, 401)
+        return show_link(desk, context, at_line(_WRONG_LINK, desk.line_name), 401)
     return start_signed_in_session(desk, context, user, "/", how="by a one-time link")

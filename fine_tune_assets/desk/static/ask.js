@@ -41,6 +41,9 @@
     return whole;
   };
 
+  // The page's product line, which the browser may have left in another tab.
+  const line = document.body.dataset.line ? { "x-line": document.body.dataset.line } : {};
+
   const ask = async () => {
     let shown = document.querySelector("#pending").content.firstElementChild.cloneNode(true);
     const task = form.querySelector("#ask-task");
@@ -48,7 +51,7 @@
     shown.querySelector(".asked").textContent = instruction + question.value.trim();
     list.prepend(shown);
     const body = new URLSearchParams(new FormData(form));
-    const reply = await fetch(form.dataset.stream, { method: "POST", body, signal: asking.signal, headers: { "hx-request": "true" } });
+    const reply = await fetch(form.dataset.stream, { method: "POST", body, signal: asking.signal, headers: { "hx-request": "true", ...line } });
     const isOurs = reply.headers.get("content-type")?.startsWith("application/x-ndjson");
     try {
       if (!reply.ok || !isOurs) throw new Error(words(reply.status));

@@ -23,6 +23,16 @@
     event.currentTarget.setAttribute("aria-expanded", String(isOpen));
   });
 
+  // The list of product lines closes with Escape, and when the focus or a click is elsewhere.
+  all("details[data-closes]").forEach((list) => {
+    const close = () => { list.open = false; };
+    list.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && list.open) { close(); one("summary", list).focus(); }
+    });
+    list.addEventListener("focusout", (event) => { if (event.relatedTarget && !list.contains(event.relatedTarget)) close(); });
+    document.addEventListener("click", (event) => { if (!list.contains(event.target)) close(); });
+  });
+
   // Messages for failed fragment requests. They leave the user's text unchanged.
   let hiding;
   const say = (text) => {

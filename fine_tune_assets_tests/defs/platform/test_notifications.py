@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from fine_tune_assets.core.dagster_ui import DEFINITIONS
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.defs.platform.notifications import RETRY_DELAY, failed_runs, notification_sensor, recent_messages
 from fine_tune_assets.defs.platform.resources import Installation
@@ -13,6 +15,7 @@ from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.notifications.delivery import notify
 from fine_tune_assets.tables.correction_rows import ProductionDrift, QuarantinedCorrection
 from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.ledger.ledger_rows import make_verdict
 from fine_tune_assets_tests.notifications.test_delivery import web_server
 
@@ -79,6 +82,29 @@ def test_a_message_is_sent_again_after_a_failed_delivery_and_not_for_a_run_that_
         for later in (FIRST_RETRY_DELAY, timedelta(hours=5)):
             assert [again.about for again in failed_runs(instance, settings, ledger, settled + later)] == [run]
         assert list(failed_runs(instance, settings, ledger, settled + timedelta(days=2))) == []
+
+
+@pytest.mark.parametrize(("line", "reported"), [("", "definitions"), ("law", "law")])
+def test_a_line_is_notified_of_its_own_failed_runs_only(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, line: str, reported: str
+) -> None:
+    """All lines share Dagster's storage, and each may notify other people."""
+    ids = {"definitions": DEFINITIONS, "law": "law", "finance": "finance"}
+    made = {name: _run_of(instance, location) for name, location in ids.items()}
+    settled = datetime.now(UTC) + 2 * RETRY_DELAY
+    monkeypatch.setenv("FINE_TUNE_NOTIFY_WEBHOOK_URL", "http://127.0.0.1:9/")
+    with Installation().ledger() as ledger:
+        settings = changed(Installation().settings, line=line)
+        assert [message.about for message in failed_runs(instance, settings, ledger, settled)] == [made[reported]]
+
+
+def _run_of(instance: dg.DagsterInstance, location: str) -> str:
+    """A failed run that a code location's job was launched for."""
+    code = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name=location)
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(code, "__repository__"), "__ASSET_JOB")
+    run = dg.DagsterRun("__ASSET_JOB", remote_job_origin=origin, status=dg.DagsterRunStatus.FAILURE)
+    instance.add_run(run)
+    return run.run_id
 
 
 def test_without_a_channel_the_sensor_skips(instance: dg.DagsterInstance) -> None:

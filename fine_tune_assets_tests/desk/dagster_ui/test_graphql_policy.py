@@ -6,30 +6,42 @@ from typing import Any
 
 import pytest
 from dagster_graphql.schema import create_schema
-from graphql import OperationType
+from graphql import GraphQLList, GraphQLNonNull, OperationType
 
+from fine_tune_assets.core.dagster_ui import DEFINITIONS
 from fine_tune_assets.core.permissions import PERMISSIONS, ROLES, Action
 from fine_tune_assets.desk.dagster_ui.graphql_policy import (
+    LOCATED_MUTATIONS,
     MAX_TOKENS,
     MUTATIONS,
     Operation,
     RefusedOperationError,
+    Sender,
     check_body,
     check_operation,
 )
 
 VIEWERS = ("approver", "auditor")
 OPERATOR = ["operator"]
+LINES = frozenset({"law", "finance"})
 LAUNCH = "mutation L($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) { __typename } }"
 
 
-def send(query: str, roles: Any = OPERATOR, **body: Any) -> Operation:
-    return check_operation(json.dumps({"query": query} | body).encode(), roles)
+def user(roles: Any = OPERATOR, line: str = "") -> Sender:
+    return Sender(roles, line, LINES - {line})
 
 
-def launch(roles: Any = OPERATOR, **params: Any) -> Operation:
-    selector = {"repositoryName": "r", "repositoryLocationName": "l", "assetSelection": [{"path": ["recipe", "gate"]}]}
-    return send(LAUNCH, roles, variables={"p": {"selector": selector, "mode": "default"} | params})
+def send(query: str, roles: Any = OPERATOR, line: str = "", **body: Any) -> Operation:
+    return check_operation(json.dumps({"query": query} | body).encode(), user(roles, line))
+
+
+def launch(roles: Any = OPERATOR, line: str = "", **params: Any) -> Operation:
+    selector = {
+        "repositoryName": "r",
+        "repositoryLocationName": DEFINITIONS,
+        "assetSelection": [{"path": ["recipe", "gate"]}],
+    }
+    return send(LAUNCH, roles, line, variables={"p": {"selector": selector, "mode": "default"} | params})
 
 
 def test_every_mutation_of_the_installed_dagster_is_listed() -> None:
@@ -101,13 +113,13 @@ def test_a_refused_mutation_stays_refused_however_it_is_written(query: str) -> N
 def test_a_request_other_than_one_plain_operation_is_refused(content: bytes) -> None:
     """Batches, stored documents and several operations could hide one from the decision."""
     with pytest.raises(RefusedOperationError) as caught:
-        check_operation(content, OPERATOR)
+        check_operation(content, user())
     assert caught.value.status == 400
 
 
 def test_a_body_that_is_too_large_is_refused() -> None:
     with pytest.raises(RefusedOperationError) as caught:
-        check_operation(b" " * 1_000_001, OPERATOR)
+        check_operation(b" " * 1_000_001, user())
     assert caught.value.status == 413
 
 
@@ -180,9 +192,9 @@ def test_output_of_processes_and_configuration_are_for_operators(query: str, rol
 def test_viewers_may_query_and_subscribe(role: str) -> None:
     assert send("query A { version }", [role], operationName="A").mutations == ()
     subscription = {"query": "subscription { locationStateChangeEvents { __typename } }"}
-    assert check_body(subscription, [role], {OperationType.SUBSCRIPTION})
+    assert check_body(subscription, user([role]), {OperationType.SUBSCRIPTION})
     with pytest.raises(RefusedOperationError):
-        check_body({"query": "mutation { reloadWorkspace { __typename } }"}, OPERATOR, {OperationType.SUBSCRIPTION})
+        check_body({"query": "mutation { reloadWorkspace { __typename } }"}, user(), {OperationType.SUBSCRIPTION})
 
 
 @pytest.mark.parametrize("levels", [40, 2000])
@@ -223,7 +235,7 @@ def test_only_what_was_checked_is_sent_on() -> None:
     content = (
         b'{"query": "{ version }", "query": "{ assetNodes { id } }", "extensions": {"a": 1}, "operation_name": "x"}'
     )
-    assert check_operation(content, OPERATOR).body == {
+    assert check_operation(content, user()).body == {
         "query": "{ assetNodes { id } }", "variables": {}, "operationName": None
     }  # fmt: skip
 
@@ -267,3 +279,132 @@ def test_padding_cannot_hide_a_name_in_the_audit_log() -> None:
 
 def test_an_action_without_roles_is_open_to_nobody() -> None:
     assert PERMISSIONS[Action.CHANGE_DAGSTER_RECORDS].roles == frozenset()
+
+
+def selected(location: str, *path: str) -> dict[str, Any]:
+    return {"repositoryName": "r", "repositoryLocationName": location, "assetSelection": [{"path": list(path)}]}
+
+
+def backfill(line: str, **params: Any) -> Operation:
+    query = "mutation B($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) { __typename } }"
+    return send(query, line=line, variables={"p": {"partitionNames": ["2026-05"]} | params})
+
+
+def test_users_of_a_further_line_launch_runs_of_their_line() -> None:
+    assert launch(line="law", selector=selected("law", "law", "adapters")).mutations[0].subject == "assets law/adapters"
+    assert backfill("law", assetSelection=[{"path": ["law", "reports"]}]).mutations
+    for name in ("startSensor", "resetSensor"):
+        given = '{repositoryName: "r", repositoryLocationName: "law", sensorName: "s"}'
+        assert send(f"mutation {{ {name}(sensorSelector: {given}) {{ __typename }} }}", line="law").mutations
+
+
+@pytest.mark.parametrize("line", ["", "law"])
+@pytest.mark.parametrize("location", [DEFINITIONS, "law", "finance", "", None, 1])
+def test_a_launch_in_the_code_location_of_another_line_is_refused(line: str, location: Any) -> None:
+    """Each line has its own roles: an operator of one line has no rights at another one."""
+    own, key = (line, (line, "adapters")) if line else (DEFINITIONS, ("adapters",))
+    if location == own:
+        assert launch(line=line, selector=selected(location, *key)).mutations
+        return
+    with pytest.raises(RefusedOperationError) as caught:
+        launch(line=line, selector=selected(location, *key))
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("", ["law", "adapters"]),
+        ("", "law"),
+        ("law", ["adapters"]),
+        ("law", ["finance", "adapters"]),
+        ("law", ["law/adapters"]),
+        ("law", "adapters"),
+        ("law", []),
+    ],
+)
+def test_a_launch_of_the_assets_of_another_line_is_refused(line: str, path: Any) -> None:
+    """A backfill of assets names no code location; a run could name its own location and foreign assets."""
+    own = {"selector": {**selected(line or DEFINITIONS), "assetSelection": [{"path": path}]}}
+    for attempt in (
+        lambda: launch(line=line, **own),
+        lambda: backfill(line, assetSelection=[{"path": path}]),
+        lambda: backfill(line, assetSelection={"path": path}),
+        lambda: backfill(line, partitionsByAssets=[{"assetKey": {"path": path}}]),
+    ):
+        with pytest.raises(RefusedOperationError) as caught:
+            attempt()
+        assert caught.value.status == 403
+
+
+def test_one_foreign_launch_among_several_is_refused() -> None:
+    """All runs of one mutation, and all mutations of one document, are checked."""
+    query = "mutation M($p: [ExecutionParams!]!) { launchMultipleRuns(executionParamsList: $p) { __typename } }"
+    runs = [{"selector": selected("law", "law", "adapters")}, {"selector": selected("finance", "law", "adapters")}]
+    with pytest.raises(RefusedOperationError):
+        send(query, line="law", variables={"p": runs})
+    assert send(query, line="law", variables={"p": runs[:1]}).mutations
+    reload = 'mutation {{ a: reloadRepositoryLocation(repositoryLocationName: "law") {{ __typename }} b: {} {{ __typename }} }}'
+    with pytest.raises(RefusedOperationError):
+        send(reload.format("reloadWorkspace"), line="law")
+    with pytest.raises(RefusedOperationError):
+        send(reload.format('reloadRepositoryLocation(repositoryLocationName: "finance")'), line="law")
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        'terminateRun(runId: "r")',
+        'terminateRuns(runIds: ["r"])',
+        'cancelPartitionBackfill(backfillId: "b")',
+        'resumePartitionBackfill(backfillId: "b")',
+        'launchRunReexecution(reexecutionParams: {parentRunId: "r", strategy: ALL_STEPS})',
+        'stopSensor(id: "s")',
+        'stopRunningSchedule(id: "s")',
+        "setAutoMaterializePaused(paused: true)",
+        'setConcurrencyLimit(concurrencyKey: "gpu", limit: 2)',
+        'freeConcurrencySlots(runId: "r")',
+        "reloadWorkspace",
+        "launchPartitionBackfill(backfillParams: {allPartitions: true})",
+    ],
+)
+def test_only_the_main_line_sends_what_names_no_code_location(mutation: str) -> None:
+    """A run or pool may belong to any line. Operators of the main line run the services that all lines share."""
+    query = f"mutation {{ {mutation} {{ __typename }} }}"
+    with pytest.raises(RefusedOperationError) as caught:
+        send(query, line="law")
+    assert caught.value.status == 403
+    assert send(query).mutations
+
+
+def test_a_code_location_where_dagster_expects_none_does_not_help() -> None:
+    """Otherwise any mutation would pass with a further argument."""
+    with pytest.raises(RefusedOperationError):
+        send('mutation { terminateRun(runId: "r", more: {repositoryLocationName: "law"}) { __typename } }', line="law")
+
+
+def test_every_mutation_that_a_further_line_may_send_names_a_code_location_in_dagsters_schema() -> None:
+    """Except backfills, which may name assets instead."""
+    schema = create_schema().graphql_schema
+    assert schema.mutation_type is not None
+    for name in LOCATED_MUTATIONS - {"launchPartitionBackfill"}:
+        arguments = schema.mutation_type.fields[name].args.values()
+        required = [argument.type.of_type for argument in arguments if isinstance(argument.type, GraphQLNonNull)]
+        assert any(_names_location(kind) for kind in required) or name == "reloadRepositoryLocation", name
+
+
+def _names_location(kind: Any) -> bool:
+    while isinstance(kind, GraphQLNonNull | GraphQLList):
+        kind = kind.of_type
+    fields = getattr(kind, "fields", {})
+    return isinstance(getattr(fields.get("repositoryLocationName"), "type", None), GraphQLNonNull) or any(
+        _names_location(field.type) for field in fields.values() if isinstance(field.type, GraphQLNonNull)
+    )
+
+
+@pytest.mark.parametrize("query", ["{ capturedLogs(logKey: []) { stdout } }", "{ instance { info } }"])
+def test_output_of_processes_is_not_for_operators_of_further_lines(query: str) -> None:
+    """It belongs to no code location, and a library may have printed text of another line's reports."""
+    with pytest.raises(RefusedOperationError):
+        send(query, line="law")
+    assert send(query)

@@ -4,8 +4,9 @@
 - `PermissionResult`, `VIEWER_PERMISSIONS`, `LOCATION_SCOPED_PERMISSIONS`: the names of permissions, and whether each is granted.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +19,44 @@ from dagster._core.workspace.permissions import (
     PermissionResult,
 )
 
-PermissionReader = Callable[[object], Collection[str]]
-"""The source of a request → names of the permissions that it has."""
 REFUSAL = "Your role does not allow this."
 
 
-class PermittedRequest(WorkspaceRequestContext):
-    """One request, with exactly the permissions in `granted`."""
+@dataclass(frozen=True)
+class Grant:
+    """The permissions of a request."""
 
-    granted: Collection[str] = ()
+    permissions: frozenset[str]
+    """Their names."""
+    location: str | None
+    """The only code location in which they hold; None: in all of them."""
+
+
+PermissionReader = Callable[[object], Grant]
+"""The source of a request → its permissions."""
+
+
+class PermittedRequest(WorkspaceRequestContext):
+    """One request, with exactly the permissions in `grant`."""
+
+    grant = Grant(frozenset(), None)
 
     @property
     def permissions(self) -> Mapping[str, PermissionResult]:
-        return {name: _to_result(name in self.granted) for name in VIEWER_PERMISSIONS}
+        """Those that hold in all locations."""
+        return {
+            name: _to_result(self.grant.location is None and name in self.grant.permissions)
+            for name in VIEWER_PERMISSIONS
+        }
 
     @property
     def show_instance_config(self) -> bool:
         """For users who may change something."""
-        return bool(self.granted)
+        return bool(self.grant.permissions) and self.grant.location is None
 
     def permissions_for_location(self, *, location_name: str) -> Mapping[str, PermissionResult]:
-        """The same in every location."""
-        del location_name
-        return {name: found for name, found in self.permissions.items() if name in LOCATION_SCOPED_PERMISSIONS}
+        is_granted = self.grant.location in (None, location_name)
+        return {name: _to_result(is_granted and name in self.grant.permissions) for name in LOCATION_SCOPED_PERMISSIONS}
 
 
 class PermittedWorkspace(WorkspaceProcessContext):
@@ -57,7 +73,7 @@ class PermittedWorkspace(WorkspaceProcessContext):
             source=source,
             read_only=True,
         )
-        request.granted = self.read_permissions(source)
+        request.grant = self.read_permissions(source)
         return request
 
     def location_names(self) -> list[str]:
