@@ -1,13 +1,15 @@
 """`fine-tune lines`: the product lines of this installation."""
 
 from contextlib import closing
+from sqlite3 import DatabaseError
 from typing import Any
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.cli.service_commands import prepare
-from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.errors import FineTuneError, summarize_exception
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.product_lines import create_line
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
@@ -71,4 +73,6 @@ def _describe(settings: Settings, name: str) -> dict[str, Any]:
         row |= {"production": live.release_id if live else ""}
     except FineTuneError as error:
         row |= {"problem": str(error)}
+    except (SQLAlchemyError, DatabaseError) as error:  # a damaged ledger
+        row |= {"problem": summarize_exception(error)}
     return row

@@ -7,5 +7,6 @@ LINE_VARIABLE = "FINE_TUNE_LINE"
 MAIN_LINE = "main"
 LINE_FILE = "line.yaml"
 """In the line's folder."""
-LINE_NAME = re.compile(r"(?!(?:main|live)$)[a-z][a-z0-9_]{1,19}")
-"""A name is part of asset keys, folders and model names. `main` is the installation's own line, `live` a model name."""
+LINE_NAME = re.compile(r"(?!(?:main|live|recipe)$)[a-z][a-z0-9_]{1,19}")
+"""A name is part of asset keys, folders and model names. `main` is the installation's own line, `live` a
+model name, and keys of the main line start with `recipe`."""

@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from sqlite3 import DatabaseError
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,12 +18,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from fine_tune_assets.core.errors import FineTuneError, SettingsError
+from fine_tune_assets.core.errors import FineTuneError, SettingsError, summarize_exception
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.permissions import Action, scope_of
 from fine_tune_assets.core.processes.parent import die_with_parent
-from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line, use_settings
 from fine_tune_assets.core.web_services import redact_exceptions
 from fine_tune_assets.gateway.answers.cancellation import cancel_on_disconnect
 from fine_tune_assets.gateway.answers.chat_completions import ChatService
@@ -87,9 +88,13 @@ def create_line_apps(settings: Settings) -> ASGIApp:
     lines = {"": create_line_app(settings, metrics)}
     for name in list_lines(settings):
         try:
-            lines[name] = create_line_app(select_line(settings, name), metrics)
+            line = select_line(settings, name)
+            with use_settings(line):
+                lines[name] = create_line_app(line, metrics)
         except FineTuneError as error:
             _LOG.error("The product line %s is not served: %s", name, error)
+        except (SQLAlchemyError, DatabaseError) as error:  # a damaged ledger
+            _LOG.error("The product line %s is not served: %s", name, summarize_exception(error))
     return LineRouter(lines) if len(lines) > 1 else lines[""].app
 
 
@@ -129,7 +134,7 @@ def create_line_app(settings: Settings, metrics: Metrics) -> LineApp:
     app.add_exception_handler(SQLAlchemyError, _handle_ledger_error)
     app.add_exception_handler(SealError, _handle_broken_seal)
     app.add_exception_handler(Exception, handle_unexpected_error)
-    return LineApp(app, gateway)
+    return LineApp(settings, app, gateway)
 
 
 class Gateway:

@@ -20,6 +20,7 @@ from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from fine_tune_assets.core.line_names import MAIN_LINE
+from fine_tune_assets.core.settings import Settings, use_settings
 from fine_tune_assets.gateway.callers.authentication import read_ledger
 from fine_tune_assets.gateway.requests.request_models import LIVE_MODEL
 from fine_tune_assets.gateway.requests.request_parsing import MAX_BODY_BYTES, READ_TIMEOUT_SECONDS
@@ -42,8 +43,14 @@ class LineGateway(Protocol):
 
 @dataclass(frozen=True)
 class LineApp:
+    settings: Settings
     app: FastAPI
     gateway: LineGateway
+
+    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request with this line's settings."""
+        with use_settings(self.settings):
+            await self.app(scope, receive, send)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ class LineRouter:
     async def _run_all(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for line in self._lines.values():
-                await stack.enter_async_context(line.app.router.lifespan_context(line.app))
+                with use_settings(line.settings):
+                    await stack.enter_async_context(line.app.router.lifespan_context(line.app))
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +107,7 @@ class LineRouter:
         else:
             body = await _read_body(receive) if scope["method"] == "POST" else _Body((), is_complete=False)
             line = await self._choose(body.fields, key_id)
-            await line.app(scope, body.replay(receive), send)
+            await line.run(scope, body.replay(receive), send)
 
     async def _choose(self, fields: Mapping[str, Any], key_id: str) -> LineApp:
         named = [name for name in (fields.get("model"), fields.get("release_id")) if isinstance(name, str)]
@@ -119,7 +127,7 @@ class LineRouter:
     async def _list_models(self, key_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """The models of every line that accepts this caller. Without any, the main line's refusal."""
         lines = await self._lines_of_key(key_id) or (list(self._lines.values()) if not key_id else [self._main])
-        replies = [await _capture(line.app, dict(scope), receive) for line in lines]
+        replies = [await _capture(line, dict(scope), receive) for line in lines]
         accepted = [reply for reply in replies if reply.status == 200]
         if len(accepted) < 2:
             await (accepted or replies)[0].send(send)
@@ -158,13 +166,13 @@ class _Reply:
             await send(message)
 
 
-async def _capture(app: FastAPI, scope: Scope, receive: Receive) -> _Reply:
+async def _capture(line: LineApp, scope: Scope, receive: Receive) -> _Reply:
     reply = _Reply([])
 
     async def keep(message: Message) -> None:
         reply.messages.append(message)
 
-    await app({**scope, "state": dict(scope.get("state", {}))}, receive, keep)
+    await line.run({**scope, "state": dict(scope.get("state", {}))}, receive, keep)
     return reply
 
 

@@ -66,7 +66,7 @@ def test_a_faulty_line_file_is_refused_with_its_path(settings: Settings, text: s
         _line(settings, text)
 
 
-@pytest.mark.parametrize("name", ["main", "live", "Law", "a", "a" * 21, "../law", "1law", "law/x"])
+@pytest.mark.parametrize("name", ["main", "live", "recipe", "Law", "a", "a" * 21, "../law", "1law", "law/x"])
 def test_a_name_that_could_be_taken_for_something_else_is_refused(settings: Settings, name: str) -> None:
     with pytest.raises(SettingsError):
         create_line(settings, name, "law_contracts")

@@ -207,9 +207,10 @@ def test_streams_pass_through_the_router(two: TwoLines) -> None:
 
 def test_a_line_that_can_t_be_opened_does_not_stop_the_others(two: TwoLines) -> None:
     settings = two.main.settings
-    broken = settings.layout.lines / "broken"
-    broken.mkdir()
-    (broken / "line.yaml").write_text("recipe: demo_smollm2\nport: 1\n", encoding="utf-8")
+    for name, text in (("broken", "recipe: demo_smollm2\nport: 1\n"), ("damaged", "recipe: demo_smollm2\n")):
+        (settings.layout.lines / name / "ledger").mkdir(parents=True)
+        (settings.layout.lines / name / "line.yaml").write_text(text, encoding="utf-8")
+    (settings.layout.lines / "damaged" / "ledger" / "ledger.db").write_bytes(b"not a database" * 1000)
     with TestClient(create_line_apps(settings)) as client:
         assert _text(replace(two, client=client).ask(two.law.key, model="law")) == "legal"
 

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from fine_tune_assets.core.line_names import LINE_VARIABLE
 from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.recipes.schema import ScrubberSettings
 
@@ -24,8 +26,11 @@ _RETRY_SECONDS = 10.0
 class Detector:
     """The scrubber in a separate process. Used from one event loop."""
 
-    def __init__(self, settings: ScrubberSettings, load: Callable[[ScrubberSettings], None] | None = None) -> None:
-        self._settings, self._load = settings, load or _load_scrubber
+    def __init__(
+        self, settings: ScrubberSettings, load: Callable[[ScrubberSettings], None] | None = None, line: str = ""
+    ) -> None:
+        """`line`: the product line whose domain pack and tagger are used."""
+        self._settings, self._load = settings, load or partial(_load_scrubber, line=line)
         self._pool: ProcessPoolExecutor | None = None
         self._worker = 0
         self._answered_at = 0.0
@@ -83,9 +88,10 @@ _scrubber: Any = None
 _indirect_kinds: frozenset[str] = frozenset()
 
 
-def _load_scrubber(settings: ScrubberSettings) -> None:
+def _load_scrubber(settings: ScrubberSettings, line: str) -> None:
     global _scrubber, _indirect_kinds
     die_with_parent()
+    os.environ[LINE_VARIABLE] = line
     from fine_tune_assets.phi.scrubber import build_scrubber
     from fine_tune_assets.recipes.domain_packs import load_pack
 

@@ -93,7 +93,7 @@ def create_gate(settings: Settings) -> AnswerGate:
     from fine_tune_assets.recipes.loader import load_recipe
 
     try:
-        return AnswerGate(mode, Detector(load_recipe(settings.recipe).scrubber))
+        return AnswerGate(mode, Detector(load_recipe(settings.recipe).scrubber, line=settings.line))
     except FineTuneError as error:
         raise SettingsError(f"gateway.answer_phi is {mode}, but the recipe is unreadable: {error}") from error
 
