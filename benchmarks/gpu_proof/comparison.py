@@ -18,8 +18,9 @@ def relative_error(planned: float | None, measured: float | None) -> float | Non
 
 
 def is_within_plan(planned: float | None, measured: float | None, tolerance: float = MEMORY_TOLERANCE) -> bool | None:
-    error = relative_error(planned, measured)
-    return None if error is None else abs(error) <= tolerance
+    if not planned or measured is None:
+        return None
+    return abs(measured - planned) <= tolerance * planned
 
 
 def ratio(one: float | None, other: float | None) -> float | None:
