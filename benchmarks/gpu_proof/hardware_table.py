@@ -108,6 +108,9 @@ ROWS = (
     Row("Llama 3 8B, QLoRA, paged optimizer", "qlora", "qlora_paged_optimizer", _training),
     Row("Llama 3 8B, LoRA in bf16", "qlora", "lora", _training, _PLAN),
     Row("Llama 3 8B, LoRA in bf16, packed", "qlora", "lora_packed", _training, _PLAN),
+    Row("Mistral 7B, QLoRA, packed", "shapes", "Mistral-7B-v0.3", _training, _PLAN),
+    Row("Qwen2.5 1.5B, QLoRA, packed", "shapes", "Qwen2.5-1.5B", _training, _PLAN),
+    Row("Qwen2.5 7B, QLoRA, packed", "shapes", "Qwen2.5-7B", _training, _PLAN),
     Row("Llama 3 8B, QLoRA, plain TRL script", "qlora", "plain_trl_qlora", _training),
     Row("Llama 3 8B, QLoRA, Unsloth", "qlora", "unsloth_qlora", _training),
     Row(

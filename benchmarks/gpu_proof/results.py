@@ -182,7 +182,7 @@ class SliceRun:
             self._origin,
             self._started_at,
             round(time.monotonic() - self._started, 3),
-            dict(self._parts),
+            {**self._kept, **self._parts},  # a run that ends early must not lose what another measured
         )
         write_result(self._file, result)
         return result

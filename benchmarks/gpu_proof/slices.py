@@ -24,6 +24,7 @@ class Slice:
 SLICES: Mapping[str, Slice] = {
     "environment": Slice("environment", "bf16 and NF4 arithmetic, capabilities"),
     "qlora": Slice("qlora", "8B QLoRA and LoRA against plan, plain TRL and Unsloth"),
+    "shapes": Slice("other_shapes", "QLoRA of Mistral 7B, Qwen2.5 1.5B and 7B against the plan"),
     "small_model": Slice("small_model", "QLoRA, judging, merging and release of a small model"),
     "serving": Slice("serving", "8B behind the gateway, and a switch under load"),
     "turns": Slice("turns", "training, judging and serving on one card"),

