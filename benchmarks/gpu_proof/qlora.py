@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.gpu_proof.comparison import compare_trainings, is_within_plan, relative_error
 from benchmarks.gpu_proof.random_models import TINY, make_model
-from benchmarks.gpu_proof.results import Figures, SliceRun
+from benchmarks.gpu_proof.results import Figures, SkipPart, SliceRun
 from benchmarks.gpu_proof.training_case import TrainingCase, run_case, train
 from benchmarks.gpu_proof.training_rows import made_up_rows
 from fine_tune_assets.recipes.loader import load_recipe
@@ -46,7 +46,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
         size = sum(path.stat().st_size for path in base.iterdir())
         return {"shape": shape, "bytes": size, "rows": count, "max_length": qlora.max_length}
 
-    if proof.part("model", make, minimum_seconds=60, is_setup=True) is None:
+    if proof.part("model", make, minimum_seconds=60, is_repeated=True) is None:
         return
 
     def case(
@@ -69,12 +69,14 @@ def run(proof: SliceRun, scratch: Path) -> None:
         "qlora_paged_optimizer", "unsloth_qlora",
     ]  # fmt: skip
     measured = {name: figures for name in names if (figures := proof.figures(name)) is not None}
-    proof.part("ratios", lambda: dict(compare_trainings(measured)), minimum_seconds=0)
+    proof.part("ratios", lambda: dict(compare_trainings(measured)), minimum_seconds=0, is_repeated=True)
 
 
 def measure(job: TrainingCase, proof: SliceRun) -> Figures:
     # A dry run saves the 10 seconds in which each process imports its libraries.
     figures = train(job) if proof.dry else run_case(job, max(60.0, proof.seconds_left))
+    if not figures.get("fits", True):
+        raise SkipPart(f"the plan needs {figures['planned_bytes'] / 1e9:.1f} GB, which the card does not have")
     return add_comparison(figures, proof.dry)
 
 

@@ -143,14 +143,14 @@ class SliceRun:
         modules: Sequence[str] = (),
         needs_gpu: bool = False,
         minimum_seconds: float = 5,
-        is_setup: bool = False,
+        is_repeated: bool = False,
     ) -> Figures | None:
         """Run one part, or keep its earlier figures. Returns None if it was skipped or failed.
 
-        `modules`: importable modules that it needs. `minimum_seconds`: it is skipped if less of the budget is left. `is_setup`:
-        it runs every time, because later parts use what it makes.
+        `modules`: importable modules that it needs. `minimum_seconds`: it is skipped if less of the budget is left.
+        `is_repeated`: it runs every time, because it makes what later parts use, or follows from them.
         """
-        if name in self._kept and not is_setup:
+        if name in self._kept and not is_repeated:
             self._parts[name] = self._kept[name]
         elif reason := self._why_not(modules, needs_gpu, minimum_seconds):
             self._parts[name] = Part("skipped", 0.0, reason=reason)

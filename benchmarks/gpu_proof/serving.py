@@ -1,5 +1,7 @@
-"""Slice `serving`: an 8B model through the gateway, compared with its engine alone, and a switch under load with both engines on
-one card."""
+"""Slice `serving`: an 8B model through the gateway, compared with its engine alone, and a switch under load.
+
+During the switch, both engines are on one card.
+"""
 
 import asyncio
 import time
@@ -30,7 +32,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
         make_model(shape, base)
         return {"shape": shape}
 
-    if proof.part("model", make, minimum_seconds=60, is_setup=True) is None:
+    if proof.part("model", make, minimum_seconds=60, is_repeated=True) is None:
         return
     with ExitStack() as stack:
         serving = open_gateway(proof, stack, scratch, base, "start")

@@ -113,7 +113,7 @@ def open_gateway(proof: SliceRun, stack: ExitStack, scratch: Path, base: Path, n
         return {"engine": serving.engine, "service_seconds": ready - began, "engine_seconds": live - ready}
 
     # The engine does not outlive this process, so every run starts it.
-    proof.part(name, start, modules=MODULES, minimum_seconds=90, is_setup=True)
+    proof.part(name, start, modules=MODULES, minimum_seconds=90, is_repeated=True)
     return opened[0] if opened else None
 
 

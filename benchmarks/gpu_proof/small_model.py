@@ -1,8 +1,7 @@
-"""Slice `small_model`: one QLoRA training where quality counts, through the stages in the graph's order: base model, adapter,
-judge scores, merged weights, release.
+"""Slice `small_model`: one QLoRA training where quality counts, through the stages in the graph's order.
 
-The base is SmolLM2-135M from its package, or the GGUF file that the variable GPU_PROOF_MODEL names, such as a Qwen2.5; a dry run
-makes a random one.
+The stages are base model, adapter, judge scores, merged weights and release. The base is SmolLM2-135M from its package, or the
+GGUF file that the variable GPU_PROOF_MODEL names, such as a Qwen2.5; a dry run makes a random one.
 """
 
 import os
@@ -198,5 +197,5 @@ def run(proof: SliceRun, scratch: Path) -> None:
                 raise SkipPart(f"{before} was not made")
             return dict(step())
 
-        if proof.part(name, act, modules=modules, minimum_seconds=20, is_setup=True) is not None:
+        if proof.part(name, act, modules=modules, minimum_seconds=20, is_repeated=True) is not None:
             done.add(name)

@@ -41,7 +41,10 @@ class TrainingCase:
 def run_case(case: TrainingCase, timeout_seconds: float) -> dict[str, Any]:
     """The figures of a case, from its own process. Raises RuntimeError with its last line if it failed."""
     command = [sys.executable, "-m", "benchmarks.gpu_proof.training_case", json.dumps(asdict(case))]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout_seconds)
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout_seconds)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"The training was not complete after {timeout_seconds:.0f} s.") from None
     if done.returncode:
         sys.stderr.write(done.stderr[-4000:])
         lines = done.stderr.strip().splitlines()
@@ -71,6 +74,8 @@ def train_with_product(case: TrainingCase, settings: TrainingSettings) -> dict[s
     from fine_tune_assets.training.planning.measured_plan import measure_this_machine
 
     plan = plan_case(case, settings, measure_this_machine())
+    if not plan["fits"]:  # as in the graph, which trains nothing then
+        return plan
     clock = StepClock()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -214,11 +219,12 @@ def plan_case(case: TrainingCase, settings: TrainingSettings, machine: Any) -> d
     rows = pq.read_table(case.rows).to_pylist()
     train, validation = (_measure_lengths(tokenizer, rows, split) for split in ("train", "validation"))
     plan = make_planner(base, train, machine).plan_recipe(settings)
-    seconds = estimate_seconds(base, plan, train, validation) if case.plans_time else None
+    seconds = estimate_seconds(base, plan, train, validation) if case.plans_time and plan.fits else None
     _reset_peak_memory()
     # On a GPU, torch's peak leaves out the driver's context; on a CPU, resident memory includes the libraries.
     return {
         "planned_bytes": plan.memory.total if machine.is_gpu else plan.peak_bytes,
+        "fits": plan.fits,
         "planned_weights_bytes": plan.memory.weights,
         "planned_seconds": seconds,
         "largest_pass": [plan.shape.largest.rows, plan.shape.largest.tokens],

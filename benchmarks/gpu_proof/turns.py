@@ -40,7 +40,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
         pq.write_table(made_up_rows(4 if proof.dry else 160, 2, settings.max_length), rows)
         return {"shape": shape}
 
-    if proof.part("model", make, minimum_seconds=30, is_setup=True) is None:
+    if proof.part("model", make, minimum_seconds=30, is_repeated=True) is None:
         return
     with ExitStack() as stack:
         serving = open_gateway(proof, stack, scratch, base, "start")
@@ -60,7 +60,12 @@ def run(proof: SliceRun, scratch: Path) -> None:
                 modules=modules,
                 minimum_seconds=60,
             )
-    proof.part("targets", lambda: compare_turns({n: proof.figures(n) for n in works}, proof.dry), minimum_seconds=0)
+    proof.part(
+        "targets",
+        lambda: compare_turns({name: proof.figures(name) for name in works}, proof.dry),
+        minimum_seconds=0,
+        is_repeated=True,
+    )
 
 
 def _measure_beside(serving: Serving, work: Callable[[], Any], dry: bool) -> Figures:

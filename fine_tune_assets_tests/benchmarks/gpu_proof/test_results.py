@@ -115,22 +115,22 @@ def test_a_run_that_ends_early_keeps_what_another_measured(tmp_path: Path) -> No
         raise RuntimeError("The engine did not start.")
 
     earlier = start(tmp_path)
-    earlier.part("start", CountedPart(), is_setup=True)
+    earlier.part("start", CountedPart(), is_repeated=True)
     earlier.part("streams", CountedPart())
     later = start(tmp_path)
-    assert later.part("start", fail, is_setup=True) is None
+    assert later.part("start", fail, is_repeated=True) is None
     assert {name: part.state for name, part in later.finish().parts.items()} == {
         "start": "failed",
         "streams": "measured",
     }
 
 
-def test_a_setup_runs_again(tmp_path: Path) -> None:
-    """It makes what the later parts use, such as a running engine."""
-    setup = CountedPart()
+def test_a_repeated_part_runs_every_time(tmp_path: Path) -> None:
+    """It makes what later parts use, such as a running engine, or follows from parts that may be measured only now."""
+    repeated = CountedPart()
     for _ in range(2):
-        start(tmp_path).part("setup", setup, is_setup=True)
-    assert setup.calls == 2
+        start(tmp_path).part("start", repeated, is_repeated=True)
+    assert repeated.calls == 2
 
 
 @pytest.mark.parametrize(
