@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "transformers' continuous batching"
 _CACHE_SHARE = 0.85
-"""Share of the memory that is left after the weights; the rest is for activations and logits."""
+"""Share of the memory without the weights that the KV cache takes; activations and logits need the rest."""
 _CPU_BLOCKS, _CPU_BATCH_TOKENS = 64, 256
 
 

@@ -13,7 +13,7 @@ from benchmarks.gpu_proof.results import Figures, SliceRun, is_importable
 TESTS = "fine_tune_assets_tests"
 _MARK = re.compile(r"pytest\.mark\.gpu\b")
 _PLUGINS = ("fine_tune_assets_tests.base_model",)
-"""Modules with fixtures that the tests use. The shared conftest is left out: it imports Dagster."""
+"""Modules with fixtures that the tests use. The shared conftest is not loaded, because it imports Dagster."""
 
 
 def run(proof: SliceRun, scratch: Path) -> None:

@@ -26,7 +26,7 @@ class Row:
 
 
 def read_published(folder: Path) -> list[SliceResult]:
-    """Raises ResultError for a dry run and for a file that is no result."""
+    """Raises ResultError for dry runs and for other files."""
     return [read_measurement(path) for path in sorted(folder.glob(f"{MEASURED_PREFIX}*.json"))]
 
 
@@ -138,8 +138,8 @@ ROWS = (
         for streams in (1, 8, 32, 128, 256)
     ),
     Row("Llama 3 8B, switch under load", "serving", "switch", _switch, "no failure"),
-    Row("Answers beside training, one card", "turns", "targets", _turns("training"), "p95 × 1.5, no failure"),
-    Row("Answers beside judging, one card", "turns", "targets", _turns("judging"), "p95 × 1.5, no failure"),
+    Row("Serving during training, one card", "turns", "targets", _turns("training"), "p95 × 1.5, no failure"),
+    Row("Serving during judging, one card", "turns", "targets", _turns("judging"), "p95 × 1.5, no failure"),
     Row("Tests marked `gpu`, training", "gpu_tests", "test_training_on_a_gpu", _tests, "all pass"),
 )
 _INTRODUCTION = """# Hardware

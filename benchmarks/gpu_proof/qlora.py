@@ -1,6 +1,6 @@
 """Slice `qlora`: QLoRA and LoRA of an 8B model with the settings of the shipped GPU recipes.
 
-Compares them with the plan, with packing, with a plain TRL script and, where it is installed, with Unsloth.
+Compares them with the plan, with packing, with a plain TRL script and, if it is installed, with Unsloth.
 """
 
 from collections.abc import Mapping

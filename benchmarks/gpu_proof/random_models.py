@@ -35,7 +35,7 @@ def read_shape(name: str) -> dict[str, Any]:
 def make_model(shape: str, folder: Path, seed: int = 0, dtype: str = "bfloat16") -> Path:
     """Write the model into `folder`, or return the folder as it is if it is complete."""
     go_offline()
-    complete = folder.with_name(f"{folder.name}.complete")  # beside the folder: a release holds a model's files alone
+    complete = folder.with_name(f"{folder.name}.complete")  # outside the folder, whose files become a release
     if complete.is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Result files of the GPU proof: one JSON file per slice, saved after each part, so that a killed slice keeps what it measured.
 
-A dry run writes `dry-SLICE.json`, a measurement `gpu-SLICE.json`. Whoever publishes a file or shows its figures reads it with
-`read_measurement`, which refuses dry runs. Imports the standard library alone.
+A dry run writes `dry-SLICE.json`, a measurement `gpu-SLICE.json`. Publishing and the docs use `read_measurement`,
+which refuses dry runs. Imports the standard library alone.
 """
 
 import importlib.util
@@ -147,7 +147,7 @@ class SliceRun:
     ) -> Figures | None:
         """Run one part, or keep its earlier figures. Returns None if it was skipped or failed.
 
-        `modules`: importable modules that it needs. `minimum_seconds`: it is skipped if less of the budget is left.
+        `modules`: importable modules that it needs. `minimum_seconds`: it is skipped if the budget has less.
         `is_repeated`: it runs every time, because it makes what later parts use, or follows from them.
         """
         if name in self._kept and not is_repeated:

@@ -86,13 +86,13 @@ def _link(source: str, target: str) -> None:
     Path(target).hardlink_to(source)
 
 
-def choose_engine(scratch: Path) -> tuple[str, str]:
-    """The Python for `vllm.python`, and the engine's name: vLLM of its own environment or of this one, else the engine of the
-    kit."""
+def choose_engine(scratch: Path, dry: bool) -> tuple[str, str]:
+    """The Python for `vllm.python`, and the engine's name: vLLM from `.venv-vllm` or from this environment, else the kit's
+    engine."""
     own = load_settings().vllm_interpreter
-    if own.is_file():
+    if own.is_file() and not dry:  # on a CPU, vLLM takes minutes to start
         return str(own), "vLLM"
-    if is_importable("vllm"):
+    if is_importable("vllm") and not dry:
         return sys.executable, "vLLM"
     return str(write_interpreter(scratch / "batching-engine")), NAME
 
@@ -123,7 +123,7 @@ def running_gateway(scratch: Path, base: Path, dry: bool) -> Iterator[Serving]:
     folder = scratch / "serving"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    python, engine = choose_engine(folder)
+    python, engine = choose_engine(folder, dry)
     settings = Settings(
         data_dir=folder,
         gateway={"port": free_port()},

@@ -78,7 +78,7 @@ def test_no_dry_run_is_published(dry_runs: DryRuns, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_no_dry_run_says_that_a_target_was_met(dry_runs: DryRuns) -> None:
-    """Figures of tiny models on a CPU are no evidence."""
+    """Figures of tiny models on a CPU are not evidence."""
     verdicts: list[Any] = [
         value
         for name in SLICES

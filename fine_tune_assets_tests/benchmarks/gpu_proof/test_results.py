@@ -172,7 +172,7 @@ def test_a_part_without_enough_time_is_skipped(tmp_path: Path) -> None:
 
 
 def test_a_measurement_does_not_reuse_a_dry_run(tmp_path: Path) -> None:
-    """Even if somebody renames its file: the file itself says what it is."""
+    """Even after its file is renamed: the content says what it is."""
     dry = CountedPart()
     start(tmp_path, dry=True).part("first", dry)
     dry_file, real_file = (result_file(tmp_path, "qlora", is_dry) for is_dry in (True, False))
