@@ -23,7 +23,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
 
     def measure_shape(shape: str) -> Figures:
         folder = make_model(shape, scratch / f"shape-{shape}")
-        case = TrainingCase(str(folder), str(rows), asdict(settings))
+        case = TrainingCase(str(folder), str(rows), asdict(settings), threads=proof.threads)
         try:
             return measure(case, proof)
         finally:

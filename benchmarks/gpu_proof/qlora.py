@@ -52,7 +52,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
     def case(
         name: str, settings: TrainingSettings, modules: tuple[str, ...], seconds: float = 45, **changed: Any
     ) -> None:
-        job = TrainingCase(str(base), str(rows), asdict(settings), **changed)
+        job = TrainingCase(str(base), str(rows), asdict(settings), threads=proof.threads, **changed)
         proof.part(name, lambda: measure(job, proof), modules=modules, minimum_seconds=seconds)
 
     case("qlora", qlora, QUANTIZED, plans_time=True)

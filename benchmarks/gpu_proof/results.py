@@ -127,6 +127,11 @@ class SliceRun:
         self._parts: dict[str, Part] = {}
 
     @property
+    def threads(self) -> int:
+        """CPU threads; 0 means all. A dry run uses one: threads that wait for each other are slow on a busy machine."""
+        return 1 if self.dry else 0
+
+    @property
     def seconds_left(self) -> float:
         return self._budget_seconds - (time.monotonic() - self._started)
 

@@ -4,6 +4,7 @@ Exits with 1 if a part failed, and with 2 without a GPU unless it is a dry run.
 """
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ def main() -> None:
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     go_offline()
+    if given.dry:
+        os.environ["OMP_NUM_THREADS"] = "1"  # for this process and the engines; read when torch is imported
     origin = read_origin()
     if not given.dry and origin.hardware["gpu"] is None:
         print("No GPU: torch sees none. Nothing was measured. --dry only tries the code.", file=sys.stderr)

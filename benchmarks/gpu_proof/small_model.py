@@ -55,7 +55,7 @@ class SmallModelProof:
             settings = replace(settings, batch_size=2, gradient_accumulation=2, rank=4, alpha=8)
         case = TrainingCase(
             str(self.base), str(self.rows), asdict(settings), keep_adapter=str(self.folder / "adapters"),
-            base_fingerprint=self.fingerprint,
+            base_fingerprint=self.fingerprint, threads=self.proof.threads,
         )  # fmt: skip
         figures = run_case(case, max(60.0, self.proof.seconds_left))
         self.adapter_id = figures["adapter_id"]
@@ -74,8 +74,8 @@ class SmallModelProof:
             "adapter_folder": str(self.adapter), "adapter_id": self.adapter_id, "is_quantized": True,
             "incumbent": self.fingerprint, "incumbent_adapter": "", "incumbent_weights": "",
             "incumbent_weights_fingerprint": "", "instruction_set": str(self.rows), "test_examples": 200,
-            "max_new_tokens": 8 if self.proof.dry else 256, "batch_size": 8 if self.proof.dry else 32, "threads": 0,
-            "cache": str(self.folder / "grades.db"), "engine": "transformers",
+            "max_new_tokens": 8 if self.proof.dry else 256, "batch_size": 8 if self.proof.dry else 32,
+            "threads": self.proof.threads, "cache": str(self.folder / "grades.db"), "engine": "transformers",
             "judge": judge_request(self.settings, recipe), "output": str(output),
         }  # fmt: skip
         grade(request, ignore_progress)

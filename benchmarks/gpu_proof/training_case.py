@@ -32,6 +32,8 @@ class TrainingCase:
     """Instead of the product's AdamW: a name of transformers' optimizers, such as `paged_adamw_32bit`."""
     keep_adapter: str | None = None
     """Folder for the adapter; None: it is discarded."""
+    threads: int = 0
+    """CPU threads; 0: all."""
     plans_time: bool = False
     """Whether the plan also predicts the duration, for which it times a few layers."""
     base_fingerprint: str = "unverified"
@@ -118,7 +120,7 @@ def train_with_optimizer(case: TrainingCase, settings: TrainingSettings) -> dict
     from fine_tune_assets.training.tracking.training_progress import ProgressCallback, peak_memory_bytes
 
     base, clock = Path(case.base), StepClock()
-    set_threads(0)
+    set_threads(case.threads)
     tokenizer = load_tokenizer(base)
     stops = {tokenizer.eos_token_id, *read_generation_stops(base)}
     rows = prepare_rows(pq.read_table(case.rows), tokenizer, stops, settings)
@@ -146,8 +148,10 @@ def train_with_plain_trl(case: TrainingCase, settings: TrainingSettings) -> dict
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
+    from fine_tune_assets.engines.transformers_models import set_threads
     from fine_tune_assets.training.tracking.training_progress import peak_memory_bytes
 
+    set_threads(case.threads)
     clock, is_gpu = StepClock(), torch.cuda.is_available()
 
     class Timing(TrainerCallback):

@@ -33,7 +33,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
     shape = TINY if proof.dry else SHAPE
     base, rows = scratch / shape, scratch / "turns.parquet"
     settings = recipe_settings("llama3_8b_qlora_24gb", proof.dry)
-    case = TrainingCase(str(base), str(rows), asdict(settings))
+    case = TrainingCase(str(base), str(rows), asdict(settings), threads=proof.threads)
 
     def make() -> Figures:
         make_model(shape, base)
