@@ -208,6 +208,10 @@ bench-judge: setup-dev    ## answers generated and graded per second: one by one
 bench-unsloth: setup-dev setup-unsloth   ## TRL compared with Unsloth on the same recipe and rows: speed, memory, loss (needs a GPU)
 	$(BIN)/python benchmarks/bench_unsloth.py
 
+GPU_PROOF ?= build/gpu-proof
+gpu-proof: setup-extras   ## measure training and serving on a GPU; SLICE=NAME for one part, DRY=1 tries the code on a CPU
+	PYTHONPATH=. $(BIN)/python -m benchmarks.gpu_proof $(SLICE) $(if $(DRY),--dry) --out $(GPU_PROOF)/results --scratch $(GPU_PROOF)/scratch
+
 sample-list: setup   ## regenerate the list of sample reports, whose subjects have public keys, after a change to data/raw_reports
 	$(BIN)/python -m fine_tune_assets.reports.sample_reports data/raw_reports
 

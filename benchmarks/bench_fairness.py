@@ -22,7 +22,8 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench_serve import START_SECONDS, Reached, _client, _engine, _has_words, _release, _running
+from benchmarks.bench_serve import START_SECONDS, _engine, _release, _running
+from benchmarks.serving_load import Reached, has_words, open_client
 from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running_server import free_port
@@ -87,7 +88,7 @@ def main() -> None:
 
 
 async def _measure(heavy: Reached, light: Reached, text: str, given: argparse.Namespace) -> dict[str, Any]:
-    async with _client(light) as client:
+    async with open_client(light) as client:
         await _first_tokens(client, light, text, 5)  # a new engine is slower at first
         idle = await _first_tokens(client, light, text, given.requests)
         async with _loaded(heavy, given.streams) as ends:
@@ -99,7 +100,7 @@ async def _measure(heavy: Reached, light: Reached, text: str, given: argparse.Na
 async def _measure_peer(engine: Reached, text: str, given: argparse.Namespace) -> dict[str, Any]:
     """Seconds to the first token at the bare engine; None for a request that was given up."""
     waits: list[float | None] = []
-    async with _client(engine) as client, _loaded(engine, given.streams):
+    async with open_client(engine) as client, _loaded(engine, given.streams):
         for _ in range(given.peer_requests):
             try:
                 async with asyncio.timeout(given.peer_seconds):
@@ -115,7 +116,7 @@ async def _loaded(where: Reached, streams: int) -> AsyncIterator[list[int]]:
     ends: list[int] = []
 
     async def ask_on(number: int) -> None:
-        async with _client(where) as client:
+        async with open_client(where) as client:
             while True:
                 text = f"{number} " + "word " * PROMPT_WORDS
                 async with client.stream("POST", "chat/completions", json=_body(where, text, ANSWER_TOKENS)) as reply:
@@ -144,7 +145,7 @@ async def _first_tokens(client: httpx.AsyncClient, where: Reached, text: str, co
         async with client.stream("POST", "chat/completions", json=body) as reply:
             reply.raise_for_status()
             async for line in reply.aiter_lines():
-                if not first and line.startswith("data: {") and _has_words(line):
+                if not first and line.startswith("data: {") and has_words(line):
                     first = time.monotonic() - began
         times.append(first)
         await asyncio.sleep(0.1)

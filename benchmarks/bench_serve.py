@@ -15,9 +15,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,16 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.serving_load import (
+    Burst,
+    Reached,
+    combine_bursts,
+    count_ends,
+    open_client,
+    request_body,
+    run_burst,
+    steady_load,
+)
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
@@ -59,29 +69,6 @@ LEAST_SHARE, AT_STREAMS, MOST_OVERHEAD_MS = 0.95, 32, 5.0
 """Minimum fraction of the bare engine's tokens per second, and maximum milliseconds that the gateway adds to an answer."""
 SHORTLY = timedelta(seconds=6)
 """An engine drains for at least 3 seconds, so it stays up briefly and then stops while requests arrive."""
-
-
-@dataclass(frozen=True)
-class Burst:
-    """Results of streams that started at the same time."""
-
-    streams: int
-    tokens_per_second: float
-    first_word_p50: float
-    whole_p50: float
-    whole_p95: float
-    failed: int
-    told_to_come_again: int
-
-
-@dataclass(frozen=True)
-class Reached:
-    """Where requests go: the gateway, or an engine's socket."""
-
-    url: str
-    key: str
-    socket: Path | None = None
-    system: str = ""
 
 
 def main() -> None:
@@ -176,16 +163,16 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, in
         bursts = {}
         alone = _engine(settings, ledger)
         for where in (alone, gateway):  # warm up: a new engine is slower at first
-            asyncio.run(_burst(where, TWICE_UP_TO, BRIEF))
+            asyncio.run(run_burst(where, TWICE_UP_TO, BRIEF))
         for streams in map(int, given.streams.split(",")):
             # Few streams take little time and their figures vary: measure both twice, the second time in reverse order.
             order = [alone, gateway, gateway, alone] if streams <= TWICE_UP_TO else [alone, gateway]
             tokens = given.tokens if streams <= TWICE_UP_TO else min(BRIEF, given.tokens)
             seen: dict[str, list[Burst]] = {alone.url: [], gateway.url: []}
             for where in order:
-                seen[where.url].append(asyncio.run(_burst(where, streams, tokens)))
+                seen[where.url].append(asyncio.run(run_burst(where, streams, tokens)))
             both = {"alone": seen[alone.url], "gateway": seen[gateway.url]}
-            bursts[streams] = {way: asdict(_together(found)) for way, found in both.items()}
+            bursts[streams] = {way: asdict(combine_bursts(found)) for way, found in both.items()}
         overhead = asyncio.run(_overhead(gateway, alone))
         switches = asyncio.run(_switches(settings, ledger, gateway, engine, base, given))
         full = None
@@ -236,83 +223,14 @@ def _an_hour() -> timedelta:
     return timedelta(hours=1)
 
 
-def _client(where: Reached) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None)
-    transport = httpx.AsyncHTTPTransport(uds=None if where.socket is None else str(where.socket), limits=limits)
-    return httpx.AsyncClient(
-        base_url=where.url,
-        headers={"Authorization": f"Bearer {where.key}"},
-        transport=transport,
-        timeout=httpx.Timeout(900),
-        trust_env=False,
-    )
-
-
-def _body(where: Reached, number: int, tokens: int, is_stream: bool = True) -> dict[str, Any]:
-    asked = [{"role": "user", "content": f"Write a long note about visit {number}. List everything that was done."}]
-    system = [{"role": "system", "content": where.system}] if where.system else []
-    model = {} if where.system else {"model": "live"}
-    return {**model, "messages": system + asked, "max_tokens": tokens, "temperature": 0, "stream": is_stream}
-
-
-async def _burst(where: Reached, streams: int, tokens: int) -> Burst:
-    async with _client(where) as client:
-        began = time.monotonic()
-        ends = await asyncio.gather(*(_stream(client, where, number, tokens) for number in range(streams)))
-        seconds = time.monotonic() - began
-    whole = [end for end in ends if end["is_whole"]]
-    times = sorted(end["seconds"] for end in whole)
-    return Burst(
-        streams,
-        sum(end["words"] for end in whole) / seconds,
-        statistics.median(end["first"] for end in whole) if whole else float("nan"),
-        statistics.median(times) if whole else float("nan"),
-        times[int(0.95 * (len(times) - 1))] if whole else float("nan"),
-        sum(not end["is_whole"] and end["status"] != 429 for end in ends),
-        sum(end["status"] == 429 for end in ends),
-    )
-
-
-def _together(bursts: list[Burst]) -> Burst:
-    """Combine loads with the same number of requests: mean speed and times, total failures."""
-    figures = zip(*map(astuple, bursts), strict=True)
-    streams, rate, first, usual, slow, failed, later = figures
-    means = (statistics.fmean(figure) for figure in (rate, first, usual, slow))
-    return Burst(streams[0], *means, sum(failed), sum(later))
-
-
-async def _stream(client: httpx.AsyncClient, where: Reached, number: int, tokens: int) -> dict[str, Any]:
-    """One stream: the times of its first and last words, and whether it completed."""
-    began, first, words, is_whole, status = time.monotonic(), 0.0, 0, False, 0
-    try:
-        async with client.stream("POST", "chat/completions", json=_body(where, number, tokens)) as reply:
-            status = reply.status_code
-            async for line in reply.aiter_lines():
-                is_whole |= line == "data: [DONE]"
-                if line.startswith("data: {") and _has_words(line):
-                    words += 1
-                    first = first or time.monotonic() - began
-                if "stream_broken" in line:
-                    break
-    except httpx.HTTPError:
-        is_whole = False
-    return {"first": first, "seconds": time.monotonic() - began, "words": words, "is_whole": is_whole, "status": status}
-
-
-def _has_words(line: str) -> bool:
-    """Whether an event contains text: the first one has only the role, and the last ones are empty."""
-    choices = json.loads(line.removeprefix("data: ")).get("choices") or [{}]
-    return bool((choices[0].get("delta") or {}).get("content"))
-
-
 async def _overhead(gateway: Reached, engine: Reached, count: int = 60) -> float:
     """Milliseconds that the gateway adds to the median time of sequential one-token answers. Connections are reused, as by the
     clients of OpenAI and LangChain."""
     times: dict[str, list[float]] = {gateway.url: [], engine.url: []}
-    async with _client(gateway) as to_gateway, _client(engine) as to_engine:
+    async with open_client(gateway) as to_gateway, open_client(engine) as to_engine:
         for where, client in ((gateway, to_gateway), (engine, to_engine)) * count:
             began = time.monotonic()
-            reply = await client.post("chat/completions", json=_body(where, 1, 1, is_stream=False))
+            reply = await client.post("chat/completions", json=request_body(where, 1, 1, is_stream=False))
             times[where.url].append(time.monotonic() - began)
             reply.raise_for_status()
     return 1000 * (statistics.median(times[gateway.url][5:]) - statistics.median(times[engine.url][5:]))
@@ -323,7 +241,7 @@ async def _switches(
 ) -> dict[str, Any]:
     """Switch back and forth between two running engines while streams are active; the second release is new."""
     seconds = []
-    async with _asking(gateway, given.load) as ends:
+    async with steady_load(gateway, given.load) as ends:
         if given.switches:
             release_id = _release(settings, ledger, engine, base, 2)
             await asyncio.to_thread(
@@ -339,32 +257,10 @@ async def _switches(
             seconds.append(time.monotonic() - began)
     return {
         "switches": given.switches,
-        **_counted(ends),
+        **count_ends(ends),
         "rollback_p50_seconds": statistics.median(seconds) if seconds else None,
         "rollback_max_seconds": max(seconds, default=None),
     }
-
-
-@asynccontextmanager
-async def _asking(gateway: Reached, load: int) -> AsyncIterator[list[dict[str, Any]]]:
-    """Run `load` callers that request one stream after another; the list of their ends is complete when the context exits."""
-    ending, ends = asyncio.Event(), list[dict[str, Any]]()
-
-    async def ask_on(number: int) -> None:
-        async with _client(gateway) as client:
-            while not ending.is_set():
-                ends.append(await _stream(client, gateway, number, 8))
-
-    tasks = [asyncio.create_task(ask_on(number)) for number in range(load)]
-    try:
-        yield ends
-    finally:
-        ending.set()
-        await asyncio.gather(*tasks)
-
-
-def _counted(ends: list[dict[str, Any]]) -> dict[str, int]:
-    return {"streams": len(ends), "failed_or_cut": sum(not end["is_whole"] for end in ends)}
 
 
 async def _full_switches(
@@ -372,7 +268,7 @@ async def _full_switches(
 ) -> dict[str, Any]:
     """Switch to a new release on a new engine each time, draining and stopping the previous one, while streams are active."""
     seconds = []
-    async with _asking(gateway, given.load) as ends:
+    async with steady_load(gateway, given.load) as ends:
         for number in range(given.full_switches):
             old = find_live_deployment(ledger)
             assert old is not None
@@ -383,7 +279,7 @@ async def _full_switches(
             )
             seconds.append(time.monotonic() - began)
             await asyncio.to_thread(_until, lambda: _is_ended(settings, ledger, old.deployment_id), 120.0)  # noqa: B023
-    return {"switches": given.full_switches, **_counted(ends), "p50_seconds": statistics.median(seconds)}
+    return {"switches": given.full_switches, **count_ends(ends), "p50_seconds": statistics.median(seconds)}
 
 
 def _is_ended(settings: Settings, ledger: Ledger, deployment_id: str) -> bool:
@@ -429,7 +325,7 @@ def _fail_requests(settings: Settings, ledger: Ledger, gateway: Reached, live: D
     path = socket_path(live.engine_url or "")
     assert path is not None
     path.unlink()  # the process lives but no longer answers
-    body = _body(gateway, 1, 1, is_stream=False)
+    body = request_body(gateway, 1, 1, is_stream=False)
     headers = {"Authorization": f"Bearer {gateway.key}"}
     for _ in range(settings.rollback.minimum_requests):
         reply = httpx.post(f"{gateway.url}/chat/completions", json=body, headers=headers, timeout=60, trust_env=False)
@@ -457,7 +353,7 @@ def _one_by_one(base: Path, count: int, tokens: int) -> float | None:
     for number in range(count + 1):  # the first one warms it up
         if number == 1:
             made, began = 0, time.monotonic()
-        messages = _body(Reached("", "", None, SYSTEM), number, tokens)["messages"]
+        messages = request_body(Reached("", "", None, SYSTEM), number, tokens)["messages"]
         prompt = tokenizer.apply_chat_template(
             messages, return_tensors="pt", add_generation_prompt=True, return_dict=True
         )

@@ -16,6 +16,7 @@ import pyarrow as pa
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 
+from benchmarks.gpu_proof.hardware_table import hardware_page
 from fine_tune_assets.cli.main import SECTIONS, main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.permissions import PERMISSIONS, ROLES, Action
@@ -48,6 +49,7 @@ def build_pages() -> dict[Path, str]:
         Path("recipe.md"): recipe_page(),
         Path("domain-pack.md"): domain_pack_page(),
         Path("assets-and-checks.md"): assets_page(),
+        Path("hardware.md"): hardware_page(),
         **{Path("tables") / name: text for name, text in table_pages().items()},
     }
 

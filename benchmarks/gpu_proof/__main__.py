@@ -1,0 +1,82 @@
+"""Runs the GPU proof: `python -m benchmarks.gpu_proof [SLICE …] --out FOLDER --scratch FOLDER [--dry]`, or `make gpu-proof`.
+
+Each slice has its own process and its own time. Prints a table, then one JSON line; exits with 1 if a slice failed.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.gpu_proof.origin import ROOT
+from benchmarks.gpu_proof.results import ResultError, SliceResult, read_result, result_file
+from benchmarks.gpu_proof.slice_process import add_options
+from benchmarks.gpu_proof.slices import SLICES
+
+_STOP_SECONDS = 45.0
+"""For engines and services to stop when a slice is out of time."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("slices", nargs="*", metavar="SLICE", help=f"{', '.join(SLICES)}; default: all")
+    add_options(parser)
+    given = parser.parse_args()
+    if unknown := [name for name in given.slices if name not in SLICES]:
+        parser.error(f"unknown slice {unknown[0]}; known: {', '.join(SLICES)}")
+    codes = {
+        name: run_slice(name, given.out, given.scratch, given.dry, given.budget_seconds)
+        for name in given.slices or SLICES
+    }
+    results = {name: _read(result_file(given.out, name, given.dry)) for name in codes}
+    for name, code in codes.items():
+        print(summarize(name, code, results[name]))
+    print(json.dumps({"dry": given.dry, "exit_status": codes}))
+    if any(codes.values()):
+        raise SystemExit(1)
+
+
+def run_slice(name: str, out: Path, scratch: Path, dry: bool, budget_seconds: float) -> int:
+    """Exit status of the slice's process; negative if it was out of time."""
+    command: Sequence[str] = [
+        sys.executable, "-m", "benchmarks.gpu_proof.slice_process", name, "--out", str(out.absolute()),
+        "--scratch", str(scratch.absolute()), "--budget-seconds", str(budget_seconds), *(["--dry"] if dry else []),
+    ]  # fmt: skip
+    search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": search}, start_new_session=True)
+    try:
+        return process.wait(budget_seconds)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return -signal.SIGTERM
+
+
+def _read(path: Path) -> SliceResult | None:
+    try:
+        return read_result(path)
+    except ResultError:
+        return None
+
+
+def summarize(name: str, code: int, result: SliceResult | None) -> str:
+    if result is None:
+        return f"{name}: no result (exit status {code})"
+    states = [part.state for part in result.parts.values()]
+    counts = ", ".join(
+        f"{states.count(state)} {state}" for state in ("measured", "skipped", "failed") if state in states
+    )
+    kind = "dry run" if result.dry else str(result.origin.hardware["gpu"])
+    return f"{name} ({kind}): {counts}{'' if result.is_complete else '; out of time'}"
+
+
+if __name__ == "__main__":
+    main()

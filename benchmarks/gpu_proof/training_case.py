@@ -1,0 +1,269 @@
+"""Trains one case in this process and prints its figures as JSON: `python -m benchmarks.gpu_proof.training_case CASE`.
+
+A process per case, because peak memory is counted per process, and a case that exceeds the card's memory ends alone.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+
+from benchmarks.gpu_proof.origin import ROOT
+from fine_tune_assets.core.processes.offline import go_offline, use_large_pages
+from fine_tune_assets.recipes.schema import TrainingSettings
+
+Script = Literal["product", "plain_trl"]
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    base: str
+    rows: str
+    """A Parquet file of an instruction set."""
+    settings: dict[str, Any]
+    script: Script = "product"
+    optimizer: str | None = None
+    """Instead of the product's AdamW: a name of transformers' optimizers, such as `paged_adamw_32bit`."""
+    keep_adapter: str | None = None
+    """Folder for the adapter; None: it is discarded."""
+    threads: int = 0
+    """CPU threads; 0: all."""
+    plans_time: bool = False
+    """Whether the plan also predicts the duration, for which it times a few layers."""
+    base_fingerprint: str = "unverified"
+    """Of the base folder, if the adapter is judged or merged."""
+
+
+def run_case(case: TrainingCase, timeout_seconds: float) -> dict[str, Any]:
+    """The figures of a case, from its own process. Raises RuntimeError with its last line if it failed."""
+    command = [sys.executable, "-m", "benchmarks.gpu_proof.training_case", json.dumps(asdict(case))]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout_seconds)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"The training was not complete after {timeout_seconds:.0f} s.") from None
+    if done.returncode:
+        sys.stderr.write(done.stderr[-4000:])
+        lines = done.stderr.strip().splitlines()
+        raise RuntimeError(lines[-1][:400] if lines else f"exit status {done.returncode}")
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+class StepClock:
+    """Progress of a training: the time from the end of the first step, a warm-up, to the end of the last."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def __call__(self, done: int, total: int, what: str) -> None:  # noqa: ARG002
+        self.ends.append(time.perf_counter())
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1) if len(self.ends) > 1 else None
+
+
+def train_with_product(case: TrainingCase, settings: TrainingSettings) -> dict[str, Any]:
+    from fine_tune_assets.training.lora.training_engines import prepare_engine
+
+    prepare_engine(settings.engine)
+    from fine_tune_assets.training.lora.trainer import train_adapter
+    from fine_tune_assets.training.planning.measured_plan import measure_this_machine
+
+    plan = plan_case(case, settings, measure_this_machine())
+    if not plan["fits"]:  # as in the graph, which trains nothing then
+        return plan
+    clock = StepClock()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        adapters = Path(case.keep_adapter) if case.keep_adapter else root / "adapters"
+        trained = train_adapter(
+            pq.read_table(case.rows),
+            Path(case.base),
+            case.base_fingerprint,
+            adapters,
+            root / "checkpoints",
+            settings,
+            0,
+            clock,
+        )
+    return {
+        **plan,
+        "steps": trained.steps,
+        "seconds_per_step": clock.seconds_per_step,
+        "tokens_per_second": trained.tokens_per_second,
+        "peak_bytes": trained.peak_memory_bytes,
+        "packing": trained.packing,
+        "first_validation_loss": trained.first_validation_loss,
+        "best_validation_loss": trained.best_validation_loss,
+        "base_kl_divergence": trained.base_kl_divergence,
+        "duration_seconds": trained.duration_seconds,
+        "adapter_id": trained.adapter_id,
+    }
+
+
+def train_with_optimizer(case: TrainingCase, settings: TrainingSettings) -> dict[str, Any]:
+    """The product's trainer with another optimizer, which recipes do not offer: for its memory and speed alone."""
+    from transformers.trainer_utils import set_seed
+    from transformers.training_args import OptimizerNames
+
+    from fine_tune_assets.core.prompts.prompt_contract import read_generation_stops
+    from fine_tune_assets.engines.transformers_models import load_tokenizer, set_threads
+    from fine_tune_assets.training.checkpoints import CheckpointStore
+    from fine_tune_assets.training.lora.trainer_inputs import make_trainer, prepare_rows
+    from fine_tune_assets.training.lora.training_engines import select_engine
+    from fine_tune_assets.training.tracking.training_progress import ProgressCallback, peak_memory_bytes
+
+    base, clock = Path(case.base), StepClock()
+    set_threads(case.threads)
+    tokenizer = load_tokenizer(base)
+    stops = {tokenizer.eos_token_id, *read_generation_stops(base)}
+    rows = prepare_rows(pq.read_table(case.rows), tokenizer, stops, settings)
+    set_seed(settings.seed)
+    model = select_engine(settings).load_model(base, settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        progress = ProgressCallback(clock)
+        trainer = make_trainer(model, tokenizer, rows, settings, CheckpointStore(Path(scratch), "case"), None, progress)
+        trainer.args.optim = OptimizerNames(case.optimizer)  # read when training starts and the optimizer is made
+        trainer.train()
+    return {
+        "optimizer": type(trainer.optimizer.optimizer).__name__,
+        "steps": trainer.state.global_step,
+        "seconds_per_step": clock.seconds_per_step,
+        "tokens_per_second": progress.tokens_per_second,
+        "peak_bytes": peak_memory_bytes(),
+    }
+
+
+def train_with_plain_trl(case: TrainingCase, settings: TrainingSettings) -> dict[str, Any]:
+    """The script of TRL's documentation of SFT with PEFT: padded batches by chance, loss over the whole conversation."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from fine_tune_assets.engines.transformers_models import set_threads
+    from fine_tune_assets.training.tracking.training_progress import peak_memory_bytes
+
+    set_threads(case.threads)
+    clock, is_gpu = StepClock(), torch.cuda.is_available()
+
+    class Timing(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+            clock(state.global_step, state.max_steps, "")
+
+    train = [{"messages": row["messages"]} for row in pq.read_table(case.rows).to_pylist() if row["split"] == "train"]
+    quantization = None
+    if settings.method == "qlora":
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    tokenizer = AutoTokenizer.from_pretrained(case.base)
+    model = AutoModelForCausalLM.from_pretrained(
+        case.base,
+        dtype=torch.bfloat16 if is_gpu else torch.float32,
+        device_map="cuda:0" if is_gpu else "cpu",
+        quantization_config=quantization,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(
+                output_dir=scratch,
+                num_train_epochs=settings.epochs,
+                per_device_train_batch_size=settings.batch_size,
+                gradient_accumulation_steps=settings.gradient_accumulation,
+                learning_rate=settings.learning_rate,
+                max_length=settings.max_length,
+                bf16=is_gpu,
+                use_cpu=not is_gpu,
+                logging_steps=1,
+                report_to="none",
+                seed=settings.seed,
+            ),
+            train_dataset=Dataset.from_list(train),
+            processing_class=tokenizer,
+            peft_config=LoraConfig(
+                r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+            ),
+            callbacks=[Timing()],
+        )
+        trainer.train()
+    return {
+        "steps": len(clock.ends),
+        "seconds_per_step": clock.seconds_per_step,
+        "tokens_per_second": _real_tokens(tokenizer, train) / len(clock.ends) / clock.seconds_per_step
+        if clock.seconds_per_step
+        else None,
+        "peak_bytes": peak_memory_bytes(),
+    }
+
+
+def _real_tokens(tokenizer: Any, train: list[dict[str, Any]]) -> int:
+    """Without padding, as the product's trainer counts."""
+    texts = [tokenizer.apply_chat_template(row["messages"], tokenize=False) for row in train]
+    return sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
+
+
+def plan_case(case: TrainingCase, settings: TrainingSettings, machine: Any) -> dict[str, Any]:
+    """The plan of the training that follows. Call it before the model is loaded."""
+    from fine_tune_assets.engines.transformers_models import load_tokenizer
+    from fine_tune_assets.training.planning.measured_plan import estimate_seconds, make_planner
+
+    base, tokenizer = Path(case.base), load_tokenizer(Path(case.base))
+    rows = pq.read_table(case.rows).to_pylist()
+    train, validation = (_measure_lengths(tokenizer, rows, split) for split in ("train", "validation"))
+    plan = make_planner(base, train, machine).plan_recipe(settings)
+    seconds = estimate_seconds(base, plan, train, validation) if case.plans_time and plan.fits else None
+    _reset_peak_memory()
+    # On a GPU, torch's peak leaves out the driver's context; on a CPU, resident memory includes the libraries.
+    return {
+        "planned_bytes": plan.memory.total if machine.is_gpu else plan.peak_bytes,
+        "fits": plan.fits,
+        "planned_weights_bytes": plan.memory.weights,
+        "planned_seconds": seconds,
+        "largest_pass": [plan.shape.largest.rows, plan.shape.largest.tokens],
+    }
+
+
+def _measure_lengths(tokenizer: Any, rows: list[dict[str, Any]], split: str) -> Any:
+    from fine_tune_assets.training.planning.resource_plan import Lengths
+    from fine_tune_assets.training.supervision.loss_mask import supervise
+
+    found = [supervise(tokenizer, row["example_id"], row["messages"]) for row in rows if row["split"] == split]
+    return Lengths(tuple(len(row.input_ids) for row in found), tuple(row.supervised_tokens for row in found))
+
+
+def _reset_peak_memory() -> None:
+    """The product plans in another process: what the timing of layers took must not count for the training."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def train(case: TrainingCase) -> dict[str, Any]:
+    """In this process."""
+    settings = TrainingSettings(**case.settings)
+    if case.script == "plain_trl":
+        return train_with_plain_trl(case, settings)
+    return train_with_optimizer(case, settings) if case.optimizer else train_with_product(case, settings)
+
+
+if __name__ == "__main__":
+    go_offline()
+    use_large_pages()
+    print(json.dumps(train(TrainingCase(**json.loads(sys.argv[1])))))
