@@ -18,11 +18,18 @@ from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.platform.candidate import candidate_assets
 from fine_tune_assets.defs.platform.automation import ignored_inputs
 
+import dagster as dg
+from upath import UPath
+from fine_tune_assets.defs.platform.asset_keys import asset_key
+from fine_tune_assets.defs.platform.parquet_io_manager import ParquetIOManager
+
+table = ParquetIOManager(UPath("/t"), frozenset).get_asset_relative_path(dg.build_output_context(asset_key=asset_key("releases")))
 graph = defs.resolve_asset_graph()
 keys = sorted(key.to_user_string() for key in graph.get_all_asset_keys())
 schedule, = defs.schedules
 print(json.dumps({
     "keys": keys,
+    "table": str(table),
     "parents": sorted({p.to_user_string() for k in graph.get_all_asset_keys() for p in graph.get(k).parent_keys}),
     "checks": sorted(check.to_user_string() for check in graph.asset_check_keys),
     "ignored": sorted({k.to_user_string() for key in graph.get_all_asset_keys()
@@ -67,6 +74,14 @@ def test_jobs_and_batches_are_the_line_s_own(described: tuple[dict[str, Any], di
     assert law["jobs"] == {name: sorted(f"law/{key}" for key in keys) for name, keys in main["jobs"].items()}
     assert (main["partitions"], law["partitions"]) == (["report_batches"], ["law_report_batches"])
     assert main["groups"] == law["groups"], "the ten stages keep their names"
+
+
+def test_tables_have_the_same_place_in_every_line_s_data_folder(
+    described: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    """Commands, gates and the desk read them there by name."""
+    main, law = described
+    assert main["table"] == law["table"] == "releases/releases"
 
 
 def test_runs_name_their_line_and_its_priority(described: tuple[dict[str, Any], dict[str, Any]]) -> None:

@@ -82,8 +82,11 @@ class ParquetIOManager(dg.UPathIOManager):
         return remaining if isinstance(loaded, dict) else remaining[""]
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> "UPath":
-        # Unpartitioned assets have a folder too, so that each asset has exactly one.
-        path = super().get_asset_relative_path(context)
+        from upath import UPath
+
+        # Without the product line, which has a data folder of its own. Unpartitioned assets have a folder too, so that each asset
+        # has exactly one.
+        path = UPath(asset_name(context.asset_key))
         return path if context.has_asset_partitions else path / path.name
 
 
