@@ -36,6 +36,7 @@ from fine_tune_assets_tests.schedule import (
     pytest_addoption,
     pytest_collection_modifyitems,
     pytest_configure,
+    pytest_ignore_collect,
     pytest_runtest_makereport,
     pytest_xdist_make_scheduler,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "pytest_addoption",
     "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_ignore_collect",
     "pytest_runtest_makereport",
     "pytest_xdist_make_scheduler",
     "smollm2",

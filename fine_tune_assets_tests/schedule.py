@@ -38,6 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Durations(config.getoption("--write-durations")))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m "slow …"` or `-m "long …"`, don't import files without such a test, which takes 10 s per worker."""
+    wanted = str(config.getoption("markexpr")).split(" ")[0]
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if wanted not in ("slow", "long") or not is_test:
+        return None
+    return None if f"mark.{wanted}" in collection_path.read_text(encoding="utf-8") else True
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Runs last, after `-m` selected the tests of one suite."""
