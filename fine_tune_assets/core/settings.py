@@ -238,7 +238,7 @@ class LlamaCppSettings(_Group):
     batch_tokens: int = 128
     """Tokens of prompts read in one step; with fewer, callers wait less for the long prompts of others."""
     shared_weights: bool = False
-    """Whether engines that read the same file share its memory; prompts are then read more slowly."""
+    """Whether engines that read the same file share its memory, instead of a rearranged copy each."""
 
 
 class EngineSettings(_Group):
