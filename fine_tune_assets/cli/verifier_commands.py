@@ -54,7 +54,7 @@ def verifier() -> None:
     "--base",
     default=SHIPPED,
     show_default=True,
-    help="`shipped`, `encoder`, or a verifier's folder.",
+    help="`shipped`, `encoder`, or a folder.",
 )
 @click.option(
     "--test-reports",
@@ -78,8 +78,9 @@ def train(
 
     Writes the folder NAME below `verifiers` in the data folder. Without --reports, it learns from the training examples of
     the newest instruction set and from statements that experts overruled. Without --test-reports, 15 % of the subjects measure
-    it. The training continues from the shipped verifier; --base encoder starts from the sentence encoder alone. Use the result
-    with `judge.verifier: verifiers/NAME`. 100,000 pairs take about 25 minutes on two cores.
+    it. The training continues from the shipped verifier; --base encoder starts from the sentence encoder alone. --base FOLDER
+    continues from another verifier, or starts from a local BERT model of any size. Use the result with `judge.verifier:
+    verifiers/NAME`. 100,000 pairs take about 25 minutes on two cores with the bundled encoder.
     """
     from fine_tune_assets.judging.judges.verifier.verifier_builds import build_verifier
     from fine_tune_assets.judging.judges.verifier.verifier_sources import gather_sources
@@ -142,14 +143,17 @@ def card(folder: Path | None) -> None:
 
 
 def _base_folder(base: str) -> Path | None:
-    """The verifier whose training is continued; None for the sentence encoder."""
-    from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER, WEIGHTS_FILE
+    """The verifier whose training is continued, or another BERT model; None for the sentence encoder."""
+    from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER, WEIGHTS_FILE, is_bert_folder
 
     if base == ENCODER:
         return None
     folder = SHIPPED_FOLDER if base == SHIPPED else Path(base)
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise click.UsageError(f"--base: {folder} holds no verifier. Name a verifier's folder, `shipped` or `encoder`.")
+    if not (folder / WEIGHTS_FILE).is_file() and not is_bert_folder(folder):
+        raise click.UsageError(
+            f"--base: {folder} holds neither a verifier nor a BERT model (config.json, tokenizer.json, model.safetensors). "
+            "Name such a folder, `shipped` or `encoder`."
+        )
     return folder
 
 

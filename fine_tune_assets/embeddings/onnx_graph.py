@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LAYERS, HEADS, WIDTH = 6, 12, 384
+HEADS, WIDTH = 12, 384
 _EPSILON = 1e-12
 _OPSET, _MICROSOFT_OPSET = 17, 1
 
@@ -29,8 +29,9 @@ def build_graph(weights: Path) -> bytes:
 class GraphBuilder:
     """Collects nodes and weights; each method returns the name of its output."""
 
-    def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        self.weights = weights
+    def __init__(self, weights: Mapping[str, NDArray[Any]], heads: int = HEADS) -> None:
+        """`weights`: of any BERT model, by its own names."""
+        self.weights, self.heads = weights, heads
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
 
@@ -49,7 +50,8 @@ class GraphBuilder:
         )
 
     def add_layers(self, vectors: str) -> str:
-        for number in range(LAYERS):
+        layers = {name.split(".")[2] for name in self.weights if name.startswith("encoder.layer.")}
+        for number in range(len(layers)):
             vectors = self.add_layer(f"encoder.layer.{number}", vectors)
         return vectors
 
@@ -88,7 +90,7 @@ class GraphBuilder:
         weight = np.concatenate([self.weights[f"{name}.{part}.weight"].T for part in parts], axis=1)
         bias = np.concatenate([self.weights[f"{name}.{part}.bias"] for part in parts])
         inputs = (vectors, self.add_constant(f"{name}.w", weight), self.add_constant(f"{name}.b", bias), "mask")
-        return self.add_node("Attention", *inputs, domain="com.microsoft", num_heads=HEADS)
+        return self.add_node("Attention", *inputs, domain="com.microsoft", num_heads=self.heads)
 
     def add_linear(self, name: str, vectors: str) -> str:
         weight = self.add_constant(f"{name}.w", np.ascontiguousarray(self.weights[f"{name}.weight"].T))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,16 @@ from click.testing import CliRunner
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.cli.verifier_commands import read_usable_labels
+from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.judging.judges.verifier.verifier_files import verifier_version
+from fine_tune_assets.embeddings.encoder import load_tokenizer
+from fine_tune_assets.judging.judges.statement_readers import Claim
+from fine_tune_assets.judging.judges.verifier.pair_encoding import PairEncoder
+from fine_tune_assets.judging.judges.verifier.verifier_files import encoder_folder, read_weights, verifier_version
+from fine_tune_assets.judging.judges.verifier.verifier_reader import VerifierReader
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.identifier_marks import record_mark
@@ -87,6 +94,52 @@ def test_a_verifier_is_trained_measured_and_used(tmp_path: Path, monkeypatch: py
     assert continued["base"] == verifier_version(folder)
     assert continued["base_training"] == card["training"]
     assert continued["reports"] > card["training"]["reports"]
+
+
+@pytest.mark.slow
+def test_another_bert_model_is_a_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An organization with a GPU starts from a larger one. Its verifier needs nothing but its own folder."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from fine_tune_assets.judging.judges.verifier.cross_encoder import Batch, CrossEncoder, load_weights
+
+    monkeypatch.setenv("FINE_TUNE_DATA_DIR", str(tmp_path))
+    base = tmp_path / "bert"
+    tokenizer = load_tokenizer()
+    shape = {"num_hidden_layers": 3, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 96}
+    torch.manual_seed(1)
+    BertModel(BertConfig(vocab_size=tokenizer.get_vocab_size(), **shape)).save_pretrained(base)
+    tokenizer.save(str(base / "tokenizer.json"))
+    reports = tmp_path / "reports.jsonl"
+    reports.write_text("".join(gzip.decompress(REPORTS.read_bytes()).decode().splitlines(keepends=True)[:60]))
+    code, output = _run("train", "large", "--reports", reports, "--pairs", 200, "--base", base)
+    assert code == 0, output
+    folder = tmp_path / "verifiers" / "large"
+    training = json.loads((folder / "card.json").read_text())["training"]
+    assert (training["base"], training["base_training"]) == (fingerprint_file(base / "model.safetensors"), {})
+    shutil.rmtree(base)
+
+    claim = Claim("Doctor: Any fever?\nPatient: No.", "Denies fever.")
+    (reading,) = VerifierReader(folder, 1).read([claim], ignore_progress)
+    model = CrossEncoder(encoder_folder(folder), is_pretrained=False).eval()
+    load_weights(model, read_weights(folder))
+    encoded = PairEncoder(tokenizer).encode_claim(claim)
+    said = torch.zeros(1, len(encoded.ids))
+    said[0, 1 : 1 + encoded.statement_pieces] = 1
+    rows = [torch.from_numpy(one).unsqueeze(0) for one in (encoded.ids, encoded.segments)]
+    unknown = torch.zeros(0)
+    with torch.no_grad():
+        logits, _ = model(Batch(*rows, torch.ones_like(rows[0]), said, unknown, unknown))
+    expected = logits.softmax(-1)[0].tolist()
+    assert [reading.supported, reading.contradicted, reading.not_mentioned] == pytest.approx(expected, abs=1e-4)
+
+    code, output = _run("train", "next", "--reports", reports, "--pairs", 100, "--base", folder)
+    assert code == 0, output
+    assert json.loads((tmp_path / "verifiers" / "next" / "card.json").read_text())["training"][
+        "base"
+    ] == verifier_version(folder)
+    assert verifier_version(tmp_path / "verifiers" / "next") != verifier_version(folder)
 
 
 def test_a_base_that_is_no_verifier_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

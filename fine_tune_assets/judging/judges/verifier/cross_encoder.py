@@ -1,4 +1,5 @@
-"""The verifier's network: the bundled sentence encoder, which reads the statement and the record together, with two heads.
+"""The verifier's network: a BERT model, by default the bundled sentence encoder, which reads statement and record together, with
+two heads.
 
 One head classifies the statement, the other marks its wrong words. Training needs torch.
 """
@@ -19,18 +20,22 @@ from fine_tune_assets.judging.judges.verifier.pair_encoding import SEGMENTS
 from fine_tune_assets.judging.judges.verifier.training_pairs import EncodedPair
 
 PIECES_PER_BATCH: Final = 3072
-_NO_DROPOUT: Final = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+_NO_DROPOUT: Final[Mapping[str, Any]] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 """Dropout costs a third of a training step on a processor; fresh pairs in each epoch regularize instead."""
 Floats = NDArray[np.float32]
 
 
 class CrossEncoder(nn.Module):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_pretrained: bool = True) -> None:
+        """`folder`: of a Hugging Face model. With `is_pretrained` False, only its configuration is read."""
         super().__init__()
-        from transformers import AutoModel
+        from transformers import BertConfig, BertModel
 
-        self.bert = AutoModel.from_pretrained(
-            folder, add_pooling_layer=False, attn_implementation="eager", **_NO_DROPOUT
+        config = BertConfig.from_pretrained(folder, attn_implementation="eager", **_NO_DROPOUT)
+        self.bert = (
+            BertModel.from_pretrained(folder, config=config, add_pooling_layer=False)
+            if is_pretrained
+            else BertModel(config, add_pooling_layer=False)
         )
         width = self.bert.config.hidden_size
         table = nn.Embedding(SEGMENTS, width)

@@ -23,7 +23,6 @@ MAX_STATEMENT_PIECES: Final = 48
 PASSAGE_PIECES: Final = 64
 SEGMENTS: Final = 4
 """Statement or record, without or with an equal piece in the other one."""
-_CLS, _SEP = 101, 102
 Ints = NDArray[np.int64]
 
 
@@ -48,10 +47,11 @@ class _Lines:
 
 
 class PairEncoder:
-    """Keeps the lines of the records that it has seen."""
+    """Keeps the lines of the records that it has seen. `tokenizer`: of a BERT model."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._first, self._separator = (tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]"))
         self._read_record = lru_cache(maxsize=2000)(self._split_record)
 
     def split_claim(self, claim: Claim) -> list[Claim]:
@@ -77,7 +77,7 @@ class PairEncoder:
         ranked = rank_lines(text, lines.normalized)
         passage = _choose_pieces([row for row, _ in ranked], lines.ids, passage_pieces)
         return EncodedClaim(
-            np.array([_CLS, *ids, _SEP, *passage, _SEP]),
+            np.array([self._first, *ids, self._separator, *passage, self._separator]),
             _segments(ids, passage),
             len(ids),
             tuple(len(text[: start + 1].split()) - 1 for start, _ in statement.offsets[: len(ids)]),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fine_tune_assets.core.files import atomic_folder
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.embeddings.encoder import bundled_encoder_folder
 from fine_tune_assets.judging.judges.statement_readers import StatementReader
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report, build_pairs, sample_blocks
 from fine_tune_assets.judging.judges.verifier.verifier_files import read_card, read_labelled_groups, write_verifier
@@ -35,11 +36,12 @@ def build_verifier(
 
     plan = VerifierPlan(**settings)
     groups, earlier = sources.labelled_groups, dict[str, Any]()
-    if plan.base is not None:
+    if plan.base is not None and plan.continues:
         groups, earlier = groups | read_labelled_groups(plan.base), read_card(plan.base).get("training", {})
     weights, training = train_verifier(sources.training, sources.labelled, plan, progress)
+    own = None if plan.encoder == bundled_encoder_folder() else plan.encoder
     with atomic_folder(folder) as made:
-        write_verifier(made, weights, {}, {})
+        write_verifier(made, weights, {}, {}, own)
         results = [asdict(one) for one in measure_reports(VerifierReader(made, plan.threads), sources.measured)]
         card: dict[str, Any] = {
             **(facts or {}),
@@ -47,7 +49,7 @@ def build_verifier(
             "labelled_groups": sorted(groups),
             "measured": results,
         }
-        write_verifier(made, weights, card, asdict(sources.certificate))
+        write_verifier(made, weights, card, asdict(sources.certificate), own)
     return results
 
 

@@ -1,8 +1,8 @@
 """Writes and reads the folder of a trained verifier: its weights, its card and the certificate that no measured text is in its
 training.
 
-The weights hold what training changed, matrices as int8 with a scale per row; the frozen word embeddings come with the bundled
-encoder.
+The weights hold what training changed, matrices as int8 with a scale per row. The frozen word embeddings come with the bundled
+encoder. A verifier on another BERT model has its word embeddings, tokenizer and configuration in its folder.
 """
 
 import json
@@ -20,17 +20,19 @@ from fine_tune_assets.embeddings.encoder import bundled_encoder_folder, encoder_
 from fine_tune_assets.judging.judges.verifier.pair_encoding import ENCODING_VERSION
 
 WEIGHTS_FILE, CARD_FILE, LEAKAGE_FILE = "verifier.safetensors", "card.json", "leakage.json"
+CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
+"""Of another BERT model than the bundled encoder."""
 SHIPPED_FOLDER: Final = Path(__file__).parent / "shipped"
 _FROZEN: Final = "embeddings.word_embeddings.weight"
 _SCALE: Final = ".scale"
 Weights = Mapping[str, NDArray[Any]]
 
 
-def pack_weights(weights: Weights) -> dict[str, NDArray[Any]]:
-    """Matrices as int8 with an fp32 scale per row, everything else as it is; without the frozen embeddings."""
+def pack_weights(weights: Weights, *, with_frozen: bool = False) -> dict[str, NDArray[Any]]:
+    """Matrices as int8 with an fp32 scale per row, everything else as it is; the frozen embeddings only with `with_frozen`."""
     packed: dict[str, NDArray[Any]] = {}
     for name, value in weights.items():
-        if name == _FROZEN:
+        if name == _FROZEN and not with_frozen:
             continue
         packed[name] = np.ascontiguousarray(value, dtype=np.float32)
         if value.ndim == 2 and name.startswith("encoder."):
@@ -40,9 +42,9 @@ def pack_weights(weights: Weights) -> dict[str, NDArray[Any]]:
     return packed
 
 
-def unpack_weights(packed: Weights, frozen: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """All weights as fp32."""
-    found: dict[str, NDArray[Any]] = {_FROZEN: frozen}
+def unpack_weights(packed: Weights, frozen: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
+    """All weights as fp32. `frozen`: the word embeddings, if `packed` lacks them."""
+    found: dict[str, NDArray[Any]] = {} if frozen is None else {_FROZEN: frozen}
     for name, value in packed.items():
         if not name.endswith(_SCALE):
             scale = packed.get(name + _SCALE)
@@ -50,10 +52,16 @@ def unpack_weights(packed: Weights, frozen: NDArray[Any]) -> dict[str, NDArray[A
     return found
 
 
-def write_verifier(folder: Path, weights: Weights, card: Mapping[str, Any], leakage: Mapping[str, Any]) -> None:
+def write_verifier(
+    folder: Path, weights: Weights, card: Mapping[str, Any], leakage: Mapping[str, Any], encoder: Path | None = None
+) -> None:
+    """`encoder`: the folder with configuration and tokenizer of another BERT model than the bundled encoder."""
     from safetensors.numpy import save
 
-    write_bytes(folder / WEIGHTS_FILE, save(pack_weights(weights)))
+    write_bytes(folder / WEIGHTS_FILE, save(pack_weights(weights, with_frozen=encoder is not None)))
+    if encoder is not None:
+        for name in (CONFIG_FILE, TOKENIZER_FILE):
+            write_bytes(folder / name, (encoder / name).read_bytes())
     for name, content in ((CARD_FILE, card), (LEAKAGE_FILE, leakage)):
         write_text(folder / name, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
@@ -67,7 +75,25 @@ def read_weights(folder: Path) -> dict[str, NDArray[Any]]:
         raise RecipeError(
             f"judge.verifier: {folder} holds no {WEIGHTS_FILE}. Train one with `fine-tune verifier train`."
         )
-    return unpack_weights(load_file(path), load_file(bundled_encoder_folder() / "model.safetensors")[_FROZEN])
+    packed = load_file(path)
+    own = None if _FROZEN in packed else load_file(bundled_encoder_folder() / "model.safetensors")[_FROZEN]
+    return unpack_weights(packed, own)
+
+
+def encoder_folder(folder: Path) -> Path:
+    """The folder with configuration and tokenizer of the verifier's encoder."""
+    return folder if (folder / CONFIG_FILE).is_file() else bundled_encoder_folder()
+
+
+def count_attention_heads(folder: Path) -> int:
+    return int(json.loads((encoder_folder(folder) / CONFIG_FILE).read_text(encoding="utf-8"))["num_attention_heads"])
+
+
+def is_bert_folder(folder: Path) -> bool:
+    """Whether a local folder holds a BERT model with a fast tokenizer, which a verifier can start from."""
+    if not all((folder / name).is_file() for name in (CONFIG_FILE, TOKENIZER_FILE, "model.safetensors")):
+        return False
+    return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("model_type") == "bert"
 
 
 def read_labelled_groups(folder: Path) -> frozenset[str]:
@@ -81,5 +107,9 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def verifier_version(folder: Path) -> str:
-    """Fingerprint of everything that affects a reading: the weights, the frozen embeddings and the encoding of a pair."""
-    return combine([fingerprint_file(folder / WEIGHTS_FILE), encoder_version(), ENCODING_VERSION])
+    """Fingerprint of everything that affects a reading: the weights, the encoder and the encoding of a pair."""
+    own = folder if encoder_folder(folder) == folder else None
+    encoder = (
+        encoder_version() if own is None else combine(fingerprint_file(own / n) for n in (CONFIG_FILE, TOKENIZER_FILE))
+    )
+    return combine([fingerprint_file(folder / WEIGHTS_FILE), encoder, ENCODING_VERSION])

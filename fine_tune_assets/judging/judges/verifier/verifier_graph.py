@@ -12,12 +12,12 @@ from fine_tune_assets.judging.judges.grades import SUPPORTS
 _SEGMENTS = "embeddings.token_type_embeddings.weight"
 
 
-def build_verifier_graph(weights: Mapping[str, NDArray[Any]]) -> bytes:
+def build_verifier_graph(weights: Mapping[str, NDArray[Any]], heads: int) -> bytes:
     """`ids`, `segments`, `mask`, `said` (batch, pieces) → `logits` (batch, SUPPORTS), `wrong` (batch, pieces).
 
-    `weights` have the encoder's own names and the names of the two heads.
+    `weights` have the encoder's own names and the names of the two classifying heads; `heads`: attention heads of a layer.
     """
-    graph = _VerifierGraph(weights)
+    graph = _VerifierGraph(weights, heads)
     logits, wrong = graph.add_heads(graph.add_layers(graph.add_embeddings()))
     shape = ["batch", "pieces"]
     return graph.serialize(

@@ -1,4 +1,4 @@
-"""Reads statements with a trained verifier: 22 million parameters, on the processor.
+"""Reads statements with a trained verifier on the processor.
 
 A claim's probabilities depend on that claim alone: only claims of one padded length share a batch, each batch runs on one thread,
 and activations are fp32, since int8 activations would share a scale across the batch.
@@ -22,6 +22,8 @@ from fine_tune_assets.judging.judges.verifier.pair_encoding import EncodedClaim,
 from fine_tune_assets.judging.judges.verifier.verifier_files import (
     SHIPPED_FOLDER,
     WEIGHTS_FILE,
+    count_attention_heads,
+    encoder_folder,
     read_labelled_groups,
     read_weights,
     verifier_version,
@@ -85,7 +87,7 @@ class VerifierReader:
 
     @cached_property
     def _encoder(self) -> PairEncoder:
-        return PairEncoder(load_tokenizer())
+        return PairEncoder(load_tokenizer(encoder_folder(self._folder)))
 
     @cached_property
     def _session(self) -> Any:
@@ -121,7 +123,7 @@ def _open_session(folder: Path, _version: str) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    graph = build_verifier_graph(read_weights(folder))
+    graph = build_verifier_graph(read_weights(folder), count_attention_heads(folder))
     return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.embeddings.encoder import (
     bundled_encoder,
@@ -37,7 +38,12 @@ from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs impor
 from fine_tune_assets.judging.judges.verifier.training_data.term_changes import listed_words
 from fine_tune_assets.judging.judges.verifier.training_data.word_neighbors import find_neighbors
 from fine_tune_assets.judging.judges.verifier.training_pairs import encode_pair
-from fine_tune_assets.judging.judges.verifier.verifier_files import read_weights, verifier_version
+from fine_tune_assets.judging.judges.verifier.verifier_files import (
+    WEIGHTS_FILE,
+    encoder_folder,
+    read_weights,
+    verifier_version,
+)
 
 MAX_BLOCKS: Final[Mapping[str, int]] = {
     "word": 2500,
@@ -68,9 +74,25 @@ class VerifierPlan:
     threads: int
     learning_rate: float = 1.5e-4
     base: Path | None = None
-    """Folder of a verifier whose training this one continues; by default the bundled sentence encoder."""
+    """Folder of a verifier whose training this one continues, or of a BERT model; by default the bundled sentence encoder."""
     left_out: frozenset[str] = frozenset()
     """Kinds of error that the training does not contain, to measure how the verifier generalizes."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether `base` is a verifier."""
+        return self.base is not None and (self.base / WEIGHTS_FILE).is_file()
+
+    @property
+    def encoder(self) -> Path:
+        """The folder with configuration and tokenizer of the network."""
+        return bundled_encoder_folder() if self.base is None else encoder_folder(self.base)
+
+    @property
+    def base_version(self) -> str:
+        if self.base is None:
+            return encoder_version()
+        return verifier_version(self.base) if self.continues else fingerprint_file(self.base / "model.safetensors")
 
 
 def train_verifier(
@@ -82,8 +104,8 @@ def train_verifier(
     """
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
-    model = CrossEncoder(bundled_encoder_folder())
-    if plan.base is not None:
+    model = CrossEncoder(plan.encoder, is_pretrained=not plan.continues)
+    if plan.base is not None and plan.continues:
         load_weights(model, read_weights(plan.base))
     optimizer = torch.optim.AdamW(parameter_groups(model, plan.learning_rate), weight_decay=0.01)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -111,7 +133,7 @@ def train_verifier(
         "expert_labels": len(labelled),
         "seed": plan.seed,
         "learning_rate": plan.learning_rate,
-        "base": verifier_version(plan.base) if plan.base else encoder_version(),
+        "base": plan.base_version,
         "left_out": sorted(plan.left_out),
         "loss": round(float(np.mean(losses[-200:])), 3),
         "processor_minutes": round(sum(os.times()[:2]) / 60, 1),
@@ -120,7 +142,7 @@ def train_verifier(
 
 
 def _all_batches(reports: Sequence[Report], labelled: Sequence[Pair], plan: VerifierPlan) -> Iterator[Any]:
-    random, encoder = Random(plan.seed), PairEncoder(load_tokenizer())
+    random, encoder = Random(plan.seed), PairEncoder(load_tokenizer(plan.encoder))
     hidden = listed_words(plan.left_out)
     neighbors = {
         word: tuple(other for other in others if other not in hidden)
