@@ -8,6 +8,7 @@ import gc
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -114,6 +115,13 @@ def shipped_hasher() -> Iterator[PasswordHasher]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         yield shipped
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for engines' sockets: Linux limits a socket's path to 107 bytes, and a line's folder lies deep."""
+    with tempfile.TemporaryDirectory(prefix="short-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

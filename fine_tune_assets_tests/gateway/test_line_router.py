@@ -58,13 +58,13 @@ def _line(settings: Settings, socket: Path, engine: Engine) -> Line:
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Iterator[TwoLines]:
-    settings = Settings(data_dir=tmp_path / "d", drift={"enabled": False})
+def two(short_path: Path) -> Iterator[TwoLines]:
+    settings = Settings(data_dir=short_path / "d", drift={"enabled": False})
     create_line(settings, "law", "law_contracts")
     engines = {"": Engine(body=said("clinical")), "law": Engine(body=said("legal"))}
-    with listening(tmp_path / "a.sock", engines[""]), listening(tmp_path / "b.sock", engines["law"]):
-        main = _line(settings, tmp_path / "a.sock", engines[""])
-        law = _line(select_line(settings, "law"), tmp_path / "b.sock", engines["law"])
+    with listening(short_path / "a.sock", engines[""]), listening(short_path / "b.sock", engines["law"]):
+        main = _line(settings, short_path / "a.sock", engines[""])
+        law = _line(select_line(settings, "law"), short_path / "b.sock", engines["law"])
         with TestClient(create_line_apps(settings)) as client:
             yield TwoLines(main, law, client)
     main.ledger.close()

@@ -37,10 +37,10 @@ def serve_release(site: Site, socket: Path) -> None:
 
 
 @pytest.fixture
-def models(settings: Settings, tmp_path: Path) -> Iterator[Models]:
+def models(settings: Settings, short_path: Path) -> Iterator[Models]:
     """A desk and a gateway for both lines, each with a live release."""
-    first, second = tmp_path / "a.sock", tmp_path / "b.sock"
-    own = changed(settings, gateway={"port": free_port()})
+    first, second = short_path / "a.sock", short_path / "b.sock"
+    own = changed(settings, data_dir=short_path / "d", gateway={"port": free_port()})
     with serving_lines(own) as lines, speaking(first) as main, speaking(second) as law:
         law.pieces = ["A ", "lease."]
         serve_release(lines.main, first)
