@@ -1,16 +1,19 @@
 """`fine-tune keys`: API keys of the gateway, and the key pair that signs releases."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from sqlite3 import DatabaseError
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.output import json_option, show_rows
+from fine_tune_assets.core.errors import FineTuneError, summarize_exception
+from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.releases.release_keys import ensure_signing_key, release_key_fingerprint
-from fine_tune_assets.core.settings import list_lines, load_settings, select_line
-from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
+from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.ledger_errors import UnknownRecordError
 from fine_tune_assets.ledger.people.api_keys import (
     ApiKey,
@@ -82,23 +85,29 @@ def accept(key_id: str, scopes: tuple[str, ...], owner: str | None) -> None:
     The application then reaches both models with one key. Its limits and expiry are copied; its scopes are given here. Rotating
     and revoking the key apply to every line that accepts it.
     """
-    source = next(_other_ledgers(key_id), None)
-    if source is None:
+    lines = _find_other_lines(key_id)
+    if not lines:
         raise UnknownRecordError(
-            f"No other product line has the API key {key_id}. To list a line's: `fine-tune keys list`"
+            f"No other product line has the API key {key_id}. To list a line's keys: `fine-tune keys list`"
         )
-    with closing(open_ledger(load_settings())) as ledger:
+    with closing(open_ledger(load_settings())) as ledger, closing(open_ledger(lines[0])) as source:
         accept_key(ledger, source, key_id, scopes, by=operating_system_user(), owner=owner)
     click.echo(f"Key {key_id} is accepted, with the scopes {', '.join(scopes)}.")
 
 
-def _other_ledgers(key_id: str) -> Iterator[Ledger]:
-    """The ledgers of the other product lines that have this key."""
-    settings = load_settings()
-    for name in {"", *list_lines(settings)} - {settings.line}:
-        with closing(open_ledger(select_line(settings.installation, name))) as ledger:
-            if is_known_key(ledger, key_id):
-                yield ledger
+def _find_other_lines(key_id: str) -> list[Settings]:
+    """The other product lines that have this key. A line that can't be opened is reported."""
+    settings, found = load_settings(), list[Settings]()
+    for name in sorted({"", *list_lines(settings)} - {settings.line}):
+        try:
+            line = select_line(settings.installation, name)
+            with closing(open_ledger(line)) as ledger:
+                if is_known_key(ledger, key_id):
+                    found.append(line)
+        except (FineTuneError, SQLAlchemyError, DatabaseError) as error:
+            text = str(error) if isinstance(error, FineTuneError) else summarize_exception(error)
+            click.echo(f"Product line {name or MAIN_LINE} was not searched for the key: {text}", err=True)
+    return found
 
 
 @keys.command("rotate")
@@ -119,10 +128,13 @@ def rotate(key_id: str, grace_hours: float) -> None:
     by = operating_system_user()
     with closing(open_ledger(load_settings())) as ledger:
         new = rotate_key(ledger, key_id, timedelta(hours=grace_hours), by)
-        for other in _other_ledgers(key_id):
-            copy_secret(other, ledger, key_id, by=by)
-    click.echo(f"Key {key_id}, shown only once; the previous secret works for {grace_hours:g} more hours:", err=True)
-    click.echo(new.secret)
+        click.echo(
+            f"Key {key_id}, shown only once; the previous secret works for {grace_hours:g} more hours:", err=True
+        )
+        click.echo(new.secret)
+        for line in _find_other_lines(key_id):
+            with closing(open_ledger(line)) as other:
+                copy_secret(other, ledger, key_id, by=by)
 
 
 @keys.command("list")
@@ -176,8 +188,9 @@ def revoke(key_id: str) -> None:
     by = operating_system_user()
     with closing(open_ledger(load_settings())) as ledger:
         revoke_key(ledger, key_id, by)
-    for other in _other_ledgers(key_id):
-        revoke_key(other, key_id, by)
+    for line in _find_other_lines(key_id):
+        with closing(open_ledger(line)) as other:
+            revoke_key(other, key_id, by)
     click.echo(f"Key {key_id} is revoked.")
 
 

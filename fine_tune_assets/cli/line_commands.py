@@ -1,6 +1,7 @@
 """`fine-tune lines`: the product lines of this installation."""
 
 from contextlib import closing
+from pathlib import Path
 from sqlite3 import DatabaseError
 from typing import Any
 
@@ -15,7 +16,7 @@ from fine_tune_assets.core.product_lines import create_line
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.serving.deployments import find_live_deployment
-from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 
 
 @click.group()
@@ -31,14 +32,18 @@ def lines() -> None:
 @click.argument("name")
 @click.option("--recipe", required=True, help="Name of a shipped recipe, or a YAML file.")
 @click.option("--reports-of", metavar="LINE", help="Read the batches of this line.")
-def add(name: str, recipe: str, reports_of: str | None) -> None:
+@click.option("--ledger-url", default="", help="Database of this line; default: SQLite.")
+def add(name: str, recipe: str, reports_of: str | None, ledger_url: str) -> None:
     """Add a product line.
 
     Writes `lines/NAME/line.yaml` in the data folder. Add settings to it that differ from the installation's.
     """
     settings = load_settings().installation
-    load_recipe(recipe)
-    file = create_line(settings, name, recipe, reports_of="" if reports_of == MAIN_LINE else reports_of)
+    # A path must not depend on the folder from which a service is started.
+    wanted = recipe if recipe in shipped_recipes() else str(Path(recipe).expanduser().resolve())
+    load_recipe(wanted)
+    source = "" if reports_of == MAIN_LINE else reports_of
+    file = create_line(settings, name, wanted, reports_of=source, ledger_url=ledger_url)
     prepare(select_line(settings, name))
     click.echo(f"Product line {name}: {file}")
     click.echo(f"Batch folders: {file.parent / 'raw_reports'}")

@@ -25,6 +25,7 @@ from fine_tune_assets.core.dagster_ui import (
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.permissions import Action
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.defs.platform.asset_keys import line_tags
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import open_ledger
 
@@ -76,7 +77,8 @@ def submit_runs(settings: Settings, runs: Sequence[tuple[str | None, Sequence[st
 
 def _describe_run(line: str, partition: str | None, assets: Sequence[str]) -> dict[str, Any]:
     keys = [{"path": [*([line] if line else []), *name.split("/")]} for name in assets]
-    tags = [] if partition is None else [{"key": PARTITION_TAG, "value": partition}]
+    tags = [{"key": key, "value": value} for key, value in line_tags().items()]
+    tags += [] if partition is None else [{"key": PARTITION_TAG, "value": partition}]
     selector = {**_JOB, "repositoryLocationName": code_location(line), "assetSelection": keys}
     return {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}}
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import click
 
 from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.core.dagster_ui import CODE_SERVER, DAEMON, DAGSTER_SERVICES, WEBSERVER
-from fine_tune_assets.core.errors import RecipeError, SettingsError
+from fine_tune_assets.core.errors import FineTuneError, RecipeError, summarize_exception
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.recipes.loader import load_recipe
@@ -189,9 +188,8 @@ def up(names: tuple[str, ...]) -> None:
     wanted = names or tuple(known_services(settings))
     if set(DAGSTER_SERVICES) & set(wanted):
         prepare_dagster(settings, before_daemon=DAEMON in wanted)
-    for line in () if names else _other_lines(settings):
-        prepare(line)
-        start_services(line, tuple(known_services(line)))
+    # First, since Dagster's webserver and daemon connect to every line's code server when they start.
+    faults = [] if names else _start_lines(settings)
     start_services(settings, wanted)
     show_status(settings)
     if DESK in wanted:
@@ -201,15 +199,35 @@ def up(names: tuple[str, ...]) -> None:
     except RecipeError as error:
         # Services keep running; assets that read the recipe wait until it is repaired.
         click.echo(f"\n{error}", err=True)
+    if faults:
+        raise ProductLineError(f"These product lines did not start completely: {', '.join(faults)}. See above.")
 
 
-def _other_lines(settings: Settings) -> Iterator[Settings]:
-    """The further product lines, when this is the main one. A line with invalid settings is reported and left out."""
+class ProductLineError(FineTuneError):
+    """A product line did not start."""
+
+
+def _start_lines(settings: Settings) -> list[str]:
+    """Start the services of the further lines. Returns the names of those that failed, which stop no other line."""
+    from sqlite3 import DatabaseError
+
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from fine_tune_assets.serving.services import known_services, start_services
+
+    faults = []
     for name in () if settings.line else list_lines(settings):
         try:
-            yield select_line(settings, name)
-        except SettingsError as error:
-            click.echo(str(error), err=True)
+            line = select_line(settings, name)
+            prepare(line)
+            start_services(line, tuple(known_services(line)))
+        except FineTuneError as error:
+            faults.append(name)
+            click.echo(f"Product line {name}: {error}", err=True)
+        except (SQLAlchemyError, DatabaseError, OSError) as error:
+            faults.append(name)
+            click.echo(f"Product line {name}: {summarize_exception(error)}", err=True)
+    return faults
 
 
 def open_instance(settings: Settings) -> "DagsterInstance":
@@ -243,7 +261,11 @@ def down(names: tuple[str, ...]) -> None:
 
     settings = load_settings()
     stop_services(settings, names or tuple(known_services(settings)))
-    for line in () if names else _other_lines(settings):
+    for name in () if names or settings.line else list_lines(settings):
+        # Without reading line.yaml, which may have become invalid while the services ran.
+        line = Settings.model_validate(
+            {**settings.model_dump(), "line": name, "data_dir": settings.layout.lines / name}
+        )
         stop_services(line, tuple(known_services(line)))
     click.echo("Stopped.")
 
@@ -273,12 +295,19 @@ def rollback() -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Create the folders, the encryption key and the ledger before several services open them at once; errors surface here."""
+    """Create the folders, the encryption key and the ledger before several services open them at once; errors surface here.
+
+    A further product line gets the tombstones of the others: it may have been added after an erasure.
+    """
     from fine_tune_assets.core.keys import read_or_create_key
     from fine_tune_assets.core.product_lines import link_shared_folders
     from fine_tune_assets.ledger.database import open_ledger
     from fine_tune_assets.ledger.encryption import KEY_NAME
+    from fine_tune_assets.ledger.reviews.erasures import copy_erasures
 
     link_shared_folders(settings)
     read_or_create_key(settings.layout.keys, KEY_NAME)
-    open_ledger(settings).close()
+    with closing(open_ledger(settings)) as ledger:
+        for name in {"", *list_lines(settings)} - {settings.line} if settings.line else ():
+            with closing(open_ledger(select_line(settings.installation, name))) as other:
+                copy_erasures(ledger, other)

@@ -65,17 +65,32 @@ def erase(subject_key: str, reason: str, dry_run: bool, yes: bool) -> None:
     Removes the subject from reports, examples and caches. SUBJECT_KEY is what `fine-tune subjects key` prints. Reports of this
     subject that arrive later are refused. If the command is interrupted, run it again: it resumes.
     """
+    from fine_tune_assets.defs.subject_erasure import ErasureError, set_tombstone
+
     settings = load_settings()
-    lines = [settings.line, *({"", *list_lines(settings)} - {settings.line})]
-    _show_previews(lines, subject_key)
+    lines = [settings.line, *sorted({"", *list_lines(settings)} - {settings.line})]
+    previews = _show_previews(lines, subject_key)
     if dry_run:
         return
     if not yes:
         click.confirm("This can't be undone here. Remove all of it?", abort=True)
+    # All tombstones first: a run in one line must not let another line read new data of the subject.
+    for line, preview in previews.items():
+        with working_on(line) as selected, closing(open_ledger(selected)) as ledger:
+            set_tombstone(ledger, preview, subject_key=subject_key, by=operating_system_user(), reason=reason)
+    faults = list[str]()
     for line in lines:
         _name_line(line, lines)
         with working_on(line) as selected, closing(open_ledger(selected)) as ledger:
-            _erase(selected, ledger, subject_key, reason)
+            try:
+                _erase(selected, ledger, subject_key, reason)
+            except ErasureError as error:
+                faults.append(str(error))
+                click.echo(str(error), err=True)
+    if faults:
+        raise ErasureError(
+            f"The erasure is incomplete in {len(faults)} of {len(lines)} product lines. Run the command again."
+        )
     click.echo(f"{materialize_hint()} A model keeps what it learned until a new one is trained and deployed.")
 
 
@@ -120,8 +135,8 @@ def key(by: str | None, is_json: bool) -> None:
     wanted = {None: "id", "name": "name", "report": "report"}[by]
     entered = click.prompt(f"Subject {wanted}", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     text = next(iter(read_values(entered)), "")
-    layout = load_settings().layout
-    path = layout.keys / f"{SUBJECTS_KEY}.key"
+    settings = load_settings()
+    layout, path = settings.layout, settings.subject_keys / f"{SUBJECTS_KEY}.key"
     if not text:
         raise SubjectIdError(f"No {wanted} was entered.")
     if not path.is_file():
@@ -148,19 +163,20 @@ def _keys_of(layout: Layout, subject: str, secret: bytes) -> list[str]:
     return [key for key in keys if key in stored] or keys[1:]
 
 
-def _show_previews(lines: Sequence[str], subject_key: str) -> None:
+def _show_previews(lines: Sequence[str], subject_key: str) -> "dict[str, ErasurePreview]":
     """What an erasure would remove in each line. Raises ErasureError if no line has data of the subject."""
     from fine_tune_assets.defs.platform.resources import Installation
     from fine_tune_assets.defs.subject_erasure import preview_erasure, require_data
 
-    previews = []
+    previews = {}
     for line in lines:
         with working_on(line) as selected, closing(open_ledger(selected)) as ledger:
-            previews.append((line, preview_erasure(Installation(), ledger, subject_key)))
-    require_data(subject_key, [preview for _, preview in previews])
-    for line, preview in previews:
+            previews[line] = preview_erasure(Installation(), ledger, subject_key)
+    require_data(subject_key, list(previews.values()))
+    for line, preview in previews.items():
         _name_line(line, lines)
         _show_preview(preview)
+    return previews
 
 
 def _name_line(line: str, lines: Sequence[str]) -> None:

@@ -151,8 +151,8 @@ def _base_folder(base: str) -> Path | None:
     folder = SHIPPED_FOLDER if base == SHIPPED else Path(base)
     if not (folder / WEIGHTS_FILE).is_file() and not is_bert_folder(folder):
         raise click.UsageError(
-            f"--base: {folder} holds neither a verifier nor a BERT model (config.json, tokenizer.json, model.safetensors). "
-            "Name such a folder, `shipped` or `encoder`."
+            f"--base: {folder} holds neither a verifier nor a BERT model with GELU (config.json, tokenizer.json, "
+            "model.safetensors). Name such a folder, `shipped` or `encoder`."
         )
     return folder
 

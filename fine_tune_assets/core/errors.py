@@ -3,14 +3,19 @@
 A message states what happened, to which id, and what to do next. It contains ids, kinds and counts, never report text.
 """
 
+import os
 import traceback
+
+from fine_tune_assets.core.line_names import LINE_VARIABLE
 
 
 def materialize_hint(*assets: str) -> str:
     """The command for the assets in their order; without assets, the one that updates everything."""
+    line = os.environ.get(LINE_VARIABLE)
+    command = f"fine-tune --line {line} materialize" if line else "fine-tune materialize"
     if not assets:
-        return "Run `fine-tune materialize`; while the Dagster daemon runs, it does this automatically."
-    return f"Run {', then '.join(f'`fine-tune materialize {asset}`' for asset in assets)}."
+        return f"Run `{command}`; while the Dagster daemon runs, it does this automatically."
+    return f"Run {', then '.join(f'`{command} {asset}`' for asset in assets)}."
 
 
 def summarize_exception(error: BaseException) -> str:

@@ -1,8 +1,7 @@
 """Creates the folder of a further product line: its settings, and links to what all lines share.
 
-Lines share base models, general data, labelled sets, taggers, verifiers and the scrubber's cache. They share the key of subjects,
-so that an erasure finds a subject in every line. Everything else is a line's own: ledger, keys, tables, releases. A line that
-needs labelled sets or general data of its own replaces the link by a folder.
+Lines share base models, general data, labelled sets, taggers, verifiers and the scrubber's cache. Everything else is a line's
+own: ledger, keys, tables, releases. A line that needs labelled sets or general data of its own replaces the link with a folder.
 """
 
 import os
@@ -12,24 +11,26 @@ import yaml
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.keys import SUBJECTS_KEY, read_or_create_key
 from fine_tune_assets.core.line_names import LINE_FILE, LINE_NAME
-from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.core.settings import Settings, select_line
 
 SHARED_FOLDERS = ("base_models", "general", "evaluation", "tagger_training", "taggers", "verifiers", "cache/scrubbed")
 """Below the data folder."""
 _RAW_REPORTS = "raw_reports"
 
 
-def create_line(settings: Settings, name: str, recipe: str, *, reports_of: str | None = None) -> Path:
-    """Write `line.yaml` of a new line and link what it shares. Returns the file. Raises SettingsError.
+def create_line(
+    settings: Settings, name: str, recipe: str, *, reports_of: str | None = None, ledger_url: str = ""
+) -> Path:
+    """Write `line.yaml` of a new line, and return it. Raises SettingsError, and leaves no file behind.
 
     `reports_of`: the line whose batch folders this one reads too; empty: the main line; None: batch folders of its own.
     """
     main = settings.installation.layout
     if not LINE_NAME.fullmatch(name):
-        raise SettingsError(f"{name!r} is no name of a product line. Use 2 to 20 small letters, digits and `_`.")
+        raise SettingsError(
+            f"{name!r} is not a valid product line name. Use 2 to 20 lowercase letters, digits and `_`."
+        )
     folder = main.lines / name
     if (folder / LINE_FILE).exists():
         raise SettingsError(f"The product line {name} exists. Its settings are in {folder / LINE_FILE}.")
@@ -39,8 +40,14 @@ def create_line(settings: Settings, name: str, recipe: str, *, reports_of: str |
             raise SettingsError(f"There is no product line {reports_of} to read the reports of.")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _link(folder / _RAW_REPORTS, source / _RAW_REPORTS)
-    write_text(folder / LINE_FILE, yaml.safe_dump({"recipe": recipe}))
-    return folder / LINE_FILE
+    file = folder / LINE_FILE
+    write_text(file, yaml.safe_dump({"recipe": recipe, **({"ledger_url": ledger_url} if ledger_url else {})}))
+    try:
+        select_line(settings.installation, name)
+    except SettingsError:
+        file.unlink()
+        raise
+    return file
 
 
 def link_shared_folders(settings: Settings) -> None:
@@ -50,23 +57,11 @@ def link_shared_folders(settings: Settings) -> None:
     main, own = settings.installation.layout, settings.layout
     for name in SHARED_FOLDERS:
         _link(own.data_dir / name, main.data_dir / name)
-    read_or_create_key(main.keys, SUBJECTS_KEY)
-    own.keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _link_path(subjects_key_file(own), subjects_key_file(main))
-
-
-def subjects_key_file(layout: Layout) -> Path:
-    return layout.keys / f"{SUBJECTS_KEY}.key"
 
 
 def _link(link: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    _link_path(link, folder)
-
-
-def _link_path(link: Path, target: Path) -> None:
     """A relative link, so that the data folder can move. Keeps what exists."""
-    if link.exists() or link.is_symlink():
-        return
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(os.path.relpath(target, link.parent))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not link.exists() and not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(folder, link.parent))

@@ -31,7 +31,12 @@ PREFIX = "FINE_TUNE_"
 SETTINGS_FILE = "FINE_TUNE_SETTINGS"
 INSTALLATION_SETTINGS = frozenset({"data_dir", "line", "dagster", "gateway", "desk", "oidc"})
 """Settings that are the same for all product lines."""
-_NOT_INHERITED: Mapping[str, Any] = {"ledger_url": "", "knowledge": {"url": ""}}
+_NOT_INHERITED: Mapping[str, Any] = {
+    "ledger_url": "",
+    "knowledge": {"url": ""},
+    # A token names no line, so it is accepted by the main line only.
+    "gateway": {"oidc_issuer": "", "oidc_audience": "", "oidc_jwks": ""},
+}
 
 Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 
@@ -358,6 +363,11 @@ class Settings(_Group):
         """The settings of the main line, with the services that all lines share."""
         return self._installation or self
 
+    @property
+    def subject_keys(self) -> Path:
+        """The folder with the key of subjects: one for all lines, so that an erasure finds a subject in each."""
+        return self.installation.layout.keys
+
     def environment(self) -> dict[str, str]:
         """All settings as the variables that `load_settings` reads, to start a service with the same settings."""
         values = dict(self.installation)
@@ -500,7 +510,9 @@ def select_line(settings: Settings, line: str) -> Settings:
     if not line:
         return settings
     if not LINE_NAME.fullmatch(line):
-        raise SettingsError(f"{line!r} is no name of a product line. Use 2 to 20 small letters, digits and `_`.")
+        raise SettingsError(
+            f"{line!r} is not a valid product line name. Use 2 to 20 lowercase letters, digits and `_`."
+        )
     file = settings.layout.lines / line / LINE_FILE
     return _select_line(settings, line, file, _read_stamp(str(file)))
 
@@ -529,6 +541,8 @@ def _select_line(settings: Settings, line: str, file: Path, stamp: object) -> Se
     except ValidationError as error:
         raise SettingsError(f"{file}: {' '.join(_describe_errors(error))}") from None
     found._installation = settings
+    if found.ledger_url and found.ledger_url == settings.ledger_url:
+        raise SettingsError(f"{file}: ledger_url is the main line's database. Each line needs one of its own.")
     if settings.ledger_url and not found.ledger_url:
         raise SettingsError(
             f"{file}: set ledger_url to a database of this line; the installation's ledger is not shared."

@@ -42,7 +42,7 @@ def dataset_drop_sensor(
     waiting = f" {incoming.waiting} wait for a YAML file next to them." if incoming.waiting else ""
     if not incoming.ready:
         return dg.SkipReason(f"No data set is ready.{waiting}")
-    version = incoming.version
+    version = f"{installation.settings.line}{incoming.version}"
     attempts = context.instance.get_runs_count(
         dg.RunsFilter(job_name=import_dropped_datasets.name, tags={_VERSION_TAG: version, **line_tags()})
     )

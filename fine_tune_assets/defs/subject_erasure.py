@@ -107,6 +107,18 @@ def require_data(subject_key: str, previews: Collection[ErasurePreview]) -> None
         )
 
 
+def set_tombstone(ledger: Ledger, preview: ErasurePreview, *, subject_key: str, by: str, reason: str) -> Erasure:
+    """From now on, no new data of the subject is read. Keeps an erasure that began earlier."""
+    return record_erasure(
+        ledger,
+        subject_key=subject_key,
+        by=by,
+        reason=reason,
+        ids=preview.ids,
+        releases_by_copy=preview.releases_by_copy,
+    )
+
+
 def erase_subject(
     instance: dg.DagsterInstance,
     installation: Installation,
@@ -120,14 +132,7 @@ def erase_subject(
     """Erase a subject, or resume an interrupted erasure. The tombstone remains set if this raises ErasureError."""
     preview = preview_erasure(installation, ledger, subject_key)
     on_step("set the tombstone")
-    erasure = record_erasure(
-        ledger,
-        subject_key=subject_key,
-        by=by,
-        reason=reason,
-        ids=preview.ids,
-        releases_by_copy=preview.releases_by_copy,
-    )
+    erasure = set_tombstone(ledger, preview, subject_key=subject_key, by=by, reason=reason)
     _require_no_active_run(instance)
     # Search again: a run that has ended since the preview may have stored more data.
     erasure = add_erasure_ids(ledger, erasure, find_subject_ids(installation.layout, subject_key))

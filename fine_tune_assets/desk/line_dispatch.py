@@ -1,4 +1,4 @@
-"""One desk for several product lines: passes each request to the application of the line that the browser is at.
+"""One desk for several product lines: passes each request to the application of the browser's current line.
 
 Each line has its own application with its own users, sessions, queue and keys; this module only chooses among them. The
 cookie `line` names the line; `GET /lines/NAME` sets it. Requests of a page's scripts name the line of their page in a header, so

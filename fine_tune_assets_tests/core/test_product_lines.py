@@ -43,6 +43,15 @@ def test_a_line_has_a_data_folder_and_a_ledger_of_its_own(settings: Settings) ->
     assert (settings.line, settings.installation) == ("", settings)
 
 
+def test_tokens_of_the_sign_in_provider_are_accepted_by_the_main_line_only(tmp_path: Path) -> None:
+    """A token names no line: a person of the clinic must not reach the lawyers' model with it."""
+    main = Settings(
+        data_dir=tmp_path / "d", gateway={"oidc_issuer": "https://id.example", "oidc_audience": "x", "port": 1234}
+    )
+    law = _line(main, "recipe: law_contracts\n")
+    assert (law.gateway.oidc_issuer, law.gateway.oidc_audience, law.gateway.port) == ("", "", 1234)
+
+
 def test_a_changed_line_file_is_read_again(settings: Settings) -> None:
     """Sensors read the settings at every tick."""
     assert _line(settings, "recipe: law_contracts\n").recipe == "law_contracts"
@@ -87,6 +96,12 @@ def test_the_ledger_of_an_installation_on_postgresql_is_never_shared(tmp_path: P
     )
     with pytest.raises(SettingsError, match="ledger_url"):
         _line(on_server, "recipe: law_contracts\n")
+    with pytest.raises(SettingsError, match="ledger_url"):
+        _line(on_server, "recipe: law_contracts\nledger_url: postgresql://u@h/one\n")
+    with pytest.raises(SettingsError, match="ledger_url"):
+        create_line(on_server, "finance", "finance_complaints")
+    assert list_lines(on_server) == ("law",), "a line that can't be opened is not created"
+    create_line(on_server, "finance", "finance_complaints", ledger_url="postgresql://u@h/three")
     law = _line(on_server, "recipe: law_contracts\nledger_url: postgresql://u@h/two\n")
     assert (law.ledger_url, law.knowledge.url) == ("postgresql://u@h/two", "")
 
@@ -146,8 +161,7 @@ def test_the_same_subject_has_the_same_key_in_every_line(settings: Settings) -> 
     """Otherwise an erasure would not find the subject in another line."""
     create_line(settings, "law", "law_contracts")
     law = select_line(settings, "law")
-    link_shared_folders(law)
-    assert read_or_create_key(law.layout.keys, "subjects") == read_or_create_key(settings.layout.keys, "subjects")
+    assert law.subject_keys == settings.subject_keys == settings.layout.keys
     assert read_or_create_key(law.layout.keys, "ledger") != read_or_create_key(settings.layout.keys, "ledger")
 
 

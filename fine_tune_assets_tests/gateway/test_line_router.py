@@ -19,9 +19,9 @@ from fine_tune_assets.gateway.gateway_app import create_line_apps
 from fine_tune_assets.gateway.line_router import LineRouter
 from fine_tune_assets.gateway.requests.request_parsing import MAX_BODY_BYTES
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.ledger_errors import LedgerError, SealError, UnknownRecordError
 from fine_tune_assets.ledger.ledger_tables import corrections, request_entries
-from fine_tune_assets.ledger.people.api_keys import accept_key, copy_secret, revoke_key, rotate_key
+from fine_tune_assets.ledger.people.api_keys import accept_key, copy_secret, create_key, revoke_key, rotate_key
 from fine_tune_assets.ledger.serving.deployments import switch_traffic
 from fine_tune_assets_tests.gateway.answers.test_chat_completions import Engine, listening, ready_at
 from fine_tune_assets_tests.gateway.canary_gateway import said
@@ -54,7 +54,9 @@ def _line(settings: Settings, socket: Path, engine: Engine) -> Line:
     ledger = fresh_ledger(settings)
     release_id = build_empty_release(settings, ledger, f"You serve {settings.line or 'main'}.", {})
     switch_traffic(ledger, ready_at(settings, ledger, socket, release_id).deployment_id)
-    return Line(settings, ledger, engine, release_id, owned_key(ledger, "asks", ["chat", "correct"]).secret)
+    return Line(
+        settings, ledger, engine, release_id, owned_key(ledger, f"asks {settings.line}", ["chat", "correct"]).secret
+    )
 
 
 @pytest.fixture
@@ -100,10 +102,11 @@ def test_each_line_records_its_requests_in_its_own_log(two: TwoLines) -> None:
     assert _releases(two.law.ledger) == [two.law.release_id]
 
 
-def test_a_key_of_one_line_is_refused_by_the_other(two: TwoLines) -> None:
-    reply = two.ask(two.main.key, model="law")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
-    assert two.ask(two.law.key, model=two.main.release_id).status_code == 401
+def test_a_key_of_one_line_never_reaches_the_other(two: TwoLines) -> None:
+    for key, model in ((two.main.key, "law"), (two.law.key, two.main.release_id), (two.law.key, "main")):
+        reply = two.ask(key, model=model)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+    assert (two.main.engine.asked, two.law.engine.asked) == (0, 0)
 
 
 def test_an_accepted_key_reaches_both_models_with_the_scopes_of_each(two: TwoLines) -> None:
@@ -134,6 +137,7 @@ def test_a_rotated_and_a_revoked_key_lose_their_secret_in_every_line(two: TwoLin
     assert _text(two.ask(new.secret, model="law")) == "legal"
     revoke_key(two.law.ledger, key_id)
     assert two.ask(new.secret, model="law").status_code == 401
+    assert _text(two.ask(new.secret)) == "clinical"
 
 
 def test_a_key_is_accepted_once_and_only_if_it_exists(two: TwoLines) -> None:
@@ -143,6 +147,19 @@ def test_a_key_is_accepted_once_and_only_if_it_exists(two: TwoLines) -> None:
         accept_key(two.law.ledger, two.main.ledger, key_id, ["chat"], by="operator")
     with pytest.raises(UnknownRecordError):
         accept_key(two.law.ledger, two.main.ledger, "0" * 12, ["chat"], by="operator")
+    revoked = create_key(two.main.ledger, "revoked", ["chat"]).key_id
+    revoke_key(two.main.ledger, revoked)
+    with pytest.raises(LedgerError):
+        accept_key(two.law.ledger, two.main.ledger, revoked, ["chat"], by="operator")
+
+
+def test_a_forged_key_is_not_accepted(two: TwoLines) -> None:
+    """Whoever can write to one line's database must not get a valid key of another line."""
+    key_id = create_key(two.main.ledger, "forged", ["chat"]).key_id
+    with two.main.ledger.engine.begin() as connection:
+        connection.exec_driver_sql("update api_keys set secret_hash = 'x' where key_id = ?", (key_id,))
+    with pytest.raises(SealError):
+        accept_key(two.law.ledger, two.main.ledger, key_id, ["chat"], by="operator")
 
 
 def test_a_correction_goes_to_the_line_of_its_release(two: TwoLines) -> None:
@@ -179,6 +196,15 @@ def test_a_gateway_is_ready_when_every_line_with_a_release_is(two: TwoLines) -> 
     while (reply := two.client.get("/ready")).status_code != 200 and time.monotonic() < deadline:
         time.sleep(0.1)  # each line checks whether it needs the sentence encoder
     assert (reply.status_code, reply.json()["lines"]) == (200, {"main": "ready", "law": "ready"})
+
+
+def test_a_line_whose_ledger_is_damaged_does_not_take_the_others_out_of_service(two: TwoLines) -> None:
+    while two.client.get("/ready").json()["lines"]["main"] != "ready":
+        time.sleep(0.1)
+    with two.law.ledger.engine.begin() as connection:
+        connection.exec_driver_sql("update deployments set engine_url = 'unix:/x'")
+    reply = two.client.get("/ready")
+    assert (reply.status_code, reply.json()["lines"]) == (200, {"main": "ready", "law": "not ready"})
 
 
 def test_faulty_bodies_get_the_same_errors_as_with_one_line(two: TwoLines) -> None:

@@ -29,7 +29,7 @@ def _asset_key(line: str, name: str) -> dg.AssetKey:
 def asset_name(key: dg.AssetKey) -> str:
     """The opposite of `asset_key`."""
     line = load_settings().line
-    return "/".join(key.path[1:] if line and key.path[0] == line else key.path)
+    return "/".join(key.path[1:] if line and len(key.path) > 1 and key.path[0] == line else key.path)
 
 
 def batch_partitions() -> str:

@@ -79,8 +79,9 @@ class Installation(dg.ConfigurableResource):
 
         A new secret would give known subjects a second key, so that one subject could be in both train and test.
         """
-        require_key(self.layout.keys, SUBJECTS_KEY, self.layout.tables / "reports")
-        return read_or_create_key(self.layout.keys, SUBJECTS_KEY)
+        folder = self.settings.subject_keys
+        require_key(folder, SUBJECTS_KEY, self.layout.tables / "reports")
+        return read_or_create_key(folder, SUBJECTS_KEY)
 
     @property
     def corrections_key(self) -> bytes:

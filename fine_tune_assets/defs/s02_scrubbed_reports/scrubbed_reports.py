@@ -191,7 +191,7 @@ def scrub_request(installation: Installation, batch: str | None) -> dict[str, ob
     values = installation.stored("identifier_values").files()
     return {
         "settings": asdict(installation.recipe.scrubber),
-        "key_file": str(installation.layout.keys / f"{SUBJECTS_KEY}.key"),
+        "key_file": str(installation.settings.subject_keys / f"{SUBJECTS_KEY}.key"),
         "cache": str(installation.layout.cache / "scrubbed"),
         "other_values": [str(path) for path in values if path.stem != batch],
         "today": datetime.date.today().isoformat(),

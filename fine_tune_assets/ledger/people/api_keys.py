@@ -108,17 +108,21 @@ def create_key(
     granted = _grant(ledger, scopes, owner)
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     with ledger.begin() as connection:
-        taken = sa.select(api_keys.c.key_id).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
-        if connection.execute(taken).first():
-            raise LedgerError(
-                f"An active key named {name} exists. Revoke it with `fine-tune keys revoke`, or choose another name."
-            )
+        _require_unused_name(connection, name)
         row = {"key_id": key_id, "name": name, "secret_hash": fingerprint_text(secret), **granted}
         times = {"created_at": datetime.now(UTC), "expires_at": expires_at}
         values = {**row, **vars(limits), **times}
         connection.execute(api_keys.insert().values(**values))
         audit.append(connection, by, "created API key", key_id)
     return NewKey(key_id, f"{KEY_PREFIX}_{key_id}_{secret}")
+
+
+def _require_unused_name(connection: sa.Connection, name: str) -> None:
+    taken = sa.select(api_keys.c.key_id).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+    if connection.execute(taken).first():
+        raise LedgerError(
+            f"An active key named {name} exists. Revoke it with `fine-tune keys revoke`, or choose another name."
+        )
 
 
 def _grant(ledger: Ledger, scopes: Collection[str], owner: str | None) -> dict[str, str | None]:
@@ -135,19 +139,24 @@ def _grant(ledger: Ledger, scopes: Collection[str], owner: str | None) -> dict[s
 def accept_key(
     ledger: Ledger, source: Ledger, key_id: str, scopes: Collection[str], *, by: str, owner: str | None = None
 ) -> None:
-    """Let a key of another product line, whose ledger is `source`, ask this line's model, with scopes of its own.
+    """Let a key of another product line, whose ledger is `source`, ask this line's model, with scopes and owner of its own.
 
-    Its expiry and limits are copied. Raises the errors of `create_key`, and UnknownRecordError if `source` has no such key.
+    Its expiry and limits are copied. Raises the errors of `create_key`, UnknownRecordError if `source` has no such key,
+    LedgerError if it is revoked or expired, and SealError if its row was changed.
     """
     granted = _grant(ledger, scopes, owner)
     with source.read() as connection:
-        row = {name: _find(connection, key_id)[name] for name in _COPIED}
+        found = _find(connection, key_id)
+        verify_row(connection, api_keys, found)
+    if (outcome := _key_outcome(_api_key(found), datetime.now(UTC))) != "ok":
+        raise LedgerError(f"Key {key_id} is {outcome}. Create a new one: `fine-tune keys create`")
     with ledger.begin() as connection:
         if connection.execute(_BY_ID, {"key_id": key_id}).first() is not None:
             raise LedgerError(
                 f"Key {key_id} is accepted already. To change its scopes, revoke it and create another one."
             )
-        connection.execute(api_keys.insert().values(**row, **granted))
+        _require_unused_name(connection, str(found["name"]))
+        connection.execute(api_keys.insert().values(**{name: found[name] for name in _COPIED}, **granted))
         audit.append(connection, by, "accepted API key", key_id)
 
 
@@ -155,6 +164,7 @@ def copy_secret(ledger: Ledger, source: Ledger, key_id: str, *, by: str) -> None
     """Take over the secrets of a key that was rotated in another line. Raises UnknownRecordError."""
     with source.read() as connection:
         row = _find(connection, key_id)
+        verify_row(connection, api_keys, row)
         values = {name: row[name] for name in _SECRETS}
     with ledger.begin() as connection:
         _change(connection, key_id, **values)

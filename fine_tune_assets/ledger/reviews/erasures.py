@@ -118,6 +118,18 @@ def record_erasure(
         return begun
 
 
+def copy_erasures(ledger: Ledger, source: Ledger) -> int:
+    """Set the tombstones of another product line here too, for a line that was added after an erasure. Returns how many."""
+    missing = list_erased_subjects(source) - list_erased_subjects(ledger)
+    for one in list_erasures(source):
+        if one.subject_key in missing:
+            begun = record_erasure(
+                ledger, subject_key=one.subject_key, by=one.erased_by, reason=one.reason, ids=SubjectIds()
+            )
+            finish_erasure(ledger, begun, one.erased_by, {})
+    return len(missing)
+
+
 def add_erasure_ids(ledger: Ledger, erasure: Erasure, ids: SubjectIds) -> Erasure:
     """Add ids that were found after the tombstone was set."""
     with ledger.begin() as connection:

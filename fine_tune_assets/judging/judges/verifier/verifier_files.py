@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.files import write_bytes, write_text
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file
-from fine_tune_assets.embeddings.encoder import bundled_encoder_folder, encoder_version
+from fine_tune_assets.embeddings.encoder import bundled_encoder_folder, encoder_version, load_tokenizer
 from fine_tune_assets.judging.judges.verifier.pair_encoding import ENCODING_VERSION
 
 WEIGHTS_FILE, CARD_FILE, LEAKAGE_FILE = "verifier.safetensors", "card.json", "leakage.json"
@@ -89,11 +89,23 @@ def count_attention_heads(folder: Path) -> int:
     return int(json.loads((encoder_folder(folder) / CONFIG_FILE).read_text(encoding="utf-8"))["num_attention_heads"])
 
 
+_ASSUMED: Final = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "position_embedding_type": "absolute",
+}
+"""What `verifier_graph` builds; BERT's own defaults."""
+
+
 def is_bert_folder(folder: Path) -> bool:
-    """Whether a local folder holds a BERT model with a fast tokenizer, which a verifier can start from."""
+    """Whether a local folder holds a BERT model, with BERT's own activation and tokens, which a verifier can start from."""
     if not all((folder / name).is_file() for name in (CONFIG_FILE, TOKENIZER_FILE, "model.safetensors")):
         return False
-    return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("model_type") == "bert"
+    config = {**_ASSUMED, "model_type": "", **json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))}
+    tokens = load_tokenizer(folder)
+    has_tokens = all(tokens.token_to_id(name) is not None for name in ("[CLS]", "[SEP]"))
+    return has_tokens and all(config[name] == value for name, value in _ASSUMED.items())
 
 
 def read_labelled_groups(folder: Path) -> frozenset[str]:
