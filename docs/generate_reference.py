@@ -450,7 +450,8 @@ The desk, the Dagster UI and the gateway enforce this one matrix. Everything els
 no role."""
 
 _COMMANDS_HEADER = """\
-Run `.venv/bin/fine-tune` after `make setup`. Commands read the [settings](settings.md). Every command and group has `-h`. `fine-tune --line NAME …`\nworks on another [product line](../how-to/run-several-product-lines.md).
+Run `.venv/bin/fine-tune` after `make setup`. Commands read the [settings](settings.md). Every command and group has `-h`.
+`fine-tune --line NAME …` works on another [product line](../how-to/run-several-product-lines.md).
 
 | exit status | meaning |
 | --- | --- |
