@@ -11,10 +11,13 @@ from fine_tune_assets.core.line_names import LINE_VARIABLE
 
 def materialize_hint(*assets: str) -> str:
     """The command for the assets in their order; without assets, the one that updates everything."""
-    line = f"--line {os.environ[LINE_VARIABLE]} " if os.environ.get(LINE_VARIABLE) else ""
+    line = os.environ.get(LINE_VARIABLE)
     if not assets:
-        return f"Run `fine-tune {line}materialize`; while the Dagster daemon runs, it does this automatically."
-    return f"Run {', then '.join(f'`fine-tune {line}materialize {asset}`' for asset in assets)}."
+        command = f"`fine-tune --line {line} materialize`" if line else "`fine-tune materialize`"
+        return f"Run {command}; while the Dagster daemon runs, it does this automatically."
+    if line:
+        return f"Run {', then '.join(f'`fine-tune --line {line} materialize {asset}`' for asset in assets)}."
+    return f"Run {', then '.join(f'`fine-tune materialize {asset}`' for asset in assets)}."
 
 
 def summarize_exception(error: BaseException) -> str:
