@@ -146,7 +146,7 @@ def test_two_models_answer_at_one_gateway(scrubbed: TwoLines) -> None:
     url = f"http://127.0.0.1:{scrubbed.small.ports[0]}"
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=20, timeout=60)
     messages = [{"role": "user", "content": "A patient coughs."}]
-    with pytest.raises(openai.AuthenticationError):
+    with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model=LAW, messages=messages, max_tokens=4)
     scrubbed.run("--line", LAW, "keys", "accept", key.split("_")[1])
     for model in ("live", LAW):
@@ -201,5 +201,5 @@ def _has_subject(settings: Settings) -> bool:
 
 
 def _shared_key(settings: Settings) -> str:
-    secret = read_key(settings.layout.keys / "subjects.key")
+    secret = read_key(settings.subject_keys / "subjects.key")
     return make_subject_key(secret, identify_subject(SHARED_SUBJECT, ""))
