@@ -99,8 +99,7 @@ def _with_surrogates(
 
 def _secret() -> bytes:
     """The installation's key, so that surrogates match the asset graph's; without one, a random key."""
-    folder = load_settings().layout.keys
-    path = folder / "subjects.key"
+    path = load_settings().subject_keys / "subjects.key"
     return read_key(path) if path.is_file() else secrets.token_bytes(KEY_BYTES)
 
 
