@@ -44,7 +44,7 @@ def dataset_drop_sensor(
         return dg.SkipReason(f"No data set is ready.{waiting}")
     version = f"{installation.settings.line}{incoming.version}"
     attempts = context.instance.get_runs_count(
-        dg.RunsFilter(job_name=import_dropped_datasets.name, tags={_VERSION_TAG: version, **line_tags()})
+        dg.RunsFilter(job_name=import_dropped_datasets.name, tags={_VERSION_TAG: version})
     )
     if attempts >= MAX_ATTEMPTS:
         return dg.SkipReason(
