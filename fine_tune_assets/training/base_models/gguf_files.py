@@ -72,7 +72,10 @@ def read_gguf_facts(gguf: Path) -> GgufFacts:
         header = GgufHeader.from_file(str(gguf))
     # The reader raises any kind of exception on a damaged file.
     except Exception as error:  # noqa: BLE001
-        raise ModelFolderError(f"{printable(gguf.name)} is not a valid GGUF ({type(error).__name__}).") from None
+        raise ModelFolderError(
+            f"{printable(gguf.name)} can't be read ({type(error).__name__}): it is damaged, or transformers does not support its "
+            "kind of tensors."
+        ) from None
     parameters = sum(prod(tensor.shape) for tensor in header.tensors)
     _require_language_model(gguf, values, parameters)
     return GgufFacts(
