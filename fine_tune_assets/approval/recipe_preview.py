@@ -64,7 +64,7 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
         for task in tasks:
             if (report.report_id, task.name) not in made:
                 reasons[task.name].update(set(_explain(report, parts, task)))
-    counts = Counter(task for _, task in made)
+    counts = Counter([draft.task for draft in drafts] + [request.task for request in requests])
     return Preview(
         reports=len(reports),
         sections=dict(sorted(sections.items(), key=lambda item: (-item[1], item[0]))),

@@ -1,8 +1,8 @@
 """Builds drafts from reports for each kind of task.
 
-The kinds use sections, laboratory values, pairs of reports, sections about which a model writes an output or questions and
-answers, and rows of data sets, which no other kind uses. Of a model's outputs, only those that the verifier supports become
-drafts. Reports that a task can't use are counted; nothing is guessed. This module calls no model.
+The kinds use sections, laboratory values, pairs of reports, sections or passages about which a model writes an output or
+questions and answers, and rows of data sets, which no other kind uses. Of a model's outputs, only those that the verifier
+supports become drafts. Reports that a task can't use are counted; nothing is guessed. This module calls no model.
 """
 
 from collections import defaultdict
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from fine_tune_assets.approval.flags import format_flag
 from fine_tune_assets.approval.lab_values import LabValues, format_abnormal_values, read_lab_values
+from fine_tune_assets.approval.report_passages import split_passages
 from fine_tune_assets.claims.grounding_checks import measure_word_overlap
 from fine_tune_assets.claims.sections import (
     Section,
@@ -131,18 +132,15 @@ def draft_reports(
 
 def build_requests(read: ReadReports, tasks: Sequence[Task], section_names: Collection[str]) -> Iterator[DraftRequest]:
     """The requests of model tasks."""
-    for report in read() if any(isinstance(task, ModelTask) for task in tasks) else ():
+    model_tasks = [task for task in tasks if isinstance(task, ModelTask)]
+    for report in read() if model_tasks else ():
         sections = split_report(report.text, tasks, section_names)
-        for task in tasks:
-            if isinstance(task, ModelTask) and (
-                input_text := _join_input_sections(join_section_texts(sections), task.input_sections)
-            ):
-                request = _fingerprint_request(task, input_text)
-                key, subject_key = report.report_id, report.subject_key
+        for task in model_tasks:
+            for input_text in _model_inputs(report, sections, task):
                 yield DraftRequest(
-                    request,
-                    key,
-                    subject_key,
+                    _fingerprint_request(task, input_text),
+                    report.report_id,
+                    report.subject_key,
                     task.name,
                     task.instruction,
                     input_text,
@@ -267,15 +265,25 @@ def partner_id(report_id: str, task: PairTask) -> str | None:
 def _draft_from_model(
     report: ReportText, sections: Sequence[Section], task: ModelTask, outputs: Mapping[str, Sequence[ModelDraft]]
 ) -> Iterator[UncheckedDraft]:
-    input_text = _join_input_sections(join_section_texts(sections), task.input_sections)
-    for written in outputs.get(_fingerprint_request(task, input_text), ()) if input_text else ():
-        end = "" if written.is_finished else ", cut off"
-        by_model = f"{MODEL_DRAFTED}: {written.drafted_by.removeprefix(BY_MODEL).strip()}{end}"
-        flags = (by_model, *_truncation_flags(sections, task))
-        draft = _build_draft(
-            report, task, input_text, written.output, written.drafted_by, flags, instruction=written.instruction
-        )
-        yield replace(draft, sources=written.sources, checked_by=written.checked_by)
+    for input_text in _model_inputs(report, sections, task):
+        for written in outputs.get(_fingerprint_request(task, input_text), ()):
+            end = "" if written.is_finished else ", cut off"
+            by_model = f"{MODEL_DRAFTED}: {written.drafted_by.removeprefix(BY_MODEL).strip()}{end}"
+            flags = (by_model, *_truncation_flags(sections, task))
+            draft = _build_draft(
+                report, task, input_text, written.output, written.drafted_by, flags, instruction=written.instruction
+            )
+            yield replace(draft, sources=written.sources, checked_by=written.checked_by)
+
+
+def _model_inputs(report: ReportText, sections: Sequence[Section], task: ModelTask) -> list[str]:
+    """The named sections as one input, or the passages of the report, each once."""
+    if split_row_report(report.text) is not None or (task.sources and report.source not in task.sources):
+        return []
+    if not task.input_sections:
+        return list(dict.fromkeys(split_passages(report.text, task.words_per_passage)))
+    joined = _join_input_sections(join_section_texts(sections), task.input_sections)
+    return [joined] if joined else []
 
 
 def _draft_from_row(report: ReportText, row: RowTexts, tasks: Sequence[Task]) -> Iterator[UncheckedDraft]:

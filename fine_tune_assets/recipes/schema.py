@@ -195,7 +195,7 @@ class PairTask:
 
 @dataclass(frozen=True, config=_STRICT)
 class ModelTask:
-    """Examples from reports that contain the sections: a model writes them, and an expert reviews those with a source."""
+    """Examples that a model writes from sections or passages of reports; an expert reviews those with a source."""
 
     name: TaskName
     """Name of the task, stored with each example."""
@@ -203,12 +203,16 @@ class ModelTask:
     """Instruction to the model, or with `questions_per_report`: what to ask about."""
     kind: Literal["model"]
     """Kind of task."""
-    input_sections: Annotated[tuple[Heading, ...], Field(min_length=1)]
-    """Headings of the sections that form the input, in this order."""
     max_new_tokens: Positive
     """Maximum number of tokens of a draft; longer drafts are truncated and flagged."""
+    input_sections: tuple[Heading, ...] = ()
+    """Headings of the sections that form the input, in this order; empty: each passage of a report is one."""
+    words_per_passage: Annotated[int, Field(ge=20, le=2000)] = 200
+    """Maximum number of words of a passage, without `input_sections`."""
+    sources: tuple[Text, ...] = ()
+    """Sources of the batches whose reports it uses; empty: all of them."""
     questions_per_report: Annotated[int, Field(ge=0, le=20)] = 0
-    """Number of questions that the model asks and answers per report; 0: one output for `instruction`."""
+    """Number of questions that the model asks and answers per report or passage; 0: one output for `instruction`."""
     shared_words_floor: SharedWords = 0.0
     """Minimum share of output words found in the input; below it, the draft is flagged `label noise`."""
     other_headings: OtherHeadings = ()

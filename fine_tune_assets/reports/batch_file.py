@@ -2,7 +2,7 @@
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -44,6 +44,8 @@ class BatchFile:
     records: RecordColumns | None = None
     metadata: ReportMetadata = ReportMetadata()
     """Defaults for every report of the batch; a report's own metadata takes precedence."""
+    reports_without_subject: Literal["refuse", "allow"] = "refuse"
+    """As in the recipe, for this batch alone: its documents are about no one."""
 
 
 def read_batch_file(contents: BatchContents) -> BatchFile:
@@ -64,7 +66,9 @@ def read_batch_file(contents: BatchContents) -> BatchFile:
 def parse_batch_file(values: Any, raw_values: Any) -> BatchFile:
     """Validate the content of a batch file. Raises UnreadableError, which names the wrong keys but never their values."""
     if not isinstance(values, dict) or not isinstance(raw_values, dict):
-        raise _batch_file_error("batch.yaml must be a mapping. Known keys: source, records, metadata.")
+        raise _batch_file_error(
+            "batch.yaml must be a mapping. Known keys: source, records, metadata, reports_without_subject."
+        )
     try:
         metadata = metadata_from_values(raw_values.get("metadata") or {})
         if metadata.report_id:
@@ -79,7 +83,16 @@ def parse_batch_file(values: Any, raw_values: Any) -> BatchFile:
 
 
 # Errors quote only keys that this project defines: any other text in the file could be sensitive.
-_KNOWN_KEYS = {"source", "records", "subject_id", "report_id", "identifiers", "sections", "written_on"}
+_KNOWN_KEYS = {
+    "source",
+    "records",
+    "subject_id",
+    "report_id",
+    "identifiers",
+    "sections",
+    "written_on",
+    "reports_without_subject",
+}
 
 
 def _describe_error(place: tuple[int | str, ...], kind: str) -> str:

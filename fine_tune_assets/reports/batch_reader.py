@@ -146,7 +146,7 @@ def read_batch(
     contents = BatchContents(folder, list_files(folder) if files is None else files)
     isolated = IsolatedReader(limits, find_ocr()) if document_reader is None else nullcontext(document_reader)
     with isolated as read_document:
-        reader = BatchReader(limits, read_document, None if is_subject_required else batch)
+        reader = BatchReader(limits, read_document, batch, is_subject_required=is_subject_required)
         try:
             about = read_batch_file(contents)
             outcomes = list(reader.read(contents, about))

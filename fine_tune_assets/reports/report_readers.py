@@ -50,11 +50,13 @@ class RecordOutcome:
 class BatchReader:
     """Reads and counts the files of a batch, including archive entries.
 
-    `batch` is given if reports without a subject are allowed: each is its own subject.
+    If no subject is required, by the recipe or by `batch.yaml`, a report that names none is its own subject.
     """
 
-    def __init__(self, limits: ReadLimits, read_document: ReadDocument, batch: str | None = None) -> None:
-        self._limits, self._batch = limits, batch
+    def __init__(
+        self, limits: ReadLimits, read_document: ReadDocument, batch: str, *, is_subject_required: bool = True
+    ) -> None:
+        self._limits, self._batch, self._is_subject_required = limits, batch, is_subject_required
         self._read_document = read_document
         self.files = 0
         self.ignored: dict[Path, IgnoreReason] = {}
@@ -156,7 +158,9 @@ class BatchReader:
             return found
         try:
             facts = found.metadata.merge(sidecar).merge(about.metadata)
-            return accept_report(dataclasses.replace(found, metadata=facts), path, record, self._limits, self._batch)
+            is_required = self._is_subject_required and about.reports_without_subject == "refuse"
+            batch = None if is_required else self._batch
+            return accept_report(dataclasses.replace(found, metadata=facts), path, record, self._limits, batch)
         except UnreadableError as error:
             return error
 

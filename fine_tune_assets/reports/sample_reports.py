@@ -86,7 +86,7 @@ def list_sample_fingerprints(root: Path) -> list[str]:
         for batch in list_batches(root):
             contents = BatchContents(root / batch, list_files(root / batch))
             about = read_batch_file(contents)
-            reports = iter_reports(BatchReader(limits, read_document).read(contents, about))
+            reports = iter_reports(BatchReader(limits, read_document, batch).read(contents, about))
             fingerprints += [fingerprint_sample_report(report, batch, about.source) for report in reports]
     return sorted(fingerprints)
 

@@ -57,7 +57,7 @@ def find_subject_files(
     """Search a batch folder. Raises BatchFolderError, UnreadableError, ConcurrentChangeError."""
     before = fingerprint_batch(folder)
     contents = BatchContents(folder, list_files(folder))
-    reader = BatchReader(limits, read_document, folder.name)
+    reader = BatchReader(limits, read_document, folder.name, is_subject_required=False)
     about = read_batch_file(contents)
     by_file: dict[Path, list[RecordOutcome]] = defaultdict(list)
     for outcome in reader.read(contents, about):

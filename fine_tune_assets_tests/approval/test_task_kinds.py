@@ -38,7 +38,7 @@ ROWS = RowTask("faq", "rows")
 ROW = f"{INSTRUCTION}\n\nName the dose.\n\n{INPUT}\n\nPLAN:\nRest.\n\n{OUTPUT}\n\nPLAN:\nRest."
 FIELDS = FieldTask("abnormal", "Name the abnormal values.", "fields", ("LABORATORY",))
 PAIRS = PairTask("note", "Write the note of this visit.", "pairs", ".dialogue", ".note")
-SUMMARY = ModelTask("summary", "Summarize.", "model", ("FINDINGS",), 40)
+SUMMARY = ModelTask("summary", "Summarize.", "model", 40, ("FINDINGS",))
 
 
 def draft(table: pa.Table, *tasks: Task, written: pa.Table | None = None) -> list[DraftedExample]:
@@ -238,6 +238,27 @@ def test_written_output_is_not_requested_again_and_removed_with_its_report() -> 
     assert kept.column("report_id").to_pylist() == ["b/1"]
     assert [r.report_id for r in select_missing_requests(asked, kept)] == ["b/2"]
     assert select_missing_requests(requests(before, SUMMARY), written) == []
+
+
+def test_without_sections_each_passage_of_a_named_source_is_asked_about() -> None:
+    """A guideline has its own headings and is longer than a model's context; reports of patients have another task."""
+    task = replace(SUMMARY, input_sections=(), words_per_passage=20, sources=("guidelines",), questions_per_report=2)
+    text = "Dose\n\n" + "One tablet daily. " * 5 + "\n\nStorage\n\nKeep it dry and cool."
+    assert requests(reports(text), task) == []
+    named = reports(text, source="guidelines")
+    asked = requests(named, task)
+    assert [len(one.input.split()) for one in asked] == [16, 6]
+    assert all(one.input in text for one in asked)
+    assert {one.report_id for one in asked} == {"b/1"}
+    rows = [
+        supported(build_model_draft(one, "Keep it dry.", True, "abc", Question(1, f"How is part {number}?", False)))
+        for number, one in enumerate(asked)
+    ]
+    drafts = draft(named, task, written=table_from_records(ModelDraft, rows))
+    assert {one.input: one.instruction for one in drafts} == {
+        one.input: f"How is part {number}?" for number, one in enumerate(asked)
+    }
+    assert requests(reports(ROW, source="guidelines"), task) == []
 
 
 def test_request_repr_omits_its_input() -> None:

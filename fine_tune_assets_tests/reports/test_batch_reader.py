@@ -58,6 +58,20 @@ def test_without_an_id_the_normalized_name_identifies_the_subject(tmp_path: Path
     assert keys[0] == keys[1]
 
 
+def test_a_batch_of_documents_about_no_one_says_so(tmp_path: Path) -> None:
+    """Guidelines name no subject. Beside them, a patient's report without a subject must still be refused."""
+    (tmp_path / "one.txt").write_text("Give one tablet daily.\n")
+    (tmp_path / "two.txt").write_text("Store in a dry place.\n")
+    refused = read_batch(tmp_path, "b1", SECRET, ReadLimits())
+    assert set(refused.unreadable.column("reason").to_pylist()) == {"no_subject"}
+    (tmp_path / "batch.yaml").write_text("reports_without_subject: allow\n")
+    allowed = read_batch(tmp_path, "b1", SECRET, ReadLimits())
+    assert allowed.unreadable.num_rows == 0
+    assert len(set(allowed.reports.column("subject_key").to_pylist())) == 2
+    (tmp_path / "batch.yaml").write_text("reports_without_subject: maybe\n")
+    assert read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.num_rows == 0
+
+
 def test_columns_become_sections_in_batch_file_order(tmp_path: Path) -> None:
     """The recipe's tasks find input and output by these headings."""
     (tmp_path / "batch.yaml").write_text(
