@@ -184,6 +184,9 @@ bench-mix: setup   ## retained abilities of the demo's adapter with and without 
 bench-two-lines: setup   ## memory and speed of two product lines' engines, merged or with adapters on one base model
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/bench_two_lines.py $(MODEL)
 
+bench-shared-vllm: setup-dev $(VLLM)/.installed   ## memory and speed of vLLM for two product lines: two processes, or two adapters in one
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/bench_shared_vllm.py $(VLLM)/bin/python $(MODEL)
+
 bench-datasets: setup-dev   ## import of a million rows, general_examples and the mix: time and memory
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_datasets.py
 

@@ -43,7 +43,9 @@ def main() -> None:
         merge = MergeJob(base, _adapter(base, place / "adapter"), is_quantized=False, dtype="float16")
         merged = merge_adapter(merge, place / "weights", talks, SYSTEM, DEFAULT_LIMITS["f16"], ignore_progress)
         turn_end = read_prompt_contract(merged.folder, SYSTEM).turn_end_id
-        export = ExportJob(merged.folder, place / "exports", SYSTEM, turn_end, Path("none"), place / "adapter", "")
+        export = ExportJob(
+            merged.folder, place / "exports", SYSTEM, turn_end, Path("none"), place / "adapter", base, ""
+        )
         (exported,) = export_all(export, {"f16": DEFAULT_LIMITS["f16"]}, talks, ignore_progress)
         if exported.parity is None:
             raise SystemExit(exported.reason)

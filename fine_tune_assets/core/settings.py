@@ -231,6 +231,10 @@ class VllmSettings(_Group):
     """Number of tokens to speculate from n-grams of the prompt; 0: off."""
     parallel: int = 256
     """Number of simultaneous requests."""
+    max_adapters: int = 4
+    """Number of LoRA adapters in memory at once in an engine that several deployments share."""
+    max_lora_rank: int = 64
+    """Maximum rank of a LoRA adapter in a shared engine; memory grows with it."""
 
 
 class LlamaCppSettings(_Group):

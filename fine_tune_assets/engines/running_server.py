@@ -72,6 +72,13 @@ class RunningEngine:
     """Display name of the server program."""
     max_concurrency: int = 0
     """Answers generated at once; 0: as many as fit."""
+    shared_folder: str = ""
+    """Run folder of the process that computes the answers; empty: this one."""
+
+    @property
+    def computing_process(self) -> ProcessIdentity:
+        shared = read_identity(Path(self.shared_folder) / PROCESS_FILE) if self.shared_folder else None
+        return shared or self.identity
 
     @property
     def log(self) -> Path:
@@ -97,6 +104,7 @@ def launch_engine(
     max_concurrency: int = 0,
     shutdown_seconds: float = 0.0,
     is_drained_first: bool = False,
+    shared_folder: str = "",
 ) -> RunningEngine:
     """Start a server and record how to find it again. It is not healthy yet."""
     _remove_socket(folder)  # left by an engine that died
@@ -108,6 +116,7 @@ def launch_engine(
         "is_drained_first": is_drained_first,
         "program": program,
         "max_concurrency": max_concurrency,
+        "shared_folder": shared_folder,
     }
     write_private_file(folder / RECORD_FILE, json.dumps(record))
     process = start_process(

@@ -1,7 +1,8 @@
 """Serves one Hugging Face folder with vLLM, to users or during judging.
 
 vLLM runs from its own environment, because its pins conflict with the trainer's. LoRA adapters are served under their own
-names. The API key is passed in the environment, never on the command line.
+names; in a process that `shared_vllm` starts, they come and go. The API key is passed in the environment, never on the command
+line.
 """
 
 import json
@@ -42,28 +43,29 @@ def start_vllm(
     adapters: Mapping[str, Path] | None = None,
     socket: Path | None = None,
     serving: VllmSettings | None = None,
+    is_shared: bool = False,
 ) -> RunningEngine:
     """Start a server for `model` and return at once; it is not healthy yet. With `serving`, it outlives its parent; otherwise it
-    ends with the thread that started it.
+    ends with the thread that started it. With `is_shared`, adapters can be loaded later.
 
     `context_tokens` is limited to the model's context. `dtype` is the number format of the computation; `auto` follows the
     model's configuration, as quantized weights require. Without `socket`, it listens on a loopback port.
 
     Raises EngineError if the environment is missing, or vLLM cannot load an adapter.
     """
-    if not python.is_file():
-        raise EngineError(
-            f"vLLM cannot serve {model.name}: {python} does not exist. Run `make setup-vllm`, or set FINE_TUNE_VLLM_PYTHON to "
-            "the Python of vLLM's environment. Without vLLM, set engine: llama_cpp, use a GGUF file as judge, and set "
-            "judge.engine: transformers."
-        )
+    require_vllm(python, model.name)
     command = vllm_command(python, model, alias, limit_context(model, context_tokens), dtype, adapters or {}, serving)
+    environment = {}
+    if serving is not None and is_shared:
+        command += _shared_options(serving)
+        environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
     api_key = new_api_key()
     url = loopback_url() if socket is None else socket_address(socket)
     listen = ["--host", HOST, "--port", str(httpx.URL(url).port)] if socket is None else ["--uds", str(socket)]
     return launch_engine(
         [*command, *listen],
-        _environment(api_key, (serving or VllmSettings()).kv_cache_gb),  # vLLM's default is half of the memory
+        # vLLM's default cache is half of the memory.
+        _environment(api_key, (serving or VllmSettings()).kv_cache_gb) | environment,
         alias,
         url,
         api_key,
@@ -73,6 +75,16 @@ def start_vllm(
         max_concurrency=0,
         shutdown_seconds=SHUTDOWN_SECONDS if serving is not None else 0,
     )
+
+
+def require_vllm(python: Path, model: str) -> None:
+    """Raises EngineError if the environment is missing."""
+    if not python.is_file():
+        raise EngineError(
+            f"vLLM cannot serve {model}: {python} does not exist. Run `make setup-vllm`, or set FINE_TUNE_VLLM_PYTHON to "
+            "the Python of vLLM's environment. Without vLLM, set engine: llama_cpp, use a GGUF file as judge, and set "
+            "judge.engine: transformers."
+        )
 
 
 def vllm_command(
@@ -98,7 +110,7 @@ def vllm_command(
 
 
 def _serving_options(serving: VllmSettings, is_on_gpu: bool) -> list[str]:
-    """PagedAttention and continuous batching are always on. LoRA is off, because a release is one set of weights."""
+    """PagedAttention and continuous batching are always on."""
     options: dict[str, Any] = {
         "shutdown-timeout": SHUTDOWN_SECONDS,  # the default aborts running answers (measured: 4 of 4)
         "tensor-parallel-size": serving.tensor_parallel,
@@ -127,6 +139,30 @@ def _serving_options(serving: VllmSettings, is_on_gpu: bool) -> list[str]:
     ]
 
 
+def _shared_options(serving: VllmSettings) -> list[str]:
+    """vLLM reserves memory for all adapters at its start; it keeps further ones in CPU memory and swaps them in."""
+    options = {
+        "max-loras": serving.max_adapters,
+        "max-cpu-loras": 2 * serving.max_adapters,
+        "max-lora-rank": _allowed_rank(serving.max_lora_rank),
+    }
+    return ["--enable-lora", *(str(word) for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def _allowed_rank(rank: int) -> int:
+    return next((size for size in _LORA_RANKS if size >= rank), _LORA_RANKS[-1])
+
+
+def require_loadable_adapter(adapter: Path, max_rank: int) -> None:
+    """Raises EngineError if vLLM, started for adapters up to `max_rank`, cannot load this one."""
+    rank = _lora_rank(adapter)
+    if rank > _allowed_rank(max_rank):
+        raise EngineError(
+            f"The adapter has rank {rank}, and vLLM is started for adapters up to rank {_allowed_rank(max_rank)}. Set "
+            f"FINE_TUNE_VLLM_MAX_LORA_RANK={rank}, and run `fine-tune down` and `fine-tune up`."
+        )
+
+
 def has_gpu() -> bool:
     """Whether this machine has an NVIDIA GPU with its driver. Avoids importing torch, which takes seconds."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
@@ -136,12 +172,11 @@ def _adapter_options(adapters: Mapping[str, Path]) -> list[str]:
     if not adapters:
         return []
     rank = max(_lora_rank(folder) for folder in adapters.values())
-    max_rank = next(size for size in _LORA_RANKS if size >= rank)
     modules = [f"{name}={folder}" for name, folder in adapters.items()]
     return [
         "--enable-lora",
         "--max-lora-rank",
-        str(max_rank),
+        str(_allowed_rank(rank)),
         "--max-loras",
         str(len(modules)),
         "--lora-modules",
@@ -164,7 +199,7 @@ def _lora_rank(adapter: Path) -> int:
     if config.get("use_dora") or max(ranks) > _LORA_RANKS[-1]:
         raise EngineError(
             f"vLLM cannot load the adapter {adapter.name}: it supports LoRA up to rank {_LORA_RANKS[-1]}, without DoRA. "
-            "Set judge.engine: transformers."
+            "Set judge.engine: transformers, and let vLLM serve merged weights."
         )
     return max(ranks)
 

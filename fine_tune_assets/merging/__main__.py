@@ -7,7 +7,7 @@ from typing import Any
 from fine_tune_assets.core.fingerprints import require_unchanged_folder
 from fine_tune_assets.core.processes.worker import serve_request
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.recipes.export_settings import ParityLimits
+from fine_tune_assets.recipes.export_settings import LORA_SAFETENSORS, ParityLimits
 
 
 def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -32,6 +32,8 @@ def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     merged = Path(request["merged_folder"])
     require_unchanged_folder(merged, request["weights_fingerprint"], "merged model")
     require_unchanged_folder(Path(request["adapter_folder"]), request["adapter_id"], "adapter")
+    if LORA_SAFETENSORS in request["limits"]:
+        require_unchanged_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     from fine_tune_assets.merging.exports import ExportJob, export_all
     from fine_tune_assets.merging.probes import held_out_conversations
 
@@ -43,6 +45,7 @@ def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
             request["turn_end_id"],
             Path(request["llmcompressor_python"]),
             Path(request["adapter_folder"]),
+            Path(request["base_folder"]),
             request["base_gguf"],
         ),
         {name: ParityLimits(**limits) for name, limits in request["limits"].items()},

@@ -11,6 +11,7 @@ import yaml
 
 from fine_tune_assets.core.serving_engines import reads_folder
 from fine_tune_assets.merging.certificates import hop_rows
+from fine_tune_assets.recipes.export_settings import LORA, LORA_SAFETENSORS
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel
 
 MODEL_CARD, DATA_CARD = "README.md", "DATASET_CARD.md"
@@ -67,12 +68,18 @@ def _front_matter(facts: ModelCardFacts) -> dict[str, Any]:
         "language": ["en"],
         "license": licence.lower() if known else "other",
         **({} if known else {"license_name": licence}),
-        "library_name": "transformers" if reads_folder(facts.engine) else "gguf",
+        "library_name": _name_library(facts),
         "pipeline_tag": "text-generation",
         "base_model": facts.base.name,
-        "base_model_relation": "finetune",
+        "base_model_relation": "adapter" if facts.served_format in (LORA, LORA_SAFETENSORS) else "finetune",
         "tags": ["fine_tune_assets", facts.adapter.method, facts.served_format],
     }
+
+
+def _name_library(facts: ModelCardFacts) -> str:
+    if facts.served_format == LORA_SAFETENSORS:
+        return "peft"
+    return "transformers" if reads_folder(facts.engine) else "gguf"
 
 
 def _sections(facts: ModelCardFacts) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Exports merged weights to smaller formats and compares each export with the merged weights.
 
 Each format is written to a temporary path, checked, compared, and kept only if it passes. A failed format does not affect the
-others. `gguf.py` and `compression.py` write the files.
+others. `gguf.py`, `compression.py` and `served_adapter.py` write the files.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +29,9 @@ from fine_tune_assets.merging.gguf import (
 )
 from fine_tune_assets.merging.parity import Parity, ProbeOutputs, compare
 from fine_tune_assets.merging.probes import Probes, make_probes, write_probes_file
-from fine_tune_assets.merging.transformers_probes import open_model, probe_model
-from fine_tune_assets.recipes.export_settings import GGUF_FORMATS, LORA, ParityLimits
+from fine_tune_assets.merging.served_adapter import write_served_adapter
+from fine_tune_assets.merging.transformers_probes import measure_budget, open_adapted_model, open_model, probe_model
+from fine_tune_assets.recipes.export_settings import GGUF_FORMATS, LORA, LORA_SAFETENSORS, ParityLimits
 
 LOCK = ".exporting.lock"
 
@@ -48,6 +49,8 @@ class ExportJob:
     """Python of the environment with llmcompressor."""
     adapter: Path
     """PEFT folder of the merged adapter."""
+    base: Path
+    """Folder of the base model."""
     base_gguf: str
     """SHA-256 of the GGUF file that the base model was converted from; empty if there is none."""
 
@@ -110,6 +113,8 @@ def _export_or_fail(
     try:
         if name in GGUF_FORMATS:
             return _export_gguf(export, name, limits, probes, reference, converter)
+        if name == LORA_SAFETENSORS:
+            return _export_adapter(export, limits, probes, reference)
         return _export_compressed(export, name, limits, probes, reference)
     except FineTuneError as error:
         return ExportResult(name, str(error), parity=getattr(error, "parity", None))
@@ -158,6 +163,18 @@ def _measure_parity(
     return parity
 
 
+def _export_adapter(export: ExportJob, limits: ParityLimits, probes: Probes, reference: ProbeOutputs) -> ExportResult:
+    folder = export.exports_dir / f"{export.merged.name}.{LORA_SAFETENSORS}"
+    with atomic_folder(folder) as aside:
+        write_served_adapter(export.adapter, export.merged, aside)
+        # As vLLM applies it: to the base model in 16 bits, even if it was trained on 4.
+        with open_adapted_model(export.base, export.adapter, is_quantized=False, budget=measure_budget()) as model:
+            reading = probe_model(model, export.merged, probes)
+        del model
+        parity = _measure_parity(LORA_SAFETENSORS, reference, reading, probes, limits)
+    return _folder_result(LORA_SAFETENSORS, folder, parity, probes, reading)
+
+
 def _export_compressed(
     export: ExportJob, name: str, limits: ParityLimits, probes: Probes, reference: ProbeOutputs
 ) -> ExportResult:
@@ -166,6 +183,10 @@ def _export_compressed(
         compress(export.merged, aside, name, export.llmcompressor_python)
         reading = probe_compressed(aside, probes, export.llmcompressor_python)
         parity = _measure_parity(name, reference, reading, probes, limits)
+    return _folder_result(name, folder, parity, probes, reading)
+
+
+def _folder_result(name: str, folder: Path, parity: Parity, probes: Probes, reading: ProbeOutputs) -> ExportResult:
     answers = write_probes_file(folder.with_name(f"{folder.name}.probes.json"), probes, reading.answers)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     return ExportResult(name, "", parity, folder, fingerprint_folder(folder), size, None, answers)

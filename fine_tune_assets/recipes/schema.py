@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator,
 from pydantic.dataclasses import dataclass
 
 from fine_tune_assets.core.serving_engines import EngineName, reads_folder
-from fine_tune_assets.recipes.export_settings import GGUF_FORMATS, ExportFormat, ParityLimits
+from fine_tune_assets.recipes.export_settings import GGUF_FORMATS, LORA_SAFETENSORS, ExportFormat, ParityLimits
 from fine_tune_assets.recipes.json_schemas import require_schema
 from fine_tune_assets.recipes.sweep import SweepSettings, require_trainable
 
@@ -738,7 +738,7 @@ class Recipe:
     exports: tuple[ExportFormat, ...]
     """Export formats; llama.cpp serves the first, without which there is no release."""
     engine: EngineName
-    """Engine in production: `llama_cpp` serves a GGUF file, `vllm` the merged weights."""
+    """Engine in production: `llama_cpp` serves a GGUF file, `vllm` the merged weights, or first `lora_safetensors`."""
     retrain: RetrainSettings
     reviewed_flags: FlagKinds = (
         "contradiction",
@@ -767,6 +767,13 @@ class Recipe:
     def passage_template(self) -> str | None:
         """Template for passages and question in an example; None if examples have no passages."""
         return self.retrieval.template if self.retrieval.enabled and self.corrections.include_passages else None
+
+    @property
+    def served_export(self) -> ExportFormat | None:
+        """The export that the engine serves; None for the merged weights."""
+        if not reads_folder(self.engine):
+            return self.exports[0]
+        return LORA_SAFETENSORS if LORA_SAFETENSORS in self.exports[:1] else None
 
     @model_validator(mode="after")
     def _check_mix(self) -> "Recipe":

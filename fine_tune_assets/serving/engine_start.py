@@ -13,12 +13,14 @@ from fine_tune_assets.core.releases.release_folders import ReleaseFolder
 from fine_tune_assets.core.serving_engines import llama_cpp_slots
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines import llama_cpp, vllm
+from fine_tune_assets.engines.adapter_server import start_adapter_server
 from fine_tune_assets.engines.bundled_model import find_base_gguf
 from fine_tune_assets.engines.gguf_header import kv_cache_bytes_per_token, read_gguf_header
 from fine_tune_assets.engines.listen_addresses import SOCKETS_FOLDER, AddressError, new_socket_path
 from fine_tune_assets.engines.llama_cpp import GgufFiles, find_llama_server, start_llama_cpp
-from fine_tune_assets.engines.running_server import EngineError, RunningEngine, recorded_program
+from fine_tune_assets.engines.running_server import EngineError, RunningEngine, adopt_engine, recorded_program
 from fine_tune_assets.engines.vllm import has_gpu, start_vllm
+from fine_tune_assets.serving.adapter_releases import find_shared_engine, is_adapter
 
 GIB = 2**30
 LLAMA_OVERHEAD_BYTES = int(0.5 * GIB)
@@ -27,6 +29,8 @@ and a KV cache of 2,048 tokens."""
 VLLM_OVERHEAD_BYTES = int(2.5 * GIB)
 """Three processes with torch. Measured on a CPU with a 135M model: 2.5 GiB in addition to weights and KV cache, with shared pages
 counted in each process."""
+ADAPTER_SERVER_BYTES = int(0.1 * GIB)
+"""A process that passes requests on to a vLLM process which is running already."""
 _DEFAULT_CACHE_BYTES = 131_072
 """KV cache per token if the GGUF header lacks the dimensions: the value of Llama 3 8B."""
 
@@ -74,9 +78,15 @@ def estimate_memory(release: ReleaseFolder, settings: Settings, parallel: int) -
 
 
 def _estimate_vllm(release: ReleaseFolder, settings: Settings, _parallel: int) -> MemoryEstimate:
+    weights = release.model
+    if is_adapter(release):
+        shared = find_shared_engine(release, settings)
+        if adopt_engine(shared.folder) is not None:
+            return MemoryEstimate(_file_bytes(release.model), 0, ADAPTER_SERVER_BYTES)
+        weights = shared.base
     if has_gpu():
         return MemoryEstimate(0, 0, VLLM_OVERHEAD_BYTES)
-    return MemoryEstimate(_file_bytes(release.model), settings.vllm.kv_cache_gb * GIB, VLLM_OVERHEAD_BYTES)
+    return MemoryEstimate(_file_bytes(weights), settings.vllm.kv_cache_gb * GIB, VLLM_OVERHEAD_BYTES)
 
 
 def _estimate_llama_cpp(release: ReleaseFolder, settings: Settings, parallel: int) -> MemoryEstimate:
@@ -148,6 +158,9 @@ def start_engine(release: ReleaseFolder, folder: Path, settings: Settings) -> Ru
 
 
 def _start_vllm(release: ReleaseFolder, folder: Path, settings: Settings, socket: Path) -> RunningEngine:
+    if is_adapter(release):
+        shared = find_shared_engine(release, settings)
+        return start_adapter_server(shared, release.model, release.release_id, folder, socket)
     return start_vllm(
         settings.vllm_interpreter,
         release.model,

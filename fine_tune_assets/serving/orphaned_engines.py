@@ -12,8 +12,10 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.listen_addresses import SOCKETS_FOLDER, socket_address
 from fine_tune_assets.engines.running_server import recorded_engine_folders, stop_recorded_engine
+from fine_tune_assets.engines.shared_vllm import stop_unused
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.serving.deployments import clear_engine
+from fine_tune_assets.serving.adapter_releases import shared_root
 from fine_tune_assets.serving.fault_tolerance import log_and_continue
 
 ENGINES_FOLDER = "engines"
@@ -34,6 +36,7 @@ def stop_orphaned_engines(settings: Settings, grace_seconds: float) -> None:
                 _withdraw(settings, [folder.name for folder in folders])
             with ThreadPoolExecutor() as pool:  # in parallel: each may take a minute for its last answers
                 list(pool.map(lambda folder: stop_recorded_engine(folder, grace_seconds), folders))
+            stop_unused(shared_root(settings))
     except SupervisorError:
         return
 

@@ -10,6 +10,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from queue import SimpleQueue
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +29,7 @@ from fine_tune_assets.engines.running_server import (
     stop_recorded_engine,
     warm_up,
 )
+from fine_tune_assets.engines.shared_vllm import stop_unused
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
@@ -56,6 +58,7 @@ from fine_tune_assets.ledger.serving.rollbacks import (
     find_rollback_target,
     roll_back,
 )
+from fine_tune_assets.serving.adapter_releases import shared_root
 from fine_tune_assets.serving.canary_releases import advance_canary
 from fine_tune_assets.serving.engine_start import require_memory, start_engine
 from fine_tune_assets.serving.fault_tolerance import describe_error, log_and_continue
@@ -97,6 +100,7 @@ class Supervisor:
                 is_warm = deployment is not None and deployment.engine_url == engine.url
                 self._watched[folder.name] = WatchedEngine(engine, now, now, is_warm)
                 _log.info("adopted the engine of deployment %s", folder.name)
+        stop_unused(shared_root(self._settings))
         remove_dead_sockets(self._settings, [watched.engine.url for watched in self._watched.values()])
         for deployment in list_current_deployments(self._ledger):
             if deployment.deployment_id not in self._watched:
@@ -191,6 +195,8 @@ class Supervisor:
     def _apply(self, action: Action, deployment: Deployment | None, now: datetime) -> None:
         if action.kind == "stop" or deployment is None:
             # A deployment that still exists is stopped only because its engine hangs.
+            if deployment is not None:
+                self._stop_shared(action.deployment_id)
             self._stop(action.deployment_id, forget=deployment is None, kill=deployment is not None)
         elif action.kind == "start":
             self._start(deployment, now)
@@ -206,6 +212,8 @@ class Supervisor:
         else:
             # Recorded first, so that no concurrent rollback or request selects an engine that is about to stop.
             record_state(self._ledger, deployment.deployment_id, "stopped", detail=action.reason or deployment.detail)
+            if action.reason:
+                self._stop_shared(deployment.deployment_id)
             self._stop(deployment.deployment_id, forget=True, kill=bool(action.reason))
 
     def _start(self, deployment: Deployment, now: datetime) -> None:
@@ -270,8 +278,16 @@ class Supervisor:
             # During a tick, the engine has drained or exceeded its time to drain, so do not wait for its answers again.
             may_wait = is_closing or not engine.is_drained_first
             stop_engine(engine, self._timings.stop_grace_seconds, kill=kill or not may_wait)
+            if engine.shared_folder:
+                stop_unused(shared_root(self._settings))  # if the server was killed before it could
             if forget:
                 del self._watched[name]
+
+    def _stop_shared(self, name: str) -> None:
+        """Stop the process that deployments share if it hangs. Each of them then starts again."""
+        watched = self._watched.get(name)
+        if watched is not None and watched.engine.shared_folder:
+            stop_recorded_engine(Path(watched.engine.shared_folder), 0)
 
     def close(self) -> None:
         """Stop every engine. The deployments stay in the ledger and are started again by the next supervisor."""

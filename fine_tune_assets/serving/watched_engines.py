@@ -42,5 +42,5 @@ def _is_hung(watched: WatchedEngine) -> bool:
         return True
     if count_connections(watched.engine.url) == 0:
         return False
-    before, watched.cpu_seconds = watched.cpu_seconds, cpu_seconds(watched.engine.identity)
+    before, watched.cpu_seconds = watched.cpu_seconds, cpu_seconds(watched.engine.computing_process)
     return watched.cpu_seconds - before < _BUSY_CPU_SECONDS and not is_answering(watched.engine)

@@ -9,19 +9,21 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
-from fine_tune_assets.core.fingerprints import fingerprint_file
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.prompts.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.engines.bundled_model import bundled_gguf
 from fine_tune_assets.engines.gguf_model import open_gguf
 from fine_tune_assets.engines.nf4 import QUANTIZATION_FILE, read_quantization
+from fine_tune_assets.engines.shared_vllm import ADAPTER_FILES
 from fine_tune_assets.engines.transformers_models import load_tokenizer
 from fine_tune_assets.merging.exports import LOCK as EXPORT_LOCK
 from fine_tune_assets.merging.exports import ExportJob, ParityError, _measure_parity, export_all
-from fine_tune_assets.merging.gguf import GgufFiles, probe_gguf, require_same_tokens
+from fine_tune_assets.merging.gguf import ExportError, GgufFiles, probe_gguf, require_same_tokens
 from fine_tune_assets.merging.merge import LOCK, SCRATCH, MergeJob, merge_adapter, merge_in_memory
 from fine_tune_assets.merging.parity import exceeded_limits, measure_parity
 from fine_tune_assets.merging.probes import Probes, make_probes
+from fine_tune_assets.merging.served_adapter import write_served_adapter
 from fine_tune_assets.merging.transformers_probes import (
     MemoryBudget,
     measure_budget,
@@ -203,10 +205,10 @@ def test_qlora_without_a_valid_quantization_record_is_not_merged(qlora: Path, lo
         read_quantization(tmp_path, True)
 
 
-def _export(folder: Path, exports_dir: Path, adapter: Path) -> ExportJob:
+def _export(folder: Path, exports_dir: Path, adapter: Path, base: Path) -> ExportJob:
     turn_end = read_prompt_contract(folder, SYSTEM_PROMPT).turn_end_id
-    base = fingerprint_file(bundled_gguf() or folder)
-    return ExportJob(folder, exports_dir, SYSTEM_PROMPT, turn_end, Path("no-such-python"), adapter, base)
+    base_gguf = fingerprint_file(bundled_gguf() or folder)
+    return ExportJob(folder, exports_dir, SYSTEM_PROMPT, turn_end, Path("no-such-python"), adapter, base, base_gguf)
 
 
 def _read(file: Path, merged: Path, probes: Probes, system_prompt: str = SYSTEM_PROMPT) -> Any:
@@ -215,30 +217,33 @@ def _read(file: Path, merged: Path, probes: Probes, system_prompt: str = SYSTEM_
 
 
 @pytest.fixture(scope="module")
-def exports(merged: Any, lora: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Five formats: one has a limit that it can't meet, and one an environment that does not exist."""
+def exports(merged: Any, lora: Path, smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Six formats: one has a limit that it can't meet, and one an environment that does not exist."""
     limits = {
         "q8_0": NEAR,
         "f16": replace(ANYTHING, maximum_kl=0.0),
         "fp8_dynamic": ANYTHING,
         "q4_k_m": ANYTHING,
         "lora_f16": NEAR,
+        "lora_safetensors": LIMITS,
     }
     folder = tmp_path_factory.mktemp("exports")
-    return folder, export_all(_export(merged.folder, folder, lora), limits, CONVERSATIONS, ignore_progress)
+    return folder, export_all(_export(merged.folder, folder, lora, smollm2), limits, CONVERSATIONS, ignore_progress)
 
 
 def test_exports_stay_close_and_a_failed_one_does_not_affect_the_others(exports: Any) -> None:
     """Later formats are still made; nothing of the failed one is kept, and its reason names the remedy."""
-    folder, (q8, f16, fp8, q4, alone) = exports
-    assert (q8.reason, q4.reason, alone.reason) == ("", "", "")
+    folder, (q8, f16, fp8, q4, alone, served) = exports
+    assert (q8.reason, q4.reason, alone.reason, served.reason) == ("", "", "", "")
     assert 0 < q8.parity.mean_kl < q4.parity.mean_kl
     assert q8.file.stat().st_size == q8.size_bytes > q4.size_bytes
     assert (f16.file, f16.probes_file) == (None, None)
     assert "gate.export_limits" in f16.reason
     assert "Choose a finer format" in f16.reason
     assert "make setup-llmcompressor" in fp8.reason
-    kept = {one for export in (q8, q4, alone) for one in (export.file, export.probes_file)} | {folder / EXPORT_LOCK}
+    kept = {one for export in (q8, q4, alone, served) for one in (export.file, export.probes_file)} | {
+        folder / EXPORT_LOCK
+    }
     assert set(folder.iterdir()) == kept
 
 
@@ -249,9 +254,28 @@ def test_an_adapter_export_is_small_and_matches_the_merged_weights(exports: Any)
     assert alone.parity.mean_kl < 0.05
 
 
-def test_an_adapter_export_without_its_base_gguf_fails(merged: Any, lora: Path, tmp_path: Path) -> None:
+def test_an_adapter_for_vllm_has_the_merged_tokenizer_and_no_path_of_this_machine(exports: Any, merged: Any) -> None:
+    """vLLM serves the base model with them, so that the prompt is the one that was judged."""
+    served = exports[1][5]
+    assert served.size_bytes < 30_000_000
+    assert served.fingerprint == fingerprint_folder(served.file)
+    same = {path.name for path in merged.folder.iterdir() if ".safetensors" not in path.suffixes}
+    assert {path.name for path in served.file.iterdir()} == same | set(ADAPTER_FILES)
+    for name in same:
+        assert (served.file / name).read_bytes() == (merged.folder / name).read_bytes()
+    assert json.loads((served.file / "adapter_config.json").read_text())["base_model_name_or_path"] == ""
+
+
+def test_a_dora_adapter_is_not_exported_for_vllm(merged: Any, two_layers: Path, tmp_path: Path) -> None:
+    """vLLM would ignore its magnitudes."""
+    dora = make_adapter(two_layers, tmp_path / "dora", use_dora=True)
+    with pytest.raises(ExportError):
+        write_served_adapter(dora, merged.folder, tmp_path)
+
+
+def test_an_adapter_export_without_its_base_gguf_fails(merged: Any, lora: Path, smollm2: Path, tmp_path: Path) -> None:
     """The base model was not converted from an installed GGUF, so nothing could serve the adapter."""
-    export = replace(_export(merged.folder, tmp_path, lora), base_gguf="0" * 64)
+    export = replace(_export(merged.folder, tmp_path, lora, smollm2), base_gguf="0" * 64)
     (failed,) = export_all(export, {"lora_f16": NEAR}, CONVERSATIONS, ignore_progress)
     assert failed.file is None
     assert "lora_f16" in failed.reason

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.core.serving_engines import reads_folder
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
     check_result,
@@ -88,6 +87,8 @@ def quantized_weights(
             "weights_fingerprint": merged.weights_fingerprint,
             "adapter_folder": str(installation.path(adapter.folder)),
             "adapter_id": adapter.adapter_id,
+            "base_folder": str(installation.path(base.folder)),
+            "base_fingerprint": base.fingerprint,
             "base_gguf": base.source_fingerprint,
             "weights_dir": str(installation.layout.weights),
             "limits": {name: asdict(limit) for name, limit in limits.items()},
@@ -135,12 +136,14 @@ def served_export_matches_merged_weights(
     installation: Installation, quantized_weights: pa.Table
 ) -> dg.AssetCheckResult:
     recipe = installation.recipe
-    if reads_folder(recipe.engine):
+    if recipe.served_export is None:
         return check_result(True, f"{recipe.engine} serves the merged weights, so no export is needed.")
     exports = iter_records(QuantizedWeights, quantized_weights)
-    served = next((export for export in exports if export.format == recipe.exports[0]), None)
+    served = next((export for export in exports if export.format == recipe.served_export), None)
     if served is None:
-        return check_result(False, f"There is no {recipe.exports[0]} export. {materialize_hint('quantized_weights')}")
+        return check_result(
+            False, f"There is no {recipe.served_export} export. {materialize_hint('quantized_weights')}"
+        )
     return check_result(served.is_passed is True, **parity_metadata(served))
 
 

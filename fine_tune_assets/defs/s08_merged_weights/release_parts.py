@@ -24,7 +24,6 @@ from fine_tune_assets.core.releases.release_folders import (
     VERDICT_KEY,
     VERDICT_SIGNATURE,
 )
-from fine_tune_assets.core.serving_engines import reads_folder
 from fine_tune_assets.core.shared_records import Verdict
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s06_adapters.adapters import read_training_set
@@ -67,7 +66,7 @@ class ReleaseInputs:
 
     merged: MergedWeights
     export: QuantizedWeights | None
-    """The export that llama.cpp serves; None if vLLM serves the merged weights."""
+    """The export that is served; None if vLLM serves the merged weights."""
     adapter: Adapter
     base: BaseModel
     verdict: Verdict
@@ -86,14 +85,14 @@ class ReleaseInputs:
 def find_served_export(
     recipe: Recipe, exports: Sequence[QuantizedWeights], merged: MergedWeights
 ) -> QuantizedWeights | None:
-    """The recipe's first export, which its engine serves; None for vLLM. Raises GateClosedError if it is missing or invalid."""
-    if reads_folder(recipe.engine):
+    """The export that the recipe's engine serves; None for merged weights. Raises GateClosedError if it is missing or invalid."""
+    wanted = recipe.served_export
+    if wanted is None:
         return None
-    wanted = recipe.exports[0]
     found = next((export for export in exports if export.format == wanted), None)
     if found is None:
         raise GateClosedError(
-            f"There is no {wanted} export, which llama.cpp would serve. {materialize_hint('quantized_weights')}"
+            f"There is no {wanted} export, which {recipe.engine} would serve. {materialize_hint('quantized_weights')}"
         )
     require_parity(found)
     if found.weights_fingerprint != merged.weights_fingerprint:

@@ -12,7 +12,6 @@ from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.releases.release_keys import KEY
 from fine_tune_assets.core.releases.release_signing import verify_signed_release
-from fine_tune_assets.core.serving_engines import reads_folder
 from fine_tune_assets.core.shared_records import Release
 from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, table_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
@@ -123,8 +122,9 @@ def release_contains_measured_weights(
     with user_facing_errors():
         public_key = public_key_file(installation.layout.keys, KEY)
         verified = verify_signed_release(installation.path(release.folder), release.release_id, public_key)
-    measured = set(quantized_weights.column("fingerprint").to_pylist())
-    if reads_folder(verified.engine):
-        measured = set(merged_weights.column("weights_fingerprint").to_pylist())
+    measured = {
+        *quantized_weights.column("fingerprint").to_pylist(),
+        *merged_weights.column("weights_fingerprint").to_pylist(),
+    }
     found = verified.model_fingerprint
     return check_result(found in measured, model=short(found))
