@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -133,8 +132,7 @@ async def _pass_on(reply: httpx.Response) -> AsyncIterator[bytes]:
         async for chunk in reply.aiter_raw():
             yield chunk
     finally:
-        with anyio.CancelScope(shield=True):
-            await reply.aclose()
+        await asyncio.shield(reply.aclose())
 
 
 def _read_model(content: bytes) -> Any:
