@@ -53,5 +53,7 @@ ADDRESS_FOLLOWS = re.compile(
 )
 HOME_FOLLOWS = re.compile(r"\b(?:resid\w+ (?:at|in)|r/o|lives (?:at|in)|address[.: ]*)[ \t]*\Z", re.I)
 HOUSE_NUMBER_GAP = re.compile(rf"[ ]{_NUMBER},[ ]")
+HOUSE_NUMBER_AND_POSTCODE_GAP = re.compile(rf"[ ]{_NUMBER}(?:,?[ ](?i:{_UNIT}))?,[ ](?:{_POSTCODE}|\d\d-\d\d\d)[ ]")
+UNIT_FIRST = re.compile(rf"\d|(?i:{_UNIT})")
 WORDS = re.compile(r"[^\W\d_]+")
 WHOLE_POSTCODE = re.compile(_POSTCODE)

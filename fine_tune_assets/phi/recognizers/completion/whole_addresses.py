@@ -11,6 +11,7 @@ from fine_tune_assets.phi.recognizers.completion.address_patterns import (
     ARTICLE_BEFORE,
     GAP,
     HOME_FOLLOWS,
+    HOUSE_NUMBER_AND_POSTCODE_GAP,
     HOUSE_NUMBER_GAP,
     NAME_BEFORE,
     NUMBER_AFTER,
@@ -26,6 +27,7 @@ from fine_tune_assets.phi.recognizers.completion.address_patterns import (
     TOWN_AFTER,
     UNIT_AFTER,
     UNIT_BEFORE,
+    UNIT_FIRST,
     UNIT_WORD_BEFORE,
     WHOLE_POSTCODE,
     WORD_AFTER,
@@ -56,6 +58,8 @@ def is_one_address(text: str, left: Span, right: Span, vocabulary: Vocabulary) -
     values = [text[span.start : span.end] for span in (left, right)]
     if not any(c.isalpha() for c in "".join(values)):
         return False
+    if HOUSE_NUMBER_AND_POSTCODE_GAP.fullmatch(gap):
+        return True
     if "\n" in gap or len(gap) > _MAX_GAP or gap[-1:] not in (" ", "-") or not any(map(_is_address, values)):
         return False
     if not any(map(_has_digit, values)) and PLAIN_GAP.fullmatch(gap) is None:
@@ -141,7 +145,7 @@ def _is_named_house(before: str, name: str, gap: str, place: str) -> bool:
     """Whether the tagger took a house, a street or a town for a person: Larkspur Cottage, 1 Elm Row / Dunoon PA23 9XX."""
     words = WORDS.findall(name.lower())
     if HOUSE_NUMBER_GAP.fullmatch(gap):
-        return place[0].isdigit()
+        return UNIT_FIRST.match(place) is not None
     if gap == " ":
         return len(words) == 1 and is_postcode(place)
     is_house = (len(words) > 1 and words[-1] in HOUSE_WORDS) or ADDRESS_FOLLOWS.search(before[-_WINDOW:]) is not None

@@ -12,8 +12,8 @@ NUMBERLESS_KINDS = frozenset({"NAME", "LOCATION", "FACILITY", "DATE", "AGE", "EM
 _TELEPHONES = frozenset({"PHONE", "FAX"})
 _WINDOW = 40
 _ALNUM_BEFORE, _ALNUM_AFTER = re.compile(r"[^\W_]+\Z"), re.compile(r"[^\W_]+")
-_SEPARATORS = "-/._–"
-_PART_BEFORE = re.compile(r"(?<![^\W_])(?P<part>[^\W_]+)(?P<by>[-/._–])\Z")
+_SEPARATORS = "-/._–#"
+_PART_BEFORE = re.compile(r"(?<![^\W_])(?P<part>[^\W_]+)(?P<by>[-/._–#])\Z")
 _PART_AFTER = re.compile(r"(?P<by>[-/._–])(?P<part>[^\W_]+)")
 _AUTHOR_AFTER = re.compile(r"/(?!ml|mg|kg|hr|wk|day|mm|dl|min|mo|yr)[a-z]{2,3}(?![\w/])")
 """Initials at the end of a reference: HWL/2291/jt."""

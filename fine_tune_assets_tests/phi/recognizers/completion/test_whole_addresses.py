@@ -32,6 +32,8 @@ N, F, L = "NAME", "FACILITY", "LOCATION"
         ("at 12 Elm Row Apt 4, call", [("12 Elm Row", L)], "at [LOCATION], call"),
         ("at 12 Elm Row, Moga YO18 7RW.", [("12 Elm Row", L)], "at [LOCATION]."),
         ("at C/ San Roque 14, 48005 Moga", [("Roque 14, 48005 Moga", L)], "at [LOCATION]"),
+        ("Deichweg 7-9, Hs. 3, 25813 Moga", [("Deichweg", N), ("Hs. 3, 25813 Moga", L)], "[LOCATION]"),
+        ("ul. Polna 12 m. 4, 30-001 Moga", [("ul. Polna", L), ("Moga", L)], "[LOCATION]"),
         ("at Olmo 3, bajo izq., 41003 Moga", [("Olmo 3", L), ("41003 Moga", L)], "at [LOCATION]"),
     ],
 )
