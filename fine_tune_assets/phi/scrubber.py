@@ -23,6 +23,7 @@ from fine_tune_assets.core.fingerprints import (
 from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
+from fine_tune_assets.phi.recognizers.completion.span_completion import complete_spans
 from fine_tune_assets.phi.recognizers.domain_rules import DomainRules, load_rules
 from fine_tune_assets.phi.recognizers.plausibility import drop_implausible
 from fine_tune_assets.phi.recognizers.propagation import propagate_spans
@@ -180,11 +181,12 @@ class Scrubber:
 
 
 def _merge_and_expand(text: str, found: Sequence[Span], domain: DomainRules) -> tuple[Span, ...]:
-    """The union of the findings, with every other occurrence of the names and numbers among them."""
+    """The union of the findings, with every other occurrence of the names and numbers among them, each as a whole."""
     spans = merge_spans(text, found)
     spans = merge_spans(text, [*spans, *expand_spans(text, spans, domain.vocabulary)])
     # Propagate each finding, not only the union: a name inside a longer place or address occurs elsewhere too.
-    return merge_spans(text, [*spans, *propagate_spans(text, [*spans, *found], domain)])
+    spans = merge_spans(text, [*spans, *propagate_spans(text, [*spans, *found], domain)])
+    return complete_spans(text, spans, domain)
 
 
 def build_scrubber(settings: ScrubberSettings) -> Scrubber:

@@ -44,7 +44,7 @@ class DomainRules:
     def drop_kept(self, text: str, spans: Iterable[Span]) -> Iterator[Span]:
         """Drop findings that the domain keeps: kept values, dates that are not personal, and protected words."""
         found = list(spans)
-        kept = list(self._find_kept_values(text)) if found else []
+        kept = list(self.find_kept_values(text)) if found else []
         for span in found:
             is_inside = any(start <= span.start and span.end <= end for start, end in kept)
             if not is_inside and not self._is_kept_date(text, span) and not self._is_protected(text, span):
@@ -77,7 +77,7 @@ class DomainRules:
         known = self.vocabulary.ordinary_words | self.vocabulary.function_words
         return all(word.lower() in known for word in _WORD.findall(text))
 
-    def _find_kept_values(self, text: str) -> Iterator[Offsets]:
+    def find_kept_values(self, text: str) -> Iterator[Offsets]:
         return (match.span() for pattern in self.kept_values for match in pattern.finditer(text))
 
     def _is_kept_date(self, text: str, span: Span) -> bool:

@@ -31,6 +31,8 @@ RULES: tuple[Rule, ...] = (
     build_rule("phone_international", "PHONE", r"(?<![\w+])\+\d{1,3}[ .-]?\(?\d{1,4}\)?(?:[ .-]?\d{2,5}){2,4}\b", 0.85),
     build_rule("phone_local", "PHONE", rf"\b{_PHONE_LABEL}[.:]?(?:[ ](?:is|at|number|no\.?|\#|me|us|him|her|on))*[:= ]+(?P<value>\d{{3}}[-. ]\d{{4}}|\(?\d{{3}}\)?\d{{7}}|1?\d{{10}})\b", 0.8),
     build_rule("phone_555", "PHONE", r"(?<![\w-])555-\d{4}(?![\w-])", 0.8),
+    # The national form outside North America: 06 - 123 45 678. Two clock times look alike.
+    build_rule("phone_national", "PHONE", r"(?<![\w.,/+:-])(?!(?:[01]\d|2[0-3])[0-5]\d[ ]?[-–/ ][ ]?(?:[01]\d|2[0-3])[0-5]\d\b)(?=(?:[ ()/–.-]{0,3}\d){9,12}(?![ ./-]?\d))\(?0\d{1,4}\)?(?:[ ]?[-–/][ ]?|[ ])\d{2,8}(?:[ .-]\d{2,5}){0,4}(?![\w-]|[.,/]\d)", 0.75),
     build_rule("phone_in_brackets", "PHONE", r"\(\d{3}\)[ ]?\d{3}[ .-]?\d{4}\b", 0.9),
     build_rule("phone_extension", "PHONE", r"\b(?:ext\.?|extension|pager|beeper)[ :\#]*(?P<value>\d{3,6})\b", 0.7),
     build_rule("extension_after_letter", "PHONE", r"(?<![\w.])[xp](?P<value>\d{4,5})\b(?<![1-9]000)(?<!0000)(?![ ]?(?:mg|mcg|ml|units?|iu|g\b|days?|cells|magnif|rpm|[/%x×])|[.,]\d)", 0.7, re.NOFLAG),

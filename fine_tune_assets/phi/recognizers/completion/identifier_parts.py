@@ -1,0 +1,40 @@
+"""Words that belong to an identifier or precede it, read from `reference/identifier_parts.txt`."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from fine_tune_assets.core.word_lists import read_lists
+from fine_tune_assets.phi.spans.identifier_words import ABBREVIATIONS, STREET_WORDS
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
+
+_LISTS = read_lists(Path(__file__).parents[2] / "reference" / "identifier_parts.txt")
+NUMBER_LABELS = frozenset(_LISTS["number_labels"])
+"""Abbreviations before a number that only name its kind, such as `MRN`, and currencies."""
+TEST_NAMES = frozenset(_LISTS["test_names"])
+COMPANY_FORMS, SHORT_COMPANY_FORMS, UNIT_WORDS, STREET_STARTS = (
+    "|".join(_LISTS[name]) for name in ("company_forms", "short_company_forms", "unit_words", "street_starts")
+)
+"""Alternatives of a regular expression."""
+HOUSE_WORDS = frozenset(_LISTS["house_words"]) | frozenset(STREET_WORDS.split("|"))
+"""Words of streets and houses in lower case."""
+
+
+def join_words(name: str) -> str:
+    """A list as alternatives of a regular expression, the longest first."""
+    return "|".join(re.escape(word) for word in sorted(_LISTS[name], key=len, reverse=True))
+
+
+def is_ordinary(word: str, vocabulary: Vocabulary) -> bool:
+    """Whether a word is one of the language or the domain, so that it is not read as part of a name."""
+    bare = word.strip(".,'’-")
+    return (
+        bare.lower() in vocabulary.ordinary_words | vocabulary.function_words | vocabulary.medicines
+        or bare in vocabulary.abbreviations
+        or bare in ABBREVIATIONS
+        or bare.upper() in vocabulary.heading_words
+    )
+
+
+def has_ordinary_word(words: Iterable[str], vocabulary: Vocabulary) -> bool:
+    return any(is_ordinary(word, vocabulary) for word in words)

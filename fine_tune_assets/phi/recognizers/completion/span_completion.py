@@ -1,0 +1,83 @@
+"""Completes findings to the identifiers that a reader sees: the rest of a code, a name or an address is removed too.
+
+Runs after the findings are merged, and finds nothing that is not next to a finding.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from fine_tune_assets.phi.recognizers.completion.whole_addresses import grow_address, is_one_address, is_postcode
+from fine_tune_assets.phi.recognizers.completion.whole_names import grow_company, grow_date, grow_name, is_one_name
+from fine_tune_assets.phi.recognizers.completion.whole_numbers import NUMBERLESS_KINDS, grow_number, is_one_number
+from fine_tune_assets.phi.recognizers.domain_rules import DomainRules
+from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Offsets, Span, merge_spans
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
+
+RULE = "completed"
+_ROUNDS = 2
+"""A part of an address that one round adds can be next to a further part."""
+_PLACES = ("LOCATION", "FACILITY")
+
+
+def complete_spans(text: str, spans: Sequence[Span], domain: DomainRules) -> tuple[Span, ...]:
+    """Findings, each grown to the whole identifier; they must be in order and must not overlap."""
+    kept = list(domain.find_kept_values(text)) if spans else []
+    complete = tuple(spans)
+    for _ in range(_ROUNDS):
+        ends, starts = [0, *(span.end for span in complete)], [*(span.start for span in complete[1:]), len(text)]
+        limits = zip(ends, starts, strict=False)
+        grown = [
+            one
+            for span, around in zip(complete, limits, strict=False)
+            for one in _grow(text, span, around, domain.vocabulary, kept)
+        ]
+        complete = merge_spans(text, [*complete, *grown])
+        complete = tuple(_join(text, complete, domain.vocabulary))
+    return complete
+
+
+def _grow(text: str, span: Span, around: Offsets, vocabulary: Vocabulary, kept: Sequence[Offsets]) -> Iterator[Span]:
+    if span.label == "NAME":
+        start, end = grow_name(text, span, vocabulary)
+        end = grow_company(text, end, is_facility=False)
+    elif span.label == "DATE":
+        start, end = grow_date(text, span)
+    elif span.label in _PLACES:
+        start, end = grow_address(text, span, around, vocabulary)
+        end = grow_company(text, end, span.label == "FACILITY")
+    elif span.label not in NUMBERLESS_KINDS:
+        start, end = grow_number(text, span, vocabulary)
+        # An amount or the number of a clause next to a code is not part of it.
+        if any(begin < end and start < stop and not (begin < span.end and span.start < stop) for begin, stop in kept):
+            return
+    else:
+        return
+    if (start, end) != (span.start, span.end):
+        yield replace(span, start=start, end=end, recognizer=RULE)
+
+
+def _join(text: str, spans: Sequence[Span], vocabulary: Vocabulary) -> Iterator[Span]:
+    """Spans, with one in place of two that are parts of one identifier."""
+    waiting: Span | None = None
+    for span in spans:
+        if waiting is None:
+            waiting = span
+        elif label := _find_common_label(text, waiting, span, vocabulary):
+            rule = KNOWN_RULE if KNOWN_RULE in (waiting.recognizer, span.recognizer) else RULE
+            waiting = replace(waiting, end=span.end, label=label, recognizer=rule, score=max(waiting.score, span.score))
+        else:
+            yield waiting
+            waiting = span
+    if waiting is not None:
+        yield waiting
+
+
+def _find_common_label(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> str | None:
+    if left.label == "NAME" and right.label in ("NAME", *_PLACES) and is_one_name(text, left, right):
+        # The tagger labels the last part of "Lotte op den Kamp" as a place.
+        return "NAME"
+    is_place = right.label in _PLACES or (left.label in _PLACES and is_postcode(text[right.start : right.end]))
+    if left.label in ("NAME", *_PLACES) and is_place:
+        return "LOCATION" if is_one_address(text, left, right, vocabulary) else None
+    longer = max(left, right, key=lambda span: span.end - span.start)
+    return longer.label if is_one_number(text, left, right) else None

@@ -1,0 +1,102 @@
+"""Grows part of a name to the whole name: particles, the other half of a double name, Jr., the form of a company."""
+
+import re
+
+from fine_tune_assets.phi.recognizers.completion.identifier_parts import (
+    COMPANY_FORMS,
+    SHORT_COMPANY_FORMS,
+    is_ordinary,
+    join_words,
+)
+from fine_tune_assets.phi.replacement.name_pools import load_known_given_names
+from fine_tune_assets.phi.spans.folded_text import fold
+from fine_tune_assets.phi.spans.identifier_words import AMBIGUOUS_NAMES
+from fine_tune_assets.phi.spans.spans import Offsets, Span
+from fine_tune_assets.phi.spans.vocabulary import Vocabulary
+
+_WINDOW = 40
+_PARTICLE = rf"(?:{join_words('name_particles')}|(?i:(?<=[ ])(?:{join_words('leading_particles')})(?=[ ])))"
+_PARTICLES_BETWEEN = re.compile(rf"[ ](?:{_PARTICLE}[ ]?(?<=['’ ])){{1,3}}")
+_PARTICLES_BEFORE = re.compile(rf"(?<![\w.'’-])(?:[A-ZÀ-ÖØ-Þ]\.[ ]?){{0,2}}(?:{join_words('leading_particles')})[ ]\Z")
+_LETTERS_BEFORE, _LETTERS_AFTER = re.compile(r"[^\W\d_]+\Z"), re.compile(r"[^\W\d_]+")
+_WORD_BEFORE = re.compile(r"(?<![\w'’.-])(?P<word>[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]+)[ ]\Z")
+_HALF_BEFORE = re.compile(
+    r"(?<![\w'’-])(?P<half>(?!(?:Pre|Post|Non|Mid|Anti|Ex|Pro|Semi|Sub|Neo)[-‐‑])[A-ZÀ-ÖØ-Þ][^\W\d_]+)[-‐‑]\Z"
+)
+_HALF_AFTER = re.compile(r"[-‐‑](?P<half>[A-ZÀ-ÖØ-Þ][^\W\d_]+)(?![\w-])")
+_SUFFIX_AFTER = re.compile(rf",?[ ](?:(?:{join_words('name_suffixes')})\b\.?|(?<=[a-zà-ÿ][ ])III\b(?![/-]))")
+_ENDS_WITH_SUFFIX = re.compile(rf"\b(?:{join_words('name_suffixes')})\Z")
+_USER_NAME_AFTER = re.compile(r"(?:_[a-z\d]+|\d{1,4})(?![\w-])")
+_INITIAL_AFTER = re.compile(r",[ ][A-ZÀ-ÖØ-Þ]\.?(?=[ \t]*(?:[\n;)|]|\Z))")
+_FORM_AFTER = re.compile(rf"(?:[ ]\((?:No\.?[ ])?\w+\))?,?[ ](?:{COMPANY_FORMS})(?!\w)")
+_ANY_FORM_AFTER = re.compile(rf"(?:[ ]\((?:No\.?[ ])?\w+\))?,?[ ](?:{COMPANY_FORMS}|{SHORT_COMPANY_FORMS})(?!\w)")
+_ENDS_WITH_FORM = re.compile(r"\b(?:Inc|INC|Ltd|LTD|Pvt|PVT|Pte|PTE|Pty|PTY|Corp|CORP|Co|CO|Sdn|Bhd)\Z")
+_MONTH = join_words("months")
+_DAY_AND_MONTH_BEFORE = re.compile(
+    rf"(?<![\w.,/-])\d{{1,2}}\.?(?:er|º|°)?[ ](?:de[ ]|d['’])?(?:{_MONTH})\.?[ ](?:de[ ]|del[ ])?\Z", re.IGNORECASE
+)
+_ENDS_WITH_MONTH = re.compile(rf"\b(?:{_MONTH})\.?\Z", re.IGNORECASE)
+_YEAR_AFTER = re.compile(r",?[ ](?:de[ ]|del[ ])?(?:19|20)\d\d(?!\w|[.,]\d)")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+
+
+def grow_name(text: str, span: Span, vocabulary: Vocabulary) -> Offsets:
+    """Offsets of a person's whole name."""
+    start, end = span.start, span.end
+    before = text[max(0, start - _WINDOW) : start]
+    if (letters := _LETTERS_BEFORE.search(before)) and text[start].isalpha():
+        start -= len(letters[0])
+    if (letters := _LETTERS_AFTER.match(text, end)) and text[end - 1].isalpha():
+        end = letters.end()
+    neighbour = _WORD_BEFORE.search(text[max(0, start - _WINDOW) : start])
+    if neighbour and text[start].isupper() and _is_given_name(neighbour["word"], vocabulary):
+        start -= len(neighbour[0])
+    half = _HALF_BEFORE.search(text[max(0, start - _WINDOW) : start])
+    if half and not is_ordinary(half["half"], vocabulary):
+        start -= len(half[0])
+    while (half := _HALF_AFTER.match(text, end)) and not is_ordinary(half["half"], vocabulary):
+        end = half.end()
+    if text[start].isupper() and (particles := _PARTICLES_BEFORE.search(text[max(0, start - _WINDOW) : start])):
+        start -= len(particles[0])
+    if text[start:end].islower() and (rest := _USER_NAME_AFTER.match(text, end)):
+        end = rest.end()
+    if initial := _INITIAL_AFTER.match(text, end):
+        end = initial.end()
+    if suffix := _SUFFIX_AFTER.match(text, end):
+        end = suffix.end()
+    return start, end + (text[end : end + 1] == "." and _ENDS_WITH_SUFFIX.search(text[start:end]) is not None)
+
+
+def _is_given_name(word: str, vocabulary: Vocabulary) -> bool:
+    key = fold(word).lower()
+    if is_ordinary(word, vocabulary) or key in AMBIGUOUS_NAMES or key in vocabulary.device_eponyms:
+        return False
+    return key in load_known_given_names() or not word.isascii()
+
+
+def is_one_name(text: str, left: Span, right: Span) -> bool:
+    """Whether only name particles separate two names, as in Gethin ap Rhys."""
+    return _PARTICLES_BETWEEN.fullmatch(text[left.end : right.start]) is not None
+
+
+def grow_company(text: str, end: int, is_facility: bool) -> int:
+    """End of a company's name with its form: Pte. Ltd. After a person or place, only unmistakable forms count."""
+    pattern = _ANY_FORM_AFTER if is_facility else _FORM_AFTER
+    while True:
+        if text[end : end + 1] == "." and _ENDS_WITH_FORM.search(text[max(0, end - 5) : end]):
+            end += 1
+        match = pattern.match(text, end)
+        if match is None:
+            return end
+        end = match.end()
+
+
+def grow_date(text: str, span: Span) -> Offsets:
+    """Offsets of a date with a month in another language: 23 février 1961."""
+    value = text[span.start : span.end]
+    start, end = span.start, span.end
+    if _YEAR.fullmatch(value) and (day := _DAY_AND_MONTH_BEFORE.search(text[max(0, start - _WINDOW) : start])):
+        start -= len(day[0])
+    if _ENDS_WITH_MONTH.search(value) and any(c.isdigit() for c in value) and (year := _YEAR_AFTER.match(text, end)):
+        end = year.end()
+    return start, end

@@ -1,0 +1,83 @@
+"""Part of an address grows over the parts next to it, and stops at prose, labels and the end of a sentence."""
+
+import pytest
+
+from fine_tune_assets_tests.phi.recognizers.completion.completed_text import complete
+
+N, F, L = "NAME", "FACILITY", "LOCATION"
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("at Kapelstraat 61 bus 3, 9000 Gent, to", [("Kapelstraat 61", L), ("9000 Gent", L)], "at [LOCATION], to"),
+        ("at Ty Gwyn, 3 Heol y Felin, Llandysul", [("Ty Gwyn", L), ("Heol y Felin, Llandysul", L)], "at [LOCATION]"),
+        ("at Ty Gwyn, 3 Heol Fawr, Bala LL1 1AA", [("3 Heol Fawr, Bala LL1 1AA", L)], "at [LOCATION]"),
+        ("at The Old Forge, Mill Lane, Ely", [("Old Forge, Mill Lane, Ely", L)], "at [LOCATION]"),
+        ("Rose Cottage, Back Lane, Ely YO18", [("Rose Cottage", N), ("Lane, Ely YO18", L)], "[LOCATION]"),
+        ("r/o H. No. 418, Sector 35-B, Moga", [("Sector 35-B, Moga", L)], "r/o [LOCATION]"),
+        ("to No. 88/2, 5th Cross, Moga West", [("88/2, 5th Cross, Moga West", L)], "to [LOCATION]"),
+        ("Leopold, Mariengasse 4/2/11, 8020 Graz,", [("8020 Graz", L)], "Leopold, [LOCATION],"),
+        ("Mariengasse 4/2/11, 8020 Graz,", [("Mariengasse", N), ("8020 Graz", L)], "[LOCATION],"),
+        ("Lot 12, Jindalee Track, via Moga NSW 2830", [("Jindalee Track", L), ("Moga NSW", L)], "[LOCATION]"),
+        ("in Flat 2, 40 Priory Gardens, Moga", [("40 Priory Gardens, Moga", L)], "in [LOCATION]"),
+        ("Apt 4B, 117 Cedar St, Moga", [("117 Cedar St", L), ("Moga", L)], "[LOCATION]"),
+        ("on 14 Beck View, Otley now", [("Beck View, Otley", L)], "on [LOCATION] now"),
+        ("Via Roma 3, 40121 Moga (BO) |", [("Via Roma 3, 40121 Moga", L)], "[LOCATION] |"),
+        ("Calle Pez 4, 2º izq., 28004 Moga", [("Calle Pez 4", L), ("28004 Moga", L)], "[LOCATION]"),
+        ("12 allée des Mûriers, bât. C, 67400 Moga", [("Mûriers", L), ("67400 Moga", L)], "[LOCATION]"),
+        ("1 Elm Row,\nBy Moga PA23 9XX", [("Moga", N), ("PA23 9XX", L)], "1 Elm Row,\n[LOCATION]"),
+        ("85 Elm Row, Moga, A92 Z486 and", [("85 Elm Row, Moga", L), ("A92 Z486", "ID")], "[LOCATION] and"),
+        ("at 12 Elm Row, Moga.", [("12 Elm Row", L)], "at [LOCATION]."),
+        ("at 12 Elm Row Apt 4, call", [("12 Elm Row", L)], "at [LOCATION], call"),
+        ("at 12 Elm Row, Moga YO18 7RW.", [("12 Elm Row", L)], "at [LOCATION]."),
+        ("at C/ San Roque 14, 48005 Moga", [("Roque 14, 48005 Moga", L)], "at [LOCATION]"),
+        ("Deichweg 7-9, Hs. 3, 25813 Moga", [("Deichweg", N), ("Hs. 3, 25813 Moga", L)], "[LOCATION]"),
+        ("ul. Polna 12 m. 4, 30-001 Moga", [("ul. Polna", L), ("Moga", L)], "[LOCATION]"),
+        ("at Olmo 3, bajo izq., 41003 Moga", [("Olmo 3", L), ("41003 Moga", L)], "at [LOCATION]"),
+    ],
+)
+def test_address_is_removed_as_a_whole(text: str, found: list[tuple[str, str]], expected: str) -> None:
+    """The name of a house or the number of a flat completes an address that can be looked up."""
+    assert complete(text, *found) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("From Moga, Ohio to us.", [("Moga", L), ("Ohio", L)], "From [LOCATION], [LOCATION] to us."),
+        ("in Moga, Room 4, Bed 2", [("Moga", L)], "in [LOCATION], Room 4, Bed 2"),
+        ("at 12 Elm Row. Penmoor is far", [("12 Elm Row", L), ("Penmoor", L)], "at [LOCATION]. [LOCATION] is far"),
+        ("at 12 Elm Row, Denies pain", [("12 Elm Row", L)], "at [LOCATION], Denies pain"),
+        ("at 12 Elm Row, Aspirin, Plavix", [("12 Elm Row", L)], "at [LOCATION], Aspirin, Plavix"),
+        ("at 12 Elm Row, BP 120/80", [("12 Elm Row", L)], "at [LOCATION], BP 120/80"),
+        ("Address: 12 Elm Row", [("12 Elm Row", L)], "Address: [LOCATION]"),
+        ("Labs pending, 12 Elm Row", [("12 Elm Row", L)], "Labs pending, [LOCATION]"),
+        ("Patient, 12 Elm Row", [("12 Elm Row", L)], "Patient, [LOCATION]"),
+        ("12 Elm Row in Penmoor", [("12 Elm Row", L), ("Penmoor", L)], "[LOCATION] in [LOCATION]"),
+        ("on Elm Ave near Penmoor", [("Elm Ave", L), ("Penmoor", L)], "on [LOCATION] near [LOCATION]"),
+        ("took 12, Penmoor", [("Penmoor", L)], "took 12, [LOCATION]"),
+        ("L4/5, Penmoor", [("Penmoor", L)], "L4/5, [LOCATION]"),
+        ("Moga AQ 78, Frenchay normal", [("Moga AQ", L)], "[LOCATION] 78, Frenchay normal"),
+        ("The Penmoor Hall was founded", [("Penmoor Hall", F)], "The [FACILITY] was founded"),
+        ("At Penmoor Clinic, 12 Elm Row", [("Penmoor Clinic", F), ("12 Elm Row", L)], "At [FACILITY], [LOCATION]"),
+        ("Dear Dr Quixley, 1 Elm Row", [("Dr Quixley, 1 Elm Row", L)], "Dear [LOCATION]"),
+        ("1817, 1837 and 1868", [("1817", L), ("1837", L)], "[LOCATION], [LOCATION] and 1868"),
+        ("at Elm Sea. Spanning 10,990 m", [("Elm Sea", L), ("990", L)], "at [LOCATION]. Spanning 10,[LOCATION] m"),
+        ("Quixley, 12 Elm Row", [("Quixley", N), ("12 Elm Row", L)], "[NAME], [LOCATION]"),
+        ("Moga\nRoom 4", [("Moga", L)], "[LOCATION]\nRoom 4"),
+        ("12 Elm Row\nMetoprolol", [("12 Elm Row", L)], "[LOCATION]\nMetoprolol"),
+        ("12 Elm Row, 25 mg daily", [("12 Elm Row", L)], "[LOCATION], 25 mg daily"),
+        ("12 Elm Row 4/5 pain", [("12 Elm Row", L)], "[LOCATION] 4/5 pain"),
+    ],
+)
+def test_prose_next_to_an_address_stays(text: str, found: list[tuple[str, str]], expected: str) -> None:
+    assert complete(text, *found) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The Tenant of 12 Elm Row pays", "Landlord, 12 Elm Row", "12 Elm Row, Governing Law", "12 Elm Row, Schedule 2"],
+)
+def test_words_of_a_contract_next_to_an_address_stay(text: str) -> None:
+    assert complete(text, ("12 Elm Row", L), domain="law") == text.replace("12 Elm Row", "[LOCATION]")

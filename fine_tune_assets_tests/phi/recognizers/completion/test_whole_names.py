@@ -1,0 +1,96 @@
+"""Part of a name grows to the whole name; the words around it stay."""
+
+import pytest
+
+from fine_tune_assets_tests.phi.recognizers.completion.completed_text import complete
+
+N, F, L = "NAME", "FACILITY", "LOCATION"
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("Gethin ap Rhys signed.", [("Gethin", N), ("Rhys", N)], "[NAME] signed."),
+        ("Johan van der Berg left.", [("Johan", N), ("Berg", N)], "[NAME] left."),
+        ("Ana de la Cruz left.", [("Ana", N), ("Cruz", N)], "[NAME] left."),
+        ("Khalid bin Faisal left.", [("Khalid", N), ("Faisal", N)], "[NAME] left."),
+        ("Willem 't Hart left.", [("Willem", N), ("Hart", N)], "[NAME] left."),
+        ("Lotte op den Kamp left.", [("Lotte", N), ("Kamp", L)], "[NAME] left."),
+        ("Nia ferch Llywelyn left.", [("Nia", N), ("Llywelyn", N)], "[NAME] left."),
+        ("Seen by van der Berg.", [("Berg", N)], "Seen by [NAME]."),
+        ("Seen by P. van Houten.", [("Houten", N)], "Seen by [NAME]."),
+        ("Dr. Ruiz-Calderon came.", [("Ruiz", N)], "Dr. [NAME] came."),
+        ("Dr. Ruiz-Calderon came.", [("Calderon", N)], "Dr. [NAME] came."),
+        ("Ordered by: Ruiz, P\n", [("Ruiz", N)], "Ordered by: [NAME]\n"),
+        ("Billy Thibodeaux Jr.\nPremises", [("Billy Thibodeaux Jr", N)], "[NAME]\nPremises"),
+        ("Billy Thibodeaux, Jr., agreed", [("Billy Thibodeaux", N)], "[NAME], agreed"),
+        ("Bo Landry Snr agreed", [("Bo Landry", N)], "[NAME] agreed"),
+        ("Robert Fontenot III agreed", [("Robert Fontenot", N)], "[NAME] agreed"),
+        ("by Quốc Bảo Phạm today", [("Bảo Phạm", N)], "by [NAME] today"),
+        ("Quang Minh Trinh, 47M", [("Minh", N)], "[NAME] Trinh, 47M"),
+        ("agent r.silva_2 wrote", [("r.silva", N)], "agent [NAME] wrote"),
+    ],
+)
+def test_name_is_removed_as_a_whole(text: str, found: list[tuple[str, str]], expected: str) -> None:
+    """A particle, a suffix or half of a double name narrows a list of people down."""
+    assert complete(text, *found) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("Quixley and Penrose left.", [("Quixley", N), ("Penrose", N)], "[NAME] and [NAME] left."),
+        ("Quixley in Penmoor left.", [("Quixley", N), ("Penmoor", L)], "[NAME] in [LOCATION] left."),
+        ("a Quixley-led team", [("Quixley", N)], "a [NAME]-led team"),
+        ("Quixley-Patient notes", [("Quixley", N)], "[NAME]-Patient notes"),
+        ("Pre-Quixley era", [("Quixley", N)], "Pre-[NAME] era"),
+        ("Dr. Quixley IV fluids given", [("Quixley", N)], "Dr. [NAME] IV fluids given"),
+        ("Dr. Quixley III/VI murmur", [("Quixley", N)], "Dr. [NAME] III/VI murmur"),
+        ("APACHE III score", [("APACHE", N)], "[NAME] III score"),
+        ("Patient Quixley came", [("Quixley", N)], "Patient [NAME] came"),
+        ("Plavix Quixley came", [("Quixley", N)], "Plavix [NAME] came"),
+        ("Will Quixley come?", [("Quixley", N)], "Will [NAME] come?"),
+        ("Miss Quixley. I am Doctor Penrose", [("Quixley", N), ("Penrose", N)], "Miss [NAME]. I am Doctor [NAME]"),
+        ("Quixley. Van der", [("Quixley", N)], "[NAME]. Van der"),
+        ("Seen by Quixley, R knee pain", [("Quixley", N)], "Seen by [NAME], R knee pain"),
+        ("Quixley PC 12", [("Quixley", N)], "[NAME] PC 12"),
+    ],
+)
+def test_words_next_to_a_name_stay(text: str, found: list[tuple[str, str]], expected: str) -> None:
+    assert complete(text, *found) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("Papaya Orbit Pte. Ltd. (UEN", ("Papaya Orbit Pte", F), "[FACILITY] (UEN"),
+        ("Sahyadri Pvt. Ltd. sued", ("Sahyadri", F), "[FACILITY] sued"),
+        ("Kestrel Mooring Sdn. Bhd. sued", ("Kestrel Mooring", F), "[FACILITY] sued"),
+        ("OSPREY SYSTEMS, INC. IS LIABLE", ("OSPREY SYSTEMS", F), "[FACILITY] IS LIABLE"),
+        ("Feinblum Ostrow PC, cell", ("Feinblum Ostrow", F), "[FACILITY], cell"),
+        ("Redgrave Estates (No. 4) Limited, a", ("Redgrave Estates", L), "[LOCATION], a"),
+        ("Quixley Holdings GmbH sued", ("Quixley Holdings", N), "[NAME] sued"),
+        ("Penmoor Clinic. He left", ("Penmoor Clinic", F), "[FACILITY]. He left"),
+        ("Penmoor Clinic, Limited mobility", ("Penmoor", F), "[FACILITY] Clinic, Limited mobility"),
+        ("Penmoor AG 12", ("Penmoor", L), "[LOCATION] AG 12"),
+    ],
+)
+def test_form_of_a_company_is_part_of_its_name(text: str, found: tuple[str, str], expected: str) -> None:
+    assert complete(text, found) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("née le 23 février 1961, à", "1961", "née le [DATE], à"),
+        ("née le 23 février 1961, à", "23 février", "née le [DATE], à"),
+        ("nacido el 4 de mayo de 1958.", "1958", "nacido el [DATE]."),
+        ("geboren am 3. März 1970 in", "3. März", "geboren am [DATE] in"),
+        ("urodzony 7 lipca 1966 w", "1966", "urodzony [DATE] w"),
+        ("He marched in mars 1961.", "1961", "He marched in mars [DATE]."),
+        ("In 1961 he", "1961", "In [DATE] he"),
+        ("on 4 mai 12 people", "4 mai", "on [DATE] 12 people"),
+    ],
+)
+def test_date_with_a_month_of_another_language_is_whole(text: str, found: str, expected: str) -> None:
+    assert complete(text, (found, "DATE"), domain="law") == expected
