@@ -22,7 +22,7 @@ from fine_tune_assets.phi.scrub_workers import open_workers
 from fine_tune_assets.recipes.loader import load_recipe
 
 HELD_OUT = PROJECT_DIR / "benchmarks" / "held_out_reports"
-INDIRECT = frozenset({"SORT_CODE", "ROUTING_NUMBER", "ACCESS_CODE", "CARD_ENDING", "INITIALS", "DATE"})
+INDIRECT = frozenset({"SORT_CODE", "BIC", "ROUTING_NUMBER", "ACCESS_CODE", "CARD_ENDING", "INITIALS", "DATE"})
 """Labels that identify no one alone, in addition to organizations (`held_out_reports/LABELS.md`, `data/samples/SOURCE.md`)."""
 RECALL, EXCESS = "masked_recall", "non_phi_tokens_masked"
 
@@ -35,6 +35,7 @@ def main() -> None:
             "samples": PROJECT_DIR / "data" / "evaluation" / f"{domain}_phi" / "samples.jsonl",
             "first held-out set": HELD_OUT / f"{domain}.jsonl",
             "second held-out set": HELD_OUT / f"{domain}_2.jsonl",
+            "third held-out set": HELD_OUT / f"{domain}_3.jsonl",
         }
         for name, file in sets.items():
             documents = read_gold(file)
