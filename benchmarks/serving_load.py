@@ -56,10 +56,13 @@ def request_body(where: Reached, number: int, tokens: int, is_stream: bool = Tru
     return {**model, "messages": system + asked, "max_tokens": tokens, "temperature": 0, "stream": is_stream}
 
 
-async def run_burst(where: Reached, streams: int, tokens: int) -> Burst:
+async def run_burst(where: Reached, streams: int, tokens: int, first: int = 0) -> Burst:
+    """`first`: number of the first prompt. An engine answers a prompt sooner if it has read it before."""
     async with open_client(where) as client:
         began = time.monotonic()
-        ends = await asyncio.gather(*(run_stream(client, where, number, tokens) for number in range(streams)))
+        ends = await asyncio.gather(
+            *(run_stream(client, where, number, tokens) for number in range(first, first + streams))
+        )
         seconds = time.monotonic() - began
     whole = [end for end in ends if end["is_whole"]]
     times, firsts = (sorted(end[figure] for end in whole) for figure in ("seconds", "first"))

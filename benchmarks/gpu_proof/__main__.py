@@ -9,13 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.gpu_proof.origin import ROOT
 from benchmarks.gpu_proof.results import ResultError, SliceResult, read_result, result_file
-from benchmarks.gpu_proof.slice_process import add_options
-from benchmarks.gpu_proof.slices import SLICES
+from benchmarks.gpu_proof.slices import SLICES, add_options
 
 _STOP_SECONDS = 45.0
 """For engines and services to stop when a slice is out of time."""
@@ -42,22 +41,28 @@ def main() -> None:
 
 def run_slice(name: str, out: Path, scratch: Path, dry: bool, budget_seconds: float) -> int:
     """Exit status of the slice's process; negative if it was out of time."""
-    command: Sequence[str] = [
-        sys.executable, "-m", "benchmarks.gpu_proof.slice_process", name, "--out", str(out.absolute()),
+    command = [
+        sys.executable, "-m", "benchmarks.gpu_proof.slices", name, "--out", str(out.absolute()),
         "--scratch", str(scratch.absolute()), "--budget-seconds", str(budget_seconds), *(["--dry"] if dry else []),
     ]  # fmt: skip
     search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": search}, start_new_session=True)
+    return wait_or_stop(process, budget_seconds)
+
+
+def wait_or_stop(process: subprocess.Popen[bytes], timeout_seconds: float) -> int:
+    """Exit status of the leader of a session. What it leaves behind is killed, because it would occupy the card."""
     try:
-        return process.wait(budget_seconds)
+        return process.wait(timeout_seconds)
     except subprocess.TimeoutExpired:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
         return -signal.SIGTERM
+    finally:
+        process.terminate()  # does nothing if it has ended
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _read(path: Path) -> SliceResult | None:

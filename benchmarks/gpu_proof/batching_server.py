@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "transformers' continuous batching"
 _CACHE_SHARE = 0.85
 """Share of the memory without the weights that the KV cache takes; activations and logits need the rest."""
+_BATCH_TOKENS = 2048
+"""Per step. Attention without FlashAttention has a mask of this times the tokens of the cache."""
 _CPU_BLOCKS, _CPU_BATCH_TOKENS = 64, 256
 
 
@@ -99,7 +101,8 @@ class Batcher:
 
         request_id, outputs = uuid.uuid4().hex, asyncio.Queue[Any]()
         self._manager.register_result_handler(request_id, outputs.put_nowait)
-        self._manager.add_request(prompt, request_id=request_id, max_new_tokens=max_tokens, streaming=True)
+        if not self._manager.add_request(prompt, request_id=request_id, max_new_tokens=max_tokens, streaming=True):
+            raise RuntimeError("The batch is stopped.")  # the request was dropped, so no answer would come
         decoder, count, is_finished = DecodeStream([], skip_special_tokens=True), 0, False
         try:
             while not is_finished:
@@ -127,7 +130,9 @@ def _batching_config(options: Options) -> Any:
     free, total = torch.cuda.mem_get_info()
     room = options.gpu_share * total - torch.cuda.memory_reserved()
     share = max(0.01, min(0.9, _CACHE_SHARE * room / free))
-    return ContinuousBatchingConfig(max_memory_percent=share, max_requests_per_batch=options.parallel)
+    return ContinuousBatchingConfig(
+        max_memory_percent=share, max_requests_per_batch=options.parallel, max_batch_tokens=_BATCH_TOKENS
+    )
 
 
 def make_app(batcher: Batcher, options: Options, key: str) -> Any:

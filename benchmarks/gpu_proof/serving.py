@@ -4,17 +4,17 @@ During the switch, both engines are on one card.
 """
 
 import asyncio
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from benchmarks.gpu_proof.comparison import GATEWAY_SHARE, ratio
-from benchmarks.gpu_proof.gpu_memory import MemoryWatch
 from benchmarks.gpu_proof.random_models import TINY, make_model
-from benchmarks.gpu_proof.results import Figures, SliceRun
+from benchmarks.gpu_proof.results import Figures, SliceRun, ratio
 from benchmarks.gpu_proof.serving_setup import Serving, open_gateway
 from benchmarks.serving_load import Burst, combine_bursts, count_ends, run_burst, steady_load
 
@@ -22,6 +22,8 @@ SHAPE = "Llama-3-8B"
 STREAMS = (1, 8, 32, 128, 256)
 _TWICE_UP_TO = 32
 _LOAD = 16
+GATEWAY_SHARE = 0.95
+"""Minimum share of the bare engine's tokens per second that the gateway passes on."""
 
 
 def run(proof: SliceRun, scratch: Path) -> None:
@@ -42,25 +44,71 @@ def run(proof: SliceRun, scratch: Path) -> None:
             tokens = 4 if proof.dry else 128 if streams <= _TWICE_UP_TO else 64
             proof.part(f"streams_{streams}", partial(measure_streams, serving, streams, tokens, proof.dry))
         load = 2 if proof.dry else _LOAD
-        proof.part("switch", lambda: asyncio.run(switch_under_load(serving, load)), minimum_seconds=90)
+        proof.part("switch", lambda: asyncio.run(switch_under_load(serving, load)), minimum_seconds=120)
 
 
 def measure_streams(serving: Serving, streams: int, tokens: int, dry: bool) -> Figures:
-    """Engine and gateway in turns; few streams twice, the second time in reverse order, because their figures vary."""
+    """Engine and gateway in turns; few streams twice, the second time in reverse order, because their figures vary.
+
+    Each burst has prompts of its own, so that none profits from the engine's prefix cache.
+    """
     alone, gateway = serving.engine_alone(1), serving.gateway
+    asyncio.run(run_burst(alone, streams, 2))  # the first batch of a size is slower
     order = [alone, gateway, gateway, alone] if streams <= _TWICE_UP_TO else [alone, gateway]
     seen: dict[str, list[Burst]] = {alone.url: [], gateway.url: []}
-    for where in order:
-        seen[where.url].append(asyncio.run(run_burst(where, streams, tokens)))
+    began, cpu_began = time.monotonic(), time.process_time()
+    for turn, where in enumerate(order, start=1):
+        burst = asyncio.run(run_burst(where, streams, tokens, first=turn * streams))
+        if burst.failed + burst.told_to_come_again == streams:
+            raise RuntimeError(f"None of {streams} streams was complete; {burst.told_to_come_again} were refused.")
+        seen[where.url].append(burst)
+    client_share = (time.process_time() - cpu_began) / (time.monotonic() - began)
     both = {"alone": combine_bursts(seen[alone.url]), "gateway": combine_bursts(seen[gateway.url])}
     share = ratio(both["gateway"].tokens_per_second, both["alone"].tokens_per_second)
+    is_whole = not (both["gateway"].failed or both["gateway"].told_to_come_again)
     return {
         "engine": serving.engine,
         "tokens_per_answer": tokens,
+        "client_cpu_share": client_share,  # near 1, this program is the limit and not what it measures
         **{name: asdict(burst) for name, burst in both.items()},
         "gateway_share": share,
-        "meets_target": None if share is None or dry else share >= GATEWAY_SHARE and both["gateway"].failed == 0,
+        "meets_target": None if share is None or dry else share >= GATEWAY_SHARE and is_whole,
     }
+
+
+class MemoryWatch:
+    """Records the peak of the first card's memory over all processes while the block runs. Without a GPU, figures are None."""
+
+    def __init__(self, interval_seconds: float = 0.2) -> None:
+        self._interval_seconds, self._is_over = interval_seconds, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.peak_bytes: int | None = None
+
+    def used_bytes(self) -> int | None:
+        import torch
+
+        if not torch.cuda.is_available():
+            return None
+        free, total = torch.cuda.mem_get_info()
+        return int(total - free)
+
+    def _watch(self) -> None:
+        while True:
+            used = self.used_bytes()
+            if used is not None:
+                self.peak_bytes = max(self.peak_bytes or 0, used)
+            if self._is_over.wait(self._interval_seconds):
+                return
+
+    def __enter__(self) -> "MemoryWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        self._thread.join()
 
 
 async def switch_under_load(serving: Serving, load: int) -> Figures:

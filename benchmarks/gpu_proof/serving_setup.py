@@ -29,6 +29,8 @@ from fine_tune_assets.serving.services import start_services, stop_services
 SERVICES = ("supervisor", "gateway")
 SYSTEM = "You write short visit notes."
 START_SECONDS = 240.0
+_STOP_SECONDS = 10.0
+"""For each service and each engine. The runner waits for all of them before it kills the slice."""
 MODULES = (
     "fastapi",
     "uvicorn",
@@ -138,5 +140,5 @@ def running_gateway(scratch: Path, base: Path, dry: bool) -> Iterator[Serving]:
         gateway = Reached(f"http://127.0.0.1:{settings.gateway.port}/v1", key)
         yield Serving(settings, ledger, base, engine, gateway)
     finally:
-        stop_services(settings, SERVICES)
+        stop_services(settings, SERVICES, _STOP_SECONDS)
         ledger.close()

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from benchmarks.gpu_proof.random_models import TINY, make_model
 from benchmarks.gpu_proof.results import Figures, SkipPart, SliceRun
 from benchmarks.gpu_proof.training_case import TrainingCase, run_case
-from benchmarks.gpu_proof.training_rows import SYSTEM, visit_pairs
+from benchmarks.training_baseline import SYSTEM, visit_pairs
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.settings import Settings
@@ -57,7 +57,7 @@ class SmallModelProof:
             str(self.base), str(self.rows), asdict(settings), keep_adapter=str(self.folder / "adapters"),
             base_fingerprint=self.fingerprint, threads=self.proof.threads,
         )  # fmt: skip
-        figures = run_case(case, max(60.0, self.proof.seconds_left))
+        figures = run_case(case, max(1.0, self.proof.seconds_left))
         self.adapter_id = figures["adapter_id"]
         (self.adapter,) = (path for path in (self.folder / "adapters").iterdir() if path.is_dir())
         return figures

@@ -1,5 +1,6 @@
 """The engine of the kit has vLLM's command line and the answers that the gateway expects."""
 
+import asyncio
 import json
 import subprocess
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from benchmarks.gpu_proof.batching_server import make_app, read_options, write_interpreter
+from benchmarks.gpu_proof.batching_server import Batcher, make_app, read_options, write_interpreter
 from fine_tune_assets.core.settings import VllmSettings
 from fine_tune_assets.engines.vllm import vllm_command
 
@@ -93,3 +94,21 @@ def test_a_failed_batch_makes_the_engine_unhealthy() -> None:
     client = open_engine(TwoWords(is_alive=False))
     assert client.get("/v1/models").status_code == 500
     assert ask(client).status_code == 500
+
+
+def test_a_request_that_the_batch_drops_is_an_error() -> None:
+    """Its answer would never come."""
+
+    class StoppedManager:
+        def register_result_handler(self, request_id: str, handler: Any) -> None: ...
+
+        def add_request(self, prompt: list[int], **options: Any) -> None: ...
+
+    batcher: Any = object.__new__(Batcher)
+    batcher._manager = StoppedManager()
+
+    async def ask_once() -> None:
+        await anext(batcher.generate([1], 8))
+
+    with pytest.raises(RuntimeError):
+        asyncio.run(asyncio.wait_for(ask_once(), 10))
