@@ -18,7 +18,7 @@ _PLUGINS = ("fine_tune_assets_tests.base_model",)
 
 def run(proof: SliceRun, scratch: Path) -> None:
     for path in marked_files(ROOT):
-        proof.part(path.stem, lambda p=path: run_file(p, scratch, proof), minimum_seconds=30)
+        proof.part(path.stem, lambda p=path: run_file(p, scratch, proof), modules=("pytest",), minimum_seconds=30)
 
 
 def marked_files(root: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from benchmarks.gpu_proof.results import MEASURED_PREFIX, ResultError, SliceResu
 def publish(source: Path, results: Path) -> list[Path]:
     """The published files. Files of dry runs stay where they are.
 
-    Raises ResultError, and publishes nothing, if there is no measurement, or if one of them is a dry run under another name.
+    Raises ResultError, and publishes nothing, without measurements, or if one is a dry run under another name.
     """
     found = {path: read_measurement(path) for path in sorted(source.glob(f"{MEASURED_PREFIX}*.json"))}
     if not found:

@@ -50,7 +50,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
 def measure_streams(serving: Serving, streams: int, tokens: int, dry: bool) -> Figures:
     """Engine and gateway in turns; few streams twice, the second time in reverse order, because their figures vary.
 
-    Each burst has prompts of its own, so that none profits from the engine's prefix cache.
+    No prompt is sent twice, so that no burst profits from the engine's prefix cache.
     """
     alone, gateway = serving.engine_alone(1), serving.gateway
     asyncio.run(run_burst(alone, streams, 2))  # the first batch of a size is slower

@@ -1,6 +1,6 @@
 """Slice `turns`: training and judging take turns on the card that serves, under load.
 
-Both run in processes of their own, as in the graph, so that they do not slow the program that sends the load. Targets: no failed
+Both run in separate processes, as in the graph, so that they do not slow the program that sends the load. Targets: no failed
 answer, and a 95th percentile of at most 1.5 times the idle one.
 """
 
@@ -76,7 +76,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
 async def measure_beside(serving: Serving, work: Callable[[], Figures | None], dry: bool) -> Figures:
     """Times of answers while `work` runs, and its own figures."""
     began = time.monotonic()
-    async with steady_load(serving.gateway, 2 if dry else _CALLERS, 4 if dry else _TOKENS) as ends:
+    async with steady_load(serving.gateway, 1 if dry else _CALLERS, 4 if dry else _TOKENS) as ends:
         figures = await asyncio.to_thread(work)
     seconds = time.monotonic() - began
     whole = [end for end in ends if end["is_whole"]]

@@ -29,7 +29,7 @@ def hidden_packages() -> list[str]:
 
 
 def _known_packages() -> set[str]:
-    """Those of the target and of the packed wheels, with their dependencies."""
+    """Packages of the target and the packed wheels, with their dependencies."""
     needs, target = read_needs(), read_target(HERE / "target_packages.txt")
     waiting = [*target, *(package.name for package in find_missing(target, SLICES, needs)), "setuptools"]
     known = set[str](needs["not_used"])

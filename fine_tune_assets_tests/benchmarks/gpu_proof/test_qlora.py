@@ -48,7 +48,7 @@ def test_trainings_that_are_missing_have_no_ratio() -> None:
 
 
 def test_a_training_that_does_not_fit_is_skipped() -> None:
-    """The plan alone would otherwise pass for a training, and what ran beside it for undisturbed."""
+    """The plan alone would otherwise pass for a training, and the answers given meanwhile for undisturbed."""
     with pytest.raises(SkipPart):
         require_fit({"fits": False, "planned_bytes": 9_000_000_000})
     assert require_fit({"fits": True})["fits"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gpu_proof.origin import fingerprint_code
 from benchmarks.gpu_proof.results import (
     Figures,
     Origin,
@@ -158,6 +159,17 @@ def test_another_code_hardware_or_library_measures_again(tmp_path: Path, other: 
     start(tmp_path).part("first", measured)
     start(tmp_path, other).part("first", measured)
     assert measured.calls == 2
+
+
+@pytest.mark.parametrize("name", ["fine_tune_assets_tests/training/test_a.py", "benchmarks/serving_load.py"])
+def test_tests_and_the_load_generator_belong_to_the_code(tmp_path: Path, name: str) -> None:
+    """A mended test must run again, although the product is the same."""
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text("A = 1\n")
+    before = fingerprint_code(tmp_path)
+    path.write_text("A = 2\n")
+    assert fingerprint_code(tmp_path) != before
 
 
 def test_a_failed_part_is_tried_again(tmp_path: Path) -> None:

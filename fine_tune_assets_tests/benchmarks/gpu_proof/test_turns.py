@@ -1,4 +1,4 @@
-"""Answers beside training and judging meet their target only with figures that exist."""
+"""Answers during training and judging meet their target only with figures that exist."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_percentiles_are_values_that_occurred() -> None:
 @pytest.mark.parametrize(
     ("p95", "failed", "expected"), [(3.0, 0, True), (3.1, 0, False), (2.0, 1, False)], ids=["met", "slow", "failed"]
 )
-def test_answers_beside_training_must_be_fast_and_complete(p95: float, failed: int, expected: bool) -> None:
+def test_answers_during_training_must_be_fast_and_complete(p95: float, failed: int, expected: bool) -> None:
     found = compare_turns({"idle": IDLE, "training": {"p95_seconds": p95, "failed_or_cut": failed}}, dry=False)
     assert found["training_meets_target"] is expected
     assert found["training_failed"] == failed
