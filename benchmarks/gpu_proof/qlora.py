@@ -4,6 +4,7 @@ Compares them with the plan, with packing, with a plain TRL script and, if it is
 every other published shape against the plan.
 """
 
+import random
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -11,12 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.gpu_proof.random_models import TINY, make_model, published_sizes
 from benchmarks.gpu_proof.results import Figures, SliceRun, ratio
 from benchmarks.gpu_proof.training_case import TrainingCase, run_case
-from benchmarks.gpu_proof.training_rows import made_up_rows
+from benchmarks.training_baseline import INSTRUCTION, SYSTEM
+from fine_tune_assets.core.prompts.conversations import build_conversation
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import TrainingSettings
 
@@ -28,6 +31,10 @@ TOLERANCE = 0.05
 _ROWS, _VALIDATION = 64, 4
 """Four steps of sixteen examples."""
 _SHAPE_ROWS = 32
+_SPREAD = 0.6
+"""Standard deviation of the logarithm of the lengths: most rows are short, few reach the limit, as in real sets."""
+_MARGIN = 60
+"""Tokens of the template's marks and of the longest instruction part that the estimate leaves out."""
 
 
 def recipe_settings(recipe: str, dry: bool) -> TrainingSettings:
@@ -129,3 +136,25 @@ def compare_trainings(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, float
         "product_to_plain_trl_memory": compare("qlora_packed", "plain_trl_qlora", memory),
         "unsloth_to_product_speed": compare("unsloth_qlora", "qlora", speed),
     }
+
+
+def made_up_rows(train: int, validation: int, longest: int, seed: int = 1) -> pa.Table:
+    """Conversations of at most `longest` byte tokens, one of them close to it; a quarter of each is the answer."""
+    lengths = random.Random(seed)
+    fixed = len(SYSTEM) + len(INSTRUCTION) + _MARGIN
+    rows = []
+    for number in range(train + validation):
+        wanted = longest if number == 0 else min(longest, int(longest / 3 * lengths.lognormvariate(0, _SPREAD)))
+        room = max(40, wanted - fixed)
+        messages = build_conversation(SYSTEM, INSTRUCTION, _words(number, room * 3 // 4), _words(number + 7, room // 4))
+        split = "train" if number < train else "validation"
+        rows.append({"example_id": f"e-{number}", "split": split, "messages": messages})
+    return pa.Table.from_pylist(rows)
+
+
+def _words(seed: int, characters: int) -> str:
+    letters = random.Random(seed)
+    text = ""
+    while len(text) < characters:
+        text += "".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=letters.randint(2, 9))) + " "
+    return text[: max(1, characters - 1)].strip() or "a"

@@ -4,14 +4,11 @@ During the switch, both engines are on one card.
 """
 
 import asyncio
-import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 from benchmarks.gpu_proof.random_models import TINY, make_model
 from benchmarks.gpu_proof.results import Figures, SliceRun, ratio
@@ -76,51 +73,40 @@ def measure_streams(serving: Serving, streams: int, tokens: int, dry: bool) -> F
     }
 
 
-class MemoryWatch:
-    """Records the peak of the first card's memory over all processes while the block runs. Without a GPU, figures are None."""
+def used_card_bytes() -> int | None:
+    """Of the first card, by all processes; None without a GPU."""
+    import torch
 
-    def __init__(self, interval_seconds: float = 0.2) -> None:
-        self._interval_seconds, self._is_over = interval_seconds, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.peak_bytes: int | None = None
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return int(total - free)
 
-    def used_bytes(self) -> int | None:
-        import torch
 
-        if not torch.cuda.is_available():
-            return None
-        free, total = torch.cuda.mem_get_info()
-        return int(total - free)
-
-    def _watch(self) -> None:
-        while True:
-            used = self.used_bytes()
-            if used is not None:
-                self.peak_bytes = max(self.peak_bytes or 0, used)
-            if self._is_over.wait(self._interval_seconds):
-                return
-
-    def __enter__(self) -> "MemoryWatch":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._is_over.set()
-        self._thread.join()
+async def sample_memory(samples: list[int]) -> None:
+    while (used := used_card_bytes()) is not None:
+        samples.append(used)
+        await asyncio.sleep(0.2)
 
 
 async def switch_under_load(serving: Serving, load: int) -> Figures:
     """Deploy a second release while streams are active; the first engine stays on standby, so both are on the card."""
-    with MemoryWatch() as memory:
-        before = memory.used_bytes()
-        async with steady_load(serving.gateway, load) as ends:
-            began = time.monotonic()
-            await asyncio.to_thread(serving.deploy, 2)
-            seconds = time.monotonic() - began
-            await asyncio.sleep(1)
-    found: dict[str, Any] = {"engine": serving.engine, "load": load, "seconds": seconds, **count_ends(ends)}
-    peak = memory.peak_bytes
-    extra = None if before is None or peak is None else peak - before
-    return {**found, "card_bytes_before": before, "card_bytes_at_peak": peak, "switch_bytes": extra}
+    before = used_card_bytes()
+    samples = [] if before is None else [before]
+    sampling = asyncio.create_task(sample_memory(samples))
+    async with steady_load(serving.gateway, load) as ends:
+        began = time.monotonic()
+        await asyncio.to_thread(serving.deploy, 2)
+        seconds = time.monotonic() - began
+        await asyncio.sleep(1)
+    sampling.cancel()
+    peak = max(samples, default=None)
+    return {
+        "engine": serving.engine,
+        "load": load,
+        "seconds": seconds,
+        **count_ends(ends),
+        "card_bytes_before": before,
+        "card_bytes_at_peak": peak,
+        "switch_bytes": None if before is None or peak is None else peak - before,
+    }

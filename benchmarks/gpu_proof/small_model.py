@@ -45,7 +45,9 @@ class SmallModelProof:
     def prepare(self) -> Figures:
         counts = _DRY if self.proof.dry else _FULL
         pq.write_table(visit_pairs(counts, 1200 if self.proof.dry else 2500), self.rows)
-        self.base = make_base(self.folder) if self.proof.dry else import_base(self.folder)
+        self.base = (
+            make_model(TINY, self.folder / "base", dtype="float32") if self.proof.dry else import_base(self.folder)
+        )
         self.fingerprint = fingerprint_folder(self.base)
         return {"base": self.base.name, "base_fingerprint": self.fingerprint, **counts}
 
@@ -144,10 +146,6 @@ class SmallModelProof:
         if not is_refused:
             raise AssertionError("A release with one changed bit of its weights passed the verification.")
         return {"release_id": release.release_id, "is_changed_copy_refused": is_refused}
-
-
-def make_base(folder: Path) -> Path:
-    return make_model(TINY, folder / "base", dtype="float32")
 
 
 def import_base(folder: Path) -> Path:

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmarks.gpu_proof.qlora import measure, recipe_settings
+from benchmarks.gpu_proof.qlora import made_up_rows, measure, recipe_settings
 from benchmarks.gpu_proof.random_models import TINY, make_model
 from benchmarks.gpu_proof.results import Figures, SliceRun, ratio
 from benchmarks.gpu_proof.serving_setup import Serving, open_gateway
 from benchmarks.gpu_proof.training_case import TrainingCase, run_module
-from benchmarks.gpu_proof.training_rows import made_up_rows
 from benchmarks.serving_load import count_ends, steady_load
 from fine_tune_assets.core.processes.offline import go_offline
 

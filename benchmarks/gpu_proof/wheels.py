@@ -2,7 +2,7 @@
 
 Finds what each slice needs, with its dependencies, in the versions of this environment; downloads wheels for Python 3.12 on Linux
 x86-64 with pip; leaves other CUDA versions' libraries out; and packs all of them in parts of at most 20 MB, which
-`install_wheels` joins on the target.
+`wheel_parts` joins on the target.
 """
 
 import argparse

@@ -33,7 +33,9 @@ class TwoWords:
 
 
 def open_engine(batcher: TwoWords) -> TestClient:
-    options = read_options(["--model", "/models/m", "--served-model-name", "release-1", "--max-model-len", "64"])
+    options = read_options(
+        ["--model", "/models/m", "--served-model-name", "release-1", "--max-model-len", "64", "--uds", "s"]
+    )
     made: Any = batcher
     return TestClient(make_app(made, options, KEY), headers={"Authorization": f"Bearer {KEY}"})
 
@@ -46,9 +48,13 @@ def ask(client: TestClient, **changed: Any) -> Any:
 def test_it_reads_the_command_line_with_which_the_product_starts_vllm() -> None:
     command = vllm_command(Path("python"), Path("/models/m"), "release-1", 2048, "auto", {}, VllmSettings(parallel=32))
     options = read_options([*command[1:], "--uds", "/run/engine.sock"])
-    assert (options.model, options.alias, options.uds) == (Path("/models/m"), "release-1", "/run/engine.sock")
-    assert options.context_tokens == 2048
-    assert options.parallel >= 32
+    assert (options.model, options.served_model_name, options.uds) == (
+        Path("/models/m"),
+        "release-1",
+        "/run/engine.sock",
+    )
+    assert options.max_model_len == 2048
+    assert options.max_num_seqs >= 32
 
 
 def test_the_interpreter_starts_this_engine(tmp_path: Path) -> None:
