@@ -4,6 +4,7 @@ During the switch, both engines are on one card.
 """
 
 import asyncio
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -13,11 +14,10 @@ from pathlib import Path
 from benchmarks.gpu_proof.random_models import TINY, make_model
 from benchmarks.gpu_proof.results import Figures, SliceRun, ratio
 from benchmarks.gpu_proof.serving_setup import Serving, open_gateway
-from benchmarks.serving_load import Burst, combine_bursts, count_ends, run_burst, steady_load
+from benchmarks.serving_load import TWICE_UP_TO, compare_bursts, count_ends, steady_load
 
 SHAPE = "Llama-3-8B"
 STREAMS = (1, 8, 32, 128, 256)
-_TWICE_UP_TO = 32
 _LOAD = 16
 GATEWAY_SHARE = 0.95
 """Minimum share of the bare engine's tokens per second that the gateway passes on."""
@@ -38,31 +38,21 @@ def run(proof: SliceRun, scratch: Path) -> None:
         if serving is None:
             return
         for streams in (1, 4) if proof.dry else STREAMS:
-            tokens = 4 if proof.dry else 128 if streams <= _TWICE_UP_TO else 64
+            tokens = 4 if proof.dry else 128 if streams <= TWICE_UP_TO else 64
             proof.part(f"streams_{streams}", partial(measure_streams, serving, streams, tokens, proof.dry))
         load = 2 if proof.dry else _LOAD
         proof.part("switch", lambda: asyncio.run(switch_under_load(serving, load)), minimum_seconds=120)
 
 
 def measure_streams(serving: Serving, streams: int, tokens: int, dry: bool) -> Figures:
-    """Engine and gateway in turns; few streams twice, the second time in reverse order, because their figures vary.
-
-    No prompt is sent twice, so that no burst profits from the engine's prefix cache.
-    """
-    alone, gateway = serving.engine_alone(1), serving.gateway
-    asyncio.run(run_burst(alone, streams, 2))  # the first batch of a size is slower
-    order = [alone, gateway, gateway, alone] if streams <= _TWICE_UP_TO else [alone, gateway]
-    seen: dict[str, list[Burst]] = {alone.url: [], gateway.url: []}
     began, cpu_began = time.monotonic(), time.process_time()
-    for turn, where in enumerate(order, start=1):
-        burst = asyncio.run(run_burst(where, streams, tokens, first=turn * streams))
-        if burst.failed + burst.told_to_come_again == streams:
-            raise RuntimeError(f"None of {streams} streams was complete; {burst.told_to_come_again} were refused.")
-        seen[where.url].append(burst)
+    both = compare_bursts(serving.engine_alone(1), serving.gateway, streams, tokens)
     client_share = (time.process_time() - cpu_began) / (time.monotonic() - began)
-    both = {"alone": combine_bursts(seen[alone.url]), "gateway": combine_bursts(seen[gateway.url])}
-    share = ratio(both["gateway"].tokens_per_second, both["alone"].tokens_per_second)
-    is_whole = not (both["gateway"].failed or both["gateway"].told_to_come_again)
+    if any(math.isnan(burst.whole_p50) for burst in both.values()):
+        raise RuntimeError(f"In one burst, none of {streams} streams was complete.")
+    gateway = both["gateway"]
+    share = ratio(gateway.tokens_per_second, both["alone"].tokens_per_second)
+    is_whole = not (gateway.failed or gateway.told_to_come_again)
     return {
         "engine": serving.engine,
         "tokens_per_answer": tokens,

@@ -6,10 +6,9 @@ answer, and a 95th percentile of at most 1.5 times the idle one.
 
 import asyncio
 import json
-import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from benchmarks.gpu_proof.random_models import TINY, make_model
 from benchmarks.gpu_proof.results import Figures, SliceRun, ratio
 from benchmarks.gpu_proof.serving_setup import Serving, open_gateway
 from benchmarks.gpu_proof.training_case import TrainingCase, run_module
-from benchmarks.serving_load import count_ends, steady_load
+from benchmarks.serving_load import count_ends, percentile, steady_load
 from fine_tune_assets.core.processes.offline import go_offline
 
 SHAPE = "Qwen2.5-1.5B"
@@ -79,6 +78,8 @@ async def measure_beside(serving: Serving, work: Callable[[], Figures | None], d
         figures = await asyncio.to_thread(work)
     seconds = time.monotonic() - began
     whole = [end for end in ends if end["is_whole"]]
+    if not whole:
+        raise RuntimeError(f"None of {len(ends)} answers was complete.")
     return {
         **count_ends(ends),
         "seconds": seconds,
@@ -88,12 +89,6 @@ async def measure_beside(serving: Serving, work: Callable[[], Figures | None], d
         "p95_first_seconds": percentile([end["first"] for end in whole], 0.95),
         "work": figures,
     }
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least this share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def generate_answers(base: str, prompts: int, tokens: int, threads: int) -> Figures:

@@ -34,7 +34,10 @@ class CountedServer:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self.send_response(429 if counted.is_refused(body) else 200)
+                if counted.is_refused(body):
+                    self.send_error(429)
+                    return
+                self.send_response(200)
                 self.end_headers()
                 event = {"choices": [{"delta": {"content": "word"}}]}
                 self.wfile.write(f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
