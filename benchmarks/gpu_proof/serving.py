@@ -39,7 +39,9 @@ def run(proof: SliceRun, scratch: Path) -> None:
             return
         for streams in (1, 4) if proof.dry else STREAMS:
             tokens = 4 if proof.dry else 128 if streams <= TWICE_UP_TO else 64
-            proof.part(f"streams_{streams}", partial(measure_streams, serving, streams, tokens, proof.dry))
+            proof.part(
+                f"streams_{streams}", partial(measure_streams, serving, streams, tokens, proof.dry), minimum_seconds=45
+            )
         load = 2 if proof.dry else _LOAD
         proof.part("switch", lambda: asyncio.run(switch_under_load(serving, load)), minimum_seconds=120)
 

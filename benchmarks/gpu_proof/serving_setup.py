@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gpu_proof.batching_server import NAME, write_interpreter
 from benchmarks.gpu_proof.results import Figures, SliceRun, is_importable
@@ -123,6 +125,13 @@ def running_gateway(scratch: Path, base: Path, dry: bool) -> Iterator[Serving]:
         rollback={"window_minutes": 60, "keep_previous_minutes": -1},
     )
     ledger = open_ledger(settings)
+
+    def stop_first(*_: Any) -> None:
+        """Interrupted, the event loop waits for its threads, such as a switch, longer than the runner waits for the slice."""
+        stop_services(settings, SERVICES, _STOP_SECONDS)
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop_first)
     try:
         start_services(settings, SERVICES)
         key = create_key(ledger, "gpu-proof", ["chat"]).secret
@@ -130,4 +139,5 @@ def running_gateway(scratch: Path, base: Path, dry: bool) -> Iterator[Serving]:
         yield Serving(settings, ledger, base, engine, gateway)
     finally:
         stop_services(settings, SERVICES, _STOP_SECONDS)
+        signal.signal(signal.SIGTERM, previous)
         ledger.close()
