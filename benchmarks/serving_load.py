@@ -148,14 +148,17 @@ def has_words(line: str) -> bool:
 
 
 @asynccontextmanager
-async def steady_load(gateway: Reached, load: int, tokens: int = 8) -> AsyncIterator[list[dict[str, Any]]]:
-    """Run `load` callers that request one stream after another; the list of their ends is complete when the context exits."""
+async def steady_load(
+    gateway: Reached, load: int, tokens: int = 8, pause_seconds: float = 0
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """Run `load` callers that request one stream after another. The list of their ends is complete when the context exits."""
     ending, ends = asyncio.Event(), list[dict[str, Any]]()
 
     async def ask_on(number: int) -> None:
         async with open_client(gateway) as client:
             while not ending.is_set():
                 ends.append(await run_stream(client, gateway, number, tokens))
+                await asyncio.sleep(pause_seconds)
 
     tasks = [asyncio.create_task(ask_on(number)) for number in range(load)]
     try:
