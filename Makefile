@@ -200,16 +200,16 @@ bench-verdict: setup-dev ## error rates of the gate by simulation, compared with
 	$(BIN)/python benchmarks/bench_verdict.py
 
 bench-plan: setup-dev    ## planned memory, disk and time of a training, compared with measurements
-	$(BIN)/python benchmarks/bench_plan.py
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_plan.py
 
 bench-train: setup-dev   ## this trainer compared with a plain TRL script, and QLoRA with LoRA: speed, memory, loss
-	$(BIN)/python benchmarks/bench_train.py
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_train.py
 
 bench-judge: setup-dev    ## answers generated and graded per second: one by one, in batches, through vLLM; and a cached run
 	$(BIN)/python benchmarks/bench_judge.py
 
 bench-unsloth: setup-dev setup-unsloth   ## TRL compared with Unsloth on the same recipe and rows: speed, memory, loss (needs a GPU)
-	$(BIN)/python benchmarks/bench_unsloth.py
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_unsloth.py
 
 GPU_PROOF ?= build/gpu-proof
 gpu-proof: setup-extras   ## measure training and serving on a GPU; SLICE=NAME for one part, DRY=1 tries the code on a CPU

@@ -27,31 +27,29 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.serving_load import (
-    Burst,
+    TWICE_UP_TO,
     Reached,
-    combine_bursts,
+    compare_bursts,
     count_ends,
     open_client,
+    reach_engine,
     request_body,
     run_burst,
     steady_load,
 )
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases.release_folders import MODEL, WEIGHTS
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.engines.listen_addresses import base_url, socket_path
+from fine_tune_assets.engines.listen_addresses import socket_path
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets.ledger.serving.deployments import (
     Deployment,
     find_deployment,
     find_live_deployment,
-    open_engine_key,
 )
 from fine_tune_assets.ledger.serving.rollbacks import find_rollback_target
 from fine_tune_assets.serving.rollout import deploy_release, roll_back_release
@@ -63,7 +61,7 @@ ENGINES = ("llama_cpp", "llama_server", "vllm")
 SERVICES = ("supervisor", "gateway")
 SYSTEM = "You write short visit notes."
 START_SECONDS = 900.0
-TWICE_UP_TO, BRIEF = 32, 32
+BRIEF = 32
 """A line of an answer, such as a chief complaint, has some 20 tokens, a section of a note 100 to 300."""
 LEAST_SHARE, AT_STREAMS, MOST_OVERHEAD_MS = 0.95, 32, 5.0
 """Minimum fraction of the bare engine's tokens per second, and maximum milliseconds that the gateway adds to an answer."""
@@ -161,18 +159,13 @@ def _measure(engine: str, place: Path, base: Path, given: argparse.Namespace, in
         started = time.monotonic() - began
         gateway = Reached(f"http://127.0.0.1:{settings.gateway.port}/v1", create_key(ledger, "bench", ["chat"]).secret)
         bursts = {}
-        alone = _engine(settings, ledger)
+        alone = reach_engine(settings, ledger, f"{SYSTEM} Release 1.")
         for where in (alone, gateway):  # warm up: a new engine is slower at first
             asyncio.run(run_burst(where, TWICE_UP_TO, BRIEF))
         for streams in map(int, given.streams.split(",")):
-            # Few streams take little time and their figures vary: measure both twice, the second time in reverse order.
-            order = [alone, gateway, gateway, alone] if streams <= TWICE_UP_TO else [alone, gateway]
             tokens = given.tokens if streams <= TWICE_UP_TO else min(BRIEF, given.tokens)
-            seen: dict[str, list[Burst]] = {alone.url: [], gateway.url: []}
-            for where in order:
-                seen[where.url].append(asyncio.run(run_burst(where, streams, tokens)))
-            both = {"alone": seen[alone.url], "gateway": seen[gateway.url]}
-            bursts[streams] = {way: asdict(combine_bursts(found)) for way, found in both.items()}
+            found = compare_bursts(alone, gateway, streams, tokens)
+            bursts[streams] = {way: asdict(burst) for way, burst in found.items()}
         overhead = asyncio.run(_overhead(gateway, alone))
         switches = asyncio.run(_switches(settings, ledger, gateway, engine, base, given))
         full = None
@@ -209,14 +202,6 @@ def _release(settings: Settings, ledger: Ledger, engine: str, base: Path, number
     contract = read_prompt_contract(base, f"{SYSTEM} Release {number}.")
     named = "vllm" if engine == "vllm" else "llama_cpp"
     return put_release(settings, ledger, contract, fill, engine=named, number=number)
-
-
-def _engine(settings: Settings, ledger: Ledger) -> Reached:
-    live = find_live_deployment(ledger)
-    assert live is not None
-    assert live.engine_url is not None
-    key = open_engine_key(read_or_create_key(settings.layout.keys, KEY_NAME), live.deployment_id, live.engine_key)
-    return Reached(base_url(live.engine_url), key, socket_path(live.engine_url), f"{SYSTEM} Release 1.")
 
 
 def _an_hour() -> timedelta:

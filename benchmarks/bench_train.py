@@ -5,12 +5,10 @@ only supervised tokens, which are the tokens of the answers. Each way is evaluat
 """
 
 import argparse
-import gzip
 import json
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,13 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.training_baseline import StepClock, train_with_plain_trl, visit_pairs
 from fine_tune_assets.core.processes.offline import go_offline, use_large_pages
-from fine_tune_assets.core.prompts.conversations import build_conversation
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.schema import TrainingSettings
 
-PAIRS = Path(__file__).parent / "visit_pairs" / "visit_pairs.jsonl.gz"
-SYSTEM = "You write sections of medical notes from visits."
-INSTRUCTION = "Write the section of the note from this part of the visit."
+LONGEST_PAIR = 2500
+"""Characters of the pairs that are used."""
 SETTINGS = TrainingSettings(
     method="lora", rank=16, alpha=32, dropout=0.0, learning_rate=5e-4, epochs=1, batch_size=2, gradient_accumulation=2,
     max_length=1024, warmup_fraction=0.1, seed=1, packing="auto",
@@ -48,33 +45,7 @@ FASTER, LIGHTER, QLORA_WEIGHTS, QLORA_STEP = 1.6, 1.0, 0.45, 1.15
 
 
 def instruction_set(train: int, validation: int) -> pa.Table:
-    """The first pairs of MTS-Dialog whose conversation fits, in the order of the file."""
-    rows = []
-    with gzip.open(PAIRS, "rt", encoding="utf-8") as file:
-        for line in file:
-            pair = json.loads(line)
-            if "mts" not in pair["corpus"].lower() or len(pair["input"]) + len(pair["output"]) > 2500:
-                continue
-            messages = build_conversation(SYSTEM, INSTRUCTION, pair["input"], pair["output"])
-            split = "train" if len(rows) < train else "validation"
-            rows.append({"example_id": f"e-{len(rows)}", "split": split, "messages": messages})
-            if len(rows) == train + validation:
-                return pa.Table.from_pylist(rows)
-    raise SystemExit(f"There are only {len(rows)} pairs.")
-
-
-class Clock:
-    """Time from the end of the first step, a warm-up, to the end of the last."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def __call__(self, done: int, total: int, what: str) -> None:  # noqa: ARG002
-        self.ends.append(time.perf_counter())
-
-    @property
-    def seconds_per_step(self) -> float:
-        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1)
+    return visit_pairs({"train": train, "validation": validation}, LONGEST_PAIR)
 
 
 def ours(table: pa.Table, base: Path, settings: TrainingSettings, threads: int) -> dict[str, Any]:
@@ -82,7 +53,7 @@ def ours(table: pa.Table, base: Path, settings: TrainingSettings, threads: int) 
     from fine_tune_assets.training.lora import peft_adapters as adapters
     from fine_tune_assets.training.lora.trainer import train_adapter
 
-    clock = Clock()
+    clock = StepClock()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         trained = train_adapter(table, base, "base", root / "adapters", root / "checkpoints", settings, threads, clock)
@@ -101,61 +72,31 @@ def ours(table: pa.Table, base: Path, settings: TrainingSettings, threads: int) 
 
 
 def plain(table: pa.Table, base: Path, settings: TrainingSettings, threads: int, checkpointing: bool) -> dict[str, Any]:
-    """Train with the script from TRL's documentation of SFT."""
+    """Four examples per pass, which suits a plain script without packing."""
     import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
 
     from fine_tune_assets.training.tracking.training_progress import peak_memory_bytes
 
     torch.set_num_threads(threads)
-    clock = Clock()
-
-    class Timing(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-            clock(state.global_step, state.max_steps, "")
-
+    clock = StepClock()
+    one_pass = replace(
+        settings, batch_size=settings.batch_size * settings.gradient_accumulation, gradient_accumulation=1
+    )
     train = [{"messages": row["messages"]} for row in table.to_pylist() if row["split"] == "train"]
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(
-                output_dir=folder,
-                num_train_epochs=settings.epochs,
-                per_device_train_batch_size=settings.batch_size * settings.gradient_accumulation,
-                learning_rate=settings.learning_rate,
-                max_length=settings.max_length,
-                gradient_checkpointing=checkpointing,
-                bf16=False,
-                use_cpu=True,
-                report_to="none",
-                seed=settings.seed,
-            ),
-            train_dataset=Dataset.from_list(train),
-            processing_class=tokenizer,
-            peft_config=LoraConfig(
-                r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-            ),
-            callbacks=[Timing()],
-        )
-        trainer.train()
+        trainer = train_with_plain_trl(train, base, one_pass, clock, Path(folder), gradient_checkpointing=checkpointing)
     peak = peak_memory_bytes()
-    loss = validation_loss(trainer.model, table, base, settings.max_length)
     return {
         "steps": len(clock.ends),
         "seconds_per_step": clock.seconds_per_step,
         "supervised_tokens": supervised_tokens(table, base, settings.max_length),
         "peak_bytes": peak,
-        "validation_loss": loss,
+        "validation_loss": validation_loss(trainer.model, table, base, settings.max_length),
     }
 
 
 def supervised_tokens(table: pa.Table, base: Path, max_length: int) -> int:
-    return sum(row.supervised for row in _rows(table, base, "train", max_length))
+    return sum(row.supervised_tokens for row in _rows(table, base, "train", max_length))
 
 
 def _rows(table: pa.Table, base: Path, split: str, max_length: int) -> Any:

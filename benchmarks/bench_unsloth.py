@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from bench_train import SETTINGS, Clock, instruction_set, said_by, validation_loss
+from bench_train import SETTINGS, instruction_set, said_by, validation_loss
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.training_baseline import StepClock
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT, go_offline
 from fine_tune_assets.core.settings import load_settings
@@ -37,7 +38,7 @@ def train(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
     prepare_engine(settings.engine)
     from fine_tune_assets.training.lora.trainer import train_adapter
 
-    clock = Clock()
+    clock = StepClock()
     base = Path((folder / "base.txt").read_text())
     root = folder / settings.engine
     trained = train_adapter(

@@ -12,7 +12,6 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "transformers' continuous batching"
 _CACHE_SHARE = 0.85
 """Share of the memory without the weights that the KV cache takes; activations and logits need the rest."""
+_BATCH_TOKENS = 2048
+"""Per step. Attention without FlashAttention has a mask of this times the tokens of the cache."""
 _CPU_BLOCKS, _CPU_BATCH_TOKENS = 64, 256
 
 
@@ -32,47 +33,29 @@ def write_interpreter(path: Path) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Options:
-    model: Path
-    alias: str
-    uds: str | None
-    host: str
-    port: int
-    context_tokens: int
-    gpu_share: float
-    parallel: int
-
-
-def read_options(words: list[str]) -> Options:
+def read_options(words: list[str]) -> argparse.Namespace:
     """The options of vLLM's server that matter here; others are ignored."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--served-model-name", required=True)
-    parser.add_argument("--uds")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--uds", required=True)
     parser.add_argument("--max-model-len", type=int, default=2048)
     parser.add_argument("--gpu-memory-utilization", type=float, default=0.45)
     parser.add_argument("--max-num-seqs", type=int, default=256)
-    given, _ = parser.parse_known_args(words)
-    return Options(
-        given.model, given.served_model_name, given.uds, given.host, given.port, given.max_model_len,
-        given.gpu_memory_utilization, given.max_num_seqs,
-    )  # fmt: skip
+    return parser.parse_known_args(words)[0]
 
 
 class Batcher:
     """A model whose answers are generated together, each request joining and leaving the running batch."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
         import torch
         from transformers import GenerationConfig
 
         from fine_tune_assets.engines.transformers_models import load_model, load_tokenizer, stop_ids
 
         if torch.cuda.is_available():
-            torch.cuda.set_per_process_memory_fraction(options.gpu_share)
+            torch.cuda.set_per_process_memory_fraction(options.gpu_memory_utilization)
         self.tokenizer: Any = load_tokenizer(options.model)
         model: Any = load_model(options.model)
         self._stops = sorted(stop_ids(model, self.tokenizer))
@@ -99,7 +82,8 @@ class Batcher:
 
         request_id, outputs = uuid.uuid4().hex, asyncio.Queue[Any]()
         self._manager.register_result_handler(request_id, outputs.put_nowait)
-        self._manager.add_request(prompt, request_id=request_id, max_new_tokens=max_tokens, streaming=True)
+        if not self._manager.add_request(prompt, request_id=request_id, max_new_tokens=max_tokens, streaming=True):
+            raise RuntimeError("The batch is stopped.")  # the request was dropped, so no answer would come
         decoder, count, is_finished = DecodeStream([], skip_special_tokens=True), 0, False
         try:
             while not is_finished:
@@ -116,7 +100,7 @@ class Batcher:
                 self._manager.cancel_request(request_id)
 
 
-def _batching_config(options: Options) -> Any:
+def _batching_config(options: argparse.Namespace) -> Any:
     import torch
     from transformers import ContinuousBatchingConfig
 
@@ -125,12 +109,14 @@ def _batching_config(options: Options) -> Any:
             num_blocks=_CPU_BLOCKS, max_batch_tokens=_CPU_BATCH_TOKENS, use_cuda_graph=False
         )
     free, total = torch.cuda.mem_get_info()
-    room = options.gpu_share * total - torch.cuda.memory_reserved()
+    room = options.gpu_memory_utilization * total - torch.cuda.memory_reserved()
     share = max(0.01, min(0.9, _CACHE_SHARE * room / free))
-    return ContinuousBatchingConfig(max_memory_percent=share, max_requests_per_batch=options.parallel)
+    return ContinuousBatchingConfig(
+        max_memory_percent=share, max_requests_per_batch=options.max_num_seqs, max_batch_tokens=_BATCH_TOKENS
+    )
 
 
-def make_app(batcher: Batcher, options: Options, key: str) -> Any:
+def make_app(batcher: Batcher, options: argparse.Namespace, key: str) -> Any:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -142,14 +128,16 @@ def make_app(batcher: Batcher, options: Options, key: str) -> Any:
         return None if batcher.is_alive else JSONResponse({"error": {"message": "the batch failed"}}, status_code=500)
 
     async def models(request: Request) -> Response:
-        return refuse(request) or JSONResponse({"object": "list", "data": [{"id": options.alias, "object": "model"}]})
+        return refuse(request) or JSONResponse(
+            {"object": "list", "data": [{"id": options.served_model_name, "object": "model"}]}
+        )
 
     async def complete(request: Request) -> Response:
         if (refused := refuse(request)) is not None:
             return refused
         body = await request.json()
         prompt = batcher.encode(body["messages"])
-        limit = options.context_tokens - len(prompt)
+        limit = options.max_model_len - len(prompt)
         wanted = int(body.get("max_completion_tokens") or body.get("max_tokens") or max(1, limit))
         if wanted > limit:
             error = {"message": "maximum context length exceeded", "code": "context_length_exceeded"}
@@ -171,8 +159,13 @@ def make_app(batcher: Batcher, options: Options, key: str) -> Any:
     )
 
 
-def _head(options: Options, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": options.alias}
+def _head(options: argparse.Namespace, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": options.served_model_name,
+    }
 
 
 def _usage(prompt: list[int], count: int) -> dict[str, int]:
@@ -180,7 +173,7 @@ def _usage(prompt: list[int], count: int) -> dict[str, int]:
 
 
 async def _events(
-    batcher: Batcher, options: Options, body: dict[str, Any], prompt: list[int], wanted: int
+    batcher: Batcher, options: argparse.Namespace, body: dict[str, Any], prompt: list[int], wanted: int
 ) -> AsyncIterator[str]:
     head, count, is_stopped = _head(options, "chat.completion.chunk"), 0, False
 
@@ -203,8 +196,7 @@ def main() -> None:
 
     options = read_options(sys.argv[1:])
     app = make_app(Batcher(options), options, os.environ["VLLM_API_KEY"])
-    listen: dict[str, Any] = {"uds": options.uds} if options.uds else {"host": options.host, "port": options.port}
-    uvicorn.run(app, log_level="warning", access_log=False, **listen)
+    uvicorn.run(app, log_level="warning", access_log=False, uds=options.uds)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ _PLUGINS = ("fine_tune_assets_tests.base_model",)
 
 def run(proof: SliceRun, scratch: Path) -> None:
     for path in marked_files(ROOT):
-        proof.part(path.stem, lambda p=path: run_file(p, scratch, proof), minimum_seconds=30)
+        proof.part(path.stem, lambda p=path: run_file(p, scratch, proof), modules=("pytest",), minimum_seconds=30)
 
 
 def marked_files(root: Path) -> list[Path]:
@@ -50,7 +50,7 @@ def run_file(path: Path, scratch: Path, proof: SliceRun) -> Figures:
         capture_output=True,
         text=True,
         check=False,
-        timeout=max(30.0, proof.seconds_left),
+        timeout=max(1.0, proof.seconds_left),
     )
     missing = re.search(r"No module named '([^']+)'", done.stdout)
     if done.returncode == 2 and missing:
@@ -62,7 +62,10 @@ def run_file(path: Path, scratch: Path, proof: SliceRun) -> Figures:
         return {"collected": int(found[1])}
     if not report.is_file():
         raise RuntimeError(f"pytest wrote no report (exit status {done.returncode}).")
-    return read_report(report)
+    found = read_report(report)
+    if found["failed"] or not found["tests"]:
+        raise RuntimeError(f"{len(found['failed'])} of {found['tests']} tests failed: {', '.join(found['failed'])}")
+    return found
 
 
 def read_report(path: Path) -> Figures:

@@ -17,7 +17,13 @@ LIBRARIES = (
     "torch", "triton", "transformers", "accelerate", "peft", "trl", "datasets", "bitsandbytes", "tokenizers", "safetensors",
     "unsloth", "vllm", "xllamacpp", "flash-attn", "kernels", "numpy", "pyarrow",
 )  # fmt: skip
-_CODE = ("fine_tune_assets", "benchmarks/gpu_proof")
+_CODE = (
+    "fine_tune_assets",
+    "fine_tune_assets_tests",
+    "benchmarks/gpu_proof",
+    "benchmarks/serving_load.py",
+    "benchmarks/training_baseline.py",
+)
 
 
 def read_origin() -> Origin:
@@ -25,7 +31,7 @@ def read_origin() -> Origin:
 
 
 def fingerprint_code(root: Path) -> str:
-    """Hash of every Python, YAML and JSON file of the product and of the kit."""
+    """Hash of every Python, YAML and JSON file of the product, of its tests and of the kit."""
     digest = hashlib.sha256()
     for path in sorted(_code_files(root)):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -33,8 +39,8 @@ def fingerprint_code(root: Path) -> str:
 
 
 def _code_files(root: Path) -> Iterable[Path]:
-    for folder in _CODE:
-        for path in (root / folder).rglob("*"):
+    for name in _CODE:
+        for path in [root / name, *(root / name).rglob("*")]:
             if path.suffix in (".py", ".yaml", ".json") and path.is_file():
                 yield path
 

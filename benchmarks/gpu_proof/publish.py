@@ -13,10 +13,13 @@ from benchmarks.gpu_proof.results import MEASURED_PREFIX, ResultError, SliceResu
 
 
 def publish(source: Path, results: Path) -> list[Path]:
-    """The published files. Raises ResultError, and publishes nothing, if any result in `source` is a dry run."""
-    found = {path: read_measurement(path) for path in sorted(source.glob("*.json"))}
+    """The published files. Files of dry runs stay where they are.
+
+    Raises ResultError, and publishes nothing, without measurements, or if one is a dry run under another name.
+    """
+    found = {path: read_measurement(path) for path in sorted(source.glob(f"{MEASURED_PREFIX}*.json"))}
     if not found:
-        raise ResultError(f"{source.name} has no results.")
+        raise ResultError(f"{source.name} has no measurements.")
     return [Path(shutil.copyfile(path, results / published_name(result))) for path, result in found.items()]
 
 

@@ -116,11 +116,14 @@ class SliceRun:
     An error ends its part, not the slice: the next part may still say something.
     """
 
-    def __init__(self, name: str, folder: Path, dry: bool, origin: Origin, budget_seconds: float) -> None:
+    def __init__(
+        self, name: str, folder: Path, dry: bool, origin: Origin, budget_seconds: float, started: float | None = None
+    ) -> None:
+        """`started`: monotonic time from which the budget counts; None: now."""
         self.name, self.dry = name, dry
         self._origin = origin
         self._file = result_file(folder, name, dry)
-        self._budget_seconds, self._started = budget_seconds, time.monotonic()
+        self._budget_seconds, self._started = budget_seconds, time.monotonic() if started is None else started
         self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         reusable = find_reusable(self._file, origin, dry)
         self._kept = {n: p for n, p in reusable.parts.items() if p.state == "measured"} if reusable else {}
@@ -152,7 +155,7 @@ class SliceRun:
     ) -> Figures | None:
         """Run one part, or keep its earlier figures. Returns None if it was skipped or failed.
 
-        `modules`: importable modules that it needs. `minimum_seconds`: it is skipped if the budget has less.
+        `modules`: importable modules that it needs. `minimum_seconds`: it is skipped if the budget has less; 0: it always runs.
         `is_repeated`: it runs every time, because it makes what later parts use, or follows from them.
         """
         if name in self._kept and not is_repeated:
@@ -175,7 +178,7 @@ class SliceRun:
             return "needs a GPU"
         if missing := [module for module in modules if not is_importable(module)]:
             return f"not installed: {', '.join(missing)}"
-        if self.seconds_left < (0 if self.dry else minimum_seconds):
+        if minimum_seconds and self.seconds_left < (0 if self.dry else minimum_seconds):
             return f"{max(0, self.seconds_left):.0f} s of the slice's budget left, {minimum_seconds:.0f} s needed"
         return ""
 
@@ -193,6 +196,11 @@ class SliceRun:
         return result
 
 
+def ratio(one: float | None, other: float | None) -> float | None:
+    """None if a figure is missing: a target is never met by a figure that does not exist."""
+    return None if one is None or not other else one / other
+
+
 def is_importable(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
@@ -203,7 +211,8 @@ def is_importable(module: str) -> bool:
 def _try(measure: Callable[[], Figures]) -> Part:
     started = time.monotonic()
     try:
-        return Part("measured", figures=measure(), seconds=round(time.monotonic() - started, 3))
+        figures = json.loads(json.dumps(measure()))  # a figure that JSON lacks must not end the slice when it is saved
+        return Part("measured", figures=figures, seconds=round(time.monotonic() - started, 3))
     except SkipPart as skipped:
         return Part("skipped", round(time.monotonic() - started, 3), reason=str(skipped))
     except ModuleNotFoundError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -9,26 +10,25 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gpu_proof.batching_server import NAME, write_interpreter
 from benchmarks.gpu_proof.results import Figures, SliceRun, is_importable
-from benchmarks.serving_load import Reached, run_burst
-from fine_tune_assets.core.keys import read_or_create_key
+from benchmarks.serving_load import Reached, reach_engine, run_burst
 from fine_tune_assets.core.prompts.prompt_contract import read_prompt_contract
 from fine_tune_assets.core.releases.release_folders import WEIGHTS
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.engines.listen_addresses import base_url, socket_path
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.people.api_keys import create_key
-from fine_tune_assets.ledger.serving.deployments import find_live_deployment, open_engine_key
 from fine_tune_assets.serving.rollout import deploy_release
 from fine_tune_assets.serving.services import start_services, stop_services
 
 SERVICES = ("supervisor", "gateway")
 SYSTEM = "You write short visit notes."
 START_SECONDS = 240.0
+_STOP_SECONDS = 10.0
+"""For each service and each engine. The runner waits for all of them before it kills the slice."""
 MODULES = (
     "fastapi",
     "uvicorn",
@@ -68,14 +68,7 @@ class Serving:
         deploy_release(self.ledger, self.make_release(number), timeout_seconds=START_SECONDS, retention=lambda: keep)
 
     def engine_alone(self, number: int) -> Reached:
-        """The production engine's own socket, around the gateway."""
-        live = find_live_deployment(self.ledger)
-        if live is None or live.engine_url is None:
-            raise RuntimeError("No engine is live.")
-        key = open_engine_key(
-            read_or_create_key(self.settings.layout.keys, KEY_NAME), live.deployment_id, live.engine_key
-        )
-        return Reached(base_url(live.engine_url), key, socket_path(live.engine_url), system_prompt(number))
+        return reach_engine(self.settings, self.ledger, system_prompt(number))
 
 
 def system_prompt(number: int) -> str:
@@ -132,11 +125,19 @@ def running_gateway(scratch: Path, base: Path, dry: bool) -> Iterator[Serving]:
         rollback={"window_minutes": 60, "keep_previous_minutes": -1},
     )
     ledger = open_ledger(settings)
+
+    def stop_first(*_: Any) -> None:
+        """Interrupted, the event loop waits for its threads, such as a switch, longer than the runner waits for the slice."""
+        stop_services(settings, SERVICES, _STOP_SECONDS)
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop_first)
     try:
         start_services(settings, SERVICES)
         key = create_key(ledger, "gpu-proof", ["chat"]).secret
         gateway = Reached(f"http://127.0.0.1:{settings.gateway.port}/v1", key)
         yield Serving(settings, ledger, base, engine, gateway)
     finally:
-        stop_services(settings, SERVICES)
+        stop_services(settings, SERVICES, _STOP_SECONDS)
+        signal.signal(signal.SIGTERM, previous)
         ledger.close()

@@ -4,10 +4,10 @@ A process per case, because peak memory is counted per process, and a case that 
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 
 from benchmarks.gpu_proof.origin import ROOT
+from benchmarks.gpu_proof.results import Figures, SkipPart
+from benchmarks.training_baseline import StepClock, train_with_plain_trl
 from fine_tune_assets.core.processes.offline import go_offline, use_large_pages
 from fine_tune_assets.recipes.schema import TrainingSettings
 
@@ -40,32 +42,40 @@ class TrainingCase:
     """Of the base folder, if the adapter is judged or merged."""
 
 
-def run_case(case: TrainingCase, timeout_seconds: float) -> dict[str, Any]:
-    """The figures of a case, from its own process. Raises RuntimeError with its last line if it failed."""
-    command = [sys.executable, "-m", "benchmarks.gpu_proof.training_case", json.dumps(asdict(case))]
+def run_case(case: TrainingCase, timeout_seconds: float | None) -> Figures:
+    """The figures of a case, from its own process, or from this one without a time limit, as in dry runs: importing the libraries
+    takes ten seconds. Raises SkipPart if the plan does not fit, and RuntimeError if the training failed."""
+    if timeout_seconds is None:
+        figures = train(case)
+    else:
+        figures = run_module("benchmarks.gpu_proof.training_case", asdict(case), timeout_seconds)
+    return require_fit(figures)
+
+
+def require_fit(figures: Figures) -> Figures:
+    """Raises SkipPart if the plan did not fit, so that there was no training."""
+    if not figures.get("fits", True):
+        raise SkipPart(f"the plan needs {figures['planned_bytes'] / 1e9:.1f} GB, which the card does not have")
+    return figures
+
+
+def run_module(module: str, job: dict[str, Any], timeout_seconds: float) -> Figures:
+    """Run a module of the kit with its job as JSON; returns the JSON that it prints last. Raises RuntimeError with its error."""
+    command = [sys.executable, "-m", module, json.dumps(job)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout_seconds)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"The training was not complete after {timeout_seconds:.0f} s.") from None
+        raise RuntimeError(f"It was not complete after {timeout_seconds:.0f} s.") from None
     if done.returncode:
         sys.stderr.write(done.stderr[-4000:])
-        lines = done.stderr.strip().splitlines()
-        raise RuntimeError(lines[-1][:400] if lines else f"exit status {done.returncode}")
+        raise RuntimeError(find_error(done.stderr) or f"exit status {done.returncode}")
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-class StepClock:
-    """Progress of a training: the time from the end of the first step, a warm-up, to the end of the last."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def __call__(self, done: int, total: int, what: str) -> None:  # noqa: ARG002
-        self.ends.append(time.perf_counter())
-
-    @property
-    def seconds_per_step(self) -> float | None:
-        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1) if len(self.ends) > 1 else None
+def find_error(log: str) -> str | None:
+    """The last line that names an exception: libraries write warnings after it."""
+    named = re.findall(r"^[\w.]*(?:Error|Exception|Exit|Interrupt)\b.*", log, re.MULTILINE)
+    return str(named[-1])[:400] if named else None
 
 
 def train_with_product(case: TrainingCase, settings: TrainingSettings) -> dict[str, Any]:
@@ -131,8 +141,11 @@ def train_with_optimizer(case: TrainingCase, settings: TrainingSettings) -> dict
         trainer = make_trainer(model, tokenizer, rows, settings, CheckpointStore(Path(scratch), "case"), None, progress)
         trainer.args.optim = OptimizerNames(case.optimizer)  # read when training starts and the optimizer is made
         trainer.train()
+    states = [value for state in trainer.optimizer.state.values() for value in state.values()]
     return {
         "optimizer": type(trainer.optimizer.optimizer).__name__,
+        # In CUDA's managed memory, which torch's peak does not count.
+        "paged_bytes": sum(value.nbytes for value in states if getattr(value, "is_paged", False)),
         "steps": trainer.state.global_step,
         "seconds_per_step": clock.seconds_per_step,
         "tokens_per_second": progress.tokens_per_second,
@@ -140,70 +153,21 @@ def train_with_optimizer(case: TrainingCase, settings: TrainingSettings) -> dict
     }
 
 
-def train_with_plain_trl(case: TrainingCase, settings: TrainingSettings) -> dict[str, Any]:
-    """The script of TRL's documentation of SFT with PEFT: padded batches by chance, loss over the whole conversation."""
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
-
+def train_with_plain_script(case: TrainingCase, settings: TrainingSettings) -> dict[str, Any]:
     from fine_tune_assets.engines.transformers_models import set_threads
     from fine_tune_assets.training.tracking.training_progress import peak_memory_bytes
 
     set_threads(case.threads)
-    clock, is_gpu = StepClock(), torch.cuda.is_available()
-
-    class Timing(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-            clock(state.global_step, state.max_steps, "")
-
+    clock = StepClock()
     train = [{"messages": row["messages"]} for row in pq.read_table(case.rows).to_pylist() if row["split"] == "train"]
-    quantization = None
-    if settings.method == "qlora":
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
-    tokenizer = AutoTokenizer.from_pretrained(case.base)
-    model = AutoModelForCausalLM.from_pretrained(
-        case.base,
-        dtype=torch.bfloat16 if is_gpu else torch.float32,
-        device_map="cuda:0" if is_gpu else "cpu",
-        quantization_config=quantization,
-    )
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(
-                output_dir=scratch,
-                num_train_epochs=settings.epochs,
-                per_device_train_batch_size=settings.batch_size,
-                gradient_accumulation_steps=settings.gradient_accumulation,
-                learning_rate=settings.learning_rate,
-                max_length=settings.max_length,
-                bf16=is_gpu,
-                use_cpu=not is_gpu,
-                logging_steps=1,
-                report_to="none",
-                seed=settings.seed,
-            ),
-            train_dataset=Dataset.from_list(train),
-            processing_class=tokenizer,
-            peft_config=LoraConfig(
-                r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-            ),
-            callbacks=[Timing()],
-        )
-        trainer.train()
+        trainer = train_with_plain_trl(train, Path(case.base), settings, clock, Path(scratch))
+    step = clock.seconds_per_step
+    tokens = _real_tokens(trainer.processing_class, train)
     return {
         "steps": len(clock.ends),
-        "seconds_per_step": clock.seconds_per_step,
-        "tokens_per_second": _real_tokens(tokenizer, train) / len(clock.ends) / clock.seconds_per_step
-        if clock.seconds_per_step
-        else None,
+        "seconds_per_step": step,
+        "tokens_per_second": tokens / len(clock.ends) / step if step else None,
         "peak_bytes": peak_memory_bytes(),
     }
 
@@ -259,7 +223,7 @@ def train(case: TrainingCase) -> dict[str, Any]:
     """In this process."""
     settings = TrainingSettings(**case.settings)
     if case.script == "plain_trl":
-        return train_with_plain_trl(case, settings)
+        return train_with_plain_script(case, settings)
     return train_with_optimizer(case, settings) if case.optimizer else train_with_product(case, settings)
 
 

@@ -1,14 +1,14 @@
 """Packs wheels in parts of a limited size and joins them again. Needs Python alone, so that it runs on a bare machine.
 
-A part is a tar file with chunks of wheels and a manifest. `python3 wheel_parts.py STORE SITE PART…` keeps the chunks in STORE
-over several visits, and installs each wheel that is complete into SITE.
+Parts are pieces of one tar file. `python3 wheel_parts.py STORE SITE PART…` keeps them in STORE over several visits, and installs
+the wheels into SITE when the last one is there.
 """
 
 import csv
 import hashlib
 import io
-import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,9 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 PART_BYTES = 20_000_000
-_OVERHEAD_BYTES = 20_000
-"""Of a part: its manifest and tar's headers."""
-MANIFEST = "manifest.json"
+_PART = re.compile(r"part-(?P<number>\d+)-of-(?P<count>\d+)-(?P<digest>[0-9a-f]{12})")
 KEPT_CUDA = ("130",)
 _OTHER_BUILDS = re.compile(r"bitsandbytes/libbitsandbytes_(?:cuda(?P<cuda>\d+)|rocm\d+|xpu\d+|hpu\d+)\.so$")
 
@@ -52,72 +50,49 @@ def _as_csv(rows: Iterable[Sequence[str]]) -> str:
 
 
 def pack_parts(wheels: Sequence[Path], folder: Path, part_bytes: int) -> list[Path]:
-    """Write `part-NN.tar` files of at most `part_bytes`. A wheel that is larger is cut into chunks."""
+    """Write files of at most `part_bytes`, instead of earlier ones. Their names have the number of parts and the digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("part-*.tar"):
+    for old in folder.glob("part-*"):
         old.unlink()
-    room = part_bytes - _OVERHEAD_BYTES
-    parts: list[list[tuple[str, bytes, str, int]]] = []
-    left = 0
-    # The largest first: small wheels then fill the ends of the parts.
-    for wheel in sorted(wheels, key=lambda path: (-path.stat().st_size, path.name)):
-        content = wheel.read_bytes()
-        digest, start = hashlib.sha256(content).hexdigest(), 0
-        while start < len(content):
-            if left < 1024:
-                parts.append([])
-                left = room
-            chunk = content[start : start + left]
-            parts[-1].append((wheel.name, chunk, digest, start))
-            start += len(chunk)
-            left -= len(chunk) + 1024  # tar pads each file to blocks
-    sizes = {wheel.name: wheel.stat().st_size for wheel in wheels}
-    return [
-        _write_part(folder / f"part-{number:02}.tar", chunks, sizes) for number, chunks in enumerate(parts, start=1)
-    ]
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for wheel in sorted(wheels):
+            tar.add(wheel, wheel.name)
+    content = packed.getvalue()
+    digest, count = _digest(content), -(-len(content) // part_bytes)
+    parts = [folder / f"part-{number:02}-of-{count:02}-{digest}" for number in range(1, count + 1)]
+    for index, part in enumerate(parts):
+        part.write_bytes(content[index * part_bytes : (index + 1) * part_bytes])
+    return parts
 
 
-def _write_part(path: Path, chunks: Sequence[tuple[str, bytes, str, int]], sizes: dict[str, int]) -> Path:
-    entries = [
-        {"file": f"{name}.{start}", "wheel": name, "start": start, "size": sizes[name], "sha256": digest}
-        for name, _, digest, start in chunks
-    ]
-    with tarfile.open(path, "w") as tar:
-        _add(tar, MANIFEST, json.dumps(entries).encode())
-        for entry, (_, content, _, _) in zip(entries, chunks, strict=True):
-            _add(tar, str(entry["file"]), content)
-    return path
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    tar.addfile(info, io.BytesIO(content))
+def join_parts(parts: Iterable[Path], store: Path) -> tuple[list[Path], int]:
+    """Add parts to `store`. Returns the wheels of every set of parts that is complete there, and the number of missing parts.
 
-
-def join_parts(parts: Iterable[Path], store: Path) -> tuple[list[Path], list[str]]:
-    """Add the parts' chunks to `store`. Returns the complete wheels there, and the names of the incomplete ones.
-
-    Raises ValueError for a wheel whose content is not what was packed.
+    Raises ValueError for a set whose content is not what was packed.
     """
     store.mkdir(parents=True, exist_ok=True)
     for part in parts:
-        with tarfile.open(part) as tar:
-            tar.extractall(store, filter="data")
-            (store / MANIFEST).rename(store / f"{part.name}.json")
-    entries = [entry for path in store.glob("part-*.tar.json") for entry in json.loads(path.read_text())]
-    complete, incomplete = [], []
-    for name in sorted({entry["wheel"] for entry in entries}):
-        own = sorted((entry for entry in entries if entry["wheel"] == name), key=lambda entry: int(entry["start"]))
-        content = b"".join((store / entry["file"]).read_bytes() for entry in own)
-        if len(content) < own[0]["size"]:
-            incomplete.append(name)
-            continue
-        if hashlib.sha256(content).hexdigest() != own[0]["sha256"]:
-            raise ValueError(f"{name} is not what was packed.")
-        (store / name).write_bytes(content)
-        complete.append(store / name)
-    return complete, incomplete
+        shutil.copyfile(part, store / part.name)
+    sets: dict[tuple[str, int], list[Path]] = {}
+    for path in sorted(store.glob("part-*")):
+        if named := _PART.fullmatch(path.name):
+            sets.setdefault((named["digest"], int(named["count"])), []).append(path)
+    wheels, missing = list[Path](), 0
+    for (digest, count), found in sets.items():
+        missing += count - len(found)
+        if len(found) == count:
+            content = b"".join(path.read_bytes() for path in found)
+            if _digest(content) != digest:
+                raise ValueError(f"The parts with {digest} in their names are not what was packed.")
+            with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+                tar.extractall(store, filter="data")
+                wheels += [store / name for name in tar.getnames()]
+    return sorted(set(wheels)), missing
 
 
 def install(wheels: Sequence[Path], site: Path) -> None:
@@ -129,6 +104,7 @@ def install(wheels: Sequence[Path], site: Path) -> None:
 
 
 if __name__ == "__main__":
-    complete, incomplete = join_parts(map(Path, sys.argv[3:]), Path(sys.argv[1]))
-    install(complete, Path(sys.argv[2]))
-    print(f"{len(complete)} wheels installed; incomplete: {', '.join(incomplete) or 'none'}")
+    joined, missing = join_parts(map(Path, sys.argv[3:]), Path(sys.argv[1]))
+    if joined:
+        install(joined, Path(sys.argv[2]))
+    print(f"{len(joined)} wheels installed; {missing} parts missing")

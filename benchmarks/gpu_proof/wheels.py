@@ -2,7 +2,7 @@
 
 Finds what each slice needs, with its dependencies, in the versions of this environment; downloads wheels for Python 3.12 on Linux
 x86-64 with pip; leaves other CUDA versions' libraries out; and packs all of them in parts of at most 20 MB, which
-`install_wheels` joins on the target.
+`wheel_parts` joins on the target.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ _ENVIRONMENT = {
 _GLIBC = ("_2_34", "_2_31", "_2_28", "_2_27", "_2_24", "_2_17", "2014", "1")
 """Versions of manylinux; pip matches them exactly."""
 PROJECT = "fine_tune_assets"
+_SMALL_BYTES = 4_000_000
+"""Installed."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,18 @@ def _why_carried(required: Requirement, target: Mapping[str, str | None]) -> str
     if name not in target:
         return "not installed"
     known = target[name]
-    if known is None or required.specifier.contains(known, prereleases=True):
-        return ""
-    return f"{known} instead of {required.specifier}"
+    if known is None:
+        return "its version is unknown" if required.specifier and _is_small(name) else ""
+    return "" if required.specifier.contains(known, prereleases=True) else f"{known} instead of {required.specifier}"
+
+
+def _is_small(name: str) -> bool:
+    """Whether it is carried rather than trusted to have a fitting version on the target."""
+    try:
+        files = distribution(name).files or []
+    except PackageNotFoundError:
+        return False
+    return sum(file.size or 0 for file in files) < _SMALL_BYTES
 
 
 def download(packages: Sequence[MissingPackage], folder: Path) -> dict[str, Path | str]:

@@ -1,5 +1,6 @@
 """The engine of the kit has vLLM's command line and the answers that the gateway expects."""
 
+import asyncio
 import json
 import subprocess
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from benchmarks.gpu_proof.batching_server import make_app, read_options, write_interpreter
+from benchmarks.gpu_proof.batching_server import Batcher, make_app, read_options, write_interpreter
 from fine_tune_assets.core.settings import VllmSettings
 from fine_tune_assets.engines.vllm import vllm_command
 
@@ -32,7 +33,9 @@ class TwoWords:
 
 
 def open_engine(batcher: TwoWords) -> TestClient:
-    options = read_options(["--model", "/models/m", "--served-model-name", "release-1", "--max-model-len", "64"])
+    options = read_options(
+        ["--model", "/models/m", "--served-model-name", "release-1", "--max-model-len", "64", "--uds", "s"]
+    )
     made: Any = batcher
     return TestClient(make_app(made, options, KEY), headers={"Authorization": f"Bearer {KEY}"})
 
@@ -45,9 +48,13 @@ def ask(client: TestClient, **changed: Any) -> Any:
 def test_it_reads_the_command_line_with_which_the_product_starts_vllm() -> None:
     command = vllm_command(Path("python"), Path("/models/m"), "release-1", 2048, "auto", {}, VllmSettings(parallel=32))
     options = read_options([*command[1:], "--uds", "/run/engine.sock"])
-    assert (options.model, options.alias, options.uds) == (Path("/models/m"), "release-1", "/run/engine.sock")
-    assert options.context_tokens == 2048
-    assert options.parallel >= 32
+    assert (options.model, options.served_model_name, options.uds) == (
+        Path("/models/m"),
+        "release-1",
+        "/run/engine.sock",
+    )
+    assert options.max_model_len == 2048
+    assert options.max_num_seqs >= 32
 
 
 def test_the_interpreter_starts_this_engine(tmp_path: Path) -> None:
@@ -93,3 +100,21 @@ def test_a_failed_batch_makes_the_engine_unhealthy() -> None:
     client = open_engine(TwoWords(is_alive=False))
     assert client.get("/v1/models").status_code == 500
     assert ask(client).status_code == 500
+
+
+def test_a_request_that_the_batch_drops_is_an_error() -> None:
+    """Its answer would never come."""
+
+    class StoppedManager:
+        def register_result_handler(self, request_id: str, handler: Any) -> None: ...
+
+        def add_request(self, prompt: list[int], **options: Any) -> None: ...
+
+    batcher: Any = object.__new__(Batcher)
+    batcher._manager = StoppedManager()
+
+    async def ask_once() -> None:
+        await anext(batcher.generate([1], 8))
+
+    with pytest.raises(RuntimeError):
+        asyncio.run(asyncio.wait_for(ask_once(), 10))

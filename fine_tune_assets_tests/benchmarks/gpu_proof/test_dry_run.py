@@ -5,17 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from benchmarks.gpu_proof.__main__ import run_slice
+from benchmarks.gpu_proof.__main__ import run_slice, wait_or_stop
 from benchmarks.gpu_proof.publish import publish
 from benchmarks.gpu_proof.results import ResultError, SliceResult, read_result, result_file
 from benchmarks.gpu_proof.slices import SLICES
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets_tests.benchmarks.gpu_proof.hidden_packages import hidden_modules
+from fine_tune_assets_tests.benchmarks.gpu_proof.hidden_packages import hidden_modules, hidden_packages
 
 SKIPPED = {"qlora": {"unsloth_qlora"}, "gpu_tests": {"test_unsloth"}}
 """Unsloth is not installed, and its test needs Dagster."""
@@ -28,7 +30,8 @@ class DryRuns:
     def __init__(self, folder: Path) -> None:
         self.out, self.scratch = folder / "results", folder / "scratch"
         hidden = folder / "hidden"
-        hidden.write_text("\n".join(hidden_modules()), encoding="utf-8")
+        values = {"modules": hidden_modules(), "packages": hidden_packages()}
+        hidden.write_text(json.dumps(values), encoding="utf-8")
         search = os.pathsep.join((str(BARE_TARGET), str(PROJECT_DIR)))
         self.environment = {**os.environ, "PYTHONPATH": search, "BARE_TARGET_HIDDEN": str(hidden)}
 
@@ -52,6 +55,8 @@ def test_the_target_lacks_the_graph_and_the_scrubber() -> None:
     """Otherwise the dry runs would not show that the slices do without them."""
     assert {"dagster", "presidio_analyzer", "spacy", "vllm"} - set(hidden_modules()) <= {"vllm"}
     assert not {"torch", "transformers", "trl", "fine_tune_assets"} & set(hidden_modules())
+    assert {"dagster", "fine-tune-assets"} <= set(hidden_packages())
+    assert "transformers" not in hidden_packages()
 
 
 @pytest.mark.slow
@@ -106,6 +111,23 @@ def test_without_a_gpu_nothing_is_measured(dry_runs: DryRuns) -> None:
     done = dry_runs.run("environment")
     assert done.returncode == 1
     assert not list(dry_runs.out.glob("gpu-*"))
+
+
+def test_what_a_slice_leaves_behind_is_killed() -> None:
+    """A training without its parent would keep the card's memory from the next slice."""
+    command = ["sh", "-c", "sleep 300 >/dev/null & echo $!"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    assert wait_or_stop(process, 60) == 0
+    deadline = time.monotonic() + 30  # a killed process ends soon, not at once
+    while is_running(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_slice_out_of_time_is_stopped(tmp_path: Path) -> None:

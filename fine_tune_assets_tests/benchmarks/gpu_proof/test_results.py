@@ -1,12 +1,14 @@
 """A slice keeps what it measured, ends failures with their part, and never takes a dry run for a measurement."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.gpu_proof.origin import fingerprint_code
 from benchmarks.gpu_proof.results import (
     Figures,
     Origin,
@@ -15,6 +17,7 @@ from benchmarks.gpu_proof.results import (
     SkipPart,
     SliceRun,
     find_reusable,
+    ratio,
     read_measurement,
     read_result,
     result_file,
@@ -64,6 +67,14 @@ def test_a_part_that_fails_does_not_end_the_slice(tmp_path: Path) -> None:
     assert result.has_failed_parts
     assert "/srv" not in result.parts["first"].reason
     assert "model.safetensors" in result.parts["first"].reason
+
+
+def test_a_figure_that_json_lacks_fails_its_part_alone(tmp_path: Path) -> None:
+    """Saving it would otherwise end the slice."""
+    proof, later = start(tmp_path), CountedPart()
+    assert proof.part("first", lambda: {"value": object()}) is None
+    assert proof.part("second", later) == {"calls": 1}
+    assert [part.state for part in proof.finish().parts.values()] == ["failed", "measured"]
 
 
 def test_missing_modules_and_skips_are_reasons_and_not_failures(tmp_path: Path) -> None:
@@ -150,6 +161,17 @@ def test_another_code_hardware_or_library_measures_again(tmp_path: Path, other: 
     assert measured.calls == 2
 
 
+@pytest.mark.parametrize("name", ["fine_tune_assets_tests/training/test_a.py", "benchmarks/serving_load.py"])
+def test_tests_and_the_load_generator_belong_to_the_code(tmp_path: Path, name: str) -> None:
+    """A mended test must run again, although the product is the same."""
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text("A = 1\n")
+    before = fingerprint_code(tmp_path)
+    path.write_text("A = 2\n")
+    assert fingerprint_code(tmp_path) != before
+
+
 def test_a_failed_part_is_tried_again(tmp_path: Path) -> None:
     outcomes: list[Any] = [RuntimeError("once"), {"value": 1}]
 
@@ -169,6 +191,24 @@ def test_a_part_without_enough_time_is_skipped(tmp_path: Path) -> None:
     proof.part("long", late, minimum_seconds=30)
     assert late.calls == 0
     assert written(tmp_path)["long"].state == "skipped"
+
+
+def test_conclusions_are_drawn_after_the_budget_is_used_up(tmp_path: Path) -> None:
+    """The figures were measured; to compare them takes no time."""
+    proof, conclusion = start(tmp_path, budget_seconds=-5), CountedPart()
+    proof.part("ratios", conclusion, minimum_seconds=0, is_repeated=True)
+    assert conclusion.calls == 1
+
+
+def test_the_budget_counts_from_the_start_of_the_process(tmp_path: Path) -> None:
+    """Importing the libraries takes a part of it, and the runner counts that too."""
+    proof = SliceRun("qlora", tmp_path, False, ORIGIN, 60.0, time.monotonic() - 50)
+    assert proof.seconds_left < 11
+
+
+@pytest.mark.parametrize(("one", "other"), [(None, 1.0), (1.0, None), (1.0, 0.0)])
+def test_a_ratio_needs_both_figures(one: float | None, other: float | None) -> None:
+    assert ratio(one, other) is None
 
 
 def test_a_measurement_does_not_reuse_a_dry_run(tmp_path: Path) -> None:

