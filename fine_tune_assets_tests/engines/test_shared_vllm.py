@@ -24,6 +24,7 @@ from fine_tune_assets.engines.running_server import (
     RunningEngine,
     is_healthy,
     stop_engine,
+    stop_recorded_engine,
     wait_until_healthy,
 )
 from fine_tune_assets.engines.shared_vllm import SharedEngine, stop_unused
@@ -43,6 +44,8 @@ def shared(short_path: Path) -> Iterator[SharedEngine]:
         (base / name).write_text(f"{name} of the base model")
     root = short_path / "shared"
     yield SharedEngine(root / "abc", root, base, python, 64, VllmSettings(max_lora_rank=8, max_adapters=3))
+    for folder in short_path.glob("run-*"):  # of a failed test
+        stop_recorded_engine(folder, 5)
     stop_unused(root)
 
 
