@@ -27,6 +27,7 @@ from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, PairT
 
 NO_SECTION, EMPTY_SECTION, INLINE_HEADING = "no section", "empty section", "text on the line of the heading"
 OTHER_LABEL, FEW_VALUES, NO_PARTNER = "output is no label of the task", "too few laboratory values", "no partner report"
+OTHER_SOURCE = "source is not one of the task's"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def _explain(report: ReportText, parts: Sequence[Section], task: Task) -> list[s
     if isinstance(task, PairTask):
         is_half = report.report_id.endswith((task.input_suffix, task.output_suffix))
         return [NO_PARTNER] if is_half and not report.report_id.endswith(task.input_suffix) else []
+    if isinstance(task, ModelTask) and task.sources and report.source not in task.sources:
+        return [OTHER_SOURCE]
     lacking = _find_lacking(report, parts, task)
     if lacking:
         return lacking

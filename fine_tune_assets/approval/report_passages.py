@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_PARAGRAPH: Final = re.compile(r"\S.*?(?=\s*\n\s*\n|\s*\Z)", re.DOTALL)
+_PARAGRAPH: Final = re.compile(r"\S(?:.*\S)?(?:[^\S\n]*\n[^\S\n]*\S(?:.*\S)?)*")
+"""Lines that are not blank. Takes time in proportion to the text, even if that has long runs of spaces."""
 _SMALLER_PARTS: Final = (re.compile(r"\S[^\n]*"), re.compile(r"\S.*?(?:[.!?](?=\s)|\Z)", re.DOTALL), re.compile(r"\S+"))
 """Lines, sentences and words, for a paragraph that is too long."""
 _MAX_HEADING_WORDS: Final = 12

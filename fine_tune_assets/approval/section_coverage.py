@@ -27,7 +27,7 @@ from fine_tune_assets.claims.sections import (
     matches_heading,
 )
 from fine_tune_assets.dataset_files.row_reports import split_row_report
-from fine_tune_assets.recipes.schema import FieldTask, Heading, PairTask, RowTask, Task
+from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, PairTask, RowTask, Task
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,18 @@ def _measure_report(
 
 
 def _is_fully_used(report_id: str, drafted: Sequence[Task], tasks: Sequence[Task], made: dict[str, set[str]]) -> bool:
-    if any(
-        isinstance(task, PairTask | RowTask) or (isinstance(task, FieldTask) and not task.sections) for task in drafted
-    ):
+    if any(_uses_whole_report(task) for task in drafted):
         return True
     halves = ((task.name, partner_id(report_id, task)) for task in tasks if isinstance(task, PairTask))
     return any(name in made.get(str(other), ()) for name, other in halves)
+
+
+def _uses_whole_report(task: Task) -> bool:
+    if isinstance(task, FieldTask):
+        return not task.sections
+    if isinstance(task, ModelTask):
+        return not task.input_sections
+    return isinstance(task, PairTask | RowTask)
 
 
 def _classify_section(section: Section, used: Sequence[Heading], is_whole: bool) -> str:

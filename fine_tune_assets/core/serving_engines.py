@@ -28,7 +28,7 @@ class EngineFeatures:
 @dataclass(frozen=True)
 class ServingEngine:
     reads_folder: bool
-    """It loads the folder of merged weights; otherwise one GGUF file, the recipe's first export."""
+    """It loads a folder: merged weights, or an adapter; otherwise one GGUF file, the recipe's first export."""
     features: EngineFeatures
 
 

@@ -39,8 +39,10 @@ from fine_tune_assets.engines.vllm import PROGRAM, require_loadable_adapter, req
 _WATCH_SECONDS = 1.0
 _STARTUP_SECONDS = 1800.0
 """For vLLM; the supervisor gives up earlier if its own limit is lower."""
+_MODELS_SECONDS = 5.0
 _PASSED_HEADERS = ("content-type",)
-_UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+_ONE_REQUEST_EACH = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+"""vLLM may close an idle connection just when it is used again, which would look as if the request had stopped vLLM."""
 
 
 def start_adapter_server(shared: SharedEngine, adapter: Path, alias: str, folder: Path, socket: Path) -> RunningEngine:
@@ -81,7 +83,7 @@ def build_app(engine: RunningEngine, alias: str, api_key: str, on_death: Callabl
         base_url=base_url(engine.url),
         headers={"Authorization": f"Bearer {engine.api_key}", "Accept-Encoding": "identity"},
         timeout=None,  # the gateway limits the time; when it hangs up, so does this client
-        transport=httpx.AsyncHTTPTransport(uds=None if path is None else str(path), limits=_UNLIMITED),
+        transport=httpx.AsyncHTTPTransport(uds=None if path is None else str(path), limits=_ONE_REQUEST_EACH),
         trust_env=False,
     )
 
@@ -92,7 +94,10 @@ def build_app(engine: RunningEngine, alias: str, api_key: str, on_death: Callabl
     async def models(request: Request) -> Response:
         if not is_authorized(request):
             return JSONResponse({"error": "unauthorized"}, 401)
-        reply = await client.get("models")
+        try:
+            reply = await client.get("models", timeout=_MODELS_SECONDS)
+        except httpx.HTTPError as error:
+            return JSONResponse({"error": type(error).__name__}, 503)
         found = [model for model in reply.json().get("data", []) if model["id"] == alias]
         return JSONResponse({"object": "list", "data": found}, 200 if found else 503)
 
@@ -106,9 +111,13 @@ def build_app(engine: RunningEngine, alias: str, api_key: str, on_death: Callabl
             "POST", "chat/completions", content=content, headers={"content-type": "application/json"}
         )
         try:
-            reply = await client.send(sent, stream=True)
-        except httpx.HTTPError as error:
+            reply = await _send_until_disconnect(client, sent, request)
+        except httpx.ConnectError as error:
             return JSONResponse({"error": type(error).__name__}, 502)
+        except httpx.HTTPError as error:
+            return StreamingResponse(_break_off(error))
+        if reply is None:
+            return Response(status_code=499)  # the caller has hung up
         headers = {name: reply.headers[name] for name in _PASSED_HEADERS if name in reply.headers}
         return StreamingResponse(_pass_on(reply), reply.status_code, headers=headers)
 
@@ -124,6 +133,27 @@ def build_app(engine: RunningEngine, alias: str, api_key: str, on_death: Callabl
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+async def _send_until_disconnect(
+    client: httpx.AsyncClient, sent: httpx.Request, request: Request
+) -> httpx.Response | None:
+    """The start of vLLM's reply; None if the caller hangs up before, at which vLLM stops generating."""
+    sending = asyncio.create_task(client.send(sent, stream=True))
+    leaving = asyncio.ensure_future(request.receive())  # the body has been read: only the disconnect is left
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return sending.result() if sending.done() else None
+    finally:
+        leaving.cancel()
+        sending.cancel()
+
+
+async def _break_off(error: httpx.HTTPError) -> AsyncIterator[bytes]:
+    """Ends the connection without an answer, as a dying engine does: the request may be the cause, so that the gateway must not
+    send it to another engine."""
+    raise error
+    yield b""
 
 
 async def _pass_on(reply: httpx.Response) -> AsyncIterator[bytes]:

@@ -5,13 +5,15 @@ engine. The first server to attach starts vLLM, the last one to detach stops it.
 one.
 """
 
+import fcntl
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -23,6 +25,8 @@ from fine_tune_assets.engines.running_server import (
     EngineError,
     RunningEngine,
     adopt_engine,
+    is_answering,
+    stop_engine,
     stop_recorded_engine,
     wait_until_healthy,
 )
@@ -35,6 +39,9 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _ATTACHED, _LOCK, _MODEL = "attached", "lock", "model"
 _LOAD_SECONDS = 300.0
 STOP_SECONDS = 60.0
+_LOCK_SECONDS = 5.0
+_POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -99,12 +106,22 @@ def detach(folder: Path, identity: ProcessIdentity) -> None:
 
 
 def stop_unused(root: Path) -> None:
-    """Stop the vLLM processes below `root` whose adapter servers were all killed."""
+    """Stop the vLLM processes below `root` whose adapter servers were all killed.
+
+    Leaves one whose lock stays taken: a server is attaching to it, or stopping it, which must not delay the other lines.
+    """
     folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     for folder in folders:
-        with _locked(folder):
-            if not [found for found in _read_attachments(folder) if is_alive(found.identity)]:
+        with _locked_if_free(folder) as is_locked:
+            if is_locked and not any(is_alive(found.identity) for found in _read_attachments(folder)):
                 stop_recorded_engine(folder, STOP_SECONDS)
+
+
+def stop_if_hung(folder: Path, name: str) -> None:
+    """Stop vLLM at once unless it answers for the adapter `name`: then only the adapter's server hangs."""
+    engine = adopt_engine(folder)
+    if engine is not None and not is_answering(replace(engine, alias=name), _ANSWER_SECONDS):
+        stop_engine(engine, 0, kill=True)
 
 
 @contextmanager
@@ -114,7 +131,26 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _locked_if_free(folder: Path) -> Iterator[bool]:
+    """Yields whether the lock could be taken within a few seconds."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    with (folder / _LOCK).open("w") as lock:
+        while not (is_locked := _try_lock(lock)) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        yield is_locked
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _start(shared: SharedEngine, adapter: Path) -> RunningEngine:
+    stop_recorded_engine(shared.folder, 0)  # worker processes of one that died hold its memory
     model = shared.folder / _MODEL
     _link_model(shared.base, adapter, model)
     return start_vllm(

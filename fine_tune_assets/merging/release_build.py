@@ -33,7 +33,8 @@ class ReleaseParts:
     """The content of a release."""
 
     model: Path
-    """A GGUF file or the folder of merged weights. If `facts` contains `base_gguf`, the file is an adapter for that base."""
+    """A GGUF file, or the folder of merged weights or of an adapter. If `facts` contains `base_gguf`, the file is an adapter for
+    that base."""
     model_fingerprint: str
     """Of the file or folder when it was measured."""
     contract: PromptContract

@@ -738,7 +738,7 @@ class Recipe:
     exports: tuple[ExportFormat, ...]
     """Export formats; llama.cpp serves the first, without which there is no release."""
     engine: EngineName
-    """Engine in production: `llama_cpp` serves a GGUF file, `vllm` the merged weights, or first `lora_safetensors`."""
+    """Engine in production: `llama_cpp` serves a GGUF file, `vllm` the merged weights, or `lora_safetensors` if listed first."""
     retrain: RetrainSettings
     reviewed_flags: FlagKinds = (
         "contradiction",
@@ -800,6 +800,11 @@ class Recipe:
         if not reads_folder(self.engine) and (not self.exports or self.exports[0] not in GGUF_FORMATS):
             raise ValueError(
                 f"engine: {self.engine} serves the first of exports, which must be one of {', '.join(GGUF_FORMATS)}"
+            )
+        if self.served_export == LORA_SAFETENSORS and self.training.method == "dora":
+            raise ValueError(
+                f"vLLM can't apply adapters of training.method: dora. Remove {LORA_SAFETENSORS} from exports to serve merged "
+                "weights."
             )
         return self
 

@@ -61,7 +61,7 @@ def find_base_folder(release: ReleaseFolder, settings: Settings) -> Path:
 
 def _list_base_folders(settings: Settings) -> list[Path]:
     stored = settings.layout.base_models
-    found = sorted(path for path in stored.iterdir() if path.is_dir()) if stored.is_dir() else []
+    found = sorted(path for path in stored.glob("[!.]*") if path.is_dir()) if stored.is_dir() else []
     try:
         named = load_recipe(settings.recipe).base_model.folder
     except FineTuneError:

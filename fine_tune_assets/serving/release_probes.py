@@ -25,6 +25,8 @@ from fine_tune_assets.engines.running_server import (
     wait_until_healthy,
     warm_up,
 )
+from fine_tune_assets.engines.shared_vllm import stop_unused
+from fine_tune_assets.serving.adapter_releases import shared_root
 from fine_tune_assets.serving.engine_start import require_memory, start_engine
 from fine_tune_assets.serving.orphaned_engines import ENGINES_FOLDER
 from fine_tune_assets.serving.reconciliation import SupervisorTimings
@@ -160,6 +162,8 @@ def probe_release(release: ReleaseFolder, settings: Settings, timings: Superviso
             result = probe_engine(engine, release, timings.warm_up_timeout_seconds)
         finally:
             stop_engine(engine, timings.stop_grace_seconds, kill=True)  # no request is in progress: do not drain
+            if engine.shared_folder:
+                stop_unused(shared_root(settings))  # if the server was killed before it could
     except EngineError:
         raise
     except BaseException:

@@ -29,7 +29,7 @@ from fine_tune_assets.engines.running_server import (
     stop_recorded_engine,
     warm_up,
 )
-from fine_tune_assets.engines.shared_vllm import stop_unused
+from fine_tune_assets.engines.shared_vllm import stop_if_hung, stop_unused
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
@@ -284,10 +284,10 @@ class Supervisor:
                 del self._watched[name]
 
     def _stop_shared(self, name: str) -> None:
-        """Stop the process that deployments share if it hangs. Each of them then starts again."""
+        """Stop the process that deployments share if it is what hangs. Each of them then starts again."""
         watched = self._watched.get(name)
         if watched is not None and watched.engine.shared_folder:
-            stop_recorded_engine(Path(watched.engine.shared_folder), 0)
+            stop_if_hung(Path(watched.engine.shared_folder), watched.engine.alias)
 
     def close(self) -> None:
         """Stop every engine. The deployments stay in the ledger and are started again by the next supervisor."""

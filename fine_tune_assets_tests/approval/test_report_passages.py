@@ -36,6 +36,12 @@ def test_a_long_paragraph_is_cut_at_its_lines_and_sentences() -> None:
     assert split_passages(text, 6) == ["First line of a list", "Second line. It has two sentences!", "And a third one"]
 
 
+def test_long_runs_of_spaces_take_no_time() -> None:
+    """Text of a PDF file has them. Time in proportion to their square would stop the asset."""
+    run = " " * 1_000_000
+    assert split_passages(f"Dose{run}\n{run}daily{run}\n\nStorage", 2) == [f"Dose{run}\n{run}daily"]
+
+
 @given(
     st.text(alphabet=st.sampled_from("aB1 .?!\n\t#:é"), max_size=300),
     st.integers(min_value=1, max_value=40),

@@ -5,7 +5,7 @@ import pyarrow as pa
 from fine_tune_assets.approval.drafts import draft_examples
 from fine_tune_assets.approval.section_coverage import SectionCoverage, measure_section_coverage
 from fine_tune_assets.approval.task_kinds import ReportText
-from fine_tune_assets.recipes.schema import FieldTask, PairTask, Task
+from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, Task
 from fine_tune_assets.tables.record_classes import iter_records
 from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports
 from fine_tune_assets_tests.clinical_domain import PACK, SECTION_NAMES
@@ -65,3 +65,13 @@ def test_task_that_reads_complete_reports_omits_nothing() -> None:
     visit = visit.set_column(0, visit.schema.field(0), pa.array(["b/1.dialogue", "b/1.note"]))
     visit = visit.set_column(3, visit.schema.field(3), pa.array(["patient1", "patient1"]))
     assert account(visit, pairs) == SectionCoverage(words_in_drafts=7)
+
+
+def test_report_that_a_model_reads_in_passages_omits_nothing() -> None:
+    """The recipe names no sections of guidelines, so none of their words are unused."""
+    task = ModelTask("questions", "Ask about doses.", "model", 40)
+    unique = reports("Introduction\n\nALLERGIES\nNone.")
+    drafts = pa.table({"report_id": ["b/0"], "task": ["questions"], "flags": pa.array([[]], pa.list_(pa.string()))})
+    drafts = drafts.set_column(0, "report_id", unique.column("report_id"))
+    found = measure_section_coverage(lambda: iter_records(ReportText, unique), [task], drafts, SECTION_NAMES)
+    assert found == SectionCoverage(words_in_drafts=2)

@@ -11,23 +11,27 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 
+from fine_tune_assets.core.files import file_lock
 from fine_tune_assets.core.settings import VllmSettings
 from fine_tune_assets.engines.adapter_server import start_adapter_server
-from fine_tune_assets.engines.listen_addresses import new_socket_path, open_client
+from fine_tune_assets.engines.listen_addresses import count_connections, new_socket_path, open_client
 from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running_server import (
     LOG_FILE,
     PROCESS_FILE,
     EngineError,
     RunningEngine,
+    adopt_engine,
     is_healthy,
     stop_engine,
     stop_recorded_engine,
     wait_until_healthy,
 )
-from fine_tune_assets.engines.shared_vllm import SharedEngine, stop_unused
+from fine_tune_assets.engines.shared_vllm import SharedEngine, stop_if_hung, stop_unused
 from fine_tune_assets_tests.serving.load import wait
 
 STAND_IN = Path(__file__).with_name("vllm_stand_in.py")
@@ -128,6 +132,26 @@ def test_only_requests_for_the_own_adapter_with_the_own_key_are_passed_on(shared
         stop_engine(engine, 30)
 
 
+def test_a_request_that_ends_vllm_gets_no_answer(shared: SharedEngine) -> None:
+    """The gateway sends a request to another engine after an error, but not if the engine closed the connection."""
+    one = _start(shared, "one")
+    with open_client(one.url, one.api_key, 30) as client, pytest.raises(httpx.RemoteProtocolError):
+        client.post("chat/completions", json={"model": "one", "crash": True})
+    wait(lambda: not one.is_alive, 30)
+
+
+def test_vllm_stops_generating_when_the_caller_hangs_up(shared: SharedEngine) -> None:
+    """Otherwise requests that nobody waits for would slow down the others."""
+    one = _start(shared, "one")
+    engine = adopt_engine(shared.folder)
+    assert engine is not None
+    body = {"model": "one", "seconds": 60}
+    with open_client(one.url, one.api_key, 2) as client, pytest.raises(httpx.ReadTimeout):
+        client.post("chat/completions", json=body)
+    wait(lambda: count_connections(engine.url) == 0, 20)
+    stop_engine(one, 30)
+
+
 def test_the_adapter_of_a_killed_server_can_be_served_again(shared: SharedEngine) -> None:
     """vLLM refuses to load a name twice, and the killed server had no time to unload it."""
     one, two = _start(shared, "one"), _start(shared, "two")
@@ -159,6 +183,45 @@ def test_servers_end_with_vllm_and_start_it_again(shared: SharedEngine) -> None:
     assert _path_of_answer(again) == "one"
     stop_engine(again, 30)
     assert _count_starts(shared) == 2
+
+
+def test_worker_processes_of_a_dead_vllm_end_before_the_next_start(shared: SharedEngine) -> None:
+    """They hold its memory. Here no server was left to end them."""
+    one = _start(shared, "one")
+    pid = _pid(shared)
+    (worker,) = psutil.Process(pid).children()
+    for killed in (one.identity.pid, pid):
+        os.kill(killed, signal.SIGKILL)
+    wait(lambda: not one.is_alive, 10)
+    again = _start(shared, "one")
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    stop_engine(again, 30)
+
+
+def test_only_a_process_that_hangs_itself_is_stopped(shared: SharedEngine) -> None:
+    """If one adapter's server hangs, the other lines must not be interrupted."""
+    one = _start(shared, "one")
+    process = one.computing_process
+    os.kill(one.identity.pid, signal.SIGSTOP)
+    stop_if_hung(shared.folder, "one")
+    assert is_alive(process)
+    os.kill(process.pid, signal.SIGSTOP)
+    stop_if_hung(shared.folder, "one")
+    wait(lambda: not is_alive(process), 10)
+    os.kill(one.identity.pid, signal.SIGCONT)
+    stop_engine(one, 30)
+
+
+def test_a_line_does_not_wait_for_the_lock_of_another(shared: SharedEngine) -> None:
+    """A supervisor that waits while another line loads or stops could not look after its own engine."""
+    one = _start(shared, "one")
+    os.kill(one.identity.pid, signal.SIGKILL)
+    wait(lambda: not one.is_alive, 10)
+    with file_lock(shared.folder / "lock"):
+        stop_unused(shared.folder.parent)
+        assert _pid(shared)
+    stop_unused(shared.folder.parent)
+    assert not (shared.folder / PROCESS_FILE).exists()
 
 
 def test_vllm_is_stopped_if_all_servers_were_killed(shared: SharedEngine) -> None:

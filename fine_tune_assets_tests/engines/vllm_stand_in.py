@@ -5,7 +5,10 @@ test_shared_vllm.py in `serving/` uses the real one. As vLLM, it refuses to load
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 
 import uvicorn
@@ -38,6 +41,11 @@ async def chat(request: Request) -> Response:
     body = await request.json()
     if body["model"] not in loaded:
         return JSONResponse({}, 404)
+    if body.get("crash"):
+        os._exit(1)
+    end = time.monotonic() + body.get("seconds", 0)
+    while time.monotonic() < end and not await request.is_disconnected():
+        await asyncio.sleep(0.1)
 
     async def stream() -> AsyncIterator[bytes]:
         for part in (loaded[body["model"]], "[DONE]"):
@@ -57,4 +65,5 @@ routes = [
 ]
 if __name__ == "__main__":
     print(json.dumps(sys.argv), flush=True)
+    subprocess.Popen(["sleep", "600"])  # a worker process
     uvicorn.run(Starlette(routes=routes), uds=sys.argv[sys.argv.index("--uds") + 1], log_level="error")

@@ -179,6 +179,16 @@ def test_a_setting_that_unsloth_does_not_support_is_refused(field: str, value: s
         parse_recipe(values, "mine.yaml")
 
 
+def test_an_adapter_that_vllm_cannot_apply_is_not_what_a_recipe_serves() -> None:
+    """Otherwise the export fails only after the training, and nothing is released."""
+    values = demo_values() | {"engine": "vllm", "exports": ["lora_safetensors"]}
+    parse_recipe(values, "mine.yaml")
+    values["training"]["method"] = "dora"
+    with pytest.raises(RecipeError, match="dora"):
+        parse_recipe(values, "mine.yaml")
+    parse_recipe(values | {"exports": ["q8_0", "lora_safetensors"]}, "mine.yaml")
+
+
 def test_unsloth_trains_in_one_process() -> None:
     """Its kernels are for one GPU; each of several processes would train a separate model."""
     values = demo_values()
