@@ -107,7 +107,7 @@ def _measure(folder: Path, python: Path, base: Path, lines: Sequence[Path | None
             _ask(engine)
         first, alone = _ask(engines[0])
         together = _ask_at_once(engines)
-        memory = sum(_pss_mib(pid) for engine in engines for pid in _list_processes(engine))
+        memory = sum(map(_pss_mib, set().union(*map(_list_processes, engines))))
     return {
         "start_seconds": round(started),
         "memory_mib": round(memory),
