@@ -14,12 +14,15 @@ from fine_tune_assets.phi.recognizers.completion.address_patterns import (
     WORDS,
 )
 from fine_tune_assets.phi.recognizers.completion.identifier_parts import HOUSE_WORDS, STREET_ENDINGS
+from fine_tune_assets.phi.replacement.name_pools import fold_surnames, load_known_given_names
+from fine_tune_assets.phi.spans.folded_text import fold
 from fine_tune_assets.phi.spans.spans import Offsets, Span
 
 PLACES = ("LOCATION", "FACILITY")
 _PARTS = frozenset({"NAME", *PLACES})
 _WINDOW = 80
 _DIGITS_CODE = re.compile(r"(?<![\w.,/-])(?:[A-Z]{1,2}-)?(?:\d{4,6}|\d{2}-\d{3}|\d{3}[ ]\d{2,3})(?![\w/-]|[.,]\d)")
+_CODE_AND_TOWN = re.compile(r"(?:[A-Z]{1,2}-)?\d{4,5}[ ][^\W\d_a-zß-ÿ]")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
 _HOUSE_NUMBER = re.compile(r"(?<![\w.,/-])\d{1,4}[A-Za-z]?(?:[-/]\d{1,4}[A-Za-z]?)?(?![\w/-]|[.,]\d)")
 _SHORT_NUMBER = re.compile(r"\d{1,4}[A-Za-z]?")
@@ -65,17 +68,28 @@ def _is_part(text: str, span: Span) -> bool:
 def _is_address(text: str, row: Sequence[Span]) -> bool:
     """Whether a row starts as an address does and ends with a post code; a bare number needs a house number before it."""
     values = [text[span.start : span.end] for span in row]
-    if not any(span.label == "LOCATION" for span in row) or not _starts_address(text, row[0], row[1]):
+    has_place = any(span.label == "LOCATION" for span in row) or _follows_street(text, row[0])
+    if not has_place or not _starts_address(text, row[0], row[1]):
         return False
     if not any(c.isalpha() for value in values[:-1] for c in value):
         return False
     if UNMISTAKABLE_POSTCODE.search(values[-1]):
         return True
-    code = _DIGITS_CODE.search(values[-1])
-    if code is None or _YEAR.fullmatch(values[-1]):
+    if row[0].label == "LOCATION" and _CODE_AND_TOWN.match(values[-1]):
+        return True
+    at = -2 if len(row) > 2 and _DIGITS_CODE.fullmatch(values[-2]) else -1
+    code = _DIGITS_CODE.search(values[at])
+    if code is None or _YEAR.fullmatch(values[at]):
         return False
-    before: Offsets = (row[0].start, row[-1].start + code.start())
-    return _HOUSE_NUMBER.search(text, *before) is not None
+    before: Offsets = (row[0].start, row[at].start + code.start())
+    return _follows_street(text, row[0]) or _HOUSE_NUMBER.search(text, *before) is not None
+
+
+def _follows_street(text: str, span: Span) -> bool:
+    """Whether the first words of a street precede a finding: 4 impasse des."""
+    before = text[max(0, span.start - _WINDOW) : span.start]
+    street = STREET_START_BEFORE.search(before[before.rfind("\n") + 1 :])
+    return street is not None
 
 
 def _starts_address(text: str, first: Span, second: Span) -> bool:
@@ -83,12 +97,20 @@ def _starts_address(text: str, first: Span, second: Span) -> bool:
     if first.label not in ("NAME", "FACILITY"):
         return True
     value, before = text[first.start : first.end], text[max(0, first.start - _WINDOW) : first.start]
-    if STREET_START_BEFORE.search(before[before.rfind("\n") + 1 :]) or ADDRESS_FOLLOWS.search(before):
+    if _follows_street(text, first) or ADDRESS_FOLLOWS.search(before) or _STREET_NAME.search(value.split(",")[0]):
         return True
-    if _STREET_NAME.search(value.split(",")[0]):
+    if _is_village(value, before) and UNMISTAKABLE_POSTCODE.search(text[second.start : second.end]):
         return True
     starts_with_number = text[second.start].isdigit() and UNMISTAKABLE_POSTCODE.match(text, second.start) is None
     if first.label == "FACILITY":
         return value.count(",") > 0 and not starts_with_number
     words = [word.lower() for word in WORDS.findall(value)]
     return value.count(",") > 1 or (len(words) > 1 and words[-1] in HOUSE_WORDS and not starts_with_number)
+
+
+def _is_village(value: str, before: str) -> bool:
+    """Whether a name of one word after a comma is no known name of a person."""
+    key = fold(value).lower()
+    return (
+        before.endswith(", ") and value.isalpha() and key not in load_known_given_names() and key not in fold_surnames()
+    )

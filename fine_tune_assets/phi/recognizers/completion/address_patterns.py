@@ -69,8 +69,10 @@ STARTS_AFTER_HOUSE_NUMBER = re.compile(
     r"(?:\d{4,6}|\d{2}-\d{3}|\d{3}[ ]\d{2,3})(?![\w-])|\d{1,2}(?:\.?[ ]?[º°ª]|\.[ ]?(?:OG|DG|EG|Stock|Etage)|(?:er|[èe]me?)[ ]?[ée]tage)"
 )
 WHOLE_POSTCODE = re.compile(_POSTCODE)
+_SIDE = r"(?:links|rechts|lks|li|re|Mitte|izq|dcha|gauche|droite|[a-z]\.[a-z])\b\.?"
+_CHAIN_UNIT = rf"(?:(?i:{_UNIT})(?:[ ]{_SIDE})?|\d{{1,2}}[a-zèª]{{1,2}}|[àáa]tic|[A-Z]{{1,3}}\.?)"
 CHAIN_GAP = re.compile(
-    rf"[ ]|[.]?,[ ]|[.][ ]|[ ]?[(]|[)],?[ ]|[ ]-[ ]|-|[.]?,[ ](?i:{_UNIT}),[ ]|[.]?[ ]{_NUMBER},[ ]|,[ ](?:[àáa]tic|[A-Z]{{1,3}}\.?),?[ ]"
+    rf"[ ]|[.][ ]|[ ]?[(]|[)],?[ ]|[ ]-[ ]|-|[.]?(?:,?[ ]{_NUMBER}(?=,))?(?:,[ ]{_CHAIN_UNIT}(?=[, ])){{0,3}},?[ ]"
 )
 """What separates two parts of an address that were found separately."""
 UNMISTAKABLE_POSTCODE = re.compile(

@@ -1,7 +1,6 @@
 """Grows part of a name to the whole name: particles, the other half of a double name, Jr., the form of a company."""
 
 import re
-from functools import cache
 
 from fine_tune_assets.phi.recognizers.completion.identifier_parts import (
     COMPANY_FORMS,
@@ -9,7 +8,7 @@ from fine_tune_assets.phi.recognizers.completion.identifier_parts import (
     is_ordinary,
     join_words,
 )
-from fine_tune_assets.phi.replacement.name_pools import load_known_given_names, load_surnames
+from fine_tune_assets.phi.replacement.name_pools import fold_surnames, load_known_given_names
 from fine_tune_assets.phi.spans.folded_text import fold
 from fine_tune_assets.phi.spans.identifier_words import AMBIGUOUS_NAMES
 from fine_tune_assets.phi.spans.spans import Offsets, Span
@@ -38,6 +37,7 @@ _NICKNAME_BETWEEN = re.compile(rf"[ ]{_OPENING}(?P<nickname>[^\W\d_][\w'’.-]{{
 _NICKNAME_OPENS, _NICKNAME_CLOSES = re.compile(rf"[ ]{_OPENING}"), re.compile(rf"{_CLOSING}[ ]")
 _NAME_AFTER_NICKNAME = re.compile(rf"{_CLOSING}[ ](?=[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ]|{_PARTICLE}[ ])")
 _ENDS_WITH_NICKNAME = re.compile(rf"[^\W_][.]?[ ]{_OPENING}[^\W\d_][\w'’. -]{{0,20}}\Z")
+_QUOTES = frozenset("\"“”„’'")
 _SURNAME = re.compile(r"[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]+(?:['’-][^\W\d_]+)?")
 _STARTS_FIELD = re.compile(r"(?:(?<![^\n])|[:;|(\t][ \t]*|;[ ]|[.]{2,}[ ]?)\Z")
 _ENDS_FIELD = re.compile(r"[ \t]*(?:[;)|\n]|\Z|[,(][ ]?(?:DOB|born|geb)\b|[.](?=\s|\Z))")
@@ -119,7 +119,7 @@ def is_one_name(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> b
     gap = text[left.end : right.start]
     if _PARTICLES_BETWEEN.fullmatch(gap):
         return True
-    if right.label == "LOCATION":
+    if right.label == "LOCATION" and _QUOTES.isdisjoint(gap):
         return False
     if _is_reversed_name(text, left, right, vocabulary):
         return True
@@ -146,13 +146,8 @@ def _is_reversed_name(text: str, left: Span, right: Span, vocabulary: Vocabulary
         return False
     first = re.split(r"[ -]", given)[0].rstrip(".")
     key = fold(surname).lower()
-    is_surname = key in _fold_surnames() or (left.label == "NAME" and not is_ordinary(surname, vocabulary))
+    is_surname = key in fold_surnames() or (left.label == "NAME" and not is_ordinary(surname, vocabulary))
     return is_surname and key not in load_known_given_names() and fold(first).lower() in load_known_given_names()
-
-
-@cache
-def _fold_surnames() -> frozenset[str]:
-    return frozenset(fold(name).lower() for name in load_surnames())
 
 
 def grow_company(text: str, end: int, is_facility: bool) -> int:

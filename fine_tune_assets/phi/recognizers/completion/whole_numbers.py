@@ -21,7 +21,7 @@ _AUTHOR_AFTER_DOT = re.compile(r"\.[a-z]{2,3}(?![\w/-]|\.\w)")
 _CODE_WITH_DOTS = re.compile(r"(?=.*[A-Z])[A-Z\d]+(?:\.[A-Z\d]+)+")
 """Initials belong to a code whose other parts are joined by dots too: KTC.RL.20231108.gsl."""
 _CHECK_DIGIT_AFTER = re.compile(r"[(][\dA-Z][)](?!\w)")
-_CODE_WITH_CHECK_DIGIT = re.compile(r"(?:[A-Z]{1,3}[ -]?)?\d{5,}")
+_CODE_WITH_CHECK_DIGIT = re.compile(r"(?=(?:[^\d]*\d){5})[A-Z\d]+(?:[ /-][A-Z\d]+)*")
 _PLATE_START, _PLATE_END = re.compile(r"[A-Z]{2}\d{2}"), re.compile(r"[ ](?P<letters>[A-Z]{3})(?!\w|-\w)")
 _LETTERS = re.compile(r"[A-Z]{1,4}")
 _GROUP_BEFORE, _GROUP_AFTER = (

@@ -110,6 +110,16 @@ def test_words_of_a_contract_next_to_an_address_stay(text: str) -> None:
             [("85", L), ("Elm", F), ("Sallows, Moga", N), ("A92 Z486", L)],
             "at [LOCATION]",
         ),
+        ("4 impasse des Quix, appt. 12, 31999 Moga", [("Quix", N), ("31999", "ID"), ("Moga", N)], "[LOCATION]"),
+        ("in Quixgasse 2a, 3. OG links, 97070 Moga", [("Quixgasse", N), ("97070 Moga", L)], "in [LOCATION]"),
+        ("c/ Quix 318, esc. B, 3r 2a, 08999 Moga;", [("Quix", N), ("2a, 08999 Moga", L)], "[LOCATION];"),
+        ("at Lieu-dit Quix, 56999 Moga", [("Lieu-dit", L), ("Quix", N), ("56999 Moga", L)], "at [LOCATION]"),
+        (
+            "Mrs Bo, Llanquix, Moga LL40 9ZZ",
+            [("Mrs Bo", N), ("Llanquix", N), ("Moga LL40 9ZZ", L)],
+            "[NAME], [LOCATION]",
+        ),
+        ("at Cloonquix Upper, Moga, V93 X2X2", [("Moga, V93 X2X2", L)], "at [LOCATION]"),
     ],
 )
 def test_parts_of_an_address_up_to_its_post_code_are_one(
@@ -128,6 +138,8 @@ def test_parts_of_an_address_up_to_its_post_code_are_one(
         ("Penmoor Hospital, 12 Elm Row, LS1 4AP", [("Penmoor Hospital", F), ("12 Elm Row, LS1 4AP", L)]),
         ("Quixley, Penrose, Moga", [("Quixley", N), ("Penrose", N), ("Moga", L)]),
         ("Moga, Penmoor, 2019", [("Moga", L), ("Penmoor", L)]),
+        ("Bo, Anna, Moga LL40 9ZZ", [("Bo", N), ("Anna", N), ("Moga LL40 9ZZ", L)]),
+        ("Quixley 3, OG, 97070", [("Quixley", N), ("97070", "ID")]),
         ("Denies pain, Moga, V93 X2X2", [("Moga, V93 X2X2", L)]),
         ("Moga, Quixley, 7195", [("Moga", L), ("Quixley", N), ("7195", "ID")]),
         ("Moga\n12, 7195", [("Moga", L), ("12", L), ("7195", L)]),

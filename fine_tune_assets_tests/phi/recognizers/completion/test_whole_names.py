@@ -165,3 +165,12 @@ def test_surname_and_given_name_alone_in_a_field_are_one_person(
 ) -> None:
     """A list of persons stays a list."""
     assert complete(text, *found) == expected
+
+
+def test_nickname_before_a_surname_that_was_found_as_a_place_is_part_of_the_name() -> None:
+    text = 'Adv. Bo ("Lee") Quixley, Moga.'
+    assert complete(text, ("Bo", N), ("Lee", N), ("Quixley, Moga", L)) == "Adv. [NAME]."
+
+
+def test_region_in_brackets_is_not_a_nickname() -> None:
+    assert complete("in Moga (Quebec) for", ("Moga", N), ("Quebec", L)) == "in [NAME] ([LOCATION]) for"
