@@ -21,6 +21,18 @@ _NAME_LABELS = {"NAME", "LOCATION", "FACILITY"}
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _MAX_CONTEXT = 60
 """Characters before a date in which a word can make it personal."""
+_MAX_QUESTION = 200
+_ANSWERS_BIRTH_QUESTION = re.compile(
+    r"\b(?:birth[ ]?dates?|birthdays?|dates?[ ]of[ ]birth|d\.?o\.?b\.?|born)\b[^?\n]{0,60}\?[^\n]{0,20}\n[^\n]{0,60}\Z",
+    re.IGNORECASE,
+)
+"""The line after a question about a date of birth."""
+_DEATH_OF_RELATIVE = re.compile(
+    r"\b(?:husband|wife|spouse|partner|mother|father|mum|mom|dad|brother|sister|son|daughter|uncle|aunt|grand(?:mother|father|ma|pa))\b"
+    r"[^.;\n\d]{0,30}[ ](?:passed(?:[ ](?:on|over|away))?|died|was[ ]buried|was[ ]cremated)\b[^.;\n\d]{0,20}\Z",
+    re.IGNORECASE,
+)
+"""`Passed on` alone is also said of an invoice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +98,10 @@ class DomainRules:
         if span.label != "DATE":
             # The tagger reads "ninety (90) days" and "one digit away" as ages.
             return span.label == "AGE" and span.recognizer == TAGGER_RULE
-        return self.personal_date.search(text[max(0, span.start - _MAX_CONTEXT) : span.start]) is None
+        before = text[max(0, span.start - _MAX_QUESTION) : span.start]
+        if _ANSWERS_BIRTH_QUESTION.search(before) or _DEATH_OF_RELATIVE.search(before):
+            return False
+        return self.personal_date.search(before[-_MAX_CONTEXT:]) is None
 
     def _is_protected(self, text: str, span: Span) -> bool:
         """Whether a finding consists of protected words, and perhaps ordinary ones: the Supplier, Governing Law."""

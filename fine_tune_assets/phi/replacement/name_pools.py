@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from fine_tune_assets.phi.replacement.keyed_draws import Draw, pick
+from fine_tune_assets.phi.spans.folded_text import fold
 
 REFERENCE_DIR = Path(__file__).parents[1] / "reference"
 INITIALS = "ABCDEFGHJKLMNPRSTV"
@@ -67,6 +68,12 @@ def draw_initial(draw: Draw, original: str) -> str:
 @cache
 def load_surnames() -> tuple[str, ...]:
     return tuple(_read_lines("surnames.txt"))
+
+
+@cache
+def fold_surnames() -> frozenset[str]:
+    """Surnames in small letters without accents."""
+    return frozenset(fold(name).lower() for name in load_surnames())
 
 
 @cache

@@ -40,6 +40,7 @@ def _find(domain: str, text: str) -> set[tuple[str, str]]:
         ("law", "Claim CL-2025-000312 continues.", ("CASE_NUMBER", "CL-2025-000312")),
         ("law", "Joined with C-512/23 on costs.", ("CASE_NUMBER", "C-512/23")),
         ("law", "LG Köln, 28 O 112/25, judgment.", ("CASE_NUMBER", "28 O 112/25")),
+        ("law", "OGH 3 Ob 217/19k, judgment.", ("CASE_NUMBER", "3 Ob 217/19k")),
         ("law", "Record 2025 No. 1234 P.", ("CASE_NUMBER", "2025 No. 1234 P")),
         ("law", "State Bar No. 318842.", ("BAR_NUMBER", "318842")),
         ("law", "Amtsgericht Köln, HRB 99881.", ("REGISTER_NUMBER", "HRB 99881")),
@@ -211,3 +212,143 @@ def test_recall_on_the_sample_reports_is_above_the_floors(scrubbers: dict[str, S
     recall = {m.label: m.value for m in measure_documents(documents, found, indirect) if m.name == MASKED_RECALL}
     floors = load_recipe(RECIPES[domain]).scrub
     assert (recall["all"] >= floors.recall_floor, recall["direct"] >= floors.direct_recall_floor) == (True, True)
+
+
+@pytest.mark.parametrize("domain", RECIPES)
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("File note — LRK/TUO/0219.", "LRK/TUO/0219"),
+        ("Attendance note: QZ/0417", "QZ/0417"),
+        ("CALL REPORT 612/B", "612/B"),
+        ("Call report no. 77/K", "77/K"),
+        ("Our ref: AB/CD/1", "AB/CD/1"),
+        ("your ref QZX/88.", "QZX/88"),
+        ("Memo to file VIL-22-031", "VIL-22-031"),
+        ("telephone note TN-0417-X", "TN-0417-X"),
+        ("Procedimiento Ordinario 472/2021-C, Juzgado", "472/2021-C"),
+        ("Autos 118/2020 seguidos", "118/2020"),
+        ("Diligencias previas nº 77/2019", "77/2019"),
+        ("Zaaknummer 8812/23", "8812/23"),
+        ("sygn. akt 512/2022", "512/2022"),
+        ("R.G. n. 4417/2021", "4417/2021"),
+        ("Expediente 33/2020-B", "33/2020-B"),
+        ("numéro de rôle 21/04417", "21/04417"),
+        ("RG 21/04417", "21/04417"),
+        ("Processo 1234/20.1", "1234/20.1"),
+        ("branch code 990-145, ref", "990-145"),
+        ("Branch code: 198765", "198765"),
+        ("BSB 062-000", "062-000"),
+        ("IFSC: ABCD0123456", "ABCD0123456"),
+        ("BLZ 370 400 44", "370 400 44"),
+        ("transit 04417", "04417"),
+        ("clearing no. 8327", "8327"),
+        ("Matricule: 1987 1109 350 62. I", "1987 1109 350 62"),
+        ("matricule 1990021512345", "1990021512345"),
+        ("personnummer 19900215-1234", "19900215-1234"),
+        ("CPR-nr. 150290-1234", "150290-1234"),
+        ("rijksregisternummer 90.02.15-123.45", "90.02.15-123.45"),
+        ("BSN 123456782", "123456782"),
+        ("OIB 12345678903", "12345678903"),
+        ("AHV-Nr. 756.1234.5678.97", "756.1234.5678.97"),
+        ("CNP 1900215123456", "1900215123456"),
+        ("rodné číslo 900215/1234", "900215/1234"),
+        ("DNI 71634508L", "71634508L"),
+        ("PREPARED BY: kpatel2 (Kiran)", "kpatel2"),
+        ("from L1 (tmcallister3): borrower", "tmcallister3"),
+        ("user benny.osull. I", "benny.osull"),
+        ("checked by j_quixley", "j_quixley"),
+        ("assigned to a.quixley2", "a.quixley2"),
+        ("Logged by: quixlo7", "quixlo7"),
+        ("escalated to b.penrose", "b.penrose"),
+        ("agent mq.stone", "mq.stone"),
+        ("Agent dvries.m: customer", "dvries.m"),
+        ("Memo\nBy: gpo\nThe roofer", "gpo"),
+        ("Dictated by: kt.", "kt"),
+        ("Call Pri at 603.555.0151", "Pri"),
+        ("ring Wanda on 01632 960 462", "Wanda"),
+    ],
+)
+def test_number_or_user_name_after_its_word_is_found_in_law_and_finance(domain: str, text: str, value: str) -> None:
+    assert value in {found for _, found in _find(domain, text)}
+
+
+@pytest.mark.parametrize("domain", RECIPES)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "File note 12/03/2025",
+        "file note of 12-MAR-2025",
+        "call report Q3/2025",
+        "our ref to clause 12/B",
+        "Attendance note 4/2025",
+        "exp 12/2025",
+        "procedura 3/4",
+        "proc. 12,500/2021 EUR",
+        "branch code on 4 items",
+        "branch number 4",
+        "transit 24 hours",
+        "clearing 50%",
+        "BLZ unknown",
+        "prepared by counsel",
+        "Sent\nBy: fax\nToday",
+        "Paid\nBy: card\nToday",
+        "By: the lender",
+        "checked by e.g. audit",
+        "prepared by the lender",
+        "assigned to q4",
+        "user manual",
+        "level 1 (urgent)",
+        "L1 (spine)",
+        "passed to legal",
+        "agent fee",
+        "Operator error 12",
+        "ID number on request",
+        "the national number of 12 branches",
+        "rate 4.5/2021",
+        "issued shares 1 000 000",
+        "bank code of conduct 2019",
+        "Bank code 2015 applies",
+        "escalated to stage2",
+        "raised by end2end",
+        "approved by phase3",
+        "handled by team4",
+        "author section4",
+        "passed to level2",
+    ],
+)
+def test_words_of_numbers_and_users_without_one_find_nothing(domain: str, text: str) -> None:
+    assert _find(domain, text) == set()
+
+
+@pytest.mark.parametrize("domain", RECIPES)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Agent: Your birth date?\nanna_92: Anna, 22.9.1992\nAgent: Thanks",
+        "What is your date of birth?\nit is 22.9.1992",
+        "DOB please?\n22.9.1992",
+        "When were you born?\nOn 22.9.1992, in Moga",
+        "geb. 22.9.1992",
+        "geboren 22.9.1992",
+        "My husband Bo passed on 22.9.1992 and",
+        "Her late mother died on 22.9.1992.",
+        "his father was buried 22.9.1992",
+    ],
+)
+def test_date_of_birth_or_death_is_personal(domain: str, text: str) -> None:
+    assert ("DATE", "22.9.1992") in _find(domain, text)
+
+
+@pytest.mark.parametrize("domain", RECIPES)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The invoice was passed on 22.9.1992.",
+        "My husband paid on 22.9.1992.",
+        "Birth date? I gave it.\n\nThe fee was paid on 22.9.1992.",
+        "When was it paid?\nOn 22.9.1992",
+    ],
+)
+def test_date_of_a_transaction_is_not_personal(domain: str, text: str) -> None:
+    assert _find(domain, text) == set()

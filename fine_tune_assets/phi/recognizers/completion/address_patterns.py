@@ -10,8 +10,8 @@ _CAPITALISED = r"[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]*(?:['’.-][^\W\d_]+)*
 _NUMBER = r"\d{1,5}[A-Za-z]?(?:[ ]?[/-][ ]?\w{1,5}){0,3}(?:[ ](?:bis|ter|quater)\b)?"
 _UNIT = (
     rf"(?:(?:{UNIT_WORDS})\b\.?[ ]?(?:(?:No|Nr)\.?[ ]?|\#[ ]?)?(?:\d[\w/-]{{0,6}}|(?-i:[A-Z](?:[/-]?\d{{1,4}}[A-Z]?)?))(?!\w)"
-    r"|(?:No|Nr|N[º°o])\.?[ ]?\d[\w/-]{0,7}(?!\w)"
-    r"|(?:bajo|entresuelo|principal|[áa]tico|rez-de-chauss[ée]e|RDC|parterre|Hochparterre)(?:[ ](?:izq|dcha|dta|A|B|C|D)\b\.?)?"
+    r"|(?:(?:Old|New)[ ])?(?:No|Nr|N[º°o])\.?[ ]?\d[\w/-]{0,7}(?!\w)"
+    r"|(?:bajo|entresuelo|principal|[àáa]tico?|rez-de-chauss[ée]e|RDC|parterre|Hochparterre|Hinterhaus|Vorderhaus|Gartenhaus|Seitenfl[üu]gel|Hinterhof)(?:[ ](?:izq|dcha|dta|A|B|C|D)\b\.?)?"
     r"|(?:Ground|First|Second|Third|Fourth|Fifth|Top|Upper|Lower)[ ]Floor"
     r"|\d{1,3}(?:st|nd|rd|th)[ ](?:Floor|Fl|Cross|Main|Stage|Phase|Sector|Block)\b"
     r"|\d{1,2}(?:\.?[º°ª]\.?|\.|er|[èe]me)[ ]?(?:OG|DG|EG|[ÉEée]tage|[Pp]iso|andar|izq|dcha|dta|Esq|Dto|tv|th|[Ss]tock|sal)\b\.?)"
@@ -20,8 +20,17 @@ _POSTCODE = r"(?:[A-Z]{1,2}\d[A-Z\d]?[ ]?\d[A-Z]{2}|[A-Z]\d[A-Z][ ]?\d[A-Z]\d|[A
 _NAME = rf"{_CAPITALISED}(?:[ -](?:of|the|in|on|upon|y|de|la|le|les|der|den|am|an|im|{_CAPITALISED})){{0,4}}"
 _START = r"(?:(?<![^\n])|[|:;(,\t][ ]?|(?<!\w)(?:at|of|in|to|is|by|on|near|from|and|address)[ ]+)"
 UNIT_BEFORE = re.compile(rf"(?<![\w.]){_UNIT}(?:,[ ]?|[ ])\Z", re.IGNORECASE)
+FLAT_CODE_BEFORE = re.compile(
+    rf"{_START}(?P<part>(?:\d{{1,2}}[A-Z]{{1,2}}\d{{0,2}}|[A-Z]{{2}}\d{{1,2}}|\d{{1,2}}/\d{{1,2}})(?:[/-][A-Z\d]{{1,3}})?,[ ])\Z"
+)
+"""A flat of a tenement: 3F2, 61 Lauriston Wynd."""
+NUMBERED_PART_BEFORE = re.compile(
+    rf"{_START}(?P<part>(?P<words>{_CAPITALISED}(?:[ ]{_CAPITALISED}){{0,2}})[ ]\d{{1,4}}[A-Z]?,[ ])\Z"
+)
+"""A part of a site: Kiosk 7, 40 Harbour Road."""
+OLD_OR_NEW_BEFORE = re.compile(r"(?<![\w])(?:Old|New)[ ]\Z")
 UNIT_WORD_BEFORE = re.compile(
-    rf"(?<![\w.])(?:(?:{UNIT_WORDS})\b\.?[ ]?)?(?:No|Nr)\.?[ ]\Z|(?<![\w.])(?:Flat|Apt|Apartment|Unit|Suite|Plot|House|Lot)\.?[ ]\Z"
+    rf"(?<![\w.])(?:(?:{UNIT_WORDS}|Old|New)\b\.?[ ]?)?(?:No|Nr)\.?[ ]\Z|(?<![\w.])(?:Flat|Apt|Apartment|Unit|Suite|Plot|House|Lot)\.?[ ]\Z"
 )
 NUMBER_BEFORE = re.compile(rf"{_START}(?P<number>{_NUMBER},?[ ])\Z")
 STREET_BEFORE_POSTCODE = re.compile(rf"(?<![\w'’.-])(?P<name>{_NAME})[ ]{_NUMBER},?[ ]\Z")
@@ -56,4 +65,17 @@ HOUSE_NUMBER_GAP = re.compile(rf"[ ]{_NUMBER},[ ]")
 HOUSE_NUMBER_AND_POSTCODE_GAP = re.compile(rf"[ ]{_NUMBER}(?:,?[ ](?i:{_UNIT}))?,[ ](?:{_POSTCODE}|\d\d-\d\d\d)[ ]")
 UNIT_FIRST = re.compile(rf"\d|(?i:{_UNIT})")
 WORDS = re.compile(r"[^\W\d_]+")
+STARTS_AFTER_HOUSE_NUMBER = re.compile(
+    r"(?:\d{4,6}|\d{2}-\d{3}|\d{3}[ ]\d{2,3})(?![\w-])|\d{1,2}(?:\.?[ ]?[º°ª]|\.[ ]?(?:OG|DG|EG|Stock|Etage)|(?:er|[èe]me?)[ ]?[ée]tage)"
+)
 WHOLE_POSTCODE = re.compile(_POSTCODE)
+_SIDE = r"(?:links|rechts|lks|li|re|Mitte|izq|dcha|gauche|droite|[a-z]\.[a-z])\b\.?"
+_CHAIN_UNIT = rf"(?:(?i:{_UNIT})(?:[ ]{_SIDE})?|\d{{1,2}}[a-zèª]{{1,2}}|[àáa]tic|[A-Z]{{1,3}}\.?)"
+CHAIN_GAP = re.compile(
+    rf"[ ]|[.][ ]|[ ]?[(]|[)],?[ ]|[ ]-[ ]|-|[.]?(?:,?[ ]{_NUMBER}(?=,))?(?:,[ ]{_CHAIN_UNIT}(?=[, ])){{0,3}},?[ ]"
+)
+"""What separates two parts of an address that were found separately."""
+UNMISTAKABLE_POSTCODE = re.compile(
+    r"(?<![\w-])(?:[A-Z]{1,2}\d[A-Z\d]?[ ]?\d[A-Z]{2}|[A-Z]\d[A-Z][ ]?\d[A-Z]\d|[A-Z]\d[\dW][ ]?[\dA-Z]{4}|[1-9]\d{3}[ ]?[A-Z]{2})(?![\w-])"
+)
+"""Letters and digits in the order of a British, Irish, Canadian or Dutch post code."""

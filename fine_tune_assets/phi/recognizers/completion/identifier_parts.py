@@ -12,10 +12,13 @@ _LISTS = read_lists(Path(__file__).parents[2] / "reference" / "identifier_parts.
 NUMBER_LABELS = frozenset(_LISTS["number_labels"])
 """Abbreviations before a number that only name its kind, such as `MRN`, and currencies."""
 TEST_NAMES = frozenset(_LISTS["test_names"])
-COMPANY_FORMS, SHORT_COMPANY_FORMS, UNIT_WORDS, STREET_STARTS = (
-    "|".join(_LISTS[name]) for name in ("company_forms", "short_company_forms", "unit_words", "street_starts")
+COMPANY_FORMS, SHORT_COMPANY_FORMS, UNIT_WORDS, STREET_STARTS, STREET_ENDINGS = (
+    "|".join(_LISTS[name])
+    for name in ("company_forms", "short_company_forms", "unit_words", "street_starts", "street_endings")
 )
 """Alternatives of a regular expression."""
+SITE_WORDS = frozenset(_LISTS["site_words"])
+"""Words before the number of a part of a site, in lower case."""
 HOUSE_WORDS = frozenset(_LISTS["house_words"]) | frozenset(STREET_WORDS.split("|"))
 """Words of streets and houses in lower case."""
 

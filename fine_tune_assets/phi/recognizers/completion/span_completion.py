@@ -6,6 +6,7 @@ Runs after the findings are merged, and finds nothing that is not next to a find
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from fine_tune_assets.phi.recognizers.completion.address_chains import PLACES, find_chains
 from fine_tune_assets.phi.recognizers.completion.whole_addresses import grow_address, is_one_address, is_postcode
 from fine_tune_assets.phi.recognizers.completion.whole_names import grow_company, grow_date, grow_name, is_one_name
 from fine_tune_assets.phi.recognizers.completion.whole_numbers import NUMBERLESS_KINDS, grow_number, is_one_number
@@ -16,7 +17,6 @@ from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 RULE = "completed"
 _ROUNDS = 2
 """A part of an address that one round adds can be next to a further part."""
-_PLACES = ("LOCATION", "FACILITY")
 
 
 def complete_spans(text: str, spans: Sequence[Span], domain: DomainRules) -> tuple[Span, ...]:
@@ -32,7 +32,7 @@ def complete_spans(text: str, spans: Sequence[Span], domain: DomainRules) -> tup
             for one in _grow(text, span, around, domain.vocabulary, kept)
         ]
         complete = merge_spans(text, [*complete, *grown])
-        complete = tuple(_join(text, complete, domain.vocabulary))
+        complete = tuple(_join_chains(text, tuple(_join(text, complete, domain.vocabulary))))
     return complete
 
 
@@ -42,7 +42,7 @@ def _grow(text: str, span: Span, around: Offsets, vocabulary: Vocabulary, kept: 
         end = grow_company(text, end, is_facility=False)
     elif span.label == "DATE":
         start, end = grow_date(text, span)
-    elif span.label in _PLACES:
+    elif span.label in PLACES:
         start, end = grow_address(text, span, around, vocabulary)
         end = grow_company(text, end, span.label == "FACILITY")
     elif span.label not in NUMBERLESS_KINDS:
@@ -72,12 +72,32 @@ def _join(text: str, spans: Sequence[Span], vocabulary: Vocabulary) -> Iterator[
         yield waiting
 
 
+def _join_chains(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    """Spans, with one place instead of a row that is one address."""
+    at = 0
+    for first, last in find_chains(text, spans):
+        yield from spans[at:first]
+        row = spans[first : last + 1]
+        rule = KNOWN_RULE if any(span.recognizer == KNOWN_RULE for span in row) else RULE
+        score = max(span.score for span in row)
+        yield replace(row[0], end=row[-1].end, label="LOCATION", recognizer=rule, score=score)
+        at = last + 1
+    yield from spans[at:]
+
+
 def _find_common_label(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> str | None:
-    if left.label == "NAME" and right.label in ("NAME", *_PLACES) and is_one_name(text, left, right):
+    people = ("NAME", "FACILITY")
+    is_name = "NAME" in (left.label, right.label) or (left.label in people and right.label in people)
+    if (
+        is_name
+        and left.label in people
+        and right.label in ("NAME", *PLACES)
+        and is_one_name(text, left, right, vocabulary)
+    ):
         # The tagger labels the last part of "Lotte op den Kamp" as a place.
         return "NAME"
-    is_place = right.label in _PLACES or (left.label in _PLACES and is_postcode(text[right.start : right.end]))
-    if left.label in ("NAME", *_PLACES) and is_place:
+    is_place = right.label in PLACES or (left.label in PLACES and is_postcode(text[right.start : right.end]))
+    if left.label in ("NAME", *PLACES) and is_place:
         return "LOCATION" if is_one_address(text, left, right, vocabulary) else None
     longer = max(left, right, key=lambda span: span.end - span.start)
     return longer.label if is_one_number(text, left, right) else None

@@ -9,6 +9,7 @@ from fine_tune_assets.phi.recognizers.completion.address_patterns import (
     ABBREVIATED,
     ADDRESS_FOLLOWS,
     ARTICLE_BEFORE,
+    FLAT_CODE_BEFORE,
     GAP,
     HOME_FOLLOWS,
     HOUSE_NUMBER_AND_POSTCODE_GAP,
@@ -18,9 +19,12 @@ from fine_tune_assets.phi.recognizers.completion.address_patterns import (
     NUMBER_AND_POSTCODE_AFTER,
     NUMBER_BEFORE,
     NUMBER_BEFORE_POSTCODE,
+    NUMBERED_PART_BEFORE,
+    OLD_OR_NEW_BEFORE,
     PLAIN_GAP,
     POSTCODE_AFTER,
     REGION_AFTER,
+    STARTS_AFTER_HOUSE_NUMBER,
     STREET_BEFORE_POSTCODE,
     STREET_START_BEFORE,
     STREET_WORD_FIRST,
@@ -29,12 +33,18 @@ from fine_tune_assets.phi.recognizers.completion.address_patterns import (
     UNIT_BEFORE,
     UNIT_FIRST,
     UNIT_WORD_BEFORE,
+    UNMISTAKABLE_POSTCODE,
     WHOLE_POSTCODE,
     WORD_AFTER,
     WORDS,
     WORDS_BEFORE_STREET,
 )
-from fine_tune_assets.phi.recognizers.completion.identifier_parts import HOUSE_WORDS, has_ordinary_word, is_ordinary
+from fine_tune_assets.phi.recognizers.completion.identifier_parts import (
+    HOUSE_WORDS,
+    SITE_WORDS,
+    has_ordinary_word,
+    is_ordinary,
+)
 from fine_tune_assets.phi.spans.spans import Offsets, Span
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
@@ -89,7 +99,11 @@ def _count_characters_before(before: str, free: str, value: str, vocabulary: Voc
         return len(unit[0])
     if value[0].isdigit() and (has_comma or _has_house_word(value)) and (word := UNIT_WORD_BEFORE.search(before)):
         return len(word[0])
-    if value[0].isdigit() and (street := _find_street_start(free, vocabulary)):
+    if is_address and OLD_OR_NEW_BEFORE.search(before) and value.startswith(("No", "Nr")):
+        return len("Old ")
+    if value[0].isdigit() and has_comma and (part := _find_part_start(free)):
+        return part
+    if STARTS_AFTER_HOUSE_NUMBER.match(value) and (street := _find_street_start(free, vocabulary)):
         return street
     first = STREET_START_BEFORE.search(before)
     if first and (has_digit or _has_digit(first[0])):
@@ -103,8 +117,18 @@ def _count_characters_before(before: str, free: str, value: str, vocabulary: Voc
     if is_complete and (article := ARTICLE_BEFORE.search(before)):
         return len(article[0])
     is_street = not value.isdigit() and (value[0].isdigit() or _has_house_word(value.split(",")[0]))
+    is_street = is_street or (has_comma and UNMISTAKABLE_POSTCODE.search(value) is not None)
     name = NAME_BEFORE.search(free) if is_street and has_digit else None
     return len(name[0]) if name and _is_place_name(name["name"], vocabulary) else 0
+
+
+def _find_part_start(free: str) -> int:
+    """Number of characters of a flat or a part of a site before a house number: 3F2, / Kiosk 7,."""
+    if flat := FLAT_CODE_BEFORE.search(free):
+        return len(flat["part"])
+    part = NUMBERED_PART_BEFORE.search(free)
+    words = WORDS.findall(part["words"].lower()) if part else [""]
+    return len(part["part"]) if part and words[-1] in SITE_WORDS else 0
 
 
 def _find_street_start(before: str, vocabulary: Vocabulary) -> int:

@@ -8,13 +8,14 @@ from fine_tune_assets.phi.recognizers.completion.identifier_parts import (
     is_ordinary,
     join_words,
 )
-from fine_tune_assets.phi.replacement.name_pools import load_known_given_names
+from fine_tune_assets.phi.replacement.name_pools import fold_surnames, load_known_given_names
 from fine_tune_assets.phi.spans.folded_text import fold
 from fine_tune_assets.phi.spans.identifier_words import AMBIGUOUS_NAMES
 from fine_tune_assets.phi.spans.spans import Offsets, Span
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 _WINDOW = 40
+_MAX_GIVEN_NAMES = 3
 _PARTICLE = rf"(?:{join_words('name_particles')}|(?i:(?<=[ ])(?:{join_words('leading_particles')})(?=[ ])))"
 _PARTICLES_BETWEEN = re.compile(rf"[ ](?:{_PARTICLE}[ ]?(?<=['’ ])){{1,3}}")
 _PARTICLES_BEFORE = re.compile(rf"(?<![\w.'’-])(?:[A-ZÀ-ÖØ-Þ]\.[ ]?){{0,2}}(?:{join_words('leading_particles')})[ ]\Z")
@@ -27,6 +28,19 @@ _HALF_AFTER = re.compile(r"[-‐‑](?P<half>[A-ZÀ-ÖØ-Þ][^\W\d_]+)(?![\w-])"
 _SUFFIX_AFTER = re.compile(rf",?[ ](?:(?:{join_words('name_suffixes')})\b\.?|(?<=[a-zà-ÿ][ ])III\b(?![/-]))")
 _ENDS_WITH_SUFFIX = re.compile(rf"\b(?:{join_words('name_suffixes')})\Z")
 _USER_NAME_AFTER = re.compile(r"(?:_[a-z\d]+|\d{1,4})(?![\w-])")
+_USER_NAME_HALF_AFTER = re.compile(r"[.](?P<half>[a-z]{2,})\d{0,4}(?![\w@-]|[.]\w)")
+_USER_NAME_HALF_BEFORE = re.compile(r"(?<![\w.@-])(?P<half>[a-z]{1,15})[._]\Z")
+_VIETNAMESE = re.compile(r"[ăđơưĂĐƠƯẠ-ỹ]")
+_VIETNAMESE_AFTER = re.compile(r"[ ](?P<word>[A-ZÀ-ÖØ-ÞĀ-žƠƯẠ-ỹ][^\W\d_]+)(?![\w'’-])")
+_OPENING, _CLOSING = "[(\\[\"“„‘']{1,2}", "[)\\]\"”“’']{1,2}"
+_NICKNAME_BETWEEN = re.compile(rf"[ ]{_OPENING}(?P<nickname>[^\W\d_][\w'’.-]{{1,14}}?){_CLOSING}[ ]")
+_NICKNAME_OPENS, _NICKNAME_CLOSES = re.compile(rf"[ ]{_OPENING}"), re.compile(rf"{_CLOSING}[ ]")
+_NAME_AFTER_NICKNAME = re.compile(rf"{_CLOSING}[ ](?=[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ]|{_PARTICLE}[ ])")
+_ENDS_WITH_NICKNAME = re.compile(rf"[^\W_][.]?[ ]{_OPENING}[^\W\d_][\w'’. -]{{0,20}}\Z")
+_QUOTES = frozenset("\"“”„’'")
+_SURNAME = re.compile(r"[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]+(?:['’-][^\W\d_]+)?")
+_STARTS_FIELD = re.compile(r"(?:(?<![^\n])|[:;|(\t][ \t]*|;[ ]|[.]{2,}[ ]?)\Z")
+_ENDS_FIELD = re.compile(r"[ \t]*(?:[;)|\n]|\Z|[,(][ ]?(?:DOB|born|geb)\b|[.](?=\s|\Z))")
 _INITIAL_AFTER = re.compile(r",[ ][A-ZÀ-ÖØ-Þ]\.?(?=[ \t]*(?:[\n;)|]|\Z))")
 _FORM_AFTER = re.compile(rf"(?:[ ]\((?:No\.?[ ])?\w+\))?,?[ ](?:{COMPANY_FORMS})(?!\w)")
 _ANY_FORM_AFTER = re.compile(rf"(?:[ ]\((?:No\.?[ ])?\w+\))?,?[ ](?:{COMPANY_FORMS}|{SHORT_COMPANY_FORMS})(?!\w)")
@@ -60,6 +74,8 @@ def grow_name(text: str, span: Span, vocabulary: Vocabulary) -> Offsets:
         start -= len(particles[0])
     if text[start:end].islower() and (rest := _USER_NAME_AFTER.match(text, end)):
         end = rest.end()
+    start, end = _grow_user_name(text, start, end, vocabulary)
+    end = _grow_vietnamese_name(text, start, end, vocabulary)
     if initial := _INITIAL_AFTER.match(text, end):
         end = initial.end()
     if suffix := _SUFFIX_AFTER.match(text, end):
@@ -74,9 +90,64 @@ def _is_given_name(word: str, vocabulary: Vocabulary) -> bool:
     return key in load_known_given_names() or not word.isascii()
 
 
-def is_one_name(text: str, left: Span, right: Span) -> bool:
-    """Whether only name particles separate two names, as in Gethin ap Rhys."""
-    return _PARTICLES_BETWEEN.fullmatch(text[left.end : right.start]) is not None
+def _grow_user_name(text: str, start: int, end: int, vocabulary: Vocabulary) -> Offsets:
+    """Offsets of a user name of which the finding is half: benny.osull."""
+    if not text[start:end].islower():
+        return start, end
+    after = _USER_NAME_HALF_AFTER.match(text, end)
+    if after and not is_ordinary(after["half"], vocabulary):
+        end = after.end()
+    before = _USER_NAME_HALF_BEFORE.search(text[max(0, start - _WINDOW) : start])
+    if before and not is_ordinary(before["half"], vocabulary):
+        start -= len(before[0])
+    return start, end
+
+
+def _grow_vietnamese_name(text: str, start: int, end: int, vocabulary: Vocabulary) -> int:
+    """End of a Vietnamese name of three or four words; the tagger reads the last ones as foreign words."""
+    while (after := _VIETNAMESE_AFTER.match(text, end)) and not is_ordinary(after["word"], vocabulary):
+        if _VIETNAMESE.search(after["word"]) is None and _VIETNAMESE.search(text[start:end]) is None:
+            return end
+        end = after.end()
+        if _VIETNAMESE.search(after["word"]) is None:
+            return end
+    return end
+
+
+def is_one_name(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> bool:
+    """Whether particles or a nickname separate two names, or the comma of a reversed name: Gethin ap Rhys, Bo "Lee" Haddad."""
+    gap = text[left.end : right.start]
+    if _PARTICLES_BETWEEN.fullmatch(gap):
+        return True
+    if right.label == "LOCATION" and _QUOTES.isdisjoint(gap):
+        return False
+    if _is_reversed_name(text, left, right, vocabulary):
+        return True
+    if nickname := _NICKNAME_BETWEEN.fullmatch(gap):
+        is_quoted = '"' in gap or "“" in gap
+        return is_quoted or (nickname["nickname"][0].isupper() and not is_ordinary(nickname["nickname"], vocabulary))
+    if _NICKNAME_OPENS.fullmatch(gap):
+        return _NAME_AFTER_NICKNAME.match(text, right.end) is not None
+    return _NICKNAME_CLOSES.fullmatch(gap) is not None and _ENDS_WITH_NICKNAME.search(text[: left.end]) is not None
+
+
+def _is_reversed_name(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> bool:
+    """Whether two findings are the surname and the given names of one person, who is alone in a field: Nguyen, Thanh Hoang;"""
+    surname, given = text[left.start : left.end], text[right.start : right.end]
+    if (
+        text[left.end : right.start] != ", "
+        or _SURNAME.fullmatch(surname) is None
+        or len(given.split()) > _MAX_GIVEN_NAMES
+    ):
+        return False
+    if not _STARTS_FIELD.search(text[max(0, left.start - _WINDOW) : left.start]) or not _ENDS_FIELD.match(
+        text, right.end
+    ):
+        return False
+    first = re.split(r"[ -]", given)[0].rstrip(".")
+    key = fold(surname).lower()
+    is_surname = key in fold_surnames() or (left.label == "NAME" and not is_ordinary(surname, vocabulary))
+    return is_surname and key not in load_known_given_names() and fold(first).lower() in load_known_given_names()
 
 
 def grow_company(text: str, end: int, is_facility: bool) -> int:

@@ -17,6 +17,12 @@ _PART_BEFORE = re.compile(r"(?<![^\W_])(?P<part>[^\W_]+)(?P<by>[-/._–#])\Z")
 _PART_AFTER = re.compile(r"(?P<by>[-/._–])(?P<part>[^\W_]+)")
 _AUTHOR_AFTER = re.compile(r"/(?!ml|mg|kg|hr|wk|day|mm|dl|min|mo|yr)[a-z]{2,3}(?![\w/])")
 """Initials at the end of a reference: HWL/2291/jt."""
+_AUTHOR_AFTER_DOT = re.compile(r"\.[a-z]{2,3}(?![\w/-]|\.\w)")
+_CODE_WITH_DOTS = re.compile(r"(?=.*[A-Z])[A-Z\d]+(?:\.[A-Z\d]+)+")
+"""Initials belong to a code whose other parts are joined by dots too: KTC.RL.20231108.gsl."""
+_CHECK_DIGIT_AFTER = re.compile(r"[(][\dA-Z][)](?!\w)")
+_CODE_WITH_CHECK_DIGIT = re.compile(r"(?=(?:[^\d]*\d){5})[A-Z\d]+(?:[ /-][A-Z\d]+)*")
+_PLATE_START, _PLATE_END = re.compile(r"[A-Z]{2}\d{2}"), re.compile(r"[ ](?P<letters>[A-Z]{3})(?!\w|-\w)")
 _LETTERS = re.compile(r"[A-Z]{1,4}")
 _GROUP_BEFORE, _GROUP_AFTER = (
     re.compile(r"(?:[A-Z:#.]|\b(?:no|number|id|is))[ ](?P<group>\d{2,4}[ ])\Z"),
@@ -24,9 +30,16 @@ _GROUP_BEFORE, _GROUP_AFTER = (
 )
 _GROUPED = re.compile(r"\d[ ]\d")
 _PREFIX = re.compile(r"(?<![\w./&'’-])(?P<word>[A-Z]{1,3})[ ]\Z")
+_PREFIX_AFTER_LABEL = re.compile(
+    r"(?i:(?<!\w)(?:(?:no|nr|ref)\b[.:]{0,2}|(?:number|reference|code)\b:?))[ ](?P<word>[A-Z]{2,3})[ ]\Z"
+)
+"""Any capitals between a label and a number belong to it: application no. TM 9940228."""
+_PREFIXES_OF_TWO_MEANINGS = {"RM"}
+"""Room and ringgit, but also the prefix of a reference."""
 _REGISTER_PREFIX = re.compile(
     r"(?<![\w.])(?P<word>(?:[A-Z][a-z]{0,3}\.[ ]?){1,3}[A-Z][a-z]{0,3}\.|[A-Z]{2,5})(?:[ ]?\([A-Z][A-Za-z]{0,5}\))?[ ](?:No|Nr)s?\.?[ ]\Z"
 )
+_LONG_NUMBER = re.compile(r"\d(?:[ ./-]?\d){4,}(?![.,]\d)")
 _LETTER_AFTER = re.compile(r"[ ][A-Z](?=[ ]?(?:[),;\n]|\.(?!\w)|\Z))")
 _IN_CAPITALS = re.compile(r"\b[A-Z]{2,}\b.*\b[A-Z]{2,}\b|\b[A-Z]{4,}[ ]\Z")
 _SHORT_GAP = re.compile(r"[ ]?[-–][ ]?|[/._]")
@@ -40,12 +53,25 @@ def grow_number(text: str, span: Span, vocabulary: Vocabulary) -> Offsets:
     if _GROUPED.search(text[start:end]):
         start, end = _grow_groups(text, start, end, span.label in _TELEPHONES)
     end += text[end : end + 1] == "#"
+    end = _grow_end(text, start, end, vocabulary)
     if span.label in _TELEPHONES:
         return start, end
     with_prefix = _find_prefix_start(text, start, vocabulary)
     if with_prefix < start and (letter := _LETTER_AFTER.match(text, end)):
         end = letter.end()
     return with_prefix - (text[with_prefix - 1 : with_prefix] == "#"), end
+
+
+def _grow_end(text: str, start: int, end: int, vocabulary: Vocabulary) -> int:
+    """End of a code with initials after a dot, a check digit in brackets or the last letters of a British plate."""
+    value = text[start:end]
+    if _CODE_WITH_DOTS.fullmatch(value) and (author := _AUTHOR_AFTER_DOT.match(text, end)):
+        return author.end()
+    if _CODE_WITH_CHECK_DIGIT.fullmatch(value) and (check := _CHECK_DIGIT_AFTER.match(text, end)):
+        return check.end()
+    plate = _PLATE_END.match(text, end) if _PLATE_START.fullmatch(value) else None
+    known = NUMBER_LABELS | TEST_NAMES | vocabulary.abbreviations
+    return plate.end() if plate and plate["letters"] not in known else end
 
 
 def is_one_number(text: str, left: Span, right: Span) -> bool:
@@ -89,7 +115,11 @@ def _is_part(part: str, digits_only: bool) -> bool:
     if digits_only:
         return part.isdigit()
     has_digit = any(c.isdigit() for c in part)
-    return has_digit or (_LETTERS.fullmatch(part) is not None and part not in NUMBER_LABELS)
+    return (
+        has_digit
+        or (len(part) == 1 and part.isupper())
+        or (_LETTERS.fullmatch(part) is not None and part not in NUMBER_LABELS)
+    )
 
 
 def _grow_groups(text: str, start: int, end: int, is_telephone: bool) -> Offsets:
@@ -106,6 +136,9 @@ def _find_prefix_start(text: str, start: int, vocabulary: Vocabulary) -> int:
     """Start of the capitals before a code that are part of it; an abbreviation that names its kind is not."""
     line_start = text.rfind("\n", 0, start) + 1
     before = text[max(line_start, start - _WINDOW) : start]
+    labelled = _PREFIX_AFTER_LABEL.search(before) if _LONG_NUMBER.match(text, start) else None
+    if labelled and labelled["word"] not in NUMBER_LABELS - _PREFIXES_OF_TWO_MEANINGS:
+        return start - len(labelled["word"]) - 1
     match = _REGISTER_PREFIX.search(before) or (_PREFIX.search(before) if text[start].isdigit() else None)
     if match is None:
         return start

@@ -81,3 +81,104 @@ def test_prose_next_to_an_address_stays(text: str, found: list[tuple[str, str]],
 )
 def test_words_of_a_contract_next_to_an_address_stay(text: str) -> None:
     assert complete(text, ("12 Elm Row", L), domain="law") == text.replace("12 Elm Row", "[LOCATION]")
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        (
+            "at 12 Rosmarinstraat, Moga, 7195 now",
+            [("12", L), ("Rosmarinstraat, Moga", N), ("7195", L)],
+            "at [LOCATION] now",
+        ),
+        (
+            "is at Rosenstr. 7, Hinterhaus, 10799 Moga",
+            [("Rosenstr", F), ("7", "PHONE"), ("10799 Moga", L)],
+            "is at [LOCATION]",
+        ),
+        ("lives at Tre, Gwy, Moga, TR27 5QQ.", [("Tre, Gwy, Moga", N), ("TR27 5QQ", L)], "lives at [LOCATION]."),
+        ("Cloon Upper, Co. Moga, V93 X2X2", [("Cloon Upper, Co", F), ("Moga", N), ("V93 X2X2", L)], "[LOCATION]"),
+        (
+            "12 rue Haute, bureau 3, Moga (Qc) J9Z 9Z9",
+            [("12 rue Haute", L), ("Moga", N), ("Qc", L), ("J9Z 9Z9", L)],
+            "[LOCATION]",
+        ),
+        ("Rosenstr. 4, Gartenhaus, 10799 Moga", [("Rosenstr. 4", L), ("10799 Moga", L)], "[LOCATION]"),
+        ("Carrer Nou 3, àtic 2a, 08999 Moga", [("Carrer Nou 3", L), ("2a, 08999 Moga", L)], "[LOCATION]"),
+        (
+            "at 85 Elm Sallows, Moga, A92 Z486",
+            [("85", L), ("Elm", F), ("Sallows, Moga", N), ("A92 Z486", L)],
+            "at [LOCATION]",
+        ),
+        ("4 impasse des Quix, appt. 12, 31999 Moga", [("Quix", N), ("31999", "ID"), ("Moga", N)], "[LOCATION]"),
+        ("in Quixgasse 2a, 3. OG links, 97070 Moga", [("Quixgasse", N), ("97070 Moga", L)], "in [LOCATION]"),
+        ("c/ Quix 318, esc. B, 3r 2a, 08999 Moga;", [("Quix", N), ("2a, 08999 Moga", L)], "[LOCATION];"),
+        ("at Lieu-dit Quix, 56999 Moga", [("Lieu-dit", L), ("Quix", N), ("56999 Moga", L)], "at [LOCATION]"),
+        (
+            "Mrs Bo, Llanquix, Moga LL40 9ZZ",
+            [("Mrs Bo", N), ("Llanquix", N), ("Moga LL40 9ZZ", L)],
+            "[NAME], [LOCATION]",
+        ),
+        ("at Cloonquix Upper, Moga, V93 X2X2", [("Moga, V93 X2X2", L)], "at [LOCATION]"),
+    ],
+)
+def test_parts_of_an_address_up_to_its_post_code_are_one(
+    text: str, found: list[tuple[str, str]], expected: str
+) -> None:
+    """The tagger finds a street as a person and a house number as a telephone number."""
+    assert complete(text, *found) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Bo Quixley, 12 Elm Row, Moga LS1 4AP", [("Bo Quixley", N), ("12 Elm Row, Moga LS1 4AP", L)]),
+        ("Bo Quixley, Moga LS1 4AP", [("Bo Quixley", N), ("Moga LS1 4AP", L)]),
+        ("Bo Quixley, LS1 4AP", [("Bo Quixley", N), ("LS1 4AP", L)]),
+        ("Penmoor Hospital, 12 Elm Row, LS1 4AP", [("Penmoor Hospital", F), ("12 Elm Row, LS1 4AP", L)]),
+        ("Quixley, Penrose, Moga", [("Quixley", N), ("Penrose", N), ("Moga", L)]),
+        ("Moga, Penmoor, 2019", [("Moga", L), ("Penmoor", L)]),
+        ("Bo, Anna, Moga LL40 9ZZ", [("Bo", N), ("Anna", N), ("Moga LL40 9ZZ", L)]),
+        ("Quixley 3, OG, 97070", [("Quixley", N), ("97070", "ID")]),
+        ("Denies pain, Moga, V93 X2X2", [("Moga, V93 X2X2", L)]),
+        ("Moga, Quixley, 7195", [("Moga", L), ("Quixley", N), ("7195", "ID")]),
+        ("Moga\n12, 7195", [("Moga", L), ("12", L), ("7195", L)]),
+    ],
+)
+def test_findings_that_are_not_one_address_stay_apart(text: str, found: list[tuple[str, str]]) -> None:
+    """A person before an address keeps a finding of their own."""
+    expected = text
+    for value, label in found:
+        expected = expected.replace(value, f"[{label}]", 1)
+    assert complete(text, *found) == expected
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["3F2", "2/1", "GF1", "Level 2", "Kiosk 7", "Pitch 7", "Harbour Stall 7", "Unit 4B", "Old No. 17, New No. 42"],
+)
+def test_part_of_a_building_before_a_house_number_is_part_of_the_address(unit: str) -> None:
+    address = "Elm Lane, Moga 0199" if "No." in unit else "88 Reed Quay, Moga 0199"
+    assert complete(f"to {unit}, {address} now", (address, L)) == "to [LOCATION] now"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "Clause 4",
+        "Table 4",
+        "On May 12",
+        "took 12",
+        "BP 120/80",
+        "disc at L4",
+        "strength 4/5",
+        "Schedule 2",
+        "Grade 3",
+        "Weight 72",
+        "On Mai 3",
+    ],
+)
+@pytest.mark.parametrize("domain", ["law", "clinical"])
+def test_other_numbers_before_a_house_number_stay(before: str, domain: str) -> None:
+    text = f"{before}, 88 Reed Quay, Moga"
+    assert complete(text, ("88 Reed Quay, Moga", L), domain=domain) == f"{before}, [LOCATION]"

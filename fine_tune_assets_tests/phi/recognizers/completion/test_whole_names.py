@@ -94,3 +94,83 @@ def test_form_of_a_company_is_part_of_its_name(text: str, found: tuple[str, str]
 )
 def test_date_with_a_month_of_another_language_is_whole(text: str, found: str, expected: str) -> None:
     assert complete(text, (found, "DATE"), domain="law") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('Bo "Lee" Quixley', ["Bo", "Quixley"]),
+        ('Bo "Sunny" Quixley', ["Bo", "Quixley"]),
+        ('Bo ("Lee") Quixley', ["Bo", "Quixley"]),
+        ("B.J. (Lee) Quixley", ["B.J.", "Lee", "Quixley"]),
+        ("B.J. (Leentje) Quixley", ["B.J.", "Quixley"]),
+        ("Bo “Lee” van Quixley", ["Bo", "Lee", "Quixley"]),
+        ("Bo [Lee] Quixley", ["Bo", "Lee", "Quixley"]),
+        ("Anna Quixley i Roca", ["Anna Quixley", "Roca"]),
+        ("Anna Quixley y Roca", ["Anna Quixley", "Roca"]),
+        ("Prema d/o Suppiah", ["Prema", "Suppiah"]),
+        ("Ravi s/o Suppiah", ["Ravi", "Suppiah"]),
+        ("Ravi a/l Suppiah", ["Ravi", "Suppiah"]),
+        ("Devi a/p Suppiah", ["Devi", "Suppiah"]),
+        ("Quách Thị Mỹ Duyên", ["Quách Thị"]),
+        ("Quốc Bảo Vo", ["Quốc Bảo"]),
+        ("Anna Quixley Nguyễn", ["Anna Quixley"]),
+        ("benny.osull", ["benny"]),
+        ("benny.osull", ["osull"]),
+        ("b.osull", ["osull"]),
+    ],
+)
+def test_name_with_a_nickname_or_a_relation_is_whole(text: str, found: list[str]) -> None:
+    """The brackets around a nickname and the particle of a family show which names belong together."""
+    assert complete(f"{text} signed.", *((value, N) for value in found)) == "[NAME] signed."
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Quixley (Penrose) said", ["Quixley", "Penrose"]),
+        ("Quixley (cardiology) Penrose", ["Quixley", "Penrose"]),
+        ("Quixley (mother) Penrose", ["Quixley", "Penrose"]),
+        ("Quixley c/o Penrose", ["Quixley", "Penrose"]),
+        ("Quixley i agree", ["Quixley"]),
+        ("Quixley Bảo", []),
+        ("quixley.patient denies", ["quixley"]),
+        ("Quốc Bảo Patient wrote", ["Quốc Bảo"]),
+    ],
+)
+def test_words_in_brackets_and_ordinary_words_are_not_part_of_a_name(text: str, found: list[str]) -> None:
+    expected = text
+    for value in found:
+        expected = expected.replace(value, "[NAME]", 1)
+    assert complete(text, *((value, N) for value in found)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("Member: Nguyen, Thanh Hoang; routing", [("Nguyen", F), ("Thanh Hoang", F)], "Member: [NAME]; routing"),
+        ("Quixley, Anna\n", [("Quixley", N), ("Anna", N)], "[NAME]\n"),
+        ("Applicant: Quixley, Anna Maria (DOB 3", [("Quixley", N), ("Anna Maria", N)], "Applicant: [NAME] (DOB 3"),
+        ("left; Quixley, Anna-Maria; right", [("Quixley", N), ("Anna-Maria", N)], "left; [NAME]; right"),
+        ("Quixley, Anna and Bo left", [("Quixley", N), ("Anna", N), ("Bo", N)], "[NAME], [NAME] and [NAME] left"),
+        ("Here: Quixley, Anna, Bo", [("Quixley", N), ("Anna", N), ("Bo", N)], "Here: [NAME], [NAME], [NAME]"),
+        ("we met Quixley, Anna; then", [("Quixley", N), ("Anna", N)], "we met [NAME], [NAME]; then"),
+        ("Here: Anna, Maria; all", [("Anna", N), ("Maria", N)], "Here: [NAME], [NAME]; all"),
+        ("Bo Quixley, Anna; all", [("Bo Quixley", N), ("Anna", N)], "[NAME], [NAME]; all"),
+        ("Penmoor, Anna Quixley;", [("Penmoor", L), ("Anna Quixley", N)], "[LOCATION], [NAME];"),
+    ],
+)
+def test_surname_and_given_name_alone_in_a_field_are_one_person(
+    text: str, found: list[tuple[str, str]], expected: str
+) -> None:
+    """A list of persons stays a list."""
+    assert complete(text, *found) == expected
+
+
+def test_nickname_before_a_surname_that_was_found_as_a_place_is_part_of_the_name() -> None:
+    text = 'Adv. Bo ("Lee") Quixley, Moga.'
+    assert complete(text, ("Bo", N), ("Lee", N), ("Quixley, Moga", L)) == "Adv. [NAME]."
+
+
+def test_region_in_brackets_is_not_a_nickname() -> None:
+    assert complete("in Moga (Quebec) for", ("Moga", N), ("Quebec", L)) == "in [NAME] ([LOCATION]) for"

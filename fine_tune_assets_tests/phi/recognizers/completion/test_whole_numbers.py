@@ -121,3 +121,43 @@ def test_telephone_number_grows_by_digits_only(text: str, found: list[str], expe
 )
 def test_other_kinds_are_not_codes(text: str, found: str, label: str) -> None:
     assert complete(text, (found, label)) == text.replace(found, f"[{label}]")
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("ref KTC.RL.20231108.gsl today", "KTC.RL.20231108", "ref [ID] today"),
+        ("ref KTC.20231108.gs, open", "KTC.20231108", "ref [ID], open"),
+        ("(HKID R385206(6))", "R385206", "(HKID [ID])"),
+        ("(HKID AB385206(A))", "AB385206", "(HKID [ID])"),
+        ("account XK-22917-A(3) was", "XK-22917-A", "account [ID] was"),
+        ("MTG-24-022272-A now", "MTG-24-022272", "[ID] now"),
+        ("file 22272/B now", "22272", "file [ID] now"),
+        ("plate LX19 ZZV, VIN", "LX19", "plate [ID], VIN"),
+        ("application no. TM 9940228 and", "9940228", "application no. [ID] and"),
+        ("remitter no. RM 433546.", "433546", "remitter no. [ID]."),
+        ("ref. XK 8841203", "8841203", "ref. [ID]"),
+        ("reference: QZ 8841203", "8841203", "reference: [ID]"),
+    ],
+)
+def test_tail_and_head_of_a_code_are_part_of_it(text: str, found: str, expected: str) -> None:
+    assert complete(text, (found, "ID"), domain="law") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ref 20231108.the next", "20231108"),
+        ("clause 12(6)", "12"),
+        ("ID 385206 (6)", "385206"),
+        ("part X-12(6)", "X-12"),
+        ("bay AB12 MRI today", "AB12"),
+        ("ward LX19 ZZVQ", "LX19"),
+        ("Full code. MRN 0093-4471", "0093-4471"),
+        ("claim number USD 433546", "433546"),
+        ("code ID 433546", "433546"),
+        ("paid RM 433546", "433546"),
+    ],
+)
+def test_sentence_after_a_code_and_label_before_it_stay(text: str, found: str) -> None:
+    assert complete(text, (found, "ID")) == text.replace(found, "[ID]")
