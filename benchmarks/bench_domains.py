@@ -36,6 +36,7 @@ def main() -> None:
             "first held-out set": HELD_OUT / f"{domain}.jsonl",
             "second held-out set": HELD_OUT / f"{domain}_2.jsonl",
             "third held-out set": HELD_OUT / f"{domain}_3.jsonl",
+            "fourth held-out set": HELD_OUT / f"{domain}_4.jsonl",
         }
         for name, file in sets.items():
             documents = read_gold(file)
