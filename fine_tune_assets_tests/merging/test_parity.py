@@ -12,6 +12,7 @@ from fine_tune_assets.recipes.export_settings import (
     COMPRESSED_FORMATS,
     DEFAULT_LIMITS,
     GGUF_FORMATS,
+    LORA_SAFETENSORS,
     ParityLimits,
     find_limits,
 )
@@ -50,7 +51,7 @@ def test_an_export_with_a_lower_loss_passes() -> None:
 
 
 def test_every_format_has_limits_that_a_recipe_can_override() -> None:
-    assert set(DEFAULT_LIMITS) == {*GGUF_FORMATS, *COMPRESSED_FORMATS}
+    assert set(DEFAULT_LIMITS) == {*GGUF_FORMATS, *COMPRESSED_FORMATS, LORA_SAFETENSORS}
     assert find_limits({"q8_0": LIMITS}, "q8_0") == LIMITS
     assert find_limits({"q8_0": LIMITS}, "q4_k_m") == DEFAULT_LIMITS["q4_k_m"]
 
