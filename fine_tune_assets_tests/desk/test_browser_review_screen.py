@@ -133,16 +133,19 @@ def test_flags_are_acknowledged_one_by_one_before_signing(page: Page, site: Site
     """By keyboard alone: the first flag has the focus, and the browser refuses to sign before the last one is ticked."""
     row = open_item(page, site)
     page.keyboard.press("e")
-    page.locator("#output").fill(FLAGGED)
+    with page.expect_response("**/diff"):
+        page.locator("#output").fill(FLAGGED)
     page.keyboard.press("Control+Enter")
     boxes = page.locator("#approve-dialog").get_by_role("checkbox")
     expect(boxes).to_have_count(2)
     expect(boxes.first).to_be_focused()
     page.keyboard.press("Space")
+    expect(boxes.first).to_be_checked()
     page.keyboard.press("Enter")
     expect(boxes.nth(1)).to_be_focused()
     assert list_decisions(site.ledger) == []
     page.keyboard.press("Space")
+    expect(boxes.nth(1)).to_be_checked()
     page.keyboard.press("Enter")
     page.wait_for_url("**notice=approved")
     (decision,) = list_decisions(site.ledger)

@@ -174,7 +174,8 @@
     toSign.replaceChildren(one("#signing-waits").content.cloneNode(true));
     htmx.ajax("POST", toSign.dataset.from, { source: toSign, target: toSign, swap: "innerHTML", values: { output: editor.value } });
   };
-  document.addEventListener("htmx:afterSwap", (event) => {
+  // After the settling, in which htmx moves the focus to what has `autofocus`: later, it would take it away from the user.
+  document.addEventListener("htmx:afterSettle", (event) => {
     if (!toSign || event.detail.target !== toSign) return;
     prepared = editor.value;
     focusFirst(one("#approve-dialog"));
