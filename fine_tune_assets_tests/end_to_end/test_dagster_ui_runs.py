@@ -18,6 +18,7 @@ from fine_tune_assets.defs.local_run import materialize_stale
 from fine_tune_assets_tests.conftest import create_installation, drop_dialogues, write_recipe
 from fine_tune_assets_tests.end_to_end.daemon_waits import until, until_quiet
 from fine_tune_assets_tests.end_to_end.dagster_ui_user import Ui, open_as, press_terminate, running_ui
+from fine_tune_assets_tests.serving.load import wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -164,10 +165,17 @@ def _materialize(page: Page) -> str:
 
 
 def _end_time(instance: dg.DagsterInstance, run_id: str) -> float:
-    record = instance.get_run_record_by_id(run_id)
-    assert record is not None
-    assert record.end_time is not None
-    return record.end_time
+    """Waits for it: the page shows the success of the step a moment before the run's end is recorded."""
+    found: list[float] = []
+
+    def has_ended() -> bool:
+        record = instance.get_run_record_by_id(run_id)
+        assert record is not None
+        found[:] = [] if record.end_time is None else [record.end_time]
+        return bool(found)
+
+    wait(has_ended, 10)
+    return found[0]
 
 
 def _passed_checks(instance: dg.DagsterInstance, run_id: str) -> set[str]:
