@@ -153,7 +153,7 @@
     focusFirst(dialog);
   };
   const focusFirst = (dialog) => {
-    const first = [...all("[autofocus]", dialog), ...all("input:not([type=hidden]), select, textarea, button", dialog)];
+    const first = [...all("[autofocus], [data-focus]", dialog), ...all("input:not([type=hidden]), select, textarea, button", dialog)];
     first.find(isVisible)?.focus();
   };
   document.addEventListener("click", (event) => {
@@ -174,11 +174,12 @@
     toSign.replaceChildren(one("#signing-waits").content.cloneNode(true));
     htmx.ajax("POST", toSign.dataset.from, { source: toSign, target: toSign, swap: "innerHTML", values: { output: editor.value } });
   };
-  // After the settling, in which htmx moves the focus to what has `autofocus`: later, it would take it away from the user.
-  document.addEventListener("htmx:afterSettle", (event) => {
+  document.addEventListener("htmx:afterSwap", (event) => {
     if (!toSign || event.detail.target !== toSign) return;
     prepared = editor.value;
     focusFirst(one("#approve-dialog"));
+    // When htmx settles, it would move the focus to `autofocus` again, away from where the user is by then.
+    all("[autofocus]", toSign).forEach((part) => { part.removeAttribute("autofocus"); part.dataset.focus = ""; });
   });
   const failSigning = (event) => {
     if (!toSign || !isSigning(event)) return;
