@@ -7,11 +7,12 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_folder
 _FICLONE = 0x40049409
 """Linux's ioctl that clones a file (linux/fs.h); Btrfs and XFS have it."""
 _COPY_BYTES = 16 * 2**20
+_LOCK_POLL_SECONDS = 0.1
 ROW_GROUP_ROWS = 1000
 """Small, since looking up one row by its id reads a whole group and a desk page must render in 200 ms."""
 
@@ -69,6 +71,25 @@ def file_lock(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def file_lock_within(path: Path, seconds: float) -> Iterator[bool]:
+    """Hold an exclusive lock on this file while the block runs; yields False if it was not free within `seconds`."""
+    make_folder(path.parent)
+    deadline = time.monotonic() + seconds
+    with path.open("w") as lock:
+        while not (is_locked := _try_lock(lock)) and time.monotonic() < deadline:
+            time.sleep(_LOCK_POLL_SECONDS)
+        yield is_locked
+
+
+def _try_lock(lock: IO[Any]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,23 +1,20 @@
 """One vLLM process for the LoRA adapters of several deployments on one base model.
 
-Each deployment has an adapter server of its own (`adapter_server.py`), so that it is started, drained and stopped like any
-engine. The first server to attach starts vLLM, the last one to detach stops it. A server that was killed is noticed by the next
-one.
+Each deployment has its own adapter server (`adapter_server.py`), so that it is started, drained and stopped like any engine. The
+first server to attach starts vLLM, the last one to detach stops it. A server that was killed is noticed by the next one.
 """
 
-import fcntl
 import json
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 
-from fine_tune_assets.core.files import file_lock, write_text
+from fine_tune_assets.core.files import file_lock, file_lock_within, write_text
 from fine_tune_assets.core.settings import VllmSettings
 from fine_tune_assets.engines.listen_addresses import new_socket_path, open_client
 from fine_tune_assets.engines.processes import ProcessIdentity, is_alive
@@ -40,7 +37,6 @@ _ATTACHED, _LOCK, _MODEL = "attached", "lock", "model"
 _LOAD_SECONDS = 300.0
 STOP_SECONDS = 60.0
 _LOCK_SECONDS = 5.0
-_POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 10.0
 
 
@@ -112,7 +108,7 @@ def stop_unused(root: Path) -> None:
     """
     folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     for folder in folders:
-        with _locked_if_free(folder) as is_locked:
+        with file_lock_within(folder / _LOCK, _LOCK_SECONDS) as is_locked:
             if is_locked and not any(is_alive(found.identity) for found in _read_attachments(folder)):
                 stop_recorded_engine(folder, STOP_SECONDS)
 
@@ -129,24 +125,6 @@ def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with file_lock(folder / _LOCK):
         yield
-
-
-@contextmanager
-def _locked_if_free(folder: Path) -> Iterator[bool]:
-    """Yields whether the lock could be taken within a few seconds."""
-    deadline = time.monotonic() + _LOCK_SECONDS
-    with (folder / _LOCK).open("w") as lock:
-        while not (is_locked := _try_lock(lock)) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-        yield is_locked
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _start(shared: SharedEngine, adapter: Path) -> RunningEngine:
@@ -167,7 +145,7 @@ def _start(shared: SharedEngine, adapter: Path) -> RunningEngine:
 
 def _link_model(base: Path, adapter: Path, model: Path) -> None:
     """The base model's weights with the release's configuration and tokenizer, on which the adapter was judged."""
-    shutil.rmtree(model, ignore_errors=True)  # left by a process that died
+    shutil.rmtree(model, ignore_errors=True)  # of a process that died
     model.mkdir(mode=0o700)
     for path in [*base.glob("*.safetensors"), *base.glob("*.safetensors.index.json")]:
         (model / path.name).symlink_to(path.resolve())

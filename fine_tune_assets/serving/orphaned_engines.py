@@ -1,14 +1,12 @@
 """Allows one supervisor per data folder, and cleans up the engines and sockets of a killed one."""
 
-import fcntl
-import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.files import file_lock_within
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.listen_addresses import SOCKETS_FOLDER, socket_address
 from fine_tune_assets.engines.running_server import recorded_engine_folders, stop_recorded_engine
@@ -57,20 +55,8 @@ def remove_dead_sockets(settings: Settings, addresses: Collection[str]) -> None:
 
 
 @contextmanager
-def single_instance_lock(folder: Path) -> Iterator[Any]:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "supervisor.lock").open("w") as lock:
-        deadline = time.monotonic() + _LOCK_TIMEOUT_SECONDS
-        while not _try_lock(lock):
-            if time.monotonic() >= deadline:
-                raise SupervisorError("Another supervisor runs on this data folder. Run `fine-tune down` to stop it.")
-            time.sleep(0.1)
+def single_instance_lock(folder: Path) -> Iterator[None]:
+    with file_lock_within(folder / "supervisor.lock", _LOCK_TIMEOUT_SECONDS) as is_locked:
+        if not is_locked:
+            raise SupervisorError("Another supervisor runs on this data folder. Run `fine-tune down` to stop it.")
         yield
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

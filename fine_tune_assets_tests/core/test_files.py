@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fine_tune_assets.core.files import atomic_folder, atomic_write, write_table, write_text
+from fine_tune_assets.core.files import (
+    atomic_folder,
+    atomic_write,
+    file_lock,
+    file_lock_within,
+    write_table,
+    write_text,
+)
 
 
 class PowerCutError(Exception):
@@ -175,3 +182,14 @@ def test_a_full_disk_leaves_nothing_of_a_table(tmp_path: Path) -> None:
     with full_disk(), pytest.raises(OSError, match="too large"):
         write_table(tmp_path / "t.parquet", table)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_stays_taken_is_given_up_after_its_time(tmp_path: Path) -> None:
+    """A service must not wait for another one without limit."""
+    path = tmp_path / "lock"
+    with file_lock(path), file_lock_within(path, 0.2) as is_locked:
+        assert not is_locked
+    with file_lock_within(path, 0.2) as is_locked:
+        assert is_locked
+        with file_lock_within(path, 0) as is_locked_twice:
+            assert not is_locked_twice

@@ -103,7 +103,7 @@ def test_adapters_share_a_process_that_ends_with_the_last(shared: SharedEngine) 
 
 
 def test_vllm_gets_the_base_weights_with_the_configuration_of_the_release(shared: SharedEngine) -> None:
-    """The prompt template and stop tokens of the release decide, not those that lie beside the base model."""
+    """The prompt template and stop tokens of the release decide, not those in the base model's folder."""
     engine = _start(shared, "one")
     assert (shared.folder / "model" / "model.safetensors").read_text() == "model.safetensors of the base model"
     assert (shared.folder / "model" / "config.json").read_text() == "{}"
@@ -141,7 +141,7 @@ def test_a_request_that_ends_vllm_gets_no_answer(shared: SharedEngine) -> None:
 
 
 def test_vllm_stops_generating_when_the_caller_hangs_up(shared: SharedEngine) -> None:
-    """Otherwise requests that nobody waits for would slow down the others."""
+    """Otherwise abandoned requests would slow down the others."""
     one = _start(shared, "one")
     engine = adopt_engine(shared.folder)
     assert engine is not None
@@ -186,7 +186,7 @@ def test_servers_end_with_vllm_and_start_it_again(shared: SharedEngine) -> None:
 
 
 def test_worker_processes_of_a_dead_vllm_end_before_the_next_start(shared: SharedEngine) -> None:
-    """They hold its memory. Here no server was left to end them."""
+    """They hold its memory. All servers are dead and can't end them."""
     one = _start(shared, "one")
     pid = _pid(shared)
     (worker,) = psutil.Process(pid).children()
