@@ -36,11 +36,11 @@ from fine_tune_assets.recipes.schema import ScrubberSettings
 
 BATCH_SIZE = 32
 BUNDLED_TAGGER = "tagger"
-"""Value of `entity_model` for the tagger that ships with this package."""
+"""Value of `entity_model` for the shipped tagger that the domain pack names."""
 SPACY_PREFIX = "spacy:"
 _PACKAGES = ("presidio-analyzer", "spacy", "onnxruntime", "tokenizers")
 _HERE = Path(__file__).parent
-_BUNDLED_TAGGER_DIR = _HERE / "tagger" / "model"
+_BUNDLED_TAGGERS_DIR = _HERE / "tagger" / "models"
 
 KnownIdentifiers = Sequence[Mapping[str, str]]
 
@@ -71,7 +71,7 @@ def scrubber_version(settings: ScrubberSettings) -> str:
             "installed": {name: _read_installed_version(name) for name in packages},
             "rules": fingerprint_rules(),
             "domain": load_pack(settings.domain).fingerprint(["scrub"]),
-            "model": _fingerprint_model(settings.entity_model),
+            "model": _fingerprint_model(settings),
         }
     )
 
@@ -111,10 +111,10 @@ def list_rule_files() -> list[Path]:
     return sorted([*own, *(PACKAGE_DIR / name for name in _EXTERNAL_RULE_FILES)])
 
 
-def _fingerprint_model(entity_model: str) -> str | None:
-    if entity_model.startswith(SPACY_PREFIX):
+def _fingerprint_model(settings: ScrubberSettings) -> str | None:
+    if settings.entity_model.startswith(SPACY_PREFIX):
         return None
-    folder = find_model_folder(entity_model)
+    folder = find_model_folder(settings)
     return _fingerprint_model_folder(folder, fingerprint_listing(folder))
 
 
@@ -123,13 +123,15 @@ def _fingerprint_model_folder(folder: Path, _listing: str) -> str:
     return fingerprint_folder(folder)
 
 
-def find_model_folder(entity_model: str) -> Path:
-    """The folder of `entity_model`, relative to the data folder. Raises ScrubberError if it does not exist."""
-    named = load_settings().data_dir / Path(entity_model).expanduser()
-    folder = _BUNDLED_TAGGER_DIR if entity_model == BUNDLED_TAGGER else named
+def find_model_folder(settings: ScrubberSettings) -> Path:
+    """The domain's shipped tagger, or the folder of `entity_model` below the data folder. Raises ScrubberError without it."""
+    if settings.entity_model == BUNDLED_TAGGER:
+        return _BUNDLED_TAGGERS_DIR / load_pack(settings.domain).pack.tagger
+    folder = load_settings().data_dir / Path(settings.entity_model).expanduser()
     if not folder.is_dir():
         raise ScrubberError(
-            f"Folder {entity_model} not found. Set `entity_model` to `tagger`, `spacy:PACKAGE` or a local Hugging Face folder."
+            f"Folder {settings.entity_model} not found. Set `entity_model` to `tagger`, `spacy:PACKAGE` or a local Hugging Face "
+            "folder."
         )
     return folder
 
@@ -200,7 +202,7 @@ def build_scrubber(settings: ScrubberSettings) -> Scrubber:
         from fine_tune_assets.phi.recognizers.presidio_recognizers import build_spacy_analyzer
 
         return Scrubber(build_spacy_analyzer(package, domain), settings, domain)
-    folder = find_model_folder(settings.entity_model)
+    folder = find_model_folder(settings)
     from fine_tune_assets.phi.recognizers.presidio_recognizers import build_hugging_face_analyzer, build_tagger_analyzer
     from fine_tune_assets.phi.tagger.prediction import MODEL_FILE
 

@@ -15,6 +15,8 @@ RuleSet = Literal["names", "places", "dates", "contacts", "numbers", "clinical"]
 """A group of the scrubber's own rules. `clinical` finds record numbers, care sites and dates of tests."""
 GroundingCheckName = Literal["numbers", "units", "dates", "sides", "negations", "medications"]
 ALL_TEXTS: Final = "all"
+BundledTagger = Literal["clinical", "law_finance"]
+"""A folder in `phi/tagger/models`."""
 Checksum = Literal["aba", "iban", "luhn"]
 PresidioEntity = Literal[
     "ABA_ROUTING_NUMBER",
@@ -133,6 +135,8 @@ class DomainPack:
     """What a document is called."""
     rule_sets: tuple[RuleSet, ...]
     """Groups of the scrubber's own rules that apply."""
+    tagger: BundledTagger
+    """Shipped tagger that `scrub.entity_model: tagger` means: `clinical`, or `law_finance` for contracts and business letters."""
     dates: Literal["all", "personal"]
     """Dates that are identifiers: `all`, or only those after a word of `personal_date_words`."""
     labelled_sets: tuple[Text, ...]

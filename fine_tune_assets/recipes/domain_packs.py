@@ -32,7 +32,7 @@ SCRUBBING_LISTS: Final = (
 )
 """Word lists that decide what is an identifier."""
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "scrub": ("rule_sets", "dates", "personal_date_words", "identifiers", "kept_values"),
+    "scrub": ("rule_sets", "tagger", "dates", "personal_date_words", "identifiers", "kept_values"),
     "labelled_sets": ("labelled_sets", "indirect_labels"),
     "sections": (),
     "checks": ("checks",),

@@ -148,7 +148,7 @@ if "go" in sys.argv:
     go_offline()
 import onnxruntime
 from fine_tune_assets.core.paths import PROJECT_DIR
-onnxruntime.InferenceSession(PROJECT_DIR / "fine_tune_assets/phi/tagger/model/model.int8.onnx")
+onnxruntime.InferenceSession(PROJECT_DIR / "fine_tune_assets/phi/tagger/models/clinical/model.int8.onnx")
 """
 
 

@@ -17,6 +17,7 @@ from fine_tune_assets.phi.scrubber import (
     list_rule_files,
     scrubber_version,
 )
+from fine_tune_assets.recipes.domain_packs import shipped_packs
 from fine_tune_assets.recipes.schema import ScrubberSettings
 
 NAME = [{"kind": "name", "value": "Quixley Van Zandt"}]
@@ -165,12 +166,25 @@ def test_different_tagger_changes_the_version(tmp_path: Path, settings: Scrubber
     assert scrubber_version(own) != version
 
 
-def test_relative_model_folder_is_below_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_model_folder_is_below_the_data_folder(
+    settings: ScrubberSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`phi_taggers` lists such relative folders, and steps run in any working directory."""
     monkeypatch.setenv("FINE_TUNE_DATA_DIR", str(tmp_path))
     (tmp_path / "taggers" / "abc").mkdir(parents=True)
-    assert find_model_folder("taggers/abc") == tmp_path / "taggers" / "abc"
-    assert find_model_folder(str(tmp_path)) == tmp_path
+    for name, folder in (("taggers/abc", tmp_path / "taggers" / "abc"), (str(tmp_path), tmp_path)):
+        assert find_model_folder(replace(settings, entity_model=name)) == folder
+
+
+def test_the_domain_decides_which_shipped_tagger_runs(settings: ScrubberSettings) -> None:
+    """The clinical tagger misses names and addresses of contracts; the other one misses care sites."""
+    folders = {domain: find_model_folder(replace(settings, domain=domain)) for domain in shipped_packs()}
+    assert {domain: folder.name for domain, folder in folders.items()} == {
+        "clinical": "clinical",
+        "finance": "law_finance",
+        "law": "law_finance",
+    }
+    assert all((folder / "model.int8.onnx").is_file() for folder in folders.values())
 
 
 def test_email_address_opens_no_connection(scrubber: Scrubber, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,13 +197,13 @@ def test_email_address_opens_no_connection(scrubber: Scrubber, monkeypatch: pyte
     assert scrubber.scrub("Mail a.b@example.org or see example.org.", ()).text.startswith("Mail [EMAIL]")
 
 
-def _token_classifier(folder: Path, labels: list[str], always: int) -> Path:
+def _token_classifier(settings: ScrubberSettings, folder: Path, labels: list[str], always: int) -> Path:
     """A Hugging Face folder with a classifier that gives every word the same label."""
     import torch
     from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
 
     special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "pad", "cls", "sep", "mask")}
-    tokenizer_file = str(find_model_folder("tagger") / "tokenizer.json")
+    tokenizer_file = str(find_model_folder(settings) / "tokenizer.json")
     PreTrainedTokenizerFast(tokenizer_file=tokenizer_file, model_max_length=512, **special).save_pretrained(folder)
     config = BertConfig(
         hidden_size=16,
@@ -209,7 +223,7 @@ def _token_classifier(folder: Path, labels: list[str], always: int) -> Path:
 @pytest.mark.slow
 def test_one_setting_replaces_the_tagger_with_another_classifier(settings: ScrubberSettings, tmp_path: Path) -> None:
     """A hospital must be able to use its own model."""
-    folder = _token_classifier(tmp_path / "own", ["O", "B-PER", "I-PER"], always=1)
+    folder = _token_classifier(settings, tmp_path / "own", ["O", "B-PER", "I-PER"], always=1)
     own = build_scrubber(replace(settings, entity_model=str(folder)))
     assert own.scrub("Quixley rests at home.", ()).text == "[NAME] rests at home."
 
@@ -217,7 +231,7 @@ def test_one_setting_replaces_the_tagger_with_another_classifier(settings: Scrub
 @pytest.mark.slow
 def test_classifier_with_unknown_labels_is_rejected(settings: ScrubberSettings, tmp_path: Path) -> None:
     """It would find nothing, and the gate would only report low recall."""
-    folder = _token_classifier(tmp_path / "other", ["O", "VERB"], always=1)
+    folder = _token_classifier(settings, tmp_path / "other", ["O", "VERB"], always=1)
     with pytest.raises(ScrubberError, match="other"):
         build_scrubber(replace(settings, entity_model=str(folder)))
 

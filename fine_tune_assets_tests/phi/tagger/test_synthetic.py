@@ -1,6 +1,7 @@
 """Synthetic documents are reproducible from a seed, and labelled exactly."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -63,8 +64,8 @@ def test_replanting_changes_only_identifiers() -> None:
     spans = [(0, 12, "NAME"), (19, 23, "NAME"), (35, 42, "NAME"), (48, 55, "MRN")]
     spans += [(text.index("two weeks"), text.index("two weeks") + 9, "DATE_TIME")]
     assert [text[s:e] for s, e, _ in spans] == ["Anna Collins", "ANNA", "Collins", "5583920", "two weeks"]
-    new, moved = replant_identifiers((text, spans), seed=1)
-    assert replant_identifiers((text, spans), seed=1) == (new, moved)
+    new, moved = replant_identifiers((text, spans), 1, {})
+    assert replant_identifiers((text, spans), 1, {}) == (new, moved)
     name, capitals, last, number, duration = (new[s:e] for s, e, _ in moved)
     assert [label for *_, label in moved] == [label for *_, label in spans]
     assert name.split() == [*name.split()[:-1], last]
@@ -76,6 +77,22 @@ def test_replanting_changes_only_identifiers() -> None:
     for s, e, _ in reversed(moved):
         outside = outside[:s] + "#" + outside[e:]
     assert outside == "# came. # rests; Ms. # (MRN #) is # better."
+
+
+def test_own_labelled_sets_exchange_addresses_and_numbers(corpora: Corpora) -> None:
+    """The generator's addresses are mostly American: a contract's tagger must see those of contracts in other places too."""
+    addresses = [f"Chalet {name}, Unnere Feld {number}" for number, name in enumerate("ABCDEFGHIJ")]
+    texts = [f"{address} is let to Anna." for address in addresses]
+    own = [
+        (text, [(0, len(address), "ADDRESS"), (len(text) - 5, len(text) - 1, "NAME")])
+        for text, address in zip(texts, addresses, strict=True)
+    ]
+    pools = draw_pools(replace(corpora, labelled={**corpora.labelled, "mine": own}), 100, seed=3)
+    drawn = [document for document in next(pools) if document[0].endswith(".") and " is let to " in document[0]]
+    assert len(drawn) == len(own)
+    moved = [text for text, _ in drawn if text.startswith("Chalet ") and text not in texts]
+    assert moved
+    assert all(text[: spans[0][1]] in addresses for text, spans in drawn if text in moved)
 
 
 def test_shipped_corpora_are_complete(corpora: Corpora) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fine_tune_assets.phi.recognizers.completion.address_chains import PLACES, find_chains
+from fine_tune_assets.phi.recognizers.completion.paired_marks import complete_marks
 from fine_tune_assets.phi.recognizers.completion.whole_addresses import grow_address, is_one_address, is_postcode
 from fine_tune_assets.phi.recognizers.completion.whole_names import grow_company, grow_date, grow_name, is_one_name
 from fine_tune_assets.phi.recognizers.completion.whole_numbers import NUMBERLESS_KINDS, grow_number, is_one_number
@@ -52,6 +53,8 @@ def _grow(text: str, span: Span, around: Offsets, vocabulary: Vocabulary, kept: 
             return
     else:
         return
+    if span.label in ("NAME", *PLACES):
+        start, end = complete_marks(text, start, end)
     if (start, end) != (span.start, span.end):
         yield replace(span, start=start, end=end, recognizer=RULE)
 

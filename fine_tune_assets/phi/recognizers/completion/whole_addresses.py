@@ -9,11 +9,14 @@ from fine_tune_assets.phi.recognizers.completion.address_patterns import (
     ABBREVIATED,
     ADDRESS_FOLLOWS,
     ARTICLE_BEFORE,
+    CANTON_AFTER,
+    CODE_AND_TOWN_AT_END,
     FLAT_CODE_BEFORE,
     GAP,
     HOME_FOLLOWS,
     HOUSE_NUMBER_AND_POSTCODE_GAP,
     HOUSE_NUMBER_GAP,
+    INITIALS_AT_END,
     NAME_BEFORE,
     NUMBER_AFTER,
     NUMBER_AND_POSTCODE_AFTER,
@@ -23,6 +26,7 @@ from fine_tune_assets.phi.recognizers.completion.address_patterns import (
     OLD_OR_NEW_BEFORE,
     PLAIN_GAP,
     POSTCODE_AFTER,
+    QUOTED_NAME_BEFORE,
     REGION_AFTER,
     STARTS_AFTER_HOUSE_NUMBER,
     STREET_BEFORE_POSTCODE,
@@ -59,7 +63,7 @@ def grow_address(text: str, span: Span, limits: Offsets, vocabulary: Vocabulary)
         start = grown
     while (grown := _grow_right(text, start, end, limits[1], vocabulary)) > end:
         end = grown
-    return start, end
+    return start, end + (text[end : end + 1] == "." and INITIALS_AT_END.search(text[start:end]) is not None)
 
 
 def is_one_address(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> bool:
@@ -118,6 +122,8 @@ def _count_characters_before(before: str, free: str, value: str, vocabulary: Voc
         return len(article[0])
     is_street = not value.isdigit() and (value[0].isdigit() or _has_house_word(value.split(",")[0]))
     is_street = is_street or (has_comma and UNMISTAKABLE_POSTCODE.search(value) is not None)
+    if is_street and has_digit and (quoted := QUOTED_NAME_BEFORE.search(before)):
+        return len(quoted[0])
     name = NAME_BEFORE.search(free) if is_street and has_digit else None
     return len(name[0]) if name and _is_place_name(name["name"], vocabulary) else 0
 
@@ -150,6 +156,8 @@ def _grow_right(text: str, start: int, end: int, limit: int, vocabulary: Vocabul
     for pattern in (UNIT_AFTER, NUMBER_AFTER, POSTCODE_AFTER, REGION_AFTER):
         if match := pattern.match(text, end):
             return match.end()
+    if CODE_AND_TOWN_AT_END.search(value) and (canton := CANTON_AFTER.match(text, end)):
+        return canton.end()
     word = WORD_AFTER.match(text, end)
     if word and word["word"].lower() in HOUSE_WORDS and word["word"].lower() not in vocabulary.protected_words:
         return word.end()

@@ -25,7 +25,10 @@ _HALF_BEFORE = re.compile(
     r"(?<![\w'’-])(?P<half>(?!(?:Pre|Post|Non|Mid|Anti|Ex|Pro|Semi|Sub|Neo)[-‐‑])[A-ZÀ-ÖØ-Þ][^\W\d_]+)[-‐‑]\Z"
 )
 _HALF_AFTER = re.compile(r"[-‐‑](?P<half>[A-ZÀ-ÖØ-Þ][^\W\d_]+)(?![\w-])")
-_SUFFIX_AFTER = re.compile(rf",?[ ](?:(?:{join_words('name_suffixes')})\b\.?|(?<=[a-zà-ÿ][ ])III\b(?![/-]))")
+_SUFFIX_AFTER = re.compile(rf",?[ ](?:(?:{join_words('name_suffixes')})\b\.?|(?<=[a-zà-ÿ][ ])III?\b(?![/-]))")
+_ENDS_WITH_INITIAL = re.compile(r"[,.][ ]?[A-ZÀ-ÖØ-Þ]\Z")
+_SHORT_NAME_BEFORE = re.compile(rf"(?<!\w)(?:{join_words('short_given_names')})\.[ ]\Z")
+_INITIAL_BETWEEN = re.compile(r"(?:(?<!\w)[A-ZÀ-ÖØ-Þ]|(?<!\w)(?:Fdez|Hdez|Glez|Mdez|Rdguez))\.[ ]\Z")
 _ENDS_WITH_SUFFIX = re.compile(rf"\b(?:{join_words('name_suffixes')})\Z")
 _USER_NAME_AFTER = re.compile(r"(?:_[a-z\d]+|\d{1,4})(?![\w-])")
 _USER_NAME_HALF_AFTER = re.compile(r"[.](?P<half>[a-z]{2,})\d{0,4}(?![\w@-]|[.]\w)")
@@ -37,9 +40,14 @@ _NICKNAME_BETWEEN = re.compile(rf"[ ]{_OPENING}(?P<nickname>[^\W\d_][\w'’.-]{{
 _NICKNAME_OPENS, _NICKNAME_CLOSES = re.compile(rf"[ ]{_OPENING}"), re.compile(rf"{_CLOSING}[ ]")
 _NAME_AFTER_NICKNAME = re.compile(rf"{_CLOSING}[ ](?=[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ]|{_PARTICLE}[ ])")
 _ENDS_WITH_NICKNAME = re.compile(rf"[^\W_][.]?[ ]{_OPENING}[^\W\d_][\w'’. -]{{0,20}}\Z")
+_ALIAS_BETWEEN = re.compile(r"[ ]@[ ]|(?:[ ][adswADSW])?/[oOlLpP][ ]")
+"""Also known as, and child of: Goh Kim Huat @ Ricky Goh, Shanti d/o Muthusamy."""
 _QUOTES = frozenset("\"“”„’'")
-_SURNAME = re.compile(r"[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]+(?:['’-][^\W\d_]+)?")
-_STARTS_FIELD = re.compile(r"(?:(?<![^\n])|[:;|(\t][ \t]*|;[ ]|[.]{2,}[ ]?)\Z")
+_CAPITALISED = r"[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]+(?:['’-][^\W\d_]+)?"
+_SURNAME = re.compile(rf"(?:[dD]['’]|(?:(?i:{join_words('leading_particles')})[ ])+)?{_CAPITALISED}")
+_SURNAME_BEFORE = re.compile(rf"(?P<surname>{_CAPITALISED}),[ ]\Z")
+_GIVEN_NAME_AFTER = re.compile(rf",[ ](?P<given>{_CAPITALISED})(?![\w'’-])")
+_STARTS_FIELD = re.compile(r"(?:(?<![^\n])|[:;|(\t][ \t]*|[ ]{2,}|[.]{2,}[ ]?)\Z")
 _ENDS_FIELD = re.compile(r"[ \t]*(?:[;)|\n]|\Z|[,(][ ]?(?:DOB|born|geb)\b|[.](?=\s|\Z))")
 _INITIAL_AFTER = re.compile(r",[ ][A-ZÀ-ÖØ-Þ]\.?(?=[ \t]*(?:[\n;)|]|\Z))")
 _FORM_AFTER = re.compile(rf"(?:[ ]\((?:No\.?[ ])?\w+\))?,?[ ](?:{COMPANY_FORMS})(?!\w)")
@@ -74,13 +82,17 @@ def grow_name(text: str, span: Span, vocabulary: Vocabulary) -> Offsets:
         start -= len(particles[0])
     if text[start:end].islower() and (rest := _USER_NAME_AFTER.match(text, end)):
         end = rest.end()
+    if short := _SHORT_NAME_BEFORE.search(text[max(0, start - _WINDOW) : start]):
+        start -= len(short[0])
+    start, end = _grow_reversed_name(text, start, end, vocabulary)
     start, end = _grow_user_name(text, start, end, vocabulary)
     end = _grow_vietnamese_name(text, start, end, vocabulary)
     if initial := _INITIAL_AFTER.match(text, end):
         end = initial.end()
     if suffix := _SUFFIX_AFTER.match(text, end):
         end = suffix.end()
-    return start, end + (text[end : end + 1] == "." and _ENDS_WITH_SUFFIX.search(text[start:end]) is not None)
+    is_short = any(pattern.search(text[start:end]) for pattern in (_ENDS_WITH_SUFFIX, _ENDS_WITH_INITIAL))
+    return start, end + (is_short and text[end : end + 1] == ".")
 
 
 def _is_given_name(word: str, vocabulary: Vocabulary) -> bool:
@@ -88,6 +100,21 @@ def _is_given_name(word: str, vocabulary: Vocabulary) -> bool:
     if is_ordinary(word, vocabulary) or key in AMBIGUOUS_NAMES or key in vocabulary.device_eponyms:
         return False
     return key in load_known_given_names() or not word.isascii()
+
+
+def _grow_reversed_name(text: str, start: int, end: int, vocabulary: Vocabulary) -> Offsets:
+    """Offsets of a reversed name, alone in a field, of which only the surname or the given name was found: Rabenau, Ulrike."""
+    before = text[max(0, start - _WINDOW) : start]
+    after = _GIVEN_NAME_AFTER.match(text, end)
+    if after and _STARTS_FIELD.search(before) and _ENDS_FIELD.match(text, after.end()):
+        surname_alone = _SURNAME.fullmatch(text[start:end])
+        is_surname = surname_alone is not None and fold(surname_alone[0]).lower() not in load_known_given_names()
+        return (start, after.end()) if is_surname and _is_given_name(after["given"], vocabulary) else (start, end)
+    surname = _SURNAME_BEFORE.search(before)
+    if surname is None or not _ENDS_FIELD.match(text, end) or not _is_given_name(text[start:end], vocabulary):
+        return start, end
+    is_alone = _STARTS_FIELD.search(before[: surname.start()]) and fold(surname["surname"]).lower() in fold_surnames()
+    return (start - len(surname[0]), end) if is_alone else (start, end)
 
 
 def _grow_user_name(text: str, start: int, end: int, vocabulary: Vocabulary) -> Offsets:
@@ -118,6 +145,10 @@ def is_one_name(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> b
     """Whether particles or a nickname separate two names, or the comma of a reversed name: Gethin ap Rhys, Bo "Lee" Haddad."""
     gap = text[left.end : right.start]
     if _PARTICLES_BETWEEN.fullmatch(gap):
+        return True
+    if left.label == right.label == "NAME" and (
+        _ALIAS_BETWEEN.fullmatch(gap) or (gap == ". " and _INITIAL_BETWEEN.search(text[left.start : right.start]))
+    ):
         return True
     if right.label == "LOCATION" and _QUOTES.isdisjoint(gap):
         return False
