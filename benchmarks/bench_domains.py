@@ -22,7 +22,7 @@ from fine_tune_assets.phi.scrub_workers import open_workers
 from fine_tune_assets.recipes.loader import load_recipe
 
 RECIPES = {"clinical": "demo_smollm2", "law": "law_contracts", "finance": "finance_complaints"}
-HELD_OUT = PROJECT_DIR / "benchmarks" / "held_out_reports"
+HELD_OUT, EVALUATION = PROJECT_DIR / "benchmarks" / "held_out_reports", PROJECT_DIR / "data" / "evaluation"
 INDIRECT = frozenset({"SORT_CODE", "BIC", "ROUTING_NUMBER", "ACCESS_CODE", "CARD_ENDING", "INITIALS", "DATE"})
 """Labels that identify no one alone, in addition to organizations (`held_out_reports/LABELS.md`, `data/samples/SOURCE.md`)."""
 RECALL, EXCESS = "masked_recall", "non_phi_tokens_masked"
@@ -33,12 +33,12 @@ def main() -> None:
     rows = []
     for domain in ("law", "finance"):
         sets = {
-            "samples": PROJECT_DIR / "data" / "evaluation" / f"{domain}_phi" / "samples.jsonl",
+            "samples": EVALUATION / f"{domain}_phi" / "samples.jsonl",
             "first held-out set": HELD_OUT / f"{domain}.jsonl",
             "second held-out set": HELD_OUT / f"{domain}_2.jsonl",
             "third held-out set": HELD_OUT / f"{domain}_3.jsonl",
             "fourth held-out set": HELD_OUT / f"{domain}_4.jsonl",
-            "fifth held-out set": HELD_OUT / f"{domain}_5.jsonl",
+            "fifth held-out set": EVALUATION / f"{domain}_phi" / "held_out.jsonl",
         }
         for name, file in sets.items():
             documents = read_gold(file)
