@@ -36,7 +36,7 @@ from fine_tune_assets.recipes.schema import ScrubberSettings
 
 BATCH_SIZE = 32
 BUNDLED_TAGGER = "tagger"
-"""Value of `entity_model` for the shipped tagger that the domain pack names."""
+"""Value of `entity_model` for the bundled tagger that the domain pack names."""
 SPACY_PREFIX = "spacy:"
 _PACKAGES = ("presidio-analyzer", "spacy", "onnxruntime", "tokenizers")
 _HERE = Path(__file__).parent
@@ -124,7 +124,7 @@ def _fingerprint_model_folder(folder: Path, _listing: str) -> str:
 
 
 def find_model_folder(settings: ScrubberSettings) -> Path:
-    """The domain's shipped tagger, or the folder of `entity_model` below the data folder. Raises ScrubberError without it."""
+    """The domain's bundled tagger, or the folder of `entity_model` below the data folder; if missing, raises ScrubberError."""
     if settings.entity_model == BUNDLED_TAGGER:
         return _BUNDLED_TAGGERS_DIR / load_pack(settings.domain).pack.tagger
     folder = load_settings().data_dir / Path(settings.entity_model).expanduser()

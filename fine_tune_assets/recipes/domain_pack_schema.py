@@ -136,7 +136,7 @@ class DomainPack:
     rule_sets: tuple[RuleSet, ...]
     """Groups of the scrubber's own rules that apply."""
     tagger: BundledTagger
-    """Shipped tagger that `scrub.entity_model: tagger` means: `clinical`, or `law_finance` for contracts and business letters."""
+    """Bundled tagger that `scrub.entity_model: tagger` means: `clinical`, or `law_finance` for contracts and business letters."""
     dates: Literal["all", "personal"]
     """Dates that are identifiers: `all`, or only those after a word of `personal_date_words`."""
     labelled_sets: tuple[Text, ...]

@@ -37,7 +37,7 @@ class ScrubSettings:
     """Detection and replacement of identifiers."""
 
     entity_model: str
-    """Model that finds names and places: `tagger` (shipped, by domain), a tagger or Hugging Face folder, or `spacy:PACKAGE`."""
+    """Model that finds names and places: `tagger` (bundled, by domain), a tagger or Hugging Face folder, or `spacy:PACKAGE`."""
     minimum_score: Fraction
     """Score below which findings are ignored; a lower score finds more identifiers and masks more ordinary words."""
     withhold_score: Fraction

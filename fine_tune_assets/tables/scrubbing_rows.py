@@ -68,7 +68,7 @@ class PhiTagger(Record):
 
     tagger_id: Annotated[str, Column("Fingerprint of the tagger's files, and name of its folder")]
     folder: Annotated[str, Column("Folder relative to the data folder, for `scrub.entity_model`")]
-    entity_model: Annotated[str, Column("Measured tagger: this one, the shipped one or spaCy's")]
+    entity_model: Annotated[str, Column("Measured tagger: this one, the domain's bundled one or spaCy's")]
     recall: Annotated[float, Column("Lowest share of labelled identifiers removed completely, over labelled sets")]
     non_phi_tokens_masked: Annotated[float, Column("Highest share of other words removed, over labelled sets")]
     documents_per_second: Annotated[float, Column("Labelled documents scrubbed per second in one process")]

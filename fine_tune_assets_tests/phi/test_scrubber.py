@@ -176,7 +176,7 @@ def test_relative_model_folder_is_below_the_data_folder(
         assert find_model_folder(replace(settings, entity_model=name)) == folder
 
 
-def test_the_domain_decides_which_shipped_tagger_runs(settings: ScrubberSettings) -> None:
+def test_the_domain_decides_which_bundled_tagger_runs(settings: ScrubberSettings) -> None:
     """The clinical tagger misses names and addresses of contracts; the other one misses care sites."""
     folders = {domain: find_model_folder(replace(settings, domain=domain)) for domain in shipped_packs()}
     assert {domain: folder.name for domain, folder in folders.items()} == {

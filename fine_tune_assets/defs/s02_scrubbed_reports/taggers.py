@@ -21,8 +21,8 @@ GROUP = "s02_scrubbed_reports"
 @dg.asset(
     group_name=GROUP,
     deps=[recipe_section("tagger")],
-    description="A custom tagger, trained on the labelled reports in `data/tagger_training` and compared with the bundled tagger "
-    "and spaCy's. Materialize it by hand.",
+    description="A custom tagger, trained on the labelled reports in `data/tagger_training` and compared with the domain's "
+    "bundled tagger and spaCy's. Materialize it by hand.",
     owners=OWNERS["ml"],
     kinds={"onnx"},
     metadata=definition_metadata("phi_taggers"),

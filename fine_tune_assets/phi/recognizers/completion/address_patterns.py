@@ -30,7 +30,7 @@ NUMBERED_PART_BEFORE = re.compile(
 """A part of a site: Kiosk 7, 40 Harbour Road."""
 OLD_OR_NEW_BEFORE = re.compile(r"(?<![\w])(?:Old|New)[ ]\Z")
 UNIT_WORD_BEFORE = re.compile(
-    rf"(?<![\w.])(?:(?:{UNIT_WORDS}|Old|New)\b\.?[ ]?)?(?:[Nn]o|Nr)\.?[ ]\Z|(?<![\w.])(?:Flat|Apt|Apartment|Unit|Suite|Plot|House|Lot)\.?[ ]\Z"
+    rf"(?<![\w.])(?:(?:{UNIT_WORDS}|Old|New)\b\.?[ ]?)?(?:(?:No|Nr)|(?:(?<=at )|(?<=of )|(?<=, ))no)\.?[ ]\Z|(?<![\w.])(?:Flat|Apt|Apartment|Unit|Suite|Plot|House|Lot)\.?[ ]\Z"
 )
 NUMBER_BEFORE = re.compile(rf"{_START}(?P<number>{_NUMBER},?[ ])\Z")
 STREET_BEFORE_POSTCODE = re.compile(rf"(?<![\w'’.-])(?P<name>{_NAME})[ ]{_NUMBER},?[ ]\Z")
@@ -40,7 +40,7 @@ STREET_START_BEFORE = re.compile(
 )
 STREET_WORD_FIRST = re.compile(rf"(?!(?:Dr|St)\b)(?:{'|'.join(word.title() for word in sorted(HOUSE_WORDS))})\b")
 WORDS_BEFORE_STREET = re.compile(rf"(?<![\w'’.-])(?:{_CAPITALISED}[ ]){{1,3}}\Z")
-QUOTED_NAME_BEFORE = re.compile(rf"[\"“‘'](?P<name>{_NAME})(?:,?[\"”’'],?)[ ]\Z")
+QUOTED_NAME_BEFORE = re.compile(rf"(?<!\w)[\"“‘'«](?P<name>{_NAME}),?[\"”’'»],?[ ]\Z")
 """The name of a house in quotation marks: "Bundilla", 1177 Old Road."""
 NAME_BEFORE = re.compile(rf"(?<![\w'’.-])(?P<name>{_NAME}),[ ]\Z")
 ARTICLE_BEFORE = re.compile(r"(?<![\w])(?:The|Tŷ|Ty)[ ]\Z|(?<![^\n])(?:By|Near|Nr\.?|Via|Opp\.?)[ ]\Z")
@@ -53,8 +53,8 @@ TOWN_AFTER = re.compile(
 )
 POSTCODE_AFTER = re.compile(rf",?[ ](?!(?:19|20)\d\d(?![\w-]|[ ][A-Z]{{2}}\b))(?:{_POSTCODE}(?!\w|[.,/]\d))")
 REGION_AFTER = re.compile(r"[ ]\([A-Z]{2}\)")
-CANTON_AFTER = re.compile(r"[ ][A-Z]{2}(?=[,;)\n]|\Z)")
-CODE_AND_TOWN_AT_END = re.compile(r"(?<!\d)\d{4,5}[ ][^\W\d_]+(?:[ -][^\W\d_]+)?\Z")
+CANTON_AFTER = re.compile(r"[ ](?P<canton>[A-Z]{2})(?=[ ]?[,.;)|\n]|\Z)")
+CODE_AND_TOWN_AT_END = re.compile(r"(?<!\d)\d{4,5}[ ][^\W\d_]+(?:[ -][^\W\d_]+){0,3}\Z")
 """A canton or province follows without brackets: 1095 Lutry VD, 80131 Napoli NA."""
 INITIALS_AT_END = re.compile(r"(?<!\w)(?:[A-Z]\.)+[A-Z]\Z")
 """A region whose full stop is part of it: A.P., N.T."""

@@ -11,6 +11,8 @@ from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 _LISTS = read_lists(Path(__file__).parents[2] / "reference" / "identifier_parts.txt")
 NUMBER_LABELS = frozenset(_LISTS["number_labels"])
 """Abbreviations before a number that only name its kind, such as `MRN`, and currencies."""
+DEFINED_TERMS = frozenset(_LISTS["defined_terms"])
+CANTONS = frozenset(_LISTS["cantons"])
 TEST_NAMES = frozenset(_LISTS["test_names"])
 COMPANY_FORMS, SHORT_COMPANY_FORMS, UNIT_WORDS, STREET_STARTS, STREET_ENDINGS = (
     "|".join(_LISTS[name])
@@ -37,6 +39,14 @@ def is_ordinary(word: str, vocabulary: Vocabulary) -> bool:
         or bare in ABBREVIATIONS
         or bare.upper() in vocabulary.heading_words
     )
+
+
+_INNER_STOP = re.compile(r"[.](?=[ \t]*(?:[\n,;:)|]|\Z)|[ ][^\W\d_A-ZÀ-ÖØ-Þ])")
+
+
+def is_inner_stop(text: str, at: int) -> bool:
+    """Whether the full stop here belongs to an abbreviation: no sentence starts after it on the same line."""
+    return _INNER_STOP.match(text, at) is not None
 
 
 def has_ordinary_word(words: Iterable[str], vocabulary: Vocabulary) -> bool:

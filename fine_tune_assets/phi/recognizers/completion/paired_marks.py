@@ -1,8 +1,11 @@
-"""Adds the other half of a bracket or quotation mark to a finding that contains one half: `Pamplona (Navarra)`."""
+"""Adds the other half of a bracket or quotation mark to a finding that contains one half: `Pamplona (Navarra)`.
+
+Single quotation marks are left out, because an apostrophe looks the same.
+"""
 
 from fine_tune_assets.phi.spans.spans import Offsets
 
-_BRACKETS = (("(", ")"), ("[", "]"), ("“", "”"), ("„", "“"), ("‘", "’"))
+_BRACKETS = (("(", ")"), ("[", "]"), ("“", "”"), ("„", "“"), ("«", "»"))
 _QUOTE = '"'
 
 

@@ -44,9 +44,12 @@ from fine_tune_assets.phi.recognizers.completion.address_patterns import (
     WORDS_BEFORE_STREET,
 )
 from fine_tune_assets.phi.recognizers.completion.identifier_parts import (
+    CANTONS,
+    DEFINED_TERMS,
     HOUSE_WORDS,
     SITE_WORDS,
     has_ordinary_word,
+    is_inner_stop,
     is_ordinary,
 )
 from fine_tune_assets.phi.spans.spans import Offsets, Span
@@ -63,7 +66,7 @@ def grow_address(text: str, span: Span, limits: Offsets, vocabulary: Vocabulary)
         start = grown
     while (grown := _grow_right(text, start, end, limits[1], vocabulary)) > end:
         end = grown
-    return start, end + (text[end : end + 1] == "." and INITIALS_AT_END.search(text[start:end]) is not None)
+    return start, end + (INITIALS_AT_END.search(text[start:end]) is not None and is_inner_stop(text, end))
 
 
 def is_one_address(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> bool:
@@ -123,7 +126,8 @@ def _count_characters_before(before: str, free: str, value: str, vocabulary: Voc
     is_street = not value.isdigit() and (value[0].isdigit() or _has_house_word(value.split(",")[0]))
     is_street = is_street or (has_comma and UNMISTAKABLE_POSTCODE.search(value) is not None)
     if is_street and has_digit and (quoted := QUOTED_NAME_BEFORE.search(before)):
-        return len(quoted[0])
+        is_house = quoted["name"].lower() not in DEFINED_TERMS and _is_place_name(quoted["name"], vocabulary)
+        return len(quoted[0]) if is_house else 0
     name = NAME_BEFORE.search(free) if is_street and has_digit else None
     return len(name[0]) if name and _is_place_name(name["name"], vocabulary) else 0
 
@@ -156,7 +160,8 @@ def _grow_right(text: str, start: int, end: int, limit: int, vocabulary: Vocabul
     for pattern in (UNIT_AFTER, NUMBER_AFTER, POSTCODE_AFTER, REGION_AFTER):
         if match := pattern.match(text, end):
             return match.end()
-    if CODE_AND_TOWN_AT_END.search(value) and (canton := CANTON_AFTER.match(text, end)):
+    canton = CANTON_AFTER.match(text, end) if CODE_AND_TOWN_AT_END.search(value) else None
+    if canton and canton["canton"] in CANTONS - vocabulary.abbreviations:
         return canton.end()
     word = WORD_AFTER.match(text, end)
     if word and word["word"].lower() in HOUSE_WORDS and word["word"].lower() not in vocabulary.protected_words:

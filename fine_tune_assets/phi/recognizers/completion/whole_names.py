@@ -5,6 +5,7 @@ import re
 from fine_tune_assets.phi.recognizers.completion.identifier_parts import (
     COMPANY_FORMS,
     SHORT_COMPANY_FORMS,
+    is_inner_stop,
     is_ordinary,
     join_words,
 )
@@ -25,10 +26,14 @@ _HALF_BEFORE = re.compile(
     r"(?<![\w'’-])(?P<half>(?!(?:Pre|Post|Non|Mid|Anti|Ex|Pro|Semi|Sub|Neo)[-‐‑])[A-ZÀ-ÖØ-Þ][^\W\d_]+)[-‐‑]\Z"
 )
 _HALF_AFTER = re.compile(r"[-‐‑](?P<half>[A-ZÀ-ÖØ-Þ][^\W\d_]+)(?![\w-])")
-_SUFFIX_AFTER = re.compile(rf",?[ ](?:(?:{join_words('name_suffixes')})\b\.?|(?<=[a-zà-ÿ][ ])III?\b(?![/-]))")
+_NOT_ORDINAL = r"(?![/-])(?!,?[ ](?:degree|and|or|III|IV|lead|nerve|phase|trial)\b)"
+_SUFFIX_AFTER = re.compile(rf",?[ ](?:(?:{join_words('name_suffixes')})\b\.?|(?<=[a-zà-ÿ][ ])III?\b{_NOT_ORDINAL})")
 _ENDS_WITH_INITIAL = re.compile(r"[,.][ ]?[A-ZÀ-ÖØ-Þ]\Z")
-_SHORT_NAME_BEFORE = re.compile(rf"(?<!\w)(?:{join_words('short_given_names')})\.[ ]\Z")
-_INITIAL_BETWEEN = re.compile(r"(?:(?<!\w)[A-ZÀ-ÖØ-Þ]|(?<!\w)(?:Fdez|Hdez|Glez|Mdez|Rdguez))\.[ ]\Z")
+_SHORT_NAME_BEFORE = re.compile(
+    r"(?:\A|[\n]|[.:)|&][ ]|\b(?:Mr|Mrs|Ms|Dr|Atty|and|by|to|for|from|of)\.?[ ])"
+    rf"(?P<name>(?:{join_words('short_given_names')})\.[ ])\Z"
+)
+_SHORT_NAME_AT_END = re.compile(r"(?:\A[A-ZÀ-ÖØ-Þ]|\b(?:Fdez|Hdez|Glez|Mdez|Rdguez))\Z")
 _ENDS_WITH_SUFFIX = re.compile(rf"\b(?:{join_words('name_suffixes')})\Z")
 _USER_NAME_AFTER = re.compile(r"(?:_[a-z\d]+|\d{1,4})(?![\w-])")
 _USER_NAME_HALF_AFTER = re.compile(r"[.](?P<half>[a-z]{2,})\d{0,4}(?![\w@-]|[.]\w)")
@@ -40,7 +45,7 @@ _NICKNAME_BETWEEN = re.compile(rf"[ ]{_OPENING}(?P<nickname>[^\W\d_][\w'’.-]{{
 _NICKNAME_OPENS, _NICKNAME_CLOSES = re.compile(rf"[ ]{_OPENING}"), re.compile(rf"{_CLOSING}[ ]")
 _NAME_AFTER_NICKNAME = re.compile(rf"{_CLOSING}[ ](?=[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ]|{_PARTICLE}[ ])")
 _ENDS_WITH_NICKNAME = re.compile(rf"[^\W_][.]?[ ]{_OPENING}[^\W\d_][\w'’. -]{{0,20}}\Z")
-_ALIAS_BETWEEN = re.compile(r"[ ]@[ ]|(?:[ ][adswADSW])?/[oOlLpP][ ]")
+_ALIAS_BETWEEN, _CHILD_BETWEEN = " @ ", re.compile(r"[ ][dsDS]/[oO][ ]\Z")
 """Also known as, and child of: Goh Kim Huat @ Ricky Goh, Shanti d/o Muthusamy."""
 _QUOTES = frozenset("\"“”„’'")
 _CAPITALISED = r"[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]+(?:['’-][^\W\d_]+)?"
@@ -83,7 +88,7 @@ def grow_name(text: str, span: Span, vocabulary: Vocabulary) -> Offsets:
     if text[start:end].islower() and (rest := _USER_NAME_AFTER.match(text, end)):
         end = rest.end()
     if short := _SHORT_NAME_BEFORE.search(text[max(0, start - _WINDOW) : start]):
-        start -= len(short[0])
+        start -= len(short["name"])
     start, end = _grow_reversed_name(text, start, end, vocabulary)
     start, end = _grow_user_name(text, start, end, vocabulary)
     end = _grow_vietnamese_name(text, start, end, vocabulary)
@@ -91,8 +96,9 @@ def grow_name(text: str, span: Span, vocabulary: Vocabulary) -> Offsets:
         end = initial.end()
     if suffix := _SUFFIX_AFTER.match(text, end):
         end = suffix.end()
-    is_short = any(pattern.search(text[start:end]) for pattern in (_ENDS_WITH_SUFFIX, _ENDS_WITH_INITIAL))
-    return start, end + (is_short and text[end : end + 1] == ".")
+    if _ENDS_WITH_INITIAL.search(text[start:end]):
+        return start, end + is_inner_stop(text, end)
+    return start, end + (text[end : end + 1] == "." and _ENDS_WITH_SUFFIX.search(text[start:end]) is not None)
 
 
 def _is_given_name(word: str, vocabulary: Vocabulary) -> bool:
@@ -102,6 +108,10 @@ def _is_given_name(word: str, vocabulary: Vocabulary) -> bool:
     return key in load_known_given_names() or not word.isascii()
 
 
+def _is_known_given_name(word: str, vocabulary: Vocabulary) -> bool:
+    return _is_given_name(word, vocabulary) and fold(word).lower() in load_known_given_names()
+
+
 def _grow_reversed_name(text: str, start: int, end: int, vocabulary: Vocabulary) -> Offsets:
     """Offsets of a reversed name, alone in a field, of which only the surname or the given name was found: Rabenau, Ulrike."""
     before = text[max(0, start - _WINDOW) : start]
@@ -109,9 +119,9 @@ def _grow_reversed_name(text: str, start: int, end: int, vocabulary: Vocabulary)
     if after and _STARTS_FIELD.search(before) and _ENDS_FIELD.match(text, after.end()):
         surname_alone = _SURNAME.fullmatch(text[start:end])
         is_surname = surname_alone is not None and fold(surname_alone[0]).lower() not in load_known_given_names()
-        return (start, after.end()) if is_surname and _is_given_name(after["given"], vocabulary) else (start, end)
+        return (start, after.end()) if is_surname and _is_known_given_name(after["given"], vocabulary) else (start, end)
     surname = _SURNAME_BEFORE.search(before)
-    if surname is None or not _ENDS_FIELD.match(text, end) or not _is_given_name(text[start:end], vocabulary):
+    if surname is None or not _ENDS_FIELD.match(text, end) or not _is_known_given_name(text[start:end], vocabulary):
         return start, end
     is_alone = _STARTS_FIELD.search(before[: surname.start()]) and fold(surname["surname"]).lower() in fold_surnames()
     return (start - len(surname[0]), end) if is_alone else (start, end)
@@ -146,9 +156,7 @@ def is_one_name(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> b
     gap = text[left.end : right.start]
     if _PARTICLES_BETWEEN.fullmatch(gap):
         return True
-    if left.label == right.label == "NAME" and (
-        _ALIAS_BETWEEN.fullmatch(gap) or (gap == ". " and _INITIAL_BETWEEN.search(text[left.start : right.start]))
-    ):
+    if left.label == right.label == "NAME" and _is_short_or_alias(text[left.start : left.end], gap):
         return True
     if right.label == "LOCATION" and _QUOTES.isdisjoint(gap):
         return False
@@ -160,6 +168,12 @@ def is_one_name(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> b
     if _NICKNAME_OPENS.fullmatch(gap):
         return _NAME_AFTER_NICKNAME.match(text, right.end) is not None
     return _NICKNAME_CLOSES.fullmatch(gap) is not None and _ENDS_WITH_NICKNAME.search(text[: left.end]) is not None
+
+
+def _is_short_or_alias(left: str, gap: str) -> bool:
+    """Whether the next name belongs to this one: B. Grzybowski, María Fdez. de la Vega, Ricky @ Goh, Shanti d/o Muthusamy."""
+    is_short = gap == ". " and _SHORT_NAME_AT_END.search(left) is not None
+    return is_short or gap == _ALIAS_BETWEEN or _CHILD_BETWEEN.search(left + gap) is not None
 
 
 def _is_reversed_name(text: str, left: Span, right: Span, vocabulary: Vocabulary) -> bool:

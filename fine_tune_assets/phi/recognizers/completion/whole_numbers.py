@@ -22,7 +22,7 @@ _CODE_WITH_DOTS = re.compile(r"(?=.*[A-Z])[A-Z\d]+(?:\.[A-Z\d]+)+")
 """Initials belong to a code whose other parts are joined by dots too: KTC.RL.20231108.gsl."""
 _CHECK_DIGIT_AFTER = re.compile(r"[(][\dA-Z][)](?!\w)")
 _CODE_WITH_CHECK_DIGIT = re.compile(r"(?=(?:[^\d]*\d){5})[A-Z\d]+(?:[ /-][A-Z\d]+)*")
-_OPENING_BEFORE = re.compile(r"[(+]{1,2}\Z")
+_OPENING_BEFORE = re.compile(r"(?:\(\+?|\+)\Z")
 _PLATE_START, _PLATE_END = re.compile(r"[A-Z]{2}\d{2}"), re.compile(r"[ ](?P<letters>[A-Z]{3})(?!\w|-\w)")
 _LETTERS = re.compile(r"[A-Z]{1,4}")
 _GROUP_BEFORE, _GROUP_AFTER = (
@@ -56,7 +56,8 @@ def grow_number(text: str, span: Span, vocabulary: Vocabulary) -> Offsets:
     end += text[end : end + 1] == "#"
     end = _grow_end(text, start, end, vocabulary)
     if span.label in _TELEPHONES:
-        opening = _OPENING_BEFORE.search(text[max(0, start - _WINDOW) : start]) if ")" in text[start:end] else None
+        is_open = text.count(")", start, end) > text.count("(", start, end)
+        opening = _OPENING_BEFORE.search(text[max(0, start - _WINDOW) : start]) if is_open else None
         return start - len(opening[0]) if opening else start, end
     with_prefix = _find_prefix_start(text, start, vocabulary)
     if with_prefix < start and (letter := _LETTER_AFTER.match(text, end)):

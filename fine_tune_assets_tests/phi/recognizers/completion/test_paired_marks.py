@@ -27,6 +27,7 @@ def test_both_marks_are_part_of_the_identifier(text: str, found: list[tuple[str,
 @pytest.mark.parametrize(
     ("text", "found", "expected"),
     [
+        ("‘O’Penrose’ is the name", [("O’Penrose", N)], "‘[NAME]’ is the name"),
         ("a visit (8 Elm Row) today", [("8 Elm Row", L)], "a visit ([LOCATION]) today"),
         ('the word "Penrose" fell', [("Penrose", N)], 'the word "[NAME]" fell'),
         ("Penrose (the tenant) left", [("Penrose", N)], "[NAME] (the tenant) left"),

@@ -97,6 +97,7 @@ def test_clause_number_next_to_a_code_stays(text: str, found: str) -> None:
     ("text", "found", "expected"),
     [
         ("call (+974) 5555 0182 now", ["974) 5555 0182"], "call [PHONE] now"),
+        ("call ((974) 5555 0182)", ["974) 5555 0182"], "call ([PHONE])"),
         ("call 06 - 555 01 273 now", ["06", "555 01 273"], "call [PHONE] now"),
         ("call 0171/448 20 91 now", ["0171", "448 20 91"], "call [PHONE] now"),
         ("call 555-0142/0199 now", ["555-0142"], "call [PHONE] now"),
