@@ -2,9 +2,9 @@
 
     python benchmarks/bench_domains.py
 
-Authors of the held-out reports (`benchmarks/held_out_reports`) saw neither packs nor samples. The tagger `law_finance` learned from
-the first three sets and was chosen on the fourth, so only the fifth says what the scrubber removes from unseen reports. The last
-columns are the clinical scrubber on the same texts. A table, then one JSON line.
+Authors of the held-out reports (`benchmarks/held_out_reports`) saw neither packs nor samples. The tagger `law_finance` learned
+from the first three sets and was chosen on the fourth, so only the fifth says what the scrubber removes from unseen reports. The
+last columns are the clinical scrubber on the same texts. A table, then one JSON line.
 """
 
 import json
