@@ -25,7 +25,7 @@ def judge_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.option("--judge", type=click.Choice(get_args(JudgeKind)), help="Kind of judge; default: the recipe's.")
     @click.option("--model", metavar="PATH_OR_NAME", help="File, folder or endpoint's name of the model.")
-    @click.option("--rubric", metavar="NAME_OR_FILE", help="general, clinical or a YAML file of criteria.")
+    @click.option("--rubric", metavar="NAME_OR_FILE", help="general, a domain or a YAML file.")
     @wraps(command)
     def run(judge: str | None, model: str | None, rubric: str | None, **others: Any) -> None:
         command(recipe=recipe_with_judge(load_settings(), judge, model, rubric), **others)
