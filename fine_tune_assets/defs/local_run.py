@@ -189,16 +189,30 @@ def preview_runs(
 def plan_runs(
     graph: Any, instance: dg.DagsterInstance, names: Sequence[str]
 ) -> list[tuple[str | None, tuple[str, ...]]]:
-    """(partition, assets) of each run that materializes these assets: one per batch, and one for all unpartitioned assets.
+    """(partition, assets) of each run that materializes these assets, in the order in which they need each other.
 
-    Raises UnknownAssetError.
+    One run per batch, one before for the unpartitioned assets that batches read, and one after for the others. Raises
+    UnknownAssetError.
     """
     wanted: dict[str | None, set[str]] = defaultdict(set)
     for name in names:
         assets, is_partitioned = _execution_set(graph, name)
         for partition in instance.get_dynamic_partitions(str(BATCHES.name)) if is_partitioned else [None]:
             wanted[partition].update(assets)
-    return _batches_first(wanted)
+    read_by_batches = _find_read_by_batches(graph, wanted)
+    first = [(None, tuple(sorted(read_by_batches)))] if read_by_batches else []
+    rest = {partition: assets - read_by_batches for partition, assets in wanted.items()}
+    return [*first, *_batches_first({partition: assets for partition, assets in rest.items() if assets})]
+
+
+def _find_read_by_batches(graph: Any, wanted: Mapping[str | None, set[str]]) -> set[str]:
+    """The unpartitioned assets among these that a batch reads and that read no batch, such as the measured recall."""
+    of_batches = [asset_key(name) for partition, assets in wanted.items() if partition is not None for name in assets]
+    if not of_batches:
+        return set()
+    batches = dg.AssetSelection.assets(*of_batches)
+    read, reading = (related.resolve(graph) for related in (batches.upstream(), batches.downstream()))
+    return {name for name in wanted.get(None, ()) if asset_key(name) in read - reading}
 
 
 def _execution_set(graph: Any, name: str) -> tuple[tuple[str, ...], bool]:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.stages import STAGES
+from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import (
     PROCESS_TAG,
     VERDICT_CHECK,
@@ -20,9 +21,11 @@ from fine_tune_assets.defs.local_run import (
     fail_abandoned_runs,
     map_steps_to_stages,
     materialize_stale,
+    plan_runs,
     progress_logger,
 )
 from fine_tune_assets.defs.platform.automation import on_new_inputs
+from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
 from fine_tune_assets_tests.conftest import replace_file
 
 KILLED_WHILE_IT_WORKS = """
@@ -95,6 +98,18 @@ def test_a_named_asset_is_materialized_without_changes_and_an_unknown_name_is_an
     for name in ("modle", "expert_decisions"):
         with pytest.raises(UnknownAssetError, match=f"{name}.* model"):
             materialize_stale(graph.defs, instance, forced=[name])
+
+
+def test_what_batches_read_is_materialized_before_them(instance: dg.DagsterInstance) -> None:
+    """In an empty installation, a scrubber that was not measured can't scrub the first batch."""
+    instance.add_dynamic_partitions(str(BATCHES.name), ["b1", "b2"])
+    names = ["drafted_examples", "scrub_recall", "scrubbed_reports", "unique_reports"]
+    planned = plan_runs(defs.resolve_asset_graph(), instance, names)
+    batch = ("phi_spans", "scrubbed_reports")
+    assert planned[:3] == [(None, ("scrub_recall",)), ("b1", batch), ("b2", batch)]
+    assert [partition for partition, _ in planned[3:]] == [None]
+    assert "scrub_recall" not in planned[3][1]
+    assert plan_runs(defs.resolve_asset_graph(), instance, ["scrub_recall"]) == [(None, ("scrub_recall",))]
 
 
 @pytest.mark.usefixtures("installation_dir")
