@@ -35,10 +35,11 @@ def batches(instance: dg.DagsterInstance) -> dg.DagsterInstance:
 def test_a_dry_run_shows_one_run_for_each_batch_and_one_for_the_rest(batches: dg.DagsterInstance) -> None:
     """An operator sees what a selection costs before it runs."""
     shown = runs("+drafted_examples")  # with everything upstream, not only one level
-    assert [row["batch"] for row in shown] == [FIRST, SECOND, None]
-    for row in shown[:2]:
+    assert [row["batch"] for row in shown] == [None, FIRST, SECOND, None]
+    assert shown[0]["assets"] == ["scrub_recall"]  # the gate of the batches
+    for row in shown[1:3]:
         assert {"reports", "scrubbed_reports", "phi_spans"} <= set(row["assets"])
-    assert {"drafted_examples", "unique_reports"} <= set(shown[2]["assets"])
+    assert {"drafted_examples", "unique_reports"} <= set(shown[3]["assets"])
     assert "adapters" not in str(shown)
     assert batches.get_runs() == []
 
