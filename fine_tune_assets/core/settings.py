@@ -159,7 +159,7 @@ class DagsterSettings(_Group):
     """Dagster's storage and UI."""
 
     home: Folder = PROJECT_DIR
-    """Folder with `dagster.yaml`."""
+    """Folder with `dagster.yaml` and Dagster's history; two installations in one checkout need one each."""
 
 
 class RetrainSettings(_Group):
@@ -312,7 +312,7 @@ class Settings(_Group):
     """The settings of one installation."""
 
     data_dir: Folder = PROJECT_DIR / "data"
-    """Folder of all inputs, results and keys of this installation."""
+    """Folder of all inputs, results and keys of this installation; set `dagster.home` with it."""
     line: str = ""
     """Name of the product line to work on; empty: the main line."""
     priority: int = Field(default=0, ge=-100, le=100)
