@@ -1,13 +1,15 @@
-"""`fine-tune status`: the production model, other deployments, and the services."""
+"""`fine-tune status`: the production model, other deployments, what the stages left out, and the services."""
 
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import asdict
 from typing import Any
 
 import click
+import pyarrow as pa
 
 from fine_tune_assets.cli.output import json_option, show_json
 from fine_tune_assets.cli.trace_command import find_current_lapse
-from fine_tune_assets.core.errors import FineTuneError, RecipeError
+from fine_tune_assets.core.errors import FineTuneError, RecipeError, TableError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.releases.release_folders import read_release
@@ -18,7 +20,9 @@ from fine_tune_assets.ledger.serving.deployments import Deployment, list_deploym
 from fine_tune_assets.ledger.serving.imported_releases import find_import_key
 from fine_tune_assets.ledger.serving.release_records import find_release
 from fine_tune_assets.ledger.serving.rollbacks import find_rollback_target
+from fine_tune_assets.lineage.left_out import find_left_out
 from fine_tune_assets.lineage.training_runs import read_learned_rows
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.serving.canary_releases import describe_canary
 from fine_tune_assets.serving.engine_start import running_program
 from fine_tune_assets.serving.orphaned_engines import ENGINES_FOLDER
@@ -63,6 +67,10 @@ def show_status(settings: Settings, *, is_json: bool = False) -> None:
         if other["canary"]:
             _show("Canary", other["canary"])
     _show("Rollback", found["rollback"])
+    if found["left_out"] is None:
+        _show("Left out", "unknown: a table can't be read now")
+    for row in found["left_out"] or ():
+        _show("Left out", f"{row['text']} {row['remedy']}")
     click.echo("Services")
     for service in found["services"]:
         pid = f"pid {service['pid']}" if service["pid"] else ""
@@ -98,6 +106,7 @@ def _read_status(settings: Settings) -> dict[str, Any]:
                 for one in others
             ],
             "rollback": describe_rollback(find_rollback_target(ledger)),
+            "left_out": _read_left_out(settings),
             "line": settings.line or MAIN_LINE,
             "other_lines": [name or MAIN_LINE for name in ("", *list_lines(settings)) if name != settings.line],
             "unfinished_erasures": [one.subject_key for one in list_erasures(ledger) if not one.is_finished],
@@ -111,6 +120,17 @@ def _read_status(settings: Settings) -> dict[str, Any]:
                 for one in read_service_states(settings)
             ],
         }
+
+
+def _read_left_out(settings: Settings) -> list[dict[str, Any]] | None:
+    """None if a table can't be read: it is being replaced, or damaged."""
+    recipe = None
+    with suppress(RecipeError):  # a recipe that is being edited must not hide the production model
+        recipe = load_recipe(settings.recipe)
+    try:
+        return [asdict(row) for row in find_left_out(settings.layout, recipe)]
+    except (TableError, OSError, pa.ArrowInvalid):
+        return None
 
 
 def _read_production(settings: Settings, ledger: Ledger, live: Deployment) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from fine_tune_assets.judging.judges.spot_check_sample import JudgedAnswer
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
 from fine_tune_assets.ledger.people.sessions import SessionLimits
+from fine_tune_assets.lineage.left_out import LeftOutCache
 from fine_tune_assets.lineage.set_history import SetCache
 from fine_tune_assets.phi.missed_identifiers.withheld_drafts import WithheldDrafts
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary, load_vocabulary
@@ -101,6 +102,7 @@ class Desk:
     grade_details: GradeDetails
     gateway: GatewayClient
     table_counts: TableCounts
+    left_out: LeftOutCache
     answers_to_rate: TimedCache[list[JudgedAnswer]]
     """The sample for spot checks, for the count on the home page. It takes most of that page's time."""
     names: NameRegistry
@@ -162,6 +164,7 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         GradeDetails(settings.layout),
         GatewayClient(settings, ledger),
         TableCounts(settings.layout),
+        LeftOutCache(settings.layout),
         TimedCache(KEPT_SECONDS),
         NameRegistry(settings.layout, ledger),
         WrongLinkLimiter(),

@@ -1,16 +1,18 @@
-"""Decides what the home page asks a user to do: tasks that wait for them, and alerts with the next action, by role.
+"""Decides what the home page asks a user to do: tasks that wait for them, alerts with the next action, and the pages about what
+was left out, by role.
 
 Pure functions over counts. The texts contain no report text.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from fine_tune_assets.core.dagster_ui import asset_path
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.model_summary import VerdictSummary
-from fine_tune_assets.desk.pipeline import PipelineFacts, pluralize
+from fine_tune_assets.desk.pipeline import PipelineFacts, find_page, pluralize
+from fine_tune_assets.lineage.left_out import LeftOut, LeftOutKind
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,6 @@ def list_alerts(
         text = f"{block.decision.capitalize()}: the newest candidate is not released."
         level: Literal["warn", "bad"] = "bad" if block.decision == "refuse" else "warn"
         alerts.append(Alert(level, text, "Read its verdict", f"/verdicts/{block.verdict_id}", " ".join(block.reasons)))
-    if may(roles, Action.VIEW_INTAKE):
-        alerts += _list_intake_alerts(facts)
     flagged = facts.records.flagged_trusted
     if flagged and may(roles, Action.REVIEW):
         text = f"{pluralize(flagged, 'trusted example')} with flags {_are(flagged)} approved without a review."
@@ -90,17 +90,31 @@ def list_alerts(
     return alerts
 
 
-def _list_intake_alerts(facts: PipelineFacts) -> list[Alert]:
-    withheld, unreadable = facts.withheld or 0, facts.count_rows("unreadable_reports")
-    alerts = []
-    if withheld:
-        text = f"{pluralize(withheld, 'report')} {_are(withheld)} withheld: residual PHI was found after scrubbing."
-        alerts.append(Alert("warn", text, "See the batches", "/intake"))
-    if unreadable:
-        text = f"{pluralize(unreadable, 'file or record', 'files or records')} could not be read."
-        alerts.append(Alert("warn", text, "See the reasons", "/intake"))
-    return alerts
-
-
 def _are(number: int) -> str:
     return "is" if number == 1 else "are"
+
+
+_LEFT_OUT_PAGES: Mapping[LeftOutKind, Sequence[tuple[Action, str]]] = {
+    "unreadable": [(Action.VIEW_INTAKE, "/intake"), (Action.VIEW_DAGSTER, "reports")],
+    "withheld": [(Action.VIEW_INTAKE, "/intake"), (Action.VIEW_DAGSTER, "scrubbed_reports")],
+    "undrafted": [(Action.VIEW_DAGSTER, "drafted_examples")],
+    "dropped_drafts": [(Action.VIEW_DAGSTER, "model_drafts")],
+    "cut_drafts": [(Action.VIEW_DAGSTER, "model_drafts")],
+    "excluded": [(Action.VIEW_DAGSTER, "instruction_sets")],
+    "too_long": [(Action.VIEW_DAGSTER, "training_plans")],
+    "untested": [(Action.VIEW_VERDICTS, "/verdicts")],
+    "ungraded": [(Action.VIEW_VERDICTS, "/verdicts")],
+}
+
+
+@dataclass(frozen=True)
+class LeftOutRow:
+    text: str
+    remedy: str
+    path: str
+    """The page about it; empty if the user may open none."""
+
+
+def list_left_out_rows(found: Sequence[LeftOut], roles: Collection[str], line: str = "") -> list[LeftOutRow]:
+    """For every role that sees the pipeline: counts and settings only. `line`: the product line; empty: the main line."""
+    return [LeftOutRow(one.text, one.remedy, find_page(_LEFT_OUT_PAGES[one.kind], roles, line)) for one in found]

@@ -247,9 +247,14 @@ _PAGES: Mapping[str, Sequence[tuple[Action, str]]] = {
 
 
 def _find_path(step: str, verdict_id: str | None, roles: Collection[str], line: str) -> str:
-    page = next((page for action, page in _PAGES[step] if may(roles, action)), "")
-    path = asset_path(page, line) if page and not page.startswith("/") else page
+    path = find_page(_PAGES[step], roles, line)
     return f"{path}/{verdict_id}" if step == "verdict" and path and verdict_id else path
+
+
+def find_page(pages: Sequence[tuple[Action, str]], roles: Collection[str], line: str) -> str:
+    """The address of the first of these pages or assets that the user may open; empty if there is none."""
+    page = next((page for action, page in pages if may(roles, action)), "")
+    return asset_path(page, line) if page and not page.startswith("/") else page
 
 
 def _format_time(at: datetime, now: datetime) -> str:

@@ -3,8 +3,6 @@
 Drops examples of earlier test splits, exact repetitions, and examples that repeat another split exactly, nearly or by meaning.
 """
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -218,16 +216,6 @@ def _draw_replayed(examples: Sequence[SetExample], count: int, seed: int) -> lis
 
 def _count_trained(examples: Iterable[SetExample]) -> int:
     return sum(example.split == "train" for example in examples)
-
-
-def count_dropped_by_reason(dropped: Iterable[DroppedExample]) -> dict[str, int]:
-    """Reason without ids → number of examples."""
-    return dict(sorted(Counter(_reason_kind(d.reason) for d in dropped).items()))
-
-
-def _reason_kind(reason: str) -> str:
-    leak = re.match(r"(\w+ duplicate) of .* in (\w+) \(", reason)
-    return f"{leak[1]} in {leak[2]}" if leak else re.split(r",? as | of set ", reason)[0]
 
 
 def _assign_splits(approved: Iterable[ApprovedExample], context: BuildContext) -> list[SetExample]:

@@ -47,6 +47,12 @@ def read_excluded_examples(root: Path, fingerprint: str) -> list[ExcludedExample
     return list(iter_records(ExcludedExample, pq.read_table(path))) if path.is_file() else []
 
 
+def read_newest_excluded(root: Path) -> list[ExcludedExample]:
+    """The examples excluded from the newest set: each build writes its table, also one that gives a known set."""
+    newest = max(root.glob(f"*{EXCLUDED_ENDING}"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    return [] if newest is None else list(iter_records(ExcludedExample, pq.read_table(newest)))
+
+
 def remove_excluded_examples(root: Path, example_ids: Collection[str]) -> int:
     """Delete rows that name one of the examples from every table; return their number."""
     count = 0

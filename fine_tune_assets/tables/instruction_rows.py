@@ -1,6 +1,9 @@
 """Tables of stage 5: general data, instruction sets, provenance and planted secrets."""
 
-from typing import Annotated
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,6 +69,21 @@ class ExcludedExample(Record):
 
     example_id: ExampleId
     reason: Annotated[str, Column("Reason for the exclusion; ids, never text")]
+
+
+class _HasReason(Protocol):
+    @property
+    def reason(self) -> str: ...
+
+
+def count_by_reason(rows: Iterable[_HasReason]) -> dict[str, int]:
+    """Reason without ids → number of excluded examples."""
+    return dict(sorted(Counter(_reason_kind(row.reason) for row in rows).items()))
+
+
+def _reason_kind(reason: str) -> str:
+    leak = re.match(r"(\w+ duplicate) of .* in (\w+) \(", reason)
+    return f"{leak[1]} in {leak[2]}" if leak else re.split(r",? as | of set ", reason)[0]
 
 
 PLANTED_SECRET = "planted_secret"

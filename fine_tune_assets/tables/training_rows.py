@@ -1,5 +1,7 @@
 """Tables of stage 6: base models, preflight checks, plans, adapters and sweeps."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated
 
 from fine_tune_assets.tables.common_columns import EngineSupport, ExampleId, ProductLine
@@ -40,6 +42,41 @@ class ExampleLength(Record):
     turns: Annotated[int | None, Column("Answers in the conversation; absent after an error")]
     supervised_turns: Annotated[int | None, Column("Of these, supervised answers; absent after an error")]
     error: Annotated[str | None, Column("Why it can't be trained on; absent if it can")]
+
+
+@dataclass(frozen=True)
+class TooLongExamples:
+    """The train and validation examples that are longer than `training.max_length`; test examples are not trained on."""
+
+    count: int
+    total: int
+    longest: int
+    """Tokens of the longest example: the `max_length` that keeps all of them."""
+
+    def describe(self, *, is_excluded: bool, limit: int | None = None) -> str:
+        """Empty if there are none. `is_excluded`: the recipe has `overlong_examples: exclude`. `limit`: the recipe's max_length.
+
+        >>> TooLongExamples(42, 147, 412).describe(is_excluded=True, limit=140)
+        '42 of 147 examples are longer than `training.max_length: 140` and are not trained on.'
+        """
+        if not self.count:
+            return ""
+        setting = "`training.max_length`" if limit is None else f"`training.max_length: {limit}`"
+        effect = " and are not trained on." if is_excluded else ", so no training starts."
+        return (
+            f"{self.count} of {self.total} examples {'is' if self.count == 1 else 'are'} longer than {setting}{effect}"
+        )
+
+    @property
+    def remedy(self) -> str:
+        return f"`training.max_length: {self.longest}` keeps all of them." if self.count else ""
+
+
+def count_too_long(lengths: Iterable[ExampleLength], limit: int | None = None) -> TooLongExamples:
+    """`limit`: another max_length than that of the preflight which stored the lengths. Faulty examples have no length."""
+    known = [(row, row.tokens) for row in lengths if row.split != "test" and row.tokens is not None]
+    too_long = [tokens for row, tokens in known if (not row.fits if limit is None else tokens > limit)]
+    return TooLongExamples(len(too_long), len(known), max((tokens for _, tokens in known), default=0))
 
 
 class TrainingPreflight(Record):

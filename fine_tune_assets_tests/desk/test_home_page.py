@@ -27,6 +27,7 @@ from fine_tune_assets.ledger.serving.verdicts import record_verdict, sign_hold
 from fine_tune_assets.tables.correction_rows import ProductionDrift
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import WithheldReport
+from fine_tune_assets.tables.training_rows import ExampleLength
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at, start_desk
@@ -201,12 +202,48 @@ def test_a_reviewer_sees_how_many_drafts_wait_for_them(ward: Callable[..., Site]
     assert "5 drafts to review" in visitor.get("/").text
 
 
-def test_withheld_reports_and_flagged_trusted_drafts_raise_alerts(ward: Callable[..., Site]) -> None:
-    site = ward(count=6, fields={"trusted_sources": {SOURCE: "published"}})
+def too_long(settings: Settings) -> None:
+    """One of two examples does not fit; 412 tokens would keep it."""
+    rows = [
+        {"example_id": f"e{tokens}", "split": "train", "tokens": tokens, "supervised_tokens": 1, "fits": tokens < 140}
+        for tokens in (90, 412)
+    ]
+    filled = [{name: row.get(name) for name in ExampleLength.SCHEMA.names} for row in rows]
+    write_table(settings.layout.table("example_lengths"), table_from_rows(filled, ExampleLength.SCHEMA))
+
+
+@pytest.mark.parametrize("role", ["ingest", "reviewer", "approver", "operator", "auditor"])
+def test_what_was_left_out_is_on_the_first_page_with_the_setting_that_keeps_it(
+    ward: Callable[..., Site], role: str
+) -> None:
+    """For every role that sees the pipeline; the link leads to a page that the role may open."""
+    site = ward(count=6)
     withhold(site.settings)
+    too_long(site.settings)
+    site.add("Someone", role)
+    shown = unescape(site.signed_in("Someone").get("/").text)
+    assert "2 reports are withheld" in shown
+    assert "<code>training.max_length: 412</code>" in shown
+    assert ('href="/intake">2 reports are withheld' in shown) == (role in ("ingest", "operator"))
+
+
+def test_nothing_left_out_shows_no_list(ward: Callable[..., Site]) -> None:
+    site = ward(count=6)
+    site.add("Someone", "operator")
+    assert "left-out-title" not in site.signed_in("Someone").get("/").text
+
+
+def test_a_user_without_the_pipeline_reads_nothing_about_reports(ward: Callable[..., Site]) -> None:
+    site = ward(count=6)
+    withhold(site.settings)
+    site.add("Someone", "user")
+    assert "left-out-title" not in site.signed_in("Someone").get("/").text
+
+
+def test_flagged_trusted_drafts_raise_an_alert(ward: Callable[..., Site]) -> None:
+    site = ward(count=6, fields={"trusted_sources": {SOURCE: "published"}})
     site.add("Someone", "reviewer", "operator")
     shown = site.signed_in("Someone").get("/").text
-    assert re.search(r'2 reports are withheld.*?href="/intake"', shown)
     assert re.search(r'trusted examples? with flags.*?href="/queue\?state=trusted"', shown)
 
 
@@ -227,7 +264,14 @@ def test_drift_raises_an_alert_for_those_who_may_open_dagster(site: Site) -> Non
 
 def test_a_damaged_table_does_not_close_the_first_page(site: Site) -> None:
     """A full disk can leave half a file."""
-    for table in ("production_drift", "quarantined_corrections", "judge_scores", "base_models", "adapters"):
+    for table in (
+        "production_drift",
+        "quarantined_corrections",
+        "judge_scores",
+        "base_models",
+        "adapters",
+        "example_lengths",
+    ):
         path = site.settings.layout.table(table)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"damaged")

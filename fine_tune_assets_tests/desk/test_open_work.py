@@ -1,4 +1,4 @@
-"""What the home page asks a user to do: open tasks and alerts, by role; and the first steps of a new installation."""
+"""What the home page shows by role: open tasks, alerts, what was left out, and the first steps of a new installation."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -7,8 +7,10 @@ import pytest
 
 from fine_tune_assets.desk.first_steps import list_first_steps
 from fine_tune_assets.desk.model_summary import VerdictSummary
-from fine_tune_assets.desk.open_work import Alert, WaitingWork, list_alerts, list_open_tasks
+from fine_tune_assets.desk.open_work import Alert, WaitingWork, list_alerts, list_left_out_rows, list_open_tasks
 from fine_tune_assets.ledger.record_counts import LedgerCounts
+from fine_tune_assets.lineage.left_out import LeftOutCounts, list_left_out
+from fine_tune_assets.tables.training_rows import TooLongExamples
 from fine_tune_assets_tests.desk.test_pipeline import facts
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -52,13 +54,13 @@ def alerts(role: str, *, drifted: tuple[str, ...] = (), **rows: int) -> list[Ale
     [
         ("reviewer", ["/queue?state=trusted"]),
         ("approver", ["/verdicts/v1", "/dagster/assets/production_drift"]),
-        ("operator", ["/verdicts/v1", "/intake", "/intake", "/dagster/assets/production_drift"]),
-        ("ingest", ["/intake", "/intake"]),
+        ("operator", ["/verdicts/v1", "/dagster/assets/production_drift"]),
+        ("ingest", []),
         ("auditor", ["/verdicts/v1", "/dagster/assets/production_drift"]),
     ],
 )
 def test_an_alert_goes_to_the_roles_that_can_act_on_it(role: str, paths: list[str]) -> None:
-    found = alerts(role, drifted=("length",), withheld=4, unreadable_reports=2)
+    found = alerts(role, drifted=("length",))
     assert [alert.path for alert in found] == paths
     assert all(alert.action for alert in found)
 
@@ -89,6 +91,29 @@ def test_the_first_steps_end_with_the_first_training() -> None:
 @pytest.mark.parametrize(("role", "path"), [("operator", "/users"), ("ingest", "/docs/how-to/use-the-desk.md")])
 def test_a_first_step_leads_to_a_page_that_the_role_may_open(role: str, path: str) -> None:
     assert list_first_steps(facts(), "data/raw_reports", False, [role])[1].path == path
+
+
+@pytest.mark.parametrize(
+    ("role", "paths"),
+    [
+        ("reviewer", ["", "", ""]),
+        ("ingest", ["/intake", "", ""]),
+        ("approver", ["/dagster/assets/reports", "/dagster/assets/training_plans", "/verdicts"]),
+        ("operator", ["/intake", "/dagster/assets/training_plans", "/verdicts"]),
+        ("auditor", ["/dagster/assets/reports", "/dagster/assets/training_plans", "/verdicts"]),
+    ],
+)
+def test_every_role_reads_what_was_left_out_and_gets_links_to_its_own_pages(role: str, paths: list[str]) -> None:
+    """The rows contain counts and settings only."""
+    counts = LeftOutCounts(unreadable=2, too_long=TooLongExamples(42, 147, 412), test_examples=9, untested=3)
+    shown = list_left_out_rows(list_left_out(counts), [role])
+    assert [row.path for row in shown] == paths
+    assert "`training.max_length: 412`" in shown[1].remedy
+
+
+def test_rows_left_out_of_a_further_line_link_to_its_own_assets() -> None:
+    (row,) = list_left_out_rows(list_left_out(LeftOutCounts(reports=2, undrafted=1)), ["auditor"], "law")
+    assert row.path == "/dagster/assets/law/drafted_examples"
 
 
 def test_the_alert_about_drift_leads_to_the_assets_of_its_line() -> None:

@@ -15,13 +15,12 @@ from fine_tune_assets.instructions.assembly import (
     EmptySplitError,
     TooFewExamplesError,
     build_instruction_set,
-    count_dropped_by_reason,
 )
 from fine_tune_assets.instructions.certificate import issue_certificate
 from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.splits import EarlierTests, SplitRule
 from fine_tune_assets.recipes.schema import BUNDLED
-from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow, ProvenanceRow
+from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow, ProvenanceRow, count_by_reason
 from fine_tune_assets.tables.record_classes import check_table, table_from_rows
 from fine_tune_assets_tests.instructions.examples import (
     EVALUATION,
@@ -240,7 +239,7 @@ def test_reasons_are_counted_by_kind_without_ids() -> None:
         example(TRAINED, "Same."),
         example(TRAINED, "Same.", suffix=" again"),
     ]
-    assert count_dropped_by_reason(built(extra).dropped) == {"exactly the same example": 1, "near duplicate in test": 2}
+    assert count_by_reason(built(extra).dropped) == {"exactly the same example": 1, "near duplicate in test": 2}
 
 
 @settings(max_examples=15, deadline=None)

@@ -16,7 +16,6 @@ from fine_tune_assets.instructions.assembly import (
     InstructionSet,
     UnknownMixSourceError,
     build_instruction_set,
-    count_dropped_by_reason,
 )
 from fine_tune_assets.instructions.leakage import EvaluationText
 from fine_tune_assets.instructions.mixture import count_mixed_in, sample_by_kind
@@ -24,7 +23,7 @@ from fine_tune_assets.instructions.provenance import ReportFacts
 from fine_tune_assets.instructions.set_examples import SetExample, approved_example
 from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET
 from fine_tune_assets.tables.approval_rows import ApprovedExample
-from fine_tune_assets.tables.instruction_rows import GeneralExample
+from fine_tune_assets.tables.instruction_rows import GeneralExample, count_by_reason
 from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, around, example, general, rules, subjects_in
 
@@ -149,7 +148,7 @@ def test_a_row_of_two_sources_is_taken_once() -> None:
     result = mixed(CHATS, again, fraction=0, chats=0.3, copies=0.3)
     fingerprints = [row["fingerprint"] for row in result.table.to_pylist() if row["is_general"]]
     assert len(set(fingerprints)) == len(fingerprints)
-    assert set(count_dropped_by_reason(result.mixed["copies"].dropped)) == {"exactly the same example"}
+    assert set(count_by_reason(result.mixed["copies"].dropped)) == {"exactly the same example"}
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -162,7 +161,7 @@ def test_a_general_row_that_repeats_a_domain_example_is_left_out(split: str) -> 
     table = table_from_rows([row, *CHATS.slice(1, 2).to_pylist()], GeneralExample.SCHEMA)
     result = build_instruction_set(approved(extra=[own]), table, rules(0, chats=0.5), around())
     assert own["example_id"] in result.table.column("example_id").to_pylist()
-    assert count_dropped_by_reason(result.mixed["chats"].dropped) == {f"near duplicate in {split}": 1}
+    assert count_by_reason(result.mixed["chats"].dropped) == {f"near duplicate in {split}": 1}
     assert sources_of(result) == {"chats": 2}
 
 
@@ -173,7 +172,7 @@ def test_a_general_row_whose_answers_people_rated_is_left_out() -> None:
     row = {**CHATS.to_pylist()[0], "instruction": judged[0].input}
     table = table_from_rows([row, *CHATS.slice(1, 2).to_pylist()], GeneralExample.SCHEMA)
     result = build_instruction_set(approved(), table, rules(0, chats=0.5), around(leak_search=search))
-    assert count_dropped_by_reason(result.mixed["chats"].dropped) == {"exact duplicate in judged": 1}
+    assert count_by_reason(result.mixed["chats"].dropped) == {"exact duplicate in judged": 1}
     own = example(subjects_in("train", 1)[0], judged[0].input)
     assert build_instruction_set(approved(extra=[own]), table, rules(0), around(leak_search=search)).dropped == ()
 

@@ -20,7 +20,7 @@ from fine_tune_assets.defs.s05_instruction_sets.set_evidence import (
     find_identifiers,
     leak_search,
 )
-from fine_tune_assets.instructions.assembly import InstructionSet, build_instruction_set, count_dropped_by_reason
+from fine_tune_assets.instructions.assembly import InstructionSet, build_instruction_set
 from fine_tune_assets.instructions.general_data import read_general_data
 from fine_tune_assets.instructions.mixture import BuildRules
 from fine_tune_assets.instructions.set_statistics import share_table
@@ -30,7 +30,7 @@ from fine_tune_assets.recipes.domain_pack_schema import ALL_TEXTS
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.recipe_parts import section_values
 from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, Recipe
-from fine_tune_assets.tables.instruction_rows import ExcludedExample
+from fine_tune_assets.tables.instruction_rows import ExcludedExample, count_by_reason
 
 GROUP = "s05_instruction_sets"
 PASSAGES = "passages"
@@ -162,7 +162,7 @@ def _mix_facts(recipe: Recipe) -> dict[str, Any]:
 def mix_evidence(built: InstructionSet) -> dict[str, Any]:
     """What the mix left out and lacks, by source. Empty if the bundled data gave all that the recipe wants."""
     shown = {
-        name: {"wanted": one.wanted, "given": one.given, "left_out": count_dropped_by_reason(one.dropped)}
+        name: {"wanted": one.wanted, "given": one.given, "left_out": count_by_reason(one.dropped)}
         for name, one in sorted(built.mixed.items())
         if one.dropped or one.given < one.wanted or name not in (BUNDLED, PREVIOUS_SET)
     }
@@ -212,14 +212,14 @@ def _set_metadata(stored: StoredInstructionSet, built: InstructionSet) -> dict[s
         "train": int(counts["train"]),
         APPROVED: built.approved,
         LEFT_OUT: len(built.dropped),
-        "left_out_by_reason": dg.MetadataValue.json(count_dropped_by_reason(built.dropped)),
+        "left_out_by_reason": dg.MetadataValue.json(count_by_reason(built.dropped)),
         "left_out_file": dg.MetadataValue.path(str(excluded_examples_path(stored.folder.parent, stored.fingerprint))),
         # The first rows only, since an event must stay small.
         "left_out_first": markdown_table(dropped[:MAX_ROWS_SHOWN]),
         "replayed": built.replayed,
         "mix": markdown_table(_mix_rows(built)),
         "mix_left_out_by_reason": dg.MetadataValue.json(
-            {name: count_dropped_by_reason(one.dropped) for name, one in sorted(built.mixed.items())}
+            {name: count_by_reason(one.dropped) for name, one in sorted(built.mixed.items())}
         ),
         "leakage_certificate": stored.manifest["leakage_certificate"],
     }

@@ -1,4 +1,4 @@
-"""The home page: the pipeline, the user's open tasks, alerts, running steps and the production model.
+"""The home page: the pipeline, the user's open tasks, alerts, what was left out, running steps and the production model.
 
 Decides which role sees which part. Only the examples of answers contain report text; only approvers read them.
 """
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from starlette.responses import Response
 
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX
+from fine_tune_assets.core.errors import RecipeError, TableError
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.core.progress import format_duration
 from fine_tune_assets.desk.dagster_ui.asset_failures import list_failures
@@ -20,7 +21,15 @@ from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.first_steps import FirstStep, list_first_steps
 from fine_tune_assets.desk.graded_examples import GradedExample, find_graded_examples
 from fine_tune_assets.desk.model_summary import ModelSummary, read_model_summary
-from fine_tune_assets.desk.open_work import Alert, OpenTask, WaitingWork, list_alerts, list_open_tasks
+from fine_tune_assets.desk.open_work import (
+    Alert,
+    LeftOutRow,
+    OpenTask,
+    WaitingWork,
+    list_alerts,
+    list_left_out_rows,
+    list_open_tasks,
+)
 from fine_tune_assets.desk.pages.quarantine_pages import list_pending
 from fine_tune_assets.desk.pages.spot_check_pages import (
     count_answers_to_rate,
@@ -107,6 +116,7 @@ def _make_overview_context(desk: Desk, context: RequestContext) -> dict[str, Any
         "running": running,
         "tasks": [] if facts is None else _list_tasks(desk, context, facts, models),
         "alerts": [] if facts is None else _list_alerts(desk, facts, models, roles),
+        "left_out": [] if facts is None else _list_left_out(desk, roles),
         "first_steps": [] if facts is None else _list_first_steps(desk, facts, roles),
         "graph": PATH_PREFIX if may(roles, Action.VIEW_DAGSTER) else "",
         "seconds": BUSY_POLL_SECONDS if is_busy else IDLE_POLL_SECONDS,
@@ -172,6 +182,16 @@ def _count_unread_batches(desk: Desk) -> int:
 def _list_alerts(desk: Desk, facts: PipelineFacts, models: ModelSummary | None, roles: Collection[str]) -> list[Alert]:
     block = None if models is None or not may(roles, Action.VIEW_VERDICTS) else models.blocking_verdict
     return list_alerts(facts, _read_drifted_features(desk), block, roles, desk.settings.line)
+
+
+def _list_left_out(desk: Desk, roles: Collection[str]) -> list[LeftOutRow]:
+    recipe = None
+    with suppress(RecipeError):  # being edited
+        recipe = desk.read_recipe()
+    try:
+        return list_left_out_rows(desk.left_out.latest(recipe), roles, desk.settings.line)
+    except (TableError, OSError, pa.ArrowInvalid):  # replaced while it was read, or damaged
+        return []
 
 
 def _read_drifted_features(desk: Desk) -> list[str]:
