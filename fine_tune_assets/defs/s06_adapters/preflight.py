@@ -27,7 +27,7 @@ from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.tables.instruction_rows import InstructionRow
 from fine_tune_assets.tables.record_classes import iter_records, read_single_record
-from fine_tune_assets.tables.training_rows import BaseModel, ExampleLength, TrainingPreflight
+from fine_tune_assets.tables.training_rows import BaseModel, ExampleLength, TrainingPreflight, count_too_long
 from fine_tune_assets.training.environments import installed_versions, require_environment
 from fine_tune_assets.training.lora.training_engines import library_versions
 from fine_tune_assets.training.supervision.loss_mask import supervise
@@ -185,13 +185,11 @@ def loss_mask_covers_answer_and_eos(installation: Installation) -> dg.AssetCheck
 )
 def overlong_examples_follow_recipe(installation: Installation) -> dg.AssetCheckResult:
     record = read_single_record(TrainingPreflight, installation.stored("training_preflights").table())
-    too_long = list_too_long(read_lengths(installation))
+    lengths = read_lengths(installation)
+    too_long, counted = list_too_long(lengths), count_too_long(lengths)
     is_allowed = record.too_long_policy == "exclude"
-    reason = f"{len(too_long)} examples are longer than training.max_length. " + (
-        "The recipe excludes them."
-        if is_allowed
-        else "Raise it, shorten or reject the examples, or set training.overlong_examples: exclude in the recipe."
-    )
+    others = "" if is_allowed else " Or shorten or reject them, or set `training.overlong_examples: exclude`."
+    reason = f"{counted.describe(is_excluded=is_allowed)} {counted.remedy}{others}"
     return check_result(
         not too_long or is_allowed,
         reason if too_long else None,
