@@ -38,15 +38,18 @@ def materialize(selection: tuple[str, ...], dry_run: bool, is_json: bool) -> Non
     SELECTION uses Dagster's syntax: `drafted_examples`, `+drafted_examples` (with everything upstream), `adapters+` (with
     everything downstream), `group:s07_judge_scores`. Selected assets run even if they are up to date, in each batch.
 
-    While services run, the runs are submitted to Dagster, and the command returns immediately.
+    While services run, the runs are submitted to Dagster, and the command returns immediately. It refuses if the running services
+    use another recipe.
     """
     from fine_tune_assets.cli.run_submission import submit_runs
     from fine_tune_assets.definitions import defs
     from fine_tune_assets.defs.local_run import plan_runs, preview_runs, select_assets
+    from fine_tune_assets.serving.service_recipes import require_recipe_of_services
     from fine_tune_assets.serving.services import read_service_states
 
     settings, console = load_settings(), Console()
     load_recipe(settings.recipe)
+    require_recipe_of_services(settings)
     assets = select_assets(defs, selection)
     if dry_run:
         with open_instance(settings) as instance:

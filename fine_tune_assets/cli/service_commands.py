@@ -30,12 +30,13 @@ def run() -> None:
 @run.command()
 def supervisor() -> None:
     """Run the supervisor, which starts the engines."""
+    from fine_tune_assets.serving.services import SUPERVISOR
     from fine_tune_assets.serving.supervisor import run_supervisor
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    run_supervisor(load_settings())
+    run_supervisor(_enter_service(SUPERVISOR))
 
 
 @run.command()
@@ -46,7 +47,7 @@ def gateway() -> None:
     from fine_tune_assets.core.limited_http import LimitedHttpProtocol
     from fine_tune_assets.gateway.listeners import build_listener_options
 
-    settings = load_settings()
+    settings = _enter_service("gateway")
     options = build_listener_options(settings)
     _share_metrics(settings)
     uvicorn.run(
@@ -83,7 +84,7 @@ def desk() -> None:
 
     from fine_tune_assets.core.limited_http import LimitedHttpProtocol
 
-    settings = load_settings()
+    settings = _enter_service(DESK)
     uvicorn.run(
         "fine_tune_assets.desk.desk_app:create_app_from_environment",
         factory=True,
@@ -103,7 +104,7 @@ def code_server() -> None:
     """Run Dagster's code server."""
     from fine_tune_assets.core.dagster_ui import DEFINITIONS, code_location, code_server_socket
 
-    settings = _enter_dagster()
+    settings = _enter_dagster(CODE_SERVER)
     _write_workspace(settings)
     location = ("--module-name", DEFINITIONS, "--location-name", code_location(settings.line))
     # A process that is not used for so long ends: one with older code, when its runs have ended.
@@ -118,7 +119,7 @@ def webserver() -> None:
     from fine_tune_assets.core.dagster_ui import webserver_socket
     from fine_tune_assets.defs.platform.webserver import run_webserver
 
-    settings = _enter_dagster()
+    settings = _enter_dagster(WEBSERVER)
     _wait_for_code_server(settings)
     run_webserver(webserver_socket(settings.layout.run), _write_workspace(settings))
 
@@ -126,7 +127,7 @@ def webserver() -> None:
 @run.command(DAEMON)
 def daemon() -> None:
     """Run Dagster's daemon: sensors and runs."""
-    settings = _enter_dagster()
+    settings = _enter_dagster(DAEMON)
     _wait_for_code_server(settings)
     _become("dagster-daemon", "run", "-w", str(_write_workspace(settings)))
 
@@ -140,13 +141,24 @@ def _write_workspace(settings: Settings) -> Path:
     return write_workspace({"": main.run, **folders}, settings.documentation_address)
 
 
-def _enter_dagster() -> Settings:
+def _enter_service(name: str) -> Settings:
+    """The settings of this service, whose recipe is recorded for commands."""
+    from fine_tune_assets.serving.service_recipes import record_recipe
+
+    settings = load_settings()
+    record_recipe(settings, name)
+    return settings
+
+
+def _enter_dagster(name: str) -> Settings:
     """Also sets the environment that Dagster's processes need when they are not started by `fine-tune up`."""
+    from fine_tune_assets.serving.service_recipes import record_recipe
     from fine_tune_assets.serving.services import build_environment
 
     settings = load_settings()
     os.environ.update(build_environment(settings))
     os.chdir(PROJECT_DIR)
+    record_recipe(settings, name)
     return settings
 
 
@@ -175,15 +187,17 @@ def _become(program: str, *arguments: str) -> None:
 def up(names: tuple[str, ...]) -> None:
     """Start all services.
 
-    With NAMES, only these. Services that already run are left alone.
+    With NAMES, only these. Services that already run are left alone; if one uses another recipe, no service starts.
     """
     from rich.console import Console
 
     from fine_tune_assets.cli.status_command import show_status
     from fine_tune_assets.cli.user_commands import print_link
+    from fine_tune_assets.serving.service_recipes import require_recipe_of_services
     from fine_tune_assets.serving.services import known_services, start_services
 
     settings = load_settings()
+    require_recipe_of_services(settings)
     prepare(settings)
     wanted = names or tuple(known_services(settings))
     if set(DAGSTER_SERVICES) & set(wanted):

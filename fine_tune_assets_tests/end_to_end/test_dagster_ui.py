@@ -156,6 +156,16 @@ def test_the_command_submits_a_run_while_services_run_and_is_recorded(ui: Ui) ->
     assert nothing.exit_code != 0
 
 
+def test_the_command_refuses_another_recipe_than_the_services_use(ui: Ui, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run would use the services' recipe, although the user named another one."""
+    count = len(ui.audited())
+    monkeypatch.setenv("FINE_TUNE_RECIPE", "law_contracts")
+    refused = CliRunner().invoke(main, ["materialize", "scrub_recall"])
+    assert refused.exit_code == 1
+    assert {"law_contracts", "code-server", "dagster-daemon"} <= set(refused.stderr.replace(",", " ").split())
+    assert len(ui.audited()) == count
+
+
 @pytest.mark.parametrize("asset", ["merged_weights", "releases", "served_models"])
 def test_launching_a_gated_asset_by_hand_promotes_nothing(ui: Ui, asset: str) -> None:
     """Not even when everything upstream has a forged materialization: the step reads the ledger's verdict."""

@@ -59,6 +59,7 @@ def demo(ui: bool, judge_file: Path | None) -> None:
     """
     from fine_tune_assets.cli.demo.summary import ask_the_model, print_summary
     from fine_tune_assets.cli.user_commands import print_link
+    from fine_tune_assets.serving.service_recipes import require_recipe_of_services
     from fine_tune_assets.serving.services import known_services, start_services, stop_services
 
     console, started = Console(), time.monotonic()
@@ -70,6 +71,7 @@ def demo(ui: bool, judge_file: Path | None) -> None:
         )
     settings = load_settings()
     load_recipe(settings.recipe)
+    require_recipe_of_services(settings)
     prepare(settings)
     prepare_dagster(settings, before_daemon=False)
     stop_services(settings, (CODE_SERVER, DAEMON))  # otherwise both would materialize the same assets

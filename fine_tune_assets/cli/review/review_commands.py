@@ -35,6 +35,7 @@ from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.reviews.review_items import count_queue, list_items, require_item
 from fine_tune_assets.ledger.reviews.review_rows import OPEN, STATES, QueueFilter
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.serving.service_recipes import require_recipe_of_services
 
 _DEFAULT_LIMIT = 50
 _REPAIR = "Text file: the repaired output."
@@ -179,6 +180,7 @@ def revoke(decision_id: str, reviewer: str, reason: str) -> None:
     The example returns to the queue, and assets that depend on it are materialized again.
     """
     settings = load_settings()
+    require_recipe_of_services(settings)
     rules = load_recipe(settings.recipe).review
     with closing(open_ledger(settings)) as ledger:
         name = authenticate(ledger, reviewer, "reviewer")

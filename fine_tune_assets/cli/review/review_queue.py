@@ -42,6 +42,7 @@ from fine_tune_assets.phi.missed_identifiers.withheld_drafts import WithheldDraf
 from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.serving.service_recipes import require_recipe_of_services
 from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import conform, iter_records
@@ -99,7 +100,8 @@ def open_withheld_drafts(settings: Settings, ledger: Ledger) -> WithheldDrafts:
 
 @contextmanager
 def open_desk(settings: Settings) -> Iterator[ReviewDesk]:
-    """The drafts of this installation, with the queue updated first."""
+    """The drafts of this installation, with the queue updated first. Raises OtherRecipeError."""
+    require_recipe_of_services(settings)
     path = settings.layout.table("drafted_examples")
     if not path.is_file():
         raise ReviewError(f"There are no drafts yet. {materialize_hint('drafted_examples')}")
