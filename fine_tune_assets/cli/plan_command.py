@@ -1,4 +1,4 @@
-"""`fine-tune plan RECIPE`: memory, disk and steps of its training, on this machine or on a GPU of a given size."""
+"""`fine-tune plan RECIPE`: whether its training, merge and serving fit, on this machine or on a GPU of a given size."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -6,9 +6,15 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from fine_tune_assets.cli.output import json_option, show_json
+from fine_tune_assets.cli.plan_parts import (
+    Hardware,
+    describe_later_parts,
+    describe_training,
+    plan_later_parts,
+    plan_table,
+)
 from fine_tune_assets.core.errors import DOES_NOT_FIT, ModelFolderError
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loader import load_recipe
@@ -21,24 +27,40 @@ from fine_tune_assets.training.base_models.model_facts import PublishedShape, pu
 @click.argument("recipe")
 @click.option("--gpu-memory", type=click.IntRange(min=1), help="GPU memory in GiB; default: this machine.")
 @click.option(
+    "--serving-gpu-memory",
+    type=click.IntRange(min=0),
+    help="GPU memory in GiB for serving, if it has its own GPU; 0: main memory.",
+)
+@click.option("--main-memory", type=click.IntRange(min=1), help="Main memory in GiB, to plan another machine.")
+@click.option(
     "--base-folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder with the model's config.json.",
 )
 @json_option
-def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None, is_json: bool) -> None:
-    """Plan memory, disk and steps of training.
+def plan(
+    recipe: str,
+    gpu_memory: int | None,
+    serving_gpu_memory: int | None,
+    main_memory: int | None,
+    base_folder: Path | None,
+    is_json: bool,
+) -> None:
+    """Plan training, merge and serving of a recipe.
 
     RECIPE is the name of a shipped recipe, or a file. Only config.json of the base model is read; if the
     model is not imported, the plan uses its published shape; a training run never does. Without an instruction set of this
-    recipe, every example counts as training.max_length tokens. A sweep is planned with its largest rank and batch. If the
-    training does not fit, the exit status is 4, and the plan suggests a change.
+    recipe, every example counts as training.max_length tokens. A sweep is planned with its largest rank and batch. Serving is
+    planned on the same GPU as training, and for both engines of a switch. With --gpu-memory the merge is planned for another
+    machine: it is compared only with --main-memory, and not with a disk. If training, merge or serving does not fit, the exit
+    status is 4, and the plan suggests a change.
     """
     settings, console = load_settings(), Console()
     chosen = load_recipe(recipe)
+    hardware = Hardware(gpu_memory, serving_gpu_memory, main_memory)
     folder = base_folder or find_base_folder(settings, chosen)
     if folder is not None:
-        _plan(settings, console, recipe, chosen, folder, gpu_memory, is_json=is_json)
+        _plan(settings, console, recipe, chosen, folder, hardware, is_json=is_json)
         return
     shape = _shape_of(chosen)
     if not is_json:
@@ -48,7 +70,7 @@ def plan(recipe: str, gpu_memory: int | None, base_folder: Path | None, is_json:
             markup=False,
         )
     with shape_folder(shape) as folder_of_shape:
-        _plan(settings, console, recipe, chosen, folder_of_shape, gpu_memory, is_json=is_json)
+        _plan(settings, console, recipe, chosen, folder_of_shape, hardware, is_json=is_json)
 
 
 def _plan(
@@ -57,7 +79,7 @@ def _plan(
     recipe: str,
     chosen: Recipe,
     folder: Path,
-    gpu_memory: int | None,
+    hardware: Hardware,
     *,
     is_json: bool,
 ) -> None:
@@ -72,7 +94,7 @@ def _plan(
 
     lengths, training = _known_lengths(settings, recipe), worst_case_settings(chosen)
     with nullcontext() if is_json else console.status("Planning"):
-        machine = select_machine(gpu_memory or settings.cluster_gpu_memory_gb)
+        machine = select_machine(hardware.gpu_gib or settings.cluster_gpu_memory_gb)
         row = (
             plan_without_data(folder, training, machine, settings.data_dir)
             if lengths is None
@@ -80,6 +102,8 @@ def _plan(
                 split_lengths(map(RowLength.from_row, lengths), "train"), folder, training, machine, settings.data_dir
             )
         )
+        later = plan_later_parts(settings, chosen, folder, row, training, machine, hardware)
+    fits = row["fits"] and later.merge.fits is not False and later.serving.fits is not False
     if is_json:
         known = None if lengths is None else len(lengths)
         judge_bytes = _judge_bytes(settings, chosen)
@@ -87,22 +111,22 @@ def _plan(
             "judge_bytes": judge_bytes,
             "judge_fits": None if judge_bytes is None else judge_bytes <= machine.memory_bytes,
         }
-        show_json({"recipe": chosen.name, "machine": machine.name, "known_examples": known, **judge, **row})
-        if not row["fits"]:
-            raise SystemExit(DOES_NOT_FIT)
-        return
-    console.print(_table(chosen, row, machine.name))
-    source = "max_length tokens for every example" if lengths is None else f"{len(lengths)} examples of the stored set"
-    console.print(f"Planned with {source}.", markup=False)
-    if chosen.sweep:
-        most = f"rank {training.rank}, batch_size {training.batch_size}"
-        console.print(f"Planned for the largest trial of the sweep: {most}.", markup=False)
-    if judge_line := _describe_judge(chosen, _judge_bytes(settings, chosen), machine.memory_bytes):
-        console.print(judge_line, markup=False)
-    if not row["fits"]:
-        console.print(row["shortfall"], markup=False)
-        change = row["suggestion"]
-        console.print(f"It would fit with {change}." if change else "No smaller batch or shorter example would fit.")
+        stated = {"recipe": chosen.name, "machine": machine.name, "known_examples": known, "fits": fits}
+        show_json({**stated, **judge, "training": row, **later.to_json()})
+    else:
+        console.print(plan_table(chosen.name, row, machine.name, later))
+        source = (
+            "max_length tokens for every example" if lengths is None else f"{len(lengths)} examples of the stored set"
+        )
+        console.print(f"Planned with {source}.", markup=False)
+        if chosen.sweep:
+            most = f"rank {training.rank}, batch_size {training.batch_size}"
+            console.print(f"Planned for the largest trial of the sweep: {most}.", markup=False)
+        if judge_line := _describe_judge(chosen, _judge_bytes(settings, chosen), machine.memory_bytes):
+            console.print(judge_line, markup=False)
+        for line in (*describe_training(row), *describe_later_parts(later)):
+            console.print(line, markup=False)
+    if not fits:
         raise SystemExit(DOES_NOT_FIT)
 
 
@@ -157,20 +181,3 @@ def _known_lengths(settings: Settings, recipe: str) -> list[dict[str, Any]] | No
         if load_recipe(recipe) == load_recipe(settings.recipe)
         else None
     )
-
-
-def _table(recipe: Recipe, row: dict[str, Any], machine: str) -> Table:
-    table = Table("part", "", title=f"{recipe.name} on {machine}")
-    for part in ("weights", "adapter", "gradients", "optimizer", "activations", "library"):
-        table.add_row(part, f"{row[f'{part}_bytes'] / 1e9:.2f} GB")
-    table.add_section()
-    table.add_row("at its peak", f"{row['peak_bytes'] / 1e9:.2f} GB of {row['limit_bytes'] / 1e9:.2f} GB", style="bold")
-    table.add_section()
-    table.add_row("batch_size", str(row["batch_size"]))
-    table.add_row("gradient_accumulation", str(row["gradient_accumulation"]))
-    table.add_row("packing", row["packing"])
-    table.add_row("largest pass", f"{row['max_batch_rows']} rows of {row['max_row_tokens']} tokens")
-    table.add_row("disk", f"{row['disk_bytes'] / 1e9:.2f} GB of {row['free_disk_bytes'] / 1e9:.0f} GB")
-    if row["steps"]:
-        table.add_row("optimizer steps", str(row["steps"]))
-    return table

@@ -1,6 +1,7 @@
 """`fine-tune plan`: what a recipe would take, said before anything is bought or started."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import DOES_NOT_FIT
+from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.engines.gguf_header import read_gguf_header
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.training.base_models.model_facts import published_shapes
@@ -16,6 +18,8 @@ from fine_tune_assets.training.base_models.registration import bundled_gguf
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
 from fine_tune_assets_tests.training.tiny_training import base_model
+
+RECIPES = PACKAGE_DIR / "recipes"
 
 
 def _plan(*arguments: Any) -> Result:
@@ -71,14 +75,48 @@ def _weights(config: dict[str, Any]) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["llama3_8b_qlora_24gb", "llama3_8b_lora_80gb", "llama3_70b_qlora_48gb"])
-def test_each_shipped_gpu_recipe_fits_the_card_in_its_name(installation_dir: Path, recipe: str) -> None:  # noqa: ARG001
-    """By the code that trains it, for rows as long as the recipe allows; a name that promises too much ends at night. Without the
-    model: the output says that the plan rests on its shape."""
-    card = int(recipe.rpartition("_")[2].removesuffix("gb"))
-    result = _plan(recipe, "--gpu-memory", card)
+def test_each_shipped_gpu_recipe_fits_as_its_comment_says(installation_dir: Path, recipe: str) -> None:  # noqa: ARG001
+    """Training, merge and serving, with the card in its name and the rest as in the command of its comment; a name that promises
+    too much ends at night. Without the model: the output says that the plan rests on its shape."""
+    head = (RECIPES / f"{recipe}.yaml").read_text(encoding="utf-8").partition("\nname:")[0].replace("\n# ", " ")
+    command = re.search(rf"`fine-tune plan {recipe} ([^`]+)`", head)
+    assert command is not None
+    card = recipe.rpartition("_")[2].removesuffix("gb")
+    assert f"--gpu-memory {card} " in f"{command[1]} "
+    result = _plan(recipe, *command[1].split())
     assert result.exit_code == 0, result.output
     assert str(load_recipe(recipe).training.max_length) in result.output
     assert "published shape" in " ".join(result.output.split())
+    for fits in ("Training fits.", "Merge fits.", "Serving fits."):
+        assert fits in result.output
+
+
+@pytest.mark.slow
+def test_a_recipe_whose_serving_does_not_fit_is_refused_and_names_the_setting(installation_dir: Path) -> None:  # noqa: ARG001
+    """It trains in 32 GB on a card of 40 GB, where no engine of it fits. After a training it is too late to learn this."""
+    result = _plan("llama3_8b_lora_80gb", "--gpu-memory", 40, "--json")
+    assert result.exit_code == DOES_NOT_FIT
+    found = json.loads(result.stdout)
+    assert (found["fits"], found["training"]["fits"], found["serving"]["fits"]) == (False, True, False)
+    assert "FINE_TUNE_VLLM_GPU_MEMORY_PERCENT" in found["serving"]["shortfall"]
+    assert found["serving"]["suggestion"] == "exports: [lora_safetensors] and FINE_TUNE_VLLM_GPU_MEMORY_PERCENT=90"
+    # Not compared: another machine, of which only the card is known.
+    assert (found["merge"]["fits"], found["merge"]["limit_bytes"]) == (None, None)
+
+
+@pytest.mark.slow
+def test_a_merge_that_does_not_fit_is_refused_and_serving_may_have_its_own_card(
+    installation_dir: Path,  # noqa: ARG001
+    tmp_path: Path,
+) -> None:
+    """One layer of the 8B model, to be quick; its probes alone need more than 4 GiB of main memory."""
+    folder = config_folder(tmp_path / "base", LLAMA_31_8B | {"num_hidden_layers": 1})
+    given = ("--gpu-memory", 24, "--base-folder", folder, "--serving-gpu-memory", 16, "--json")
+    small, large = (_plan("llama3_8b_qlora_24gb", *given, "--main-memory", gib) for gib in (4, 32))
+    assert (small.exit_code, large.exit_code) == (DOES_NOT_FIT, 0)
+    found = json.loads(small.stdout)
+    assert (found["merge"]["fits"], found["serving"]["fits"]) == (False, True)
+    assert found["training_while_serving"]["needed_bytes"] is None
 
 
 def test_a_training_that_fits_nowhere_ends_with_the_status_of_what_does_not_fit(

@@ -18,6 +18,7 @@ import fine_tune_assets.training.lora.trainer  # noqa: F401 (its memory is measu
 from fine_tune_assets.core.files import make_folder
 from fine_tune_assets.core.processes.memory import available_bytes
 from fine_tune_assets.core.progress import Progress
+from fine_tune_assets.engines.model_sizes import GPU_USABLE_FRACTION
 from fine_tune_assets.engines.transformers_models import best_device, set_threads
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.tables.record_classes import Record
@@ -51,8 +52,6 @@ from fine_tune_assets.training.planning.step_time import measure_step_time
 GIB = 2**30
 GPU_CONTEXT_BYTES = 900_000_000
 """GPU memory of CUDA's context and the libraries' workspaces besides torch's tensors: 0.5 to 0.9 GB, by card and driver."""
-GPU_USABLE_FRACTION = 0.95
-"""Fraction of a GPU's memory that tensors can use; the rest is fragmentation."""
 
 
 class RowLength(Record):
@@ -133,6 +132,11 @@ def measure_this_machine() -> Machine:
         return gpu_machine(free, torch.cuda.get_device_properties(0).name)
     used_bytes = psutil.Process().memory_info().rss
     return Machine("this machine's memory", False, used_bytes + available_bytes(), used_bytes)
+
+
+def total_gpu_bytes() -> int:
+    """Memory of this machine's first GPU, including what is in use; 0 without one."""
+    return int(torch.cuda.mem_get_info()[1]) if best_device() == "cuda" else 0
 
 
 def gpu_machine(memory_bytes: int, name: str) -> Machine:
