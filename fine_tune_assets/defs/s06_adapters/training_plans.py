@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
 from fine_tune_assets.defs.platform.automation import on_new_inputs
@@ -24,6 +25,16 @@ from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, GROUP
 from fine_tune_assets.defs.s06_adapters.preflight import run_preflight
+from fine_tune_assets.engines.model_sizes import read_model_shape
+from fine_tune_assets.engines.vllm import has_gpu
+from fine_tune_assets.serving.serving_plan import (
+    ServedModel,
+    ServingHost,
+    count_adapter_weights,
+    describe_needs,
+    plan_serving,
+    uses_gpu,
+)
 from fine_tune_assets.tables.record_classes import read_single_record, table_from_records
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.planning.resource_plan import (
@@ -48,8 +59,8 @@ _VERSION_FIELDS = (*_BINDING_FIELDS, "packing", "batch_size", "gradient_accumula
     automation_condition=on_new_inputs(),
     code_version=short(templates_version()),
     description="Whether training may start: the tokens of every example, and the predicted peak memory, disk space, steps and "
-    "time. If it does not fit: the nearest settings that do. A page shows the tokens that are trained on. The tables "
-    "`example_lengths` and `training_preflights` have the details.",
+    "time. If it does not fit: the nearest settings that do. `serving` is the memory that engines will need. A page shows the "
+    "tokens that are trained on. The tables `example_lengths` and `training_preflights` have the details.",
     owners=OWNERS["ml"],
     kinds={"parquet"},
     metadata=definition_metadata("training_plans"),
@@ -76,8 +87,14 @@ def training_plans(
     planned = fingerprint_json([[getattr(plan, name) for name in _VERSION_FIELDS] for plan in plans])
     version = combine([fingerprint_table(lengths), fingerprint_table(preflights), planned])
     memory = markdown_table([row for plan in plans for row in memory_rows(plan)])
+    serving = "; ".join(describe_serving(installation, base, plan) for plan in plans)
     return table_result(
-        "training_plans", table_from_records(TrainingPlan, plans), version, memory=memory, **preflight.metadata
+        "training_plans",
+        table_from_records(TrainingPlan, plans),
+        version,
+        memory=memory,
+        serving=serving,
+        **preflight.metadata,
     )
 
 
@@ -107,6 +124,23 @@ def make_plan(
         write_table(path, lengths)
         plan = worker.run(context, "training", {**request, "lengths": str(path)})
     return TrainingPlan.from_row({**plan, **{name: getattr(preflight, name) for name in _BINDING_FIELDS}})
+
+
+def describe_serving(installation: Installation, base: BaseModel, plan: TrainingPlan) -> str:
+    """Memory of the engines. Not compared with a machine, because the serving host may be another one.
+
+    For information: `engine` and `exports` are no dependencies, because a change of them must not plan the training again.
+    """
+    recipe, settings = installation.recipe, installation.settings
+    try:
+        shape = read_model_shape(installation.path(base.folder), base.parameter_count)
+    except ModelFolderError as error:
+        return str(error)
+    weights = count_adapter_weights(plan.adapter_bytes, recipe.training.method)
+    model = ServedModel.of_recipe(recipe, shape, weights, worst_case_settings(recipe).rank)
+    is_gpu = has_gpu() and uses_gpu(recipe.engine, settings)
+    needs = describe_needs(plan_serving(model, settings, ServingHost("", plan.limit_bytes if is_gpu else 0)))
+    return f"{needs}. `fine-tune plan RECIPE` says whether they fit."
 
 
 def memory_rows(plan: TrainingPlan) -> list[dict[str, Any]]:

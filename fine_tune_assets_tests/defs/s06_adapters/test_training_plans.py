@@ -15,6 +15,7 @@ from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import planned_metrics
 from fine_tune_assets.defs.s06_adapters.training_plans import (
+    describe_serving,
     make_plan,
     memory_rows,
     training_fits_this_machine,
@@ -107,6 +108,21 @@ def test_a_plan_is_bound_to_what_it_is_of_and_says_what_it_takes(
     assert plan.duration_seconds is not None
     assert plan.duration_seconds > 0
     assert [part["part"] for part in memory_rows(plan)][-2:] == ["peak", "limit"]
+
+
+def test_the_plan_shows_what_serving_needs_and_is_not_blocked_by_it(installation_dir: Path) -> None:
+    """Serving may run on another host, but an engine that fits nowhere should be seen before the training."""
+    config_folder(installation_dir / "base_models" / "8b", LLAMA_31_8B)
+    base = made(BaseModel, folder="base_models/8b", parameter_count=8_030_261_248)
+    serving = describe_serving(Installation(), base, made(TrainingPlan, adapter_bytes=168_000_000, limit_bytes=10**9))
+    assert "2 engines" in serving
+    assert "KV cache 1.3 GB" in serving
+
+
+def test_a_model_whose_shape_is_unknown_is_trained_without_a_line_on_serving(installation_dir: Path) -> None:
+    config_folder(installation_dir / "base_models" / "odd", {"hidden_size": 8, "vocab_size": 8})
+    base = made(BaseModel, folder="base_models/odd", parameter_count=1)
+    assert "config.json" in describe_serving(Installation(), base, made(TrainingPlan))
 
 
 @pytest.mark.slow
