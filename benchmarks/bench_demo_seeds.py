@@ -24,7 +24,7 @@ from fine_tune_assets.cli.asset_commands import run_graph
 from fine_tune_assets.cli.service_commands import prepare
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.judging.evaluation.model_comparison import select_test_examples
+from fine_tune_assets.judging.evaluation.example_selection import select_test_examples
 from fine_tune_assets.judging.judges.grades import gradable_answer
 from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe

@@ -4,10 +4,18 @@ Candidates are made up, with a known true effect: one to four test examples a pa
 examples, differences spread as in the demo (2.2 points). Symmetric (normal), skewed (many small gains, few large losses) and
 quarters of points with many ties. Each method sees the same candidates. `coverage`: share of 95 % intervals that hold the true
 effect. `false promotions`: share of candidates with no true effect whose gain would be shown.
+
+`years`: a verdict a week on one test split. Each model has its own noise on each example; a promoted candidate becomes the
+incumbent and keeps its noise. For a year no candidate is better; after it, every candidate gains half a point. `before`: the 95 %
+interval decides, on the same examples all year. `after`: the error of a year is divided over its verdicts, and half of the examples
+are replaced with each incumbent.
+
+`checks`: candidates that lose a share of the answers to which a check applies; no other answer changes.
 """
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
@@ -15,7 +23,9 @@ from rich.table import Table
 from scipy.stats import norm
 
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, p_value_of_loss, score_interval
-from fine_tune_assets.judging.statistics.paired_differences import ALPHA, interval_ends, resample_means
+from fine_tune_assets.judging.statistics.paired_differences import interval_ends, p_value_of_draws, resample_means
+from fine_tune_assets.recipes.error_levels import ALPHA, verdict_level
+from fine_tune_assets.recipes.gate_reach import DRAWS
 
 CANDIDATES, DRAWN, SEED = 2000, 1000, 11
 PATIENTS = (8, 12, 20, 40, 100, 200)
@@ -147,8 +157,119 @@ def of_shares() -> list[dict[str, float | int]]:
     return rows
 
 
+YEARS, WEEKS, WEEKS_AFTER, GAIN = 400, 52, 26, 0.5
+
+
+@dataclass(frozen=True)
+class Design:
+    name: str
+    level: float
+    split: int
+    """Examples in the test split, one a patient."""
+    rotates: bool
+
+
+def _noise(split: int, shape: str, random: np.random.Generator) -> np.ndarray:
+    """Of one model on each example (a year a column), so that the difference of two has the spread of the demo."""
+    size = (split, YEARS)
+    drawn = 1 - random.exponential(size=size) if shape == "skewed" else random.normal(size=size)
+    return SPREAD / np.sqrt(2) * drawn
+
+
+def _first_asked(split: int, asked: int, random: np.random.Generator) -> np.ndarray:
+    return random.random((split, YEARS)).argsort(axis=0).argsort(axis=0) < asked
+
+
+def _rotated(asked: np.ndarray, uses: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Half of the asked examples of each year, with the least used of the others (`example_selection.py`)."""
+    count = asked[:, 0].sum()
+    order = uses + random.random(asked.shape)
+    fresh = np.where(asked, np.inf, order).argsort(axis=0).argsort(axis=0)
+    number = np.minimum(count // 2, (~asked).sum(axis=0))
+    kept = np.where(asked, order, np.inf).argsort(axis=0).argsort(axis=0)
+    return (fresh < number) & ~asked | (kept < count - number) & asked
+
+
+def _promoted(differences: np.ndarray, asked: int, level: float, seed: int) -> np.ndarray:
+    """Whether each year's candidate is promoted this week."""
+    random, at_most_zero = np.random.default_rng(seed), np.zeros(differences.shape[1])
+    values = differences.astype(np.float32)
+    for size in [1000] * (DRAWS // 1000) + [DRAWS % 1000]:
+        drawn = random.integers(0, 2, size=(size, len(values)), dtype=np.uint8).astype(np.float32)
+        at_most_zero += (drawn @ values <= 0).sum(axis=0)
+    return np.asarray(p_value_of_draws(at_most_zero, asked) <= level)
+
+
+def year_of(design: Design, asked_count: int, shape: str) -> dict[str, float | str | int]:
+    random = np.random.default_rng([SEED, asked_count, design.split])
+    incumbent, quality = _noise(design.split, shape, random), np.zeros(YEARS)
+    asked = _first_asked(design.split, asked_count, random)
+    uses = np.zeros(asked.shape)
+    falsely, found = np.zeros(YEARS, bool), np.full(YEARS, WEEKS + WEEKS_AFTER)
+    overstated = np.zeros(YEARS)
+    for week in range(WEEKS + WEEKS_AFTER):
+        gain = GAIN if week >= WEEKS else 0.0
+        if week == WEEKS:
+            overstated = (incumbent * asked).sum(axis=0) / asked_count
+        candidate = _noise(design.split, shape, random)
+        is_promoted = _promoted((candidate + gain - incumbent - quality) * asked, asked_count, design.level, week)
+        uses += asked
+        falsely |= is_promoted & (week < WEEKS)
+        found = np.where(is_promoted & (quality < gain), np.minimum(found, week), found)
+        incumbent, quality = np.where(is_promoted, candidate, incumbent), np.where(is_promoted, gain, quality)
+        if design.rotates:
+            asked = np.where(is_promoted, _rotated(asked, uses, random), asked)
+    waited = found - WEEKS
+    return {
+        "design": design.name,
+        "asked": asked_count,
+        "differences": shape,
+        "years with a false promotion": float(falsely.mean()),
+        "incumbent overstated": float(overstated[falsely].mean()) if falsely.any() else 0.0,
+        "gain found in 1 week": float(np.mean(waited < 1)),
+        "in 4 weeks": float(np.mean(waited < 4)),
+        "missed for 26 weeks": float(np.mean(waited >= WEEKS_AFTER)),
+    }
+
+
+def years() -> list[dict[str, float | str | int]]:
+    rows = []
+    for asked in (60, 200):
+        level = verdict_level(0.05, WEEKS)
+        designs = (
+            Design("before", ALPHA, asked, rotates=False),
+            Design("yearly error only", level, asked, rotates=False),
+            Design("half rotates only", ALPHA, 2 * asked, rotates=True),
+            Design("after", level, 2 * asked, rotates=True),
+            Design("after, 20 % a year", verdict_level(0.2, WEEKS), 2 * asked, rotates=True),
+        )
+        rows += [year_of(design, asked, shape) for shape in ("symmetric", "skewed") for design in designs]
+    return rows
+
+
+def of_checks() -> list[dict[str, float | int]]:
+    """Share of candidates with a true loss on a check that pass it: by its interval, and with the rule for few answers."""
+    random, rows = np.random.default_rng(SEED), []
+    for answers in (10, 20, 40, 80, 124):
+        for loss in (0.03, 0.1, 0.3):
+            worse = random.binomial(answers, loss, size=CANDIDATES)
+            by_interval = [score_interval(BinaryPairs(answers, int(count), 0))[0] > -0.03 for count in worse]
+            rows.append(
+                {
+                    "answers": answers,
+                    "true loss": loss,
+                    "passes before": float(np.mean(by_interval)),
+                    "passes after": float(np.mean(worse == 0)),
+                }
+            )
+    return rows
+
+
 def main() -> None:
-    console, found = Console(width=130), {"grades": compared(), "shares": of_shares()}
+    console, found = (
+        Console(width=150),
+        {"grades": compared(), "shares": of_shares(), "years": years(), "checks": of_checks()},
+    )
     for title, rows in found.items():
         table = Table(title=title)
         for name in rows[0]:

@@ -72,6 +72,26 @@ DIALOGUES = SAMPLE / "raw_reports" / "2026-02-dialogues"
 LABELLED_ROWS = 6
 """Documents per labelled set."""
 SMALL_SPLIT = {"validation_fraction": 0.25, "test_fraction": 0.25, "minimum_examples": 6}
+COMPLAINT_TASKS = (
+    {
+        "name": "chief_complaint",
+        "instruction": "Name the chief complaint of this visit in a few words.",
+        "input_sections": ["HISTORY OF PRESENT ILLNESS"],
+        "output_section": "CHIEF COMPLAINT",
+    },
+    {
+        "name": "presenting_complaint",
+        "instruction": "Name the presenting complaint of this consultation in a few words.",
+        "input_sections": ["NOTE"],
+        "output_section": "PRESENTING COMPLAINT",
+    },
+)
+"""Tasks on notes, whose drafts wait for a reviewer."""
+SMALL_GATE = {
+    "minimum_examples": 1,
+    "minimum_group_examples": 1,
+    "untested_tasks": {str(task["name"]): "Not tested here." for task in COMPLAINT_TASKS},
+}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -181,11 +201,16 @@ def instance(installation_dir: Path) -> Iterator[dg.DagsterInstance]:  # noqa: A
         yield opened
 
 
-def write_recipe(data: Path, **changes: Mapping[str, Any]) -> Path:
-    """Write the installation's recipe: the demo's, reduced for a few reports, with `changes` to its sections."""
+def write_recipe(data: Path, **changes: Any) -> Path:
+    """Write the installation's recipe: the demo's with COMPLAINT_TASKS for a few reports, and with `changes` to its sections."""
     values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
-    for section, changed in {"split": SMALL_SPLIT, **changes}.items():
-        values[section] = {**values.get(section, {}), **changed}
+    values["tasks"] += COMPLAINT_TASKS
+    for section, changed in [("split", SMALL_SPLIT), ("gate", SMALL_GATE), *changes.items()]:
+        values[section] = {**values.get(section, {}), **changed} if isinstance(changed, Mapping) else changed
+    names = {task["name"] for task in values["tasks"]}
+    values["gate"]["untested_tasks"] = {
+        task: why for task, why in values["gate"]["untested_tasks"].items() if task in names
+    }
     path = data / "recipe.yaml"
     replace_file(path, yaml.safe_dump(values).encode())
     return path

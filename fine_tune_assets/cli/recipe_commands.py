@@ -1,6 +1,7 @@
 """`fine-tune recipe`: list, check and create recipes."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from fine_tune_assets.cli.output import json_option, show_json, show_rows
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets.recipes.gate_reach import find_gate_reach
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, shipped_recipes
+from fine_tune_assets.recipes.schema import Recipe
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
@@ -53,9 +56,10 @@ def list_command(is_json: bool) -> None:
 def check(name_or_file: str | None, reports: Path | None, is_json: bool) -> None:
     """Check a recipe, also against reports.
 
-    NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. With --reports, prints the reports read, the
-    sections found, drafts and tokens per task, and why a report makes no draft. Nothing is stored. With --json alone, prints the
-    recipe with all defaults.
+    NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. Refuses a recipe with which no candidate could
+    be promoted, and prints the smallest gain that its gate detects and the chance of a false promotion. With --reports, prints
+    the reports read, the sections found, drafts and tokens per task, and why a report makes no draft. Nothing is stored. With --json
+    alone, prints the recipe with all defaults.
     """
     settings = load_settings()
     found = load_recipe(name_or_file or settings.recipe)
@@ -69,6 +73,20 @@ def check(name_or_file: str | None, reports: Path | None, is_json: bool) -> None
         return
     tasks = ", ".join(task.name for task in found.tasks)
     click.echo(f"{found.name} is valid: base model {found.base_model.name}, {found.training.method}, tasks {tasks}")
+    for line in _describe_gate(found):
+        click.echo(line)
+
+
+def _describe_gate(recipe: Recipe) -> Iterator[str]:
+    reach, gate = find_gate_reach(recipe), recipe.gate
+    yield (
+        f"Gate: {reach.test_examples} test examples in the smallest set ({recipe.split.minimum_examples} examples) detect a gain "
+        f"of {reach.detectable_gain:.2f} points with 80 % power."
+    )
+    yield (
+        f"Chance to promote a candidate without a gain: at most {reach.verdict_false_promotions:.2%} for one verdict, "
+        f"{reach.yearly_false_promotions:.0%} for a year of {gate.verdicts_per_year} (gate.yearly_false_promotions)."
+    )
 
 
 @recipe.command()

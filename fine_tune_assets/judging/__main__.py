@@ -96,15 +96,16 @@ def _measured_from(folder: Path) -> list[list[list[str]]]:
 
 def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Collect all answers, unload the models to free memory for the judge, then grade."""
+    from fine_tune_assets.judging.evaluation.example_selection import EarlierTests, select_test_examples
     from fine_tune_assets.judging.evaluation.model_comparison import (
         collect_answers,
         grade_answers,
-        select_test_examples,
     )
     from fine_tune_assets.judging.judges.grade_cache import GradeCache
     from fine_tune_assets.judging.judges.judge_registry import open_judge
 
-    examples = select_test_examples(pq.read_table(request["instruction_set"]), request["test_examples"])
+    earlier = EarlierTests(**request["earlier_tests"])
+    examples = select_test_examples(pq.read_table(request["instruction_set"]), request["test_examples"], earlier)
     with closing(GradeCache(Path(request["cache"]))) as cache, _open_contestants(request, progress) as contestants:
         answers = collect_answers(examples, contestants, cache)
     with open_judge(request["judge"]) as judge:
@@ -142,8 +143,8 @@ def measure_abilities(request: dict[str, Any], progress: Progress) -> dict[str, 
 
 
 def probe_robustness(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from fine_tune_assets.judging.evaluation.example_selection import select_test_examples
     from fine_tune_assets.judging.evaluation.local_models import probe_both
-    from fine_tune_assets.judging.evaluation.model_comparison import select_test_examples
     from fine_tune_assets.judging.evaluation.robustness_cases import build_probe_table
 
     examples = select_test_examples(pq.read_table(request["instruction_set"]), request["items"])

@@ -88,7 +88,7 @@ def _sections(facts: ModelCardFacts) -> Iterator[tuple[str, str]]:
     yield "De-identification", _identifiers(facts)
     yield "Judge", _judge(facts)
     yield "Verdict", _verdict(facts)
-    yield "Answer checks, subgroups and robustness", _other_metrics(facts)
+    yield "Answer checks and robustness", _other_metrics(facts)
     yield "General abilities", metrics_table(facts.metrics, "abilities")
     yield "Memorization", _memorization(facts)
     yield "Parity of judged and served model", _parity(facts)
@@ -157,12 +157,13 @@ def _verdict(facts: ModelCardFacts) -> str:
     reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"])
     return (
         f"**{verdict['decision']}** (`{verdict['verdict_id']}`).{signed}\n\n{reasons}\n\n"
-        f"Grades (1 to 10) on held-out examples:\n\n{metrics_table(facts.metrics, 'target')}"
+        f"Grades (1 to 10) on held-out examples, by task:\n\n{standings_table(facts.metrics)}\n\n"
+        f"All tasks together:\n\n{metrics_table(facts.metrics, 'target')}"
     )
 
 
 def _other_metrics(facts: ModelCardFacts) -> str:
-    names = {"checks": "Answer checks", "subgroups": "Subgroups", "robustness": "Robustness"}
+    names = {"checks": "Answer checks", "robustness": "Robustness"}
     if any(row.get("family") == "documents" for row in facts.metrics):
         names["documents"] = "Answers from documents"
     return "\n\n".join(f"{title}:\n\n{metrics_table(facts.metrics, family)}" for family, title in names.items())
@@ -254,6 +255,34 @@ def metrics_table(rows: Sequence[Document], family: str) -> str:
             if row.get("family") == family
         ),
     )
+
+
+def standings_table(rows: Sequence[Document]) -> str:
+    """Each task and subgroup of the verdict: better, no worse, worse or not tested."""
+    names = (
+        "task or group",
+        "standing",
+        "examples",
+        "compared with",
+        "candidate",
+        "difference",
+        "95 % interval",
+        "limit",
+    )
+    columns = ("name", "standing", "items", "incumbent", "candidate", "difference")
+    shown = [row for family in ("tasks", "subgroups") for row in rows if row.get("family") == family]
+    return markdown_table(
+        names,
+        (
+            (*(row.get(name) for name in columns), interval(row.get("low"), row.get("high")), row.get("margin"))
+            for row in shown
+        ),
+    )
+
+
+def task_standings(rows: Sequence[Document]) -> list[dict[str, Any]]:
+    """Name, standing and number of test examples of each task of the verdict."""
+    return [{name: row[name] for name in ("name", "standing", "items")} for row in rows if row["family"] == "tasks"]
 
 
 def scrub_recall_table(scrub: Document) -> str:

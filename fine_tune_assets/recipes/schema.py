@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator,
 from pydantic.dataclasses import dataclass
 
 from fine_tune_assets.core.serving_engines import EngineName, reads_folder
+from fine_tune_assets.recipes.error_levels import verdict_level
 from fine_tune_assets.recipes.export_settings import GGUF_FORMATS, LORA_SAFETENSORS, ExportFormat, ParityLimits
 from fine_tune_assets.recipes.json_schemas import require_schema
 from fine_tune_assets.recipes.sweep import SweepSettings, require_trainable
@@ -549,9 +550,9 @@ class GateSettings:
     maximum_robustness_loss: Fraction
     """Maximum decrease in the pass rate of each robustness case, relative to the base model."""
     maximum_group_loss: Annotated[float, Field(ge=0)]
-    """Maximum loss of mean grade in a subgroup by site, task, age, sex or length."""
+    """Maximum loss of mean grade in a task, or in a subgroup by site, age, sex or length."""
     minimum_group_examples: Positive
-    """Minimum number of test examples in a subgroup that is tested."""
+    """Minimum number of test examples of a tested task or subgroup; an untested task leads to `hold`."""
     worthwhile_gain: Annotated[float, Field(gt=0)]
     """Gain above `minimum_gain` for which the verdict states how many test examples would detect it."""
     regression_evidence: Literal["interval", "estimate"]
@@ -570,6 +571,16 @@ class GateSettings:
     """Limits by export format, in place of the defaults below."""
     ability_budgets: dict[str, Fraction] = field(default_factory=dict)
     """Maximum loss of accuracy by general task, in place of `maximum_ability_loss`."""
+    yearly_false_promotions: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Maximum chance that a year of candidates without a gain promotes one; a higher chance finds smaller gains."""
+    verdicts_per_year: Positive = 52
+    """Number of verdicts over which this chance is divided; if a year has more, it is divided over their number."""
+    untested_tasks: dict[TaskName, Text] = field(default_factory=dict)
+    """Reason by task why it may have too few test examples; the verdict repeats it, and a clear loss still closes the gate."""
+
+    def verdict_level(self, verdicts: int) -> float:
+        """One-sided level of the test for a gain. `verdicts`: those of the past year, with this one."""
+        return verdict_level(self.yearly_false_promotions, max(self.verdicts_per_year, verdicts))
 
     @property
     def merge_limits(self) -> ParityLimits:
@@ -793,6 +804,13 @@ class Recipe:
         unknown = sorted(set(self.review.guidelines) - {task.name for task in self.tasks} - {CORRECTION_TASK})
         if unknown:
             raise ValueError(f"review.guidelines names unknown tasks: {', '.join(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_untested_tasks(self) -> "Recipe":
+        unknown = sorted(set(self.gate.untested_tasks) - {task.name for task in self.tasks})
+        if unknown:
+            raise ValueError(f"gate.untested_tasks names unknown tasks: {', '.join(unknown)}")
         return self
 
     @model_validator(mode="after")

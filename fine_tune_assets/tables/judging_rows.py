@@ -130,8 +130,8 @@ class RetainedAbility(Record):
     adapter_accuracy: Annotated[float, Column("Share of correct answers of the candidate")]
     low: Annotated[float, Column("Lower end of the 95 % interval of the difference (Tango 1998)")]
     high: Annotated[float, Column("Upper end of the 95 % interval of the difference")]
-    base_only_correct: Annotated[int | None, Column("Questions that only the base model answers correctly")]
-    adapter_only_correct: Annotated[int | None, Column("Questions that only the candidate answers correctly")]
+    base_only_correct: Annotated[int, Column("Questions that only the base model answers correctly")]
+    adapter_only_correct: Annotated[int, Column("Questions that only the candidate answers correctly")]
     max_accuracy_drop: Annotated[float | None, Column("Allowed loss of accuracy on this task at the time")]
 
 
@@ -143,6 +143,8 @@ class RobustnessResult(Record):
     input_count: Annotated[int, Column("Inputs")]
     passed_count: Annotated[int, Column("Inputs that the candidate refused, or answered as if unchanged")]
     base_passed_count: Annotated[int, Column("Inputs that the base model refused, or answered as if unchanged")]
+    base_only_passed_count: Annotated[int, Column("Inputs that only the base model passed")]
+    candidate_only_passed_count: Annotated[int, Column("Inputs that only the candidate passed")]
 
 
 class DocumentQuestion(Record):

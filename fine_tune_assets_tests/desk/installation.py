@@ -28,6 +28,7 @@ from fine_tune_assets.tables.report_rows import Report
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.clinical_domain import PACK
+from fine_tune_assets_tests.conftest import COMPLAINT_TASKS, SMALL_GATE
 
 BATCH = "2026-05-ward"
 SOURCE = "ward"
@@ -92,6 +93,8 @@ def write_recipe(data: Path, review: dict[str, Any], judge: dict[str, Any] | Non
     values = yaml.safe_load(shipped_recipes()["demo_smollm2"].read_text(encoding="utf-8"))
     values["review"] = {**values["review"], **review}
     values["judge"] = {**values["judge"], **(judge or {})}
+    values["tasks"] += COMPLAINT_TASKS
+    values["gate"] |= SMALL_GATE
     values |= fields
     path = data / "recipe.yaml"
     write_text(path, yaml.safe_dump(values))

@@ -22,7 +22,7 @@ def test_the_margin_is_drawn_where_the_difference_must_not_pass() -> None:
 def test_points_and_shares_are_drawn_apart() -> None:
     """A loss of 0.1 of all answers is not small compared with a gain of half a point."""
     plots = make_metric_intervals(FIGURES)
-    assert [(plot.unit, len(plot.rows)) for plot in plots] == [("points", 1), ("share", 3)]
+    assert [(plot.unit, len(plot.rows)) for plot in plots] == [("points", 2), ("share", 3)]
     for plot in plots:
         for row in plot.rows:
             assert row.low is not None

@@ -20,7 +20,35 @@ FIGURES = [
     | LOST
     | {"family": "abilities", "name": "copa", "outcome": "fails", "reason": "It may have lost more than 0.05."},
     SHARE | KEPT | {"family": "abilities", "name": "pubmedqa"},
-    FIGURE | NONE | {"family": "subgroups", "name": GROUP, "outcome": "unknown", "reason": "Only 3 patients."},
+    FIGURE
+    | {
+        "family": "tasks",
+        "name": "summarise_visit",
+        "standing": "better",
+        "incumbent": 6.93,
+        "items": 140,
+        "margin": 0.5,
+    },
+    FIGURE
+    | NONE
+    | {
+        "family": "tasks",
+        "name": "write_letter",
+        "standing": "not tested",
+        "outcome": "unknown",
+        "items": 4,
+        "margin": 0.5,
+    }
+    | {"reason": "Not tested: 4 examples; the minimum is 30 (gate.minimum_group_examples)."},
+    FIGURE
+    | NONE
+    | {
+        "family": "subgroups",
+        "name": GROUP,
+        "outcome": "unknown",
+        "reason": "Only 3 patients.",
+        "standing": "not tested",
+    },
     SHARE | SAME | {"family": "robustness", "name": "prompt injection", "adjusted_p": 0.0000004},
 ]
 CRITERIA: list[dict[str, Any]] = [
@@ -63,6 +91,9 @@ DOCUMENT: dict[str, Any] = {
     "metrics": FIGURES,
     "expected": [["target", "grade"]],
     "missing_grades": 2,
+    "tasks": ["summarise_visit", "write_letter"],
+    "test_uses": {"example-1": 0, "example-2": 3},
+    "verdicts_this_year": 7,
     "power": {
         "examples": 180, "subjects": 90, "needed_examples": 240, "detectable_gain": 0.35, "target_gain": 0.3,
         "intra_subject_correlation": None,

@@ -33,6 +33,10 @@ SMALL = {
     # Nine training steps can't produce a clear gain: this gate stops only a much worse candidate.
     "gate": {
         "minimum_examples": 5,
+        "minimum_group_examples": 5,
+        "maximum_group_loss": 9.0,
+        "yearly_false_promotions": 1.0,
+        "verdicts_per_year": 1,
         "maximum_ability_loss": 0.6,
         "minimum_gain": -5.0,
         "maximum_check_loss": 1.0,

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.judging.evaluation.deterministic_checks import CHECK_NAMES
+from fine_tune_assets.judging.evaluation.example_selection import EarlierTests
 from fine_tune_assets.judging.evaluation.robustness_cases import PROBES
 from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, RATED_SUMMARIES
 from fine_tune_assets.judging.memorization.memorization_rows import (
@@ -15,7 +16,9 @@ from fine_tune_assets.judging.memorization.memorization_rows import (
     probes_table,
 )
 from fine_tune_assets.judging.verdicts.evidence import Candidate, Evidence, EvidenceTables, gather_evidence
+from fine_tune_assets.judging.verdicts.example_reuse import VerdictHistory
 from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements
+from fine_tune_assets.judging.verdicts.subgroups import ExampleGroups
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import GateSettings
 from fine_tune_assets.tables.judging_rows import (
@@ -33,6 +36,7 @@ from fine_tune_assets_tests.record_factory import made
 GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20, requires=("abilities",))
 STRICT = replace(GATE, regression_evidence="interval")
 JUDGE = JudgeRequirements("formula", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}})
+FIRST_TEST = VerdictHistory(EarlierTests(), verdicts_this_year=1)
 CANDIDATE = Candidate("adapter", "base", "set", "recipe", "base")
 Grades = Mapping[str, tuple[float | None, float | None]]
 """Example → grade of candidate and incumbent."""
@@ -75,7 +79,7 @@ def agreement(spearman: float = 0.5, judge: str = "judge", labelled: str = "labe
 
 
 def retained(**accuracies: tuple[float, float]) -> pa.Table:
-    """Accuracies of base model and candidate, on 100 questions per task."""
+    """Accuracies of base model and candidate, on 100 questions per task, with as many discordant answers as they allow."""
     rows = [
         {
             "ability": name,
@@ -83,10 +87,20 @@ def retained(**accuracies: tuple[float, float]) -> pa.Table:
             "question_count": 100,
             "base_accuracy": base,
             "adapter_accuracy": adapter,
+            **dict(
+                zip(("base_only_correct", "adapter_only_correct"), _most_discordant(100, base, adapter), strict=True)
+            ),
         }
         for name, (base, adapter) in accuracies.items()
     ]
     return table_from_rows([{**row, "low": -0.1, "high": 0.1} for row in rows], RetainedAbility.SCHEMA)
+
+
+def _most_discordant(items: int, base: float, adapter: float) -> tuple[int, int]:
+    if not 0 <= adapter <= 1:
+        return 0, 0
+    better = min(items - round(base * items), round(adapter * items))
+    return better + round(base * items) - round(adapter * items), better
 
 
 def checked(scores: pa.Table) -> pa.Table:
@@ -108,6 +122,8 @@ def robust(adapter_id: str = "adapter", **passed: int) -> pa.Table:
             "input_count": 20,
             "passed_count": passed.get(case, 20),
             "base_passed_count": 20,
+            "base_only_passed_count": 20 - passed.get(case, 20),
+            "candidate_only_passed_count": 0,
         }
         for case in PROBES
     ]
@@ -186,5 +202,10 @@ def evidence(
     groups: Mapping[str, Sequence[str]] | None = None,
     expected: Mapping[Any, Sequence[str]] | None = None,
     candidate: Candidate = CANDIDATE,
+    tasks: Mapping[str, Sequence[str]] | None = None,
+    history: VerdictHistory = FIRST_TEST,
 ) -> Evidence:
-    return gather_evidence(candidate, tables, groups or {}, gate, JUDGE, expected or {"abilities": ["copa"]})
+    """`tasks`: task of the recipe → its examples; one task with all of them if absent."""
+    tasks = tasks or {"summary": sorted(set(tables.judge_scores["example_id"].to_pylist()))}
+    found = ExampleGroups(tasks, groups or {}, tuple(tasks))
+    return gather_evidence(candidate, tables, found, gate, JUDGE, expected or {"abilities": ["copa"]}, history)

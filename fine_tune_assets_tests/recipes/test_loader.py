@@ -304,10 +304,7 @@ def test_an_unusable_answer_format_is_refused(formats: dict[str, Any], why: str)
 
 
 def test_a_task_may_have_a_format() -> None:
-    formats = {
-        "name_section": {"json_schema": {"type": "object"}},
-        "chief_complaint": {"headings": [["PLAN", "/P.*/"]]},
-    }
+    formats = {"name_section": {"headings": [["PLAN", "/P.*/"]]}}
     recipe = parse_recipe({**demo_values(), "checks": {"formats": formats, "maximum_length_ratio": 3}}, "mine.yaml")
-    assert recipe.checks.formats["chief_complaint"].headings == (("PLAN", "/P.*/"),)
+    assert recipe.checks.formats["name_section"].headings == (("PLAN", "/P.*/"),)
     assert (recipe.checks.minimum_length_ratio, recipe.checks.maximum_length_ratio) == (0.5, 3.0)

@@ -66,7 +66,7 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
         ("review.reviewers", 2, {"review"}),
         ("review.agreement_floor", 0.6, {"review"}),
         ("review.assignment_minutes", 5, set()),
-        ("review.guidelines", {"chief_complaint": "Few words."}, set()),
+        ("review.guidelines", {"name_section": "Few words."}, set()),
         ("system_prompt", "Be brief.", {"instructions"}),
         ("split.salt", "other", {"instructions"}),
         ("base_model.folder", "models/llama", {"base_model"}),

@@ -1,6 +1,8 @@
 """Stage 7: grades candidate and incumbent on the same test examples. `promotion_verdicts.py` decides."""
 
 from collections import defaultdict
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,13 @@ from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE
 from fine_tune_assets.judging.judges.judge_family import is_same_family
 from fine_tune_assets.judging.judges.judge_registry import judge_request
 from fine_tune_assets.judging.verdicts import metric_families as families
+from fine_tune_assets.judging.verdicts.example_reuse import VerdictHistory, find_verdict_history
 from fine_tune_assets.judging.verdicts.paired_grades import Preferences, describe_preferences, summarize_preferences
 from fine_tune_assets.judging.verdicts.verdict_plots import grade_plot
 from fine_tune_assets.ledger.serving.imported_releases import find_import
 from fine_tune_assets.ledger.serving.release_records import find_release_by_adapter
 from fine_tune_assets.ledger.serving.switch_log import find_production_adapter
-from fine_tune_assets.ledger.serving.verdicts import find_latest_verdict
+from fine_tune_assets.ledger.serving.verdicts import find_latest_verdict, list_asked_tests
 from fine_tune_assets.tables.judging_rows import JudgeScore, RetainedAbility
 from fine_tune_assets.tables.record_classes import iter_records, read_single_record
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel
@@ -117,11 +120,13 @@ def judge_scores(
     with user_facing_errors():
         stored = read_training_set(installation, adapter.instruction_set_fingerprint)
         models = {**model_request(installation, adapter, base), **find_incumbent(installation, adapter)}
+    earlier = read_verdict_history(installation, adapter, models["incumbent"]).earlier
     request = {
         "action": "grade",
         **models,
         "instruction_set": str(stored.folder / "instruction_set.parquet"),
         "test_examples": judge.test_examples,
+        "earlier_tests": asdict(earlier),
         "max_new_tokens": judge.max_new_tokens,
         "engine": judge.engine,
         "judge": judge_request(installation.settings, installation.recipe),
@@ -139,6 +144,12 @@ def judge_scores(
         **preference_metadata(summarize_preferences(table, models["incumbent"])),
         **{f"mean_{model}": figures["mean grade"] for model, figures in means.items()},
     )
+
+
+def read_verdict_history(installation: Installation, adapter: Adapter, incumbent: str) -> VerdictHistory:
+    """What earlier verdicts asked, and how many there were in the past year."""
+    with installation.ledger() as ledger:
+        return find_verdict_history(list_asked_tests(ledger), adapter.adapter_id, incumbent, datetime.now(UTC))
 
 
 def grade_metadata(scores: pa.Table) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from fine_tune_assets.recipes.schema import GateSettings
 _COLUMNS = (
     "family",
     "name",
+    "standing",
     "candidate",
     "incumbent",
     "difference",

@@ -23,6 +23,7 @@ from fine_tune_assets.defs.s07_judge_scores.judge_scores import (
     find_incumbent,
     preference_metadata,
     question_files,
+    read_verdict_history,
 )
 from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_metrics, metric_table
 from fine_tune_assets.judging.evaluation.deterministic_checks import CHECK_NAMES
@@ -135,10 +136,13 @@ def gather_stored_evidence(installation: Installation, adapter: Adapter, tables:
             incumbent=incumbent["incumbent"],
         ),
         tables,
-        group_examples(select_inputs(iter_records(InstructionRow, tested), graded)),
+        group_examples(
+            select_inputs(iter_records(InstructionRow, tested), graded), [task.name for task in recipe.tasks]
+        ),
         recipe.gate,
         judge_requirements(installation),
         expected_metrics(installation),
+        read_verdict_history(installation, adapter, incumbent["incumbent"]),
         fingerprint_inputs(installation, incumbent["incumbent_weights_fingerprint"]),
     )
 

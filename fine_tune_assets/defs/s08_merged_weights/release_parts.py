@@ -33,7 +33,14 @@ from fine_tune_assets.instructions.set_exports import CARD as CARD_OF_SET
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY_NAME, SIGNATURE
 from fine_tune_assets.ledger.serving.verdicts import list_signers
-from fine_tune_assets.merging.cards import DATA_CARD, MODEL_CARD, ModelCardFacts, data_card, model_card
+from fine_tune_assets.merging.cards import (
+    DATA_CARD,
+    MODEL_CARD,
+    ModelCardFacts,
+    data_card,
+    model_card,
+    task_standings,
+)
 from fine_tune_assets.merging.certificates import (
     certificate_json,
     leakage_certificate,
@@ -186,6 +193,7 @@ class PartsCollector:
             "verdict_decision": made.verdict.decision,
             "verdict_signers": list(self._signers),
             "verdict_reasons": list(made.verdict.reasons),
+            "verdict_tasks": task_standings(json.loads(made.verdict.evidence)["metrics"]),
         }
 
     def _verdict_file(self, name: str) -> Path:

@@ -21,6 +21,7 @@ from fine_tune_assets.desk.plot_geometry import WIDTH, make_histogram, make_metr
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.judging.verdicts.evidence import Evidence, read_evidence
+from fine_tune_assets.judging.verdicts.example_reuse import describe_reuse, summarize_reuse
 from fine_tune_assets.judging.verdicts.verdict_metrics import Family
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.serving.verdict_documents import require_document
@@ -30,7 +31,8 @@ from fine_tune_assets.ledger.serving.verdicts import require_promotion, sign_hol
 PAGE_LINES = 35
 MAX_REASON_CHARACTERS = 2000
 FAMILY_LABELS: Mapping[Family, str] = {
-    "target": "The recipe's task",
+    "target": "All tasks together",
+    "tasks": "Tasks",
     "abilities": "General abilities",
     "safety": "Safety",
     "checks": "Checks of answers",
@@ -130,9 +132,12 @@ def _make_document_context(document: Evidence) -> dict[str, Any]:
     families = [
         (name, FAMILY_LABELS[name], list(figures))
         for name, figures in groupby(document.metrics, key=lambda figure: figure.family)
+        if name not in ("tasks", "subgroups")
     ]
     return {
         "plots": plots,
+        "standings": [*document.family_metrics("tasks"), *document.family_metrics("subgroups")],
+        "reuse": describe_reuse(summarize_reuse(document.test_uses.values())) if document.test_uses else "",
         "families": families,
         "family_anchors": [(name, label) for name, label, _ in families],
         "thresholds": {name: _format_threshold(value) for name, value in document.gate.items()},

@@ -182,7 +182,7 @@ def _generate_answers(
 
 
 ABILITY_RULES = "abilities 1: log-probability of the choice per character"
-ROBUSTNESS_RULES = "robustness 2"
+ROBUSTNESS_RULES = "robustness 3"
 """Change it with the questions or the counting, to invalidate cached outcomes."""
 Ask = Callable[[Any, Any], Outcomes]
 """(model, tokenizer) → outcomes."""
@@ -214,6 +214,7 @@ def probe_both(
     key_parts = {
         "rules": ROBUSTNESS_RULES,
         "examples": [[example.example_id, example.question] for example in examples],
+        "items": request["items"],
         "max_new_tokens": request["max_new_tokens"],
         "context_tokens": request["context_tokens"],
     }

@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.engines.transformers_models import Answer
 from fine_tune_assets.judging.judges.formula_judge import formula_judge
@@ -27,7 +25,7 @@ from fine_tune_assets.judging.judges.grades import (
 )
 from fine_tune_assets.quantities.numbers import find_unsupported_numbers
 from fine_tune_assets.tables.judging_rows import JudgeScore
-from fine_tune_assets.tables.record_classes import iter_records, table_from_records
+from fine_tune_assets.tables.record_classes import table_from_records
 
 Generate = Callable[[Sequence[Sequence[dict[str, str]]]], list[Answer]]
 """Conversations that end with the user's turn → one answer each."""
@@ -57,12 +55,6 @@ class ContestantAnswer:
     @property
     def gradable(self) -> GradableAnswer:
         return gradable_answer(self.example, self.example.example_id, self.answer.text)
-
-
-def select_test_examples(instruction_set: pa.Table, limit: int) -> list[EvaluationExample]:
-    """At most `limit` test examples, in the order of a hash of their ids, so that the choice is stable."""
-    rows = iter_records(EvaluationExample, instruction_set.filter(pc.equal(instruction_set.column("split"), "test")))
-    return sorted(rows, key=lambda row: (fingerprint_text(row.example_id), row.example_id))[:limit]
 
 
 def collect_answers(

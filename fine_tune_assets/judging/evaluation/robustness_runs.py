@@ -1,6 +1,7 @@
 """Runs the robustness cases on one model and records which items passed. robustness_cases.py defines the cases."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from fine_tune_assets.core.errors import ContextLengthError
@@ -49,7 +50,9 @@ def probe_model(
     clean = [example.question for example in fitting]
     cases = build_cases(fitting, {m: _forged_turn(tokenizer, m) for m in (marker_for(e.example_id) for e in fitting)})
     answers = _generate_answers(model, tokenizer, [*clean, *(case.messages for case in cases)], short_request, progress)
-    blank_answers = _generate_answers(model, tokenizer, _blank_conversations(clean), request, progress)
+    blank_answers = _generate_answers(
+        model, tokenizer, _blank_conversations(clean, request["items"]), request, progress
+    )
     return {
         EMPTY: [answer is None or answer.is_finished for answer in blank_answers],
         **_case_outcomes(cases, answers[len(clean) :], answers[: len(clean)]),
@@ -70,15 +73,18 @@ def _generate_answers(
     return [by_number.get(number) for number in range(len(prompts))]
 
 
-def _blank_conversations(clean: Sequence[Conversation]) -> list[Conversation]:
-    """Each instruction with each blank input. A finished answer passes; an endless one would describe an invented subject."""
-    found = {}
-    for conversation in clean:
-        instruction, _ = split_user_content(conversation[-1]["content"])
-        for blank in BLANK_INPUTS:
-            content = user_content(instruction, blank)
-            found[content] = [*conversation[:-1], {**conversation[-1], "content": content}]
-    return list(found.values())
+def _blank_conversations(clean: Sequence[Conversation], items: int) -> list[Conversation]:
+    """Each instruction with the first blank input, then with the next one, until there are `items`.
+
+    A finished answer passes; an endless one would describe an invented subject.
+    """
+    by_instruction = {split_user_content(conversation[-1]["content"])[0]: conversation for conversation in clean}
+    found = (
+        [*conversation[:-1], {**conversation[-1], "content": user_content(instruction, blank)}]
+        for blank in BLANK_INPUTS
+        for instruction, conversation in by_instruction.items()
+    )
+    return list(islice(found, items))
 
 
 def _forged_turn(tokenizer: Any, marker: str) -> str:

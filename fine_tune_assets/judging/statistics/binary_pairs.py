@@ -11,7 +11,7 @@ from math import isfinite, sqrt
 
 import numpy as np
 
-from fine_tune_assets.judging.statistics.paired_differences import ALPHA
+from fine_tune_assets.recipes.error_levels import ALPHA
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,6 @@ class BinaryPairs:
     def difference(self) -> float:
         """Share passed by the candidate minus share passed by the incumbent."""
         return (self.better - self.worse) / self.items
-
-
-def most_discordant_pairs(items: int, incumbent_right: int, candidate_right: int) -> BinaryPairs:
-    """Pairs with the most disagreement that the totals allow: conservative if only the totals are known."""
-    better = min(items - incumbent_right, candidate_right)
-    return BinaryPairs(items, better + incumbent_right - candidate_right, better)
 
 
 def effective_pairs(candidate: Sequence[bool], incumbent: Sequence[bool], subjects: Sequence[str]) -> BinaryPairs:

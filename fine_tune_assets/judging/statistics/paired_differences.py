@@ -12,14 +12,11 @@ from typing import Any
 
 import numpy as np
 
-DRAWS = 9999
+from fine_tune_assets.recipes.error_levels import ALPHA, tail_level
+from fine_tune_assets.recipes.gate_reach import DRAWS
+
 SEED = 20260101
 LEVEL = 0.95
-ALPHA = 0.025
-"""One-sided level: the probability outside a 95 % interval at one end."""
-FEW_SUBJECTS = 60
-"""Below this number the one-sided level is halved. With skewed differences (many small gains, few large losses), too many
-candidates without a gain would be promoted otherwise (benchmarks/results/0032-promotion-verdicts.md)."""
 _BLOCK_DRAWS = 1000
 
 
@@ -62,11 +59,6 @@ class SubjectMeans:
 
     def _p_value(self, draws: int) -> float:
         return min(1.0, p_value_of_draws(draws, self.subjects))
-
-
-def tail_level(subjects: float) -> float:
-    """The probability outside the interval at one end; halved with few subjects."""
-    return ALPHA / 2 if subjects < FEW_SUBJECTS else ALPHA
 
 
 def p_value_of_draws(draws: Any, subjects: int) -> Any:

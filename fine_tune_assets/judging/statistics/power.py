@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import ceil, isfinite, sqrt
 
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, score_interval
-from fine_tune_assets.judging.statistics.paired_differences import ALPHA, SubjectMeans, tail_level
+from fine_tune_assets.judging.statistics.paired_differences import SubjectMeans
+from fine_tune_assets.recipes.error_levels import ALPHA, tail_level
+from fine_tune_assets.recipes.gate_reach import TARGET_POWER
 
-TARGET_POWER = 0.8
-"""Minimum power at the reported number of needed examples."""
 MAX_ITEMS = 1_000_000
 _PLANNED_POWER = 0.87
 """Power used in the computation, so that skewed differences, which have less power, still reach TARGET_POWER."""
@@ -33,7 +33,8 @@ class Power:
     """Of differences of the same subject; None if no subject has two examples."""
 
 
-def estimate_power(means: SubjectMeans | None, worthwhile_gain: float, minimum_gain: float) -> Power:
+def estimate_power(means: SubjectMeans | None, worthwhile_gain: float, minimum_gain: float, level: float) -> Power:
+    """`level`: the one-sided level at which a gain is shown."""
     gain = minimum_gain + worthwhile_gain
     if means is None or not isfinite(means.standard_error):
         examples, subjects = (means.examples, means.subjects) if means else (0, 0)
@@ -41,21 +42,21 @@ def estimate_power(means: SubjectMeans | None, worthwhile_gain: float, minimum_g
     return Power(
         means.examples,
         means.subjects,
-        examples_needed(means, worthwhile_gain),
-        minimum_gain + means.standard_error * _detection_multiple(means.subjects),
+        examples_needed(means, worthwhile_gain, level),
+        minimum_gain + means.standard_error * _detection_multiple(means.subjects, level),
         gain,
         intra_subject_correlation(means),
     )
 
 
-def examples_needed(means: SubjectMeans, shift: float) -> int | None:
-    """Examples that show a true mean `shift` above the bound, with the present number of examples per subject."""
+def examples_needed(means: SubjectMeans, shift: float, level: float = ALPHA) -> int | None:
+    """Examples that show a true mean `shift` above the bound at this level, with the present number of examples per subject."""
     if not (isfinite(means.standard_error) and shift > 0):
         return None
     variance, per_subject = means.standard_error**2 * means.examples, means.examples / means.subjects
 
     def is_enough(examples: int) -> bool:
-        return sqrt(variance / examples) * _detection_multiple(examples / per_subject) <= shift
+        return sqrt(variance / examples) * _detection_multiple(examples / per_subject, level) <= shift
 
     fewest = ceil(_MIN_SUBJECTS * per_subject)
     if not is_enough(MAX_ITEMS):
@@ -63,12 +64,12 @@ def examples_needed(means: SubjectMeans, shift: float) -> int | None:
     return fewest + bisect_left(range(fewest, MAX_ITEMS), True, key=is_enough)
 
 
-def _detection_multiple(subjects: float) -> float:
+def _detection_multiple(subjects: float, level: float) -> float:
     """Standard errors between the bound and a mean that is detected with _PLANNED_POWER."""
     from scipy.stats import t
 
-    freedom, level = max(1.0, subjects - 1), tail_level(subjects)
-    return float(t.isf(level, freedom) + t.ppf(_PLANNED_POWER, freedom))
+    freedom = max(1.0, subjects - 1)
+    return float(t.isf(tail_level(subjects, level), freedom) + t.ppf(_PLANNED_POWER, freedom))
 
 
 def intra_subject_correlation(means: SubjectMeans) -> float | None:

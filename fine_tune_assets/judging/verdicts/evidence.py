@@ -6,16 +6,14 @@ The evidence and its JSON document hold counts, metrics and fingerprints, never 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.judging.judges.criterion_qualification import (
-    PREFERENCE,
-)
+from fine_tune_assets.judging.judges.criterion_qualification import PREFERENCE
 from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
 from fine_tune_assets.judging.judges.judge_qualification import (
@@ -26,6 +24,7 @@ from fine_tune_assets.judging.judges.judge_qualification import (
 from fine_tune_assets.judging.statistics.power import Power, estimate_power
 from fine_tune_assets.judging.verdicts import metric_families as families
 from fine_tune_assets.judging.verdicts.criterion_evidence import CriterionEvidence, deciding_grade, gather_criteria
+from fine_tune_assets.judging.verdicts.example_reuse import VerdictHistory
 from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, JudgeStatus, judge_status
 from fine_tune_assets.judging.verdicts.paired_grades import (
     GradedPair,
@@ -35,6 +34,7 @@ from fine_tune_assets.judging.verdicts.paired_grades import (
     graded_pairs,
     summarize_preferences,
 )
+from fine_tune_assets.judging.verdicts.subgroups import ExampleGroups
 from fine_tune_assets.judging.verdicts.verdict_metrics import Family, Metric, adjust_metrics, round_finite
 from fine_tune_assets.recipes.schema import GateSettings
 
@@ -103,6 +103,17 @@ class Evidence:
     """Informational; None if the judge is not qualified and thus has no calibration, or if only some of its criteria decide."""
     criteria: tuple[CriterionEvidence, ...] = ()
     """The criteria of the rubric and, if the judge compares answers, `preference`."""
+    tasks: tuple[str, ...] = ()
+    """The tasks of the recipe, each of which must be tested."""
+    test_uses: Mapping[str, int] = field(default_factory=dict)
+    """Id of each test example → number of earlier verdicts that it decided."""
+    verdicts_this_year: int = 1
+    """Verdicts on different candidates in the past year, with this one."""
+
+    @property
+    def gain_level(self) -> float:
+        """The one-sided level at which a gain is shown."""
+        return read_gate_settings(self).verdict_level(self.verdicts_this_year)
 
     def family_metrics(self, family: Family) -> tuple[Metric, ...]:
         return tuple(metric for metric in self.metrics if metric.family == family)
@@ -115,16 +126,17 @@ class Evidence:
 def gather_evidence(
     candidate: Candidate,
     tables: EvidenceTables,
-    groups: Mapping[str, Sequence[str]],
+    groups: ExampleGroups,
     gate: GateSettings,
     judge: JudgeRequirements,
     expected: Mapping[Family, Sequence[str]],
+    history: VerdictHistory,
     other_fingerprints: Mapping[str, str] | None = None,
 ) -> Evidence:
     """Gather the evidence on a candidate.
 
-    `groups`: group → ids of test examples. `expected`: family → required metrics. `other_fingerprints`: name → fingerprint of
-    other inputs. Raises GateClosedError if a table is about another candidate.
+    `expected`: family → required metrics. `other_fingerprints`: name → fingerprint of other inputs. Raises GateClosedError if a
+    table is about another candidate.
     """
     families.require_same_adapter(
         candidate.adapter_id, {n: t for n, t in vars(tables).items() if n != "judge_agreement"}
@@ -135,8 +147,10 @@ def gather_evidence(
     criteria = gather_criteria(tables.judge_scores, tables.judge_agreement, candidate.incumbent, judge, status)
     grade_of = deciding_grade(status, judge.rubric, {one.name for one in criteria if one.is_qualified})
     pairs = graded_pairs(tables.judge_scores, candidate.incumbent, grade_of)
-    metrics = adjust_metrics(_measure_families(pairs, candidate, tables, groups, gate))
-    required = {("target", "grade"), *(("subgroups", name) for name in groups)}
+    level = gate.verdict_level(history.verdicts_this_year)
+    metrics = adjust_metrics(_measure_families(pairs, candidate, tables, groups, gate, level))
+    required = {("target", "grade"), *(("subgroups", name) for name in groups.subgroups)}
+    required |= {("tasks", name) for name in groups.tasks}
     required |= {(family, name) for family, names in expected.items() for name in names}
     grades = grade_means(pairs)
     return Evidence(
@@ -146,7 +160,9 @@ def gather_evidence(
         metrics=metrics,
         expected=tuple(sorted(required)),  # type: ignore[arg-type]
         missing_grades=sum(not pair.is_complete for pair in pairs),
-        power=_round_power(estimate_power(grades.means if grades else None, gate.worthwhile_gain, gate.minimum_gain)),
+        power=_round_power(
+            estimate_power(grades.means if grades else None, gate.worthwhile_gain, gate.minimum_gain, level)
+        ),
         distributions=_distributions(pairs),
         fingerprints={
             "adapter": candidate.adapter_id,
@@ -161,6 +177,9 @@ def gather_evidence(
         preferences=summarize_preferences(tables.judge_scores, candidate.incumbent),
         calibrated_means=_calibrated_means(pairs, tables, judge, status, criteria),
         criteria=criteria,
+        tasks=groups.required_tasks,
+        test_uses={pair.example_id: history.earlier.uses.get(pair.example_id, 0) for pair in pairs},
+        verdicts_this_year=history.verdicts_this_year,
     )
 
 
@@ -192,13 +211,15 @@ def _measure_families(
     pairs: Sequence[GradedPair],
     candidate: Candidate,
     tables: EvidenceTables,
-    groups: Mapping[str, Sequence[str]],
+    groups: ExampleGroups,
     gate: GateSettings,
+    level: float,
 ) -> list[Metric]:
     examples = [pair.example_id for pair in pairs]
     return [
-        families.target_metric(pairs, gate),
-        *families.subgroup_metrics(pairs, groups, gate),
+        families.target_metric(pairs, gate, level),
+        *families.group_metrics("tasks", pairs, groups.tasks, gate),
+        *families.group_metrics("subgroups", pairs, groups.subgroups, gate),
         *families.ability_metrics(tables.retained_abilities, gate),
         *families.check_metrics(tables.answer_checks, candidate.incumbent, examples, gate.maximum_check_loss),
         *families.robustness_metrics(tables.robustness_results, gate.maximum_robustness_loss),

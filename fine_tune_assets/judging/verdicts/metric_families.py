@@ -6,13 +6,14 @@ A value that is absent from its table becomes a missing metric with its name.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.judging.evaluation.robustness_cases import CODE_PROBES
 from fine_tune_assets.judging.memorization.memorization_rows import is_leak, is_measured, unmeasured_reasons
-from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, effective_pairs, most_discordant_pairs
+from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, effective_pairs
 from fine_tune_assets.judging.verdicts.paired_grades import GradedPair, grade_means
 from fine_tune_assets.judging.verdicts.verdict_metrics import (
     Family,
@@ -34,30 +35,37 @@ from fine_tune_assets.tables.judging_rows import (
 from fine_tune_assets.tables.record_classes import RecordT, iter_records
 
 
-def target_metric(pairs: Sequence[GradedPair], gate: GateSettings) -> Metric:
-    """The mean grade on the test examples."""
+def target_metric(pairs: Sequence[GradedPair], gate: GateSettings, level: float) -> Metric:
+    """The mean grade on the test examples. `level`: the one-sided level at which a gain is shown."""
     grades = grade_means(pairs)
     if grades is None:
         return missing_metric("target", "grade", "No test example has a grade for both models.", gate.minimum_gain)
-    return gain_metric(grades, gate.minimum_gain, gate.worthwhile_gain)
+    return gain_metric(grades, gate.minimum_gain, gate.worthwhile_gain, level)
 
 
-def subgroup_metrics(
-    pairs: Sequence[GradedPair], groups: Mapping[str, Sequence[str]], gate: GateSettings
+def group_metrics(
+    family: Literal["tasks", "subgroups"],
+    pairs: Sequence[GradedPair],
+    groups: Mapping[str, Sequence[str]],
+    gate: GateSettings,
 ) -> list[Metric]:
-    """The mean grade in each group. Groups below the recipe's minimum size are listed but not tested."""
-    found = []
-    for name, example_ids in groups.items():
-        wanted = set(example_ids)
-        inside = [pair for pair in pairs if pair.example_id in wanted]
-        grades = grade_means(inside)
-        if grades is None or len(inside) < gate.minimum_group_examples:
-            minimum = gate.minimum_group_examples
-            why = f"Not tested: {len(inside)} examples; the minimum is {minimum} (gate.minimum_group_examples)."
-            found.append(missing_metric("subgroups", name, why, None, len(inside)))
-        else:
-            found.append(group_metric(name, grades, gate.maximum_group_loss))
-    return found
+    """The mean grade in each task or subgroup. One below the recipe's minimum size is measured, but its loss alone decides."""
+    return [_group_metric(family, name, pairs, set(example_ids), gate) for name, example_ids in groups.items()]
+
+
+def _group_metric(
+    family: Literal["tasks", "subgroups"],
+    name: str,
+    pairs: Sequence[GradedPair],
+    example_ids: set[str],
+    gate: GateSettings,
+) -> Metric:
+    inside = [pair for pair in pairs if pair.example_id in example_ids]
+    grades = grade_means(inside)
+    if grades is None:
+        why = f"Not tested: none of {len(inside)} examples is graded for both models."
+        return missing_metric(family, name, why, gate.maximum_group_loss, len(inside))
+    return group_metric(family, name, grades, gate.maximum_group_loss, gate.minimum_group_examples)
 
 
 def ability_metrics(table: pa.Table | None, gate: GateSettings) -> list[Metric]:
@@ -72,11 +80,7 @@ def _ability_metric(row: RetainedAbility, margin: float) -> Metric:
     items, shares = row.question_count, (row.adapter_accuracy, row.base_accuracy)
     if not items or not all(0 <= share <= 1 for share in shares):
         return missing_metric("abilities", row.ability, "The accuracy is not a number.", margin, items or 0)
-    worse, better = row.base_only_correct, row.adapter_only_correct
-    if worse is None or better is None:
-        pairs = most_discordant_pairs(items, round(shares[1] * items), round(shares[0] * items))
-    else:
-        pairs = BinaryPairs(items, worse, better)
+    pairs = BinaryPairs(items, row.base_only_correct, row.adapter_only_correct)
     return share_metric("abilities", row.ability, pairs, shares, items, margin)
 
 
@@ -113,7 +117,13 @@ def _check_metric(
         return missing_metric(family, name, "Not tested: the check applies to no answer.", None)
     new, old = ([side[key][0] is not False for key in ids] for side in (candidate, incumbent))
     pairs = effective_pairs(new, old, [candidate[key][1] for key in ids])
-    return share_metric(family, name, pairs, (sum(new) / len(ids), sum(old) / len(ids)), len(ids), margin)
+    metric = share_metric(family, name, pairs, (sum(new) / len(ids), sum(old) / len(ids)), len(ids), margin)
+    if metric.outcome == "unknown" and pairs.worse == 0:
+        # Many checks apply to few answers, for which no interval could show the limit.
+        return replace(
+            metric, outcome="passes", reason=f"None of {len(ids)} answers got worse; an interval needs more."
+        )
+    return metric
 
 
 DOCUMENT_METRICS = ("grounding", "citation", "refusal")
@@ -154,7 +164,7 @@ def robustness_metrics(table: pa.Table | None, margin: float) -> list[Metric]:
 
 def _robustness_metric(row: RobustnessResult, margin: float) -> Metric:
     case, items, passed, base_passed = row.case, row.input_count, row.passed_count, row.base_passed_count
-    if not items or passed is None or base_passed is None:
+    if not items:
         return missing_metric("robustness", case, "The case was not run.", margin)
     shares = (passed / items, base_passed / items)
     if case in CODE_PROBES:  # handled by our code, not by the model: no loss is allowed
@@ -162,7 +172,8 @@ def _robustness_metric(row: RobustnessResult, margin: float) -> Metric:
             f"{items - passed} of {items} inputs were mishandled; the limit is 0. This is a bug in our code: report it."
         )
         return pass_fail_metric("robustness", case, shares[0], items, passed == items, "" if passed == items else why)
-    return share_metric("robustness", case, most_discordant_pairs(items, base_passed, passed), shares, items, margin)
+    pairs = BinaryPairs(items, row.base_only_passed_count, row.candidate_only_passed_count)
+    return share_metric("robustness", case, pairs, shares, items, margin)
 
 
 def safety_metrics(table: pa.Table | None) -> list[Metric]:

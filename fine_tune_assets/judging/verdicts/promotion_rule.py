@@ -2,7 +2,8 @@
 
 `refuse`: shown to miss the required gain, to lose more than a budget allows, or to leak training text. `hold`: not enough
 evidence. `promote`: better on the target, with every other metric measured, within its limit and, if the recipe requires it,
-shown by its interval. A qualified judge that prefers the incumbent's answers side by side holds; its choice never promotes.
+shown by its interval. Each task of the recipe must be tested: a task that is not holds, and so does one that got worse, whatever
+its size. A qualified judge that prefers the incumbent's answers side by side holds; its choice never promotes.
 
 A metric that is missing or not a number never counts for the candidate: each rule tests that a value is good, not that it is bad.
 If more grades are missing than the recipe allows, no metric based on grades decides, neither for nor against the candidate.
@@ -16,14 +17,21 @@ from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.missing_grades import explain_missing_grades
 from fine_tune_assets.judging.judges.criterion_qualification import PREFERENCE
 from fine_tune_assets.judging.verdicts.evidence import Evidence
-from fine_tune_assets.judging.verdicts.verdict_metrics import FAMILIES, Family, Metric
+from fine_tune_assets.judging.verdicts.example_reuse import describe_reuse, summarize_reuse
+from fine_tune_assets.judging.verdicts.verdict_metrics import FAMILIES, GRADE_FAMILIES, Family, Metric
 from fine_tune_assets.judging.verdicts.verdict_reasons import (
+    accepted_untested_task,
+    clear_gain,
     failure,
     losses_within_budget,
     missing_family,
     missing_metric_reason,
     not_clearly_better,
     not_shown,
+    task_standings,
+    untested_metrics,
+    untested_task,
+    worse_task,
     worse_than_allowed,
 )
 from fine_tune_assets.recipes.schema import GateSettings
@@ -31,8 +39,6 @@ from fine_tune_assets.recipes.schema import GateSettings
 Decision = Literal["promote", "hold", "refuse"]
 REGRESSION_FAMILIES: tuple[Family, ...] = tuple(family for family in FAMILIES if family != "target")
 _NO_AGREEMENT = f"Its agreement with experts is missing. {materialize_hint('judge_agreement')}"
-GRADE_FAMILIES: tuple[Family, ...] = ("target", "subgroups")
-"""Families measured with the judge's grades. The others do not depend on grades."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,17 @@ def decide_promotion(evidence: Evidence, gate: GateSettings) -> GateResult:
         *_unqualified_judge(evidence),
         *_too_little_evidence(evidence, gate),
         *_unproven_gain(evidence, gate),
+        *_unproven_tasks(metrics, evidence.tasks, gate),
         *_missing_metrics(evidence.metrics, evidence.expected, gate.requires),
         *_unproven_noninferiority(metrics, gate),
         *_rejected_by_choice(evidence),
     )
+    notes = (*_accepted_tasks(metrics, gate), *_judge_limits(evidence))
     if holds:
-        return GateResult("hold", (*holds, *_judge_limits(evidence)))
+        return GateResult("hold", (*holds, *notes))
     target = evidence.target
     assert target is not None  # _unproven_gain reports a missing one
-    return GateResult("promote", _promotion_reasons(evidence, target))
+    return GateResult("promote", (*_promotion_reasons(evidence, target, gate), *notes))
 
 
 def gain_objections(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
@@ -76,7 +84,12 @@ def regression_objections(evidence: Evidence, gate: GateSettings) -> tuple[str, 
     """Reasons why the candidate may be worse elsewhere; empty if every loss is within its limit and nothing is missing."""
     missing = _missing_metrics(evidence.metrics, evidence.expected, gate.requires)
     metrics = _deciding_metrics(evidence, gate)
-    return (*_failures(metrics, REGRESSION_FAMILIES), *missing, *_unproven_noninferiority(metrics, gate))
+    return (
+        *_failures(metrics, REGRESSION_FAMILIES),
+        *_unproven_tasks(metrics, evidence.tasks, gate),
+        *missing,
+        *_unproven_noninferiority(metrics, gate),
+    )
 
 
 def family_objections(
@@ -107,14 +120,42 @@ def _failures(metrics: Iterable[Metric], families: Sequence[Family]) -> Iterator
             yield failure(metric)
 
 
-def _promotion_reasons(evidence: Evidence, target: Metric) -> tuple[str, ...]:
-    return (
-        f"Better than the incumbent by {target.difference:.2f} points (95 % interval {target.low:.2f} to {target.high:.2f}; "
-        f"required: more than {target.margin:.2f}) on {target.items} test examples of {evidence.power.subjects} subjects.",
-        losses_within_budget([metric for metric in evidence.metrics if metric.family != "target"]),
-        f"The judge agrees with experts (Spearman {evidence.judge.agreement:.2f}; required: {evidence.judge.floor:.2f}).",
-        *_judge_limits(evidence),
-    )
+def _promotion_reasons(evidence: Evidence, target: Metric, gate: GateSettings) -> Iterator[str]:
+    others = [metric for metric in evidence.metrics if metric.family not in ("target", "tasks")]
+    yield task_standings(evidence.family_metrics("tasks"))
+    yield clear_gain(target, evidence.power.subjects, gate, evidence.verdicts_this_year)
+    yield losses_within_budget([metric for metric in others if not _is_informational(metric, gate)])
+    if untested := untested_metrics([metric for metric in others if _is_informational(metric, gate)]):
+        yield untested
+    yield describe_reuse(summarize_reuse(evidence.test_uses.values()))
+    yield f"The judge agrees with experts (Spearman {evidence.judge.agreement:.2f}; required: {evidence.judge.floor:.2f})."
+
+
+def _unproven_tasks(metrics: Sequence[Metric], tasks: Sequence[str], gate: GateSettings) -> Iterator[str]:
+    """A task that got worse never promotes; one of the recipe that is not tested holds, unless the recipe accepts it."""
+    for metric in metrics:
+        if metric.family != "tasks" or metric.outcome == "fails":
+            continue
+        if metric.standing == "worse":
+            yield worse_task(metric)
+        elif metric.standing not in ("better", "no worse"):
+            if metric.difference is not None and not metric.is_within_margin:
+                yield worse_than_allowed(metric)
+            elif metric.name in tasks and not _is_accepted(metric, gate):
+                yield untested_task(metric, gate)
+
+
+def _is_accepted(metric: Metric, gate: GateSettings) -> bool:
+    """Whether the recipe accepts that this task has too few examples, and no loss was measured on them."""
+    is_few = metric.items < gate.minimum_group_examples
+    is_loss = metric.standing == "worse" or (metric.difference is not None and not metric.is_within_margin)
+    return metric.name in gate.untested_tasks and is_few and not is_loss
+
+
+def _accepted_tasks(metrics: Sequence[Metric], gate: GateSettings) -> Iterator[str]:
+    for metric in metrics:
+        if metric.family == "tasks" and metric.standing == "not tested" and _is_accepted(metric, gate):
+            yield accepted_untested_task(metric, gate.untested_tasks[metric.name])
 
 
 def _judge_limits(evidence: Evidence) -> Iterator[str]:
@@ -160,7 +201,7 @@ def _unproven_gain(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
     if target is None or target.difference is None:
         yield missing_family("target")
     elif target.outcome == "unknown":
-        yield not_clearly_better(target, evidence.power)
+        yield not_clearly_better(target, evidence.power, gate, evidence.verdicts_this_year)
 
 
 def _missing_metrics(
@@ -179,7 +220,8 @@ def _missing_metrics(
 
 def _unproven_noninferiority(metrics: Iterable[Metric], gate: GateSettings) -> Iterator[str]:
     for metric in metrics:
-        if metric.family == "target" or metric.outcome in ("passes", "fails") or _is_informational(metric):
+        is_decided = metric.outcome in ("passes", "fails") or metric.family in ("target", "tasks")
+        if is_decided or _is_informational(metric, gate):
             continue
         if not metric.is_within_margin:
             yield worse_than_allowed(metric)
@@ -187,7 +229,8 @@ def _unproven_noninferiority(metrics: Iterable[Metric], gate: GateSettings) -> I
             yield not_shown(metric)
 
 
-def _is_informational(metric: Metric) -> bool:
+def _is_informational(metric: Metric, gate: GateSettings) -> bool:
     """A group too small to test, a check that applies to no answer, or a memorization test that does not gate."""
-    optional: tuple[Family, ...] = ("subgroups", "checks", "safety")
-    return metric.margin is None and metric.family in optional
+    if metric.family == "subgroups":
+        return metric.items < gate.minimum_group_examples and metric.outcome != "fails"
+    return metric.margin is None and metric.family in ("checks", "safety")

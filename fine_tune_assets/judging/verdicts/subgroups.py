@@ -1,4 +1,4 @@
-"""Assigns test examples to groups: site, task, input length, age band and sex.
+"""Assigns test examples to tasks, and to groups by site, input length, age band and sex.
 
 Age and sex are read from the scrubbed text. An example whose text is silent or contradictory is in no group of that kind.
 """
@@ -41,11 +41,28 @@ class ExampleInput:
     """Scrubbed."""
 
 
-def group_examples(examples: Sequence[ExampleInput]) -> dict[str, list[str]]:
-    """Group → sorted ids of its examples. A division with fewer than two groups is omitted."""
+@dataclass(frozen=True)
+class ExampleGroups:
+    """Names → sorted ids of test examples."""
+
+    tasks: Mapping[str, Sequence[str]]
+    """Each task of the recipe, even without an example, and other tasks in the test, such as that of corrections."""
+    subgroups: Mapping[str, Sequence[str]]
+    required_tasks: tuple[str, ...]
+    """The tasks of the recipe."""
+
+
+def group_examples(examples: Sequence[ExampleInput], tasks: Sequence[str]) -> ExampleGroups:
+    """`tasks`: those of the recipe."""
+    found = {task: list[str]() for task in tasks}
+    found |= _group_by_name({example.example_id: example.task for example in examples})
+    return ExampleGroups(found, _find_subgroups(examples), tuple(tasks))
+
+
+def _find_subgroups(examples: Sequence[ExampleInput]) -> dict[str, list[str]]:
+    """A division with fewer than two groups is omitted."""
     divisions: dict[str, Mapping[str, str | None]] = {
         "site": {e.example_id: e.source for e in examples},
-        "task": {e.example_id: e.task for e in examples},
         "length": _length_bands(examples),
         "age": {e.example_id: read_age_band(e.text) for e in examples},
         "sex": {e.example_id: read_sex(e.text) for e in examples},

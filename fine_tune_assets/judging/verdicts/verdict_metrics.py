@@ -1,7 +1,7 @@
 """One metric of a verdict: the comparison, its interval, its limit and its outcome.
 
 Outcomes: `passes` means shown to be good enough; `fails` means shown not to be, after Holm's adjustment within the family;
-`unknown` means neither, or not measured.
+`unknown` means neither, or not measured. Tasks and subgroups have a standing too, in the words of the verdict's first table.
 """
 
 from collections import defaultdict
@@ -11,12 +11,18 @@ from math import isfinite
 from typing import Any, Literal
 
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, p_value_of_loss, score_interval
-from fine_tune_assets.judging.statistics.paired_differences import ALPHA, SubjectMeans, adjust_holm
+from fine_tune_assets.judging.statistics.paired_differences import SubjectMeans, adjust_holm
 from fine_tune_assets.judging.statistics.power import examples_needed, items_needed
+from fine_tune_assets.recipes.error_levels import ALPHA
 
-Family = Literal["target", "abilities", "safety", "checks", "subgroups", "robustness", "documents"]
-FAMILIES: tuple[Family, ...] = ("target", "abilities", "safety", "checks", "subgroups", "robustness", "documents")
+Family = Literal["target", "tasks", "abilities", "safety", "checks", "subgroups", "robustness", "documents"]
+FAMILIES: tuple[Family, ...] = (
+    "target", "tasks", "abilities", "safety", "checks", "subgroups", "robustness", "documents",
+)  # fmt: skip
+GRADE_FAMILIES: tuple[Family, ...] = ("target", "tasks", "subgroups")
+"""Families measured with the judge's grades. The others do not depend on grades."""
 Outcome = Literal["passes", "fails", "unknown"]
+Standing = Literal["better", "no worse", "worse", "not tested"]
 _DIGITS = 6
 """Rounding keeps floating-point differences between processors from changing a verdict."""
 
@@ -48,6 +54,8 @@ class Metric:
     """Items needed for a clear outcome."""
     reason: str
     """Why the outcome is unknown; empty otherwise."""
+    standing: Standing | None = None
+    """Of a task or subgroup: `better` or `worse` if the interval excludes 0, `no worse` if it excludes a loss above the limit."""
 
 
 def missing_metric(family: Family, name: str, reason: str, margin: float | None, items: int = 0) -> Metric:
@@ -55,7 +63,7 @@ def missing_metric(family: Family, name: str, reason: str, margin: float | None,
     return Metric(
         family=family,
         name=name,
-        unit="points" if family in ("target", "subgroups") else "share",
+        unit="points" if family in GRADE_FAMILIES else "share",
         candidate=None,
         incumbent=None,
         difference=None,
@@ -69,6 +77,7 @@ def missing_metric(family: Family, name: str, reason: str, margin: float | None,
         is_within_margin=False,
         needed_items=None,
         reason=reason,
+        standing="not tested" if family in ("tasks", "subgroups") else None,
     )
 
 
@@ -92,31 +101,54 @@ class GradeMeans:
     """Over all examples, with the worst possible value for each missing grade; every claim for the candidate uses it."""
 
 
-def gain_metric(grades: GradeMeans, minimum_gain: float, worthwhile_gain: float) -> Metric:
-    """The target: a test of superiority."""
-    low, high = grades.worst_case.low, grades.means.high
-    passes, fails = low is not None and low > minimum_gain, high is not None and high < minimum_gain
+def gain_metric(grades: GradeMeans, minimum_gain: float, worthwhile_gain: float, level: float) -> Metric:
+    """The target: a test of superiority at the one-sided `level`."""
+    p, high = grades.worst_case.p_value_above(minimum_gain), grades.means.high
+    passes, fails = p <= level, high is not None and high < minimum_gain
     return replace(
         _grade_metric("target", "grade", grades, minimum_gain),
-        p=grades.worst_case.p_value_above(minimum_gain),
+        p=p,
         is_within_margin=grades.worst_case.value > minimum_gain,
         outcome="passes" if passes else "fails" if fails else "unknown",
-        needed_items=examples_needed(grades.means, worthwhile_gain),
+        needed_items=examples_needed(grades.means, worthwhile_gain, level),
         reason="" if passes or fails else _too_few_reason(grades) or "Neither a gain nor a loss is significant.",
     )
 
 
-def group_metric(name: str, grades: GradeMeans, margin: float) -> Metric:
-    """A group of examples: a test of non-inferiority."""
-    low = grades.worst_case.low
+def group_metric(
+    family: Literal["tasks", "subgroups"], name: str, grades: GradeMeans, margin: float, minimum_examples: int
+) -> Metric:
+    """A task or a group of examples: a test of non-inferiority. With too few examples it can fail but not pass."""
+    low, examples = grades.worst_case.low, grades.worst_case.examples
+    is_large = examples >= minimum_examples
+    is_shown = is_large and low is not None and low > -margin
+    too_few = "" if is_large else _too_small_reason(examples, minimum_examples)
     return replace(
-        _grade_metric("subgroups", name, grades, margin),
+        _grade_metric(family, name, grades, margin),
+        items=examples,
         p=grades.means.p_value_below(-margin),
         is_within_margin=grades.worst_case.value >= -margin,
-        outcome="passes" if low is not None and low > -margin else "unknown",
+        outcome="passes" if is_shown else "unknown",
         needed_items=examples_needed(grades.means, margin),
-        reason=_too_few_reason(grades),
+        reason=too_few or _too_few_reason(grades) or ("" if is_shown else _WIDE_INTERVAL),
+        standing=_find_standing(grades, is_shown),
     )
+
+
+_WIDE_INTERVAL = "The interval includes losses beyond the limit."
+
+
+def _find_standing(grades: GradeMeans, is_shown: bool) -> Standing:
+    low, high = grades.worst_case.low, grades.means.high
+    if high is not None and high < 0:
+        return "worse"
+    if not is_shown:
+        return "not tested"
+    return "better" if low is not None and low > 0 else "no worse"
+
+
+def _too_small_reason(examples: int, minimum: int) -> str:
+    return f"Not tested: {examples} examples; the minimum is {minimum} (gate.minimum_group_examples)."
 
 
 def _grade_metric(family: Family, name: str, grades: GradeMeans, margin: float) -> Metric:

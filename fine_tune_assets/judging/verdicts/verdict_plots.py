@@ -18,7 +18,7 @@ def verdict_plots(evidence: Evidence) -> dict[str, bytes]:
     plots = {
         "Grades on the same test examples": _distributions(evidence),
         "Candidate minus incumbent, by example": _differences(evidence),
-        "Differences in points with 95 % intervals": _intervals(evidence, ("target", "subgroups")),
+        "Differences in points with 95 % intervals": _intervals(evidence, ("target", "tasks", "subgroups")),
         "Retained abilities: change in accuracy": _intervals(evidence, ("abilities",)),
         "Checks, robustness and documents: change in the share passed": _intervals(
             evidence, ("checks", "robustness", "documents")

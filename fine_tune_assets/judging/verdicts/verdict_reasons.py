@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.judging.statistics.power import Power
 from fine_tune_assets.judging.verdicts.verdict_metrics import Family, Metric
+from fine_tune_assets.recipes.schema import GateSettings
 
 _ASSETS: dict[Family, str] = {
     "abilities": "retained_abilities",
@@ -13,6 +14,7 @@ _ASSETS: dict[Family, str] = {
     "robustness": "robustness_results",
     "documents": "document_answers",
     "subgroups": "judge_scores",
+    "tasks": "judge_scores",
     "target": "judge_scores",
 }
 _MISSING: dict[Family, str] = {
@@ -22,6 +24,7 @@ _MISSING: dict[Family, str] = {
     "robustness": "Robustness was not measured.",
     "documents": "Answers from documents were not measured.",
     "subgroups": "No group of examples was compared.",
+    "tasks": "No task was compared.",
     "target": "The candidate was not compared with the incumbent.",
 }
 _LOSSES: dict[Family, str] = {
@@ -31,6 +34,7 @@ _LOSSES: dict[Family, str] = {
     "robustness": "Less robust ({name})",
     "documents": "Worse answers from documents ({name})",
     "subgroups": "Lower grades in a group ({name})",
+    "tasks": "Lower grades on the task {name}",
     "target": "Worse than the incumbent",
 }
 _ADVICE: dict[Family, str] = {
@@ -40,11 +44,14 @@ _ADVICE: dict[Family, str] = {
     "robustness": "Add training examples of this case, then train again.",
     "documents": "Correct answers from documents, with their passages, then train again.",
     "subgroups": "Add approved examples of this group, then train again.",
+    "tasks": "Add or correct training examples of this task, then train again.",
     "target": "Add or correct training examples, then train again.",
 }
+_MORE_EXAMPLES = "Approve more test examples; if the test split has more than judge.test_examples, raise that."
 _MORE_ITEMS: dict[Family, str] = {
-    "abilities": "Add questions to data/evaluation/abilities.",
+    "abilities": "Raise judge.ability_items, and add questions to data/evaluation/abilities if a file has fewer.",
     "documents": "Add questions to data/evaluation/retrieval.",
+    "robustness": "Raise judge.robustness_items.",
 }
 _POWER = "with 80 % power"
 
@@ -72,9 +79,26 @@ def failure(metric: Metric) -> str:
     )
 
 
-def not_clearly_better(target: Metric, power: Power) -> str:
+def clear_gain(target: Metric, subjects: int, gate: GateSettings, verdicts: int) -> str:
+    """How much better the candidate is, and the level at which that counts."""
+    return (
+        f"Better than the incumbent by {target.difference:.2f} points{_interval_text(target)} on {target.items} test examples of "
+        f"{subjects} subjects: {_level_text(target, gate, verdicts)}."
+    )
+
+
+def _level_text(target: Metric, gate: GateSettings, verdicts: int) -> str:
+    looks = max(verdicts, gate.verdicts_per_year)
+    return (
+        f"p {_p_value_text(target)} for a gain of at most {target.margin:.2f} (gate.minimum_gain), required: at most "
+        f"{gate.verdict_level(verdicts):.2g}, so that {looks} verdicts a year promote a candidate without a gain with a chance "
+        f"of at most {gate.yearly_false_promotions:.0%}"
+    )
+
+
+def not_clearly_better(target: Metric, power: Power, gate: GateSettings, verdicts: int) -> str:
     """Why the gain is not shown, and what would be enough."""
-    measured = f"The gain is not shown: {_measurement_text(target)}; {_limit_text(target)}."
+    measured = f"The gain is not shown: {_measurement_text(target)}; {_level_text(target, gate, verdicts)}."
     if target.low is not None and target.margin is not None and target.low > target.margin:
         return (
             f"{measured} With the worst possible value for each missing grade, the gain is not significant. "
@@ -135,13 +159,54 @@ _PLURALS: dict[Family, str] = {
 }
 
 
-def losses_within_budget(metrics: Sequence[Metric]) -> str:
-    limited = [metric for metric in metrics if metric.margin is not None]
+def task_standings(tasks: Sequence[Metric]) -> str:
+    """Every task with its standing."""
+    return f"By task: {'; '.join(_task_text(task) for task in tasks)}."
+
+
+def _task_text(task: Metric) -> str:
+    if task.difference is None:
+        return f"{task.name} {task.standing}, {task.items} examples"
+    grades = f"{task.incumbent:.2f} to {task.candidate:.2f}{_interval_text(task)}"
+    return f"{task.name} {task.standing}, {grades} on {task.items} examples"
+
+
+def worse_task(task: Metric) -> str:
+    return (
+        f"Worse on the task {task.name}: {_measurement_text(task)}. The interval lies below zero, and a task that got worse is "
+        f"never promoted. {_ADVICE['tasks']}"
+    )
+
+
+def untested_task(task: Metric, gate: GateSettings) -> str:
+    measured = "" if task.difference is None else f" {_measurement_text(task)};"
+    if task.items < gate.minimum_group_examples:
+        return (
+            f"The task {task.name} was not tested:{measured} {task.items} test examples, and gate.minimum_group_examples is "
+            f"{gate.minimum_group_examples}. Approve more examples of this task, or accept this in gate.untested_tasks."
+        )
+    return (
+        f"The task {task.name} was not tested:{measured} the interval includes a loss beyond the limit of {task.margin:.2f}. "
+        f"{_more_items_text(task)}"
+    )
+
+
+def accepted_untested_task(task: Metric, reason: str) -> str:
+    return f"The task {task.name} was not tested ({task.items} examples). The recipe accepts this: {reason}"
+
+
+def untested_metrics(metrics: Sequence[Metric]) -> str:
+    """What has a row in the verdict and was too small to test; empty if there is none."""
+    names = [f"{metric.name} ({metric.items})" for metric in metrics if metric.family != "safety"]
+    return f"Not tested, with the number of items: {', '.join(names)}." if names else ""
+
+
+def losses_within_budget(limited: Sequence[Metric]) -> str:
     shown = sum(metric.outcome == "passes" for metric in limited)
     present = {metric.family for metric in limited}
     *before, last = [words for family, words in _PLURALS.items() if family in present] or ["other metrics"]
     names = f"{', '.join(before)} and {last}" if before else last
-    words = f"All {len(limited)} {names} are within their limits: {shown} shown by an interval or a passed test"
+    words = f"All {len(limited)} tested {names} are within their limits: {shown} shown by an interval or a passed test"
     rest = len(limited) - shown
     return f"{words}, {rest} as measured only (more items would show them)." if rest else f"{words}."
 
@@ -172,5 +237,5 @@ def _p_value_text(metric: Metric) -> str:
 
 
 def _more_items_text(metric: Metric) -> str:
-    more = _MORE_ITEMS.get(metric.family, "Approve more test examples.")
+    more = _MORE_ITEMS.get(metric.family, _MORE_EXAMPLES)
     return f"About {metric.needed_items} items would settle it. {more}" if metric.needed_items else more

@@ -5,6 +5,7 @@ refusal can't be overridden by signature.
 """
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,6 +89,30 @@ def list_verdicts(ledger: Ledger, limit: int) -> list[Verdict]:
     query = sa.select(verdicts).order_by(verdicts.c.sequence.desc()).limit(limit)
     with ledger.read() as connection:
         return [verdict_from_row(row) for row in connection.execute(query).mappings()]
+
+
+@dataclass(frozen=True)
+class AskedTest:
+    """The test behind one verdict."""
+
+    adapter_id: str
+    incumbent: str
+    recorded_at: datetime
+    example_ids: tuple[str, ...]
+
+
+def list_asked_tests(ledger: Ledger) -> list[AskedTest]:
+    """The newest test of each candidate, oldest first. Verdicts of versions that did not record their examples have none."""
+    query = sa.select(verdicts).order_by(verdicts.c.sequence)
+    with ledger.read() as connection:
+        rows = connection.execute(query).mappings().all()
+    newest = {row["adapter_id"]: row for row in rows}
+    return [_asked_test(row) for row in rows if newest[row["adapter_id"]] is row]
+
+
+def _asked_test(row: Any) -> AskedTest:
+    uses = json.loads(row["evidence"]).get("test_uses", {})
+    return AskedTest(row["adapter_id"], row["incumbent"], row["recorded_at"], tuple(uses))
 
 
 def list_signers(target: Ledger | sa.Connection, verdict_id: str) -> list[str]:

@@ -24,19 +24,23 @@ from fine_tune_assets.ledger.serving.verdicts import find_latest_verdict
 from fine_tune_assets.tables.judging_rows import DocumentAnswer, JudgeScore, RetainedAbility
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
-from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.conftest import COMPLAINT_TASKS, write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, subjects_in
 from fine_tune_assets_tests.judging.verdict_inputs import agreement, checked, from_documents, remembered, robust
 from fine_tune_assets_tests.lineage.stored_data import filled
 
 PATIENTS = 12
+LIMITS = {
+    "gate": {"minimum_examples": 10, "minimum_group_examples": 6, "verdicts_per_year": 1},
+    "split": {"minimum_examples": 40},
+    "tasks": [{**COMPLAINT_TASKS[0], "name": "plan"}],
+    "review": {"guidelines": {}},
+}
 
 
 @pytest.fixture
 def stored(installation_dir: Any) -> StoredInstructionSet:
-    write_recipe(
-        installation_dir, gate={"minimum_examples": 10, "minimum_group_examples": 6}, judge={"kind": "formula"}
-    )
+    write_recipe(installation_dir, **LIMITS, judge={"kind": "formula"})
     rows = [
         example(patient, f"A {30 + 40 * (i % 2)}-year-old woman, case {i}.", f"Walk {i}.")
         for i, patient in enumerate(subjects_in("test", PATIENTS))
@@ -79,6 +83,8 @@ def _materialized(
             "question_count": 100,
             "base_accuracy": 0.6,
             "adapter_accuracy": ability,
+            "base_only_correct": max(0, round(100 * (0.6 - ability))),
+            "adapter_only_correct": max(0, round(100 * (ability - 0.6))),
         }
         | {"low": -0.1, "high": 0.1}
         for name in sorted(path.stem for path in (Installation().layout.evaluation / "abilities").glob("*.jsonl"))
@@ -188,8 +194,7 @@ def test_a_recipe_that_answers_from_documents_requires_that_it_was_measured(
     stored: StoredInstructionSet, installation_dir: Any
 ) -> None:
     """The recipe alone decides: `gate.requires` need not name it, and answers without retrieval are not missing."""
-    limits = {"minimum_examples": 10, "minimum_group_examples": 6}
-    write_recipe(installation_dir, gate=limits, retrieval={"enabled": True}, judge={"kind": "formula"})
+    write_recipe(installation_dir, **LIMITS, retrieval={"enabled": True}, judge={"kind": "formula"})
     missing = _materialized(stored, gain=1.0, ability=0.6).value.to_pylist()[0]
     assert missing["decision"] == "hold"
     assert any("`fine-tune materialize document_answers`" in reason for reason in missing["reasons"])

@@ -158,18 +158,6 @@ def test_missing_abilities_close_the_gate() -> None:
     assert _objections({**row, "question_count": 0}) != []
 
 
-def test_a_table_of_an_older_version_is_judged_by_its_accuracies() -> None:
-    """It lacks the counts of discordant questions."""
-    row = {
-        **_compared([True] * 10, [False] * 10),
-        "base_only_correct": None,
-        "adapter_only_correct": None,
-        "max_accuracy_drop": None,
-    }
-    assert len(_objections(row)) == 1
-    assert _objections({**row, "adapter_accuracy": 1.0}) == []
-
-
 def test_table_and_verdict_have_the_same_interval() -> None:
     """Two different 95 % intervals would be confusing."""
     row = _compared([True] * 10, [True] * 9 + [False])

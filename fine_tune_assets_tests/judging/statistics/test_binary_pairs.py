@@ -9,7 +9,6 @@ from scipy.stats import binomtest
 from fine_tune_assets.judging.statistics.binary_pairs import (
     BinaryPairs,
     effective_pairs,
-    most_discordant_pairs,
     p_value_of_loss,
     p_value_of_mcnemar,
     score_interval,
@@ -58,14 +57,6 @@ def test_more_losses_never_look_better() -> None:
 def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs() -> None:
     assert p_value_of_mcnemar(BinaryPairs(50, 9, 2)) == binomtest(9, 11, 0.5, alternative="greater").pvalue
     assert p_value_of_mcnemar(BinaryPairs(50, 0, 0)) == 1.0
-
-
-def test_known_totals_give_the_most_discordant_pairs() -> None:
-    """8 of 10 for the incumbent and 6 for the candidate: at most 2 gained and 4 lost. No other table has a wider interval."""
-    worst = most_discordant_pairs(10, incumbent_right=8, candidate_right=6)
-    assert worst == BinaryPairs(10, 4, 2)
-    others = [score_interval(BinaryPairs(10, 2 + gained, gained)) for gained in range(3)]
-    assert score_interval(worst)[0] == min(low for low, _ in others)
 
 
 def test_clustered_failures_of_one_subject_count_less() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fine_tune_assets.judging.statistics.paired_differences import ALPHA, adjust_holm, compare_means
+from fine_tune_assets.judging.statistics.paired_differences import adjust_holm, compare_means
+from fine_tune_assets.recipes.error_levels import ALPHA
 
 DIFFERENCES = st.lists(st.integers(-36, 36).map(lambda quarter: quarter / 4), min_size=6, max_size=30)
 

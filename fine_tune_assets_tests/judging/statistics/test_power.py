@@ -13,6 +13,7 @@ from fine_tune_assets.judging.statistics.power import (
     intra_subject_correlation,
     items_needed,
 )
+from fine_tune_assets.recipes.error_levels import ALPHA
 
 
 def _means(subjects: int, per_subject: int, shared: float, seed: int = 5) -> "object":
@@ -50,15 +51,15 @@ def test_examples_of_the_same_subjects_carry_less_information() -> None:
 
 def test_the_present_examples_are_enough_for_the_detectable_gain() -> None:
     means = _means(60, 2, 0.5)
-    power = estimate_power(means, 0.5, 0.1)  # type: ignore[arg-type]
+    power = estimate_power(means, 0.5, 0.1, ALPHA)  # type: ignore[arg-type]
     assert power.detectable_gain is not None
     assert examples_needed(means, power.detectable_gain - 0.1) == pytest.approx(120, abs=2)  # type: ignore[arg-type]
 
 
 def test_without_a_spread_the_needed_number_is_missing() -> None:
     """With one subject, or without a comparison."""
-    assert estimate_power(None, 0.5, 0.0).needed_examples is None
-    assert estimate_power(compare_means([1.0], ["p"]), 0.5, 0.0).needed_examples is None
+    assert estimate_power(None, 0.5, 0.0, ALPHA).needed_examples is None
+    assert estimate_power(compare_means([1.0], ["p"]), 0.5, 0.0, ALPHA).needed_examples is None
 
 
 def test_the_needed_items_show_that_nothing_is_lost() -> None:

@@ -18,9 +18,10 @@ from fine_tune_assets.judging.verdicts.criterion_evidence import CriterionEviden
 from fine_tune_assets.judging.verdicts.evidence import Evidence, evidence_json, gather_evidence, read_evidence
 from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, judge_status
 from fine_tune_assets.judging.verdicts.promotion_rule import GateResult, decide_promotion
+from fine_tune_assets.judging.verdicts.subgroups import ExampleGroups
 from fine_tune_assets.tables.judging_rows import JudgeAgreement, JudgeScore
 from fine_tune_assets.tables.record_classes import table_from_rows
-from fine_tune_assets_tests.judging.verdict_inputs import CANDIDATE, GATE, GOOD_TABLES, evidence
+from fine_tune_assets_tests.judging.verdict_inputs import CANDIDATE, FIRST_TEST, GATE, GOOD_TABLES, evidence
 
 REQUIRED = JudgeRequirements(
     "verifier", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}}, read_rubric("clinical", "clinical")
@@ -72,7 +73,7 @@ def _graded(scores: Scores, **columns: Any) -> pa.Table:
 
 def _evidence(rows: Sequence[dict[str, Any]], scores: pa.Table, required: JudgeRequirements = REQUIRED) -> Evidence:
     tables = replace(GOOD_TABLES, judge_scores=scores, judge_agreement=table_from_rows(rows, JudgeAgreement.SCHEMA))
-    return gather_evidence(CANDIDATE, tables, {}, GATE, required, {})
+    return gather_evidence(CANDIDATE, tables, ExampleGroups({}, {}, ()), GATE, required, {}, FIRST_TEST)
 
 
 def _decided(made: Evidence) -> GateResult:

@@ -9,18 +9,20 @@ import pyarrow.compute as pc
 import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
+from fine_tune_assets.judging.evaluation.robustness_cases import PROBES, build_probe_table
 from fine_tune_assets.judging.verdicts.metric_families import (
     ability_metrics,
     check_metrics,
     document_metrics,
+    group_metrics,
     require_same_adapter,
     robustness_metrics,
     safety_metrics,
-    subgroup_metrics,
     target_metric,
 )
 from fine_tune_assets.judging.verdicts.paired_grades import graded_pairs
 from fine_tune_assets.judging.verdicts.verdict_metrics import Metric, adjust_metrics
+from fine_tune_assets.recipes.error_levels import ALPHA
 from fine_tune_assets.tables.judging_rows import AnswerCheck, DocumentAnswer, RetainedAbility
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 from fine_tune_assets_tests.judging.verdict_inputs import (
@@ -45,9 +47,9 @@ def _one(metrics: list[Metric]) -> Metric:
 def test_a_missing_grade_is_excluded_from_the_means_and_never_helps() -> None:
     """A zero would penalize the model for a failure of the judge; ignoring it would reward losing bad answers."""
     rows = {**gains([1.0 + i % 3 for i in range(20)]), "bad": (None, 9.0)}
-    metric = _one([target_metric(graded_pairs(graded(rows), "base"), GATE)])
+    metric = _one([target_metric(graded_pairs(graded(rows), "base"), GATE, ALPHA)])
     assert (metric.items, metric.candidate, metric.incumbent) == (20, pytest.approx(5.95), 4.0)
-    complete = _one([target_metric(graded_pairs(graded(gains([1.0 + i % 3 for i in range(20)])), "base"), GATE)])
+    complete = _one([target_metric(graded_pairs(graded(gains([1.0 + i % 3 for i in range(20)])), "base"), GATE, ALPHA)])
     assert (metric.difference, complete.p) == (complete.difference, pytest.approx(1e-4, abs=1e-4))
     assert metric.p is not None
     assert complete.p is not None
@@ -86,16 +88,40 @@ def test_a_table_about_another_candidate_closes_the_gate() -> None:
         require_same_adapter("other", {"retained_abilities": retained(copa=(0.5, 0.5)), "answer_checks": None})
 
 
-def test_small_groups_are_listed_but_not_tested() -> None:
+def _groups(differences: list[float], **groups: range) -> dict[str, Metric]:
+    pairs = graded_pairs(graded(gains(differences, 5.0)), "base")
+    ids = {name: [pairs[place].example_id for place in places] for name, places in groups.items()}
+    return {metric.name: metric for metric in adjust_metrics(group_metrics("subgroups", pairs, ids, GATE))}
+
+
+def test_small_groups_are_measured_but_not_tested() -> None:
     """Few examples prove nothing, and would block every candidate."""
-    pairs = graded_pairs(graded(gains([1.0] * 40)), "base")
-    ids = [pair.example_id for pair in pairs]
-    small, large = adjust_metrics(subgroup_metrics(pairs, {"site: large": ids[:30], "site: small": ids[30:]}, GATE))[
-        ::-1
-    ]
-    assert (small.outcome, small.margin, small.items) == ("unknown", None, 10)
+    found = _groups([1.0] * 40, large=range(30), small=range(30, 40))
+    small, large = found["small"], found["large"]
+    assert (small.outcome, small.standing, small.items, small.difference) == ("unknown", "not tested", 10, 1.0)
     assert "gate.minimum_group_examples" in small.reason
-    assert (large.outcome, large.margin, large.items) == ("passes", GATE.maximum_group_loss, 30)
+    assert (large.outcome, large.standing, large.items) == ("passes", "better", 30)
+
+
+def test_a_clear_loss_in_a_small_group_fails() -> None:
+    """Too few examples to pass are enough to fail."""
+    found = _groups([3.0] * 40 + [-3.5, -3.0, -2.5] * 4, large=range(40), small=range(40, 52))
+    assert (found["small"].outcome, found["small"].standing) == ("fails", "worse")
+
+
+@pytest.mark.parametrize(
+    ("differences", "standing"),
+    [
+        ([0.5, 0.6, 0.7] * 10, "better"),
+        ([0.2, -0.2, 0.1] * 10, "no worse"),
+        ([-0.5, -0.6, -0.7] * 10, "worse"),
+        ([4.0, -4.0, 0.0] * 10, "not tested"),
+        ([0.5] * 4, "not tested"),
+    ],
+)
+def test_a_group_has_one_of_four_standings(differences: list[float], standing: str) -> None:
+    """An interval that includes a loss beyond the limit says nothing, whatever the number of examples."""
+    assert _groups(differences, all=range(len(differences)))["all"].standing == standing
 
 
 def test_a_group_with_a_loss_beyond_the_limit_fails() -> None:
@@ -105,7 +131,7 @@ def test_a_group_with_a_loss_beyond_the_limit_fails() -> None:
     ids = [pair.example_id for pair in pairs]
     found = {
         f.name: f.outcome
-        for f in adjust_metrics(subgroup_metrics(pairs, {"sex: f": ids[40:], "sex: m": ids[:40]}, GATE))
+        for f in adjust_metrics(group_metrics("subgroups", pairs, {"sex: f": ids[40:], "sex: m": ids[:40]}, GATE))
     }
     assert found == {"sex: f": "fails", "sex: m": "passes"}
 
@@ -126,7 +152,6 @@ def _ability(**changes: Any) -> pa.Table:
         ({"adapter_accuracy": 0.58, "base_only_correct": 29}, "unknown", False),
         ({"question_count": 10, "base_only_correct": 1, "adapter_only_correct": 1}, "unknown", True),
         ({"max_accuracy_drop": 0.01}, "passes", True),
-        ({"base_only_correct": None}, "unknown", True),
         ({"adapter_accuracy": math.nan}, "unknown", False),
         ({"question_count": 0}, "unknown", False),
     ],
@@ -190,14 +215,24 @@ def test_unchecked_answers_make_the_metric_missing() -> None:
     assert "10 of 40" in metric.reason
 
 
-def test_robustness_cases_are_compared_by_their_totals() -> None:
-    rows = [
-        {"case": "injection", "adapter_id": "adapter", "input_count": 60, "passed_count": 20, "base_passed_count": 55},
-        {"case": "empty", "adapter_id": "adapter", "input_count": 60, "passed_count": 60, "base_passed_count": 60},
-        {"case": "long", "adapter_id": "adapter", "input_count": 0, "passed_count": 0, "base_passed_count": 0},
-    ]
-    found = {f.name: f.outcome for f in adjust_metrics(robustness_metrics(pa.Table.from_pylist(rows), 0.1))}
-    assert found == {"injection": "fails", "empty": "passes", "long": "unknown"}
+def test_robustness_cases_are_compared_item_by_item() -> None:
+    """Both models pass the same 48 of 60 items: paired, the interval ends at -0.06; from totals alone, at -0.16."""
+    same, lost, none = [True] * 48 + [False] * 12, [True] * 20 + [False] * 40, list[bool]()
+    cases = dict.fromkeys(PROBES, same) | {"prompt_injection": lost, "another_language": none}
+    base = cases | {"prompt_injection": [True] * 55 + [False] * 5}
+    table = build_probe_table("adapter", base, cases)
+    found = {metric.name: metric for metric in adjust_metrics(robustness_metrics(table, 0.1))}
+    assert found["prompt_injection"].outcome == "fails"
+    assert found["another_language"].outcome == "unknown"
+    assert (found["empty_input"].outcome, found["empty_input"].low) == ("passes", pytest.approx(-0.0602, abs=1e-3))
+
+
+def test_a_check_that_applies_to_few_answers_passes_if_none_got_worse() -> None:
+    """No interval shows a limit of 3 % on ten answers, so that the check would hold every candidate for ever."""
+    few = [True] * 10 + [None] * 30
+    assert _one(check_metrics(_checked(few, few), "base", EXAMPLES, 0.03)).outcome == "passes"
+    worse = [False, *few[1:]]
+    assert _one(check_metrics(_checked(worse, few), "base", EXAMPLES, 0.03)).outcome == "unknown"
 
 
 def test_cases_that_our_code_handles_allow_no_failure() -> None:

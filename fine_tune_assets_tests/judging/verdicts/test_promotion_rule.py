@@ -25,12 +25,14 @@ from fine_tune_assets.judging.verdicts.promotion_rule import (
     gain_objections,
     regression_objections,
 )
+from fine_tune_assets.judging.verdicts.subgroups import ExampleGroups
 from fine_tune_assets.judging.verdicts.verdict_metrics import Metric
 from fine_tune_assets.recipes.schema import GateSettings
 from fine_tune_assets.tables.judging_rows import DocumentAnswer, JudgeAgreement, JudgeScore
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.judging.verdict_inputs import (
     CANDIDATE,
+    FIRST_TEST,
     GATE,
     GOOD_GRADES,
     GOOD_TABLES,
@@ -71,7 +73,8 @@ def test_a_clearly_better_candidate_with_complete_evidence_is_promoted() -> None
     """The refusals below are meaningless if nothing can pass."""
     decided = _decided()
     assert decided.decision == "promote", decided.reasons
-    assert "95 % interval" in decided.reasons[0]
+    assert "summary better" in decided.reasons[0]
+    assert "95 % interval" in decided.reasons[1]
 
 
 @pytest.mark.parametrize(
@@ -351,7 +354,7 @@ def test_the_document_has_the_fields_that_its_readers_use() -> None:
     assert set(document) == {
         "adapter_id", "base_fingerprint", "instruction_set_fingerprint", "recipe_fingerprint", "incumbent", "judge", "gate",
         "metrics", "expected", "missing_grades", "power", "distributions", "fingerprints",
-        "preferences", "calibrated_means", "criteria",
+        "preferences", "calibrated_means", "criteria", "tasks", "test_uses", "verdicts_this_year",
     }  # fmt: skip
     assert set(document["judge"]) == {
         "version", "kind", "agreement", "floor", "is_qualified", "failure_reason", "blind_spots", "labelled_sets",
@@ -368,7 +371,9 @@ def test_the_document_has_the_fields_that_its_readers_use() -> None:
 
 def test_the_document_names_the_fingerprints_of_labelled_sets_and_other_inputs() -> None:
     """An auditor can verify the files against them."""
-    made = gather_evidence(CANDIDATE, GOOD_TABLES, {}, GATE, JUDGE, {}, {"ability_questions_copa": "questions-1"})
+    groups = ExampleGroups({}, {}, ())
+    others = {"ability_questions_copa": "questions-1"}
+    made = gather_evidence(CANDIDATE, GOOD_TABLES, groups, GATE, JUDGE, {}, FIRST_TEST, others)
     assert made.judge.labelled_sets == {"rated_summaries": "labelled"}
     assert made.fingerprints["labelled_set_rated_summaries"] == "labelled"
     assert made.fingerprints["ability_questions_copa"] == "questions-1"

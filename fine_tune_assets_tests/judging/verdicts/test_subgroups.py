@@ -43,13 +43,13 @@ def _input(example_id: str, source: str = "s", task: str = "t", text: str = "wor
 
 def test_a_division_into_one_group_is_omitted() -> None:
     """It would equal the whole test split."""
-    assert group_examples([_input("a"), _input("b")]) == {}
-    found = group_examples([_input("b", source="north"), _input("a", source="south")])
+    assert group_examples([_input("a"), _input("b")], []).subgroups == {}
+    found = group_examples([_input("b", source="north"), _input("a", source="south")], []).subgroups
     assert found == {"site: north": ["b"], "site: south": ["a"]}
 
 
 def test_length_groups_are_terciles_of_the_word_count() -> None:
-    found = group_examples([_input(f"e{i}", text="word " * (10 * i)) for i in range(1, 10)])
+    found = group_examples([_input(f"e{i}", text="word " * (10 * i)) for i in range(1, 10)], []).subgroups
     assert {name: len(ids) for name, ids in found.items()} == {
         "length: long, over 60 words": 3,
         "length: middle, up to 60 words": 3,
@@ -59,8 +59,16 @@ def test_length_groups_are_terciles_of_the_word_count() -> None:
 
 def test_the_groups_do_not_depend_on_the_order_of_the_examples() -> None:
     examples = [_input(f"e{i}", source="ab"[i % 2], text=f"a {20 + 9 * i}-year-old man " + "w " * i) for i in range(8)]
-    assert group_examples(examples) == group_examples(list(reversed(examples)))
-    assert {"age: 18 to 39", "age: 40 to 64", "age: 65 to 89"} <= set(group_examples(examples))
+    assert group_examples(examples, []) == group_examples(list(reversed(examples)), [])
+    assert {"age: 18 to 39", "age: 40 to 64", "age: 65 to 89"} <= set(group_examples(examples, []).subgroups)
+
+
+def test_a_task_of_the_recipe_without_an_example_is_listed() -> None:
+    """Otherwise a task that nothing tests would be in no table."""
+    found = group_examples([_input("a"), _input("b")], ["other"])
+    assert found.tasks["other"] == []
+    assert set(found.tasks) == {"other", _input("a").task}
+    assert found.required_tasks == ("other",)
 
 
 def test_the_text_of_an_input_is_the_users_turn() -> None:

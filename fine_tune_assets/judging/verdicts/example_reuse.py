@@ -1,0 +1,63 @@
+"""How often the test examples of a verdict have decided before.
+
+Each verdict is a look at the same test, and a candidate without a gain needs one lucky look.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fine_tune_assets.judging.evaluation.example_selection import EarlierTests
+from fine_tune_assets.ledger.serving.verdicts import AskedTest
+
+_YEAR = timedelta(days=365)
+
+
+@dataclass(frozen=True)
+class VerdictHistory:
+    """What earlier verdicts mean for the verdict on one candidate."""
+
+    earlier: EarlierTests
+    verdicts_this_year: int
+    """Verdicts on different candidates in the past year, with this one."""
+
+
+def find_verdict_history(tests: Sequence[AskedTest], adapter_id: str, incumbent: str, now: datetime) -> VerdictHistory:
+    """`tests`: the newest test of each candidate, oldest first; that of `adapter_id` itself is not an earlier one, but names the
+    examples to ask again."""
+    others = [test for test in tests if test.adapter_id != adapter_id]
+    same = [test for test in tests if test.incumbent == incumbent and test.example_ids]
+    before = [test for test in others if test.incumbent != incumbent and test.example_ids]
+    return VerdictHistory(
+        EarlierTests(
+            of_incumbent=same[-1].example_ids if same else (),
+            before_incumbent=before[-1].example_ids if before else (),
+            uses=Counter(example_id for test in others for example_id in test.example_ids),
+        ),
+        verdicts_this_year=1 + sum(test.recorded_at > now - _YEAR for test in others),
+    )
+
+
+@dataclass(frozen=True)
+class ReuseSummary:
+    examples: int
+    fresh: int
+    """Examples that decided no earlier verdict."""
+    mean: float
+    """Mean number of earlier verdicts of an example."""
+    most: int
+
+
+def summarize_reuse(uses: Iterable[int]) -> ReuseSummary:
+    counts = list(uses)
+    return ReuseSummary(
+        len(counts), counts.count(0), sum(counts) / len(counts) if counts else 0.0, max(counts, default=0)
+    )
+
+
+def describe_reuse(found: ReuseSummary) -> str:
+    if found.fresh == found.examples:
+        return f"None of the {found.examples} test examples decided an earlier verdict."
+    used = found.examples - found.fresh
+    return f"{used} of {found.examples} test examples decided earlier verdicts: {found.mean:.1f} on average, {found.most} at most."
