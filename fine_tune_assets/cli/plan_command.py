@@ -20,6 +20,7 @@ from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.tables.stored_tables import read_rows_if_present
+from fine_tune_assets.tables.training_rows import ExampleLength, TooLongExamples, count_too_long
 from fine_tune_assets.training.base_models.model_facts import PublishedShape, published_shapes, shape_folder
 
 
@@ -106,19 +107,23 @@ def _plan(
     fits = row["fits"] and later.merge.fits is not False and later.serving.fits is not False
     if is_json:
         known = None if lengths is None else len(lengths)
+        too_long = _count_too_long(chosen, lengths)
+        longest = {"too_long_examples": too_long and too_long.count, "longest_example": too_long and too_long.longest}
         judge_bytes = _judge_bytes(settings, chosen)
         judge = {
             "judge_bytes": judge_bytes,
             "judge_fits": None if judge_bytes is None else judge_bytes <= machine.memory_bytes,
         }
         stated = {"recipe": chosen.name, "machine": machine.name, "known_examples": known, "fits": fits}
-        show_json({**stated, **judge, "training": row, **later.to_json()})
+        show_json({**stated, **longest, **judge, "training": row, **later.to_json()})
     else:
         console.print(plan_table(chosen.name, row, machine.name, later))
         source = (
             "max_length tokens for every example" if lengths is None else f"{len(lengths)} examples of the stored set"
         )
         console.print(f"Planned with {source}.", markup=False)
+        if sentence := _describe_too_long(chosen, _count_too_long(chosen, lengths)):
+            console.print(sentence, markup=False)
         if chosen.sweep:
             most = f"rank {training.rank}, batch_size {training.batch_size}"
             console.print(f"Planned for the largest trial of the sweep: {most}.", markup=False)
@@ -128,6 +133,21 @@ def _plan(
             console.print(line, markup=False)
     if not fits:
         raise SystemExit(DOES_NOT_FIT)
+
+
+def _count_too_long(recipe: Recipe, lengths: list[dict[str, Any]] | None) -> TooLongExamples | None:
+    """None without an instruction set of this recipe."""
+    rows = None if lengths is None else map(ExampleLength.from_row, lengths)
+    return None if rows is None else count_too_long(rows, recipe.training.max_length)
+
+
+def _describe_too_long(recipe: Recipe, found: TooLongExamples | None) -> str:
+    """Empty if no example is too long, or without a set."""
+    if found is None or not found.count:
+        return ""
+    settings = recipe.training
+    stated = found.describe(is_excluded=settings.overlong_examples == "exclude", limit=settings.max_length)
+    return f"{stated} {found.remedy}"
 
 
 def _judge_bytes(settings: Settings, recipe: Recipe) -> int | None:

@@ -70,7 +70,10 @@ def show_status(settings: Settings, *, is_json: bool = False) -> None:
     if found["left_out"] is None:
         _show("Left out", "unknown: a table can't be read now")
     for row in found["left_out"] or ():
-        _show("Left out", f"{row['text']} {row['remedy']}")
+        remedy = row["remedy"]
+        if settings.line:
+            remedy = remedy.replace("fine-tune", f"fine-tune --line {settings.line}", 1)
+        _show("Left out", f"{row['text']} {remedy}")
     click.echo("Services")
     for service in found["services"]:
         pid = f"pid {service['pid']}" if service["pid"] else ""
