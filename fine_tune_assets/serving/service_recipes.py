@@ -52,8 +52,7 @@ def require_recipe_of_services(settings: Settings) -> None:
 
 
 def find_other_recipes(recorded: Mapping[str, str], named: str) -> dict[str, str]:
-    """Service → its recipe, where the content differs from that of the named recipe. A recipe that can't be read differs from all
-    others."""
+    """Service → its recipe, if its content is not the named recipe's. A recipe that can't be read differs from all others."""
     wanted = _resolve(named)
     different = {used for used in set(recorded.values()) - {wanted} if not _is_equal(used, wanted)}
     return {service: used for service, used in recorded.items() if used in different}

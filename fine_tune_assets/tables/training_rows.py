@@ -73,7 +73,7 @@ class TooLongExamples:
 
 
 def count_too_long(lengths: Iterable[ExampleLength], limit: int | None = None) -> TooLongExamples:
-    """`limit`: another max_length than that of the preflight which stored the lengths. Faulty examples have no length."""
+    """`limit` replaces the max_length of the preflight that stored the lengths. Faulty examples have no length."""
     known = [(row, row.tokens) for row in lengths if row.split != "test" and row.tokens is not None]
     too_long = [tokens for row, tokens in known if (not row.fits if limit is None else tokens > limit)]
     return TooLongExamples(len(too_long), len(known), max((tokens for _, tokens in known), default=0))
