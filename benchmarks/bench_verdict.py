@@ -7,8 +7,8 @@ effect. `false promotions`: share of candidates with no true effect whose gain w
 
 `years`: a verdict a week on one test split. Each model has its own noise on each example; a promoted candidate becomes the
 incumbent and keeps its noise. For a year no candidate is better; after it, every candidate gains half a point. `before`: the 95 %
-interval decides, on the same examples all year. `after`: the error of a year is divided over its verdicts, and half of the examples
-are replaced with each incumbent.
+interval decides, on the same examples all year. `after`: the error of a year is divided over its verdicts, and half of the
+examples are replaced with each incumbent.
 
 `checks`: candidates that lose a share of the answers to which a check applies; no other answer changes.
 """

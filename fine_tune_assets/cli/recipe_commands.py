@@ -58,8 +58,8 @@ def check(name_or_file: str | None, reports: Path | None, is_json: bool) -> None
 
     NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. Refuses a recipe with which no candidate could
     be promoted, and prints the smallest gain that its gate detects and the chance of a false promotion. With --reports, prints
-    the reports read, the sections found, drafts and tokens per task, and why a report makes no draft. Nothing is stored. With --json
-    alone, prints the recipe with all defaults.
+    the reports read, the sections found, drafts and tokens per task, and why a report makes no draft. Nothing is stored. With
+    --json alone, prints the recipe with all defaults.
     """
     settings = load_settings()
     found = load_recipe(name_or_file or settings.recipe)

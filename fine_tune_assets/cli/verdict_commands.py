@@ -137,7 +137,19 @@ def show(verdict_id: str, is_json: bool) -> None:
     except ValueError:
         click.echo("Another version of this software wrote its metrics. `--json` prints them as they are.")
         return
-    columns = ("family", "name", "standing", "items", "candidate", "incumbent", "difference", "low", "high", "margin", "outcome")
+    columns = (
+        "family",
+        "name",
+        "standing",
+        "items",
+        "candidate",
+        "incumbent",
+        "difference",
+        "low",
+        "high",
+        "margin",
+        "outcome",
+    )
     rows = [{name: _rounded(getattr(metric, name)) for name in columns} for metric in metrics]
     show_rows(rows, {name: name for name in columns}, is_json=False)
 

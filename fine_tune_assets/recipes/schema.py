@@ -576,7 +576,7 @@ class GateSettings:
     verdicts_per_year: Positive = 52
     """Number of verdicts over which this chance is divided; if a year has more, it is divided over their number."""
     untested_tasks: dict[TaskName, Text] = field(default_factory=dict)
-    """Reason by task why it may have too few test examples; the verdict repeats it, and a clear loss still closes the gate."""
+    """Reason, by task, to accept too few test examples of it; a measured loss still closes the gate."""
 
     def verdict_level(self, verdicts: int) -> float:
         """One-sided level of the test for a gain. `verdicts`: those of the past year, with this one."""

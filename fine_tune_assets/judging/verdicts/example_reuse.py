@@ -60,4 +60,4 @@ def describe_reuse(found: ReuseSummary) -> str:
     if found.fresh == found.examples:
         return f"None of the {found.examples} test examples decided an earlier verdict."
     used = found.examples - found.fresh
-    return f"{used} of {found.examples} test examples decided earlier verdicts: {found.mean:.1f} on average, {found.most} at most."
+    return f"{used} of {found.examples} test examples decided earlier verdicts: mean {found.mean:.1f}, at most {found.most}."
