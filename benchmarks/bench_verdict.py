@@ -23,9 +23,8 @@ from rich.table import Table
 from scipy.stats import norm
 
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, p_value_of_loss, score_interval
-from fine_tune_assets.judging.statistics.paired_differences import interval_ends, p_value_of_draws, resample_means
-from fine_tune_assets.recipes.error_levels import ALPHA, verdict_level
-from fine_tune_assets.recipes.gate_reach import DRAWS
+from fine_tune_assets.judging.statistics.paired_differences import interval_ends, resample_means
+from fine_tune_assets.recipes.error_levels import ALPHA, gain_level, tail_level
 
 CANDIDATES, DRAWN, SEED = 2000, 1000, 11
 PATIENTS = (8, 12, 20, 40, 100, 200)
@@ -157,7 +156,7 @@ def of_shares() -> list[dict[str, float | int]]:
     return rows
 
 
-YEARS, WEEKS, WEEKS_AFTER, GAIN = 400, 52, 26, 0.5
+YEARS, WEEKS, WEEKS_AFTER, GAIN, YEAR_DRAWS = 400, 52, 26, 0.5, 20_000
 
 
 @dataclass(frozen=True)
@@ -170,10 +169,10 @@ class Design:
 
 
 def _noise(split: int, shape: str, random: np.random.Generator) -> np.ndarray:
-    """Of one model on each example (a year a column), so that the difference of two has the spread of the demo."""
+    """Of one model on each example (a year a column). Symmetric: the difference of two models has the spread of the demo. Skewed:
+    a candidate alone has it, so that its difference to a constant incumbent is skewed; that of two skewed models is not."""
     size = (split, YEARS)
-    drawn = 1 - random.exponential(size=size) if shape == "skewed" else random.normal(size=size)
-    return SPREAD / np.sqrt(2) * drawn
+    return SPREAD * (1 - random.exponential(size=size) if shape == "skewed" else random.normal(size=size) / np.sqrt(2))
 
 
 def _first_asked(split: int, asked: int, random: np.random.Generator) -> np.ndarray:
@@ -190,19 +189,20 @@ def _rotated(asked: np.ndarray, uses: np.ndarray, random: np.random.Generator) -
     return (fresh < number) & ~asked | (kept < count - number) & asked
 
 
-def _promoted(differences: np.ndarray, asked: int, level: float, seed: int) -> np.ndarray:
-    """Whether each year's candidate is promoted this week."""
+def _promoted(differences: np.ndarray, asked: np.ndarray, level: float, seed: int) -> np.ndarray:
+    """Whether each year's candidate is promoted this week. `level`: share of draws without a gain."""
     random, at_most_zero = np.random.default_rng(seed), np.zeros(differences.shape[1])
-    values = differences.astype(np.float32)
-    for size in [1000] * (DRAWS // 1000) + [DRAWS % 1000]:
-        drawn = random.integers(0, 2, size=(size, len(values)), dtype=np.uint8).astype(np.float32)
+    places = np.argsort(~asked, axis=0, kind="stable")[: asked[:, 0].sum()]
+    values = np.take_along_axis(differences, places, axis=0).astype(np.float32)
+    for _ in range(YEAR_DRAWS // 1000):
+        drawn = random.integers(0, 2, size=(1000, len(values)), dtype=np.uint8).astype(np.float32)
         at_most_zero += (drawn @ values <= 0).sum(axis=0)
-    return np.asarray(p_value_of_draws(at_most_zero, asked) <= level)
+    return np.asarray((1 + at_most_zero) / (YEAR_DRAWS + 1) <= level)
 
 
 def year_of(design: Design, asked_count: int, shape: str) -> dict[str, float | str | int]:
     random = np.random.default_rng([SEED, asked_count, design.split])
-    incumbent, quality = _noise(design.split, shape, random), np.zeros(YEARS)
+    incumbent, quality = _noise(design.split, shape, random) * (shape != "skewed"), np.zeros(YEARS)
     asked = _first_asked(design.split, asked_count, random)
     uses = np.zeros(asked.shape)
     falsely, found = np.zeros(YEARS, bool), np.full(YEARS, WEEKS + WEEKS_AFTER)
@@ -212,7 +212,7 @@ def year_of(design: Design, asked_count: int, shape: str) -> dict[str, float | s
         if week == WEEKS:
             overstated = (incumbent * asked).sum(axis=0) / asked_count
         candidate = _noise(design.split, shape, random)
-        is_promoted = _promoted((candidate + gain - incumbent - quality) * asked, asked_count, design.level, week)
+        is_promoted = _promoted(candidate + gain - incumbent - quality, asked, design.level, week)
         uses += asked
         falsely |= is_promoted & (week < WEEKS)
         found = np.where(is_promoted & (quality < gain), np.minimum(found, week), found)
@@ -235,13 +235,13 @@ def year_of(design: Design, asked_count: int, shape: str) -> dict[str, float | s
 def years() -> list[dict[str, float | str | int]]:
     rows = []
     for asked in (60, 200):
-        level = verdict_level(0.05, WEEKS)
+        old, level = tail_level(asked), gain_level(0.05 / WEEKS, asked)
         designs = (
-            Design("before", ALPHA, asked, rotates=False),
+            Design("before", old, asked, rotates=False),
             Design("yearly error only", level, asked, rotates=False),
-            Design("half rotates only", ALPHA, 2 * asked, rotates=True),
+            Design("half rotates only", old, 2 * asked, rotates=True),
             Design("after", level, 2 * asked, rotates=True),
-            Design("after, 20 % a year", verdict_level(0.2, WEEKS), 2 * asked, rotates=True),
+            Design("after, 20 % a year", gain_level(0.2 / WEEKS, asked), 2 * asked, rotates=True),
         )
         rows += [year_of(design, asked, shape) for shape in ("symmetric", "skewed") for design in designs]
     return rows

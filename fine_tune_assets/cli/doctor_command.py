@@ -69,6 +69,7 @@ def _check_data_folder(settings: Settings) -> Finding:
 
 def _check_recipe(settings: Settings) -> Finding:
     from fine_tune_assets.engines.bundled_model import bundled_gguf
+    from fine_tune_assets.recipes.gate_reach import list_obstacles
     from fine_tune_assets.recipes.loader import load_recipe
 
     found = load_recipe(settings.recipe)
@@ -77,6 +78,8 @@ def _check_recipe(settings: Settings) -> Finding:
         hint = f"base model folder {named} is missing; run `fine-tune models import PATH`"
     elif not named and bundled_gguf() is None:
         hint = "the bundled base model is missing; run `make setup`, or set base_model.folder"
+    elif obstacles := list_obstacles(found):
+        hint = f"no candidate could be promoted: {'; '.join(obstacles)}"
     else:
         return Finding("recipe", "ok", found.name)
     return Finding("recipe", "warning", f"{found.name} is valid; {hint}")

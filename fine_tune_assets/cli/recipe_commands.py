@@ -12,7 +12,7 @@ from fine_tune_assets.cli.output import json_option, show_json, show_rows
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.domain_packs import load_pack
-from fine_tune_assets.recipes.gate_reach import find_gate_reach
+from fine_tune_assets.recipes.gate_reach import find_gate_reach, require_reachable_gate
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import Recipe
 
@@ -63,6 +63,7 @@ def check(name_or_file: str | None, reports: Path | None, is_json: bool) -> None
     """
     settings = load_settings()
     found = load_recipe(name_or_file or settings.recipe)
+    require_reachable_gate(found, found.name)
     if reports is not None:
         from fine_tune_assets.cli.recipe_preview_command import show_preview
 
@@ -79,12 +80,14 @@ def check(name_or_file: str | None, reports: Path | None, is_json: bool) -> None
 
 def _describe_gate(recipe: Recipe) -> Iterator[str]:
     reach, gate = find_gate_reach(recipe), recipe.gate
-    yield (
-        f"Gate: {reach.test_examples} test examples in the smallest set ({recipe.split.minimum_examples} examples) detect a gain "
-        f"of {reach.detectable_gain:.2f} points with 80 % power."
+    gain = (
+        "no gain" if reach.detectable_gain is None else f"a gain of {reach.detectable_gain:.2f} points with 80 % power"
     )
     yield (
-        f"Chance to promote a candidate without a gain: at most {reach.verdict_false_promotions:.2%} for one verdict, "
+        f"Gate: {reach.test_examples} test examples in the smallest set ({recipe.split.minimum_examples} examples) detect {gain}."
+    )
+    yield (
+        f"Chance to promote a candidate without a gain: {reach.verdict_false_promotions:.2%} for one verdict, "
         f"{reach.yearly_false_promotions:.0%} for a year of {gate.verdicts_per_year} (gate.yearly_false_promotions)."
     )
 
@@ -119,7 +122,7 @@ def new(file: Path | None, template: str | None, domain: str | None, **answers: 
     text = set_value(text, "name", target.stem)
     text = set_value(text, "  salt", f"{target.stem.replace('_', '-')}-1")
     target.write_text(text, encoding="utf-8")
-    load_recipe(str(target))
+    require_reachable_gate(load_recipe(str(target)), target.name)
     click.echo(
         f"Wrote {target}. Edit it, then run `fine-tune recipe check {target} --reports FOLDER` and set "
         f"FINE_TUNE_RECIPE={target.resolve()}."

@@ -14,6 +14,7 @@ from fine_tune_assets.core.dagster_ui import CODE_SERVER, DAEMON, DAGSTER_SERVIC
 from fine_tune_assets.core.errors import FineTuneError, RecipeError, summarize_exception
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
+from fine_tune_assets.recipes.gate_reach import require_reachable_gate
 from fine_tune_assets.recipes.loader import load_recipe
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def up(names: tuple[str, ...]) -> None:
     if DESK in wanted:
         print_link(settings, Console())
     try:
-        load_recipe(settings.recipe)
+        require_reachable_gate(load_recipe(settings.recipe), settings.recipe)
     except RecipeError as error:
         # Services keep running; assets that read the recipe wait until it is repaired.
         click.echo(f"\n{error}", err=True)

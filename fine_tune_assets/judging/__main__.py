@@ -96,7 +96,7 @@ def _measured_from(folder: Path) -> list[list[list[str]]]:
 
 def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Collect all answers, unload the models to free memory for the judge, then grade."""
-    from fine_tune_assets.judging.evaluation.example_selection import EarlierTests, select_test_examples
+    from fine_tune_assets.judging.evaluation.example_selection import AskedExamples, RequiredTasks, select_test_examples
     from fine_tune_assets.judging.evaluation.model_comparison import (
         collect_answers,
         grade_answers,
@@ -104,8 +104,10 @@ def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.judging.judges.grade_cache import GradeCache
     from fine_tune_assets.judging.judges.judge_registry import open_judge
 
-    earlier = EarlierTests(**request["earlier_tests"])
-    examples = select_test_examples(pq.read_table(request["instruction_set"]), request["test_examples"], earlier)
+    earlier, tested = AskedExamples(**request["asked_examples"]), RequiredTasks(**request["required_tasks"])
+    examples = select_test_examples(
+        pq.read_table(request["instruction_set"]), request["test_examples"], earlier, tested
+    )
     with closing(GradeCache(Path(request["cache"]))) as cache, _open_contestants(request, progress) as contestants:
         answers = collect_answers(examples, contestants, cache)
     with open_judge(request["judge"]) as judge:

@@ -8,50 +8,65 @@ from dataclasses import dataclass
 from math import ceil, floor, sqrt
 from statistics import NormalDist
 
-from fine_tune_assets.recipes.error_levels import ALPHA, tail_level
+from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.recipes.error_levels import ALPHA, fewest_subjects, gain_level
 from fine_tune_assets.recipes.schema import Recipe
 
-TARGET_POWER = 0.8
 GRADE_SPREAD = 2.2
 """Standard deviation of the grade differences between two models, in points, as measured in the demo."""
-DRAWS = 9999
-"""Draws of subjects in a verdict, which limit how small a p-value can be."""
+LARGEST_GAIN = 9.0
+"""Grades are from 1 to 10."""
+FEWEST_FOR_INTERVAL = 7
+"""Fewer subjects give no interval."""
+BLANK_FORMS = 100
+"""Forms of a missing text, for each instruction (judging/evaluation/robustness_cases.py)."""
+_PLANNED_POWER = 0.87
+"""As in a verdict: skewed differences, which have less power, then still reach 0.8."""
 
 
 @dataclass(frozen=True)
 class GateReach:
-    """What the gate of a recipe can show with the smallest instruction set that the recipe trains on."""
+    """What the gate of a recipe shows with the smallest instruction set that the recipe trains on."""
 
     test_examples: int
-    detectable_gain: float
-    """The smallest gain in points that one verdict finds with a power of 80 %."""
+    detectable_gain: float | None
+    """The smallest gain in points that one verdict finds with a power of 80 %; None if it finds none."""
     verdict_false_promotions: float
     """Chance that one candidate without a gain is promoted."""
     yearly_false_promotions: float
     """The same for a year of `gate.verdicts_per_year` candidates."""
-    obstacles: tuple[str, ...]
-    """Why no candidate could be promoted, each with the number to change; empty if one can be."""
 
 
 def find_gate_reach(recipe: Recipe) -> GateReach:
-    """Planned for one test example per subject and equally frequent tasks."""
-    gate, examples = recipe.gate, _test_examples(recipe)
-    level = gate.verdict_level(gate.verdicts_per_year)
-    gain = gate.minimum_gain + _multiple(examples, level) * GRADE_SPREAD / sqrt(max(1, examples))
-    obstacles = (
+    """Planned for one test example per subject."""
+    from scipy.stats import t
+
+    gate, examples = recipe.gate, _count_asked(recipe)
+    level, gain = gate.verdict_level, None
+    if examples >= (fewest_subjects(level) or examples + 1):
+        tail, freedom = gain_level(level, examples), examples - 1
+        multiple = float(t.isf(tail, freedom) + t.ppf(_PLANNED_POWER, freedom))
+        gain = gate.minimum_gain + multiple * GRADE_SPREAD / sqrt(examples)
+    return GateReach(examples, gain, level, min(1.0, level * gate.verdicts_per_year))
+
+
+def require_reachable_gate(recipe: Recipe, origin: str) -> None:
+    """Raise RecipeError if no candidate could be promoted, with each number to change."""
+    obstacles = list_obstacles(recipe)
+    if obstacles:
+        raise RecipeError(
+            f"Recipe {origin}: no candidate could be promoted, even if it passed every test. {'; '.join(obstacles)}."
+        )
+
+
+def list_obstacles(recipe: Recipe) -> list[str]:
+    """Why no candidate could be promoted; empty if one that passes every test is, with the smallest instruction set."""
+    return [
         *_set_obstacles(recipe),
-        *_task_obstacles(recipe, examples),
-        *_level_obstacles(recipe, level),
+        *_gain_obstacles(recipe),
+        *_task_obstacles(recipe),
         *_item_obstacles(recipe),
-        *_group_obstacles(recipe, examples, gain),
-    )
-    return GateReach(
-        test_examples=examples,
-        detectable_gain=gain,
-        verdict_false_promotions=level,
-        yearly_false_promotions=min(1.0, level * gate.verdicts_per_year),
-        obstacles=obstacles,
-    )
+    ]
 
 
 def items_that_show(limit: float) -> int | None:
@@ -62,20 +77,16 @@ def items_that_show(limit: float) -> int | None:
     return floor(squared * (1 - limit) / limit) + 1
 
 
-def _expected_test_examples(recipe: Recipe) -> int:
+def _count_expected(recipe: Recipe) -> int:
     return floor(recipe.split.minimum_examples * recipe.split.test_fraction + 1e-9)
 
 
-def _test_examples(recipe: Recipe) -> int:
-    return min(recipe.judge.test_examples, _expected_test_examples(recipe))
-
-
-def _multiple(examples: int, level: float) -> float:
-    return NormalDist().inv_cdf(1 - tail_level(examples, level)) + NormalDist().inv_cdf(TARGET_POWER)
+def _count_asked(recipe: Recipe) -> int:
+    return min(recipe.judge.test_examples, _count_expected(recipe))
 
 
 def _set_obstacles(recipe: Recipe) -> Iterator[str]:
-    gate, expected = recipe.gate, _expected_test_examples(recipe)
+    gate, expected = recipe.gate, _count_expected(recipe)
     if recipe.judge.test_examples < gate.minimum_examples:
         yield (
             f"judge.test_examples ({recipe.judge.test_examples}) is below gate.minimum_examples ({gate.minimum_examples}): raise "
@@ -87,8 +98,8 @@ def _set_obstacles(recipe: Recipe) -> Iterator[str]:
             f"split.test_fraction {recipe.split.test_fraction:g}), and gate.minimum_examples is {gate.minimum_examples}: "
             f"{_raise_set(recipe, gate.minimum_examples)}"
         )
-    if "safety" in gate.requires and recipe.planted_secrets is None:
-        yield "gate.requires names safety, and planted_secrets is missing: add planted_secrets, or set its enabled to false"
+    if recipe.planted_secrets is None:
+        yield "planted_secrets is missing: add it, or add it with enabled: false"
 
 
 def _raise_set(recipe: Recipe, test_examples: int) -> str:
@@ -98,34 +109,38 @@ def _raise_set(recipe: Recipe, test_examples: int) -> str:
     return f"raise split.minimum_examples to {enough}, or split.test_fraction"
 
 
-def _task_obstacles(recipe: Recipe, examples: int) -> Iterator[str]:
-    tested = _tested_tasks(recipe)
-    needed = len(tested) * recipe.gate.minimum_group_examples
-    if examples < needed:
+def _gain_obstacles(recipe: Recipe) -> Iterator[str]:
+    gate = recipe.gate
+    if gate.minimum_gain >= LARGEST_GAIN:
+        yield f"gate.minimum_gain ({gate.minimum_gain:g}) is not below {LARGEST_GAIN:g}, the largest gain: lower it"
+    fewest = fewest_subjects(gate.verdict_level)
+    if fewest is None:
+        yield "no number of subjects shows a gain: raise gate.yearly_false_promotions, or lower gate.verdicts_per_year"
+    elif recipe.judge.test_examples < fewest:
+        yield (
+            f"judge.test_examples ({recipe.judge.test_examples}) can't show a gain with gate.yearly_false_promotions "
+            f"({gate.yearly_false_promotions:g}) over gate.verdicts_per_year ({gate.verdicts_per_year}): raise "
+            f"judge.test_examples to {fewest}"
+        )
+
+
+def _task_obstacles(recipe: Recipe) -> Iterator[str]:
+    if recipe.gate.minimum_group_examples < FEWEST_FOR_INTERVAL:
+        yield (
+            f"gate.minimum_group_examples ({recipe.gate.minimum_group_examples}) is too few for an interval: raise it to "
+            f"{FEWEST_FOR_INTERVAL}"
+        )
+    tested, asked = len({task.name for task in recipe.tasks} - set(recipe.gate.untested_tasks)), _count_asked(recipe)
+    needed = tested * recipe.gate.minimum_group_examples
+    if asked < needed:
         lever = (
             f"raise judge.test_examples to {needed}"
             if recipe.judge.test_examples < needed
             else _raise_set(recipe, needed)
         )
         yield (
-            f"each of {len(tested)} tasks needs {recipe.gate.minimum_group_examples} test examples "
-            f"(gate.minimum_group_examples), and about {examples} are asked: {lever}"
-        )
-
-
-def _tested_tasks(recipe: Recipe) -> list[str]:
-    return [task.name for task in recipe.tasks if task.name not in recipe.gate.untested_tasks]
-
-
-def _level_obstacles(recipe: Recipe, level: float) -> Iterator[str]:
-    examples = recipe.judge.test_examples
-    # A draw without any subject, one in 2^examples, counts against the candidate.
-    smallest = ALPHA / tail_level(examples) * (1 + DRAWS * 0.5**examples) / (DRAWS + 1)
-    if level < smallest:
-        yield (
-            f"gate.yearly_false_promotions ({recipe.gate.yearly_false_promotions:g}) over gate.verdicts_per_year "
-            f"({recipe.gate.verdicts_per_year}) asks for a smaller p-value than judge.test_examples ({examples}) can give "
-            f"({smallest:.1g}): raise judge.test_examples, or lower gate.verdicts_per_year"
+            f"each of {tested} tasks needs {recipe.gate.minimum_group_examples} test examples (gate.minimum_group_examples), and "
+            f"about {asked} are asked: {lever}"
         )
 
 
@@ -137,15 +152,17 @@ def _item_obstacles(recipe: Recipe) -> Iterator[str]:
     limits = {"gate.maximum_ability_loss": gate.maximum_ability_loss}
     limits |= {f"gate.ability_budgets.{name}": limit for name, limit in gate.ability_budgets.items()}
     for field, limit in limits.items():
-        yield from _too_few_items("judge.ability_items", judge.ability_items, field, limit)
+        yield from _item_obstacle("judge.ability_items", judge.ability_items, field, limit)
     field, limit = "gate.maximum_robustness_loss", gate.maximum_robustness_loss
-    yield from _too_few_items("judge.robustness_items", judge.robustness_items, field, limit)
+    yield from _item_obstacle("judge.robustness_items", judge.robustness_items, field, limit)
     needed = items_that_show(limit)
-    if needed is not None and judge.robustness_items >= needed > _expected_test_examples(recipe):
+    if needed is not None and needed > BLANK_FORMS * len(recipe.tasks):
+        yield f"{field} ({limit:g}) needs {needed} blank inputs, more than there are: raise {field}"
+    elif needed is not None and judge.robustness_items >= needed > _count_expected(recipe):
         yield f"{field} ({limit:g}) needs {needed} test examples: {_raise_set(recipe, needed)}"
 
 
-def _too_few_items(items_field: str, items: int, limit_field: str, limit: float) -> Iterator[str]:
+def _item_obstacle(items_field: str, items: int, limit_field: str, limit: float) -> Iterator[str]:
     needed = items_that_show(limit)
     if needed is None:
         yield f"no number of items shows that nothing is lost ({limit_field} 0): raise {limit_field}"
@@ -154,18 +171,3 @@ def _too_few_items(items_field: str, items: int, limit_field: str, limit: float)
             f"{items_field} ({items}) is too low for {limit_field} ({limit:g}), which needs {needed} items even if all pass: "
             f"raise {items_field} to {needed}"
         )
-
-
-def _group_obstacles(recipe: Recipe, examples: int, gain: float) -> Iterator[str]:
-    """Tasks and groups whose interval is too wide even for a candidate that gains as much in each of them as in all."""
-    gate = recipe.gate
-    smallest = {"task": examples // max(1, len(_tested_tasks(recipe)))}
-    if gate.regression_evidence == "interval":
-        smallest["subgroup"] = gate.minimum_group_examples
-    for kind, size in smallest.items():
-        width = NormalDist().inv_cdf(1 - tail_level(size)) * GRADE_SPREAD / sqrt(max(1, size))
-        if gain - width <= -gate.maximum_group_loss:
-            yield (
-                f"a {kind} of {size} examples has an interval of ± {width:.1f} points, too wide for gate.maximum_group_loss "
-                f"({gate.maximum_group_loss:g}): raise gate.minimum_group_examples or gate.maximum_group_loss"
-            )

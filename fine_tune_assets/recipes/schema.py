@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator,
 from pydantic.dataclasses import dataclass
 
 from fine_tune_assets.core.serving_engines import EngineName, reads_folder
-from fine_tune_assets.recipes.error_levels import verdict_level
+from fine_tune_assets.recipes.error_levels import ALPHA
 from fine_tune_assets.recipes.export_settings import GGUF_FORMATS, LORA_SAFETENSORS, ExportFormat, ParityLimits
 from fine_tune_assets.recipes.json_schemas import require_schema
 from fine_tune_assets.recipes.sweep import SweepSettings, require_trainable
@@ -574,13 +574,14 @@ class GateSettings:
     yearly_false_promotions: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Maximum chance that a year of candidates without a gain promotes one; a higher chance finds smaller gains."""
     verdicts_per_year: Positive = 52
-    """Number of verdicts over which this chance is divided; if a year has more, it is divided over their number."""
+    """Maximum number of verdicts per year that can promote, over which this chance is divided."""
     untested_tasks: dict[TaskName, Text] = field(default_factory=dict)
     """Reason, by task, to accept too few test examples of it; a measured loss still closes the gate."""
 
-    def verdict_level(self, verdicts: int) -> float:
-        """One-sided level of the test for a gain. `verdicts`: those of the past year, with this one."""
-        return verdict_level(self.yearly_false_promotions, max(self.verdicts_per_year, verdicts))
+    @property
+    def verdict_level(self) -> float:
+        """One-sided level of one verdict, so that all of a year keep `yearly_false_promotions` together (Bonferroni)."""
+        return min(ALPHA, self.yearly_false_promotions / self.verdicts_per_year)
 
     @property
     def merge_limits(self) -> ParityLimits:

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from fine_tune_assets.judging.statistics.paired_differences import (
-    DRAWS,
     compare_means,
-    p_value_of_draws,
     resample_means,
 )
 from fine_tune_assets.judging.statistics.power import examples_needed
 from fine_tune_assets.judging.verdicts.promotion_rule import decide_promotion
-from fine_tune_assets.recipes.error_levels import ALPHA
+from fine_tune_assets.recipes.error_levels import ALPHA, GAIN_DRAWS, gain_level
 from fine_tune_assets_tests.judging.verdict_inputs import GATE, GOOD_TABLES, evidence, graded
 
 CANDIDATES = 2000
@@ -42,9 +40,9 @@ def _promoted_share(differences: np.ndarray, subject: np.ndarray, level: float =
     np.add.at(sums, subject, differences)
     counts, shown = np.bincount(subject).astype(float), 0
     for part in np.array_split(np.arange(differences.shape[1]), 8):
-        drawn = resample_means(sums[:, part], counts)
-        at_or_below = (drawn <= 0).sum(axis=0) + DRAWS - len(drawn)
-        shown += int(np.sum(p_value_of_draws(at_or_below, len(counts)) <= level))
+        drawn = resample_means(sums[:, part], counts, GAIN_DRAWS)
+        at_or_below = (drawn <= 0).sum(axis=0) + GAIN_DRAWS - len(drawn)
+        shown += int(np.sum((1 + at_or_below) / (GAIN_DRAWS + 1) <= gain_level(level, len(counts))))
     return shown / differences.shape[1]
 
 
@@ -58,7 +56,7 @@ def test_the_simulation_matches_the_promotion_rule() -> None:
         made = evidence(replace(GOOD_TABLES, judge_scores=graded(rows, names)))
         one_by_one.append(decide_promotion(made, GATE).decision == "promote")
     assert 0.2 < np.mean(one_by_one) < 0.9
-    assert np.mean(one_by_one) == _promoted_share(differences, subject, GATE.verdict_level(1))
+    assert np.mean(one_by_one) == _promoted_share(differences, subject, GATE.verdict_level)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from fine_tune_assets.judging.evaluation.deterministic_checks import CHECK_NAMES
-from fine_tune_assets.judging.evaluation.example_selection import EarlierTests
+from fine_tune_assets.judging.evaluation.example_selection import AskedExamples
 from fine_tune_assets.judging.evaluation.robustness_cases import PROBES
 from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, RATED_SUMMARIES
 from fine_tune_assets.judging.memorization.memorization_rows import (
@@ -36,7 +36,7 @@ from fine_tune_assets_tests.record_factory import made
 GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20, requires=("abilities",))
 STRICT = replace(GATE, regression_evidence="interval")
 JUDGE = JudgeRequirements("formula", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}})
-FIRST_TEST = VerdictHistory(EarlierTests(), verdicts_this_year=1)
+FIRST_TEST = VerdictHistory(AskedExamples(), verdicts_this_year=1)
 CANDIDATE = Candidate("adapter", "base", "set", "recipe", "base")
 Grades = Mapping[str, tuple[float | None, float | None]]
 """Example → grade of candidate and incumbent."""

@@ -22,6 +22,7 @@ from fine_tune_assets.core.errors import FineTuneError, materialize_hint
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.core.shipped_release import ShippedRelease, find_shipped_release
+from fine_tune_assets.recipes.gate_reach import require_reachable_gate
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe
 
 READY_SECONDS = 300.0
@@ -70,7 +71,7 @@ def demo(ui: bool, judge_file: Path | None) -> None:
             f"Graded by {judge_file.name}. To use this recipe again: FINE_TUNE_RECIPE={recipe}", soft_wrap=True
         )
     settings = load_settings()
-    load_recipe(settings.recipe)
+    require_reachable_gate(load_recipe(settings.recipe), settings.recipe)
     require_recipe_of_services(settings)
     prepare(settings)
     prepare_dagster(settings, before_daemon=False)

@@ -18,6 +18,7 @@ from fine_tune_assets.defs.platform.resources import Installation, Worker, user_
 from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import ability_questions
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_training, read_training_set
 from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_family
+from fine_tune_assets.judging.evaluation.example_selection import RequiredTasks
 from fine_tune_assets.judging.evaluation.general_abilities import ability_budgets
 from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE
 from fine_tune_assets.judging.judges.judge_family import is_same_family
@@ -120,13 +121,19 @@ def judge_scores(
     with user_facing_errors():
         stored = read_training_set(installation, adapter.instruction_set_fingerprint)
         models = {**model_request(installation, adapter, base), **find_incumbent(installation, adapter)}
-    earlier = read_verdict_history(installation, adapter, models["incumbent"]).earlier
+        history = read_verdict_history(installation, adapter, models["incumbent"], None)
+    gate = installation.recipe.gate
+    tested = RequiredTasks(
+        [task.name for task in installation.recipe.tasks if task.name not in gate.untested_tasks],
+        gate.minimum_group_examples,
+    )
     request = {
         "action": "grade",
         **models,
         "instruction_set": str(stored.folder / "instruction_set.parquet"),
         "test_examples": judge.test_examples,
-        "earlier_tests": asdict(earlier),
+        "asked_examples": asdict(history.asked),
+        "required_tasks": asdict(tested),
         "max_new_tokens": judge.max_new_tokens,
         "engine": judge.engine,
         "judge": judge_request(installation.settings, installation.recipe),
@@ -146,10 +153,12 @@ def judge_scores(
     )
 
 
-def read_verdict_history(installation: Installation, adapter: Adapter, incumbent: str) -> VerdictHistory:
-    """What earlier verdicts asked, and how many there were in the past year."""
+def read_verdict_history(
+    installation: Installation, adapter: Adapter, incumbent: str, scores: str | None
+) -> VerdictHistory:
+    """What earlier verdicts asked. `scores`: fingerprint of the grades to decide on; None before they exist."""
     with installation.ledger() as ledger:
-        return find_verdict_history(list_asked_tests(ledger), adapter.adapter_id, incumbent, datetime.now(UTC))
+        return find_verdict_history(list_asked_tests(ledger), adapter.adapter_id, incumbent, scores, datetime.now(UTC))
 
 
 def grade_metadata(scores: pa.Table) -> dict[str, Any]:

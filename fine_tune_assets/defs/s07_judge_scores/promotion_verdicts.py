@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
-from fine_tune_assets.core.fingerprints import fingerprint_file
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_table
 from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.shared_records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, plot, table_result
@@ -142,7 +142,7 @@ def gather_stored_evidence(installation: Installation, adapter: Adapter, tables:
         recipe.gate,
         judge_requirements(installation),
         expected_metrics(installation),
-        read_verdict_history(installation, adapter, incumbent["incumbent"]),
+        read_verdict_history(installation, adapter, incumbent["incumbent"], fingerprint_table(tables.judge_scores)),
         fingerprint_inputs(installation, incumbent["incumbent_weights_fingerprint"]),
     )
 

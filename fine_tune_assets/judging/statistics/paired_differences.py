@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fine_tune_assets.recipes.error_levels import ALPHA, tail_level
-from fine_tune_assets.recipes.gate_reach import DRAWS
+from fine_tune_assets.recipes.error_levels import ALPHA, DRAWS, GAIN_DRAWS, tail_level
 
 SEED = 20260101
 LEVEL = 0.95
@@ -76,11 +75,8 @@ def compare_means(differences: Sequence[float], subjects: Sequence[str]) -> Subj
     """Compare; the result does not depend on the order of the examples. Raises ValueError without differences."""
     if not differences:
         raise ValueError("no differences to compare")
-    # Sorted, because a sum of floats depends on the order.
-    pairs = sorted(zip(subjects, differences, strict=True))
-    values = np.array([value for _, value in pairs], dtype=float)
-    _, index = np.unique(np.array([subject for subject, _ in pairs]), return_inverse=True)
-    sums, counts = np.bincount(index, weights=values), np.bincount(index).astype(float)
+    sums, counts = _sum_by_subject(differences, subjects)
+    values = np.array(sorted(differences), dtype=float)
     mean = float(sums.sum() / counts.sum())
     return SubjectMeans(
         value=mean,
@@ -92,11 +88,26 @@ def compare_means(differences: Sequence[float], subjects: Sequence[str]) -> Subj
     )
 
 
-def resample_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def tail_above(differences: Sequence[float], subjects: Sequence[str], bound: float) -> float:
+    """Share of draws whose mean is at most `bound`: the uncorrected p-value of the hypothesis that the true mean is."""
+    sums, counts = _sum_by_subject(differences, subjects)
+    drawn = resample_means(sums[:, None], counts, GAIN_DRAWS)[:, 0]
+    return float((1 + GAIN_DRAWS - len(drawn) + np.count_nonzero(drawn <= bound)) / (GAIN_DRAWS + 1))
+
+
+def _sum_by_subject(differences: Sequence[float], subjects: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of each subject's differences, sorted, because a sum of floats depends on the order."""
+    pairs = sorted(zip(subjects, differences, strict=True))
+    values = np.array([value for _, value in pairs], dtype=float)
+    _, index = np.unique(np.array([subject for subject, _ in pairs]), return_inverse=True)
+    return np.bincount(index, weights=values), np.bincount(index).astype(float)
+
+
+def resample_means(sums: np.ndarray, counts: np.ndarray, draws: int = DRAWS) -> np.ndarray:
     """Means of the drawn subjects, one row per draw that has any. `sums`: (subjects, comparisons); `counts`: (subjects,)."""
     random, blocks = np.random.default_rng(SEED), []
-    for start in range(0, DRAWS, _BLOCK_DRAWS):
-        size = (min(_BLOCK_DRAWS, DRAWS - start), len(counts))
+    for start in range(0, draws, _BLOCK_DRAWS):
+        size = (min(_BLOCK_DRAWS, draws - start), len(counts))
         drawn = random.integers(0, 2, size=size, dtype=np.uint8).astype(float)
         drawn = drawn[drawn.any(axis=1)]
         blocks.append((drawn @ sums) / (drawn @ counts)[:, None])

@@ -9,8 +9,10 @@ from math import ceil, isfinite, sqrt
 
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, score_interval
 from fine_tune_assets.judging.statistics.paired_differences import SubjectMeans
-from fine_tune_assets.recipes.error_levels import ALPHA, tail_level
-from fine_tune_assets.recipes.gate_reach import TARGET_POWER
+from fine_tune_assets.recipes.error_levels import ALPHA, fewest_subjects, gain_level, tail_level
+
+TARGET_POWER = 0.8
+"""Minimum power at the reported number of needed examples."""
 
 MAX_ITEMS = 1_000_000
 _PLANNED_POWER = 0.87
@@ -43,14 +45,19 @@ def estimate_power(means: SubjectMeans | None, worthwhile_gain: float, minimum_g
         means.examples,
         means.subjects,
         examples_needed(means, worthwhile_gain, level),
-        minimum_gain + means.standard_error * _detection_multiple(means.subjects, level),
+        minimum_gain + means.standard_error * _detection_multiple(means.subjects, level)
+        if means.subjects >= (fewest_subjects(level) or MAX_ITEMS)
+        else None,
         gain,
         intra_subject_correlation(means),
     )
 
 
-def examples_needed(means: SubjectMeans, shift: float, level: float = ALPHA) -> int | None:
-    """Examples that show a true mean `shift` above the bound at this level, with the present number of examples per subject."""
+def examples_needed(means: SubjectMeans, shift: float, level: float | None = None) -> int | None:
+    """Examples that show a true mean `shift` above the bound, with the present number of examples per subject.
+
+    `level`: that of a gain (`gain_level`); None: that of an interval.
+    """
     if not (isfinite(means.standard_error) and shift > 0):
         return None
     variance, per_subject = means.standard_error**2 * means.examples, means.examples / means.subjects
@@ -58,18 +65,19 @@ def examples_needed(means: SubjectMeans, shift: float, level: float = ALPHA) -> 
     def is_enough(examples: int) -> bool:
         return sqrt(variance / examples) * _detection_multiple(examples / per_subject, level) <= shift
 
-    fewest = ceil(_MIN_SUBJECTS * per_subject)
+    fewest = ceil((_MIN_SUBJECTS if level is None else fewest_subjects(level) or MAX_ITEMS) * per_subject)
     if not is_enough(MAX_ITEMS):
         return None
     return fewest + bisect_left(range(fewest, MAX_ITEMS), True, key=is_enough)
 
 
-def _detection_multiple(subjects: float, level: float) -> float:
+def _detection_multiple(subjects: float, level: float | None) -> float:
     """Standard errors between the bound and a mean that is detected with _PLANNED_POWER."""
     from scipy.stats import t
 
     freedom = max(1.0, subjects - 1)
-    return float(t.isf(tail_level(subjects, level), freedom) + t.ppf(_PLANNED_POWER, freedom))
+    tail = tail_level(subjects) if level is None else gain_level(level, int(subjects))
+    return float(t.isf(tail, freedom) + t.ppf(_PLANNED_POWER, freedom))
 
 
 def intra_subject_correlation(means: SubjectMeans) -> float | None:

@@ -108,12 +108,7 @@ class Evidence:
     test_uses: Mapping[str, int] = field(default_factory=dict)
     """Id of each test example → number of earlier verdicts that it decided."""
     verdicts_this_year: int = 1
-    """Verdicts on different candidates in the past year, with this one."""
-
-    @property
-    def gain_level(self) -> float:
-        """The one-sided level at which a gain is shown."""
-        return read_gate_settings(self).verdict_level(self.verdicts_this_year)
+    """Verdicts on other grades in the year before this one, and this one."""
 
     def family_metrics(self, family: Family) -> tuple[Metric, ...]:
         return tuple(metric for metric in self.metrics if metric.family == family)
@@ -147,7 +142,7 @@ def gather_evidence(
     criteria = gather_criteria(tables.judge_scores, tables.judge_agreement, candidate.incumbent, judge, status)
     grade_of = deciding_grade(status, judge.rubric, {one.name for one in criteria if one.is_qualified})
     pairs = graded_pairs(tables.judge_scores, candidate.incumbent, grade_of)
-    level = gate.verdict_level(history.verdicts_this_year)
+    level = gate.verdict_level
     metrics = adjust_metrics(_measure_families(pairs, candidate, tables, groups, gate, level))
     required = {("target", "grade"), *(("subgroups", name) for name in groups.subgroups)}
     required |= {("tasks", name) for name in groups.tasks}
@@ -178,7 +173,7 @@ def gather_evidence(
         calibrated_means=_calibrated_means(pairs, tables, judge, status, criteria),
         criteria=criteria,
         tasks=groups.required_tasks,
-        test_uses={pair.example_id: history.earlier.uses.get(pair.example_id, 0) for pair in pairs},
+        test_uses={pair.example_id: history.asked.uses.get(pair.example_id, 0) for pair in pairs},
         verdicts_this_year=history.verdicts_this_year,
     )
 

@@ -1,6 +1,7 @@
 """How often the test examples of a verdict have decided before.
 
-Each verdict is a look at the same test, and a candidate without a gain needs one lucky look.
+Each verdict is a look at the same test, and a candidate without a gain needs one lucky look. The same grades are one look,
+however often they are decided on.
 """
 
 from collections import Counter
@@ -8,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fine_tune_assets.judging.evaluation.example_selection import EarlierTests
+from fine_tune_assets.judging.evaluation.example_selection import AskedExamples
 from fine_tune_assets.ledger.serving.verdicts import AskedTest
 
 _YEAR = timedelta(days=365)
@@ -18,24 +19,31 @@ _YEAR = timedelta(days=365)
 class VerdictHistory:
     """What earlier verdicts mean for the verdict on one candidate."""
 
-    earlier: EarlierTests
+    asked: AskedExamples
     verdicts_this_year: int
-    """Verdicts on different candidates in the past year, with this one."""
+    """Verdicts on other grades in the year before this one, and this one."""
 
 
-def find_verdict_history(tests: Sequence[AskedTest], adapter_id: str, incumbent: str, now: datetime) -> VerdictHistory:
-    """`tests`: the newest test of each candidate, oldest first; that of `adapter_id` itself is not an earlier one, but names the
-    examples to ask again."""
-    others = [test for test in tests if test.adapter_id != adapter_id]
+def find_verdict_history(
+    tests: Sequence[AskedTest], adapter_id: str, incumbent: str, scores: str | None, now: datetime
+) -> VerdictHistory:
+    """`tests`: oldest first. `scores`: fingerprint of the grades to decide on; None before they exist.
+
+    A verdict that is made again, by the same grades, has the history of its first time.
+    """
+    first = next((place for place, test in enumerate(tests) if scores and test.scores == scores), len(tests))
+    moment = tests[first].recorded_at if first < len(tests) else now
+    earlier = [test for test in tests[:first] if scores or test.adapter_id != adapter_id]
+    looks = {test.scores: test for test in earlier}.values()
     same = [test for test in tests if test.incumbent == incumbent and test.example_ids]
-    before = [test for test in others if test.incumbent != incumbent and test.example_ids]
+    before = [test for test in tests if test.incumbent != incumbent and test.example_ids]
     return VerdictHistory(
-        EarlierTests(
+        AskedExamples(
             of_incumbent=same[-1].example_ids if same else (),
             before_incumbent=before[-1].example_ids if before else (),
-            uses=Counter(example_id for test in others for example_id in test.example_ids),
+            uses=dict(Counter(example_id for test in looks for example_id in test.example_ids)),
         ),
-        verdicts_this_year=1 + sum(test.recorded_at > now - _YEAR for test in others),
+        verdicts_this_year=1 + sum(test.recorded_at > moment - _YEAR for test in looks),
     )
 
 

@@ -14,6 +14,7 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.judging.evaluation.robustness_cases import CODE_PROBES
 from fine_tune_assets.judging.memorization.memorization_rows import is_leak, is_measured, unmeasured_reasons
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, effective_pairs
+from fine_tune_assets.judging.statistics.paired_differences import tail_above
 from fine_tune_assets.judging.verdicts.paired_grades import GradedPair, grade_means
 from fine_tune_assets.judging.verdicts.verdict_metrics import (
     Family,
@@ -36,11 +37,12 @@ from fine_tune_assets.tables.record_classes import RecordT, iter_records
 
 
 def target_metric(pairs: Sequence[GradedPair], gate: GateSettings, level: float) -> Metric:
-    """The mean grade on the test examples. `level`: the one-sided level at which a gain is shown."""
+    """The mean grade on the test examples. `level`: the one-sided level of this verdict."""
     grades = grade_means(pairs)
     if grades is None:
         return missing_metric("target", "grade", "No test example has a grade for both models.", gate.minimum_gain)
-    return gain_metric(grades, gate.minimum_gain, gate.worthwhile_gain, level)
+    tail = tail_above([p.worst_difference for p in pairs], [p.subject_key for p in pairs], gate.minimum_gain)
+    return gain_metric(grades, tail, gate.minimum_gain, gate.worthwhile_gain, level)
 
 
 def group_metrics(
@@ -64,7 +66,8 @@ def _group_metric(
     grades = grade_means(inside)
     if grades is None:
         why = f"Not tested: none of {len(inside)} examples is graded for both models."
-        return missing_metric(family, name, why, gate.maximum_group_loss, len(inside))
+        metric = missing_metric(family, name, why, gate.maximum_group_loss, len(inside))
+        return replace(metric, is_small=len(inside) < gate.minimum_group_examples)
     return group_metric(family, name, grades, gate.maximum_group_loss, gate.minimum_group_examples)
 
 
@@ -118,7 +121,7 @@ def _check_metric(
     new, old = ([side[key][0] is not False for key in ids] for side in (candidate, incumbent))
     pairs = effective_pairs(new, old, [candidate[key][1] for key in ids])
     metric = share_metric(family, name, pairs, (sum(new) / len(ids), sum(old) / len(ids)), len(ids), margin)
-    if metric.outcome == "unknown" and pairs.worse == 0:
+    if family == "checks" and metric.outcome == "unknown" and pairs.worse == 0:
         # Many checks apply to few answers, for which no interval could show the limit.
         return replace(
             metric, outcome="passes", reason=f"None of {len(ids)} answers got worse; an interval needs more."

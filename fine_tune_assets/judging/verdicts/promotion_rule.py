@@ -31,6 +31,7 @@ from fine_tune_assets.judging.verdicts.verdict_reasons import (
     task_standings,
     untested_metrics,
     untested_task,
+    verdicts_spent,
     worse_task,
     worse_than_allowed,
 )
@@ -123,10 +124,9 @@ def _failures(metrics: Iterable[Metric], families: Sequence[Family]) -> Iterator
 def _promotion_reasons(evidence: Evidence, target: Metric, gate: GateSettings) -> Iterator[str]:
     others = [metric for metric in evidence.metrics if metric.family not in ("target", "tasks")]
     yield task_standings(evidence.family_metrics("tasks"))
-    yield clear_gain(target, evidence.power.subjects, gate, evidence.verdicts_this_year)
-    yield losses_within_budget([metric for metric in others if not _is_informational(metric, gate)])
-    if untested := untested_metrics([metric for metric in others if _is_informational(metric, gate)]):
-        yield untested
+    yield clear_gain(target, evidence.power.subjects, gate)
+    yield losses_within_budget([metric for metric in others if not _is_informational(metric)])
+    yield from untested_metrics([metric for metric in others if _is_informational(metric)])
     yield describe_reuse(summarize_reuse(evidence.test_uses.values()))
     yield f"The judge agrees with experts (Spearman {evidence.judge.agreement:.2f}; required: {evidence.judge.floor:.2f})."
 
@@ -139,17 +139,19 @@ def _unproven_tasks(metrics: Sequence[Metric], tasks: Sequence[str], gate: GateS
         if metric.standing == "worse":
             yield worse_task(metric)
         elif metric.standing not in ("better", "no worse"):
-            if metric.difference is not None and not metric.is_within_margin:
+            if metric.items and not metric.is_within_margin:
                 yield worse_than_allowed(metric)
             elif metric.name in tasks and not _is_accepted(metric, gate):
                 yield untested_task(metric, gate)
 
 
 def _is_accepted(metric: Metric, gate: GateSettings) -> bool:
-    """Whether the recipe accepts that this task has too few examples, and no loss was measured on them."""
-    is_few = metric.items < gate.minimum_group_examples
-    is_loss = metric.standing == "worse" or (metric.difference is not None and not metric.is_within_margin)
-    return metric.name in gate.untested_tasks and is_few and not is_loss
+    """Whether the recipe accepts that this task has too few examples, and no loss was measured on them.
+
+    Without an interval, any lower mean is a loss.
+    """
+    is_loss = metric.low is None and metric.difference is not None and metric.difference < 0
+    return metric.name in gate.untested_tasks and metric.is_small and not is_loss
 
 
 def _accepted_tasks(metrics: Sequence[Metric], gate: GateSettings) -> Iterator[str]:
@@ -198,10 +200,12 @@ def _unproven_gain(evidence: Evidence, gate: GateSettings) -> Iterator[str]:
     target = evidence.target
     if _too_many_missing(evidence, gate):
         return
+    if evidence.verdicts_this_year > gate.verdicts_per_year:
+        yield verdicts_spent(evidence.verdicts_this_year, gate)
     if target is None or target.difference is None:
         yield missing_family("target")
     elif target.outcome == "unknown":
-        yield not_clearly_better(target, evidence.power, gate, evidence.verdicts_this_year)
+        yield not_clearly_better(target, evidence.power, gate)
 
 
 def _missing_metrics(
@@ -221,7 +225,7 @@ def _missing_metrics(
 def _unproven_noninferiority(metrics: Iterable[Metric], gate: GateSettings) -> Iterator[str]:
     for metric in metrics:
         is_decided = metric.outcome in ("passes", "fails") or metric.family in ("target", "tasks")
-        if is_decided or _is_informational(metric, gate):
+        if is_decided or _is_informational(metric):
             continue
         if not metric.is_within_margin:
             yield worse_than_allowed(metric)
@@ -229,8 +233,8 @@ def _unproven_noninferiority(metrics: Iterable[Metric], gate: GateSettings) -> I
             yield not_shown(metric)
 
 
-def _is_informational(metric: Metric, gate: GateSettings) -> bool:
+def _is_informational(metric: Metric) -> bool:
     """A group too small to test, a check that applies to no answer, or a memorization test that does not gate."""
     if metric.family == "subgroups":
-        return metric.items < gate.minimum_group_examples and metric.outcome != "fails"
+        return metric.is_small
     return metric.margin is None and metric.family in ("checks", "safety")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from fine_tune_assets.judging.statistics.binary_pairs import BinaryPairs, p_value_of_loss, score_interval
 from fine_tune_assets.judging.statistics.paired_differences import SubjectMeans, adjust_holm
 from fine_tune_assets.judging.statistics.power import examples_needed, items_needed
-from fine_tune_assets.recipes.error_levels import ALPHA
+from fine_tune_assets.recipes.error_levels import ALPHA, gain_level
 
 Family = Literal["target", "tasks", "abilities", "safety", "checks", "subgroups", "robustness", "documents"]
 FAMILIES: tuple[Family, ...] = (
@@ -54,6 +54,8 @@ class Metric:
     """Items needed for a clear outcome."""
     reason: str
     """Why the outcome is unknown; empty otherwise."""
+    is_small: bool = False
+    """Whether a task or subgroup has too few examples to pass; its loss counts all the same."""
     standing: Standing | None = None
     """Of a task or subgroup: `better` or `worse` if the interval excludes 0, `no worse` if it excludes a loss above the limit."""
 
@@ -101,13 +103,13 @@ class GradeMeans:
     """Over all examples, with the worst possible value for each missing grade; every claim for the candidate uses it."""
 
 
-def gain_metric(grades: GradeMeans, minimum_gain: float, worthwhile_gain: float, level: float) -> Metric:
-    """The target: a test of superiority at the one-sided `level`."""
-    p, high = grades.worst_case.p_value_above(minimum_gain), grades.means.high
-    passes, fails = p <= level, high is not None and high < minimum_gain
+def gain_metric(grades: GradeMeans, tail: float, minimum_gain: float, worthwhile_gain: float, level: float) -> Metric:
+    """The target: a test of superiority at the one-sided `level` of a verdict. `tail`: share of draws without the gain."""
+    high = grades.means.high
+    passes, fails = tail <= gain_level(level, grades.worst_case.subjects), high is not None and high < minimum_gain
     return replace(
         _grade_metric("target", "grade", grades, minimum_gain),
-        p=p,
+        p=tail,
         is_within_margin=grades.worst_case.value > minimum_gain,
         outcome="passes" if passes else "fails" if fails else "unknown",
         needed_items=examples_needed(grades.means, worthwhile_gain, level),
@@ -131,6 +133,7 @@ def group_metric(
         outcome="passes" if is_shown else "unknown",
         needed_items=examples_needed(grades.means, margin),
         reason=too_few or _too_few_reason(grades) or ("" if is_shown else _WIDE_INTERVAL),
+        is_small=not is_large,
         standing=_find_standing(grades, is_shown),
     )
 
@@ -202,6 +205,13 @@ def _adjust_family(family: Sequence[Metric]) -> list[Metric]:
     """Memorization tests bring their own outcome and are not adjusted."""
     if family[0].family == "safety":
         return list(family)
+    large = [metric for metric in family if not metric.is_small]
+    small = {id(metric): found for metric, found in zip(family, _adjust(family), strict=True) if metric.is_small}
+    # Large groups among themselves: many small ones must not hide a loss.
+    return [*_adjust(large), *small.values()]
+
+
+def _adjust(family: Sequence[Metric]) -> list[Metric]:
     adjusted = iter(adjust_holm([metric.p for metric in family if metric.p is not None]))
     return [metric if metric.p is None else _apply_adjusted_p(metric, next(adjusted)) for metric in family]
 

@@ -1,10 +1,11 @@
 """The reasons of a verdict, written for approvers: what was measured, the limit, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.judging.statistics.power import Power
 from fine_tune_assets.judging.verdicts.verdict_metrics import Family, Metric
+from fine_tune_assets.recipes.error_levels import gain_level
 from fine_tune_assets.recipes.schema import GateSettings
 
 _ASSETS: dict[Family, str] = {
@@ -79,26 +80,39 @@ def failure(metric: Metric) -> str:
     )
 
 
-def clear_gain(target: Metric, subjects: int, gate: GateSettings, verdicts: int) -> str:
+def clear_gain(target: Metric, subjects: int, gate: GateSettings) -> str:
     """How much better the candidate is, and the level at which that counts."""
+    is_gain = target.difference is not None and target.difference > 0
     return (
-        f"Better than the incumbent by {target.difference:.2f} points{_interval_text(target)} on {target.items} test examples of "
-        f"{subjects} subjects: {_level_text(target, gate, verdicts)}."
+        f"{'Better than the incumbent by' if is_gain else 'Within the required gain: a difference of'} {target.difference:.2f} "
+        f"points{_interval_text(target)} on {target.items} test examples of {subjects} subjects: "
+        f"{_level_text(target, subjects, gate)}."
     )
 
 
-def _level_text(target: Metric, gate: GateSettings, verdicts: int) -> str:
-    looks = max(verdicts, gate.verdicts_per_year)
+def _level_text(target: Metric, subjects: int, gate: GateSettings) -> str:
+    """A p-value and its level have different meanings for other numbers of subjects, so both are stated."""
     return (
-        f"p {_p_value_text(target)} for a gain of at most {target.margin:.2f} (gate.minimum_gain), required: at most "
-        f"{gate.verdict_level(verdicts):.2g}, so that {looks} verdicts a year promote a candidate without a gain with a chance "
-        f"of at most {gate.yearly_false_promotions:.0%}"
+        f"p {_tail_text(target.p)} for a gain of at most {target.margin:.2f} (gate.minimum_gain), required: at most "
+        f"{gain_level(gate.verdict_level, subjects):.1g}, which keeps the chance of a false promotion in "
+        f"{gate.verdicts_per_year} verdicts a year at {gate.yearly_false_promotions:.0%}"
     )
 
 
-def not_clearly_better(target: Metric, power: Power, gate: GateSettings, verdicts: int) -> str:
+def _tail_text(tail: float | None) -> str:
+    return "missing" if tail is None else f"{tail:.1g}"
+
+
+def verdicts_spent(verdicts: int, gate: GateSettings) -> str:
+    return (
+        f"This is verdict {verdicts} within a year, and gate.verdicts_per_year is {gate.verdicts_per_year}: one more could "
+        "promote by chance. Plan more verdicts in gate.verdicts_per_year, or have an approver sign."
+    )
+
+
+def not_clearly_better(target: Metric, power: Power, gate: GateSettings) -> str:
     """Why the gain is not shown, and what would be enough."""
-    measured = f"The gain is not shown: {_measurement_text(target)}; {_level_text(target, gate, verdicts)}."
+    measured = f"The gain is not shown: {_measurement_text(target)}; {_level_text(target, power.subjects, gate)}."
     if target.low is not None and target.margin is not None and target.low > target.margin:
         return (
             f"{measured} With the worst possible value for each missing grade, the gain is not significant. "
@@ -111,10 +125,8 @@ def not_clearly_better(target: Metric, power: Power, gate: GateSettings, verdict
             f"{measured} Not enough evidence: {power.examples} test examples; {power.needed_examples} would detect a gain of "
             f"{power.target_gain:.2f} points {_POWER}. Approve more examples."
         )
-    return (
-        f"{measured} {power.examples} test examples detect a gain of {power.detectable_gain:.2f} points {_POWER}. "
-        f"{_ADVICE['target']}"
-    )
+    detected = "no gain" if power.detectable_gain is None else f"a gain of {power.detectable_gain:.2f} points {_POWER}"
+    return f"{measured} {power.examples} test examples detect {detected}. {_ADVICE['target']}"
 
 
 def worse_than_allowed(metric: Metric) -> str:
@@ -180,11 +192,13 @@ def worse_task(task: Metric) -> str:
 
 def untested_task(task: Metric, gate: GateSettings) -> str:
     measured = "" if task.difference is None else f" {_measurement_text(task)};"
-    if task.items < gate.minimum_group_examples:
+    if task.is_small:
         return (
             f"The task {task.name} was not tested:{measured} {task.items} test examples, and gate.minimum_group_examples is "
             f"{gate.minimum_group_examples}. Approve more examples of this task, or accept this in gate.untested_tasks."
         )
+    if task.low is None:
+        return f"The task {task.name} was not tested:{measured} {task.reason} {_MORE_EXAMPLES}"
     return (
         f"The task {task.name} was not tested:{measured} the interval includes a loss beyond the limit of {task.margin:.2f}. "
         f"{_more_items_text(task)}"
@@ -195,10 +209,17 @@ def accepted_untested_task(task: Metric, reason: str) -> str:
     return f"The task {task.name} was not tested ({task.items} examples). The recipe accepts this: {reason}"
 
 
-def untested_metrics(metrics: Sequence[Metric]) -> str:
-    """What has a row in the verdict and was too small to test; empty if there is none."""
-    names = [f"{metric.name} ({metric.items})" for metric in metrics if metric.family != "safety"]
-    return f"Not tested, with the number of items: {', '.join(names)}." if names else ""
+def untested_metrics(metrics: Sequence[Metric]) -> Iterator[str]:
+    """What has a row in the verdict and is too small to decide."""
+    worse = [metric for metric in metrics if metric.standing == "worse"]
+    if worse:
+        yield f"Worse, but within the limit or too small to decide: {', '.join(_name_items(worse))}."
+    if names := _name_items(metric for metric in metrics if metric.family != "safety" and metric.standing != "worse"):
+        yield f"Not tested, with the number of items: {', '.join(names)}."
+
+
+def _name_items(metrics: Iterable[Metric]) -> list[str]:
+    return [f"{metric.name} ({metric.items})" for metric in metrics]
 
 
 def losses_within_budget(limited: Sequence[Metric]) -> str:

@@ -97,22 +97,24 @@ class AskedTest:
 
     adapter_id: str
     incumbent: str
+    scores: str
+    """Fingerprint of the grades."""
     recorded_at: datetime
     example_ids: tuple[str, ...]
 
 
 def list_asked_tests(ledger: Ledger) -> list[AskedTest]:
-    """The newest test of each candidate, oldest first. Verdicts of versions that did not record their examples have none."""
-    query = sa.select(verdicts).order_by(verdicts.c.sequence)
+    """One per verdict, oldest first. Verdicts of versions that did not record their examples have none. Raises SealError."""
+    names = ("adapter_id", "incumbent", "evidence", "recorded_at")
     with ledger.read() as connection:
-        rows = connection.execute(query).mappings().all()
-    newest = {row["adapter_id"]: row for row in rows}
-    return [_asked_test(row) for row in rows if newest[row["adapter_id"]] is row]
+        rows = select_sealed(connection, sa.select(verdicts).order_by(verdicts.c.sequence))
+    return [_asked_test(*(row[name] for name in names)) for row in rows]
 
 
-def _asked_test(row: Any) -> AskedTest:
-    uses = json.loads(row["evidence"]).get("test_uses", {})
-    return AskedTest(row["adapter_id"], row["incumbent"], row["recorded_at"], tuple(uses))
+def _asked_test(adapter_id: str, incumbent: str, evidence: str, recorded_at: datetime) -> AskedTest:
+    values = json.loads(evidence)
+    scores = values.get("fingerprints", {}).get("judge_scores", "")
+    return AskedTest(adapter_id, incumbent, scores, recorded_at, tuple(values.get("test_uses", {})))
 
 
 def list_signers(target: Ledger | sa.Connection, verdict_id: str) -> list[str]:

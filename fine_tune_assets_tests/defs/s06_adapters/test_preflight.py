@@ -71,7 +71,9 @@ def _write(name: str, table: pa.Table) -> None:
 
 
 def _recipe(data: Path, **training: Any) -> None:
-    write_recipe(data, training=training)
+    # Numbers with which a candidate can be promoted, without which no training is planned.
+    gate = {"minimum_examples": 7, "minimum_group_examples": 7}
+    write_recipe(data, training=training, split={"minimum_examples": 80}, gate=gate)
 
 
 def test_the_record_names_exactly_what_was_looked_through(
@@ -242,3 +244,14 @@ def test_without_a_passed_preflight_nothing_is_planned_and_the_gate_is_closed(
     assert isinstance(checked, dg.AssetCheckResult)
     assert not checked.passed
     assert Installation().stored("training_preflights").rows(("is_passed",)) == [{"is_passed": False}]
+
+
+def test_a_recipe_with_which_no_candidate_could_be_promoted_trains_nothing(
+    installation_dir: Path, instance: dg.DagsterInstance, base: pa.Table
+) -> None:
+    """Its training would take hours, and its verdict would always be on hold."""
+    write_recipe(installation_dir, gate={"minimum_examples": 1000})
+    (subject,) = subjects_in("train", 1)
+    stored = _store(instance, example(subject, "A case.", "Rest.", suffix="-early"))
+    with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure, match="minimum_examples"):
+        training_plans(context, Installation(), Worker(), stored.table, base)

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fine_tune_assets.judging.evaluation.example_selection import EarlierTests, select_test_examples
+from fine_tune_assets.judging.evaluation.example_selection import AskedExamples, RequiredTasks, select_test_examples
 
 MESSAGES = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 
@@ -28,7 +28,14 @@ def _set(**tasks: int) -> pa.Table:
     )
 
 
-def _asked(limit: int, earlier: EarlierTests | None = None, **tasks: int) -> set[str]:
+def test_the_tasks_that_must_be_tested_get_their_minimum_first() -> None:
+    """Corrections, or a task that the recipe accepts untested, must not take the examples that a task needs."""
+    first = RequiredTasks(("a", "b"), 20)
+    rows = select_test_examples(_set(a=40, b=40, correction=40), 45, tested=first)
+    assert Counter(row.task for row in rows) == {"a": 21, "b": 22, "correction": 2}
+
+
+def _asked(limit: int, earlier: AskedExamples | None = None, **tasks: int) -> set[str]:
     return {row.example_id for row in select_test_examples(_set(**tasks), limit, earlier)}
 
 
@@ -46,28 +53,28 @@ def test_as_many_are_asked_as_there_are_up_to_the_limit(tasks: dict[str, int], l
 def test_candidates_against_one_incumbent_get_the_same_examples() -> None:
     """Also after the test split grew."""
     first = _asked(20, a=40)
-    assert _asked(20, EarlierTests(of_incumbent=first, uses=dict.fromkeys(first, 1)), a=60) == first
+    assert _asked(20, AskedExamples(of_incumbent=first, uses=dict.fromkeys(first, 1)), a=60) == first
 
 
 def test_half_of_the_examples_are_replaced_for_a_new_incumbent() -> None:
     first = _asked(20, a=100)
     uses = dict.fromkeys(first, 3)
-    second = _asked(20, EarlierTests(before_incumbent=first, uses=uses), a=100)
+    second = _asked(20, AskedExamples(before_incumbent=first, uses=uses), a=100)
     assert len(second) == 20
     assert len(second & first) == 10
 
 
 def test_without_more_examples_all_are_asked_again() -> None:
     first = _asked(20, a=20)
-    assert _asked(20, EarlierTests(before_incumbent=first), a=20) == first
-    assert len(_asked(20, EarlierTests(before_incumbent=first), a=25) & first) == 15
+    assert _asked(20, AskedExamples(before_incumbent=first), a=20) == first
+    assert len(_asked(20, AskedExamples(before_incumbent=first), a=25) & first) == 15
 
 
 def test_each_example_is_used_before_one_is_used_again() -> None:
     """Over many incumbents, the whole test split decides."""
     uses, before, seen = Counter[str](), set[str](), set[str]()
     for _ in range(9):
-        asked = _asked(20, EarlierTests(before_incumbent=before, uses=uses), a=100)
+        asked = _asked(20, AskedExamples(before_incumbent=before, uses=uses), a=100)
         uses.update(asked)
         before, seen = asked, seen | asked
     assert len(seen) == 100

@@ -210,7 +210,7 @@ def test_a_gain_below_the_minimum_is_refused() -> None:
 
 def test_missing_grades_count_with_their_worst_value() -> None:
     """Two of 42 are within the allowed share, but with the worst grades in their place the gain is not significant."""
-    weak = gains([0.25 + (i % 9 - 4) / 8 for i in range(40)], 9.0)
+    weak = gains([0.3 + (i % 9 - 4) / 8 for i in range(40)], 9.0)
     assert _decided(judge_scores=graded(weak)).decision == "promote"
     decided = _decided(judge_scores=graded({**weak, "x": (None, 9.0), "y": (None, 9.0)}))
     assert decided.decision == "hold"

@@ -57,6 +57,24 @@ def test_an_accepted_task_with_a_measured_loss_still_closes_the_gate() -> None:
     assert _decided({"one": BETTER, "other": [-3.0, -3.5, -2.5] * 4}, ACCEPTING).decision == "refuse"
 
 
+def test_an_accepted_task_whose_mean_fell_closes_the_gate_even_without_an_interval() -> None:
+    """Fewer than seven subjects give no interval, and the limit of the recipe may be wide."""
+    wide = replace(ACCEPTING, maximum_group_loss=8.0)
+    for gate in (ACCEPTING, wide):
+        assert _decided({"one": BETTER, "other": [-0.9] * 6}, gate).decision == "hold"
+    assert _decided({"one": BETTER, "other": [-4.0] * 6}, wide).decision == "hold"
+
+
+@pytest.mark.parametrize("task", ["other", "correction"])
+def test_a_small_task_without_a_single_grade_holds(task: str) -> None:
+    """The judge may fail on exactly the answers that are bad. `correction` is no task of the recipe."""
+    grades = {**gains(BETTER * 3, 5.0), **{f"x{i}": (None, 5.0) for i in range(8)}}
+    ids = {"one": sorted(grades)[:-8], task: sorted(grades)[-8:]}
+    tables = replace(GOOD_TABLES, judge_scores=graded(grades))
+    made = replace(evidence(tables, ACCEPTING, tasks=ids), tasks=("one", "other"))
+    assert decide_promotion(made, ACCEPTING).decision == "hold"
+
+
 def test_acceptance_does_not_cover_a_task_with_enough_examples() -> None:
     """Enough examples that tell nothing are another thing than too few."""
     decided = _decided({"one": BETTER * 2, "other": [4.0, -4.0, 0.0] * 8}, ACCEPTING)
@@ -75,7 +93,14 @@ def test_a_task_that_got_slightly_worse_never_promotes(examples: int) -> None:
 @given(
     perfect=st.integers(0, 120),
     destroyed=st.integers(0, 60),
-    gate=st.sampled_from([GATE, STRICT, ACCEPTING, replace(GATE, maximum_group_loss=3.0, minimum_group_examples=5)]),
+    gate=st.sampled_from(
+        [
+            GATE,
+            STRICT,
+            ACCEPTING,
+            *(replace(one, maximum_group_loss=8.0, minimum_group_examples=7) for one in (GATE, ACCEPTING)),
+        ]
+    ),
     spread=st.floats(0, 0.5),
 )
 @settings(max_examples=60, deadline=None)
@@ -90,5 +115,5 @@ def test_a_candidate_that_is_perfect_on_one_task_and_destroyed_on_another_never_
     if not perfect + destroyed:
         return
     decided = _decided(tasks, gate)
-    is_accepted = gate is ACCEPTING and not destroyed
+    is_accepted = bool(gate.untested_tasks) and not destroyed
     assert is_accepted or decided.decision != "promote"

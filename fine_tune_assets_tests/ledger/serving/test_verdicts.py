@@ -7,10 +7,16 @@ import pytest
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.ledger_errors import LedgerError, SealError, UnknownRecordError
 from fine_tune_assets.ledger.ledger_tables import signatures, verdicts
 from fine_tune_assets.ledger.serving.release_records import find_release, record_release
-from fine_tune_assets.ledger.serving.verdicts import find_latest_verdict, record_verdict, require_promotion, sign_hold
+from fine_tune_assets.ledger.serving.verdicts import (
+    find_latest_verdict,
+    list_asked_tests,
+    record_verdict,
+    require_promotion,
+    sign_hold,
+)
 from fine_tune_assets_tests.ledger.ledger_rows import FINGERPRINTS, make_release, make_verdict
 
 
@@ -157,3 +163,17 @@ def test_release_is_recorded_only_behind_the_gate(ledger: Ledger) -> None:
     assert find_release(ledger, "r-1") == release
     with pytest.raises(LedgerError, match="r-1"):
         record_release(ledger, replace(release, weights_fingerprint="others"))
+
+
+def test_the_tests_of_verdicts_are_listed_oldest_first(ledger: Ledger) -> None:
+    """Also a verdict of a version that did not record its examples. A changed row raises: it decides the next level."""
+    document = {"fingerprints": {"judge_scores": "scores-1"}, "test_uses": {"e1": 0, "e2": 3}}
+    for evidence in ("{}", json.dumps(document)):
+        record_verdict(ledger, make_verdict("hold", evidence=evidence))
+    old, new = list_asked_tests(ledger)
+    assert (old.scores, old.example_ids) == ("", ())
+    assert (new.scores, new.example_ids) == ("scores-1", ("e1", "e2"))
+    with ledger.begin() as connection:
+        connection.exec_driver_sql("UPDATE verdicts SET evidence = '{}' WHERE evidence != '{}'")
+    with pytest.raises(SealError):
+        list_asked_tests(ledger)
