@@ -41,7 +41,7 @@ SECTIONS = {
         "recipe": _Entry("recipe_commands", "List, check and create recipes."),
         "batch": _Entry("batch_commands", "Check a batch of reports."),
         "models": _Entry("model_commands", "Import and list base models."),
-        "plan": _Entry("plan_command", "Plan memory, disk and steps of training."),
+        "plan": _Entry("plan_command", "Plan training, merge and serving of a recipe."),
     },
     "Data and review": {
         "scrub": _Entry("scrub_command", "Remove identifiers from text files or JSONL."),

@@ -30,7 +30,7 @@ from fine_tune_assets.training.base_models.model_facts import PublishedShape, pu
 @click.option(
     "--serving-gpu-memory",
     type=click.IntRange(min=0),
-    help="GPU memory in GiB for serving, if it has its own GPU; 0: main memory.",
+    help="Serving's GPU memory in GiB; 0: main memory.",
 )
 @click.option("--main-memory", type=click.IntRange(min=1), help="Main memory in GiB, to plan another machine.")
 @click.option(

@@ -43,7 +43,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("models", "list"): (),
     ("phi", "mark", "list"): ("--all",),
     ("plan",): ("llama3_8b_qlora_24gb", "--gpu-memory", "24"),
-    ("recipe", "check"): (),
+    ("recipe", "check"): ("demo_smollm2",),
     ("recipe", "list"): (),
     ("releases", "list"): (),
     ("review", "agreement"): (),

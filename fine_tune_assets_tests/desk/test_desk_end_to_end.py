@@ -23,7 +23,7 @@ from fine_tune_assets_tests.desk.scripted_engine import Speaker, asking
 
 pytestmark = pytest.mark.slow  # the scrubber's process loads its models
 STAGES = INGEST | {"model_drafts"}
-WAITS = "2026-04-primary-care"
+WAITS = "2026-04-dialogues"
 """A batch of the sample from a source that no recipe trusts: its drafts wait for reviewers."""
 REPAIRED = "Watery diarrhoea for three days."
 CORRECTED = "A cough."
@@ -99,7 +99,7 @@ def test_two_reviewers_disagree_a_third_settles_it_and_it_is_trained_on(
         sign_in_at(page, site, name)
     one, two, third = pages.values()
 
-    one.goto(f"{site.url}/queue?source=primock57")
+    one.goto(f"{site.url}/queue?source=mts-dialog-test")
     one.locator(f"main a[href*='/items/{example_id}']").first.click()
     sign_and_repair(one, REPAIRED)
 
@@ -124,7 +124,14 @@ def test_two_reviewers_disagree_a_third_settles_it_and_it_is_trained_on(
 
     third.goto(f"{site.url}/items/{example_id}/history")
     way = third.locator("main")
-    for word in ("primock57", "Reviewer One", "Reviewer Two", "Adjudicator", "I read both decisions", arrived["split"]):
+    for word in (
+        "mts-dialog-test",
+        "Reviewer One",
+        "Reviewer Two",
+        "Adjudicator",
+        "I read both decisions",
+        arrived["split"],
+    ):
         expect(way).to_contain_text(word, ignore_case=True)
     for page in (asker, *pages.values()):
         page.context.close()

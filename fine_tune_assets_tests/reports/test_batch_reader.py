@@ -90,7 +90,7 @@ def test_columns_become_sections_in_batch_file_order(tmp_path: Path) -> None:
         ("2026-01-visit-notes", 26, 1, "aci-bench"),
         ("2026-02-dialogues", 260, 0, "mts-dialog"),
         ("2026-03-dialogues", 49, 0, "mts-dialog"),
-        ("2026-04-primary-care", 8, 0, "primock57"),
+        ("2026-04-dialogues", 8, 0, "mts-dialog-test"),
     ],
 )
 def test_reading_every_sample_batch_is_reproducible(batch: str, reports: int, unreadable: int, source: str) -> None:

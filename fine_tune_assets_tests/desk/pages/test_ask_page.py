@@ -126,8 +126,8 @@ def test_an_answer_comes_through_the_gateway_in_the_askers_name(site: Site, aske
 
 def test_a_task_is_asked_as_it_was_trained_and_corrected_as_that_task(asker: Asker, speaker: Speaker) -> None:
     """Its corrections then belong to that task instead of a new one."""
-    shown = ask(asker, "He coughs.", task="chief_complaint")
-    instruction = "Name the chief complaint of this visit in a few words."
+    shown = ask(asker, "He coughs.", task="name_section")
+    instruction = "Name the section of the note."
     assert speaker.asked == [f"{instruction}\n\nHe coughs."]
     asker.post("/ask/correct", form_of(shown))
     (kept,) = asker.corrections

@@ -52,7 +52,10 @@ def _objections(table: pa.Table) -> list[str]:
 
 
 def _row(**changes: Any) -> dict[str, Any]:
-    return {"case": EMPTY, "adapter_id": "a", "input_count": 10, "passed_count": 10, "base_passed_count": 10, **changes}
+    counts = {"input_count": 10, "passed_count": 10, "base_passed_count": 10}
+    return {
+        "case": EMPTY, "adapter_id": "a", **counts, "base_only_passed_count": 0, "candidate_only_passed_count": 0, **changes,
+    }  # fmt: skip
 
 
 def test_every_example_gets_every_perturbation_deterministically() -> None:
