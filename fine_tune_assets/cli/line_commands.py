@@ -16,7 +16,7 @@ from fine_tune_assets.core.product_lines import create_line
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.serving.deployments import find_live_deployment
-from fine_tune_assets.recipes.gate_reach import require_reachable_gate
+from fine_tune_assets.recipes.gate_reach import list_obstacles
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 
 
@@ -42,12 +42,14 @@ def add(name: str, recipe: str, reports_of: str | None, ledger_url: str) -> None
     settings = load_settings().installation
     # A path must not depend on the folder from which a service is started.
     wanted = recipe if recipe in shipped_recipes() else str(Path(recipe).expanduser().resolve())
-    require_reachable_gate(load_recipe(wanted), recipe)
+    obstacles = list_obstacles(load_recipe(wanted))
     source = "" if reports_of == MAIN_LINE else reports_of
     file = create_line(settings, name, wanted, reports_of=source, ledger_url=ledger_url)
     prepare(select_line(settings, name))
     click.echo(f"Product line {name}: {file}")
     click.echo(f"Batch folders: {file.parent / 'raw_reports'}")
+    if obstacles:
+        click.echo(f"No candidate could be promoted with this recipe: {'; '.join(obstacles)}.", err=True)
     click.echo(
         f"Add a user: `fine-tune --line {name} users add NAME --role operator`. Then run `fine-tune down` and `fine-tune up`."
     )

@@ -27,7 +27,7 @@ __all__ = ["browser"]
 
 REPORTS_A_BATCH = 30
 SMALL = {
-    "split": {"minimum_examples": 20, "test_fraction": 0.25, "validation_fraction": 0.1, "salt": "end-to-end"},
+    "split": {"minimum_examples": 20, "test_fraction": 0.36, "validation_fraction": 0.1, "salt": "end-to-end"},
     "training": {
         "epochs": 1,
         "max_length": 160,
@@ -35,11 +35,11 @@ SMALL = {
         "learning_rate": 5.0e-4,
         "overlong_examples": "exclude",
     },
-    "judge": {"test_examples": 8, "max_new_tokens": 24, "ability_items": 4, "robustness_items": 1, "batch_size": 8},
+    "judge": {"test_examples": 12, "max_new_tokens": 24, "ability_items": 4, "robustness_items": 1, "batch_size": 8},
     # Nine training steps can't produce a clear gain: this gate stops only a much worse candidate.
     "gate": {
         "minimum_examples": 5,
-        "minimum_group_examples": 5,
+        "minimum_group_examples": 7,
         "maximum_group_loss": 9.0,
         "yearly_false_promotions": 1.0,
         "verdicts_per_year": 1,
