@@ -572,7 +572,7 @@ class GateSettings:
     ability_budgets: dict[str, Fraction] = field(default_factory=dict)
     """Maximum loss of accuracy by general task, in place of `maximum_ability_loss`."""
     yearly_false_promotions: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """Maximum chance that a year of candidates without a gain promotes one; a higher chance finds smaller gains."""
+    """Chance that a year of candidates without a gain promotes one; a higher chance finds smaller gains."""
     verdicts_per_year: Positive = 52
     """Maximum number of verdicts per year that can promote, over which this chance is divided."""
     untested_tasks: dict[TaskName, Text] = field(default_factory=dict)

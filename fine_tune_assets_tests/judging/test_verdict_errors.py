@@ -11,7 +11,7 @@ from fine_tune_assets.judging.statistics.paired_differences import (
 )
 from fine_tune_assets.judging.statistics.power import examples_needed
 from fine_tune_assets.judging.verdicts.promotion_rule import decide_promotion
-from fine_tune_assets.recipes.error_levels import ALPHA, GAIN_DRAWS, gain_level
+from fine_tune_assets.recipes.error_levels import ALPHA, DRAWS, GAIN_DRAWS, gain_level
 from fine_tune_assets_tests.judging.verdict_inputs import GATE, GOOD_TABLES, evidence, graded
 
 CANDIDATES = 2000
@@ -34,15 +34,15 @@ def _differences(
     return effect + SPREAD * (np.sqrt(SHARED) * shared + np.sqrt(1 - SHARED) * own), subject
 
 
-def _promoted_share(differences: np.ndarray, subject: np.ndarray, level: float = ALPHA) -> float:
+def _promoted_share(differences: np.ndarray, subject: np.ndarray, level: float = ALPHA, draws: int = DRAWS) -> float:
     """Share of candidates with a significant gain: a vectorized version of the rule for the target."""
     sums = np.zeros((subject.max() + 1, differences.shape[1]))
     np.add.at(sums, subject, differences)
     counts, shown = np.bincount(subject).astype(float), 0
     for part in np.array_split(np.arange(differences.shape[1]), 8):
-        drawn = resample_means(sums[:, part], counts, GAIN_DRAWS)
-        at_or_below = (drawn <= 0).sum(axis=0) + GAIN_DRAWS - len(drawn)
-        shown += int(np.sum((1 + at_or_below) / (GAIN_DRAWS + 1) <= gain_level(level, len(counts))))
+        drawn = resample_means(sums[:, part], counts, draws)
+        at_or_below = (drawn <= 0).sum(axis=0) + draws - len(drawn)
+        shown += int(np.sum((1 + at_or_below) / (draws + 1) <= gain_level(level, len(counts))))
     return shown / differences.shape[1]
 
 
@@ -56,7 +56,7 @@ def test_the_simulation_matches_the_promotion_rule() -> None:
         made = evidence(replace(GOOD_TABLES, judge_scores=graded(rows, names)))
         one_by_one.append(decide_promotion(made, GATE).decision == "promote")
     assert 0.2 < np.mean(one_by_one) < 0.9
-    assert np.mean(one_by_one) == _promoted_share(differences, subject, GATE.verdict_level)
+    assert np.mean(one_by_one) == _promoted_share(differences, subject, GATE.verdict_level, GAIN_DRAWS)
 
 
 @pytest.mark.slow
