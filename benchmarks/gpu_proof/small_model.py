@@ -78,7 +78,7 @@ class SmallModelProof:
             "incumbent_weights_fingerprint": "", "instruction_set": str(self.rows), "test_examples": 200,
             "max_new_tokens": 8 if self.proof.dry else 256, "batch_size": 8 if self.proof.dry else 32,
             "threads": self.proof.threads, "cache": str(self.folder / "grades.db"), "engine": "transformers",
-            "judge": judge_request(self.settings, recipe), "output": str(output),
+            "asked_examples": {}, "required_tasks": {}, "judge": judge_request(self.settings, recipe), "output": str(output),
         }  # fmt: skip
         grade(request, ignore_progress)
         scores = defaultdict[str, list[float]](list)
