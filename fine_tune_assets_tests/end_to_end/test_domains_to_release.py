@@ -43,6 +43,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
     own = {
         "scrub": {"recall_floor": 0.97, "direct_recall_floor": 0.97},
         "judge": {**SMALL["judge"], "test_examples": 20},
+        "split": {**SMALL["split"], "minimum_examples": 60},
         "gate": {**SMALL["gate"], "minimum_gain": -9.0},
     }
     for section, changed in {**SMALL, **own}.items():
