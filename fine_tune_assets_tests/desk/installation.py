@@ -97,7 +97,7 @@ def write_recipe(data: Path, review: dict[str, Any], judge: dict[str, Any] | Non
     values["gate"] |= SMALL_GATE
     values |= fields
     names = {task["name"] for task in values["tasks"]}
-    values["gate"]["untested_tasks"] = {task: "Not tested here." for task in names}
+    values["gate"]["untested_tasks"] = dict.fromkeys(names, "Not tested here.")
     path = data / "recipe.yaml"
     write_text(path, yaml.safe_dump(values))
     return path
