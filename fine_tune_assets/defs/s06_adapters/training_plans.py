@@ -27,7 +27,7 @@ from fine_tune_assets.defs.s06_adapters.adapters import GPU, GROUP
 from fine_tune_assets.defs.s06_adapters.preflight import run_preflight
 from fine_tune_assets.engines.model_sizes import read_model_shape
 from fine_tune_assets.engines.vllm import has_gpu
-from fine_tune_assets.recipes.gate_reach import require_reachable_gate
+from fine_tune_assets.recipes.gate_reach import list_obstacles
 from fine_tune_assets.serving.serving_plan import (
     ServedModel,
     ServingHost,
@@ -75,7 +75,8 @@ def training_plans(
 ) -> dg.MaterializeResult[pa.Table]:
     base = read_single_record(BaseModel, base_models)
     with user_facing_errors():
-        require_reachable_gate(installation.recipe, installation.recipe.name)
+        if obstacles := list_obstacles(installation.recipe):
+            context.log.warning(f"No candidate could be promoted with this recipe: {'; '.join(obstacles)}.")
         preflight = run_preflight(context.instance, installation, instruction_sets, base)
     lengths = table_from_records(ExampleLength, preflight.lengths)
     preflights = table_from_records(TrainingPreflight, [preflight.record])

@@ -244,14 +244,3 @@ def test_without_a_passed_preflight_nothing_is_planned_and_the_gate_is_closed(
     assert isinstance(checked, dg.AssetCheckResult)
     assert not checked.passed
     assert Installation().stored("training_preflights").rows(("is_passed",)) == [{"is_passed": False}]
-
-
-def test_a_recipe_with_which_no_candidate_could_be_promoted_trains_nothing(
-    installation_dir: Path, instance: dg.DagsterInstance, base: pa.Table
-) -> None:
-    """Its training would take hours, and its verdict would always be on hold."""
-    write_recipe(installation_dir, gate={"minimum_examples": 1000})
-    (subject,) = subjects_in("train", 1)
-    stored = _store(instance, example(subject, "A case.", "Rest.", suffix="-early"))
-    with dg.build_asset_context(instance=instance) as context, pytest.raises(dg.Failure, match="minimum_examples"):
-        training_plans(context, Installation(), Worker(), stored.table, base)
