@@ -205,6 +205,9 @@ bench-plan: setup-dev    ## planned memory, disk and time of a training, compare
 bench-train: setup-dev   ## this trainer compared with a plain TRL script, and QLoRA with LoRA: speed, memory, loss
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_train.py
 
+bench-qlora-precision: setup-dev   ## QLoRA with the adapter in 16 and in 32 bits: what rounding loses at small learning rates
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_qlora_precision.py
+
 bench-judge: setup-dev    ## answers generated and graded per second: one by one, in batches, through vLLM; and a cached run
 	$(BIN)/python benchmarks/bench_judge.py
 

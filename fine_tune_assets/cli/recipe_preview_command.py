@@ -90,15 +90,15 @@ def _count_tokens(settings: Settings, recipe: Recipe, preview: Preview, task: st
 
 def _measure_lengths(settings: Settings, recipe: Recipe, drafts: Sequence[UncheckedDraft]) -> list[int]:
     from fine_tune_assets.cli.plan_command import find_base_folder
-    from fine_tune_assets.core.prompts.chat_templates import read_chat_template
     from fine_tune_assets.core.prompts.conversations import build_conversation
     from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
+    from fine_tune_assets.training.base_models.prompt_folders import read_served_template
     from fine_tune_assets.training.supervision.loss_mask import supervise
 
     folder = find_base_folder(settings, recipe)
     if folder is None:
         return []
-    tokenizer = FolderTokenizer(folder, read_chat_template(folder))
+    tokenizer = FolderTokenizer(folder, read_served_template(folder, recipe.prompt.template_kwargs))
     conversations = (
         (draft.report_id, build_conversation(recipe.system_prompt, draft.instruction, draft.input, draft.output))
         for draft in drafts

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import keyed_hash
 from fine_tune_assets.core.people import person_key
+from fine_tune_assets.core.prompts.reasoning import strip_reasoning
 from fine_tune_assets.core.shared_records import Correction
 from fine_tune_assets.tables.common_columns import Passage
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
@@ -41,8 +42,8 @@ def _raw_row(correction: Correction, subject_secret: bytes) -> ScrubbedCorrectio
         subject_key=keyed_hash(subject_secret, f"correction/{correction.correction_id}"),
         instruction=correction.instruction,
         input=correction.input,
-        output=correction.corrected_answer,
-        answer=correction.answer,
+        output=strip_reasoning(correction.corrected_answer),
+        answer=strip_reasoning(correction.answer),
         error_kind=correction.error_kind,
         severity=correction.severity,
         received_at=correction.received_at,

@@ -54,6 +54,8 @@ class ChatServer:
     """Per reply, including the wait for a free slot."""
     setting_names: SettingNames | None = None
     """None for a server that this process started."""
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the model's chat template; vLLM and llama.cpp read them from each request."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ class ChatClient:
             "temperature": question.temperature,
             "seed": question.seed,
         }
+        if self._server.template_kwargs:
+            body["chat_template_kwargs"] = dict(self._server.template_kwargs)
         if question.has_first_token_logprobs:
             body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         if question.schema is not None:

@@ -14,6 +14,16 @@ _MAX_STRING_BYTES = 1_000_000
 
 def read_gguf_header(path: Path) -> dict[str, Any]:
     """Name → value, without arrays, up to the tokenizer. Empty if the file is not a GGUF."""
+    return _read_values(path, before="tokenizer.")
+
+
+def read_gguf_template(path: Path) -> str:
+    """The model's chat template; empty if it has none."""
+    return str(_read_values(path, before="").get("tokenizer.chat_template", ""))
+
+
+def _read_values(path: Path, before: str) -> dict[str, Any]:
+    """The values before the first name that starts with `before`; all if it is empty."""
     found: dict[str, Any] = {}
     try:
         with path.open("rb") as file:
@@ -22,7 +32,7 @@ def read_gguf_header(path: Path) -> dict[str, Any]:
             _tensors, count = _read_number(file, "<Q"), _read_number(file, "<Q")
             for _ in range(count):
                 name, kind = _read_string(file), _read_number(file, "<I")
-                if name.startswith("tokenizer."):
+                if before and name.startswith(before):
                     break
                 if kind == _ARRAY:
                     _skip_array(file)

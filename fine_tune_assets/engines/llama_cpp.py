@@ -76,13 +76,15 @@ def start_llama_cpp(
     shares_weights: bool = False,
     socket: Path | None = None,
     program: Path | None = None,
+    chat_template: Path | None = None,
 ) -> RunningEngine:
     """Start a server for `model` and return at once; it is not healthy yet.
 
     `threads` 0 means all cores. `context_tokens` is the limit per request, prompt and answer together. `adapter` is a LoRA GGUF
     for `model`. `batch_tokens` are read in one step; 0 means the server's default. With `shares_weights`, weights stay as they
     are in the file, and all engines on it share that memory; otherwise each engine rearranges them in a copy. Without `socket`
-    the server listens on a loopback port. `program` replaces the bundled server.
+    the server listens on a loopback port. `program` replaces the bundled server,
+    `chat_template` the model's own template.
     """
     api_key = new_api_key()
     url = loopback_url() if socket is None else socket_address(socket)
@@ -102,6 +104,7 @@ def start_llama_cpp(
         "ubatch-size": batch_tokens,
         "no-repack": shares_weights,
         "lora": "" if adapter is None else str(adapter),
+        "chat-template-file": "" if chat_template is None else str(chat_template),
     }
     write_private_file(folder / CONFIG_FILE, json.dumps(options))
     bundled = [sys.executable, "-m", "fine_tune_assets.engines.llama_cpp_process", str(folder / CONFIG_FILE)]

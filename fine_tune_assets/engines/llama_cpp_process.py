@@ -35,6 +35,8 @@ def server_parameters(options: dict[str, Any]) -> Any:
     parameters.no_extra_bufts = options["no-repack"]
     if options["lora"]:
         parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(options["lora"], 1.0)]
+    if options["chat-template-file"]:
+        parameters.chat_template = Path(options["chat-template-file"]).read_text(encoding="utf-8")
     parameters.fit_params = False  # otherwise it shrinks the context if memory is short
     parameters.verbosity = _LOG_LEVEL
     parameters.offline = True

@@ -44,17 +44,21 @@ def start_vllm(
     socket: Path | None = None,
     serving: VllmSettings | None = None,
     is_shared: bool = False,
+    chat_template: Path | None = None,
 ) -> RunningEngine:
     """Start a server for `model` and return at once; it is not healthy yet. With `serving`, it outlives its parent; otherwise it
     ends with the thread that started it. With `is_shared`, adapters can be loaded later.
 
     `context_tokens` is limited to the model's context. `dtype` is the number format of the computation; `auto` follows the
-    model's configuration, as quantized weights require. Without `socket`, it listens on a loopback port.
+    model's configuration, as quantized weights require. Without `socket`, it listens on a loopback port. `chat_template`
+    replaces the model's own.
 
     Raises EngineError if the environment is missing, or vLLM cannot load an adapter.
     """
     require_vllm(python, model.name)
     command = vllm_command(python, model, alias, limit_context(model, context_tokens), dtype, adapters or {}, serving)
+    if chat_template is not None:
+        command += ["--chat-template", str(chat_template)]
     environment = {}
     if serving is not None and is_shared:
         command += _shared_options(serving)

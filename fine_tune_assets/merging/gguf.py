@@ -21,6 +21,7 @@ import numpy as np
 
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.prompts.conversations import Message
 from fine_tune_assets.engines.gguf_model import GgufError, GgufModel, open_gguf
 from fine_tune_assets.engines.listen_addresses import open_client
 from fine_tune_assets.engines.llama_cpp import GgufFiles, start_llama_cpp
@@ -32,6 +33,8 @@ from fine_tune_assets.merging.probes import MAX_NEW_TOKENS, Probe, Probes
 from fine_tune_assets.merging.shards import stored_tensors
 
 START_SECONDS, ANSWER_SECONDS = 600.0, 600.0
+_MAX_FIRST_TOKEN_CHARACTERS = 32
+"""Such as `<|begin_of_text|>`."""
 
 
 class ExportError(FineTuneError):
@@ -117,6 +120,12 @@ def _start_server(files: GgufFiles, context_tokens: int) -> Iterator[RunningEngi
 
 def _ask_probe(client: httpx.Client, engine: RunningEngine, probe: Probe, system_prompt: str) -> ProbeAnswer:
     messages = [{"role": "system", "content": system_prompt}, *probe.messages]
+    rendered = _render(client, engine, messages)
+    # llama.cpp may leave the first token to its tokenizer; the number of tokens is compared below.
+    if not probe.prompt.endswith(rendered) or len(probe.prompt) - len(rendered) > _MAX_FIRST_TOKEN_CHARACTERS:
+        raise GateClosedError(
+            "The export renders a conversation differently than the trainer. Check the base model's chat_template.jinja."
+        )
     answer = greedy_answer(client, engine, messages, MAX_NEW_TOKENS)
     if answer.prompt_tokens != len(probe.ids):
         raise GateClosedError(
@@ -124,6 +133,16 @@ def _ask_probe(client: httpx.Client, engine: RunningEngine, probe: Probe, system
             "the base model's chat_template.jinja."
         )
     return ProbeAnswer(answer.text.strip(), answer.prompt_tokens, answer.tokens)
+
+
+def _render(client: httpx.Client, engine: RunningEngine, messages: Sequence[Message]) -> str:
+    """The prompt that llama.cpp makes of the messages. Raises ExportError."""
+    reply = client.post(f"{engine.url.removesuffix('/v1')}/apply-template", json={"messages": list(messages)})
+    if reply.status_code != 200:
+        raise ExportError(
+            f"llama.cpp can't render a conversation with the export's chat template (HTTP {reply.status_code})."
+        )
+    return str(reply.json()["prompt"])
 
 
 QUANTIZED_TYPES = {"q4_k_m": "Q4_K_M", "q5_k_m": "Q5_K_M", "q6_k": "Q6_K"}

@@ -20,7 +20,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "trusted_sources": ("trusted_sources",),
     "review": ("review.reviewers", "review.own_edits", "review.agreement_floor", "review.minimum_pairs"),
     "instructions": ("domain", "name", "system_prompt", "mix", "split", "training.seed"),
-    "base_model": ("base_model",),
+    "base_model": ("base_model", "prompt"),
     "training": ("training", "sweep"),
     "checks": ("checks", "domain"),
     "abilities": ("judge.ability_items", "judge.batch_size", "gate.maximum_ability_loss", "gate.ability_budgets"),
@@ -39,6 +39,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "judge.model",
         "judge.retries",
         "judge.context_tokens",
+        "judge.template_kwargs",
         "judge.engine",
     ),
     "weights": (

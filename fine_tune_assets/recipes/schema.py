@@ -334,6 +334,32 @@ class BaseModelSettings:
     """Licence of the weights; empty: the one that the folder states."""
 
 
+_FIXED_VARIABLES = frozenset({"messages", "tools", "documents", "add_generation_prompt", "raise_exception"})
+"""Variables of a chat template that belong to the conversation."""
+
+
+def _validate_variable(name: str) -> str:
+    if name in _FIXED_VARIABLES or name.endswith("_token"):
+        raise ValueError(f"{name} belongs to the conversation or the tokenizer")
+    return name
+
+
+TemplateVariable = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), AfterValidator(_validate_variable)]
+TemplateText = Annotated[str, Field(pattern=r"^[ -z|~]{0,200}$")]
+"""Printable ASCII without braces, so that it can be written into a template."""
+
+
+TemplateKwargs = dict[TemplateVariable, bool | int | float | TemplateText]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PromptFormat:
+    """How the model's chat template writes a conversation."""
+
+    template_kwargs: TemplateKwargs = field(default_factory=dict)
+    """Variables of the model's chat template, such as `enable_thinking: false`, in training, judging and production."""
+
+
 _UNADAPTABLE_MODULES = frozenset(
     {"embed_tokens", "lm_head", "wte", "wpe", "embed_in", "embed_out", "tok_embeddings", "word_embeddings", "output"}
 )
@@ -359,7 +385,7 @@ def _validate_packing(value: Any) -> Any:
 class TrainingSettings:
     """Training of the adapter."""
 
-    # Hu et al. 2021 (LoRA), Dettmers et al. 2023 (QLoRA), Liu et al. 2024 (DoRA).
+    # Hu et al. 2021 (LoRA), Dettmers et al. 2023 (QLoRA), Liu et al. 2024 (DoRA), Kalajdzievski 2023 (rsLoRA).
     method: Literal["lora", "qlora", "dora"]
     """Method: LoRA, QLoRA (base model in 4 bits) or DoRA (learned magnitudes, slower)."""
     rank: Positive
@@ -384,6 +410,8 @@ class TrainingSettings:
     """Random seed of the training and of the choice of general data."""
     target_modules: Literal["all-linear"] | Annotated[tuple[ModuleName, ...], Field(min_length=1)] = "all-linear"
     """Modules to adapt; embeddings and output layers are refused, since tied weights and vLLM would break."""
+    rank_stabilized: bool = False
+    """Whether the adapter is multiplied by alpha / √rank instead (rsLoRA), so that a high rank learns as much as a low one."""
     weight_decay: Fraction = 0.0
     """Weight decay of the adapter."""
     evaluations_per_epoch: Positive = 1
@@ -518,6 +546,8 @@ class JudgeSettings:
     """Engine that generates the answers to grade; `vllm` is faster and supports LoRA only."""
     context_tokens: Positive = 8192
     """Number of tokens of record, question and reply; a longer record is cut to the lines that matter."""
+    template_kwargs: TemplateKwargs = field(default_factory=dict)
+    """Variables of the judge's own chat template, such as `enable_thinking: false`."""
 
     @model_validator(mode="after")
     def _check_model(self) -> "JudgeSettings":
@@ -761,6 +791,7 @@ class Recipe:
     """Flags that send drafts of trusted sources to review, or `all`; drafts by a model are always reviewed."""
     reports_without_subject: Literal["refuse", "allow"] = "refuse"
     """Treatment of reports that name no subject: unreadable, or each its own subject."""
+    prompt: PromptFormat = field(default_factory=PromptFormat)
     mix: dict[MixSource, MixWeight] = field(default_factory=lambda: {BUNDLED: 0.1})
     """Share of the training split by source: `bundled`, the name of an imported data set, or `previous_set`."""
     checks: CheckSettings = field(default_factory=CheckSettings)

@@ -88,7 +88,6 @@ class TrainingPreflight(Record):
     prompt_fingerprint: Annotated[
         str, Column("Prompt contract: system prompt, chat template, special tokens, stop ids")
     ]
-    mask_template: Annotated[str, Column("Chat template that marks answers; `last_turn` if the model's has none")]
     row_count: Annotated[int, Column("Train and validation examples")]
     trained_row_count: Annotated[int, Column("Of these, examples used for training and validation")]
     error_count: Annotated[int, Column("Examples with an error, including test examples")]

@@ -16,12 +16,20 @@ from fine_tune_assets.training.distributed.launch import CLUSTER, train_in_proce
 
 def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.training.base_models.model_facts import read_model_facts
-    from fine_tune_assets.training.base_models.registration import describe_base_model, import_bundled_model
+    from fine_tune_assets.training.base_models.prompt_folders import prepare_prompt_folder
+    from fine_tune_assets.training.base_models.registration import (
+        describe_checked_model,
+        import_bundled_model,
+        require_model_folder,
+    )
     from fine_tune_assets.training.capabilities import list_capabilities
 
-    folder = Path(request["folder"]) if request["folder"] else import_bundled_model(Path(request["bundled_folder"]))
+    bundled = Path(request["bundled_folder"])
+    folder = Path(request["folder"]) if request["folder"] else import_bundled_model(bundled)
+    require_model_folder(folder)
+    folder = prepare_prompt_folder(folder, bundled.parent, request["template_kwargs"])
     progress(1, 1, "base models imported")
-    model = describe_base_model(request["name"], folder, request["licence"])
+    model = describe_checked_model(request["name"], folder, request["licence"])
     return {**asdict(model), "engine_support": [asdict(found) for found in list_capabilities(read_model_facts(folder))]}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from fine_tune_assets.core.files import make_folder, write_text
 from fine_tune_assets.core.fingerprints import fingerprint_files
 
-TRAINER_VERSION = 3
+TRAINER_VERSION = 4
 """Increase it if the same inputs give other weights: older checkpoints are then not resumed."""
 MAX_CHECKPOINTS = 3
 """Maximum number on disk, reached during a save: the best, the last and the new one."""

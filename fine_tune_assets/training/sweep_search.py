@@ -21,7 +21,6 @@ from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.recipes.sweep import INTEGER_FIELDS, Number, Range, SweepSettings
 from fine_tune_assets.training.checkpoints import TRAINER_VERSION
 from fine_tune_assets.training.failures import TrainingError
-from fine_tune_assets.training.supervision.training_templates import templates_version
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -70,7 +69,7 @@ def sweep_key(
     decides = {name: value for name, value in asdict(training).items() if name != "checkpoint_minutes"}
     tried = {name: value for name, value in asdict(sweep).items() if name != "keep_adapters"}
     # Another trainer version or other labels give other results.
-    parts = [TRAINER_VERSION, templates_version(), instruction_set_fingerprint, base_fingerprint, decides, tried]
+    parts = [TRAINER_VERSION, instruction_set_fingerprint, base_fingerprint, decides, tried]
     return short(fingerprint_json(parts))
 
 

@@ -14,7 +14,7 @@ TEXTS = (
     "Patient seen on 12/03, BP 128/84, 10 mg twice daily.\n\n2. Type 2 diabetes\n\n\n3 months",
     "It's 🙂 for Straße 45",
 )
-_SIZE = {
+SIZE = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
     "head_dim": 8, "vocab_size": 49152, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
 }  # fmt: skip
@@ -73,7 +73,7 @@ def write_family(name: str, folder: Path, tokenizer: Path) -> Path:
 
     kind, options = FAMILIES[name]
     torch.manual_seed(0)
-    config = getattr(transformers, kind)(**{**_SIZE, **options})
+    config = getattr(transformers, kind)(**{**SIZE, **options})
     model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for weights in model.parameters():

@@ -20,13 +20,18 @@ _START, _END = "\ufdd0", "\ufdd1"
 """Markers around the assistant's text during rendering: Unicode noncharacters, reserved for internal use."""
 
 
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
+
+
 def read_chat_template(folder: Path) -> str:
     """The chat template as the tokenizer uses it. Raises ModelFolderError if there is none."""
-    template = folder / "chat_template.jinja"
+    template = folder / CHAT_TEMPLATE_FILE
     if template.is_file():
         return template.read_text(encoding="utf-8")
     config = folder / "tokenizer_config.json"
     stored = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
+    if isinstance(stored, list):  # several templates, by name
+        stored = next((each.get("template") for each in stored if each.get("name") == "default"), None)
     if not isinstance(stored, str):
         raise ModelFolderError(f"{folder.name} has no chat template. Use an instruction-tuned model.")
     return stored
@@ -42,10 +47,10 @@ class RenderedChat:
 class ChatTemplate:
     """A compiled template. Raises ModelFolderError if it is invalid."""
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        """`special_tokens`: name in templates, such as `bos_token` → token."""
+    def __init__(self, source: str, variables: Mapping[str, Any]) -> None:
+        """`variables`: name in the template → value, such as `bos_token` → token."""
         self.source = source
-        self._special = dict(special_tokens)
+        self._variables = dict(variables)
         self._template = _compile_template(source)
 
     @property
@@ -62,12 +67,14 @@ class ChatTemplate:
             raise ModelFolderError("A message contains the noncharacter U+FDD0 or U+FDD1. Remove it.")
         try:
             text = self._template.render(
-                messages=[dict(message) for message in messages],
-                tools=None,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                strftime_now=(now or datetime.now()).strftime,
-                **self._special,
+                {
+                    "messages": [dict(message) for message in messages],
+                    "tools": None,
+                    "documents": None,
+                    "add_generation_prompt": add_generation_prompt,
+                    "strftime_now": (now or datetime.now()).strftime,
+                    **self._variables,
+                }
             )
         # Without the cause, which may quote the message.
         except (TemplateError, TypeError) as error:

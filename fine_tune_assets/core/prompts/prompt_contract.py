@@ -108,7 +108,7 @@ def _require_undated_template(template: ChatTemplate, folder: Path, system_promp
     if len({template.render(conversation, True, now=day).text for day in _SAMPLE_DATES}) > 1:
         raise PromptContractError(
             f"{folder.name}: the chat template writes the current date into the prompt, so the prompt would differ from the "
-            "trained one. Replace strftime_now in chat_template.jinja by a fixed date."
+            'trained one. Set prompt.template_kwargs: {strftime_now: "2024-07-26"} in the recipe, with any date.'
         )
 
 

@@ -33,7 +33,7 @@ class FolderTokenizer:
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.special_tokens_map = _read_special_tokens(folder)
+        self.special_tokens_map = read_special_tokens(folder)
         self._template = ChatTemplate(chat_template, self.special_tokens_map)
         self.chat_template = chat_template
         self.eos_token = self.special_tokens_map.get("eos_token", "")
@@ -74,17 +74,18 @@ class FolderTokenizer:
         first = start
         for index in range(start, end):
             context = list(ids[max(0, first - _CONTEXT_TOKENS) : first])
-            text = self._text([*context, *ids[first : index + 1]])[len(self._text(context)) :]
+            text = self.decode([*context, *ids[first : index + 1]])[len(self.decode(context)) :]
             if not text.endswith(_REPLACEMENT_CHARACTER) or index + 1 == end:
                 pieces.append((list(ids[first : index + 1]), text))
                 first = index + 1
         return pieces
 
-    def _text(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int], **_: Any) -> str:
+        """The text, with special tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
-def _read_special_tokens(folder: Path) -> dict[str, str]:
+def read_special_tokens(folder: Path) -> dict[str, str]:
     """Name in templates, such as `bos_token` → token."""
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))

@@ -53,6 +53,7 @@ def base_models(
         "licence": settings.licence,
         "folder": str(installation.path(settings.folder)) if settings.folder else "",
         "bundled_folder": str(installation.layout.base_models / settings.name),
+        "template_kwargs": dict(installation.recipe.prompt.template_kwargs),
     }
     model = worker.run(context, "training", request)
     model["folder"] = installation.stored_path(model["folder"])

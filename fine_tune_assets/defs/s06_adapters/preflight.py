@@ -42,7 +42,6 @@ from fine_tune_assets.training.supervision.preflight_checks import (
     inspect_rows,
     list_too_long,
     make_preflight,
-    template_name,
 )
 
 MAX_ROWS_SHOWN = 50
@@ -80,14 +79,12 @@ def run_preflight(
         "base_fingerprint": base.fingerprint,
         "training_fingerprint": section_fingerprints(installation.recipe)["training"],
         "prompt_fingerprint": contract.fingerprint,
-        "mask_template": template_name(tokenizer),
     }
     record = make_preflight(lengths, settings, bound)
     page = _write_page(installation, stored, lengths, tokenizer, contract, base.name, record)
     metadata = {
         "loss_mask_page": dg.MetadataValue.path(str(page)),
         "stop_tokens": ", ".join(tokenizer.token(stop) or str(stop) for stop in contract.stop_ids),
-        "mask_template": record.mask_template,
         **_length_metadata(lengths, settings.max_length),
         **tokenizer.fingerprints,
     }
@@ -141,7 +138,6 @@ def _write_page(
     facts = [
         ("instruction set", short(stored.fingerprint)),
         ("base model", base_name),
-        ("loss mask template", record.mask_template),
         ("examples in train and validation", record.row_count),
         ("of these used", record.trained_row_count),
     ]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
+from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -38,6 +38,7 @@ from fine_tune_assets.serving.serving_plan import (
 )
 from fine_tune_assets.tables.record_classes import read_single_record, table_from_records
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
+from fine_tune_assets.training.checkpoints import TRAINER_VERSION
 from fine_tune_assets.training.planning.resource_plan import (
     PARTS,
     PlanError,
@@ -45,7 +46,6 @@ from fine_tune_assets.training.planning.resource_plan import (
     suggest_fix,
     worst_case_settings,
 )
-from fine_tune_assets.training.supervision.training_templates import templates_version
 
 _BINDING_FIELDS = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
 """The inputs that a plan applies to, from the preflight."""
@@ -58,7 +58,7 @@ _VERSION_FIELDS = (*_BINDING_FIELDS, "packing", "batch_size", "gradient_accumula
     deps=[recipe_section("training")],
     pool=GPU,
     automation_condition=on_new_inputs(),
-    code_version=short(templates_version()),
+    code_version=str(TRAINER_VERSION),
     description="Whether training may start: the tokens of every example, and the predicted peak memory, disk space, steps and "
     "time. If it does not fit: the nearest settings that do. `serving` is the memory that engines will need. A page shows the "
     "tokens that are trained on. The tables `example_lengths` and `training_preflights` have the details.",

@@ -6,17 +6,21 @@ first uncached question.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder, fingerprint_text
+from fine_tune_assets.core.prompts.chat_templates import CHAT_TEMPLATE_FILE, read_chat_template
+from fine_tune_assets.core.prompts.served_templates import JUDGE_FIELD, TemplateValue, build_served_template
+from fine_tune_assets.core.prompts.tokenizers import read_special_tokens
 from fine_tune_assets.engines.chat_client import ChatClient, ChatServer
+from fine_tune_assets.engines.gguf_header import read_gguf_template
 from fine_tune_assets.engines.llama_cpp import ALL_LAYERS, find_llama_server, start_llama_cpp
-from fine_tune_assets.engines.running_server import RunningEngine, stop_engine, wait_until_healthy
+from fine_tune_assets.engines.running_server import RunningEngine, stop_engine, wait_until_healthy, write_private_file
 from fine_tune_assets.engines.vllm import start_vllm
 
 START_TIMEOUT_SECONDS = 1800.0
@@ -97,7 +101,8 @@ class EndpointModel:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        return {"endpoint": self.client().describe_model(), "model": self.server.model}
+        found = {"endpoint": self.client().describe_model(), "model": self.server.model}
+        return found | ({"template_kwargs": dict(self.server.template_kwargs)} if self.server.template_kwargs else {})
 
     def client(self) -> ChatClient:
         if self._client is None:
@@ -124,6 +129,7 @@ class FolderModel:
     """The setting `llama.server`."""
     concurrency: int
     """Parallel requests to llama.cpp. Each needs memory for `context_tokens`."""
+    template_kwargs: Mapping[str, TemplateValue] = field(default_factory=dict)
     _client: ChatClient | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -141,7 +147,20 @@ class FolderModel:
         """By content. Includes the context length, because an answer that does not fit has no grade."""
         content = fingerprint_file(self.path) if self.is_gguf else fingerprint_folder(self.path)
         engine = "llama_cpp" if self.is_gguf else "vllm"
-        return {"content": content, "engine": engine, "context_tokens": self.context_tokens}
+        found = {"content": content, "engine": engine, "context_tokens": self.context_tokens}
+        template = self._changed_template
+        return found if template is None else {**found, "chat_template": fingerprint_text(template)}
+
+    @cached_property
+    def _changed_template(self) -> str | None:
+        """The template with which the model begins its reply instead of reasoning; None if its own does. Raises
+        UnusableTemplateError."""
+        source = read_gguf_template(self.path) if self.is_gguf else read_chat_template(self.path)
+        special = {"bos_token": "", "eos_token": ""} if self.is_gguf else read_special_tokens(self.path)
+        if not source:
+            return None
+        template = build_served_template(self.path.name, source, special, self.template_kwargs, JUDGE_FIELD)
+        return None if template == source else template
 
     def client(self) -> ChatClient:
         if self._client is None:
@@ -151,8 +170,13 @@ class FolderModel:
 
     def start_engine(self, folder: Path) -> RunningEngine:
         """Start the engine, on the GPU if available: judging holds the GPU pool, and the judged models are unloaded."""
+        template = None if self._changed_template is None else folder / CHAT_TEMPLATE_FILE
+        if template is not None and self._changed_template is not None:
+            write_private_file(template, self._changed_template)
         if not self.is_gguf:
-            return start_vllm(self.vllm_python, self.path, ALIAS, folder, context_tokens=self.context_tokens)
+            return start_vllm(
+                self.vllm_python, self.path, ALIAS, folder, context_tokens=self.context_tokens, chat_template=template
+            )
         return start_llama_cpp(
             self.path,
             ALIAS,
@@ -163,6 +187,7 @@ class FolderModel:
             context_tokens=self.context_tokens,
             gpu_layers=ALL_LAYERS,
             program=find_llama_server(self.llama_server),
+            chat_template=template,
         )
 
     def close(self) -> None:

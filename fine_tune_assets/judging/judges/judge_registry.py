@@ -53,6 +53,7 @@ def judge_request(settings: Settings, recipe: Recipe) -> dict[str, Any]:
         "retries": judge.retries,
         "pause_seconds": RETRY_PAUSE_SECONDS,
         "context_tokens": judge.context_tokens,
+        "template_kwargs": dict(judge.template_kwargs),
         "url": settings.judge.url,
         "key_file": settings.judge.api_key_file,
         "vllm_python": str(settings.vllm_interpreter),
@@ -127,12 +128,20 @@ def _judge_model(request: Mapping[str, Any]) -> JudgeModel:
             threads=request["threads"],
             llama_server=request["llama_server"],
             concurrency=request["concurrency"],
+            template_kwargs=request["template_kwargs"],
         )
     if not request["url"]:
         raise SettingsError("The recipe's judge is an endpoint without an address. Set FINE_TUNE_JUDGE_URL.")
     require_private_address(request["url"])
     key = read_secret(request["key_file"], "judge.api_key_file")
-    return EndpointModel(ChatServer(request["url"].rstrip("/"), key, request["model"], setting_names=_SETTING_NAMES))
+    server = ChatServer(
+        request["url"].rstrip("/"),
+        key,
+        request["model"],
+        setting_names=_SETTING_NAMES,
+        template_kwargs=request["template_kwargs"],
+    )
+    return EndpointModel(server)
 
 
 def require_private_address(url: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompts.conversations import Message
+from fine_tune_assets.core.prompts.reasoning import strip_reasoning
 from fine_tune_assets.engines.chat_client import ChatClient, ChatPrompt, ChatReply, NoReplyError
 from fine_tune_assets.judging.judges.grade_cache import GradeCache, content_key
 from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, GradableAnswer, Grade, JudgeKind, Preference
@@ -149,7 +150,7 @@ class LlmJudge:
 def _complete_text(reply: ChatReply) -> str:
     if not reply.is_finished:
         raise UnreadableReplyError("the reply was cut off")
-    return reply.text
+    return strip_reasoning(reply.text)
 
 
 def has_result(result: Grade | Preference) -> bool:

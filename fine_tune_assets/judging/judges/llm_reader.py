@@ -41,7 +41,10 @@ CHARACTERS_PER_TOKEN: Final = 3
 MAX_LOG_ODDS: Final = 20.0
 """Servers report a token that cannot occur as, for example, -9999."""
 NO_PROBABILITIES: Final = "the judge's server returns no probabilities of the first token"
-NEITHER_YES_NOR_NO: Final = "neither yes nor no is among the likely first tokens of the judge's reply"
+NEITHER_YES_NOR_NO: Final = (
+    "neither yes nor no is among the likely first tokens of the judge's reply; a model that reasons first needs "
+    "judge.template_kwargs, such as enable_thinking: false"
+)
 Replied = tuple[float, ...] | str
 """Log-odds per group of questions, or why there are none."""
 

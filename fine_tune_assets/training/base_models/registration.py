@@ -84,6 +84,11 @@ def require_model_folder(folder: Path) -> None:
 def describe_base_model(name: str, folder: Path, licence: str) -> BaseModel:
     """Check a folder and describe it. Raises ModelFolderError."""
     require_model_folder(folder)
+    return describe_checked_model(name, folder, licence)
+
+
+def describe_checked_model(name: str, folder: Path, licence: str) -> BaseModel:
+    """Describe a folder whose files were checked, or linked from a checked one. Raises ModelFolderError."""
     source, facts = read_source(folder), read_model_facts(folder)
     found = find_licence(folder, licence or source.get("licence", ""))
     if not found.name:

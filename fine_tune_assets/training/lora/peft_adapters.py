@@ -45,6 +45,7 @@ def lora_options(settings: TrainingSettings) -> dict[str, Any]:
     return {
         "r": settings.rank,
         "lora_alpha": settings.alpha,
+        "use_rslora": settings.rank_stabilized,
         "lora_dropout": settings.dropout,
         "target_modules": modules if isinstance(modules, str) else list(modules),
         "bias": "none",

@@ -5,10 +5,10 @@ and training loss are TRL's; the validation loss is the mean over supervised tok
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from typing import Any
 
+import torch
 from torch.utils.data import Sampler
 from transformers import TrainerCallback
 from trl import SFTTrainer
@@ -37,6 +37,7 @@ class ResumableTrainer(SFTTrainer):
         self._started_at = time.monotonic() - elapsed_seconds
         self._loss_sum = self._tokens_measured = 0.0
         super().__init__(*args, **kwargs)
+        use_full_precision(self.model)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -70,26 +71,19 @@ class ResumableTrainer(SFTTrainer):
         if self.args.should_save:
             self._checkpoints.mark_complete(self.state.global_step, self.state.best_global_step, self.elapsed_seconds)
 
-    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        with self._preserve_dtypes():
-            super()._load_from_checkpoint(*args, **kwargs)
-
-    def _load_best_model(self) -> None:
-        with self._preserve_dtypes():
-            super()._load_best_model()
-
-    @contextmanager
-    def _preserve_dtypes(self) -> Iterator[None]:
-        """PEFT 0.21 converts 16-bit adapter weights, which QLoRA trains, to 32 bits when it loads them."""
-        model: Any = self.model
-        formats = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
-        yield
-        for name, parameter in model.named_parameters():
-            if name in formats:
-                parameter.data = parameter.data.to(formats[name])
-
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Disabled: Dagster assets document an adapter, and writing a card with every checkpoint takes time."""
+
+
+def use_full_precision(model: Any) -> None:
+    """Train the adapter in 32 bits, with AdamW's moments, as LoRA is.
+
+    TRL converts a QLoRA adapter to 16 bits, in which most steps of a small learning rate are lost by rounding
+    (benchmarks/results/0078-qlora-precision.md). The optimizer is made later, for these weights.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
 
 
 def add_blank_row(dataset: Any, token: int) -> Any:

@@ -33,7 +33,6 @@ from fine_tune_assets.training.lora.peft_adapters import (
 from fine_tune_assets.training.lora.sft import ResumableTrainer
 from fine_tune_assets.training.lora.trainer_inputs import is_packed, make_trainer, prepare_rows
 from fine_tune_assets.training.lora.training_engines import select_engine
-from fine_tune_assets.training.supervision.training_templates import templates_version
 from fine_tune_assets.training.tracking.tensorboard_files import EventFiles
 from fine_tune_assets.training.tracking.training_progress import ProgressCallback, extract_curve, peak_memory_bytes
 
@@ -134,7 +133,6 @@ def training_key(instruction_set: pa.Table, base_fingerprint: str, settings: Tra
     decides = {name: value for name, value in asdict(settings).items() if name != "checkpoint_minutes"}
     parts = [
         TRAINER_VERSION,
-        templates_version(),
         fingerprint_table(instruction_set),
         base_fingerprint,
         decides,

@@ -164,8 +164,7 @@ def _meta_model(base_folder: Path, settings: TrainingSettings, is_gpu: bool) -> 
         if is_quantized:
             _pack_layers(model)
         adapted: Any = get_peft_model(model, lora_config(settings))
-        if is_quantized:
-            _set_qlora_dtypes(adapted, is_gpu)
+        _set_dtypes(adapted, is_quantized, is_gpu)
     return adapted
 
 
@@ -177,12 +176,11 @@ def _pack_layers(model: Any) -> None:
                 setattr(parent, name, PackedLinear(child))
 
 
-def _set_qlora_dtypes(model: Any, is_gpu: bool) -> None:
-    """Norms are in 32 bits, and on a CPU all unpacked weights; TRL converts the adapter to 16 bits."""
+def _set_dtypes(model: Any, is_quantized: bool, is_gpu: bool) -> None:
+    """The adapter is in 32 bits. With QLoRA so are norms, and on a CPU all unpacked weights."""
     for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.bfloat16)
-        elif parameter.is_floating_point() and (parameter.ndim == 1 or not is_gpu):
+        is_unpacked = is_quantized and parameter.is_floating_point() and (parameter.ndim == 1 or not is_gpu)
+        if parameter.requires_grad or is_unpacked:
             parameter.data = parameter.data.to(torch.float32)
 
 

@@ -1,18 +1,18 @@
 """Builds token ids and labels from conversations: only the assistant's answers and their stop tokens are supervised.
 
-Verifies that training and inference prompts have the same tokens. If a training template marks the assistant's answers, every
-turn is supervised; otherwise only the last one, which begins where the rendered prompt ends. Both methods must find the same last
-turn.
+The served template alone decides: an answer begins where its inference prompt ends, and ends with the first stop token. The last
+answer must follow its prompt token for token and decode to the approved text. Earlier answers are supervised if they do, too.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 
 from fine_tune_assets.core.errors import GateClosedError, ModelFolderError
 from fine_tune_assets.core.prompts.conversations import Message, escape_messages, find_control_tokens, render
 from fine_tune_assets.core.prompts.prompt_contract import PromptContractError
-from fine_tune_assets.training.supervision.training_templates import TrainingTemplate, find_training_template
 
 IGNORE_INDEX = -100
 """Label of a token outside the loss, as in PyTorch's cross entropy."""
@@ -69,72 +69,55 @@ def _build_row(tokenizer: Any, example_id: str, messages: Sequence[Message], sto
     if any(stops.intersection(_token_ids(tokenizer, messages[turn]["content"])) for turn in turns):
         raise _ConversationError("an answer contains a stop token, so the model would learn to stop early.")
     messages = escape_messages(messages, find_control_tokens(tokenizer.added_tokens_decoder, tokenizer.chat_template))
-    template = find_training_template(tokenizer.chat_template, tokenizer.special_tokens_map)
-    prompt, conversation = render(tokenizer, messages[:-1], True), render(tokenizer, messages, False)
-    if template is None:
-        ids, spans = _last_turn(tokenizer, prompt, conversation, stops)
-    else:
-        ids, spans = _marked_turns(tokenizer, template, messages, turns, stops)
-        _require_agreement(tokenizer, template, prompt, conversation, stops, (ids, spans[-1]))
-    ids = ids[: spans[-1][1]]
+    conversation = _render_answered(tokenizer, messages)
+    ids = _token_ids(tokenizer, conversation)
+    spans = [_find_answer(tokenizer, ids, conversation, messages[: turns[-1] + 1], stops)]
+    for turn in turns[:-1]:
+        with suppress(_ConversationError):
+            spans.append(_find_answer(tokenizer, ids, conversation, messages[: turn + 1], stops))
+    ids = ids[: spans[0][1]]
     labels = [IGNORE_INDEX] * len(ids)
     for start, end in spans:
         labels[start:end] = ids[start:end]
     return SupervisedRow(example_id, ids, labels, len(turns), len(spans))
 
 
-Turn = tuple[int, int]
-"""Positions of an answer's first token, and of the token after its stop token."""
+def _render_answered(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The last prompt and its answer."""
+    prompt, conversation = _render_turn(tokenizer, messages)
+    if conversation.startswith(prompt):
+        return conversation
+    # Mistral's templates write the system prompt before the last question only, and omit it once an answer follows.
+    bare_prompt, bare_conversation = _render_turn(tokenizer, [m for m in messages if m["role"] != "system"])
+    if not bare_conversation.startswith(bare_prompt):
+        raise _ConversationError("the chat template renders the prompt differently when an answer follows.")
+    return prompt + bare_conversation[len(bare_prompt) :]
 
 
-def _last_turn(tokenizer: Any, prompt: str, conversation: str, stops: frozenset[int]) -> tuple[list[int], list[Turn]]:
-    """Tokens of the conversation, and its last turn, which begins where the prompt ends."""
+def _render_turn(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, str]:
+    return render(tokenizer, messages[:-1], True), render(tokenizer, messages, False)
+
+
+def _find_answer(
+    tokenizer: Any, ids: Sequence[int], conversation: str, messages: Sequence[Message], stops: frozenset[int]
+) -> tuple[int, int]:
+    """Positions of the first token of the last message, and of the token after its stop token."""
+    prompt = render(tokenizer, messages[:-1], True)
     if not conversation.startswith(prompt):
         raise _ConversationError("the chat template renders the prompt differently when an answer follows.")
-    ids = _token_ids(tokenizer, conversation)
-    return ids, [_end_at_stop(ids, _prefix_length(tokenizer, ids, prompt), len(ids), stops)]
-
-
-def _marked_turns(
-    tokenizer: Any, template: TrainingTemplate, messages: Sequence[Message], turns: Sequence[int], stops: frozenset[int]
-) -> tuple[list[int], list[Turn]]:
-    """Every marked turn whose preceding text is exactly its inference prompt."""
-    marked = template.template.render(messages, False)
-    if len(marked.assistant_spans) != len(turns):
-        raise _ConversationError(f"the training template marks {len(marked.assistant_spans)} of {len(turns)} answers.")
-    ids, spans = _token_ids(tokenizer, marked.text), []
-    for turn, (first, last) in zip(turns, marked.assistant_spans, strict=True):
-        if marked.text[:first] == render(tokenizer, messages[:turn], True):
-            start, end = (_prefix_length(tokenizer, ids, marked.text[:offset]) for offset in (first, last))
-            spans.append(_end_at_stop(ids, start, end, stops))
-        elif turn == turns[-1]:
-            raise _ConversationError("the training template and the model's template render different prompts.")
-    return ids, spans
-
-
-def _require_agreement(
-    tokenizer: Any,
-    template: TrainingTemplate,
-    prompt: str,
-    conversation: str,
-    stops: frozenset[int],
-    found: tuple[list[int], Turn],
-) -> None:
-    """If the model's template keeps the prompt when an answer follows, both methods must find the same last turn."""
-    if not conversation.startswith(prompt):
-        return
-    ids, (turn,) = _last_turn(tokenizer, prompt, conversation, stops)
-    if (ids, turn) != found:
-        raise _ConversationError(
-            f"the training template ({template.name}) and the model's template give different tokens."
-        )
-
-
-def _end_at_stop(ids: Sequence[int], start: int, end: int, stops: frozenset[int]) -> Turn:
-    found = next((position for position in range(start, end) if ids[position] in stops), None)
-    if found is None:
+    start = _prefix_length(tokenizer, ids, prompt)
+    end = next((position for position in range(start, len(ids)) if ids[position] in stops), None)
+    if end is None:
         raise _ConversationError("no stop token follows the answer.")
-    return start, found + 1
+    _require_approved_text(tokenizer, ids[start:end], messages[-1]["content"])
+    return start, end + 1
+
+
+def _require_approved_text(tokenizer: Any, ids: Sequence[int], approved: str) -> None:
+    """The supervised tokens, without the stop token, are the approved text; some tokenizers compose its characters."""
+    text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    if normalize("NFC", text.strip()) != normalize("NFC", approved.strip()):
+        raise _ConversationError("the tokens after the prompt give another text than the approved answer.")
 
 
 def _prefix_length(tokenizer: Any, ids: Sequence[int], text: str) -> int:

@@ -15,10 +15,6 @@ from fine_tune_assets.tables.common_columns import Message
 from fine_tune_assets.tables.record_classes import Record
 from fine_tune_assets.tables.training_rows import ExampleLength, TrainingPreflight
 from fine_tune_assets.training.supervision.loss_mask import MAX_LISTED_IDS, SupervisedRow, require_rows_fit, supervise
-from fine_tune_assets.training.supervision.training_templates import find_training_template
-
-LAST_TURN = "last_turn"
-"""Template name if no training template matches: only the last answer is supervised."""
 
 
 class PreflightError(GateClosedError):
@@ -71,11 +67,6 @@ def inspect_rows(rows: Iterable[Conversation], tokenizer: Any, stop_ids: Collect
             yield InspectedRow(row.example_id, row.split, None, error.reason)
         else:
             yield InspectedRow(row.example_id, row.split, supervised)
-
-
-def template_name(tokenizer: Any) -> str:
-    found = find_training_template(tokenizer.chat_template, tokenizer.special_tokens_map)
-    return LAST_TURN if found is None else found.name
 
 
 def make_preflight(

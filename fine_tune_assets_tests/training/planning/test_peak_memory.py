@@ -24,10 +24,6 @@ def _measured_bytes(base: Path, settings: object, one: object, is_checkpointed: 
     from fine_tune_assets.training.supervision.supervised_loss import score_positions
 
     model = load_trainable_model(base, settings)
-    if settings.method == "qlora":
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(torch.bfloat16)
     if is_checkpointed:
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -77,7 +73,7 @@ def test_weight_memory_matches_the_loaded_model(base: Path) -> None:
         counted = measure_step_memory(base, settings, Pass(1, 8, 4), is_gpu=False, is_checkpointed=False)
         model = load_trainable_model(base, settings)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        assert counted.adapter == trained * (2 if method == "qlora" else 4)
+        assert counted.adapter == trained * 4
         scales = sum(_scales(module) for module in model.modules()) if method == "qlora" else 0
         frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
         assert counted.weights == pytest.approx(frozen + scales, rel=0.02)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.core.prompts.chat_templates import read_chat_template
-from fine_tune_assets.core.prompts.conversations import Message, build_conversation, render
+from fine_tune_assets.core.prompts.conversations import Message, build_conversation
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer
 from fine_tune_assets.training.supervision.loss_mask import (
     IGNORE_INDEX,
@@ -17,9 +17,7 @@ from fine_tune_assets.training.supervision.loss_mask import (
     supervise,
     supervise_rows,
 )
-from fine_tune_assets.training.supervision.training_templates import shipped_templates
 from fine_tune_assets_tests.core.model_folders import ROLES, TEMPLATE, make_model_folder
-from fine_tune_assets_tests.training.published_templates import FAMILIES
 
 MESSAGES = build_conversation("Be brief.", "Summarize.", "Patient: I cough.", "Cough.")
 TWO_TURNS: list[Message] = [
@@ -29,11 +27,6 @@ TWO_TURNS: list[Message] = [
     {"role": "user", "content": "Second?"},
     {"role": "assistant", "content": "Two."},
 ]
-MARKED = (
-    "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<end>"
-    "{% endgeneration %}{% else %}{{ m.content }}<end>{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
 
 
 @pytest.fixture
@@ -46,45 +39,16 @@ def _model(tmp_path: Path, template: str, added: tuple[str, ...] = ROLES, **toke
     return FolderTokenizer(make_model_folder(tmp_path / "model", template, added, **tokens), template)
 
 
-def _family(tmp_path: Path, name: str) -> FolderTokenizer:
-    template, added, bos, eos = FAMILIES[name]
-    return _model(tmp_path, template, added, bos=bos, eos=eos)
-
-
 def _supervised_text(tokenizer: FolderTokenizer, row: SupervisedRow) -> str:
     ids = [label for label in row.labels if label != IGNORE_INDEX]
     return "".join(text for _, text in tokenizer.split_pieces(ids, 0, len(ids)))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_answer_is_supervised_with_its_stop_token(tmp_path: Path, family: str) -> None:
-    """In every family; loss on user messages would train the model on patients' texts."""
-    tokenizer = _family(tmp_path, family)
-    row = supervise(tokenizer, "e1", TWO_TURNS)
-    stop = tokenizer.eos_token
-    if family in ("mistral_v3", "mistral_tekken"):  # in the first prompt, the system prompt is in another place
-        assert (row.turns, row.supervised_turns) == (2, 1)
-        assert _supervised_text(tokenizer, row).strip() == f"Two.{stop}"
-    else:
-        assert (row.turns, row.supervised_turns) == (2, 2)
-        assert _supervised_text(tokenizer, row).replace(" ", "") == f"One.{stop}Two.{stop}"
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_unsupervised_part_of_an_example_is_the_inference_prompt(tmp_path: Path, family: str) -> None:
-    """Token by token: the model is trained on the prompts that it receives."""
-    tokenizer = _family(tmp_path, family)
-    row = supervise(tokenizer, "e1", MESSAGES)
-    prompt = tokenizer(render(tokenizer, MESSAGES[:-1], True), add_special_tokens=False)["input_ids"]
-    assert [i for i, label in zip(row.input_ids, row.labels, strict=True) if label == IGNORE_INDEX] == prompt
-    assert row.labels[len(prompt) :] == row.input_ids[len(prompt) :]
-
-
-def test_without_a_training_template_the_last_answer_is_supervised(plain: FolderTokenizer) -> None:
-    """The end of earlier answers is unknown."""
+def test_every_answer_is_supervised_with_its_stop_token(plain: FolderTokenizer) -> None:
+    """Loss on user messages would train the model on patients' texts."""
     row = supervise(plain, "e1", TWO_TURNS)
-    assert (row.turns, row.supervised_turns) == (2, 1)
-    assert _supervised_text(plain, row) == "Two.<end>"
+    assert (row.turns, row.supervised_turns) == (2, 2)
+    assert _supervised_text(plain, row) == "One.<end>Two.<end>"
 
 
 def test_an_empty_answer_supervises_only_the_stop_token(plain: FolderTokenizer) -> None:
@@ -106,19 +70,14 @@ def test_stop_tokens_are_those_of_the_contract(tmp_path: Path) -> None:
     ("template", "fault"),
     [
         ("{{ messages | length }} turns: " + TEMPLATE, "chat template"),
-        (MARKED.replace("<end>{% endgeneration %}", "{% endgeneration %}<end>"), "stop token"),
-        (MARKED.replace("m.role == 'assistant'", "loop.last and m.role == 'assistant'"), "1 of 2"),
-        (MARKED.replace("{% generation %}", "{% generation %}<bos>"), None),
-        (MARKED.replace("<assistant>{% endif %}", "<assistant>now{% endif %}"), "training template"),
+        (TEMPLATE.replace("<assistant>{% endif %}", "<assistant>now{% endif %}"), "prompt differently"),
         (TEMPLATE.replace("<end>", "{% if m.role != 'assistant' %}<end>{% endif %}"), "stop token"),
+        (TEMPLATE.replace("{{ m.content }}", "{{ m.content | upper }}"), "another text"),
     ],
 )
-def test_a_template_unsuitable_for_training_is_refused(tmp_path: Path, template: str, fault: str | None) -> None:
+def test_a_template_unsuitable_for_training_is_refused(tmp_path: Path, template: str, fault: str) -> None:
     """With each of these, inference prompts would differ from training, or the model would never stop."""
     tokenizer = _model(tmp_path, template)
-    if fault is None:
-        supervise(tokenizer, "e7", TWO_TURNS)
-        return
     with pytest.raises(PromptContractError, match=f"Example e7: .*{fault}") as caught:
         supervise(tokenizer, "e7", TWO_TURNS)
     assert "e7" not in caught.value.reason
@@ -186,24 +145,3 @@ def test_the_trainers_tokenizer_and_the_preflights_give_the_same_rows(smollm2: P
         row = supervise(trainers, str(number), messages)
         assert row == supervise(light, str(number), messages)
         assert trainers.decode([label for label in row.labels if label != IGNORE_INDEX]) == _supervised_text(light, row)
-
-
-@pytest.mark.slow
-def test_transformers_and_trl_derive_the_same_mask_from_the_training_template(smollm2: Path) -> None:
-    """Two other libraries that read the marks supervise the same tokens, including the stop token."""
-    from trl.chat_template_utils import is_chat_template_stop_token_trained
-
-    from fine_tune_assets.engines.transformers_models import load_tokenizer
-
-    tokenizer: Any = load_tokenizer(smollm2)
-    template = shipped_templates()["smollm2"].read_text(encoding="utf-8")
-    assert is_chat_template_stop_token_trained(tokenizer, template)
-    for messages in (MESSAGES, TWO_TURNS):
-        found = tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, chat_template=template
-        )
-        row = supervise(tokenizer, "e", messages)
-        length = len(row.input_ids)
-        assert found["input_ids"][:length] == row.input_ids
-        assert found["assistant_masks"][:length] == [int(label != IGNORE_INDEX) for label in row.labels]
-        assert sum(found["assistant_masks"][length:]) == 0

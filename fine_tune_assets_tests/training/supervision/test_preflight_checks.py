@@ -13,14 +13,12 @@ from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.tables.training_rows import ExampleLength, TrainingPreflight
 from fine_tune_assets.training.supervision.loss_mask import TooLongError
 from fine_tune_assets.training.supervision.preflight_checks import (
-    LAST_TURN,
     Conversation,
     PreflightError,
     inspect_rows,
     make_preflight,
     require_preflight,
     require_rows_trained,
-    template_name,
 )
 from fine_tune_assets_tests.core.model_folders import TEMPLATE, make_model_folder
 from fine_tune_assets_tests.record_factory import turns
@@ -51,7 +49,7 @@ def run_preflight(tmp_path: Path) -> Any:
         ]
         found = inspect_rows(rows, tokenizer, stops)
         lengths = [row.as_record(settings.max_length) for row in found]
-        bound = {**BOUND, "prompt_fingerprint": "prompt-1", "mask_template": template_name(tokenizer)}
+        bound = {**BOUND, "prompt_fingerprint": "prompt-1"}
         return lengths, [make_preflight(lengths, settings, bound)]
 
     return run
@@ -67,7 +65,6 @@ def test_a_valid_set_passes_with_the_expected_counts(run_preflight: Any) -> None
     record = _pass(lengths, records)
     supervised = len("Cough.") + 1
     assert (record.row_count, record.trained_row_count, record.supervised_tokens) == (3, 3, 2 * supervised)
-    assert record.mask_template == LAST_TURN
     assert {row.supervised_tokens for row in lengths} == {supervised}
 
 
