@@ -28,6 +28,13 @@ def test_each_row_has_the_corrected_answer_as_output() -> None:
     assert table.column("answer").to_pylist() == ["Wrong", "Wrong"]
 
 
+def test_reasoning_in_a_correction_is_not_trained_on() -> None:
+    """A client may show what a model wrote before its answer, and send it back."""
+    thought = replace(CORRECTIONS[0], answer="<think>Hm.</think>Wrong", corrected_answer="<think>Hm.</think>Right")
+    table = raw_corrections_table([thought], SECRET)
+    assert (table.column("answer").to_pylist(), table.column("output").to_pylist()) == (["Wrong"], ["Right"])
+
+
 def test_each_correction_has_its_own_subject_key() -> None:
     """Splits are by subject: a shared key would put all corrections into the same split."""
     keys = raw_corrections_table(CORRECTIONS, SECRET).column("subject_key").to_pylist()

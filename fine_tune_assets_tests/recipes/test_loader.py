@@ -214,6 +214,19 @@ def test_lora_is_applied_to_the_modules_of_the_recipe() -> None:
     assert parse_recipe(values, "mine.yaml").training.target_modules == ("q_proj", "v_proj")
 
 
+@pytest.mark.parametrize("section", ["prompt", "judge"])
+def test_variables_of_the_chat_template_are_text_numbers_or_switches(section: str) -> None:
+    """They become part of a template: a value with braces would be code."""
+    values = demo_values()
+    values.setdefault(section, {})["template_kwargs"] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+    found = getattr(parse_recipe(values, "mine.yaml"), section).template_kwargs
+    assert found == {"enable_thinking": False, "date_string": "26 Jul 2024"}
+    for name, value in (("x", "{{ 1 }}"), ("x", [1]), ("messages", "a"), ("eos_token", "a"), ("a b", "c"), ("x", "é")):
+        values[section]["template_kwargs"] = {name: value}
+        with pytest.raises(RecipeError, match=rf"{section}\.template_kwargs"):
+            parse_recipe(values, "mine.yaml")
+
+
 @pytest.mark.parametrize(
     ("section", "field", "value"),
     [

@@ -1,5 +1,6 @@
 """A failed training stores no adapter; a completed one reports what it did."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,17 @@ def test_the_same_training_gives_the_same_weights(tmp_path: Path, method: str) -
     assert first.adapter_id == second.adapter_id
     other = _train(tmp_path / "three", method=method, dropout=0.1, rows=12, seed=2)
     assert other.adapter_id != first.adapter_id
+
+
+@pytest.mark.parametrize(("method", "is_stabilized"), [("lora", True), ("qlora", False)])
+def test_an_adapter_is_trained_and_stored_in_32_bits(tmp_path: Path, method: str, is_stabilized: bool) -> None:
+    """In 16 bits, most steps at a small learning rate are lost by rounding. `rank_stabilized` is PEFT's rsLoRA."""
+    import torch
+    from safetensors.torch import load_file
+
+    folder = _train(tmp_path, method=method, rows=12, packing="never", rank_stabilized=is_stabilized).folder
+    assert {tensor.dtype for tensor in load_file(folder / "adapter_model.safetensors").values()} == {torch.float32}
+    assert json.loads((folder / "adapter_config.json").read_text())["use_rslora"] is is_stabilized
 
 
 def test_packed_rows_can_be_trained_in_4_bits(tmp_path: Path) -> None:
