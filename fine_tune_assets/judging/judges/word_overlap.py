@@ -1,4 +1,4 @@
-"""Word overlap with the reference: a member of the statement judge's grade of completeness, and no judge of its own.
+"""Word overlap with the reference: a member of the statement judge's grade of completeness.
 
 `word_overlap_model.json` holds its weights; `make fit-judge` writes it (word_overlap_fit.py). It measures omissions, wordiness
 and numbers that the input does not contain. It does not detect a wrong statement made of the right words.

@@ -165,7 +165,7 @@ def test_an_unqualified_judge_holds_and_the_verdict_names_the_step_that_qualifie
     ("measured_by", "step"), [("model", "judge.spot_checks"), ("statements", "judge.kind"), ("form", "judge.rubric")]
 )
 def test_a_rubric_of_which_nothing_is_qualified_names_its_step(measured_by: str, step: str) -> None:
-    """Only ratings by own experts qualify a judge for tone, and nothing does for a rubric that a rule measures."""
+    """Only ratings by the installation's experts qualify a judge for tone."""
     rubric = tuple(one for one in REQUIRED.rubric if one.measured_by == measured_by)
     planted = {**PLANTED, "auroc": 0.5}
     made = _evidence([OVERALL, planted, PRECISION], _graded(BETTER), replace(REQUIRED, rubric=rubric))
