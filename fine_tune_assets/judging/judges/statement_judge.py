@@ -73,7 +73,7 @@ class StatementJudge:
     """Rules that can overrule the reader; the domain pack names them."""
     labels: TaskLabels = field(default_factory=dict)
     """Not part of the version: the rule is fixed, and other labels make another instruction set."""
-    word_overlap: WordOverlap = field(default_factory=word_overlap)
+    overlap: WordOverlap = field(default_factory=word_overlap)
 
     @cached_property
     def version(self) -> str:
@@ -82,8 +82,8 @@ class StatementJudge:
                 "kind": self.kind,
                 "reader": dict(self.reader.identity),
                 "rubric": [vars(one) for one in self.rubric],
-                # The name with which the shipped judges were measured.
-                "formula": self.word_overlap.version,
+                # Word overlap, by the name with which the shipped verifier was measured.
+                "formula": self.overlap.version,
                 "scales": SCALES_VERSION,
                 "weights": self.weights.facts,
                 "thresholds": [VETO_PROBABILITY, KEPT_FROM],
@@ -97,7 +97,7 @@ class StatementJudge:
     def training_groups(self) -> frozenset[str]:
         """The weights of the scales were fitted on the same dialogues as word overlap; a verifier may know labelled records."""
         known = self.reader.training_groups if isinstance(self.reader, TrainedReader) else frozenset()
-        return self.word_overlap.training_groups | known
+        return self.overlap.training_groups | known
 
     def for_repeat(self) -> "StatementJudge":
         pairwise = self.pairwise.for_repeat() if self.pairwise else None
@@ -153,7 +153,7 @@ class StatementJudge:
         ]
         shown = [replace(answer, output=text) for text, answer in zip(kept, answers, strict=True)]
         wanted = self._read([(one.output, one.reference or "") for one in shown], progress)
-        overlaps = self.word_overlap.grade(shown)
+        overlaps = self.overlap.grade(shown)
         return [(_check_wanted(*found), overlap) for found, overlap in zip(wanted, overlaps, strict=True)]
 
     def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
@@ -171,7 +171,7 @@ class StatementJudge:
         """The preference that follows from two grades of the same question."""
         if first.score is None or second.score is None:
             return Preference(None, None, first.reason if first.score is None else second.reason)
-        probability = 1 / (1 + math.exp(-self.word_overlap.preference_slope * (first.score - second.score)))
+        probability = 1 / (1 + math.exp(-self.overlap.preference_slope * (first.score - second.score)))
         return Preference(
             probability, True, f"grades {first.score:.2f} and {second.score:.2f}; independent of the order"
         )

@@ -51,7 +51,7 @@ class WordOverlap:
     def grade(self, answers: Sequence[GradableAnswer]) -> list[float | None]:
         """One grade from 1 to 10 per answer, in order; None without a reference to compare with."""
         found: list[float | None] = [MIN_SCORE if split_sentences(one.reference or "") else None for one in answers]
-        rows = [row for row, one in enumerate(answers) if found[row] and split_sentences(one.output)]
+        rows = [row for row, one in enumerate(answers) if found[row] is not None and split_sentences(one.output)]
         predicted = self._predict(measure_answers([answers[row] for row in rows])).tolist()
         for row, grade in zip(rows, predicted, strict=True):
             found[row] = max(MIN_SCORE, grade - _number_penalty(answers[row]))
