@@ -1,8 +1,8 @@
 """How fast answers are generated and graded, and what a second run costs.
 
 SmolLM2-135M-Instruct and an adapter answer dialogues of MTS-Dialog (`visit_pairs`) as in the graph: one by one with transformers,
-in batches, and through vLLM if its environment is installed (`make setup-vllm`). Then the shipped verifier grades all answers, and
-a second, unchanged run counts the generations that caching did not avoid.
+in batches, and through vLLM if its environment is installed (`make setup-vllm`). Then the shipped verifier grades all answers,
+and a second, unchanged run counts the generations that caching did not avoid.
 """
 
 import argparse
