@@ -224,11 +224,11 @@ sample-list: setup   ## regenerate the list of sample reports, whose subjects ha
 domain-samples: setup   ## rewrite the invented law and finance reports in data/samples, and their labelled identifiers
 	$(BIN)/python -m benchmarks.domain_samples.make
 
-fit-judge: setup-dev     ## refit formula and panel on half of the rated dialogues
-	$(BIN)/python -m fine_tune_assets.judging.judges.formula_fit
+fit-judge: setup-dev     ## refit word overlap and completeness on half of the rated dialogues
+	$(BIN)/python -m fine_tune_assets.judging.judges.word_overlap_fit
 	$(BIN)/python -m fine_tune_assets.judging.judges.panel_fit
 
-bench-verifier: setup   ## formula and verifier on planted errors and clinicians' ratings, with the blind control
+bench-verifier: setup   ## the verifier on planted errors and clinicians' ratings, with the blind control and word overlap as the baseline
 	$(BIN)/python benchmarks/bench_verifier.py
 
 bench-llm-pairs: setup   ## a language model on 60 pairs of answers of which people preferred one: MODEL=judge.gguf
@@ -240,5 +240,5 @@ bench-domains: setup   ## identifiers that the law and finance scrubbers remove,
 bench-verifier-bases: setup   ## the verifier's base: sentence encoder against SmolLM2-135M, for the same training time
 	$(BIN)/python benchmarks/bench_verifier_bases.py
 
-bench-judge-fit: setup-dev   ## agreement of the formula judge with clinicians, on the other half and on random halves
+bench-judge-fit: setup-dev   ## agreement of word overlap with clinicians, on the other half and on random halves
 	$(BIN)/python benchmarks/bench_judge_fit.py

@@ -1,8 +1,8 @@
 """How fast answers are generated and graded, and what a second run costs.
 
 SmolLM2-135M-Instruct and an adapter answer dialogues of MTS-Dialog (`visit_pairs`) as in the graph: one by one with transformers,
-in batches, and through vLLM if its environment is installed (`make setup-vllm`). Then the formula judge grades all answers, and a
-second, unchanged run counts the generations that caching did not avoid.
+in batches, and through vLLM if its environment is installed (`make setup-vllm`). Then the shipped verifier grades all answers,
+and a second, unchanged run counts the generations that caching did not avoid.
 """
 
 import argparse
@@ -85,8 +85,12 @@ def measure(
 ) -> dict[str, Any]:
     """Answers generated and graded a second, models already loaded; and the generations of a second run."""
     from fine_tune_assets.judging.evaluation.model_comparison import collect_answers, grade_answers
-    from fine_tune_assets.judging.judges.formula_judge import formula_judge
     from fine_tune_assets.judging.judges.grade_cache import GradeCache
+    from fine_tune_assets.judging.judges.rubrics import read_rubric
+    from fine_tune_assets.judging.judges.statement_judge import StatementJudge
+    from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+
+    judge = StatementJudge("verifier", open_verifier("", 2), read_rubric("clinical", "clinical"))
 
     generated: list[int] = []
     with contestants(request, batch_size) as found, closing(GradeCache(cache)) as kept:
@@ -100,7 +104,7 @@ def measure(
             answers += collect_answers(asked, [asking], kept)
             starting, generating = starting + started - began, generating + time.perf_counter() - started
         began = time.perf_counter()
-        table = grade_answers(answers, formula_judge(), "candidate", "base", ignore_progress)
+        table = grade_answers(answers, judge, "candidate", "base", ignore_progress)
         seconds, first = generating + time.perf_counter() - began, sum(generated)
         again = time.perf_counter()
         collect_answers(asked, counted, kept)

@@ -1,9 +1,9 @@
-"""How the formula judge was selected, how well it agrees with clinicians, and how much of that agreement is chance.
+"""How the features of word overlap were selected, how well it agrees with clinicians, and how much of that agreement is chance.
 
     python benchmarks/bench_judge_fit.py [--splits 200]
 
 Prints (1) cross-validation within the fitting half for each set of features, and nested, with the selection in each fold; (2) the
-shipped judge on the other half, compared with ROUGE-1 recall, with bootstrap intervals by dialogue; (3) the same procedure on
+shipped weights on the other half, compared with ROUGE-1 recall, with bootstrap intervals by dialogue; (3) the same procedure on
 random halves; (4) the change of a grade when a false statement or a wrong number is added; (5) answers per minute. The last line
 is JSON.
 """
@@ -25,9 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.judging.judges.answer_features import split_sentences, stem_words
-from fine_tune_assets.judging.judges.formula_fit import (
+from fine_tune_assets.judging.judges.grades import GradableAnswer
+from fine_tune_assets.judging.judges.labelled_sets import read_rated_summaries
+from fine_tune_assets.judging.judges.word_overlap import word_overlap
+from fine_tune_assets.judging.judges.word_overlap_fit import (
     FEATURE_SETS,
     OVERALL,
     PENALTIES,
@@ -40,9 +42,6 @@ from fine_tune_assets.judging.judges.formula_fit import (
     prepare_data,
     split_folds,
 )
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
-from fine_tune_assets.judging.judges.grades import GradableAnswer
-from fine_tune_assets.judging.judges.labelled_sets import read_rated_summaries
 from fine_tune_assets.judging.statistics.association import bootstrap_interval, spearman
 
 RATED = PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv"
@@ -126,10 +125,9 @@ def probes(answers: Sequence[GradableAnswer]) -> dict[str, Any]:
     others = [[a.reference or "" for a in answers if a.input != answer.input] for answer in answers]
     foreign = [str(random.choice(split_sentences(str(random.choice(texts))))) for texts in others]
     said = [f"{text.rstrip('.;')}." for text in foreign]
-    judge = formula_judge()
-    before = scores(judge, answers)
-    added = scores(judge, [replace(a, output=f"{s} {a.output}") for a, s in zip(answers, said, strict=True)])
-    number = scores(judge, [replace(a, output=re.sub(r"\s*$", "", f"{a.output}") + " Takes 713 mg.") for a in answers])
+    before = scores(answers)
+    added = scores([replace(a, output=f"{s} {a.output}") for a, s in zip(answers, said, strict=True)])
+    number = scores([replace(a, output=re.sub(r"\s*$", "", f"{a.output}") + " Takes 713 mg.") for a in answers])
     return {
         "false statement raises the grade": round(float((added > before + 1e-9).mean()), 3),
         "mean change by a false statement": round(float((added - before).mean()), 3),
@@ -138,17 +136,16 @@ def probes(answers: Sequence[GradableAnswer]) -> dict[str, Any]:
     }
 
 
-def scores(judge: Any, answers: Sequence[GradableAnswer]) -> Any:
-    return np.array([grade.score for grade in judge.grade(answers, ignore_progress)])
+def scores(answers: Sequence[GradableAnswer]) -> Any:
+    return np.array(word_overlap().grade(answers))
 
 
 def speed(answers: Sequence[GradableAnswer]) -> dict[str, float]:
     """Time unseen texts whose words occurred in other texts, as in a run of several hundred answers."""
     many = [replace(a, input=f"{a.input} {n}", output=f"{a.output} {n}") for n in range(10) for a in answers]
-    judge = formula_judge()
-    judge.grade(answers, ignore_progress)
+    scores(answers)
     start = time.perf_counter()
-    judge.grade(many, ignore_progress)
+    scores(many)
     return {"answers": len(many), "a minute": round(60 * len(many) / (time.perf_counter() - start))}
 
 
@@ -161,12 +158,11 @@ def main() -> None:
     is_inside = np.array([is_training_dialogue(row) for row in rated.rows])
     inside, outside = whole.rows(is_inside), whole.rows(~is_inside)
     answers = [row.answered for row in rated.rows if not is_training_dialogue(row)]
-    judge = formula_judge()
     found = {
         "within the fitting half": within(inside),
         "nested": nested(inside),
         "held out": {
-            "this judge": held_out(scores(judge, answers), outside),
+            "word overlap": held_out(scores(answers), outside),
             "ROUGE-1 recall": held_out(np.array([rouge_1_recall(a) for a in answers]), outside),
         },
         "random halves": random_halves(whole, splits),

@@ -1,4 +1,4 @@
-"""What the judges see: formula and verifier side by side, on planted errors and on clinicians' ratings, in one run.
+"""What the verifier sees: planted errors and clinicians' ratings, with word overlap alone as the baseline, in one run.
 
     python benchmarks/bench_verifier.py [--verifier FOLDER] [--reports FILE.jsonl ...]
 
@@ -25,9 +25,7 @@ from rich.table import Table
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import ignore_progress
-from fine_tune_assets.judging.judges.formula_fit import is_training_dialogue
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
-from fine_tune_assets.judging.judges.grades import Grade, Judge
+from fine_tune_assets.judging.judges.grades import Grade
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, read_rated_summaries
 from fine_tune_assets.judging.judges.planted_errors.error_detection import measure_planted_errors
 from fine_tune_assets.judging.judges.rubrics import read_rubric
@@ -37,6 +35,8 @@ from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs impor
 from fine_tune_assets.judging.judges.verifier.training_reports import read_reports
 from fine_tune_assets.judging.judges.verifier.verifier_builds import measure_reports
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+from fine_tune_assets.judging.judges.word_overlap import word_overlap
+from fine_tune_assets.judging.judges.word_overlap_fit import is_training_dialogue
 from fine_tune_assets.judging.statistics.association import bootstrap_interval, spearman
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import iter_records
@@ -54,21 +54,19 @@ def main() -> None:
     given = parser.parse_args()
     rubric, rated = read_rubric("clinical", "clinical"), read_rated_summaries(RATED)
     reader = open_verifier(given.verifier, THREADS)
-    judges = {
-        "formula": formula_judge(),
-        "verifier": StatementJudge("verifier", reader, rubric, formula_judge()),
-    }
-    planted = {
-        name: list(iter_records(JudgeAgreement, measure_planted_errors(judge, rated, rubric, ignore_progress)))
-        for name, judge in judges.items()
-    }
+    judge = StatementJudge("verifier", reader, rubric)
+    planted = list(iter_records(JudgeAgreement, measure_planted_errors(judge, rated, rubric, ignore_progress)))
     rows = [row for row in rated.rows if not is_training_dialogue(row)]
-    people = {name: agreement(judge, rows) for name, judge in judges.items()}
+    answers = [row.answered for row in rows]
+    people = {
+        "word overlap": agreement([Grade(score, "") for score in word_overlap().grade(answers)], rows),
+        "verifier": agreement(judge.grade(answers, ignore_progress), rows),
+    }
     reports = read_reports(given.reports) if given.reports else demo_reports()
     kinds = measure_reports(reader, reports)
     speed = statements_per_second(reader, reports)
     console = Console(stderr=True)
-    show_planted(console, planted["verifier"])
+    show_planted(console, planted)
     show_shares(console, planted)
     show_people(console, people)
     show(console, f"Statements of {len(reports)} unseen dialogues", ("kind", "AUROC", "without the record", "wrong"),
@@ -79,7 +77,7 @@ def main() -> None:
             {
                 "planted": {
                     row.human_measure: [row.auroc, row.blind_auroc, row.answer_count]
-                    for row in planted["verifier"]
+                    for row in planted
                     if row.auroc is not None
                 },
                 "people": people,
@@ -90,9 +88,8 @@ def main() -> None:
     )  # fmt: skip
 
 
-def agreement(judge: Judge, rows: Sequence[RatedAnswer]) -> dict[str, Any]:
+def agreement(grades: Sequence[Grade], rows: Sequence[RatedAnswer]) -> dict[str, Any]:
     """Grade → human measure → rank correlation, and the share of pairs of one dialogue in people's order."""
-    grades = judge.grade([row.answered for row in rows], ignore_progress)
     found: dict[str, Any] = {}
     for name in ("overall", *sorted({criterion for grade in grades for criterion in grade.criteria})):
         scores = np.array([score_of(grade, name) for grade in grades])
@@ -160,15 +157,14 @@ def show_planted(console: Console, rows: Sequence[JudgeAgreement]) -> None:
     )
 
 
-def show_shares(console: Console, planted: dict[str, list[JudgeAgreement]]) -> None:
+def show_shares(console: Console, planted: Sequence[JudgeAgreement]) -> None:
     show(
         console,
         "Overall grade after a change",
-        ("judge", "change", "graded up", "graded down by more than a point", "answers"),
+        ("change", "graded up", "graded down by more than a point", "answers"),
         [
-            (name, row.human_measure, row.graded_up_share, row.graded_down_share, row.answer_count)
-            for name, rows in planted.items()
-            for row in rows
+            (row.human_measure, row.graded_up_share, row.graded_down_share, row.answer_count)
+            for row in planted
             if row.graded_up_share is not None or row.graded_down_share is not None
         ],
     )

@@ -4,14 +4,12 @@ Every installation that changed none of them takes these figures instead of meas
 (tables/shipped_measurements.py).
 """
 
-import argparse
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.judging.__main__ import SHIPPED_JUDGES
 from fine_tune_assets.judging.__main__ import measure_judge as measure_agreement
 from fine_tune_assets.judging.judges.judge_registry import judge_request
 from fine_tune_assets.phi.__main__ import measure_scrub_recall as measure_recall
@@ -24,15 +22,6 @@ def show(done: int, total: int, what: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "judge",
-        nargs="?",
-        default="verifier",
-        choices=SHIPPED_JUDGES,
-        help="judge to measure besides the formula",
-    )
-    kind = parser.parse_args().judge
     recipe, evaluation = load_recipe("demo_smollm2"), PROJECT_DIR / "data" / "evaluation"
     MEASUREMENTS_FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -44,9 +33,7 @@ def main() -> None:
             "labelled_sets": str(evaluation / "judge"),
             "own_ratings": "",
             "accept_score": recipe.judge.accept_score,
-            "judge": judge_request(
-                Settings(data_dir=Path(scratch)), replace(recipe, judge=replace(recipe.judge, kind=kind))
-            ),
+            "judge": judge_request(Settings(data_dir=Path(scratch)), recipe),
             "output": output,
             "is_shipped": True,
         }

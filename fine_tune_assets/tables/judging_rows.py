@@ -73,7 +73,7 @@ class JudgeScore(Record):
     unsupported_numbers: Annotated[int, Column("Numbers in the answer that the input lacks")]
     is_finished: Annotated[bool, Column("True if the answer ended with the stop token")]
     judge_version: Annotated[str, Column("Fingerprint of the judge")]
-    judge_kind: Annotated[str | None, Column("`formula`, `verifier`, `statements`, `rubric` or `panel`")]
+    judge_kind: Annotated[str | None, Column("`verifier`, `statements`, `rubric` or `panel`")]
     task: Annotated[str | None, Column("Task of the recipe that made the example")]
     criteria: Annotated[
         str | None,
@@ -89,7 +89,6 @@ class JudgeScore(Record):
             is_report_text=True,
         ),
     ]
-    formula_score: Annotated[float | None, Column("Grade of the formula for the same answer; absent if not graded")]
     compared_model_fingerprint: Annotated[
         str | None,
         Column("Candidate's rows: fingerprint of the compared model; absent without comparison"),

@@ -19,10 +19,10 @@ from fine_tune_assets.tables.record_classes import table_from_rows
 MEASUREMENTS_FOLDER = Path(__file__).parent / "reference" / "measurements"
 
 
-def load_shipped_table(name: str, inputs: Any, folder: Path = MEASUREMENTS_FOLDER, part: str = "") -> pa.Table | None:
-    """The shipped table measured with exactly these inputs (JSON), or None. `part` ends the file's name."""
+def load_shipped_table(name: str, inputs: Any, folder: Path = MEASUREMENTS_FOLDER) -> pa.Table | None:
+    """The shipped table measured with exactly these inputs (JSON), or None."""
     try:
-        kept = json.loads((folder / f"{name}{part}.json").read_text(encoding="utf-8"))
+        kept = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     except OSError:
         return None
     return (
@@ -30,12 +30,10 @@ def load_shipped_table(name: str, inputs: Any, folder: Path = MEASUREMENTS_FOLDE
     )
 
 
-def save_shipped_table(
-    name: str, inputs: Any, table: pa.Table, folder: Path = MEASUREMENTS_FOLDER, part: str = ""
-) -> None:
+def save_shipped_table(name: str, inputs: Any, table: pa.Table, folder: Path = MEASUREMENTS_FOLDER) -> None:
     """Store `table` as the shipped one."""
     kept = {"inputs_fingerprint": fingerprint_json(inputs), "rows": table.to_pylist()}
-    write_text(folder / f"{name}{part}.json", json.dumps(kept, indent=1, sort_keys=True))
+    write_text(folder / f"{name}.json", json.dumps(kept, indent=1, sort_keys=True))
 
 
 def fingerprint_files(files: Sequence[Path]) -> list[list[str]]:

@@ -16,7 +16,7 @@ from fine_tune_assets.cli.judge_options import recipe_with_judge
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
+from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import table_from_rows
@@ -116,13 +116,15 @@ def test_each_grade_states_the_limits_of_its_judge(tmp_path: Path) -> None:
 
 def test_the_calibrated_grade_is_printed_with_the_judges_grade(tmp_path: Path) -> None:
     """The mapping needs rated answers; a judge that was not measured here has none."""
-    path = Layout(tmp_path / "none").table("judge_agreement")
-    (own,) = _rows(_run("grade", _file(tmp_path, GOOD), "--judge", "formula"))
+    path, options = Layout(tmp_path / "none").table("judge_agreement"), ("--judge", "verifier", "--rubric", "general")
+    settings = Settings(data_dir=tmp_path / "none")
+    with open_judge(judge_request(settings, recipe_with_judge(settings, "verifier", None, "general"))) as judge:
+        row = agreement(judge=judge.version).to_pylist()[0]
+    (own,) = _rows(_run("grade", _file(tmp_path, BAD), *options))
     assert own["calibrated_means"] is None
-    row = agreement(judge=formula_judge().version).to_pylist()[0]
     path.parent.mkdir(parents=True)
     pq.write_table(table_from_rows([{**row, "calibration": "[[1, 1], [10, 5.5]]"}], JudgeAgreement.SCHEMA), path)
-    (mapped,) = _rows(_run("grade", _file(tmp_path, GOOD), "--judge", "formula"))
+    (mapped,) = _rows(_run("grade", _file(tmp_path, BAD), *options))
     assert mapped["score"] == own["score"]
     assert mapped["calibrated_means"]["score"] == pytest.approx(1 + (own["score"] - 1) / 2, abs=0.01)
     assert (mapped["calibrated_means"]["by"], mapped["calibrated_means"]["fingerprint"]) == (
@@ -159,14 +161,6 @@ def test_two_answers_are_compared_without_a_model_too(tmp_path: Path) -> None:
     (row,) = _rows(_run("compare", _file(tmp_path, pair)))
     assert row["preferred"] == 1
     assert row["id"] == "answers.jsonl-1"
-
-
-def test_without_a_reference_the_judge_that_needs_one_gives_no_grade(tmp_path: Path) -> None:
-    """Null with the reason, not 0 and not a guess."""
-    (row,) = _rows(_run("grade", _file(tmp_path, {**GOOD, "reference": None}), "--judge", "formula"))
-    assert row["score"] is None
-    assert "reference" in row["reason"]
-    assert row["ungraded"] == ["factual_accuracy", "completeness", "tone", "format"]
 
 
 def test_without_a_reference_accuracy_is_graded_from_the_input_alone(tmp_path: Path) -> None:
@@ -287,7 +281,7 @@ def test_options_name_another_judge_than_the_recipe(
     endpoint: ChatServerOfATest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = _file(tmp_path, GOOD)
-    _run("grade", file, "--judge", "formula")
+    _run("grade", file, "--judge", "verifier")
     assert endpoint.posts == []
     monkeypatch.delenv("FINE_TUNE_RECIPE")
     (row,) = _rows(_run("grade", file, "--judge", "rubric", "--model", MODEL))
@@ -317,6 +311,14 @@ def test_a_kind_of_judge_without_its_model_is_refused(tmp_path: Path) -> None:
     result = _run("grade", _file(tmp_path, GOOD), "--judge", "statements")
     assert result.exit_code == 1
     assert "model" in result.stderr
+
+
+def test_the_removed_kind_of_judge_is_refused_by_name(tmp_path: Path) -> None:
+    result = _run("grade", _file(tmp_path, GOOD), "--judge", "formula")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "kind: formula" in result.stderr
+    assert "kind: verifier" in result.stderr
 
 
 def test_an_installation_without_options_uses_its_recipes_judge(tmp_path: Path) -> None:

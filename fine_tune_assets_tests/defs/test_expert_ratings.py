@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,14 +17,21 @@ from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_is_qualified, own_ratings
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.judging.__main__ import measure_judge
+from fine_tune_assets.judging.judges.human_agreement import measure_agreement
 from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
-from fine_tune_assets.judging.judges.judge_registry import judge_request
-from fine_tune_assets.judging.judges.labelled_sets import OWN_EXPERTS, OWN_MEASURE, own_ratings_table
+from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
+from fine_tune_assets.judging.judges.labelled_sets import (
+    OWN_EXPERTS,
+    OWN_MEASURE,
+    own_ratings_table,
+    read_own_ratings,
+)
+from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
 from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, add_spot_check
 from fine_tune_assets.tables.judging_rows import JudgeAgreement, JudgeScore
 from fine_tune_assets.tables.record_classes import conform, table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
-from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.conftest import COMPLAINT_TASKS, write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, subjects_in
 from fine_tune_assets_tests.lineage.stored_data import filled
 
@@ -33,10 +41,10 @@ WORDS = REFERENCE.split()
 
 @pytest.fixture
 def stored(installation_dir: Path) -> StoredInstructionSet:
-    write_recipe(installation_dir, judge={"kind": "formula"})
-    task = Installation().recipe.tasks[0].name
+    write_recipe(installation_dir, tasks=COMPLAINT_TASKS[:1], review={"guidelines": {}})
+    task = COMPLAINT_TASKS[0]["name"]
     rows = [
-        example(patient, f"Case {i} after a fall on the ice.", REFERENCE) | {"task": task}
+        example(patient, f"Case {i} after a fall on the ice. {REFERENCE}", REFERENCE) | {"task": task}
         for i, patient in enumerate(subjects_in("test", MIN_RATINGS))
     ]
     return write_instruction_set(installation_dir / "instruction_sets", built(extra=rows), {"seed": 7}, SEARCH)
@@ -83,24 +91,36 @@ def _rated(stored: StoredInstructionSet, *, as_people: bool) -> None:
     write_table(layout.table("adapters"), filled("adapters", [adapter]).cast(Adapter.SCHEMA))
 
 
-def _licence(folder: Path) -> tuple[dg.AssetCheckResult, list[dict[str, Any]]]:
-    """Measured by the worker's own function, from what the ledger holds; then the check of the graph."""
-    installation = Installation()
-    own, output = folder / "own.parquet", folder / "agreement.parquet"
-    write_table(own, own_ratings_table(own_ratings(installation)))
+def _measured(folder: Path, **changes: Any) -> pa.Table:
+    """By the worker's own function."""
+    installation, output = Installation(), folder / "agreement.parquet"
     request = {
         "labelled_sets": str(installation.layout.evaluation / "judge"),
-        "own_ratings": str(own),
+        "own_ratings": "",
         "accept_score": installation.recipe.judge.accept_score,
         "judge": judge_request(installation.settings, installation.recipe),
         "output": str(output),
     }
-    measure_judge(request, ignore_progress)
-    table = conform(pq.read_table(output), JudgeAgreement.SCHEMA)
-    found = judge_is_qualified(installation=installation, judge_agreement=table)
-    assert isinstance(found, dg.AssetCheckResult)
-    own_rows = [row for row in table.to_pylist() if row["labelled_set"] == OWN_EXPERTS]
-    return found, [row for row in own_rows if row["criterion"] is None and row["human_measure"] == OWN_MEASURE]
+    measure_judge({**request, **changes}, ignore_progress)
+    return conform(pq.read_table(output), JudgeAgreement.SCHEMA)
+
+
+def _stored_ratings(folder: Path) -> Path:
+    path = folder / "own.parquet"
+    write_table(path, own_ratings_table(own_ratings(Installation())))
+    return path
+
+
+def _own_rows(table: pa.Table) -> list[dict[str, Any]]:
+    return [row for row in table.to_pylist() if row["labelled_set"] == OWN_EXPERTS]
+
+
+def _measured_on_own(folder: Path) -> pa.Table:
+    """On the experts' ratings alone."""
+    installation = Installation()
+    recipe, sets = installation.recipe, read_own_ratings(_stored_ratings(folder))
+    with open_judge(judge_request(installation.settings, recipe)) as judge:
+        return measure_agreement(judge, sets, recipe.judge.accept_score, ignore_progress, read_recipe_rubric(recipe))
 
 
 @pytest.mark.parametrize("as_people", [True, False])
@@ -110,14 +130,25 @@ def test_ratings_in_the_ledger_count_for_the_licence(
     """What clinicians elsewhere said is not enough where this hospital's own say the contrary."""
     _rated(stored, as_people=as_people)
     (task,) = {rating.task for rating in own_ratings(Installation())}
-    found, (row,) = _licence(tmp_path)
+    own = _measured_on_own(tmp_path)
+    found = judge_is_qualified(
+        installation=Installation(), judge_agreement=pa.concat_tables([_measured(tmp_path), own])
+    )
+    assert isinstance(found, dg.AssetCheckResult)
+    (row,) = [row for row in _own_rows(own) if (row["criterion"], row["human_measure"]) == (None, OWN_MEASURE)]
     assert (row["task"], row["answer_count"]) == (task, MIN_RATINGS)
     assert (row["spearman"] > 0.6) is as_people
-    assert (
-        f"{task}: Its agreement with this installation's experts" in str(found.metadata.get(REASON))
-    ) is not as_people
-    if as_people:
-        assert found.passed
+    assert found.passed is as_people
+    assert ("`fine-tune verifier train`" in str(found.metadata.get(REASON))) is not as_people
+
+
+@pytest.mark.slow
+def test_the_worker_measures_own_ratings_with_the_shipped_sets(stored: StoredInstructionSet, tmp_path: Path) -> None:
+    """The shipped measurement has no own ratings, so it is not used."""
+    _rated(stored, as_people=True)
+    together = _measured(tmp_path, own_ratings=str(_stored_ratings(tmp_path)))
+    assert _own_rows(together) == _own_rows(_measured_on_own(tmp_path))
+    assert {row["labelled_set"] for row in together.to_pylist()} > {OWN_EXPERTS}
 
 
 def test_a_rating_counts_while_its_answer_is_there(stored: StoredInstructionSet) -> None:

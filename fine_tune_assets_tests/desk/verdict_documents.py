@@ -73,7 +73,7 @@ DOCUMENT: dict[str, Any] = {
     "incumbent": "base-1",
     "judge": {
         "version": "judge-1",
-        "kind": "formula",
+        "kind": "verifier",
         "agreement": 0.62,
         "floor": 0.6,
         "is_qualified": True,

@@ -72,6 +72,7 @@ def _request(folder: Path, **changes: Any) -> dict[str, Any]:
         "concurrency": 2,
         "retries": 1,
         "pause_seconds": 0.1,
+        "template_kwargs": {},
         "context_tokens": 2048,
         "url": "",
         "key_file": "",

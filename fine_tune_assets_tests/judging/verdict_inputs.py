@@ -1,5 +1,6 @@
 """Grades and evidence for tests of the promotion rule."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from fine_tune_assets.judging.evaluation.deterministic_checks import CHECK_NAMES
 from fine_tune_assets.judging.evaluation.example_selection import AskedExamples
 from fine_tune_assets.judging.evaluation.robustness_cases import PROBES
 from fine_tune_assets.judging.judges.labelled_sets import DECIDING_MEASURE, RATED_SUMMARIES
+from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.memorization.memorization_rows import (
     IDENTIFIERS_IN_ANSWERS,
     REMOVED_IDENTIFIERS,
@@ -35,7 +37,8 @@ from fine_tune_assets_tests.record_factory import made
 
 GATE = replace(load_recipe("demo_smollm2").gate, minimum_examples=20, requires=("abilities",))
 STRICT = replace(GATE, regression_evidence="interval")
-JUDGE = JudgeRequirements("formula", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}})
+COMPLETENESS = tuple(one for one in read_rubric("general", "clinical") if one.name == "completeness")
+JUDGE = JudgeRequirements("verifier", 0.4, ("summary",), {"summary": {RATED_SUMMARIES: "labelled"}}, COMPLETENESS)
 FIRST_TEST = VerdictHistory(AskedExamples(), verdicts_this_year=1)
 CANDIDATE = Candidate("adapter", "base", "set", "recipe", "base")
 Grades = Mapping[str, tuple[float | None, float | None]]
@@ -43,7 +46,7 @@ Grades = Mapping[str, tuple[float | None, float | None]]
 
 
 def graded(rows: Grades, subjects: Mapping[str, str] | None = None) -> pa.Table:
-    """The table judge_scores, with one subject per example unless `subjects` says otherwise."""
+    """The table judge_scores, with one subject per example unless `subjects` says otherwise. Only completeness is graded."""
     same = {
         "adapter_id": "adapter", "answer": "a", "reason": "r", "unsupported_numbers": 0, "is_finished": True,
         "judge_version": "judge",
@@ -51,7 +54,7 @@ def graded(rows: Grades, subjects: Mapping[str, str] | None = None) -> pa.Table:
     return table_from_rows(
         [
             {**same, "model": model, "model_fingerprint": model, "score": score}
-            | {"example_id": example, "subject_key": (subjects or {}).get(example, example)}
+            | {"example_id": example, "subject_key": (subjects or {}).get(example, example), **criteria(score)}
             for example, pair in rows.items()
             for model, score in zip(("adapter", "base"), pair, strict=True)
         ],
@@ -59,23 +62,35 @@ def graded(rows: Grades, subjects: Mapping[str, str] | None = None) -> pa.Table:
     )
 
 
+def criteria(score: float | None) -> dict[str, str]:
+    """The column `criteria` of an answer with this grade of completeness."""
+    return {} if score is None else {"criteria": json.dumps({"completeness": {"score": score}})}
+
+
 def gains(differences: Sequence[float], incumbent: float = 4.0) -> dict[str, tuple[float | None, float | None]]:
     return {f"e{i:03}": (incumbent + difference, incumbent) for i, difference in enumerate(differences)}
 
 
 def agreement(spearman: float = 0.5, judge: str = "judge", labelled: str = "labelled") -> pa.Table:
-    row = made(
-        JudgeAgreement,
-        labelled_set=RATED_SUMMARIES,
-        human_measure=DECIDING_MEASURE,
-        answer_count=200,
-        spearman=spearman,
-        spearman_low=0.3,
-        spearman_high=0.7,
-        judge_version=judge,
-        labelled_set_fingerprint=labelled,
-    )
-    return table_from_records(JudgeAgreement, [row])
+    """The judge's agreement with clinicians, overall and about completeness."""
+    rows = [
+        made(
+            JudgeAgreement,
+            labelled_set=RATED_SUMMARIES,
+            criterion=criterion,
+            human_measure=measure,
+            answer_count=200,
+            spearman=value,
+            judge_version=judge,
+            labelled_set_fingerprint=labelled,
+        )
+        for criterion, measure, value in (
+            (None, DECIDING_MEASURE, spearman),
+            ("completeness", "FactualRecall", spearman),
+            ("completeness", "OmissionRate", -spearman),
+        )
+    ]
+    return table_from_records(JudgeAgreement, rows)
 
 
 def retained(**accuracies: tuple[float, float]) -> pa.Table:

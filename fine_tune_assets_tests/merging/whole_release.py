@@ -45,7 +45,7 @@ UNKNOWN: dict[str, Any] = {
 }  # fmt: skip
 JUDGE = {
     "version": "j1",
-    "kind": "formula",
+    "kind": "verifier",
     "agreement": 0.61,
     "floor": 0.4,
     "is_qualified": True,

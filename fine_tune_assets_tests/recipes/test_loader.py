@@ -136,6 +136,24 @@ def test_a_recipe_with_the_former_fractions_is_refused_with_the_mix_to_write(old
     assert new in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "named"), [("formula", "kind: verifier"), (["formula"], "verifier"), ("no", "verifier")]
+)
+def test_a_recipe_with_a_removed_kind_of_judge_is_refused_with_what_to_write(kind: Any, named: str) -> None:
+    values = demo_values()
+    with pytest.raises(RecipeError, match=r"^Recipe mine\.yaml: judge\.kind: ") as caught:
+        parse_recipe({**values, "judge": {**values["judge"], "kind": kind}}, "mine.yaml")
+    assert ("kind: formula" in str(caught.value)) is (kind == "formula")
+    assert named in str(caught.value)
+
+
+def test_a_recipe_without_a_kind_of_judge_has_the_verifier() -> None:
+    """It needs nothing that a checkout lacks."""
+    values = demo_values()
+    judge = {name: value for name, value in values["judge"].items() if name != "kind"}
+    assert parse_recipe({**values, "judge": judge}, "mine.yaml").judge.kind == "verifier"
+
+
 def test_all_reviewed_flags_are_every_kind_of_flag() -> None:
     """The dumped recipe lists the kinds, so that a version with another kind drafts again."""
     recipe = parse_recipe({**demo_values(), "reviewed_flags": "all"}, "mine.yaml")

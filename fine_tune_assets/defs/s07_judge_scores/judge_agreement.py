@@ -26,7 +26,6 @@ from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, read_training_set
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import (
     EvaluationExample,
     describe_blind_spots,
@@ -46,6 +45,7 @@ from fine_tune_assets.judging.judges.labelled_sets import (
 )
 from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
 from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER, WEIGHTS_FILE
+from fine_tune_assets.judging.judges.word_overlap import word_overlap
 from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, judge_status
 from fine_tune_assets.ledger.reviews.spot_check_ratings import SpotCheck, list_spot_checks
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
@@ -92,7 +92,7 @@ expert_ratings = dg.AssetSpec(
     kinds={"parquet"},
     metadata=definition_metadata("judge_agreement"),
     code_version=short(
-        combine([formula_judge().version, *map(fingerprint_file, (SHIPPED_FILE, SHIPPED_FOLDER / WEIGHTS_FILE))])
+        combine([word_overlap().version, *map(fingerprint_file, (SHIPPED_FILE, SHIPPED_FOLDER / WEIGHTS_FILE))])
     ),
 )
 def judge_agreement(
@@ -110,7 +110,7 @@ def judge_agreement(
             "judge": judge_request(installation.settings, installation.recipe),
         }
         table = worker.make_table(context, "judging", request)
-    figures = _shipped_figures(table, _judge_version(installation, table))
+    figures = _shipped_figures(table, _judge_version(table))
     shown = markdown_table(table.select(_COLUMNS).to_pylist())
     blind = describe_blind_spots(installation.recipe.judge.kind, has_reference=True)
     return table_result("judge_agreement", table, fingerprint_table(table), metrics=shown, blind_spots=blind, **figures)
@@ -129,16 +129,14 @@ def _shipped_figures(table: pa.Table, version: str) -> dict[str, float]:
 
 @dg.asset_check(
     asset="judge_agreement",
-    description="The agreement with people of the judge, or of the formula in its place, is high enough for every task.",
+    description="The judge agrees enough with people to decide about every task.",
 )
 def judge_is_qualified(installation: Installation, judge_agreement: pa.Table) -> dg.AssetCheckResult:
-    status = judge_status(
-        _judge_version(installation, judge_agreement), judge_agreement, judge_requirements(installation)
-    )
+    status = judge_status(_judge_version(judge_agreement), judge_agreement, judge_requirements(installation))
     measured = {} if status.agreement is None else {"agreement": status.agreement}
-    shown = {"deciding_judge": status.deciding_kind, "ungraded_criteria": ", ".join(status.ungraded_criteria)}
+    ungraded = ", ".join(status.ungraded_criteria)
     return check_result(
-        status.is_qualified, status.failure_reason or status.deciding_reason, floor=status.floor, **shown, **measured
+        status.is_qualified, status.failure_reason, floor=status.floor, ungraded_criteria=ungraded, **measured
     )
 
 
@@ -157,14 +155,9 @@ def judge_requirements(installation: Installation) -> JudgeRequirements:
     )
 
 
-def _judge_version(installation: Installation, measured: pa.Table) -> str:
-    """Version of the current judge.
-
-    For a judge that runs elsewhere: the version that was measured, which the verdict compares with the one that graded.
-    """
-    if installation.recipe.judge.kind == "formula":
-        return formula_judge().version
-    versions = set(measured.column("judge_version").to_pylist()) - {formula_judge().version}
+def _judge_version(measured: pa.Table) -> str:
+    """The version that was measured, which the verdict compares with the one that graded."""
+    versions = set(measured.column("judge_version").to_pylist())
     return str(versions.pop()) if len(versions) == 1 else "several"
 
 

@@ -6,13 +6,12 @@ All models answer before the judge starts, so that their memory can be freed for
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
-from fine_tune_assets.core.progress import Progress, ignore_progress
+from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.transformers_models import Answer
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grade_cache import GradeCache, content_key
 from fine_tune_assets.judging.judges.grades import (
     AnswerPair,
@@ -31,8 +30,6 @@ Generate = Callable[[Sequence[Sequence[dict[str, str]]]], list[Answer]]
 """Conversations that end with the user's turn → one answer each."""
 CANDIDATE = "adapter"
 """The role of the candidate."""
-DERIVED_PREFERENCES: Final = frozenset({"formula", "verifier"})
-"""Judges whose preferences follow from their grades and would only repeat them."""
 _SAME_ANSWER = Preference(0.5, None, "the two answers are equal")
 
 
@@ -89,12 +86,9 @@ def grade_answers(
     """One row per answer. The candidate's rows also hold the judge's preference over the incumbent's answer."""
     gradable = [answering.gradable for answering in answers]
     grades = judge.grade(gradable, progress)
-    by_words = grades if judge.kind == "formula" else formula_judge().grade(gradable, ignore_progress)
-    scores = [
-        _score_row(answering, grade, formula, judge, adapter_id)
-        for answering, grade, formula in zip(answers, grades, by_words, strict=True)
-    ]
-    preferred = {} if judge.kind in DERIVED_PREFERENCES else compare_answers(answers, judge, incumbent, progress)
+    scores = [_score_row(answering, grade, judge, adapter_id) for answering, grade in zip(answers, grades, strict=True)]
+    # A verifier's preferences follow from its grades and would only repeat them.
+    preferred = {} if judge.kind == "verifier" else compare_answers(answers, judge, incumbent, progress)
     compared = (
         _add_preference(score, incumbent, preferred.get(score.example_id)) if score.model == CANDIDATE else score
         for score in scores
@@ -123,7 +117,7 @@ def _pair(answered: GradableAnswer, other: str) -> AnswerPair:
     return AnswerPair(**shared, output_1=answered.output, output_2=other)
 
 
-def _score_row(answering: ContestantAnswer, grade: Grade, by_words: Grade, judge: Judge, adapter_id: str) -> JudgeScore:
+def _score_row(answering: ContestantAnswer, grade: Grade, judge: Judge, adapter_id: str) -> JudgeScore:
     example, answer = answering.example, answering.answer
     criteria, statements = asdict(grade)["criteria"], [asdict(one) for one in grade.statements]
     return JudgeScore(
@@ -142,7 +136,6 @@ def _score_row(answering: ContestantAnswer, grade: Grade, by_words: Grade, judge
         task=example.task,
         criteria=json.dumps(criteria, ensure_ascii=False) if criteria else None,
         statements=json.dumps(statements, ensure_ascii=False) if statements else None,
-        formula_score=by_words.score,
         compared_model_fingerprint=None,
         preference=None,
         is_position_consistent=None,

@@ -11,6 +11,7 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.judging.judges.judge_qualification import (
     MIN_RATINGS,
+    OTHER_JUDGE,
     OWN_PEOPLE,
     enough_own_ratings,
     has_few_missing,
@@ -75,7 +76,7 @@ def qualify_criterion(
             (why for name in measures if (why := _floor_failure(shipped.get(name), floor, "clinicians"))), ""
         )
     else:
-        why_not = "" if own else f"It needs {MIN_RATINGS} ratings of this criterion by this installation's experts."
+        why_not = "" if own else _unrated()
     why_not = why_not or next((why for row in own if (why := _floor_failure(row, floor, OWN_PEOPLE))), "")
     counted = [*(shipped[name] for name in measures if name in shipped), *own]
     found = [_aligned_agreement(row) for row in counted]
@@ -110,7 +111,7 @@ def _floor_failure(row: JudgeAgreement | None, floor: float, who: str) -> str:
     if agreement is None:
         return _unmeasured(row, who)
     if not agreement >= floor:
-        return f"Its agreement with {who} is {agreement:.2f}, below the floor {floor:.2f}."
+        return f"Its agreement with {who} is {agreement:.2f}, below the floor {floor:.2f}. {OTHER_JUDGE}"
     return ""
 
 
@@ -118,7 +119,9 @@ def _chance_failure(row: JudgeAgreement | None) -> str:
     agreement = None if row is None else _aligned_agreement(row)
     if agreement is None:
         return _unmeasured(row, "clinicians")
-    return "" if agreement > 0 else f"Its agreement with clinicians is {agreement:.2f}, not above chance."
+    if not agreement > 0:
+        return f"Its agreement with clinicians is {agreement:.2f}, not above chance. {OTHER_JUDGE}"
+    return ""
 
 
 def _planted_failure(row: JudgeAgreement | None) -> str:
@@ -126,9 +129,10 @@ def _planted_failure(row: JudgeAgreement | None) -> str:
     if row is None or not has_few_missing(row) or row.auroc is None or row.blind_auroc is None:
         return f"Planted errors were not measured. {materialize_hint('judge_agreement')}"
     if not row.auroc >= MIN_PLANTED_AUROC:
-        return f"It misses planted errors (AUROC {row.auroc:.2f}; required: {MIN_PLANTED_AUROC:.2f})."
+        return f"It misses planted errors (AUROC {row.auroc:.2f}; required: {MIN_PLANTED_AUROC:.2f}). {OTHER_JUDGE}"
     if not row.blind_auroc <= MAX_BLIND_AUROC:
-        return f"It grades without reading the record (AUROC {row.blind_auroc:.2f}; limit: {MAX_BLIND_AUROC:.2f})."
+        why = f"It grades without reading the record (AUROC {row.blind_auroc:.2f}; limit: {MAX_BLIND_AUROC:.2f})."
+        return f"{why} {OTHER_JUDGE}"
     return ""
 
 
@@ -150,6 +154,13 @@ def _pair_failure(row: JudgeAgreement) -> str:
 def _unmeasured(row: JudgeAgreement | None, who: str) -> str:
     why = "it was not measured" if row is None else row.missing_reason or "too many answers without a grade"
     return f"Its agreement with {who} is missing: {why}. {materialize_hint('judge_agreement')}"
+
+
+def _unrated() -> str:
+    return (
+        f"It needs {MIN_RATINGS} ratings of this criterion by {OWN_PEOPLE}. Set judge.spot_checks, and rate answers on "
+        f"the desk's page Spot checks. {materialize_hint('judge_agreement')}"
+    )
 
 
 def _basis(shipped: Mapping[str, JudgeAgreement], own: Sequence[JudgeAgreement]) -> str:

@@ -34,24 +34,24 @@ def grade_statements(statements: Sequence[CheckedStatement]) -> Criterion | None
 
 
 def grade_completeness(
-    wanted: Sequence[CheckedStatement], formula: float | None, weights: Mapping[str, float]
+    wanted: Sequence[CheckedStatement], overlap: float | None, weights: Mapping[str, float]
 ) -> Criterion | None:
-    """Completeness: how far the answer supports the reference's statements, with the formula's grade where there is one.
+    """Completeness: how far the answer supports the reference's statements, with word overlap where it is known.
 
     `weights`: of the members in `completeness_parts`.
     """
-    parts = completeness_parts(wanted, formula)
+    parts = completeness_parts(wanted, overlap)
     total = sum(weights[name] for name in parts)
     score = sum(weights[name] * grade for name, grade in parts.items()) / total if total else parts["least"]
     found = sum(one.probability >= FOUND_FROM for one in wanted)
     return Criterion(round(score, 2), f"{found} of {len(wanted)} statements of the reference are in the answer")
 
 
-def completeness_parts(wanted: Sequence[CheckedStatement], formula: float | None) -> dict[str, float]:
-    """Member → grade: word overlap, the least and the mean support of the reference's statements."""
+def completeness_parts(wanted: Sequence[CheckedStatement], overlap: float | None) -> dict[str, float]:
+    """Member → grade: word overlap (`formula`), the least and the mean support of the reference's statements."""
     probabilities = [one.probability for one in wanted]
     parts = {"least": _scale(min(probabilities)), "mean": _scale(float(np.mean(probabilities)))}
-    return parts if formula is None else {"formula": formula, **parts}
+    return parts if overlap is None else {"formula": overlap, **parts}
 
 
 def grade_form(output: str, reference: str | None) -> Criterion | None:

@@ -10,14 +10,12 @@ from fine_tune_assets.tables.common_columns import Message as Turn
 from fine_tune_assets.tables.record_classes import Record
 
 MIN_SCORE, MAX_SCORE = 1.0, 10.0
-JudgeKind = Literal["formula", "verifier", "statements", "rubric", "panel"]
+JudgeKind = Literal["verifier", "statements", "rubric", "panel"]
 """The values of the recipe's `judge.kind`."""
 Support = Literal["supported", "contradicted", "not mentioned"]
 SUPPORTS: Final[tuple[Support, ...]] = ("supported", "contradicted", "not mentioned")
 
 _BLIND_SPOTS: Final[Mapping[JudgeKind, str]] = {
-    "formula": "This judge compares words with an expert's answer. It does not detect a false statement made of the right words "
-    "(a hallucination) and does not assess tone, format or paraphrases.",
     "verifier": "This judge reads each statement next to the lines of the record that share words with it. It may overlook who "
     "did what, the order of events and conclusions from several lines, and does not assess tone.",
     "statements": "This judge is a language model that reads each statement next to the record. It may overlook errors that its "
@@ -28,18 +26,11 @@ _BLIND_SPOTS: Final[Mapping[JudgeKind, str]] = {
     "errors in the input.",
 }
 _NO_COMPLETENESS = "Without a reference answer it does not know what an expert would have added."
-_MISSING_REFERENCE: Final[Mapping[JudgeKind, str]] = {
-    "formula": "Without a reference answer it gives no grade.",
-    "verifier": _NO_COMPLETENESS,
-    "statements": _NO_COMPLETENESS,
-    "rubric": _NO_COMPLETENESS,
-    "panel": _NO_COMPLETENESS,
-}
 
 
 def describe_blind_spots(kind: JudgeKind, has_reference: bool) -> str:
     """Describe, for readers of a grade, the errors that a judge does not detect."""
-    return _BLIND_SPOTS[kind] if has_reference else f"{_BLIND_SPOTS[kind]} {_MISSING_REFERENCE[kind]}"
+    return _BLIND_SPOTS[kind] if has_reference else f"{_BLIND_SPOTS[kind]} {_NO_COMPLETENESS}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,10 @@ _FAMILIES: Final = (
     "olmo", "gpt", "cohere", "command", "glm", "nemotron", "exaone", "internlm", "yi",
 )  # fmt: skip
 _SAME_AS: Final = dict.fromkeys(("mixtral", "ministral", "magistral"), "mistral") | {"command": "cohere"}
-SAME_FAMILY: Final = "It is of the same model family as the candidate, and models prefer their own family's wording."
+SAME_FAMILY: Final = (
+    "It is of the same model family as the candidate, and models prefer their own family's wording. Name a model of another "
+    "family in judge.model."
+)
 _MIN_PART_LETTERS: Final = 4
 """Shorter names must be whole words: "phi" is not in "dolphin"."""
 
@@ -50,7 +53,7 @@ def same_family_reason(kind: JudgeKind, is_same_family: bool) -> str:
     """Why a judge may not decide. A panel may, except about criteria that its language model alone grades."""
     if not is_same_family or kind == "panel":
         return ""
-    return f"{SAME_FAMILY} Name a judge of another family, or use judge.kind: panel."
+    return f"{SAME_FAMILY} Or add the verifier (judge.kind: panel)."
 
 
 def describe_same_family(is_same_family: bool) -> str:

@@ -30,6 +30,8 @@ MIN_RATINGS = 20
 MAX_MISSING_FRACTION = 0.05
 """Largest share of labelled answers without a grade; a judge could skip the hard ones."""
 OWN_PEOPLE = "this installation's experts"
+OTHER_JUDGE = "Name another judge in judge.kind and judge.model, or train a verifier with `fine-tune verifier train`."
+"""The step after a judge was measured and failed."""
 
 
 @dataclass(frozen=True)
@@ -166,5 +168,5 @@ def _failure_reason(shipped: list[JudgeAgreement], own: list[JudgeAgreement], fl
             why = row.missing_reason or "too many answers without a grade"
             return f"Its agreement with {who} could not be measured: {why}. {materialize_hint('judge_agreement')}"
         if not agreement >= floor:
-            return f"Its agreement with {who} is {agreement:.2f}, below the floor {floor:.2f}. Name another judge in the recipe."
+            return f"Its agreement with {who} is {agreement:.2f}, below the floor {floor:.2f}. {OTHER_JUDGE}"
     return ""

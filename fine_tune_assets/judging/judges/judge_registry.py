@@ -16,7 +16,6 @@ from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_secret
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.chat_client import ChatServer, SettingNames
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE, GradeCache
 from fine_tune_assets.judging.judges.grades import Judge
 from fine_tune_assets.judging.judges.judge_models import EndpointModel, FolderModel, JudgeModel
@@ -72,15 +71,10 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
     Raises SettingsError or RecipeError if the judge is missing, ChatServerError if it is unreachable.
     """
     rubric: Rubric = tuple(RubricCriterion(**values) for values in request["rubric"])
-    if request["kind"] == "formula":
-        yield formula_judge()
-        return
     if request["kind"] == "verifier":
         verifier = open_verifier(request["verifier"], request["threads"])
         weights = find_weights(Path(request["weights"]), verifier.identity)
-        yield StatementJudge(
-            "verifier", verifier, rubric, formula_judge(), None, weights, request["checks"], request["labels"]
-        )
+        yield StatementJudge("verifier", verifier, rubric, None, weights, request["checks"], request["labels"])
         return
     model, cache = _judge_model(request), GradeCache(Path(request["cache"]))
     retries = Retries(request["retries"], request["pause_seconds"])
@@ -96,9 +90,7 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
         weights = find_weights(Path(request["weights"]), reader.identity)
         if isinstance(reader, PanelReader):
             reader = replace(reader, weights=weights.readers)
-        yield StatementJudge(
-            request["kind"], reader, rubric, formula_judge(), by_rubric, weights, request["checks"], request["labels"]
-        )
+        yield StatementJudge(request["kind"], reader, rubric, by_rubric, weights, request["checks"], request["labels"])
     finally:
         model.close()
         cache.close()
@@ -110,7 +102,7 @@ def open_statement_reader(request: Mapping[str, Any]) -> Iterator[StatementReade
 
     Raises as `open_judge`.
     """
-    kind = "verifier" if request["kind"] in ("formula", "rubric") else request["kind"]
+    kind = "verifier" if request["kind"] == "rubric" else request["kind"]
     with open_judge({**request, "kind": kind}) as judge:
         if isinstance(judge, StatementJudge):
             yield judge.reader

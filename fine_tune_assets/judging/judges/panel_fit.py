@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.judging.judges.formula_fit import is_training_dialogue, split_folds
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grade_scales import completeness_parts, grade_statements
 from fine_tune_assets.judging.judges.judge_weights import (
     SHIPPED_FILE,
@@ -41,6 +39,7 @@ from fine_tune_assets.judging.judges.panel_reader import PanelReader
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+from fine_tune_assets.judging.judges.word_overlap_fit import is_training_dialogue, split_folds
 from fine_tune_assets.judging.statistics.association import spearman
 
 COMPLETENESS: Final = CRITERION_MEASURES["reference"]
@@ -140,7 +139,7 @@ def _weighted(judge: StatementJudge, weights: JudgeWeights) -> StatementJudge:
 def main() -> None:
     rated = read_rated_summaries(PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv")
     rows = [row for row in rated.rows if is_training_dialogue(row)]
-    judge = StatementJudge("verifier", open_verifier("", 2), read_rubric("clinical", "clinical"), formula_judge())
+    judge = StatementJudge("verifier", open_verifier("", 2), read_rubric("clinical", "clinical"))
     fitted = fit_weights_of(judge, rows)
     if fitted is None:
         raise SystemExit(f"Fewer than {MIN_ANSWERS} rated answers have a reading.")

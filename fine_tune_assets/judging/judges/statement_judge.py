@@ -16,7 +16,6 @@ from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS, check_ans
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.judging.judges.answer_features import split_sentences
-from fine_tune_assets.judging.judges.formula_judge import FormulaJudge
 from fine_tune_assets.judging.judges.grade_scales import (
     SCALES_VERSION,
     grade_completeness,
@@ -40,6 +39,7 @@ from fine_tune_assets.judging.judges.label_grades import TaskLabels, grade_label
 from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader, TrainedReader
 from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
+from fine_tune_assets.judging.judges.word_overlap import WordOverlap, word_overlap
 from fine_tune_assets.recipes.schema import RubricCriterion
 
 VETO_PROBABILITY: Final = 0.01
@@ -66,7 +66,6 @@ class StatementJudge:
     kind: JudgeKind
     reader: StatementReader
     rubric: Rubric
-    formula: FormulaJudge
     pairwise: Judge | None = None
     """Compares two answers; without it, preferences follow from the grades."""
     weights: JudgeWeights = field(default_factory=shipped_weights)
@@ -74,6 +73,7 @@ class StatementJudge:
     """Rules that can overrule the reader; the domain pack names them."""
     labels: TaskLabels = field(default_factory=dict)
     """Not part of the version: the rule is fixed, and other labels make another instruction set."""
+    overlap: WordOverlap = field(default_factory=word_overlap)
 
     @cached_property
     def version(self) -> str:
@@ -82,7 +82,8 @@ class StatementJudge:
                 "kind": self.kind,
                 "reader": dict(self.reader.identity),
                 "rubric": [vars(one) for one in self.rubric],
-                "formula": self.formula.version,
+                # Word overlap, by the name with which the shipped verifier was measured.
+                "formula": self.overlap.version,
                 "scales": SCALES_VERSION,
                 "weights": self.weights.facts,
                 "thresholds": [VETO_PROBABILITY, KEPT_FROM],
@@ -94,9 +95,9 @@ class StatementJudge:
 
     @property
     def training_groups(self) -> frozenset[str]:
-        """The weights of the scales were fitted on the same dialogues as the formula; a verifier may know labelled records."""
+        """The weights of the scales were fitted on the same dialogues as word overlap; a verifier may know labelled records."""
         known = self.reader.training_groups if isinstance(self.reader, TrainedReader) else frozenset()
-        return self.formula.training_groups | known
+        return self.overlap.training_groups | known
 
     def for_repeat(self) -> "StatementJudge":
         pairwise = self.pairwise.for_repeat() if self.pairwise else None
@@ -126,12 +127,12 @@ class StatementJudge:
     def read_completeness(
         self, answers: Sequence[GradableAnswer]
     ) -> list[tuple[tuple[CheckedStatement, ...], float | None]]:
-        """For each answer: the reference's statements, and the formula's grade, from which completeness is graded.
+        """For each answer: the reference's statements, and the grade of word overlap, from which completeness is graded.
 
         An answer without a reading has no statements.
         """
         found = self._look_for_references(answers, self._check_answers(answers, ignore_progress), ignore_progress)
-        return [(() if isinstance(wanted, str) else wanted, formula) for wanted, formula in found]
+        return [(() if isinstance(wanted, str) else wanted, overlap) for wanted, overlap in found]
 
     def _check_answers(
         self, answers: Sequence[GradableAnswer], progress: Progress
@@ -152,8 +153,8 @@ class StatementJudge:
         ]
         shown = [replace(answer, output=text) for text, answer in zip(kept, answers, strict=True)]
         wanted = self._read([(one.output, one.reference or "") for one in shown], progress)
-        formula = self.formula.grade(shown, ignore_progress)
-        return [(_check_wanted(*found), by_words.score) for found, by_words in zip(wanted, formula, strict=True)]
+        overlaps = self.overlap.grade(shown)
+        return [(_check_wanted(*found), overlap) for found, overlap in zip(wanted, overlaps, strict=True)]
 
     def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
         if self.pairwise is not None:
@@ -164,7 +165,16 @@ class StatementJudge:
             for output in (pair.output_1, pair.output_2)
         ]
         grades = self.grade(answers, progress)
-        return [self.formula.prefer(*two) for two in zip(grades[::2], grades[1::2], strict=True)]
+        return [self._prefer(*two) for two in zip(grades[::2], grades[1::2], strict=True)]
+
+    def _prefer(self, first: Grade, second: Grade) -> Preference:
+        """The preference that follows from two grades of the same question."""
+        if first.score is None or second.score is None:
+            return Preference(None, None, first.reason if first.score is None else second.reason)
+        probability = 1 / (1 + math.exp(-self.overlap.preference_slope * (first.score - second.score)))
+        return Preference(
+            probability, True, f"grades {first.score:.2f} and {second.score:.2f}; independent of the order"
+        )
 
     def _read(self, texts: Sequence[tuple[str, str]], progress: Progress) -> list[tuple[list[str], list[Reading]]]:
         """For each (record, text): the text's statements, and their readings."""
@@ -193,7 +203,7 @@ class StatementJudge:
         answer: GradableAnswer,
         own: tuple[CheckedStatement, ...] | str,
         wanted: tuple[CheckedStatement, ...] | str,
-        formula: float | None,
+        overlap: float | None,
         modelled: Mapping[str, Criterion | str],
     ) -> Grade:
         if has_unread_text(answer.output):
@@ -211,7 +221,7 @@ class StatementJudge:
                 found = grade_statements(own)
                 statements += [replace(one, criterion=criterion.name) for one in own]
             elif criterion.measured_by == "reference" and wanted:
-                found = grade_completeness(wanted, formula, self.weights.completeness)
+                found = grade_completeness(wanted, overlap, self.weights.completeness)
                 statements += [replace(one, criterion=criterion.name) for one in wanted]
             elif criterion.measured_by == "form":
                 found = grade_form(answer.output, answer.reference)

@@ -18,7 +18,6 @@ from fine_tune_assets.judging.verdicts.paired_grades import (
     GradeOf,
     Preferences,
     criterion_score,
-    formula_score,
     grade_means,
     graded_pairs,
     overall_score,
@@ -52,9 +51,7 @@ def deciding_grade(status: JudgeStatus, rubric: Rubric, qualified: Container[str
 
     A qualified criterion that the judge left out of the answers counts, and makes their grades missing.
     """
-    if status.deciding_reason:
-        return formula_score
-    if status.kind == "formula" or not status.is_qualified:
+    if not status.is_qualified:
         return overall_score
     counted = [
         one
@@ -86,9 +83,7 @@ def _criterion_evidence(
     why_not = (
         "The judge does not grade this criterion."
         if grades is None
-        else qualified.failure_reason
-        or status.deciding_reason
-        or ("" if status.is_qualified else status.failure_reason)
+        else qualified.failure_reason or ("" if status.is_qualified else status.failure_reason)
     )
     return CriterionEvidence(
         name=qualified.name,

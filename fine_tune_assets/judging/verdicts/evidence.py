@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.judging.judges.criterion_qualification import PREFERENCE
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
 from fine_tune_assets.judging.judges.judge_qualification import (
     CalibratedMeans,
@@ -186,12 +185,11 @@ def _calibrated_means(
     criteria: Sequence[CriterionEvidence],
 ) -> CalibratedMeans | None:
     is_partial = any(one.candidate is not None and not one.is_qualified for one in criteria if one.name != PREFERENCE)
-    if not status.is_qualified or (is_partial and status.deciding_kind != "formula"):
+    if not status.is_qualified or is_partial:
         return None
-    version = formula_judge().version if status.deciding_reason else status.version
     columns = (tables.judge_scores.column(name).to_pylist() for name in ("example_id", "task"))
     tasks: dict[str, str | None] = dict(zip(*columns, strict=True))
-    qualifications = [qualify_judge(tables.judge_agreement, version, task, judge.floor) for task in judge.tasks]
+    qualifications = [qualify_judge(tables.judge_agreement, status.version, task, judge.floor) for task in judge.tasks]
     graded = [
         (tasks[pair.example_id], pair.candidate, pair.incumbent)
         for pair in pairs

@@ -1,4 +1,4 @@
-"""Whether a judge may decide about a candidate: its qualification for every task and criterion, or the formula's in its place."""
+"""Whether a judge may decide about a candidate: its qualification for every task and criterion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from fine_tune_assets.judging.judges.criterion_qualification import CriterionQualification, qualify_criterion
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import JudgeKind, describe_blind_spots
 from fine_tune_assets.judging.judges.judge_family import SAME_FAMILY, describe_same_family, same_family_reason
 from fine_tune_assets.judging.judges.judge_qualification import (
@@ -27,15 +26,12 @@ class JudgeStatus:
     floor: float
     is_qualified: bool
     failure_reason: str
+    """Why the judge is not qualified, and the step that qualifies one; empty if it is."""
     blind_spots: str
     labelled_sets: Mapping[str, str]
     """Name → fingerprint of the labelled answers behind its qualification."""
-    deciding_kind: str = ""
-    """Judge whose grade decides and to which agreement and qualification refer: `kind`, or `formula` in its place."""
-    deciding_reason: str = ""
-    """Why the formula decides in place of the recipe's judge; empty otherwise."""
     ungraded_criteria: tuple[str, ...] = ()
-    """Criteria of the rubric about which no judge could decide."""
+    """Criteria of the rubric about which the judge may not decide."""
 
 
 @dataclass(frozen=True)
@@ -56,31 +52,15 @@ class JudgeRequirements:
 
 
 def judge_status(version: str, agreement_table: pa.Table, requirements: JudgeRequirements) -> JudgeStatus:
-    """Whether the judge is qualified for every task; if it is not, whether the formula is, which then decides in its place.
-
-    An unqualified judge informs but does not decide.
-    """
+    """Whether the judge is qualified for every task. An unqualified judge informs but does not decide."""
     own = _qualify_overall(version, agreement_table, requirements)
-    if requirements.kind == "formula":
-        return replace(own, ungraded_criteria=_unread_criteria(requirements.rubric))
     criteria = qualify_criteria(version, agreement_table, requirements)
     why_not = own.failure_reason or _undecided_criteria(requirements.rubric, criteria)
-    if not why_not:
-        failed = tuple(one.name for one in criteria if one.failure_reason)
-        return replace(own, ungraded_criteria=failed)
-    formula = _qualify_overall(
-        formula_judge().version, agreement_table, replace(requirements, kind="formula", is_same_family=False)
-    )
-    if formula.is_qualified:
-        return replace(
-            formula,
-            version=version,
-            kind=requirements.kind,
-            deciding_reason=f"The formula decides in place of the judge ({requirements.kind}). {why_not}",
-            ungraded_criteria=_unread_criteria(requirements.rubric),
-        )
-    ungraded = tuple(one.name for one in requirements.rubric if one.measured_by != "form")
-    return replace(own, is_qualified=False, failure_reason=why_not, ungraded_criteria=ungraded)
+    if why_not:
+        ungraded = tuple(one.name for one in requirements.rubric if one.measured_by != "form")
+    else:
+        ungraded = tuple(one.name for one in criteria if one.failure_reason)
+    return replace(own, is_qualified=not why_not, failure_reason=why_not, ungraded_criteria=ungraded)
 
 
 def _qualify_overall(version: str, agreement_table: pa.Table, requirements: JudgeRequirements) -> JudgeStatus:
@@ -105,7 +85,6 @@ def _qualify_overall(version: str, agreement_table: pa.Table, requirements: Judg
         blind_spots=describe_blind_spots(requirements.kind, has_reference=True)
         + describe_same_family(requirements.is_same_family),
         labelled_sets=_labelled_sets(qualifications),
-        deciding_kind=requirements.kind,
     )
 
 
@@ -146,15 +125,10 @@ def _undecided_criteria(rubric: Rubric, criteria: Sequence[CriterionQualificatio
     needed = [one.name for one in rubric if one.measured_by == "reference"]
     needed = needed or [one.name for one in rubric if one.measured_by != "form"]
     if not needed:
-        return "The rubric has no criterion that a judge grades."
+        return "The rubric has no criterion that a judge grades. Add one to judge.rubric."
     if any(name not in failed for name in needed):
         return ""
     return f"It is not qualified for {needed[0].replace('_', ' ')}: {failed[needed[0]]}"
-
-
-def _unread_criteria(rubric: Rubric) -> tuple[str, ...]:
-    """Criteria that the formula, which compares words with the reference, can't grade."""
-    return tuple(one.name for one in rubric if one.measured_by in ("statements", "model"))
 
 
 def _labelled_sets(qualifications: Sequence[JudgeQualification]) -> dict[str, str]:
@@ -169,7 +143,7 @@ def _labelled_sets(qualifications: Sequence[JudgeQualification]) -> dict[str, st
 def _merge_reasons(by_task: Mapping[str, str], tasks: Sequence[str]) -> str:
     """One sentence if all tasks fail for the same reason; otherwise one per task."""
     if not tasks:
-        return "The recipe has no task to qualify a judge for."
+        return "The recipe has no task to qualify a judge for. Add one to tasks."
     reasons = set(by_task.values())
     if len(reasons) == 1 and len(by_task) == len(set(tasks)):
         return reasons.pop()

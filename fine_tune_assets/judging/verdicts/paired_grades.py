@@ -29,7 +29,6 @@ class GradedRow(Record):
     subject_key: str
     score: float | None
     criteria: str | None
-    formula_score: float | None
     compared_model_fingerprint: str | None
     preference: float | None
     is_position_consistent: bool | None
@@ -41,10 +40,6 @@ GradeOf = Callable[[GradedRow], float | None]
 
 def overall_score(row: GradedRow) -> float | None:
     return row.score
-
-
-def formula_score(row: GradedRow) -> float | None:
-    return row.formula_score
 
 
 def criterion_score(row: GradedRow, name: str) -> float | None:
@@ -172,7 +167,7 @@ def summarize_preferences(scores: pa.Table, incumbent: str) -> Preferences:
     won = [1.0 if preference > 0.5 else 0.5 if preference == 0.5 else 0.0 for _, preference in preferred]
     means = compare_means(won, [row.subject_key for row, _ in preferred]) if preferred else None
     kinds = set(scores.column("judge_kind").to_pylist())
-    no_rows_reason = PREFERENCES_REPEAT_GRADES if kinds <= {"formula", "verifier"} else NOT_COMPARED
+    no_rows_reason = PREFERENCES_REPEAT_GRADES if kinds <= {"verifier"} else NOT_COMPARED
     consistent = [row.is_position_consistent for row, _ in preferred if row.is_position_consistent is not None]
     return Preferences(
         pairs=len(preferred),

@@ -161,9 +161,7 @@ def _accepted_tasks(metrics: Sequence[Metric], gate: GateSettings) -> Iterator[s
 
 
 def _judge_limits(evidence: Evidence) -> Iterator[str]:
-    """Whose grade decides, and about which criteria no judge could decide."""
-    if evidence.judge.deciding_reason:
-        yield evidence.judge.deciding_reason
+    """About which criteria no judge could decide."""
     if evidence.judge.ungraded_criteria:
         names = ", ".join(name.replace("_", " ") for name in evidence.judge.ungraded_criteria)
         yield f"No qualified judge graded these criteria: {names}."

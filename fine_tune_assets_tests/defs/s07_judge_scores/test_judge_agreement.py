@@ -9,25 +9,18 @@ import pytest
 from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_is_qualified
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.labelled_sets import current_fingerprints
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.judging.verdict_inputs import agreement
 
 
-def _rated(**changes: Any) -> dict[str, Any]:
-    folder = Installation().layout.evaluation / "judge"
-    return {
-        "labelled_set": "rated_summaries",
-        "human_measure": "FactualF1",
-        "answer_count": 100,
-        "ungraded_count": 0,
-        "spearman": 0.6,
-        "judge_version": formula_judge().version,
-        "labelled_set_fingerprint": current_fingerprints(folder)["rated_summaries"],
-        **changes,
-    }
+def _rated(spearman: float | None = 0.6, **changes: Any) -> list[dict[str, Any]]:
+    """The judge's agreement with clinicians, overall and about completeness."""
+    ratings = current_fingerprints(Installation().layout.evaluation / "judge")["rated_summaries"]
+    overall, *completeness = agreement(0.6, labelled=ratings).to_pylist()
+    return [{**overall, "spearman": spearman, **changes}, *completeness]
 
 
 def _check(*rows: dict[str, Any]) -> dg.AssetCheckResult:
@@ -38,45 +31,39 @@ def _check(*rows: dict[str, Any]) -> dg.AssetCheckResult:
     return found
 
 
-@pytest.fixture
-def _formula(installation_dir: Path) -> None:
-    """A judge with one rating decides about its overall grade alone."""
-    write_recipe(installation_dir, judge={"kind": "formula"})
-
-
-@pytest.mark.usefixtures("_formula")
+@pytest.mark.usefixtures("installation_dir")
 def test_a_judge_that_agrees_with_clinicians_may_decide() -> None:
-    found = _check(_rated())
+    found = _check(*_rated())
     assert found.passed
     assert found.metadata["agreement"].value == 0.6
 
 
-@pytest.mark.usefixtures("_formula")
+@pytest.mark.usefixtures("installation_dir")
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"judge_version": "another"}, "`fine-tune materialize judge_agreement`"),
-        ({"spearman": 0.1}, "0.10"),
+        ({"spearman": 0.1}, "`fine-tune verifier train`"),
         ({"spearman": None, "missing_reason": "grades or ratings are all alike"}, "all alike"),
         ({"labelled_set_fingerprint": "older ratings"}, "rated_summaries"),
     ],
 )
 def test_the_check_closes(changes: dict[str, Any], why: str) -> None:
-    found = _check(_rated(**changes))
+    found = _check(*_rated(**changes))
     assert not found.passed
     assert why in str(found.metadata[REASON].value)
 
 
-@pytest.mark.usefixtures("_formula")
+@pytest.mark.usefixtures("installation_dir")
 def test_own_experts_who_disagree_about_one_task_close_it_for_that_task() -> None:
     """And the reason names the task."""
     task = Installation().recipe.tasks[0].name
     own = {"labelled_set": "own_experts", "human_measure": "score", "task": task, "answer_count": 30, "spearman": 0.0}
-    found = _check(_rated(), _rated(**own, labelled_set_fingerprint="own"))
+    found = _check(*_rated(), {**_rated()[0], **own, "labelled_set_fingerprint": "own"})
     assert not found.passed
     assert str(found.metadata[REASON].value).startswith(f"{task}: ")
 
 
 def test_a_higher_floor_closes_it(installation_dir: Path) -> None:
-    write_recipe(installation_dir, judge={"kind": "formula", "agreement_floor": 0.9})
-    assert not _check(_rated()).passed
+    write_recipe(installation_dir, judge={"agreement_floor": 0.9})
+    assert not _check(*_rated()).passed

@@ -26,7 +26,14 @@ from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import COMPLAINT_TASKS, write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, subjects_in
-from fine_tune_assets_tests.judging.verdict_inputs import agreement, checked, from_documents, remembered, robust
+from fine_tune_assets_tests.judging.verdict_inputs import (
+    agreement,
+    checked,
+    criteria,
+    from_documents,
+    remembered,
+    robust,
+)
 from fine_tune_assets_tests.lineage.stored_data import filled
 
 PATIENTS = 12
@@ -40,7 +47,7 @@ LIMITS = {
 
 @pytest.fixture
 def stored(installation_dir: Any) -> StoredInstructionSet:
-    write_recipe(installation_dir, **LIMITS, judge={"kind": "formula"})
+    write_recipe(installation_dir, **LIMITS)
     rows = [
         example(patient, f"A {30 + 40 * (i % 2)}-year-old woman, case {i}.", f"Walk {i}.")
         for i, patient in enumerate(subjects_in("test", PATIENTS))
@@ -64,6 +71,7 @@ def _materialized(
             "model": model,
             "model_fingerprint": fingerprint,
             "score": grade + (i % 3) / 10 * by,
+            **criteria(grade + (i % 3) / 10 * by),
             "judge_version": "j",
             "judge_kind": "folder",
             **(
@@ -194,7 +202,7 @@ def test_a_recipe_that_answers_from_documents_requires_that_it_was_measured(
     stored: StoredInstructionSet, installation_dir: Any
 ) -> None:
     """The recipe alone decides: `gate.requires` need not name it, and answers without retrieval are not missing."""
-    write_recipe(installation_dir, **LIMITS, retrieval={"enabled": True}, judge={"kind": "formula"})
+    write_recipe(installation_dir, **LIMITS, retrieval={"enabled": True})
     missing = _materialized(stored, gain=1.0, ability=0.6).value.to_pylist()[0]
     assert missing["decision"] == "hold"
     assert any("`fine-tune materialize document_answers`" in reason for reason in missing["reasons"])

@@ -261,8 +261,8 @@ def test_a_long_list_is_paged(ward: Callable[..., Site]) -> None:
 
 @pytest.mark.usefixtures("scores")
 def test_answers_without_statements_are_shown(site: Site, chief: Visitor) -> None:
-    """The formula checks none, and tables of earlier versions lack the columns."""
-    regrade(site.settings, criteria=None, statements=None, judge_kind="formula")
+    """A judge of the kind rubric checks none, and tables of earlier versions lack the columns."""
+    regrade(site.settings, criteria=None, statements=None, judge_kind="rubric")
     (first, *_) = list_examples(chief.get("/graded-answers").text)
     assert "did not check single statements" in chief.get(f"/graded-answers/{first}").text
     path = site.settings.layout.table("judge_scores")

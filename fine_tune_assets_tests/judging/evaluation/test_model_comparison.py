@@ -9,12 +9,14 @@ import pytest
 
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.prompts.conversations import build_conversation
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grade_cache import GradeCache
 from fine_tune_assets.judging.judges.grades import EvaluationExample
 from fine_tune_assets.judging.judges.judge_registry import open_judge
+from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets_tests.judging.chat_server import ChatServerOfATest, Said, completion, grade_reply
 from fine_tune_assets_tests.judging.judges.test_llm_judge import _request
+from fine_tune_assets_tests.judging.judges.test_statement_judge import WordReader
 from fine_tune_assets_tests.record_factory import turns
 
 pytestmark = pytest.mark.slow  # the engine's module imports torch
@@ -83,10 +85,10 @@ def test_a_judge_gets_instruction_input_and_reference_separately(tmp_path: Path)
 def test_each_row_names_its_judge(tmp_path: Path) -> None:
     from fine_tune_assets.judging.evaluation.model_comparison import grade_answers
 
-    judge = formula_judge()
+    judge = StatementJudge("verifier", WordReader(), read_rubric("general", "clinical"))
     table = grade_answers(_answered(tmp_path / "kept.sqlite", _CountingModel()), judge, "a-1", "m-2", ignore_progress)
     right, wrong = table.to_pylist()
-    assert (right["judge_kind"], right["judge_version"], right["task"]) == ("formula", judge.version, "note")
+    assert (right["judge_kind"], right["judge_version"], right["task"]) == ("verifier", judge.version, "note")
     assert right["score"] > wrong["score"]
     assert (right["unsupported_numbers"], wrong["unsupported_numbers"]) == (0, 1)
     assert [right["compared_model_fingerprint"], right["preference"], right["preference_reason"]] == [None, None, None]

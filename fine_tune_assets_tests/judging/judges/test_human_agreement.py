@@ -33,26 +33,26 @@ JUDGE = PROJECT_DIR / "data" / "evaluation" / "judge"
 
 
 @dataclass
-class Formula:
-    """A judge that grades by a formula over the answer's text, which is a number here."""
+class NumberJudge:
+    """A judge that grades by the number that is the answer's text."""
 
-    formula: Callable[[str], float | None]
+    score_of: Callable[[str], float | None]
     probability: Callable[[AnswerPair], float | None] = field(default=lambda _: 0.9)
-    version: str = "formula"
-    kind: JudgeKind = "formula"
+    version: str = "numbers"
+    kind: JudgeKind = "rubric"
     is_position_consistent: bool = True
 
-    def for_repeat(self) -> "Formula":
+    def for_repeat(self) -> "NumberJudge":
         return self
 
     def grade(self, answers: Sequence[GradableAnswer], _progress: Progress) -> list[Grade]:
-        return [Grade(self.formula(answer.output), "by formula") for answer in answers]
+        return [Grade(self.score_of(answer.output), "by number") for answer in answers]
 
     def compare(self, pairs: Sequence[AnswerPair], _progress: Progress) -> list[Preference]:
-        return [Preference(self.probability(pair), self.is_position_consistent, "by formula") for pair in pairs]
+        return [Preference(self.probability(pair), self.is_position_consistent, "by number") for pair in pairs]
 
 
-class FittedFormula(Formula):
+class FittedNumberJudge(NumberJudge):
     training_groups = frozenset({"text 0", "text 1"})
 
 
@@ -64,7 +64,7 @@ def _rated(number: int, rating: float, measure: str = "FactualF1") -> RatedAnswe
 RATED = RatedSet("rated_summaries", "set-1", None, tuple(_rated(n, n / 40) for n in range(40)))
 
 
-def _row(judge: Formula, labelled: LabelledSet, accept_score: float = 7.0) -> dict[str, Any]:
+def _row(judge: NumberJudge, labelled: LabelledSet, accept_score: float = 7.0) -> dict[str, Any]:
     rows = measure_agreement(judge, [labelled], accept_score, ignore_progress).to_pylist()
     (row,) = [row for row in rows if row["human_measure"] != BETWEEN_PEOPLE]
     return row  # type: ignore[no-any-return]
@@ -75,7 +75,7 @@ def _truth(text: str) -> float:
 
 
 def test_a_judge_that_grades_like_people_agrees_perfectly() -> None:
-    row = _row(Formula(_truth), RATED)
+    row = _row(NumberJudge(_truth), RATED)
     assert (row["spearman"], row["answer_count"], row["ungraded_count"], row["excluded_training_count"]) == (
         pytest.approx(1.0, abs=1e-9),
         40,
@@ -85,57 +85,57 @@ def test_a_judge_that_grades_like_people_agrees_perfectly() -> None:
     assert (row["sensitivity"], row["specificity"]) == (1.0, 1.0)
     assert row["human_threshold"] == pytest.approx(2 / 3, abs=1e-9)
     assert (row["repeat_agreement"], row["repeat_max_difference"]) == (1.0, 0.0)
-    table = measure_agreement(Formula(_truth), [RATED], 7.0, ignore_progress)
-    assert qualify_judge(table, "formula", "any", 0.9).agreement == row["spearman"]
+    table = measure_agreement(NumberJudge(_truth), [RATED], 7.0, ignore_progress)
+    assert qualify_judge(table, "numbers", "any", 0.9).agreement == row["spearman"]
 
 
 def test_a_judge_that_accepts_everything_has_no_specificity() -> None:
     """Sensitivity alone would look perfect."""
-    row = _row(Formula(lambda text: 9 + int(text) / 100), RATED)
+    row = _row(NumberJudge(lambda text: 9 + int(text) / 100), RATED)
     assert (row["sensitivity"], row["specificity"]) == (1.0, 0.0)
 
 
 def test_a_judge_is_not_measured_on_its_training_texts() -> None:
     """Otherwise its agreement would be inflated."""
-    row = _row(FittedFormula(_truth), RATED)
+    row = _row(FittedNumberJudge(_truth), RATED)
     assert (row["answer_count"], row["excluded_training_count"]) == (32, 8)
 
 
 def test_a_judge_with_random_grades_is_detected() -> None:
     """A random grade would make the verdict random."""
     noise = random.Random(1)
-    row = _row(Formula(lambda text: _truth(text) + noise.random()), RATED)
+    row = _row(NumberJudge(lambda text: _truth(text) + noise.random()), RATED)
     assert row["repeat_agreement"] == 0.0
     assert row["repeat_max_difference"] > 0.1
 
 
 def test_a_missing_grade_is_counted_and_never_zero() -> None:
-    row = _row(Formula(lambda text: None if int(text) % 2 else _truth(text)), RATED)
+    row = _row(NumberJudge(lambda text: None if int(text) % 2 else _truth(text)), RATED)
     assert (row["answer_count"], row["ungraded_count"]) == (20, 20)
     assert row["spearman"] == pytest.approx(1.0, abs=1e-9)
     table = measure_agreement(
-        Formula(lambda text: None if int(text) % 2 else _truth(text)), [RATED], 7.0, ignore_progress
+        NumberJudge(lambda text: None if int(text) % 2 else _truth(text)), [RATED], 7.0, ignore_progress
     )
-    assert "without a grade" in qualify_judge(table, "formula", "any", 0.0).failure_reason
+    assert "without a grade" in qualify_judge(table, "numbers", "any", 0.0).failure_reason
 
 
 @pytest.mark.parametrize(
-    ("formula", "why"),
-    [(lambda _: None, "by formula"), (lambda _: 5.0, "equal"), (lambda _: math.nan, "by formula")],
+    ("score_of", "why"),
+    [(lambda _: None, "by number"), (lambda _: 5.0, "equal"), (lambda _: math.nan, "by number")],
 )
-def test_a_judge_that_cannot_be_measured_does_not_qualify(formula: Callable[[str], float | None], why: str) -> None:
+def test_a_judge_that_cannot_be_measured_does_not_qualify(score_of: Callable[[str], float | None], why: str) -> None:
     """The value is missing with a reason."""
-    judge = Formula(formula)
+    judge = NumberJudge(score_of)
     row = _row(judge, RATED)
     assert row["spearman"] is None
     assert why in row["missing_reason"]
-    qualification = qualify_judge(measure_agreement(judge, [RATED], 7.0, ignore_progress), "formula", "any", -1.0)
+    qualification = qualify_judge(measure_agreement(judge, [RATED], 7.0, ignore_progress), "numbers", "any", -1.0)
     assert qualification.agreement is None
     assert qualification.failure_reason
 
 
 def test_another_version_of_the_judge_does_not_qualify() -> None:
-    table = measure_agreement(Formula(_truth), [RATED], 7.0, ignore_progress)
+    table = measure_agreement(NumberJudge(_truth), [RATED], 7.0, ignore_progress)
     assert "`fine-tune materialize judge_agreement`" in qualify_judge(table, "another", "any", -1.0).failure_reason
 
 
@@ -144,7 +144,7 @@ def test_own_experts_have_one_row_per_task() -> None:
     plan = [OwnRating("plan", float(1 + n % 9), replace(RATED.rows[n].answered, task="plan")) for n in range(20)]
     letter = [OwnRating("letter", 10.0 - n % 9, replace(RATED.rows[n].answered, task="letter")) for n in range(20)]
     rows = measure_agreement(
-        Formula(lambda text: 1.0 + int(text) % 9), build_own_expert_sets([*plan, *letter]), 7.0, ignore_progress
+        NumberJudge(lambda text: 1.0 + int(text) % 9), build_own_expert_sets([*plan, *letter]), 7.0, ignore_progress
     ).to_pylist()
     found = {(row["labelled_set"], row["human_measure"], row["task"]): row["spearman"] for row in rows}
     assert found[("own_experts", "score", "plan")] == pytest.approx(1.0, abs=1e-9)
@@ -169,7 +169,7 @@ PAIRS = PairSet(
 
 def test_a_judge_that_always_prefers_the_first_answer_agrees_by_chance() -> None:
     """Pairs without a majority are excluded."""
-    row = _row(Formula(_truth), PAIRS)
+    row = _row(NumberJudge(_truth), PAIRS)
     assert (row["human_measure"], row["answer_count"]) == (MAJORITY, 30)
     assert row["accuracy"] == pytest.approx(1 / 3, abs=1e-9)
     assert row["kappa"] == pytest.approx(0.0, abs=1e-9)
@@ -177,19 +177,19 @@ def test_a_judge_that_always_prefers_the_first_answer_agrees_by_chance() -> None
 
 
 def test_an_inconsistent_judge_is_detected() -> None:
-    assert _row(Formula(_truth, is_position_consistent=False), PAIRS)["position_consistency"] == 0.0
-    assert _row(Formula(_truth), PAIRS)["position_consistency"] == 1.0
+    assert _row(NumberJudge(_truth, is_position_consistent=False), PAIRS)["position_consistency"] == 0.0
+    assert _row(NumberJudge(_truth), PAIRS)["position_consistency"] == 1.0
 
 
 def test_no_preference_counts_as_a_tie() -> None:
-    row = _row(Formula(_truth, probability=lambda _: 0.5), PAIRS)
+    row = _row(NumberJudge(_truth, probability=lambda _: 0.5), PAIRS)
     assert (row["accuracy"], row["judge_length_preference"]) == (0.0, None)
 
 
 def test_pairs_that_cannot_be_compared_have_a_reason_and_no_measures() -> None:
-    row = _row(Formula(_truth, probability=lambda _: None), PAIRS)
+    row = _row(NumberJudge(_truth, probability=lambda _: None), PAIRS)
     assert (row["answer_count"], row["ungraded_count"], row["accuracy"], row["kappa"]) == (0, 30, None, None)
-    assert row["missing_reason"] == "by formula"
+    assert row["missing_reason"] == "by number"
 
 
 def _shuffled(path: Path, to: Path) -> None:
@@ -212,7 +212,7 @@ def test_shuffled_rows_give_the_same_measures(tmp_path: Path) -> None:
     names = ("rated_summaries.csv", "llmbar/LLMBar_Natural.json")
     for name in names:
         _shuffled(JUDGE / name, tmp_path / name)
-    by_length = Formula(lambda text: 1 + len(text) * 37 % 91 / 10, lambda pair: len(pair.output_1) * 37 % 91 / 91)
+    by_length = NumberJudge(lambda text: 1 + len(text) * 37 % 91 / 10, lambda pair: len(pair.output_1) * 37 % 91 / 91)
     shuffled = measure_agreement(by_length, read_labelled_sets(tmp_path), 7.0, ignore_progress)
     there = {path.stem for path in map(Path, names)}
     as_shipped = [labelled for labelled in read_labelled_sets(JUDGE) if labelled.name in there]
@@ -221,25 +221,25 @@ def test_shuffled_rows_give_the_same_measures(tmp_path: Path) -> None:
 
 
 @dataclass
-class CriteriaJudge(Formula):
-    """Grades criteria by the same formula, each with its own sign."""
+class CriteriaJudge(NumberJudge):
+    """Grades criteria by the same number, each with its own sign."""
 
     signs: Mapping[str, int] = field(default_factory=lambda: {"factual_accuracy": 1, "completeness": -1, "tone": 1})
 
     def grade(self, answers: Sequence[GradableAnswer], _progress: Progress) -> list[Grade]:
-        return [self._grade(self.formula(answer.output)) for answer in answers]
+        return [self._grade(self.score_of(answer.output)) for answer in answers]
 
     def _grade(self, score: float | None) -> Grade:
         if score is None:
             return Grade(None, "no reply")
         criteria = {name: Criterion(score if sign > 0 else 11 - score) for name, sign in self.signs.items()}
-        return Grade(score, "by formula", criteria)
+        return Grade(score, "by number", criteria)
 
 
 CLINICAL = read_rubric("clinical", "clinical")
 
 
-def _by_criterion(judge: Formula, labelled: LabelledSet) -> dict[tuple[str | None, str], dict[str, Any]]:
+def _by_criterion(judge: NumberJudge, labelled: LabelledSet) -> dict[tuple[str | None, str], dict[str, Any]]:
     table = measure_agreement(judge, [labelled], 7.0, ignore_progress, CLINICAL)
     return {(row["criterion"], row["human_measure"]): row for row in table.to_pylist()}
 
@@ -263,7 +263,7 @@ def test_each_criterion_is_compared_with_the_ratings_of_the_same_quality() -> No
 
 def test_a_criterion_that_the_judge_does_not_grade_is_missing_with_a_reason() -> None:
     rated = replace(RATED, rows=tuple(replace(row, ratings={"FactualPrecision": 0.5}) for row in RATED.rows))
-    row = _by_criterion(Formula(_truth), rated)[("factual_accuracy", "FactualPrecision")]
+    row = _by_criterion(NumberJudge(_truth), rated)[("factual_accuracy", "FactualPrecision")]
     assert (row["answer_count"], row["ungraded_count"], row["spearman"]) == (0, 40, None)
     assert "factual_accuracy" in row["missing_reason"]
 
@@ -298,5 +298,5 @@ def test_agreement_between_people_needs_several_ratings_of_an_answer() -> None:
 
 def test_preferences_that_follow_from_grades_are_not_measured() -> None:
     """The pairs have no record, so the verifier has nothing to read."""
-    row = _row(Formula(_truth, kind="verifier"), PAIRS)
+    row = _row(NumberJudge(_truth, kind="verifier"), PAIRS)
     assert (row["accuracy"], row["answer_count"]) == (None, 0)

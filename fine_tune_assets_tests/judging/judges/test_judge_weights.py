@@ -9,8 +9,6 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.judging.judges.formula_fit import is_training_dialogue
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.judge_weights import (
     find_weights,
     is_shipped_reader,
@@ -25,6 +23,7 @@ from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+from fine_tune_assets.judging.judges.word_overlap_fit import is_training_dialogue
 
 READS_NOTHING = "the server is unreachable"
 
@@ -72,7 +71,7 @@ def _disagrees(claim: Claim) -> float:
 
 
 def _judge(reader: Any) -> StatementJudge:
-    return StatementJudge("panel", reader, read_rubric("general", "clinical"), formula_judge())
+    return StatementJudge("panel", reader, read_rubric("general", "clinical"))
 
 
 def _panel(rated: RatedSet, other: _Reader) -> StatementJudge:
@@ -115,7 +114,7 @@ def test_without_readings_the_weights_stay(rated: RatedSet, tmp_path: Path) -> N
 
 def test_the_shipped_weights_belong_to_the_shipped_verifier(rated: RatedSet, tmp_path: Path) -> None:
     """If this fails, the verifier changed: run `make fit-judge`."""
-    judge = StatementJudge("verifier", open_verifier("", 1), read_rubric("general", "clinical"), formula_judge())
+    judge = StatementJudge("verifier", open_verifier("", 1), read_rubric("general", "clinical"))
     assert is_shipped_reader(judge.reader.identity)
     assert fit_judge(judge, [rated], tmp_path) is judge
     assert judge.weights == shipped_weights()

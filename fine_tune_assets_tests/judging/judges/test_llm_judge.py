@@ -57,6 +57,7 @@ def _request(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
         "weights": str(folder / "weights"),
         "run_folder": str(folder / "run"),
         "pause_seconds": 0.01,
+        "template_kwargs": {},
         **changes,
     }
 

@@ -8,11 +8,11 @@ import pytest
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.progress import Progress, ignore_progress
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import VETO_PROBABILITY, StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
+from fine_tune_assets.judging.judges.word_overlap import word_overlap
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets_tests.clinical_domain import CHECKS
 
@@ -45,7 +45,7 @@ class WordReader:
 
 
 def _judge(**changes: Any) -> StatementJudge:
-    judge = StatementJudge("verifier", WordReader(), read_rubric("clinical", "clinical"), formula_judge())
+    judge = StatementJudge("verifier", WordReader(), read_rubric("clinical", "clinical"))
     return replace(judge, **changes)
 
 
@@ -160,8 +160,11 @@ def test_a_false_statement_made_of_right_words_never_raises_the_grade() -> None:
 
 def test_preferences_follow_from_the_grades() -> None:
     pair = AnswerPair("p", "note", "Write the note.", RECORD, REFERENCE, "Migraine.", REFERENCE)
-    (found,) = _judge().compare([pair], ignore_progress)
-    assert found.preferred == 1
+    there, back = _judge().compare([pair, replace(pair, output_1="Migraine.", output_2=REFERENCE)], ignore_progress)
+    assert (there.preferred, back.preferred) == (1, 2)
+    assert there.probability == pytest.approx(1 - (back.probability or 0), abs=1e-12)
+    (missing,) = _judge(reader=WordReader("unreachable")).compare([pair], ignore_progress)
+    assert (missing.probability, missing.reason) == (None, "unreachable")
 
 
 def test_another_rubric_or_reader_is_another_version() -> None:
@@ -194,7 +197,7 @@ def test_records_with_labels_in_the_training_are_excluded_from_the_qualification
     class Trained(WordReader):
         training_groups = frozenset({"known record"})
 
-    assert _judge(reader=Trained()).training_groups == formula_judge().training_groups | {"known record"}
+    assert _judge(reader=Trained()).training_groups == word_overlap().training_groups | {"known record"}
 
 
 def test_a_false_clause_of_a_long_sentence_is_a_statement_of_its_own() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fine_tune_assets.judging.judges.formula_judge import formula_judge
 from fine_tune_assets.judging.judges.grades import MIN_SCORE
 from fine_tune_assets.judging.judges.judge_qualification import MIN_RATINGS
 from fine_tune_assets.judging.judges.labelled_sets import RATED_SUMMARIES
@@ -39,20 +38,19 @@ COMPLETENESS = [
     {**RATED, "criterion": "completeness", "human_measure": "FactualRecall", "spearman": 0.6},
     {**RATED, "criterion": "completeness", "human_measure": "OmissionRate", "spearman": -0.7},
 ]
-FORMULA = {**OVERALL, "judge_version": formula_judge().version, "spearman": 0.5}
-QUALIFIED = [OVERALL, PLANTED, PRECISION, *COMPLETENESS, FORMULA]
+QUALIFIED = [OVERALL, PLANTED, PRECISION, *COMPLETENESS]
 PAIRS = {
     **RATED, "labelled_set": "pairs", "human_measure": "majority", "accuracy": 0.8, "accuracy_low": 0.7,
     "position_consistency": 0.9, "judge_length_preference": 0.6, "human_length_preference": 0.6,
 }  # fmt: skip
 Scores = Mapping[str, tuple[float | None, float | None]]
-"""Criterion, `score` or `formula_score` → grades of candidate and incumbent."""
+"""Criterion → grades of candidate and incumbent."""
 BETTER: Scores = {"factual_accuracy": (8.0, 4.0), "completeness": (7.0, 5.0), "format": (10.0, 10.0)}
 WORSE_ACCURACY: Scores = {**BETTER, "factual_accuracy": (2.0, 8.0)}
 
 
 def _graded(scores: Scores, **columns: Any) -> pa.Table:
-    """Sixty examples with the same criteria; the overall grade and the formula's say that the candidate is better."""
+    """Sixty examples with the same criteria; the overall grade says that the candidate is better."""
     rows = []
     for number in range(60):
         for place, model in enumerate(("adapter", "base")):
@@ -64,8 +62,7 @@ def _graded(scores: Scores, **columns: Any) -> pa.Table:
                 "model": model, "model_fingerprint": model, "adapter_id": "adapter", "example_id": f"e{number:03}",
                 "subject_key": f"p{number:03}", "answer": "a", "score": (7.0, 5.0)[place] + number % 3 / 10,
                 "reason": "r", "unsupported_numbers": 0, "is_finished": True, "judge_version": "judge",
-                "judge_kind": "verifier", "task": "summary", "formula_score": (9.0, 3.0)[place] + number % 3 / 10,
-                "criteria": json.dumps(criteria),
+                "judge_kind": "verifier", "task": "summary", "criteria": json.dumps(criteria),
             }  # fmt: skip
             rows.append({**row, **columns})
     return table_from_rows(rows, JudgeScore.SCHEMA)
@@ -96,7 +93,6 @@ def test_qualified_criteria_decide_with_the_weights_of_the_rubric() -> None:
     made = _evidence(QUALIFIED, _graded(BETTER))
     assert _decided(made).decision == "promote", _decided(made).reasons
     assert _target(made) == pytest.approx((0.3 * 8 + 0.5 * 7 + 0.1 * 10) / 0.9 + 0.1, abs=0.01)
-    assert (made.judge.deciding_kind, made.judge.deciding_reason) == ("verifier", "")
     accuracy = _criterion(made, "factual_accuracy")
     assert (accuracy.candidate, accuracy.incumbent, accuracy.difference) == (8.1, 4.1, 4.0)
     assert (accuracy.low, accuracy.high, accuracy.agreement, accuracy.is_qualified) == (4.0, 4.0, 0.3, True)
@@ -119,7 +115,7 @@ def test_a_verdict_names_the_criteria_that_no_judge_could_grade() -> None:
 )
 def test_accuracy_of_a_judge_that_does_not_read_does_not_count(planted: dict[str, Any]) -> None:
     """A judge that says yes to everything gives every answer the same accuracy."""
-    made = _evidence([OVERALL, {**PLANTED, **planted}, PRECISION, *COMPLETENESS, FORMULA], _graded(WORSE_ACCURACY))
+    made = _evidence([OVERALL, {**PLANTED, **planted}, PRECISION, *COMPLETENESS], _graded(WORSE_ACCURACY))
     assert _target(made) == pytest.approx((0.5 * 7 + 0.1 * 10) / 0.6 + 0.1, abs=0.01)
     assert made.judge.ungraded_criteria == ("factual_accuracy", "tone")
     assert not _criterion(made, "factual_accuracy").is_qualified
@@ -131,41 +127,50 @@ def test_a_loss_of_qualified_accuracy_counts() -> None:
     assert _decided(_evidence(QUALIFIED, _graded(WORSE_ACCURACY))).decision == "refuse"
 
 
+MEASURE = "`fine-tune materialize judge_agreement`"
+
+
 @pytest.mark.parametrize(
-    "rows",
+    ("rows", "step"),
     [
-        [FORMULA],
-        [{**OVERALL, "spearman": 0.1}, PLANTED, PRECISION, *COMPLETENESS, FORMULA],
-        [{**OVERALL, "spearman": math.nan}, PLANTED, PRECISION, *COMPLETENESS, FORMULA],
-        [OVERALL, PLANTED, PRECISION, {**COMPLETENESS[0], "spearman": 0.1}, COMPLETENESS[1], FORMULA],
-        [OVERALL, PLANTED, PRECISION, FORMULA],
+        ([], MEASURE),
+        ([{**OVERALL, "spearman": math.nan}, PLANTED, PRECISION, *COMPLETENESS], MEASURE),
+        ([OVERALL, PLANTED, PRECISION], MEASURE),
+        ([{**OVERALL, "spearman": 0.1}, PLANTED, PRECISION, *COMPLETENESS], "judge.kind"),
+        (
+            [OVERALL, PLANTED, PRECISION, {**COMPLETENESS[0], "spearman": 0.1}, COMPLETENESS[1]],
+            "`fine-tune verifier train`",
+        ),
     ],
 )
-def test_the_formula_decides_in_place_of_an_unqualified_judge(rows: list[dict[str, Any]]) -> None:
-    """Accuracy alone never decides: a model that says less would win."""
-    made = _evidence(rows, _graded(WORSE_ACCURACY))
-    assert _target(made) == pytest.approx(9.1, abs=0.01)
-    assert (made.judge.kind, made.judge.deciding_kind, made.judge.agreement) == ("verifier", "formula", 0.5)
-    assert made.judge.ungraded_criteria == ("factual_accuracy", "tone")
+def test_an_unqualified_judge_holds_and_the_verdict_names_the_step_that_qualifies_one(
+    rows: list[dict[str, Any]], step: str
+) -> None:
+    """No other judge takes its place. Accuracy alone never decides: a model that says less would win."""
+    made = _evidence(rows, _graded(BETTER))
+    assert (made.judge.is_qualified, made.judge.ungraded_criteria) == (
+        False,
+        ("factual_accuracy", "completeness", "tone"),
+    )
     assert not any(one.is_qualified for one in made.criteria)
+    assert made.calibrated_means is None
     decided = _decided(made)
-    assert decided.decision == "promote"
-    assert made.judge.deciding_reason in decided.reasons
+    assert decided.decision == "hold"
+    assert step in made.judge.failure_reason
+    assert made.judge.failure_reason in decided.reasons[0]
+    assert "completeness" in decided.reasons[-1]
 
 
-def test_nothing_qualified_holds() -> None:
-    for rows in ([], [{**FORMULA, "spearman": 0.1}], [OVERALL, PLANTED, PRECISION]):
-        made = _evidence(rows, _graded(BETTER))
-        assert (made.judge.is_qualified, made.judge.ungraded_criteria) == (
-            False,
-            ("factual_accuracy", "completeness", "tone"),
-        )
-        assert _decided(made).decision == "hold"
-        assert "completeness" in _decided(made).reasons[-1]
-
-
-def test_missing_grades_of_the_formula_hold() -> None:
-    assert _decided(_evidence([FORMULA], _graded(BETTER, formula_score=None))).decision == "hold"
+@pytest.mark.parametrize(
+    ("measured_by", "step"), [("model", "judge.spot_checks"), ("statements", "judge.kind"), ("form", "judge.rubric")]
+)
+def test_a_rubric_of_which_nothing_is_qualified_names_its_step(measured_by: str, step: str) -> None:
+    """Only ratings by the installation's experts qualify a judge for tone."""
+    rubric = tuple(one for one in REQUIRED.rubric if one.measured_by == measured_by)
+    planted = {**PLANTED, "auroc": 0.5}
+    made = _evidence([OVERALL, planted, PRECISION], _graded(BETTER), replace(REQUIRED, rubric=rubric))
+    assert step in made.judge.failure_reason
+    assert _decided(made).decision == "hold"
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])
@@ -230,30 +235,22 @@ def test_a_qualified_choice_for_the_incumbent_holds(pairs: dict[str, Any], share
 
 
 def test_a_judge_of_the_candidates_family_decides_nothing() -> None:
-    """Neither its criteria nor its choice; the formula, which has no family, decides in its place."""
+    """Neither its criteria nor its choice."""
     required = replace(REQUIRED, kind="statements", is_same_family=True)
     made = _evidence([*QUALIFIED, PAIRS], _compared(0.1), required)
-    assert (made.judge.deciding_kind, made.judge.is_qualified) == ("formula", True)
+    assert "judge.kind" in made.judge.failure_reason
     assert not any(one.is_qualified for one in made.criteria)
-    assert _decided(made).decision == "promote"
+    assert _decided(made).decision == "hold"
 
 
 def test_documents_of_earlier_versions_load() -> None:
     document = json.loads(evidence_json(evidence()))
     del document["criteria"]
-    for name in ("deciding_kind", "deciding_reason", "ungraded_criteria"):
-        del document["judge"][name]
+    del document["judge"]["ungraded_criteria"]
+    document["judge"]["deciding_kind"] = "formula"
     read = read_evidence(json.dumps(document))
     assert (read.criteria, read.judge.ungraded_criteria) == ((), ())
     assert decide_promotion(read, GATE) == decide_promotion(evidence(), GATE)
-
-
-def test_the_formula_names_what_it_cannot_grade() -> None:
-    made = _evidence(
-        [FORMULA], _graded(BETTER, judge_version=formula_judge().version), replace(REQUIRED, kind="formula")
-    )
-    assert made.judge.ungraded_criteria == ("factual_accuracy", "tone")
-    assert _target(made) == pytest.approx(7.1, abs=0.01)
 
 
 def _qualified_tone(*tasks: str) -> list[dict[str, Any]]:

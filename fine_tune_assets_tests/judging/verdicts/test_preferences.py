@@ -78,8 +78,8 @@ def test_comparisons_with_another_model_do_not_count() -> None:
     assert (found.pairs, found.win_share, found.reason) == (0, None, NOT_COMPARED)
 
 
-def test_the_formula_judge_has_no_preference_but_a_reason() -> None:
-    rows = [{**row, "judge_kind": "formula"} for row in graded(GOOD_GRADES).to_pylist()]
+def test_the_verifier_has_no_preference_but_a_reason() -> None:
+    rows = [{**row, "judge_kind": "verifier"} for row in graded(GOOD_GRADES).to_pylist()]
     found = summarize_preferences(table_from_rows(rows, JudgeScore.SCHEMA), "base")
     assert (found.win_share, found.reason) == (None, PREFERENCES_REPEAT_GRADES)
     assert describe_preferences(found) == PREFERENCES_REPEAT_GRADES

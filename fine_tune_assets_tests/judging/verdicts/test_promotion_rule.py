@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.missing_grades import explain_unsignable
+from fine_tune_assets.judging.judges.grades import describe_blind_spots
 from fine_tune_assets.judging.verdicts.evidence import (
     Evidence,
     EvidenceTables,
@@ -358,7 +359,7 @@ def test_the_document_has_the_fields_that_its_readers_use() -> None:
     }  # fmt: skip
     assert set(document["judge"]) == {
         "version", "kind", "agreement", "floor", "is_qualified", "failure_reason", "blind_spots", "labelled_sets",
-        "deciding_kind", "deciding_reason", "ungraded_criteria",
+        "ungraded_criteria",
     }  # fmt: skip
     assert {"family", "name", "unit", "candidate", "incumbent", "difference", "low", "high", "p", "adjusted_p", "items",
             "margin", "outcome", "reason"} <= set(document["metrics"][0])  # fmt: skip
@@ -381,13 +382,13 @@ def test_the_document_names_the_fingerprints_of_labelled_sets_and_other_inputs()
 
 def test_the_document_states_the_blind_spots_of_the_judge() -> None:
     """A high grade does not prove that nothing was invented."""
-    assert "hallucination" in evidence().judge.blind_spots
+    assert evidence().judge.blind_spots == describe_blind_spots("verifier", has_reference=True)
 
 
 def _with_calibration(knots: list[list[float]], spearman: float = 0.5) -> Any:
-    row = agreement(spearman).to_pylist()[0]
+    overall, *criteria = agreement(spearman).to_pylist()
     scores = [{**row, "task": "summary"} for row in GOOD_TABLES.judge_scores.to_pylist()]
-    measured = table_from_rows([{**row, "calibration": json.dumps(knots)}], JudgeAgreement.SCHEMA)
+    measured = table_from_rows([{**overall, "calibration": json.dumps(knots)}, *criteria], JudgeAgreement.SCHEMA)
     return evidence(
         replace(GOOD_TABLES, judge_agreement=measured, judge_scores=table_from_rows(scores, JudgeScore.SCHEMA))
     )

@@ -1,6 +1,6 @@
-"""Fits the formula judge on half of the human-rated dialogues: `make fit-judge`.
+"""Fits word overlap (word_overlap.py) on half of the human-rated dialogues: `make fit-judge`.
 
-Weights and features are chosen by cross-validation within that half, by whole dialogues. The other half measures the judge and is
+Weights and features are chosen by cross-validation within that half, by whole dialogues. The other half measures judges and is
 not used here.
 """
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.judging.judges.answer_features import FEATURES, FEATURES_VERSION, measure_answers
-from fine_tune_assets.judging.judges.formula_judge import MODEL_FILE
 from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet, human_grade, read_rated_summaries
+from fine_tune_assets.judging.judges.word_overlap import MODEL_FILE
 from fine_tune_assets.judging.statistics.association import apply_knots, fit_knots, pin_ends, spearman
 
 Floats = NDArray[np.float64]
@@ -36,7 +36,8 @@ SEED = 20260101
 OVERALL = ("FactualF1", "OmissionRate")
 """The grade is fitted on the mean of both, because each alone is a noisy measure."""
 CRITERIA: Mapping[str, tuple[str, ...]] = {"completeness": ("FactualRecall", "OmissionRate")}
-"""Without factual accuracy: no combination of features agrees with FactualPrecision on held-out dialogues (-0.05 at best)."""
+"""Not read, but part of the fingerprint in each statement judge's version. Without factual accuracy: no combination of features
+agrees with FactualPrecision on held-out dialogues (-0.05 at best)."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def fit_preference_slope(data: FittingData, choice: Hyperparameters, knots: Sequ
 
 
 def fit_model(rated: RatedSet) -> dict[str, Any]:
-    """The content of `formula_model.json`."""
+    """The content of `word_overlap_model.json`."""
     rows = [row for row in rated.rows if is_training_dialogue(row)]
     data = prepare_data(rows)
     choice = choose_hyperparameters(data)
