@@ -411,7 +411,7 @@ class TrainingSettings:
     target_modules: Literal["all-linear"] | Annotated[tuple[ModuleName, ...], Field(min_length=1)] = "all-linear"
     """Modules to adapt; embeddings and output layers are refused, since tied weights and vLLM would break."""
     rank_stabilized: bool = False
-    """Whether the adapter is multiplied by alpha / √rank instead (rsLoRA), so that a high rank learns as much as a low one."""
+    """Whether the adapter is multiplied by alpha / √rank instead (rsLoRA), so that a high rank learns as much."""
     weight_decay: Fraction = 0.0
     """Weight decay of the adapter."""
     evaluations_per_epoch: Positive = 1

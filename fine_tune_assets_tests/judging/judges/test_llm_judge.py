@@ -21,6 +21,7 @@ from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet
 from fine_tune_assets.judging.judges.llm_judge import SAMPLES
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets_tests.clinical_domain import CHECKS
+from fine_tune_assets_tests.core.model_folders import make_model_folder
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, Said, completion, grade_reply
 
 PLANTED = "Zyxwvutquark"
@@ -341,8 +342,7 @@ def test_a_folder_without_a_model_or_without_vllm_is_refused(tmp_path: Path) -> 
         open_judge(_request(tmp_path, "", backend="folder", model=str(tmp_path / "none"))),
     ):
         pass
-    folder = tmp_path / "model"
-    folder.mkdir()
+    folder = make_model_folder(tmp_path / "model")
     (folder / "config.json").write_text("{}")
     with (
         open_judge(_request(tmp_path, "", backend="folder", model=str(folder))) as judge,
