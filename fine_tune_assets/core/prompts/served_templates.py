@@ -30,6 +30,7 @@ DEFAULTS: Mapping[str, TemplateValue] = {"enable_thinking": False, "date_string"
 date (measured with xllamacpp 2026.10). This date is the one in Llama's templates."""
 _SWITCHES = ("enable_thinking", "thinking")
 """Variables with which families turn reasoning off."""
+_CONTROL_TOKEN = re.compile(r"<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\]")
 _SYSTEM, _QUESTIONS, _ANSWER = "The system's words.", ("A question.", "Another one?"), "An answer."
 
 
@@ -46,7 +47,7 @@ class TemplateChanges:
     header: str = ""
     """What the template writes between the prompt and an answer."""
     footer: str = ""
-    """What the template writes after an answer only if another turn follows: the model learns to end with it."""
+    """The token that the template writes after an answer only if another turn follows: the model learns to end with it."""
 
     def apply(self, source: str) -> str:
         """The changed template. Without changes, `source` byte for byte."""
@@ -142,8 +143,8 @@ def _find_header(name: str, template: ChatTemplate, field: str) -> str:
         raise UnusableTemplateError(
             f"{name}: its chat template begins answers in different ways, so the prompt can't contain the beginning."
         )
-    header = headers.pop()
-    return header if header.strip() else ""
+    # A space belongs to the answer's first token.
+    return headers.pop().rstrip(" ") if any(header.strip() for header in headers) else ""
 
 
 def _reasoning_advice(source: str, field: str) -> str:
@@ -160,7 +161,8 @@ def _find_footer(template: ChatTemplate) -> str:
     if answered.rpartition(_ANSWER)[2].strip():
         return ""
     continued = template.render(_conversation(_SYSTEM, _QUESTIONS[0], _ANSWER, _QUESTIONS[1]), False).text
-    return continued.rpartition(_ANSWER)[2].partition(_QUESTIONS[1])[0].strip()
+    following = continued.rpartition(_ANSWER)[2].partition(_QUESTIONS[1])[0].strip()
+    return following if _CONTROL_TOKEN.fullmatch(following) else ""
 
 
 def _require_same_texts(name: str, source: str, special_tokens: Mapping[str, str], changes: TemplateChanges) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 WEIGHTS = {"model.embed_tokens.weight": (4, 2), "lm_head.weight": (4, 2)}
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}:\n{{ m.content }}<end>\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:\n{% endif %}"
+)
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",

@@ -190,6 +190,18 @@ def test_an_ordinary_template_is_not_changed() -> None:
         assert build_served_template(name, family.template, special, {}) == family.template
 
 
+def test_a_template_without_a_generation_prompt_gets_one(tmp_path: Path) -> None:
+    """Otherwise the model would learn to write the name of its role."""
+    own = "{% for m in messages %}{{ m.role }}: {{ m.content }}<end>\n{% endfor %}"
+    built = build_served_template("a", own, {}, {})
+    model = FolderTokenizer(make_model_folder(tmp_path / "model", built), built)
+    messages = _conversation("Be brief.", "Dose?", "12 mg twice.")
+    assert render(model, messages[:-1], True).endswith("user: Dose?<end>\nassistant:")
+    row = supervise(model, "e", messages)
+    labels = [label for label in row.labels if label != IGNORE_INDEX]
+    assert model.decode(labels) == " 12 mg twice.<end>"
+
+
 def test_a_template_that_changes_an_answer_is_refused(tmp_path: Path) -> None:
     """The model would learn another text than the approved one."""
     template = TEMPLATE.replace("{{ m.content }}", "{{ m.content.split('mg')[0] }}")
