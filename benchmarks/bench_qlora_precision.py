@@ -1,6 +1,6 @@
 """QLoRA with the adapter in 16 bits, in 16 bits with AdamW's moments in 32 bits, and in 32 bits: what rounding loses.
 
-    bench_qlora_precision.py [--steps 24]
+    bench_qlora_precision.py [--steps 8]
 
 The same rows, initial weights and steps for each; pairs of dialogue and note from MTS-Dialog, SmolLM2-135M-Instruct in NF4.
 """
@@ -22,12 +22,12 @@ from fine_tune_assets.core.processes.offline import go_offline
 
 RATES = (2e-4, 5e-5, 1e-5)
 WAYS = ("16 bits, as TRL trains", "16 bits, moments in 32 bits", "32 bits")
-ROWS, VALIDATION = 4, 24
+ROWS, VALIDATION = 4, 12
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=8)
     given = parser.parse_args()
     go_offline()
     from fine_tune_assets.training.base_models.registration import import_bundled_model

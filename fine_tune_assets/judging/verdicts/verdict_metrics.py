@@ -127,6 +127,8 @@ def group_metric(
     too_few = "" if is_large else _too_small_reason(examples, minimum_examples)
     return replace(
         _grade_metric(family, name, grades, margin),
+        # With missing grades at their worst, as in the standing.
+        low=low,
         items=examples,
         p=grades.means.p_value_below(-margin),
         is_within_margin=grades.worst_case.value >= -margin,
