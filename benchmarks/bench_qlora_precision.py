@@ -20,7 +20,7 @@ from benchmarks.bench_train import LONGEST_PAIR, SETTINGS, validation_loss
 from benchmarks.training_baseline import visit_pairs
 from fine_tune_assets.core.processes.offline import go_offline
 
-RATES = (2e-4, 5e-5, 1e-5)
+RATES = (5e-5, 1e-5, 2e-4)
 WAYS = ("16 bits, as TRL trains", "16 bits, moments in 32 bits", "32 bits")
 ROWS, VALIDATION = 4, 12
 
