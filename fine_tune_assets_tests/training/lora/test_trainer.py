@@ -71,7 +71,7 @@ def test_the_same_training_gives_the_same_weights(tmp_path: Path, method: str) -
 
 @pytest.mark.parametrize(("method", "is_stabilized"), [("lora", True), ("qlora", False)])
 def test_an_adapter_is_trained_and_stored_in_32_bits(tmp_path: Path, method: str, is_stabilized: bool) -> None:
-    """In 16 bits, most steps at a small learning rate are lost by rounding. `rank_stabilized` is PEFT's rsLoRA."""
+    """In 16 bits, many steps at a small learning rate are lost by rounding. `rank_stabilized` is PEFT's rsLoRA."""
     import torch
     from safetensors.torch import load_file
 
