@@ -56,10 +56,15 @@ class TemplateChanges:
         shown = json.dumps(dict(self.settings), sort_keys=True).replace("#", "\\u0023")
         settings = "".join(_assignment(name, value) for name, value in sorted(self.settings.items()))
         folded = "" if self.has_system_role else _FOLDED_SYSTEM
-        header = f"{{{{- {json.dumps(self.header)} if add_generation_prompt else '' -}}}}" if self.header else ""
+        header = f"{{{{- {_literal(self.header)} if add_generation_prompt else '' -}}}}" if self.header else ""
         has_answer = "not add_generation_prompt and messages[-1]['role'] == 'assistant'"
-        footer = f"{{{{- {json.dumps(self.footer)} if {has_answer} else '' -}}}}" if self.footer else ""
+        footer = f"{{{{- {_literal(self.footer)} if {has_answer} else '' -}}}}" if self.footer else ""
         return f"{_MARK}{shown}{_MARK_END}{settings}{folded}{source}{header}{footer}"
+
+
+def _literal(text: str) -> str:
+    """Without \\u escapes, which not every engine's Jinja reads."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _assignment(name: str, value: TemplateValue) -> str:

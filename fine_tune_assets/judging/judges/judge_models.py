@@ -170,8 +170,9 @@ class FolderModel:
 
     def start_engine(self, folder: Path) -> RunningEngine:
         """Start the engine, on the GPU if available: judging holds the GPU pool, and the judged models are unloaded."""
-        template = None if self._changed_template is None else folder / CHAT_TEMPLATE_FILE
-        if template is not None and self._changed_template is not None:
+        template: Path | None = None
+        if self._changed_template is not None:
+            template = folder / CHAT_TEMPLATE_FILE
             write_private_file(template, self._changed_template)
         if not self.is_gguf:
             return start_vllm(

@@ -248,7 +248,7 @@ def test_invalid_unicode_characters_are_refused() -> None:
 def test_llama_cpp_renders_the_prompt_of_the_training(
     name: str, folder: Path, model: FolderTokenizer, tmp_path: Path
 ) -> None:
-    """Its own renderer sets variables by itself: Llama 3.1 would get today's date, and Qwen3.5 would begin to reason."""
+    """Its own renderer sets variables: Llama 3.1 would get today's date, and Qwen3.5 would begin to reason."""
     from fine_tune_assets.engines.bundled_model import bundled_gguf
     from fine_tune_assets.engines.llama_cpp import start_llama_cpp
     from fine_tune_assets.engines.running_server import stop_engine, wait_until_healthy
