@@ -14,7 +14,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_tex
 from fine_tune_assets.core.prompts.chat_templates import ChatTemplate
 
 TOKENIZER = "tokenizer.json"
-_CONFIG = "tokenizer_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 _CONTEXT_TOKENS = 8
 """Preceding tokens that a piece's text may depend on, such as for a leading space."""
 _REPLACEMENT_CHARACTER = "\ufffd"
@@ -88,9 +88,9 @@ class FolderTokenizer:
 def read_special_tokens(folder: Path) -> dict[str, str]:
     """Name in templates, such as `bos_token` → token."""
     try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelFolderError(f"{folder.name}/{_CONFIG} is unreadable ({type(error).__name__}).") from None
+        raise ModelFolderError(f"{folder.name}/{TOKENIZER_CONFIG} is unreadable ({type(error).__name__}).") from None
     tokens = {name: value for name, value in config.items() if name.endswith("_token")}
     read = {name: value.get("content") if isinstance(value, dict) else value for name, value in tokens.items()}
     return {name: value for name, value in read.items() if isinstance(value, str)}

@@ -14,9 +14,12 @@ from fine_tune_assets.core.files import atomic_folder
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_listing, fingerprint_text, short
 from fine_tune_assets.core.prompts.chat_templates import CHAT_TEMPLATE_FILE, read_chat_template
 from fine_tune_assets.core.prompts.served_templates import TemplateValue, build_served_template
-from fine_tune_assets.core.prompts.tokenizers import read_special_tokens
+from fine_tune_assets.core.prompts.tokenizers import TOKENIZER_CONFIG, read_special_tokens
+from fine_tune_assets.training.base_models.model_facts import read_json
 from fine_tune_assets.training.base_models.model_files import SOURCE_FILE, model_files
 from fine_tune_assets.training.base_models.registration import read_source
+
+_REPLACED = (CHAT_TEMPLATE_FILE, "chat_template.json", TOKENIZER_CONFIG, SOURCE_FILE)
 
 
 def read_served_template(folder: Path, settings: Mapping[str, TemplateValue]) -> str:
@@ -32,7 +35,7 @@ def prepare_prompt_folder(folder: Path, prepared_root: Path, settings: Mapping[s
     template = read_served_template(folder, settings)
     if template == read_chat_template(folder):
         return folder
-    names = [name for name in model_files(folder)[0] if name not in (CHAT_TEMPLATE_FILE, SOURCE_FILE)]
+    names = [name for name in model_files(folder)[0] if name not in _REPLACED]
     identity = [str(folder.resolve()), fingerprint_listing(folder), fingerprint_text(template)]
     prepared = prepared_root / f"{folder.name}-{short(fingerprint_json(identity))}"
     if prepared.is_dir():
@@ -41,6 +44,9 @@ def prepare_prompt_folder(folder: Path, prepared_root: Path, settings: Mapping[s
         for name in names:
             _add_file(folder / name, temporary / name)
         (temporary / CHAT_TEMPLATE_FILE).write_text(template, encoding="utf-8")
+        # The GGUF converter would prefer a template in this file.
+        config = {key: value for key, value in read_json(folder / TOKENIZER_CONFIG).items() if key != "chat_template"}
+        (temporary / TOKENIZER_CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
         _write_source(read_source(folder), folder.name, settings, temporary)
     return prepared
 

@@ -61,6 +61,20 @@ def test_the_same_model_and_variables_give_the_same_folder(tmp_path: Path) -> No
     assert prepare_prompt_folder(base, tmp_path / "models", {"enable_thinking": True}) != made
 
 
+def test_the_gguf_converter_finds_the_built_template(tmp_path: Path) -> None:
+    """Llama 3.1 and Qwen3 have theirs in tokenizer_config.json, which the converter prefers to the file."""
+    from gguf import SpecialVocab
+
+    base = _base(tmp_path / "base", "llama3_1")
+    template = (base / "chat_template.jinja").read_text()
+    (base / "chat_template.jinja").unlink()
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": template}))
+    made = prepare_prompt_folder(base, tmp_path / "models", {})
+    assert SpecialVocab(base).chat_template == template
+    assert SpecialVocab(made).chat_template == read_chat_template(made) != template
+
+
 def test_weights_on_another_disk_are_linked_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hard links end at the disk, and need write access to another user's file."""
 
