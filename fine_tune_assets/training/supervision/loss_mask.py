@@ -71,7 +71,7 @@ def _build_row(tokenizer: Any, example_id: str, messages: Sequence[Message], sto
     messages = escape_messages(messages, find_control_tokens(tokenizer.added_tokens_decoder, tokenizer.chat_template))
     conversation = _render_answered(tokenizer, messages)
     ids = _token_ids(tokenizer, conversation)
-    spans = [_find_answer(tokenizer, ids, conversation, messages[: turns[-1] + 1], stops)]
+    spans = [_find_answer(tokenizer, ids, conversation, messages, stops)]
     for turn in turns[:-1]:
         with suppress(_ConversationError):
             spans.append(_find_answer(tokenizer, ids, conversation, messages[: turn + 1], stops))
