@@ -21,7 +21,7 @@ import os, sys, xllamacpp
 parameters = xllamacpp.CommonParams()
 parameters.model.path, parameters.n_ctx, parameters.n_parallel = sys.argv[1], int(sys.argv[2]), 5
 parameters.port, parameters.verbosity, parameters.fit_params, parameters.offline = 0, 5, False, True
-xllamacpp.Server(parameters)
+server = xllamacpp.Server(parameters)  # kept: destroyed at once, it can wait for its own start for ever
 os._exit(0)
 """
 
@@ -42,7 +42,7 @@ def test_llama_cpp_allocates_the_planned_kv_cache(tmp_path: Path) -> None:
     gguf = bundled_gguf()
     assert gguf is not None
     run = subprocess.run(
-        [sys.executable, "-c", _LOAD, str(gguf), str(5 * 2048)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", _LOAD, str(gguf), str(5 * 2048)], check=True, capture_output=True, text=True, timeout=120
     )
     logged = re.search(r"CPU KV buffer size = +([0-9.]+) MiB", run.stdout + run.stderr)
     assert logged is not None
