@@ -14,7 +14,8 @@ from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.judging.judges.criterion_qualification import MAX_BLIND_AUROC, MIN_PLANTED_AUROC
 from fine_tune_assets.judging.judges.grade_scales import FOUND_FROM
-from fine_tune_assets.judging.judges.statement_judge import find_vetoes, has_unread_text
+from fine_tune_assets.judging.judges.rule_evidence import find_vetoes
+from fine_tune_assets.judging.judges.statement_judge import has_unread_text
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader
 from fine_tune_assets.judging.judges.verifier.record_lines import locate_quote
 from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
@@ -112,8 +113,8 @@ def _check(
     statements = [draft.output[start:end] for start, end in places]
     vetoes = find_vetoes(draft.output, draft.input, statements, checks)
     sources = tuple(
-        _make_source(draft.input, place, reading, veto)
-        for place, reading, veto in zip(places, readings, vetoes, strict=True)
+        _make_source(draft.input, place, reading, next(iter(found), ""))
+        for place, reading, found in zip(places, readings, vetoes, strict=True)
     )
     return DraftCheck(
         request_fingerprint=draft.request_fingerprint,

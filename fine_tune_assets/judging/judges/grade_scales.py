@@ -8,13 +8,16 @@ import numpy as np
 from fine_tune_assets.judging.judges.answer_features import has_complete_ending, split_sentences
 from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, CheckedStatement, Criterion
 
-SCALES_VERSION: Final = 2
+SCALES_VERSION: Final = 3
 """Increase it when a grade changes for the same probabilities."""
 DOUBTFUL_BELOW: Final = 0.1
-"""Probability from which a statement costs nothing, so that the doubts about many true statements do not add up to a loss. This
-and the next share were chosen on the half of the rated dialogues that fitted the weights."""
-WORST_SHARE: Final = 0.5
-"""Share of the worst statement in the grade; the rest is the mean, so that one false statement among ten still costs points."""
+"""Probability below which a statement is named as doubtful in the reason of a grade."""
+SUPPORT_EXPONENT: Final = 0.12
+"""Support is the probability to this power, so that 1 % and 2 % differ as 50 % and 100 % do. Chosen, like the next share, on the
+half of the rated dialogues that fitted the weights."""
+WORST_SHARE: Final = 0.9
+"""Share of the worst statement in the grade. The rest falls with the sum of the losses, so a further false statement never raises
+the grade, as it can raise a mean."""
 FOUND_FROM: Final = 0.5
 """Probability from which a statement of the reference counts as found in the answer."""
 LENGTH_RATIOS: Final = (0.5, 2.0)
@@ -22,14 +25,15 @@ LENGTH_RATIOS: Final = (0.5, 2.0)
 
 
 def grade_statements(statements: Sequence[CheckedStatement]) -> Criterion | None:
-    """Factual accuracy: the mean of the statements' support, and their worst; None without a statement."""
+    """Factual accuracy: the worst statement, and the sum of what all lose; None without a statement."""
     if not statements:
         return None
-    support = [min(1.0, one.probability / DOUBTFUL_BELOW) for one in statements]
-    score = _scale((1 - WORST_SHARE) * float(np.mean(support)) + WORST_SHARE * min(support))
-    doubtful = sum(one < 1 for one in support)
+    support = [one.probability**SUPPORT_EXPONENT for one in statements]
+    losses = sum(1 - one for one in support)
+    score = _scale(WORST_SHARE * min(support) + (1 - WORST_SHARE) / (1 + losses))
+    doubtful = sum(one.probability < DOUBTFUL_BELOW for one in statements)
     return Criterion(
-        score, f"{doubtful} of {len(statements)} statements cost points (probability below {DOUBTFUL_BELOW:.0%})"
+        score, f"{doubtful} of {len(statements)} statements are doubtful (probability below {DOUBTFUL_BELOW:.0%})"
     )
 
 

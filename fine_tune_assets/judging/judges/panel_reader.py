@@ -60,4 +60,5 @@ def combine_readings(readings: Sequence[Reading], weights: Sequence[float]) -> R
             for share, one in zip(shares, probabilities, strict=True)
         ]
     supported, contradicted, not_mentioned = (share / sum(shares) for share in shares)
-    return Reading(supported, contradicted, not_mentioned, next((one.evidence for one in readings if one.evidence), ""))
+    evidence = next((one.evidence for one in readings if one.evidence), "")
+    return Reading(supported, contradicted, not_mentioned, evidence, wrong_word=max(one.wrong_word for one in readings))

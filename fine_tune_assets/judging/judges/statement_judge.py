@@ -1,18 +1,17 @@
 """Grades an answer by its statements: each is checked against the record; the reference's are looked for in the answer.
 
-A reader (the trained verifier, or a language model) gives the probabilities. Grounding checks for numbers, units, dates, sides,
-negations and medicines overrule it. `grade_scales` turns the probabilities into grades. `label_grades` grades answers to tasks
+A reader (the trained verifier, or a language model) gives the probabilities, which rules for numbers, sides, people and other
+values lower (`rule_evidence`). `grade_scales` turns the probabilities into grades. `label_grades` grades answers to tasks
 with fixed labels.
 """
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Protocol, runtime_checkable
 
-from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS, check_answer
+from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.judging.judges.answer_features import split_sentences
@@ -37,14 +36,15 @@ from fine_tune_assets.judging.judges.grades import (
 from fine_tune_assets.judging.judges.judge_weights import JudgeWeights, shipped_weights
 from fine_tune_assets.judging.judges.label_grades import TaskLabels, grade_label
 from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
+from fine_tune_assets.judging.judges.rule_evidence import WEIGHING, RuleFindings, find_rule_evidence, weigh
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading, StatementReader, TrainedReader
 from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
 from fine_tune_assets.judging.judges.word_overlap import WordOverlap, word_overlap
 from fine_tune_assets.recipes.schema import RubricCriterion
 
-VETO_PROBABILITY: Final = 0.01
-"""Highest probability of a statement that a grounding check found unsupported."""
-KEPT_FROM: Final = 0.06
+SUPPORTED_FROM: Final = 0.5
+"""Probability below which a statement that a rule doubts is called contradicted, whatever the reader says."""
+KEPT_FROM: Final = 0.04
 """Probability from which a statement of the answer counts when the reference's are looked for: a false one adds nothing."""
 NOTHING_GRADED: Final = "no criterion of the rubric can be graded without a reference answer"
 
@@ -70,7 +70,7 @@ class StatementJudge:
     """Compares two answers; without it, preferences follow from the grades."""
     weights: JudgeWeights = field(default_factory=shipped_weights)
     checks: Collection[str] = tuple(GROUNDING_CHECKS)
-    """Rules that can overrule the reader; the domain pack names them."""
+    """Grounding checks that lower what the reader says; the domain pack names them."""
     labels: TaskLabels = field(default_factory=dict)
     """Not part of the version: the rule is fixed, and other labels make another instruction set."""
     overlap: WordOverlap = field(default_factory=word_overlap)
@@ -86,7 +86,8 @@ class StatementJudge:
                 "formula": self.overlap.version,
                 "scales": SCALES_VERSION,
                 "weights": self.weights.facts,
-                "thresholds": [VETO_PROBABILITY, KEPT_FROM],
+                "weighing": WEIGHING,
+                "thresholds": [SUPPORTED_FROM, KEPT_FROM],
                 "pairwise": self.pairwise.version if self.pairwise else None,
                 # With all rules the version stays that of the shipped measurements.
                 **({} if set(GROUNDING_CHECKS) <= set(self.checks) else {"checks": sorted(self.checks)}),
@@ -246,20 +247,14 @@ def has_unread_text(output: str) -> bool:
 def _check_own(
     answer: GradableAnswer, statements: Sequence[str], readings: Sequence[Reading], checks: Collection[str]
 ) -> tuple[CheckedStatement, ...] | str:
-    """The statements with their probabilities after the veto; or why there are none."""
+    """The statements with their probabilities after the rules; or why there are none."""
     if failure := next((reading.failure for reading in readings if reading.failure), ""):
         return failure
-    vetoes = find_vetoes(answer.output, answer.input, statements, checks)
+    findings = find_rule_evidence(answer.output, answer.input, statements, checks)
     return tuple(
-        _apply_veto(_checked(one, reading), veto)
-        for one, reading, veto in zip(statements, readings, vetoes, strict=True)
+        _weigh_statement(_checked(one, reading), reading.wrong_word, found)
+        for one, reading, found in zip(statements, readings, findings, strict=True)
     )
-
-
-def find_vetoes(output: str, record: str, statements: Sequence[str], checks: Collection[str]) -> list[str]:
-    """For each statement of the output, the grounding check that overrules the reader; empty if none does."""
-    flags = [(kind, text) for kind, texts in check_answer(output, record, checks).items() for text in texts]
-    return [next((kind for kind, text in flags if _contains(one, text)), "") for one in statements]
 
 
 def _check_wanted(statements: Sequence[str], readings: Sequence[Reading]) -> tuple[CheckedStatement, ...] | str:
@@ -272,18 +267,11 @@ def _checked(statement: str, reading: Reading) -> CheckedStatement:
     shares = (reading.supported, reading.contradicted, reading.not_mentioned)
     if not all(math.isfinite(share) for share in shares):
         shares = (0.0, 0.0, 1.0)
-    return CheckedStatement(statement, "", SUPPORTS[shares.index(max(shares))], round(shares[0], 4), reading.evidence)
+    return CheckedStatement(statement, "", SUPPORTS[shares.index(max(shares))], round(shares[0], 6), reading.evidence)
 
 
-def _apply_veto(statement: CheckedStatement, kind: str) -> CheckedStatement:
-    if not kind:
-        return statement
-    probability = min(statement.probability, VETO_PROBABILITY)
-    support = "contradicted" if statement.support == "supported" else statement.support
-    return replace(statement, support=support, probability=probability, veto=kind)
-
-
-def _contains(statement: str, flagged: str) -> bool:
-    """Whether the flagged words are in the statement, and not as a part of a longer word or number."""
-    pattern = rf"(?<![\w.,]){re.escape(' '.join(flagged.split()))}(?!\w)"
-    return re.search(pattern, " ".join(statement.split()), re.IGNORECASE) is not None
+def _weigh_statement(statement: CheckedStatement, wrong_word: float, found: RuleFindings) -> CheckedStatement:
+    probability = round(weigh(statement.probability, wrong_word, found), 6)
+    is_overruled = bool(found.rules) and statement.support == "supported" and probability < SUPPORTED_FROM
+    support = "contradicted" if is_overruled else statement.support
+    return replace(statement, support=support, probability=probability, veto=found.heaviest)

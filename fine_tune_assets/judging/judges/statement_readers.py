@@ -26,6 +26,8 @@ class Reading:
     """The line of the record that decides most; empty if none does."""
     failure: str = ""
     """Why there is no result; the probabilities then mean nothing."""
+    wrong_word: float = 0.0
+    """Highest probability that one of the statement's words is wrong, 0 to 1; 0 from a reader that does not say."""
 
 
 class StatementReader(Protocol):

@@ -59,9 +59,10 @@ class VerifierReader:
     def read(self, claims: Sequence[Claim], progress: Progress) -> list[Reading]:
         parts = [self._encoder.split_claim(claim) if claim.record.strip() else [] for claim in claims]
         encoded = [self._encoder.encode_claim(part) for own in parts for part in own]
+        probabilities, wrong_words = self.predict(encoded, progress)
         readings = iter(
-            Reading(float(row[0]), float(row[1]), float(row[2]), one.evidence)
-            for row, one in zip(self.predict(encoded, progress), encoded, strict=True)
+            Reading(float(row[0]), float(row[1]), float(row[2]), one.evidence, wrong_word=float(wrong))
+            for row, wrong, one in zip(probabilities, wrong_words, encoded, strict=True)
         )
         # A statement holds as far as its weakest part; without a record, nothing supports it.
         return [
@@ -69,21 +70,22 @@ class VerifierReader:
             for own in parts
         ]
 
-    def predict(self, encoded: Sequence[EncodedClaim], progress: Progress) -> Floats:
-        """Probabilities of SUPPORTS, shape (claims, 3)."""
-        found = np.zeros((len(encoded), 3), np.float32)
+    def predict(self, encoded: Sequence[EncodedClaim], progress: Progress) -> tuple[Floats, Floats]:
+        """Probabilities of SUPPORTS, shape (claims, 3), and the highest probability that a word is wrong, shape (claims,)."""
+        found, wrong_words = np.zeros((len(encoded), 3), np.float32), np.zeros(len(encoded), np.float32)
         done = 0
         with ThreadPoolExecutor(self._threads or os.cpu_count()) as pool:
             batches = list(_batches(encoded))
             runs = pool.map(
                 lambda rows: self._run([encoded[r] for r in rows], _padded_length(encoded[rows[0]])), batches
             )
-            for rows, logits in zip(batches, runs, strict=True):
+            for rows, (logits, wrong) in zip(batches, runs, strict=True):
+                wrong_words[rows] = 1 / (1 + np.exp(-wrong))
                 exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
                 found[rows] = exponents / exponents.sum(axis=1, keepdims=True)
                 done += len(rows)
                 progress(done, len(encoded), "statements read")
-        return found
+        return found, wrong_words
 
     @cached_property
     def _encoder(self) -> PairEncoder:
@@ -93,7 +95,8 @@ class VerifierReader:
     def _session(self) -> Any:
         return _open_session(self._folder, verifier_version(self._folder))
 
-    def _run(self, claims: Sequence[EncodedClaim], width: int) -> Floats:
+    def _run(self, claims: Sequence[EncodedClaim], width: int) -> tuple[Floats, Floats]:
+        """Logits of SUPPORTS, and the highest logit of a wrong word, for each claim."""
         # A single row would use another kernel, which rounds differently.
         shape = (max(2, len(claims)), width)
         inputs: dict[str, NDArray[Any]] = {
@@ -109,8 +112,9 @@ class VerifierReader:
             inputs["ids"][row, :size], inputs["segments"][row, :size] = one.ids, one.segments
             inputs["mask"][row, :size] = 1
             inputs["said"][row, 1 : 1 + one.statement_pieces] = 1
-        logits: Floats = self._session.run(["logits"], inputs)[0][: len(claims)]
-        return logits
+        logits, wrong = self._session.run(["logits", "wrong"], inputs)
+        highest = np.where(inputs["said"] > 0, wrong, -np.inf).max(axis=1)
+        return logits[: len(claims)], highest[: len(claims)]
 
 
 @cache
