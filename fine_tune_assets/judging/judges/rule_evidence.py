@@ -40,13 +40,13 @@ READER_WEIGHT: Final = 0.5
 """Factor of the reader's own log-odds. The verifier is too sure: on unseen notes, 0.46 is the maximum-likelihood factor."""
 WRONG_WORD_EXPONENT: Final = 0.25
 """Power of the probability that no word is wrong, by which the reader's probability is multiplied."""
-LEAST_PROBABILITY: Final = 1e-5
-"""Keeps the log-odds of a reader that is certain finite, so that a rule still counts."""
+LEAST_PROBABILITY, GREATEST_PROBABILITY = 1e-5, 0.999
+"""Limits of the reader's probability: a rule still counts against a reader that is certain."""
 WEIGHING: Final = {
     "version": 1,
     "rules": RULE_WEIGHTS,
     "absent words": [ABSENT_WORD_WEIGHT, MAX_ABSENT_WORDS],
-    "reader": [READER_WEIGHT, WRONG_WORD_EXPONENT, LEAST_PROBABILITY],
+    "reader": [READER_WEIGHT, WRONG_WORD_EXPONENT, LEAST_PROBABILITY, GREATEST_PROBABILITY],
 }
 """For the judge's version. Increase the number when a rule changes."""
 _NEEDED_CHECKS: Final = {"sites": "sides"}
@@ -99,7 +99,7 @@ def weigh(supported: float, wrong_word: float, found: RuleFindings) -> float:
     0.0067
     """
     said = supported * (1 - wrong_word) ** WRONG_WORD_EXPONENT
-    kept = min(max(said, LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
+    kept = min(max(said, LEAST_PROBABILITY), GREATEST_PROBABILITY)
     log_odds = READER_WEIGHT * math.log(kept / (1 - kept)) - sum(RULE_WEIGHTS[name] for name in found.rules)
     log_odds -= ABSENT_WORD_WEIGHT * min(found.absent_words, MAX_ABSENT_WORDS)
     return 1 / (1 + math.exp(-log_odds))

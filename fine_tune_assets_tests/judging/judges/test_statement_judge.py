@@ -10,7 +10,7 @@ from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer
 from fine_tune_assets.judging.judges.rubrics import read_rubric
-from fine_tune_assets.judging.judges.statement_judge import VETO_PROBABILITY, StatementJudge
+from fine_tune_assets.judging.judges.statement_judge import SUPPORTED_FROM, StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
 from fine_tune_assets.judging.judges.word_overlap import word_overlap
 from fine_tune_assets.recipes.domain_packs import load_pack
@@ -78,13 +78,13 @@ def test_a_statement_that_is_missing_costs_completeness_but_not_accuracy() -> No
 
 @pytest.mark.parametrize(
     ("output", "kind"),
-    [("Lisinopril 40 mg.", "numbers"), ("Right knee pain.", "sides"), ("Fever.", "negations")],
+    [("Lisinopril 40 mg.", "medications"), ("Right knee pain.", "sides"), ("Fever.", "negations")],
 )
 def test_a_grounding_check_overrules_the_reader(output: str, kind: str) -> None:
     """A model that overlooks a wrong dose must not be able to approve it."""
     (statement,) = [one for one in _grade(output).statements if one.criterion == "factual_accuracy"]
     assert (statement.veto, statement.support) == (kind, "contradicted")
-    assert statement.probability <= VETO_PROBABILITY
+    assert statement.probability < SUPPORTED_FROM
 
 
 def test_without_a_reference_accuracy_is_graded_from_the_record_alone() -> None:
