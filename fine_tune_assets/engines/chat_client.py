@@ -7,7 +7,7 @@ reply.
 import json
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -17,7 +17,7 @@ from fine_tune_assets.core.prompts.conversations import Message
 
 CONNECT_SECONDS = 10.0
 TOP_LOGPROBS = 20
-"""Top first tokens to request: vLLM's default maximum."""
+"""Alternatives of a token to request: the maximum of the OpenAI API, and vLLM's default maximum."""
 _MODEL_FIELDS = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
 """Fields kept from an entry of /models. `created` and `permission` change with every start of a server."""
 
@@ -67,6 +67,17 @@ class ChatPrompt:
     schema: Mapping[str, Any] | None = None
     """JSON schema that constrains the reply."""
     has_first_token_logprobs: bool = False
+    """Whether the reply is of use only with log-probabilities: a server that refuses them returns an empty reply."""
+    has_token_logprobs: bool = False
+    """Whether to request the log-probabilities of every token. A server that refuses them replies without."""
+
+
+@dataclass(frozen=True)
+class ReplyToken:
+    text: str
+    """Pieces of a multi-byte character are replaced."""
+    alternatives: tuple[tuple[str, float], ...]
+    """Text and log-probability of the most probable tokens. Two tokens may have the same text."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +85,14 @@ class ChatReply:
     text: str
     is_finished: bool
     """False if the reply was cut off at `max_tokens`."""
-    first_token_logprobs: Mapping[str, float] = field(default_factory=dict)
-    """Top first tokens → log-probability; empty if not requested or not supported by the server."""
+    tokens: tuple[ReplyToken, ...] = ()
+    """Every token that the model wrote, with reasoning and end tokens, if the server returns them; empty if log-probabilities
+    were not requested or not supported by the server."""
+
+    @property
+    def first_token_logprobs(self) -> Mapping[str, float]:
+        """Top first tokens → log-probability."""
+        return dict(self.tokens[0].alternatives) if self.tokens else {}
 
 
 class ChatClient:
@@ -124,8 +141,11 @@ class ChatClient:
             return _parse_reply(reply)
         code, error = reply.status_code, parse_error(reply.content)
         exceeds = is_context_exceeded(error)
-        if prompt.has_first_token_logprobs and code in (400, 422, 501) and not exceeds:
-            return ChatReply("", is_finished=True)  # the server does not support log-probabilities
+        if code in (400, 422, 501) and not exceeds:  # the server may not support log-probabilities
+            if prompt.has_first_token_logprobs:
+                return ChatReply("", is_finished=True)
+            if prompt.has_token_logprobs:
+                return self.complete(replace(prompt, has_token_logprobs=False))
         if code in (401, 403, 404) or 300 <= code < 400:
             raise ChatServerError(
                 f"The server at {self._server.url} refused the request (HTTP {code}). {self._hint(code)}"
@@ -164,7 +184,7 @@ class ChatClient:
         }
         if self._server.template_kwargs:
             body["chat_template_kwargs"] = dict(self._server.template_kwargs)
-        if question.has_first_token_logprobs:
+        if question.has_first_token_logprobs or question.has_token_logprobs:
             body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         if question.schema is not None:
             json_schema = {"name": "reply", "strict": True, "schema": question.schema}
@@ -178,18 +198,27 @@ def _parse_reply(reply: httpx.Response) -> ChatReply:
         text = choice["message"]["content"]
         if not isinstance(text, str):
             raise TypeError
-        return ChatReply(text, choice.get("finish_reason") != "length", _parse_first_token(choice.get("logprobs")))
+        return ChatReply(text, choice.get("finish_reason") != "length", _parse_tokens(choice.get("logprobs")))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise NoReplyError("the reply is not a chat completion", True) from None
 
 
-def _parse_first_token(logprobs: Any) -> dict[str, float]:
+def _parse_tokens(logprobs: Any) -> tuple[ReplyToken, ...]:
     """Empty if missing or malformed."""
     try:
-        listed = logprobs["content"][0]["top_logprobs"]
-        return {str(entry["token"]): float(entry["logprob"]) for entry in listed}
-    except (KeyError, IndexError, TypeError, ValueError):
-        return {}
+        return tuple(_parse_token(entry) for entry in logprobs["content"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def _parse_token(entry: Any) -> ReplyToken:
+    alternatives = ((_token_text(other), float(other["logprob"])) for other in entry["top_logprobs"])
+    return ReplyToken(_token_text(entry), tuple(alternatives))
+
+
+def _token_text(entry: Any) -> str:
+    """From the bytes if present, because the text of a piece of a character differs between servers."""
+    return bytes(entry["bytes"]).decode(errors="replace") if entry.get("bytes") else str(entry["token"])
 
 
 def parse_error(content: bytes) -> dict[str, str]:

@@ -16,6 +16,7 @@ from fine_tune_assets.cli.judge_options import recipe_with_judge
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.judging.judges.judge_prompts import AS_WRITTEN
 from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
@@ -140,7 +141,11 @@ def test_the_recipe_determines_the_judge(endpoint: ChatServerOfATest, tmp_path: 
     assert first.exit_code == 0, first.output
     (row,) = _rows(first)
     assert row["score"] == pytest.approx(8.0, abs=1e-9)
-    assert row["criteria"]["tone"] == {"score": 8.0, "reason": "It is so.", "evidence": "a cough"}
+    assert row["criteria"]["tone"] == {
+        "score": 8.0,
+        "reason": f"It is so. {AS_WRITTEN}",
+        "evidence": "a cough",
+    }
     assert len(endpoint.posts) == 1
     assert _rows(_run("grade", file)) == [row]
     assert len(endpoint.posts) == 1

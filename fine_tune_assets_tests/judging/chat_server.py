@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -55,15 +55,27 @@ class ChatServerOfATest:
             yield self
 
 
-def completion(text: str, first_token: dict[str, float] | None = None, finish: str = "stop") -> Said:
-    """A chat completion in the OpenAI format."""
-    listed = [{"token": token, "logprob": value} for token, value in (first_token or {}).items()]
-    logprobs = {"content": [{"token": "x", "logprob": 0.0, "top_logprobs": listed}]} if first_token else None
+def completion(
+    text: str,
+    first_token: dict[str, float] | None = None,
+    finish: str = "stop",
+    tokens: Sequence[tuple[str, dict[str, float]]] = (),
+) -> Said:
+    """A chat completion in the OpenAI format. `tokens`: text and alternatives of each, or of the first only."""
+    entries = [_token(*token) for token in tokens or ([("x", first_token)] if first_token else [])]
+    logprobs = {"content": entries} if entries else None
     choice = {"message": {"content": text}, "finish_reason": finish, "logprobs": logprobs}
     return 200, {"choices": [choice]}
 
 
-def grade_reply(score: int = 7, evidence: str = "", reason: str = "It is so.") -> str:
-    """A reply with the same score for every criterion."""
+def _token(text: str, alternatives: dict[str, float]) -> dict[str, Any]:
+    listed = [
+        {"token": other, "bytes": list(other.encode()), "logprob": value} for other, value in alternatives.items()
+    ]
+    return {"token": text, "bytes": list(text.encode()), "logprob": 0.0, "top_logprobs": listed}
+
+
+def grade_reply(grade: int = 7, evidence: str = "", reason: str = "It is so.") -> str:
+    """A reply with the same grade, 1 to 10, for every criterion."""
     names = ("factual_accuracy", "completeness", "tone", "format")
-    return json.dumps({name: {"evidence": evidence, "reason": reason, "score": score} for name in names})
+    return json.dumps({name: {"evidence": evidence, "reason": reason, "score": grade - 1} for name in names})

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.engines.llama_cpp import start_llama_cpp
 from fine_tune_assets.engines.running_server import CONFIG_FILE, RunningEngine, stop_engine, wait_until_healthy
 from fine_tune_assets.judging.judges.grades import AnswerPair, EvaluationExample, GradableAnswer
+from fine_tune_assets.judging.judges.judge_prompts import AS_WRITTEN
 from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.tables.common_columns import Message
@@ -89,7 +91,7 @@ def _request(folder: Path, **changes: Any) -> dict[str, Any]:
 def test_a_small_models_grade_follows_the_rubric(
     engine: RunningEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A 135M model can't judge, but the schema constrains its reply to whole numbers with reasons."""
+    """A 135M model can't judge, but the schema constrains its reply to digits with reasons."""
     caplog.set_level(logging.DEBUG)
     key = tmp_path / "key"
     key.touch(mode=0o600)
@@ -100,9 +102,19 @@ def test_a_small_models_grade_follows_the_rubric(
         (found,) = judge.compare([PAIR], ignore_progress)
     assert grade.score is not None, grade.reason
     assert list(grade.criteria) == [one.name for one in read_rubric("general", "clinical")]
-    assert all(criterion.score in range(1, 11) for criterion in grade.criteria.values())
+    assert all(1 <= criterion.score <= 10 for criterion in grade.criteria.values())
     assert found.probability is not None, found.reason
     assert PLANTED not in caplog.text + engine.log.read_text() + grade.reason + found.reason
+
+
+def test_a_small_model_tells_answers_apart_for_which_it_writes_the_same_digits(tmp_path: Path) -> None:
+    """It writes 0 for every criterion of both."""
+    answers = [ANSWERED, replace(ANSWERED, id="a-2", output="Headache.")]
+    with open_judge(_request(tmp_path)) as judge:
+        one, other = judge.grade(answers, ignore_progress)
+    criteria = [*one.criteria.values(), *other.criteria.values()]
+    assert not any(criterion.score.is_integer() or AS_WRITTEN in criterion.reason for criterion in criteria)
+    assert one.score != other.score
 
 
 def test_exchanging_two_answers_exchanges_their_probabilities(engine: RunningEngine, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The language-model judge: grades by a rubric, and compares two answers in both orders.
 
-It sends requests in parallel, retries failed and unreadable replies, and caches results. An answer that still has no grade is
+A grade is an expectation over the probabilities of its digits, because a small model writes the same digit for most answers. The
+judge sends requests in parallel, retries failed and unreadable replies, and caches results. An answer that still has no grade is
 missing, never 0.
 
 Small models prefer the first answer regardless of content (SmolLM2-135M: 100 % of pairs, none consistent when swapped).
@@ -115,12 +116,13 @@ class LlmJudge:
 
         def prompt(attempt: int) -> ChatPrompt:
             temperature = SAMPLING["again_temperature" if attempt else "first_temperature"]
-            return ChatPrompt(messages, max_tokens, temperature, seed=attempt, schema=schema)
+            return ChatPrompt(messages, max_tokens, temperature, attempt, schema, has_token_logprobs=True)
+
+        def read(reply: ChatReply) -> Grade:
+            return read_grade(_complete_text(reply), reply.tokens, answered, self.rubric)
 
         try:
-            return self.retries.request(
-                client, prompt, lambda reply: read_grade(_complete_text(reply), answered, self.rubric)
-            )
+            return self.retries.request(client, prompt, read)
         except (NoReplyError, UnreadableReplyError) as error:
             return Grade(None, str(error))
 

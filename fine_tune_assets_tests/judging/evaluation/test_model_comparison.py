@@ -105,7 +105,7 @@ def _contest(folder: Path, **answers: str) -> Any:
 
 def _prefers_weeks(body: dict[str, Any]) -> Said:
     """Prefers the answer with the duration of the cough."""
-    if "logprobs" not in body:
+    if "response_format" in body:
         return completion(grade_reply())
     content = body["messages"][1]["content"]
     is_first = "weeks" in content.partition("[ANSWER A ")[2].partition("[/ANSWER A ")[0]
@@ -120,7 +120,7 @@ def test_the_candidate_is_compared_with_the_incumbent_only(tmp_path: Path) -> No
     with ChatServerOfATest(_prefers_weeks).running() as server:
         with open_judge(_request(tmp_path, server.url)) as judge:
             table = grade_answers(answers, judge, "a-1", "m-incumbent", ignore_progress)
-        compared = [body["messages"][1]["content"] for body in server.posts if "logprobs" in body]
+        compared = [body["messages"][1]["content"] for body in server.posts if "response_format" not in body]
         request_count = len(server.posts)
         with open_judge(_request(tmp_path, server.url)) as judge:
             assert grade_answers(answers, judge, "a-1", "m-incumbent", ignore_progress) == table
@@ -140,6 +140,6 @@ def test_equal_answers_tie_without_a_request(tmp_path: Path) -> None:
     answers = _contest(tmp_path, base="Cough for 2 weeks.", adapter="Cough for 2 weeks.")
     with ChatServerOfATest(_prefers_weeks).running() as server, open_judge(_request(tmp_path, server.url)) as judge:
         table = grade_answers(answers, judge, "a-1", "m-base", ignore_progress)
-        assert not any("logprobs" in body for body in server.posts)
+        assert all("response_format" in body for body in server.posts)
     tied = [row for row in table.to_pylist() if row["model"] == "adapter"]
     assert [(row["preference"], row["is_position_consistent"]) for row in tied] == [(0.5, None)] * len(EXAMPLES)

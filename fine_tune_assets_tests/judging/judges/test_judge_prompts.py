@@ -1,12 +1,18 @@
 """Prompts of the language-model judge, and what counts as a grade in its reply."""
 
 import json
+import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fine_tune_assets.engines.chat_client import ReplyToken
 from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, GradableAnswer
 from fine_tune_assets.judging.judges.judge_prompts import (
+    AS_WRITTEN,
     UnreadableReplyError,
     comparison_messages,
     grade_schema,
@@ -54,7 +60,7 @@ def test_prompts_take_what_a_grade_means_from_the_rubric() -> None:
         word in f"{graded} {compared}".lower() for word in ("clinic", "patient", "dose", "diagnosis", "medic")
     )
     reply = json.dumps({"clarity": {"evidence": "", "reason": "It is.", "score": 4}})
-    assert read_grade(reply, ANSWERED, own).score == pytest.approx(4.0, abs=1e-9)
+    assert read_grade(reply, (), ANSWERED, own).score == pytest.approx(5.0, abs=1e-9)
     assert grade_schema(own)["required"] == ["clarity"]
 
 
@@ -94,15 +100,15 @@ def test_in_a_swapped_comparison_the_second_answer_is_a() -> None:
 
 
 def test_a_reply_becomes_a_grade_with_reasons_and_quotes() -> None:
-    grade = read_grade(grade_reply(8, evidence="three  weeks OF cough"), ANSWERED, RUBRIC)
+    grade = read_grade(grade_reply(8, evidence="three  weeks OF cough"), (), ANSWERED, RUBRIC)
     assert grade.score == pytest.approx(8.0, abs=1e-9)
-    assert grade.criteria["tone"] == Criterion(8.0, "It is so.", "three  weeks OF cough")
+    assert grade.criteria["tone"] == Criterion(8.0, f"It is so. {AS_WRITTEN}", "three  weeks OF cough")
     assert "dropped" not in grade.reason
 
 
 def test_an_invented_quote_is_dropped_and_counted() -> None:
     """Readers would take an invented quote as proof."""
-    grade = read_grade(grade_reply(8, evidence="two months of cough"), ANSWERED, RUBRIC)
+    grade = read_grade(grade_reply(8, evidence="two months of cough"), (), ANSWERED, RUBRIC)
     assert grade.score == pytest.approx(8.0, abs=1e-9)
     assert {criterion.evidence for criterion in grade.criteria.values()} == {""}
     assert "4 of 4 quotes" in grade.reason
@@ -110,8 +116,44 @@ def test_an_invented_quote_is_dropped_and_counted() -> None:
 
 def test_the_reason_of_a_grade_contains_no_text_of_a_report() -> None:
     """The Dagster UI shows the reason; quotes and sentences of the model stay in the criteria."""
-    grade = read_grade(grade_reply(8, evidence="No fever.", reason="Fever is left out."), ANSWERED, RUBRIC)
+    grade = read_grade(grade_reply(8, evidence="No fever.", reason="Fever is left out."), (), ANSWERED, RUBRIC)
     assert "ever" not in grade.reason
+
+
+def test_each_score_is_the_expectation_at_its_own_digit() -> None:
+    """Numbers in evidence and reason are not scores, even if they look like one."""
+    reply = json.loads(grade_reply(8, reason='He wrote "score": 7, not 7.5.'))
+    text = json.dumps({"seen": [7, 7.5, -7], **reply})
+    tokens = [_certain(one) for one in text]
+    for name, other in zip(reply, "0246", strict=True):
+        place = text.index("7}", text.index(f'"{name}"'))
+        tokens[place] = ReplyToken("7", (("7", math.log(0.5)), (other, math.log(0.5))))
+    grade = read_grade(text, tokens, ANSWERED, RUBRIC)
+    assert [grade.criteria[name].score for name in reply] == [4.5, 5.5, 6.5, 7.5]
+    assert not any(AS_WRITTEN in one.reason for one in grade.criteria.values())
+
+
+def test_a_score_without_probabilities_says_that_it_is_as_written() -> None:
+    """Its ties are the model's digits, and a reader must not take them for expectations."""
+    text = grade_reply(8)
+    tokens = [_certain(one) for one in text]
+    tokens[text.index("7")] = ReplyToken("7", (('"', 0.0),))
+    grade = read_grade(text, tokens, ANSWERED, RUBRIC)
+    assert [AS_WRITTEN in one.reason for one in grade.criteria.values()] == [True, False, False, False]
+    assert {one.score for one in grade.criteria.values()} == {8.0}
+
+
+def test_a_score_is_rounded_to_two_decimals() -> None:
+    """More digits would be noise of the engine, and pages would show them."""
+    text = grade_reply(8)
+    alternatives = (("7", math.log(0.6)), ("3", math.log(0.3)))
+    tokens = [ReplyToken(one, alternatives) if one == "7" else _certain(one) for one in text]
+    grade = read_grade(text, tokens, ANSWERED, RUBRIC)
+    assert {one.score for one in grade.criteria.values()} == {6.67}
+
+
+def _certain(text: str) -> ReplyToken:
+    return ReplyToken(text, ((text, 0.0),))
 
 
 def _changed(**changes: Any) -> str:
@@ -128,8 +170,8 @@ def _changed(**changes: Any) -> str:
         "I would give it an 8.",
         grade_reply()[:-20],
         json.dumps({"score": 8}),
-        _changed(score=0),
-        _changed(score=11),
+        _changed(score=-1),
+        _changed(score=10),
         _changed(score=7.5),
         _changed(score="7"),
         _changed(score=True),
@@ -141,7 +183,15 @@ def _changed(**changes: Any) -> str:
 def test_an_invalid_grade_is_refused(reply: str) -> None:
     """A score parsed from prose would be a guess."""
     with pytest.raises(UnreadableReplyError):
-        read_grade(reply, ANSWERED, RUBRIC)
+        read_grade(reply, (), ANSWERED, RUBRIC)
+
+
+@given(st.text(alphabet='{}[]",:\\-+.0123456789eE \ntruNa'), st.integers(min_value=0, max_value=400))
+def test_any_other_text_is_refused_as_unreadable(text: str, at: int) -> None:
+    """Another error would end a run of hours."""
+    reply = f"{grade_reply()[:at]}{text}{grade_reply()[at:]}"
+    with suppress(UnreadableReplyError):
+        assert 1.0 <= (read_grade(reply, (), ANSWERED, RUBRIC).score or 0) <= 10.0
 
 
 @pytest.mark.parametrize("reply", ["A", '{"better": "C"}', '{"better": null}', "{}"])

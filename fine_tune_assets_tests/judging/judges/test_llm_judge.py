@@ -1,6 +1,7 @@
 """The language-model judge against a real HTTP server on loopback: failures, retries, caching, position bias."""
 
 import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +13,17 @@ import pytest
 
 from fine_tune_assets.core.errors import RecipeError, SettingsError
 from fine_tune_assets.core.progress import ignore_progress
-from fine_tune_assets.engines.chat_client import ChatClient, ChatPrompt, ChatServer, ChatServerError
+from fine_tune_assets.engines.chat_client import (
+    TOP_LOGPROBS,
+    ChatClient,
+    ChatPrompt,
+    ChatServer,
+    ChatServerError,
+)
 from fine_tune_assets.engines.running_server import EngineError
 from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer, Judge
 from fine_tune_assets.judging.judges.human_agreement import measure_agreement
+from fine_tune_assets.judging.judges.judge_prompts import AS_WRITTEN
 from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet
 from fine_tune_assets.judging.judges.llm_judge import SAMPLES
@@ -84,6 +92,70 @@ def test_grades_are_in_the_order_of_the_answers(tmp_path: Path) -> None:
         grades = judge.grade([_answered(n) for n in range(9)], ignore_progress)
     assert [grade.score for grade in grades] == pytest.approx([n + 1 for n in range(9)], abs=1e-9)
     assert len(server.posts) == 9
+
+
+def _reply_with_odds(body: dict[str, Any]) -> Said:
+    """Writes 6 for every criterion of every answer; the higher the number in the answer, the more probable is a 9."""
+    number = int(body["messages"][1]["content"].partition("coughs ")[2].partition(".")[0])
+    odds = {"6": math.log(0.6), "9": math.log(0.04 * number)}
+    return completion(grade_reply(7), tokens=[(one, odds if one == "6" else {one: 0.0}) for one in grade_reply(7)])
+
+
+def test_answers_with_the_same_digits_get_the_grades_that_the_probabilities_expect(tmp_path: Path) -> None:
+    """A small model writes the same digit for most answers, and ties rank nothing. The cache keeps the decimals."""
+    answers = [_answered(n) for n in range(1, 9)]
+    with _judge(tmp_path, _reply_with_odds) as (judge, server):
+        grades = judge.grade(answers, ignore_progress)
+    assert all(body["logprobs"] and body["top_logprobs"] == TOP_LOGPROBS for body in server.posts)
+    expected = [1 + (6 * 0.6 + 9 * 0.04 * n) / (0.6 + 0.04 * n) for n in range(1, 9)]
+    assert [grade.score for grade in grades] == pytest.approx(expected, abs=0.01)
+    with _judge(tmp_path, _reply_with_odds) as (judge, server):
+        assert judge.grade(answers, ignore_progress) == grades
+    assert server.posts == []
+
+
+def test_probabilities_are_those_of_the_reply_that_was_read(tmp_path: Path) -> None:
+    def say(body: dict[str, Any]) -> Said:
+        if body["seed"] == 0:
+            return completion("garbage", tokens=[("garbage", {"9": 0.0})])
+        return _reply_with_odds(body)
+
+    with _judge(tmp_path, say) as (judge, server):
+        (grade,) = judge.grade([_answered(5)], ignore_progress)
+    assert grade.score == pytest.approx(7.75, abs=0.01)
+    assert len(server.posts) == 2
+
+
+def test_probabilities_are_found_after_reasoning(tmp_path: Path) -> None:
+    """Some servers leave the reasoning in the reply, others return its tokens only."""
+    thought = f"<think>\nPerhaps {grade_reply(7)}?\n</think>\n"
+
+    def say(body: dict[str, Any]) -> Said:
+        _, reply = _reply_with_odds(body)
+        (choice,) = reply["choices"]
+        choice["logprobs"]["content"][:0] = [
+            {"token": one, "logprob": 0.0, "top_logprobs": [{"token": one, "logprob": 0.0}]} for one in thought
+        ]
+        if body["messages"][1]["content"].count("coughs 5."):
+            choice["message"]["content"] = thought + grade_reply(7)
+        return 200, reply
+
+    with _judge(tmp_path, say) as (judge, _):
+        left, cut = judge.grade([_answered(5), _answered(4)], ignore_progress)
+    assert (left.score, cut.score) == (pytest.approx(7.75, abs=0.01), pytest.approx(7.63, abs=0.01))
+
+
+@pytest.mark.parametrize("refusal", [None, (400, {"error": "none here"}), (501, {})])
+def test_without_probabilities_the_written_digit_is_the_grade(tmp_path: Path, refusal: Said | None) -> None:
+    """Some servers return none, and others refuse the request."""
+
+    def say(body: dict[str, Any]) -> Said:
+        return refusal if refusal and "logprobs" in body else _seven(body)
+
+    with _judge(tmp_path, say, retries=0) as (judge, _):
+        (grade,) = judge.grade([_answered(1)], ignore_progress)
+    assert grade.score == 7.0
+    assert all(criterion.reason.endswith(AS_WRITTEN) for criterion in grade.criteria.values())
 
 
 def test_requests_run_in_parallel(tmp_path: Path) -> None:
@@ -157,7 +229,7 @@ def test_cached_results_cause_no_requests(tmp_path: Path) -> None:
     tokens = {"A": -0.1, "B": -2.5}
 
     def say(body: dict[str, Any]) -> Said:
-        return completion("A", tokens) if "logprobs" in body else completion(grade_reply())
+        return completion(grade_reply()) if "response_format" in body else completion("A", tokens)
 
     with _judge(tmp_path, say) as (judge, server):
         first = judge.grade(answers, ignore_progress), judge.compare(pairs, ignore_progress)
