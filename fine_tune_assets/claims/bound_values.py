@@ -63,7 +63,7 @@ def find_misbound_values(statement: str, record: str, kinds: Collection[str]) ->
 
     `kinds`: of SIDE, SITE and MEDICINE those that the domain has. Numbers, people and opposites count in every domain.
 
-    >>> find_misbound_values("Lasix 20 mg, lisinopril 40 mg.", "Lisinopril is 20 mg. And the other one, lasix, is 40 mg.", [MEDICINE])
+    >>> find_misbound_values("Lasix 20 mg, lisinopril 40 mg.", "Lisinopril is 20 mg. The second, lasix, is 40 mg.", [MEDICINE])
     ['Lasix', '20', 'lisinopril', '40']
     """
     tokens, read = _tokenize(statement)[:_MAX_TOKENS], _read_record(record)

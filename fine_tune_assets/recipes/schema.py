@@ -532,7 +532,7 @@ class JudgeSettings:
     batch_size: Positive
     """Number of answers generated at the same time."""
     agreement_floor: Annotated[float, Field(ge=-1, le=1)]
-    """Minimum rank correlation with human ratings for the judge to decide promotions."""
+    """Minimum rank correlation with human ratings, at the lower end of its 95 % interval."""
     accept_score: Annotated[float, Field(ge=1, le=10)]
     """Grade from which an answer counts as acceptable when the judge itself is measured."""
     ability_items: Positive

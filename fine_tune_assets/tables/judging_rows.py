@@ -55,6 +55,16 @@ class JudgeAgreement(Record):
     auroc_low: Annotated[float | None, Column("Lower end of the 95 % bootstrap interval")]
     auroc_high: Annotated[float | None, Column("Upper end of the 95 % bootstrap interval")]
     blind_auroc: Annotated[float | None, Column("The same with an unrelated record; 0.5 if the grade needs the record")]
+    blind_auroc_high: Annotated[float | None, Column("Upper end of its 95 % bootstrap interval")]
+    lowered_share: Annotated[
+        float | None,
+        Column("Share of right answers whose own grade falls with this planted error: the same text, before and after"),
+    ]
+    lowered_low: Annotated[float | None, Column("Lower end of its 95 % bootstrap interval")]
+    raised_share: Annotated[
+        float | None, Column("Share of right answers whose own grade rises with this planted error")
+    ]
+    raised_high: Annotated[float | None, Column("Upper end of its 95 % bootstrap interval")]
     graded_up_share: Annotated[float | None, Column("Share of answers whose grade a false statement raises")]
     graded_down_share: Annotated[float | None, Column("Share of true rewrites with a grade more than one point lower")]
 

@@ -81,6 +81,8 @@ def agreement(spearman: float = 0.5, judge: str = "judge", labelled: str = "labe
             human_measure=measure,
             answer_count=200,
             spearman=value,
+            spearman_low=value - 0.05,
+            spearman_high=value + 0.05,
             judge_version=judge,
             labelled_set_fingerprint=labelled,
         )

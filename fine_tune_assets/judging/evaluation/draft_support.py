@@ -12,7 +12,6 @@ from typing import Final
 from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS, check_answer
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.judging.judges.criterion_qualification import MAX_BLIND_AUROC, MIN_PLANTED_AUROC
 from fine_tune_assets.judging.judges.grade_scales import FOUND_FROM
 from fine_tune_assets.judging.judges.rule_evidence import find_vetoes
 from fine_tune_assets.judging.judges.statement_judge import has_unread_text
@@ -28,6 +27,8 @@ from fine_tune_assets.judging.judges.verifier.verifier_files import (
 from fine_tune_assets.judging.judges.verifier.verifier_measurement import ALL_KINDS
 from fine_tune_assets.tables.approval_rows import CheckableDraft, DraftCheck, SentenceSource
 
+MIN_CARD_AUROC, MAX_CARD_BLIND_AUROC = 0.8, 0.6
+"""Limits of a verifier's card over all kinds of planted errors, with the record and with an unrelated one."""
 MIN_SUPPORT: Final = FOUND_FROM
 """Probability of support from which a sentence passes: the one from which an answer from documents counts as grounded."""
 CONTRADICTED: Final = "contradicted by the input"
@@ -44,7 +45,7 @@ _QUESTION_CHECKS: Final = ("numbers", "units", "dates", "sides", "medications")
 def find_verifier_failure(folder: Path = SHIPPED_FOLDER) -> str | None:
     """Why the verifier in `folder` can't check drafts; None if it can.
 
-    Its card must show that it finds planted errors, and that it does not find them without the record: the limits of the judge.
+    Its card must show that it finds planted errors, and that it does not find them without the record.
     """
     if not (folder / WEIGHTS_FILE).is_file():
         return f"judge.verifier: the folder holds no {WEIGHTS_FILE}. Train one with `fine-tune verifier train`."
@@ -52,10 +53,10 @@ def find_verifier_failure(folder: Path = SHIPPED_FOLDER) -> str | None:
     right, blind = (by_kind.get(ALL_KINDS, {}).get(name) for name in ("auroc", "blind_auroc"))
     if right is None or blind is None:
         return "judge.verifier: its card states no measurement. Train it again with `fine-tune verifier train`."
-    if right < MIN_PLANTED_AUROC or blind > MAX_BLIND_AUROC:
+    if right < MIN_CARD_AUROC or blind > MAX_CARD_BLIND_AUROC:
         return (
-            f"judge.verifier: on planted errors its AUROC is {right} (at least {MIN_PLANTED_AUROC}), and {blind} without the "
-            f"record (at most {MAX_BLIND_AUROC}). Train it on more reports."
+            f"judge.verifier: on planted errors its AUROC is {right} (at least {MIN_CARD_AUROC}), and {blind} without the "
+            f"record (at most {MAX_CARD_BLIND_AUROC}). Train it on more reports."
         )
     return None
 

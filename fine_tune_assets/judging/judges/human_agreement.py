@@ -7,6 +7,7 @@ A value that can't be measured is absent, with a reason. A judge is never measur
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,9 +17,11 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.judging.judges.grades import Grade, Judge, Preference
 from fine_tune_assets.judging.judges.labelled_sets import (
     CRITERION_MEASURES,
+    FITTED_SUMMARIES,
     MAJORITY,
     OVERALL,
     OWN_MEASURE,
+    RATED_SUMMARIES,
     LabelledPair,
     LabelledSet,
     PairSet,
@@ -86,8 +89,14 @@ def measure_agreement(
 def _rated_rows(
     judge: Judge, labelled: RatedSet, accept_score: float, rubric: Rubric, progress: Progress
 ) -> Iterator[dict[str, Any]]:
-    training_groups = fitted_groups(judge)
-    rows = [row for row in labelled.rows if row.group not in training_groups]
+    for part, excluded in split_fitted(judge, labelled):
+        yield from _part_rows(judge, part, excluded, accept_score, rubric, progress)
+
+
+def _part_rows(
+    judge: Judge, labelled: RatedSet, excluded: int, accept_score: float, rubric: Rubric, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    rows = labelled.rows
     grades = judge.grade([row.answered for row in rows], progress)
     graded = [row for row, grade in zip(rows, grades, strict=True) if finite_score(grade) is not None]
     scores = [score for grade in grades if (score := finite_score(grade)) is not None]
@@ -97,7 +106,7 @@ def _rated_rows(
         "task": labelled.task,
         "labelled_set_fingerprint": labelled.fingerprint,
         "judge_version": judge.version,
-        "excluded_training_count": len(labelled.rows) - len(rows),
+        "excluded_training_count": excluded,
     }
     repeated = _repeatability(judge, list(zip(graded, scores, strict=True)), progress)
     for measure in labelled.measures:
@@ -115,9 +124,18 @@ def _rated_rows(
             yield {**common, **_agreement_between_people(rows, criterion.name)}
 
 
-def fitted_groups(judge: Judge) -> frozenset[str]:
-    """Fingerprints of the texts on which a judge is not measured."""
-    return judge.training_groups if isinstance(judge, FittedJudge) else frozenset()
+def split_fitted(judge: Judge, labelled: RatedSet) -> list[tuple[RatedSet, int]]:
+    """The set without the texts on which the judge was fitted, and the number of answers left out.
+
+    Of the rated summaries, those texts follow as a set of their own, so that both halves are known.
+    """
+    known = judge.training_groups if isinstance(judge, FittedJudge) else frozenset()
+    fitted = tuple(row for row in labelled.rows if row.group in known)
+    unseen = replace(labelled, rows=tuple(row for row in labelled.rows if row.group not in known))
+    parts = [(unseen, len(fitted))]
+    if fitted and labelled.name == RATED_SUMMARIES:
+        parts.append((replace(labelled, name=FITTED_SUMMARIES, rows=fitted), 0))
+    return parts
 
 
 def _agreement(

@@ -17,6 +17,8 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.judging.judges.labelled_sets import (
     DECIDING_MEASURE,
+    FITTED_SUMMARIES,
+    MEASURES,
     OWN_EXPERTS,
     OWN_MEASURE,
     RATED_SUMMARIES,
@@ -26,7 +28,8 @@ from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import iter_records
 
 MIN_RATINGS = 20
-"""Minimum number of expert ratings per task: with 20, a true correlation of 0.6 has a 95 % interval from 0.2 to 0.8."""
+"""Minimum number of expert ratings per task: with 20, a true correlation of 0.6 has a 95 % interval from 0.2 to 0.8. So few can
+show that a judge fails, but not that it reaches a floor."""
 MAX_MISSING_FRACTION = 0.05
 """Largest share of labelled answers without a grade; a judge could skip the hard ones."""
 OWN_PEOPLE = "this installation's experts"
@@ -87,20 +90,21 @@ class JudgeQualification:
 def qualify_judge(table: pa.Table, judge_version: str, task: str, floor: float) -> JudgeQualification:
     """Qualify a judge for a task, from the table `judge_agreement`.
 
-    Agreement must reach the floor on the shipped ratings and, if there are at least MIN_RATINGS of them, on the ratings of this
-    installation's experts.
+    The lower end of the agreement's interval must reach the floor on each half of the shipped ratings. If this installation's
+    experts gave at least MIN_RATINGS, the agreement with them must reach the floor too, and its interval exclude chance.
     """
     rows = [row for row in judge_rows(table, judge_version) if row.criterion is None]
     deciding = (RATED_SUMMARIES, DECIDING_MEASURE)
     shipped = [row for row in rows if (row.labelled_set, row.human_measure) == deciding]
+    fitted = [row for row in rows if (row.labelled_set, row.human_measure) == (FITTED_SUMMARIES, DECIDING_MEASURE)]
     own = enough_own_ratings(rows, task)
-    counted = [*shipped, *own]
+    counted = [*fitted, *shipped, *own]
     found = [agreement for row in counted if (agreement := usable_agreement(row)) is not None]
-    why_not = _failure_reason(shipped, own, floor)
+    why_not = _failure_reason(shipped, fitted, own, floor)
     return JudgeQualification(
         task=task,
         agreement=min(found) if len(found) == len(counted) and found else None,
-        labelled_sets={row.labelled_set: row.labelled_set_fingerprint or "" for row in counted},
+        labelled_sets={row.labelled_set: row.labelled_set_fingerprint or "" for row in (*shipped, *own)},
         failure_reason=why_not,
         calibration=None if why_not else _read_calibration(counted[-1]),
     )
@@ -155,18 +159,63 @@ def has_few_missing(row: JudgeAgreement) -> bool:
     return missing <= MAX_MISSING_FRACTION * (row.answer_count + missing)
 
 
-def _failure_reason(shipped: list[JudgeAgreement], own: list[JudgeAgreement], floor: float) -> str:
-    """Empty if qualified. Tests that each value is good, not that it is bad, because NaN is below no floor."""
+def aligned_agreement(row: JudgeAgreement) -> float | None:
+    """The rank correlation, positive if the judge grades like people also where their measure counts errors."""
+    return _aligned(row, usable_agreement(row))
+
+
+def lowest_agreement(row: JudgeAgreement) -> float | None:
+    """The end of its interval that speaks most against the judge; None if it is missing."""
+    worst, best = MEASURES[row.human_measure]
+    end = row.spearman_low if best > worst else row.spearman_high
+    return None if usable_agreement(row) is None or end is None or not math.isfinite(end) else _aligned(row, end)
+
+
+def _aligned(row: JudgeAgreement, value: float | None) -> float | None:
+    worst, best = MEASURES[row.human_measure]
+    return value if value is None or best > worst else -value
+
+
+def floor_failure(row: JudgeAgreement | None, floor: float, who: str) -> str:
+    """Why a row does not show that the agreement reaches the floor; empty if it does.
+
+    Tests that each value is good, not that it is bad, because NaN is below no floor.
+    """
+    lowest = None if row is None else lowest_agreement(row)
+    if row is None or lowest is None:
+        return unmeasured(row, who)
+    if not lowest >= floor:
+        return (
+            f"Its agreement with {who} is {aligned_agreement(row):.2f}, of which {lowest:.2f} is shown (lower end of the 95 % "
+            f"interval, {row.answer_count} answers), below the floor {floor:.2f}. {OTHER_JUDGE}"
+        )
+    return ""
+
+
+def own_failure(row: JudgeAgreement, floor: float) -> str:
+    """Why the ratings of this installation's experts speak against the judge; empty if they do not."""
+    agreement, lowest = aligned_agreement(row), lowest_agreement(row)
+    if agreement is None or lowest is None:
+        return unmeasured(row, OWN_PEOPLE)
+    if not (agreement >= floor and lowest > 0):
+        return (
+            f"Its agreement with {OWN_PEOPLE} is {agreement:.2f} (95 % interval from {lowest:.2f}); required: {floor:.2f}, "
+            f"and an interval above 0. {OTHER_JUDGE}"
+        )
+    return ""
+
+
+def unmeasured(row: JudgeAgreement | None, who: str) -> str:
+    why = "it was not measured" if row is None else row.missing_reason or "too many answers without a grade"
+    return f"Its agreement with {who} is missing: {why}. {materialize_hint('judge_agreement')}"
+
+
+def _failure_reason(
+    shipped: list[JudgeAgreement], fitted: list[JudgeAgreement], own: list[JudgeAgreement], floor: float
+) -> str:
+    """Empty if qualified."""
     if len(shipped) != 1:
         return f"Its agreement with experts was not measured. {materialize_hint('judge_agreement')}"
-    for row, who in (
-        *((row, "clinicians") for row in shipped),
-        *((row, OWN_PEOPLE) for row in own),
-    ):
-        agreement = usable_agreement(row)
-        if agreement is None:
-            why = row.missing_reason or "too many answers without a grade"
-            return f"Its agreement with {who} could not be measured: {why}. {materialize_hint('judge_agreement')}"
-        if not agreement >= floor:
-            return f"Its agreement with {who} is {agreement:.2f}, below the floor {floor:.2f}. {OTHER_JUDGE}"
-    return ""
+    reasons = [*(floor_failure(row, floor, "clinicians") for row in (*shipped, *fitted))]
+    reasons += [own_failure(row, floor) for row in own]
+    return next((why for why in reasons if why), "")

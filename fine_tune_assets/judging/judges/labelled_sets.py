@@ -22,6 +22,9 @@ from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, AnswerP
 from fine_tune_assets.tables.record_classes import table_from_rows
 
 RATED_SUMMARIES = "rated_summaries"
+FITTED_SUMMARIES = "rated_summaries_fitted"
+"""The part of the rated summaries on which the judge's weights were fitted. Its figures may be too good, so of both parts the
+worse figure counts."""
 OWN_EXPERTS = "own_experts"
 OWN_MEASURE = "score"
 """The rating of an installation's own experts: 1 to 10."""

@@ -17,6 +17,7 @@ from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, Gradab
 from fine_tune_assets.judging.judges.human_agreement import BETWEEN_PEOPLE, measure_agreement
 from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
 from fine_tune_assets.judging.judges.labelled_sets import (
+    FITTED_SUMMARIES,
     MAJORITY,
     LabelledPair,
     LabelledSet,
@@ -97,8 +98,10 @@ def test_a_judge_that_accepts_everything_has_no_specificity() -> None:
 
 def test_a_judge_is_not_measured_on_its_training_texts() -> None:
     """Otherwise its agreement would be inflated."""
-    row = _row(FittedNumberJudge(_truth), RATED)
-    assert (row["answer_count"], row["excluded_training_count"]) == (32, 8)
+    rows = measure_agreement(FittedNumberJudge(_truth), [RATED], 7.0, ignore_progress).to_pylist()
+    unseen, fitted = [row for row in rows if row["human_measure"] != BETWEEN_PEOPLE]
+    assert (unseen["labelled_set"], unseen["answer_count"], unseen["excluded_training_count"]) == (RATED.name, 32, 8)
+    assert (fitted["labelled_set"], fitted["answer_count"], fitted["excluded_training_count"]) == (FITTED_SUMMARIES, 8, 0)
 
 
 def test_a_judge_with_random_grades_is_detected() -> None:

@@ -27,6 +27,7 @@ SHIPPED: dict[str, Any] = {
     "labelled_set_fingerprint": "set-1",
 }
 OTHER_MEASURE = {**SHIPPED, "human_measure": "OmissionRate", "spearman": -0.7}
+FITTED = {**SHIPPED, "labelled_set": "rated_summaries_fitted"}
 OWN = {
     **SHIPPED,
     "labelled_set": "own_experts",
@@ -51,7 +52,7 @@ def test_a_qualified_judge_has_a_calibration() -> None:
     general = _qualify(shipped, own, task="another").calibration
     assert general is not None
     assert (general.labelled_set, general.calibrate(5.0)) == ("rated_summaries", 5.0)
-    assert _qualify({**shipped, "spearman": 0.1}).calibration is None
+    assert _qualify({**shipped, "spearman_low": 0.1}).calibration is None
     assert _qualify(SHIPPED).calibration is None
 
 
@@ -92,12 +93,15 @@ def test_a_judge_that_agrees_with_people_qualifies() -> None:
         ([OWN], "`fine-tune materialize judge_agreement`"),
         ([{**SHIPPED, "judge_version": "another"}], "`fine-tune materialize judge_agreement`"),
         ([SHIPPED, SHIPPED], "`fine-tune materialize judge_agreement`"),
-        ([{**SHIPPED, "spearman": 0.39}], r"0\.39.* 0\.40"),
-        ([{**SHIPPED, "spearman": -0.9}], r"-0\.90"),
+        ([{**SHIPPED, "spearman_low": 0.39}], r"0\.39.* 0\.40"),
+        ([{**SHIPPED, "spearman_low": -0.9}], r"-0\.90"),
+        ([{**SHIPPED, "spearman_low": None}], "`fine-tune materialize judge_agreement`"),
+        ([SHIPPED, {**FITTED, "spearman_low": 0.39}], r"0\.39.* 0\.40"),
         ([{**SHIPPED, "spearman": None, "missing_reason": "no reference answer"}], "no reference answer"),
         ([{**SHIPPED, "spearman": math.nan}], "`fine-tune materialize judge_agreement`"),
         ([{**SHIPPED, "answer_count": 90, "ungraded_count": 10}], "without a grade"),
         ([SHIPPED, {**OWN, "spearman": 0.1}], r"0\.10"),
+        ([SHIPPED, {**OWN, "spearman_low": -0.1}], r"-0\.10"),
         ([SHIPPED, {**OWN, "spearman": None, "missing_reason": "constant grades"}], "constant grades"),
         ([SHIPPED, {**OWN, "answer_count": 1, "ungraded_count": MIN_RATINGS}], "without a grade"),
     ],
@@ -119,7 +123,7 @@ def test_disagreement_on_one_task_affects_that_task_only() -> None:
 def test_too_few_own_ratings_have_no_effect() -> None:
     few = {**OWN, "answer_count": MIN_RATINGS - 1}
     assert _qualify(SHIPPED, {**few, "spearman": -1.0}).failure_reason == ""
-    assert _qualify({**SHIPPED, "spearman": 0.1}, {**few, "spearman": 1.0}).failure_reason
+    assert _qualify({**SHIPPED, "spearman_low": 0.1}, {**few, "spearman": 1.0}).failure_reason
 
 
 @given(

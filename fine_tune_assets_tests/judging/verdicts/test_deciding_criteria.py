@@ -29,14 +29,22 @@ RATED: dict[str, Any] = {
     "labelled_set": RATED_SUMMARIES, "answer_count": 100, "ungraded_count": 0, "judge_version": "judge",
     "labelled_set_fingerprint": "labelled",
 }  # fmt: skip
-OVERALL = {**RATED, "human_measure": "FactualF1", "spearman": 0.6}
+OVERALL = {**RATED, "human_measure": "FactualF1", "spearman": 0.6, "spearman_low": 0.5}
 PLANTED = {
-    **RATED, "criterion": "factual_accuracy", "human_measure": "planted_all", "auroc": 0.9, "blind_auroc": 0.5,
+    **RATED, "criterion": "factual_accuracy", "human_measure": "planted_all", "auroc": 0.9, "auroc_low": 0.8,
+    "blind_auroc": 0.5, "blind_auroc_high": 0.55, "lowered_share": 0.95, "lowered_low": 0.9, "raised_share": 0.02,
+    "raised_high": 0.05,
 }  # fmt: skip
-PRECISION = {**RATED, "criterion": "factual_accuracy", "human_measure": "FactualPrecision", "spearman": 0.3}
+PRECISION = {
+    **RATED,
+    "criterion": "factual_accuracy",
+    "human_measure": "FactualPrecision",
+    "spearman": 0.3,
+    "spearman_low": 0.1,
+}
 COMPLETENESS = [
-    {**RATED, "criterion": "completeness", "human_measure": "FactualRecall", "spearman": 0.6},
-    {**RATED, "criterion": "completeness", "human_measure": "OmissionRate", "spearman": -0.7},
+    {**RATED, "criterion": "completeness", "human_measure": "FactualRecall", "spearman": 0.6, "spearman_low": 0.5},
+    {**RATED, "criterion": "completeness", "human_measure": "OmissionRate", "spearman": -0.7, "spearman_high": -0.5},
 ]
 QUALIFIED = [OVERALL, PLANTED, PRECISION, *COMPLETENESS]
 PAIRS = {
@@ -111,7 +119,13 @@ def test_a_verdict_names_the_criteria_that_no_judge_could_grade() -> None:
 
 @pytest.mark.parametrize(
     "planted",
-    [{"auroc": 0.5}, {"auroc": math.nan}, {"auroc": None}, {"blind_auroc": 0.9}, {"blind_auroc": None}],
+    [
+        {"auroc_low": 0.5},
+        {"auroc_low": math.nan},
+        {"auroc_low": None},
+        {"blind_auroc_high": 0.9},
+        {"blind_auroc_high": None},
+    ],
 )
 def test_accuracy_of_a_judge_that_does_not_read_does_not_count(planted: dict[str, Any]) -> None:
     """A judge that says yes to everything gives every answer the same accuracy."""
@@ -136,9 +150,9 @@ MEASURE = "`fine-tune materialize judge_agreement`"
         ([], MEASURE),
         ([{**OVERALL, "spearman": math.nan}, PLANTED, PRECISION, *COMPLETENESS], MEASURE),
         ([OVERALL, PLANTED, PRECISION], MEASURE),
-        ([{**OVERALL, "spearman": 0.1}, PLANTED, PRECISION, *COMPLETENESS], "judge.kind"),
+        ([{**OVERALL, "spearman_low": 0.1}, PLANTED, PRECISION, *COMPLETENESS], "judge.kind"),
         (
-            [OVERALL, PLANTED, PRECISION, {**COMPLETENESS[0], "spearman": 0.1}, COMPLETENESS[1]],
+            [OVERALL, PLANTED, PRECISION, {**COMPLETENESS[0], "spearman_low": 0.1}, COMPLETENESS[1]],
             "`fine-tune verifier train`",
         ),
     ],
@@ -167,7 +181,7 @@ def test_an_unqualified_judge_holds_and_the_verdict_names_the_step_that_qualifie
 def test_a_rubric_of_which_nothing_is_qualified_names_its_step(measured_by: str, step: str) -> None:
     """Only ratings by the installation's experts qualify a judge for tone."""
     rubric = tuple(one for one in REQUIRED.rubric if one.measured_by == measured_by)
-    planted = {**PLANTED, "auroc": 0.5}
+    planted = {**PLANTED, "auroc_low": 0.5}
     made = _evidence([OVERALL, planted, PRECISION], _graded(BETTER), replace(REQUIRED, rubric=rubric))
     assert step in made.judge.failure_reason
     assert _decided(made).decision == "hold"
@@ -194,7 +208,8 @@ def test_tone_counts_once_own_experts_qualify_it() -> None:
     }  # fmt: skip
     scores = _graded({**BETTER, "tone": (1.0, 9.0)})
     few, low, enough = (
-        {**own, "spearman": 0.6, **changes} for changes in ({"answer_count": 19}, {"spearman": 0.1}, {})
+        {**own, "spearman": 0.6, "spearman_low": 0.5, **changes}
+        for changes in ({"answer_count": 19}, {"spearman_low": 0.1}, {})
     )
     for row in (few, low):
         assert not _criterion(_evidence([*QUALIFIED, row], scores), "tone").is_qualified
@@ -255,7 +270,8 @@ def test_documents_of_earlier_versions_load() -> None:
 
 def _qualified_tone(*tasks: str) -> list[dict[str, Any]]:
     """Ratings of tone by own experts, who also rated the whole answer."""
-    own = {"labelled_set": "own_experts", "human_measure": "score", "answer_count": MIN_RATINGS, "spearman": 0.6}
+    own = {"labelled_set": "own_experts", "human_measure": "score", "answer_count": MIN_RATINGS}
+    own |= {"spearman": 0.6, "spearman_low": 0.5}
     rated = [
         {**RATED, **own, "task": task, "criterion": criterion, "labelled_set_fingerprint": f"own {task}"}
         for task in tasks

@@ -15,8 +15,8 @@ from fine_tune_assets.judging.judges.grades import GradableAnswer, Grade, Judge
 from fine_tune_assets.judging.judges.human_agreement import (
     EMPTY_ROW,
     finite_score,
-    fitted_groups,
     missing_grade_reason,
+    split_fitted,
 )
 from fine_tune_assets.judging.judges.labelled_sets import ALL_PLANTED, PLANTED, RatedSet
 from fine_tune_assets.judging.judges.planted_errors.planted_error_set import (
@@ -25,7 +25,7 @@ from fine_tune_assets.judging.judges.planted_errors.planted_error_set import (
     replace_record,
 )
 from fine_tune_assets.judging.judges.rubrics import Rubric
-from fine_tune_assets.judging.statistics.association import auroc, bootstrap_interval
+from fine_tune_assets.judging.statistics.association import Interval, auroc, bootstrap_interval
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import table_from_rows
 
@@ -38,9 +38,12 @@ Grades = Mapping[GradableAnswer, Grade]
 
 def measure_planted_errors(judge: Judge, rated: RatedSet, rubric: Rubric, progress: Progress) -> pa.Table:
     """Rows of `judge_agreement`: one per kind of error and criterion measured by statements, and those of the overall grade."""
-    trained = fitted_groups(judge)
-    rows = [row for row in rated.rows if row.group not in trained]
-    planted = build_planted_errors(rows)
+    parts = split_fitted(judge, rated)
+    return pa.concat_tables([_measure_part(judge, part, rubric, excluded, progress) for part, excluded in parts])
+
+
+def _measure_part(judge: Judge, rated: RatedSet, rubric: Rubric, excluded: int, progress: Progress) -> pa.Table:
+    planted = build_planted_errors(rated.rows)
     cases = (*planted.errors, *planted.added, *planted.paraphrases)
     answers = [answer for case in cases for answer in (case.before, case.after)]
     answers += [replace_record(answer) for case in planted.errors for answer in (case.before, case.after)]
@@ -52,7 +55,7 @@ def measure_planted_errors(judge: Judge, rated: RatedSet, rubric: Rubric, progre
         "task": rated.task,
         "labelled_set_fingerprint": rated.fingerprint,
         "judge_version": judge.version,
-        "excluded_training_count": len(rated.rows) - len(rows),
+        "excluded_training_count": excluded,
     }
     found = [
         *(
@@ -90,20 +93,30 @@ def _error_row(measure: str, errors: Sequence[ChangedAnswer], grades: Grades, cr
         missing = [grades[one] for error in errors for one in (error.before, error.after)]
         return {**row, "missing_reason": missing_grade_reason(missing, criterion) or _TOO_FEW}
     right, wrong = (np.array([case[place] for case in compared], float) for place in (1, 2))
-    interval = bootstrap_interval(lambda i: auroc(right[i], wrong[i]), [error.group for error, _, _ in compared])
-    if interval is not None:
-        row |= {"auroc": interval.value, "auroc_low": interval.low, "auroc_high": interval.high}
-    return {**row, "blind_auroc": _blind_auroc([error for error, _, _ in compared], grades, criterion)}
+    groups = [error.group for error, _, _ in compared]
+    found = bootstrap_interval(lambda i: auroc(right[i], wrong[i]), groups)
+    lowered = bootstrap_interval(lambda i: float((wrong[i] < right[i]).mean()), groups)
+    raised = bootstrap_interval(lambda i: float((wrong[i] > right[i]).mean()), groups)
+    blind = _blind_auroc([error for error, _, _ in compared], grades, criterion)
+    if found is not None:
+        row |= {"auroc": found.value, "auroc_low": found.low, "auroc_high": found.high}
+    if lowered is not None and raised is not None:
+        row |= {"lowered_share": lowered.value, "lowered_low": lowered.low}
+        row |= {"raised_share": raised.value, "raised_high": raised.high}
+    if blind is not None:
+        row |= {"blind_auroc": blind.value, "blind_auroc_high": blind.high}
+    return row
 
 
-def _blind_auroc(errors: Sequence[ChangedAnswer], grades: Grades, criterion: str) -> float | None:
+def _blind_auroc(errors: Sequence[ChangedAnswer], grades: Grades, criterion: str) -> Interval | None:
     """None if one of the answers has no grade without its record."""
     right, wrong = (
-        [finite_score(grades[replace_record(answer)], criterion) for answer in answers]
-        for answers in zip(*((error.before, error.after) for error in errors), strict=True)
+        np.array(
+            [math.nan if (one := finite_score(grades[replace_record(a)], criterion)) is None else one for a in side]
+        )
+        for side in zip(*((error.before, error.after) for error in errors), strict=True)
     )
-    value = auroc(*(np.array([math.nan if one is None else one for one in side]) for side in (right, wrong)))
-    return value if math.isfinite(value) else None
+    return bootstrap_interval(lambda i: auroc(right[i], wrong[i]), [error.group for error in errors])
 
 
 def _overall_rows(cases: Sequence[ChangedAnswer], grades: Grades) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,13 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.judging.judges.criterion_qualification import qualify_criterion
 from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, GradableAnswer, Grade, JudgeKind, Preference
-from fine_tune_assets.judging.judges.labelled_sets import ALL_PLANTED, RatedAnswer, RatedSet, read_rated_summaries
+from fine_tune_assets.judging.judges.labelled_sets import (
+    ALL_PLANTED,
+    FITTED_SUMMARIES,
+    RatedAnswer,
+    RatedSet,
+    read_rated_summaries,
+)
 from fine_tune_assets.judging.judges.planted_errors.error_detection import measure_planted_errors
 from fine_tune_assets.judging.judges.planted_errors.planted_error_set import (
     MAX_ADDED,
@@ -124,6 +130,7 @@ def test_a_judge_that_does_not_read_is_unqualified(
     assert (row["human_measure"], row["auroc"], row["blind_auroc"]) == (ALL_PLANTED, auroc, blind)
     found = qualify_criterion(table, "judge", "any", -1.0, RUBRIC[0])
     assert f"{blind if auroc > 0.5 else auroc:.2f}" in found.failure_reason
+    assert (row["lowered_share"], row["raised_share"]) == (2 * auroc - 1, 0.0)
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])
@@ -153,9 +160,11 @@ class FittedJudge(AccuracyJudge):
 
 def test_errors_are_not_planted_into_training_texts() -> None:
     table = measure_planted_errors(FittedJudge(_reads), RATED, RUBRIC, ignore_progress)
-    row = table.to_pylist()[0]
-    assert row["excluded_training_count"] >= 100
-    assert row["answer_count"] < len(PLANTED.errors)
+    unseen, fitted = [row for row in table.to_pylist() if row["human_measure"] == ALL_PLANTED]
+    assert unseen["excluded_training_count"] >= 100
+    assert unseen["answer_count"] < len(PLANTED.errors)
+    assert (fitted["labelled_set"], fitted["excluded_training_count"]) == (FITTED_SUMMARIES, 0)
+    assert fitted["answer_count"] > 0
 
 
 def test_answers_without_references_have_no_planted_errors() -> None:
