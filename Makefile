@@ -234,6 +234,9 @@ bench-verifier: setup   ## the verifier on planted errors and clinicians' rating
 bench-llm-pairs: setup   ## a language model on 60 pairs of answers of which people preferred one: MODEL=judge.gguf
 	$(BIN)/python benchmarks/bench_llm_pairs.py $(MODEL)
 
+bench-llm-judge: setup   ## a language model as judge of rated summaries, by statements and by rubric: MODEL=judge.gguf
+	$(BIN)/python benchmarks/bench_llm_judge.py $(MODEL)
+
 bench-domains: setup   ## identifiers that the law and finance scrubbers remove, also from held-out reports
 	$(BIN)/python benchmarks/bench_domains.py
 

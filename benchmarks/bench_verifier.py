@@ -2,9 +2,11 @@
 
     python benchmarks/bench_verifier.py [--verifier FOLDER] [--reports FILE.jsonl ...]
 
-Prints (1) planted errors by kind, with the record and without it (blind control), in references of the dialogues that fitted no
-weight; (2) agreement with clinicians on the same dialogues, by criterion and overall; (3) statements by kind of error on the
-demo's dialogues, which no verifier was trained on, or on `--reports`; (4) statements read per second. The last line is JSON.
+Prints (1) planted errors by kind, with the record and without it (blind control), in references of both halves of the rated
+dialogues; (2) agreement with clinicians on both halves, by criterion and overall; (3) errors that were planted by hand into notes
+and abstracts of other sources (`data/evaluation/planted_notes`); (4) each rule of the judge on the right and wrong statements of
+these; (5) statements by kind of error on the demo's dialogues, which no verifier was trained on, or `--reports`; (6) statements
+read per second. The last line is JSON.
 """
 
 import argparse
@@ -25,23 +27,26 @@ from rich.table import Table
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import ignore_progress
-from fine_tune_assets.judging.judges.grades import Grade
-from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, read_rated_summaries
+from fine_tune_assets.judging.judges.grades import GradableAnswer, Grade
+from fine_tune_assets.judging.judges.labelled_sets import FITTED_SUMMARIES, RatedAnswer, read_rated_summaries
 from fine_tune_assets.judging.judges.planted_errors.error_detection import measure_planted_errors
 from fine_tune_assets.judging.judges.rubrics import read_rubric
+from fine_tune_assets.judging.judges.rule_evidence import RULE_WEIGHTS, RuleFindings, find_rule_evidence
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import Claim
-from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report
+from fine_tune_assets.judging.judges.verifier.record_passages import split_statements
+from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import BLIND_RECORD, Report
 from fine_tune_assets.judging.judges.verifier.training_reports import read_reports
 from fine_tune_assets.judging.judges.verifier.verifier_builds import measure_reports
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
 from fine_tune_assets.judging.judges.word_overlap import word_overlap
 from fine_tune_assets.judging.judges.word_overlap_fit import is_training_dialogue
-from fine_tune_assets.judging.statistics.association import bootstrap_interval, spearman
+from fine_tune_assets.judging.statistics.association import auroc, bootstrap_interval, spearman
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import iter_records
 
 RATED = PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv"
+NOTES = PROJECT_DIR / "data" / "evaluation" / "planted_notes"
 VISITS = PROJECT_DIR / "data" / "raw_reports" / "2026-02-dialogues" / "visits.csv"
 MEASURES = ("FactualPrecision", "HallucinationRate", "FactualRecall", "FactualF1", "OmissionRate")
 THREADS = 2
@@ -56,12 +61,15 @@ def main() -> None:
     reader = open_verifier(given.verifier, THREADS)
     judge = StatementJudge("verifier", reader, rubric)
     planted = list(iter_records(JudgeAgreement, measure_planted_errors(judge, rated, rubric, ignore_progress)))
-    rows = [row for row in rated.rows if not is_training_dialogue(row)]
-    answers = [row.answered for row in rows]
-    people = {
-        "word overlap": agreement([Grade(score, "") for score in word_overlap().grade(answers)], rows),
-        "verifier": agreement(judge.grade(answers, ignore_progress), rows),
-    }
+    people = {}
+    for half in ("unseen", "fitted"):
+        rows = [row for row in rated.rows if is_training_dialogue(row) == (half == "fitted")]
+        answers = [row.answered for row in rows]
+        overlaps = [Grade(score, "") for score in word_overlap().grade(answers)]
+        people[f"word overlap, {half}"] = agreement(overlaps, rows)
+        people[f"verifier, {half}"] = agreement(judge.grade(answers, ignore_progress), rows)
+    notes = grade_notes(judge)
+    rules = count_rules(judge)
     reports = read_reports(given.reports) if given.reports else demo_reports()
     kinds = measure_reports(reader, reports)
     speed = statements_per_second(reader, reports)
@@ -69,6 +77,9 @@ def main() -> None:
     show_planted(console, planted)
     show_shares(console, planted)
     show_people(console, people)
+    show_notes(console, notes)
+    show(console, "Statements in which a rule finds something", ("rule", "right", "wrong"),
+         [(name, *shares) for name, shares in rules.items()])  # fmt: skip
     show(console, f"Statements of {len(reports)} unseen dialogues", ("kind", "AUROC", "without the record", "wrong"),
          [(one.kind, one.auroc, one.blind_auroc, one.wrong) for one in kinds])  # fmt: skip
     console.print(f"{speed:.0f} statements per second on {THREADS} threads")
@@ -76,16 +87,91 @@ def main() -> None:
         json.dumps(
             {
                 "planted": {
-                    row.human_measure: [row.auroc, row.blind_auroc, row.answer_count]
+                    f"{row.labelled_set} {row.human_measure}": [row.auroc, row.blind_auroc, row.answer_count]
                     for row in planted
                     if row.auroc is not None
                 },
                 "people": people,
+                "notes": notes,
+                "rules": rules,
                 "statements": {one.kind: [one.auroc, one.blind_auroc, one.wrong] for one in kinds},
                 "statements_per_second": round(speed, 1),
             }
         )
     )  # fmt: skip
+
+
+def grade_notes(judge: StatementJudge) -> dict[str, dict[str, float]]:
+    """Kind of error → figures of the accuracy grade before and after the error, with the record and with an unrelated one."""
+    cases, records = read_notes("errors.jsonl")
+    right, wrong = (accuracy(judge, cases, records, name) for name in ("right", "wrong"))
+    blind = [accuracy(judge, cases, {}, name) for name in ("right", "wrong")]
+    kinds = np.array([case["kind"] for case in cases])
+    found: dict[str, dict[str, float]] = {}
+    for kind in (*sorted(set(kinds)), "all"):
+        at = np.flatnonzero((kinds == kind) | (kind == "all"))
+        groups = [cases[row]["record"] for row in at]
+        before, after = right[at], wrong[at]
+        lowered = bootstrap_interval(lambda i, a=after, b=before: float((a[i] < b[i]).mean()), groups)
+        assert lowered is not None
+        found[kind] = {
+            "errors": len(at),
+            "lowered": round(lowered.value, 3),
+            "low": round(lowered.low, 3),
+            "high": round(lowered.high, 3),
+            "raised": round(float((after > before).mean()), 3),
+            "AUROC": round(auroc(before, after), 3),
+            "without the record": round(auroc(blind[0][at], blind[1][at]), 3),
+        }
+    rewrites, records = read_notes("rewrites.jsonl")
+    before, after = (accuracy(judge, rewrites, records, name) for name in ("right", "rewrite"))
+    lost = before - after
+    found["true rewrites"] = {"errors": len(lost), "lowered": round(float((lost > 1).mean()), 3)}
+    return found
+
+
+def read_notes(name: str) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """The cases of a file, and the records by id."""
+    cases, records = (
+        [json.loads(line) for line in (NOTES / file).read_text(encoding="utf-8").splitlines()]
+        for file in (name, "records.jsonl")
+    )
+    return cases, {record["id"]: record["text"] for record in records}
+
+
+def accuracy(judge: StatementJudge, cases: Sequence[dict[str, str]], records: dict[str, str], name: str) -> Any:
+    answers = [
+        GradableAnswer(
+            case["id"], "note", "Write the note.", records.get(case["record"], BLIND_RECORD), case[name], None
+        )
+        for case in cases
+    ]
+    return np.array([score_of(grade, "factual_accuracy") for grade in judge.grade(answers, ignore_progress)])
+
+
+def count_rules(judge: StatementJudge) -> dict[str, list[float]]:
+    """Rule → share of right and of wrong statements of the notes in which it finds something."""
+    cases, records = read_notes("errors.jsonl")
+    statements: dict[str, list[RuleFindings]] = {"right": [], "wrong": []}
+    for case in cases:
+        record, own = records[case["record"]], set(split_statements(case["right"]))
+        for name, found in statements.items():
+            parts = [one for one in split_statements(case[name]) if name == "right" or one not in own]
+            found += find_rule_evidence(case[name], record, parts, judge.checks)
+    return {
+        rule: [round(sum(rule in one.rules for one in found) / len(found), 4) for found in statements.values()]
+        for rule in RULE_WEIGHTS
+    }
+
+
+def show_notes(console: Console, notes: dict[str, dict[str, float]]) -> None:
+    names = ("errors", "lowered", "low", "high", "raised", "AUROC", "without the record")
+    show(
+        console,
+        "Errors planted by hand into notes and abstracts of other sources (accuracy grade)",
+        ("kind", *names),
+        [(kind, *(values.get(name) for name in names)) for kind, values in notes.items()],
+    )
 
 
 def agreement(grades: Sequence[Grade], rows: Sequence[RatedAnswer]) -> dict[str, Any]:
@@ -143,13 +229,16 @@ def show_planted(console: Console, rows: Sequence[JudgeAgreement]) -> None:
     show(
         console,
         "Verifier: planted errors in otherwise right answers (accuracy grade)",
-        ("kind", "AUROC", "95 %", "without the record", "errors"),
+        ("half", "kind", "AUROC", "95 %", "without the record", "lowered", "raised", "errors"),
         [
             (
+                "fitted" if row.labelled_set == FITTED_SUMMARIES else "unseen",
                 row.human_measure,
                 row.auroc,
                 f"{row.auroc_low:.2f} to {row.auroc_high:.2f}",
                 row.blind_auroc,
+                row.lowered_share,
+                row.raised_share,
                 row.answer_count,
             )
             for row in found
@@ -173,7 +262,7 @@ def show_shares(console: Console, planted: Sequence[JudgeAgreement]) -> None:
 def show_people(console: Console, people: dict[str, dict[str, Any]]) -> None:
     show(
         console,
-        "Agreement with clinicians (Spearman), dialogues that fitted no weight",
+        "Agreement with clinicians (Spearman), by half of the rated dialogues",
         ("judge", "grade", *MEASURES, "pairs in order", "95 %"),
         [
             (

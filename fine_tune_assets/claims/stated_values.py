@@ -46,6 +46,7 @@ class _Duration:
     days: frozenset[float]
     """Two values for a range."""
     numbers: frozenset[float]
+    start: int
     written: str
 
 
@@ -74,11 +75,15 @@ def find_unsupported_durations(output: str, input_text: str) -> list[str]:
     ['3 months']
     """
     stated, bare = _read_input_durations(input_text)
+    # The day of "twice a day" is no duration.
+    frequencies = {at for found in extract_frequencies(output) for at in range(found.start, found.end)}
     return list(
         dict.fromkeys(
             duration.written
             for duration in _extract_durations(output)
-            if not any(_is_among(one, stated) for one in duration.days) and not (duration.numbers - {1.0}) & bare
+            if duration.start not in frequencies
+            and not any(_is_among(one, stated) for one in duration.days)
+            and not (duration.numbers - {1.0}) & bare
         )
     )
 
@@ -137,7 +142,9 @@ def _extract_durations(text: str) -> Iterator[_Duration]:
     for match in _DURATION.finditer(text):
         numbers = frozenset(_read_number(match[name]) for name in ("first", "second") if match[name])
         unit = _DAYS[match["unit"].lower()]
-        yield _Duration(frozenset(number * unit for number in numbers), numbers, " ".join(match.group().split()))
+        yield _Duration(
+            frozenset(number * unit for number in numbers), numbers, match.start(), " ".join(match.group().split())
+        )
 
 
 def _read_number(written: str) -> float:

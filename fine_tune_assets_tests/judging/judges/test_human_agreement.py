@@ -101,7 +101,11 @@ def test_a_judge_is_not_measured_on_its_training_texts() -> None:
     rows = measure_agreement(FittedNumberJudge(_truth), [RATED], 7.0, ignore_progress).to_pylist()
     unseen, fitted = [row for row in rows if row["human_measure"] != BETWEEN_PEOPLE]
     assert (unseen["labelled_set"], unseen["answer_count"], unseen["excluded_training_count"]) == (RATED.name, 32, 8)
-    assert (fitted["labelled_set"], fitted["answer_count"], fitted["excluded_training_count"]) == (FITTED_SUMMARIES, 8, 0)
+    assert (fitted["labelled_set"], fitted["answer_count"], fitted["excluded_training_count"]) == (
+        FITTED_SUMMARIES,
+        8,
+        0,
+    )
 
 
 def test_a_judge_with_random_grades_is_detected() -> None:

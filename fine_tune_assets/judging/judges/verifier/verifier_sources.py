@@ -109,6 +109,9 @@ def _labelled_texts(layout: Layout) -> Iterator[str]:
             yield from (row.answered.input, row.answered.reference or "")
     for path in sorted((layout.evaluation / "judge").glob("*/*.json")):
         yield from _json_texts(json.loads(path.read_text(encoding="utf-8")))
+    for path in sorted((layout.evaluation / "planted_notes").glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield from _json_texts(json.loads(line))
 
 
 def _json_texts(value: Any) -> Iterator[str]:

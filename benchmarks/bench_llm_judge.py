@@ -1,0 +1,110 @@
+"""A language model as judge of rated summaries, by statements and by rubric: its agreement with clinicians and its time.
+
+    python benchmarks/bench_llm_judge.py MODEL.gguf [--answers 20] [--kinds statements rubric]
+
+The answers are those of the rated dialogues that fitted no weight, whole dialogues in the order of a hash. A table, then one JSON
+line. The verifier is measured on the same answers.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rich.console import Console
+from rich.table import Table
+
+from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.judging.judges.human_agreement import measure_agreement
+from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
+from fine_tune_assets.judging.judges.labelled_sets import RatedSet, read_rated_summaries
+from fine_tune_assets.judging.judges.rubrics import Rubric, read_rubric
+from fine_tune_assets.judging.judges.word_overlap_fit import is_training_dialogue
+from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.judging_rows import JudgeAgreement
+from fine_tune_assets.tables.record_classes import iter_records
+
+RATED = PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv"
+MEASURES = ("FactualF1", "OmissionRate", "FactualPrecision", "FactualRecall")
+KINDS = ("verifier", "statements", "rubric")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path, help="GGUF file or Hugging Face folder of the judge")
+    parser.add_argument("--answers", type=int, default=20)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    given = parser.parse_args()
+    go_offline()
+    rated, rubric = sample(given.answers), read_rubric("clinical", "clinical")
+    rows: list[dict[str, Any]] = []
+    for kind in given.kinds:
+        with tempfile.TemporaryDirectory() as scratch, open_judge(request(kind, given.model, Path(scratch))) as judge:
+            start = time.perf_counter()
+            table = measure_agreement(judge, [rated], 7.0, ignore_progress, rubric)
+            seconds = time.perf_counter() - start
+        found = [row for row in iter_records(JudgeAgreement, table) if row.labelled_set == rated.name]
+        rows += [figures(kind, row, seconds / len(rated.rows)) for row in found if row.human_measure in MEASURES]
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    show(rows)
+    print(json.dumps({"model": given.model.name, "answers": len(rated.rows), "rows": rows}))
+
+
+def sample(count: int) -> RatedSet:
+    """Whole dialogues, so that a model reads each once."""
+    rated = read_rated_summaries(RATED)
+    unseen = [row for row in rated.rows if not is_training_dialogue(row)]
+    ordered = sorted(unseen, key=lambda row: fingerprint_text(row.group))
+    return replace(rated, rows=tuple(ordered[:count]))
+
+
+def request(kind: str, model: Path, scratch: Path) -> dict[str, Any]:
+    settings, recipe = load_settings(), load_recipe("demo_smollm2")
+    rubric: Rubric = read_rubric("clinical", "clinical")
+    judge = replace(recipe.judge, kind=kind, rubric=rubric)
+    if kind != "verifier":
+        judge = replace(judge, backend="folder", model=str(model.absolute()), concurrency=1)
+    asked = judge_request(settings, replace(recipe, judge=judge))
+    folders = {name: str(scratch / name) for name in ("run_folder", "weights")}
+    return {**asked, **folders, "cache": str(scratch / "grades.sqlite")}
+
+
+def figures(kind: str, row: JudgeAgreement, seconds: float) -> dict[str, Any]:
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(value, 3)
+
+    return {
+        "judge": kind,
+        "grade": row.criterion or "overall",
+        "measure": row.human_measure,
+        "answers": row.answer_count,
+        "without a grade": row.ungraded_count,
+        "rank correlation": rounded(row.spearman),
+        "low": rounded(row.spearman_low),
+        "high": rounded(row.spearman_high),
+        "equal when repeated": rounded(row.repeat_agreement),
+        "seconds per answer": round(seconds, 1),
+        "reason": row.missing_reason,
+    }
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table(*rows[0], title="Agreement with clinicians")
+    for row in rows:
+        table.add_row(*("–" if value is None else str(value) for value in row.values()))
+    Console(stderr=True, width=180).print(table)
+
+
+if __name__ == "__main__":
+    main()
