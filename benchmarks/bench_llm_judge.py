@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -26,14 +27,14 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.judging.judges.human_agreement import measure_agreement
+from fine_tune_assets.judging.judges.grades import Grade
+from fine_tune_assets.judging.judges.human_agreement import finite_score
 from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
-from fine_tune_assets.judging.judges.labelled_sets import RatedSet, read_rated_summaries
+from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet, read_rated_summaries
 from fine_tune_assets.judging.judges.rubrics import Rubric, read_rubric
 from fine_tune_assets.judging.judges.word_overlap_fit import is_training_dialogue
+from fine_tune_assets.judging.statistics.association import bootstrap_interval, spearman
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.tables.judging_rows import JudgeAgreement
-from fine_tune_assets.tables.record_classes import iter_records
 
 RATED = PROJECT_DIR / "data" / "evaluation" / "judge" / "rated_summaries.csv"
 MEASURES = ("FactualF1", "OmissionRate", "FactualPrecision", "FactualRecall")
@@ -47,15 +48,18 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     given = parser.parse_args()
     go_offline()
-    rated, rubric = sample(given.answers), read_rubric("clinical", "clinical")
+    rated = sample(given.answers)
     rows: list[dict[str, Any]] = []
     for kind in given.kinds:
         with tempfile.TemporaryDirectory() as scratch, open_judge(request(kind, given.model, Path(scratch))) as judge:
             start = time.perf_counter()
-            table = measure_agreement(judge, [rated], 7.0, ignore_progress, rubric)
+            grades = judge.grade([row.answered for row in rated.rows], ignore_progress)
             seconds = time.perf_counter() - start
-        found = [row for row in iter_records(JudgeAgreement, table) if row.labelled_set == rated.name]
-        rows += [figures(kind, row, seconds / len(rated.rows)) for row in found if row.human_measure in MEASURES]
+        rows += [
+            figures(kind, name, measure, grades, rated.rows, seconds)
+            for name in ("overall", *sorted({name for grade in grades for name in grade.criteria}))
+            for measure in MEASURES
+        ]
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     show(rows)
     print(json.dumps({"model": given.model.name, "answers": len(rated.rows), "rows": rows}))
@@ -72,30 +76,31 @@ def sample(count: int) -> RatedSet:
 def request(kind: str, model: Path, scratch: Path) -> dict[str, Any]:
     settings, recipe = load_settings(), load_recipe("demo_smollm2")
     rubric: Rubric = read_rubric("clinical", "clinical")
-    judge = replace(recipe.judge, kind=kind, rubric=rubric)
-    if kind != "verifier":
-        judge = replace(judge, backend="folder", model=str(model.absolute()), concurrency=1)
+    own = {} if kind == "verifier" else {"backend": "folder", "model": str(model.absolute()), "concurrency": 1}
+    judge = replace(recipe.judge, kind=kind, rubric=rubric, **own)
     asked = judge_request(settings, replace(recipe, judge=judge))
     folders = {name: str(scratch / name) for name in ("run_folder", "weights")}
     return {**asked, **folders, "cache": str(scratch / "grades.sqlite")}
 
 
-def figures(kind: str, row: JudgeAgreement, seconds: float) -> dict[str, Any]:
-    def rounded(value: float | None) -> float | None:
-        return None if value is None else round(value, 3)
-
+def figures(
+    kind: str, name: str, measure: str, grades: Sequence[Grade], rows: Sequence[RatedAnswer], seconds: float
+) -> dict[str, Any]:
+    scores = [finite_score(grade, None if name == "overall" else name) for grade in grades]
+    graded = [(score, row) for score, row in zip(scores, rows, strict=True) if score is not None]
+    values = np.array([score for score, _ in graded])
+    people = np.array([row.ratings[measure] for _, row in graded])
+    found = bootstrap_interval(lambda i: spearman(values[i], people[i]), [row.group for _, row in graded])
+    low, value, high = (None, None, None) if found is None else (found.low, found.value, found.high)
     return {
         "judge": kind,
-        "grade": row.criterion or "overall",
-        "measure": row.human_measure,
-        "answers": row.answer_count,
-        "without a grade": row.ungraded_count,
-        "rank correlation": rounded(row.spearman),
-        "low": rounded(row.spearman_low),
-        "high": rounded(row.spearman_high),
-        "equal when repeated": rounded(row.repeat_agreement),
-        "seconds per answer": round(seconds, 1),
-        "reason": row.missing_reason,
+        "grade": name,
+        "measure": measure,
+        "answers": len(graded),
+        "rank correlation": None if value is None else round(value, 2),
+        "95 %": "" if low is None or high is None else f"{low:.2f} to {high:.2f}",
+        "different grades": len(set(values)),
+        "seconds per answer": round(seconds / len(rows), 1),
     }
 
 

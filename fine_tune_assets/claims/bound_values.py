@@ -1,8 +1,8 @@
 """Finds values of a statement that its record binds to something else: the dose of another medicine, the side of another knee.
 
-A value (a number, a side, a person, a body site, a medicine, an opposite) belongs to the words beside it. If another value of its
+A value (a number, a side, a person, a body site, a medicine, an opposite) belongs to the words next to it. If another value of its
 kind lies clearly closer to these words in the record, the statement has the wrong value. Two values of a statement are
-exchanged if each lies closer to the words beside the other one. Distances say little about grammar, so this is a hint.
+exchanged if each lies closer to the words around the other one. Distances say little about grammar, so this is a hint.
 """
 
 import re
@@ -27,7 +27,7 @@ CLOSER_OWNER: Final = 3.0
 """How many times closer another value must lie. At 3, 4 % of the true statements of unseen notes have such a value."""
 CLOSER_EXCHANGED: Final = 1.2
 """The same for two values of one statement, where both distances count."""
-_BESIDE: Final = 4
+_NEARBY: Final = 4
 """Words on each side of a value that tell what it belongs to."""
 _NEAR: Final = 15
 """Words around such a word in the record where another value is looked for."""
@@ -47,7 +47,7 @@ class _Token:
     name: str
     """The value in one spelling, or the stem of a word; empty for a function word."""
     kind: str
-    """Empty for a word that is no value."""
+    """Empty for other words."""
     written: str
 
 
@@ -80,11 +80,11 @@ def _has_closer_owner(tokens: Sequence[_Token], at: int, record: _Record) -> boo
     is_stated = value.name in record.positions
     if not is_stated and value.kind in (NUMBER, SIDE, PERSON, SITE, MEDICINE):
         return False  # other checks find what the record lacks
-    beside = {name for _, name in _words_beside(tokens, at, record)}
-    if not beside:
+    nearby = {name for _, name in _nearby_words(tokens, at, record)}
+    if not nearby:
         return False
-    own = sum(1 / (1 + _distance(value.name, [word], record)) for word in beside)
-    return _closest_other(value, beside, record) > CLOSER_OWNER * own
+    own = sum(1 / (1 + _distance(value.name, [word], record)) for word in nearby)
+    return _closest_other(value, nearby, record) > CLOSER_OWNER * own
 
 
 def _closest_other(value: _Token, words: Collection[str], record: _Record) -> float:
@@ -104,8 +104,8 @@ def _are_exchanged(tokens: Sequence[_Token], first: int, second: int, record: _R
     a, b = tokens[first], tokens[second]
     if a.kind != b.kind or a.name == b.name or not {a.name, b.name} <= record.positions.keys():
         return False
-    near_a = {name for at, name in _words_beside(tokens, first, record) if abs(at - first) < abs(at - second)}
-    near_b = {name for at, name in _words_beside(tokens, second, record) if abs(at - second) < abs(at - first)}
+    near_a = {name for at, name in _nearby_words(tokens, first, record) if abs(at - first) < abs(at - second)}
+    near_b = {name for at, name in _nearby_words(tokens, second, record) if abs(at - second) < abs(at - first)}
     near_a, near_b = near_a - near_b, near_b - near_a
     if not near_a or not near_b:
         return False
@@ -114,9 +114,9 @@ def _are_exchanged(tokens: Sequence[_Token], first: int, second: int, record: _R
     return straight + 2 > CLOSER_EXCHANGED * (crossed + 2)
 
 
-def _words_beside(tokens: Sequence[_Token], at: int, record: _Record) -> Iterator[tuple[int, str]]:
+def _nearby_words(tokens: Sequence[_Token], at: int, record: _Record) -> Iterator[tuple[int, str]]:
     """Place and name of the words around a value, of another kind than its own, that the record has."""
-    for place in range(max(0, at - _BESIDE), min(len(tokens), at + _BESIDE + 1)):
+    for place in range(max(0, at - _NEARBY), min(len(tokens), at + _NEARBY + 1)):
         other = tokens[place]
         if other.name in record.positions and other.kind != tokens[at].kind:
             yield place, other.name

@@ -38,7 +38,7 @@ _BACK_OF: Final = "".join(
     rf"(?<!\b{word} )" for word in ("the", "his", "her", "my", "lower", "upper", "low", "mid", "of")
 )
 _ADVERB: Final = re.compile(rf"{_BACK_OF}\bback\b(?!\s+(?:pain|ache|injury|surgery))", re.IGNORECASE)
-"""Back as in "came back", which is no body site."""
+"""Back as in "came back", which is not a body site."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def find_unsupported_durations(output: str, input_text: str) -> list[str]:
     ['3 months']
     """
     stated, bare = _read_input_durations(input_text)
-    # The day of "twice a day" is no duration.
+    # The day of "twice a day" is not a duration.
     frequencies = {at for found in extract_frequencies(output) for at in range(found.start, found.end)}
     return list(
         dict.fromkeys(

@@ -43,7 +43,7 @@ def test_a_judge_that_agrees_with_clinicians_may_decide() -> None:
     ("changes", "why"),
     [
         ({"judge_version": "another"}, "`fine-tune materialize judge_agreement`"),
-        ({"spearman": 0.1}, "`fine-tune verifier train`"),
+        ({"spearman_low": 0.1}, "`fine-tune verifier train`"),
         ({"spearman": None, "missing_reason": "grades or ratings are all alike"}, "all alike"),
         ({"labelled_set_fingerprint": "older ratings"}, "rated_summaries"),
     ],
