@@ -1,7 +1,7 @@
 """Finds values of a statement that its record binds to something else: the dose of another medicine, the side of another knee.
 
-A value (a number, a side, a person, a body site, a medicine, an opposite) belongs to the words next to it. If another value of its
-kind lies clearly closer to these words in the record, the statement has the wrong value. Two values of a statement are
+A value (a number, a side, a person, a body site, a medicine, an opposite) belongs to the words next to it. If another value of
+its kind lies clearly closer to these words in the record, the statement has the wrong value. Two values of a statement are
 exchanged if each lies closer to the words around the other one. Distances say little about grammar, so this is a hint.
 """
 
