@@ -173,4 +173,4 @@ def _read_token(written: str) -> _Token:
 def _opposites() -> Mapping[str, str]:
     """Word → the group of words that exclude each other."""
     lines = read_lists(Path(__file__).parent / "reference" / "opposites.txt")["opposites"]
-    return {word: line for line in lines for word in re.split(r",\s*", line)}
+    return {word: line for line in lines for word in line.split(", ")}

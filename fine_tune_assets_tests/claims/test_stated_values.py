@@ -1,11 +1,14 @@
 """People, sites, durations and frequencies are compared in all their spellings."""
 
 import time
+from pathlib import Path
 
 import pytest
 
+from fine_tune_assets.claims import bound_values
 from fine_tune_assets.claims.bound_values import MEDICINE, SIDE, SITE, find_misbound_values
 from fine_tune_assets.claims.stated_values import VALUE_CHECKS
+from fine_tune_assets.core.word_lists import read_lists
 
 RECORD = (
     "Doctor: How long has it hurt?\nPatient: About two weeks. My mom had the same in her hip.\n"
@@ -57,6 +60,7 @@ CONTRACT = "The seller delivers the goods within 30 days. The buyer pays 500 eur
         (FAMILY, "Her mother had a stroke.", "Her father had a stroke."),
         (VISIT, "The left ankle is stiff.", "The right ankle is stiff."),
         (CONTRACT, "The buyer pays 500 euros.", "The seller pays 500 euros."),
+        ("The cut is on her upper lip.", "Cut on the upper lip.", "Cut on the lower lip."),
     ],
 )
 def test_a_value_that_belongs_to_something_else_is_found(record: str, right: str, wrong: str) -> None:
@@ -68,6 +72,13 @@ def test_a_value_that_belongs_to_something_else_is_found(record: str, right: str
 def test_sides_sites_and_medicines_count_only_in_a_domain_that_has_them() -> None:
     """A party on the left of a contract is no side of a body."""
     assert find_misbound_values("Left knee swollen.", VISIT, ()) == []
+
+
+def test_a_word_has_its_opposites_in_one_group() -> None:
+    """A second group would replace the first one without a word."""
+    groups = read_lists(Path(bound_values.__file__).parent / "reference" / "opposites.txt")["opposites"]
+    words = [word for group in groups for word in group.split(", ")]
+    assert len(words) == len(set(words))
 
 
 @pytest.mark.parametrize(
