@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import NamedTuple
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.spans.folded_text import FoldedText, Word
 from fine_tune_assets.quantities.dates import MONTHS
 from fine_tune_assets.quantities.spelled_numbers import TENS, UNITS, read_cardinal, read_ordinal, spell_ordinal
@@ -26,13 +27,13 @@ _YEAR = (
     rf"(?:eighteen|nineteen|twenty)[\s-]+(?:hundred(?:[\s-]+and)?[\s-]+)?{_BELOW_100}|nineteen[\s-]+hundred"
     rf"|two[\s-]+thousand(?:[\s-]+(?:and[\s-]+)?{_BELOW_100})?|(?:18|19|20)\d\d|'\d\d"
 )
-_AFTER_MONTH = re.compile(
+_AFTER_MONTH = compile_bounded(
     rf"[\s,/-]*(?:the\s+)?(?P<day>{_DAY})\b(?:[\s,/-]*(?:of\s+|in\s+)?(?P<year>{_YEAR}|\d\d)\b(?!\s?(?:mg|ml|%|:|/)))?",
     re.IGNORECASE,
 )
 _BEFORE_MONTH = re.compile(rf"(?:\bthe\s+)?(?<![\w.])(?P<day>{_DAY})(?:\s+day)?[\s/,.-]*(?:of\s+)?$", re.IGNORECASE)
-_YEAR_AFTER = re.compile(rf"[\s,/-]*(?:of\s+)?(?P<year>{_YEAR}|\d\d)\b(?!\s?(?:mg|ml|%|:|/))", re.IGNORECASE)
-_LONG_YEAR_AFTER = re.compile(rf"{_GAP}(?:of\s+)?(?P<year>{_YEAR})\b", re.IGNORECASE)
+_YEAR_AFTER = compile_bounded(rf"[\s,/-]*(?:of\s+)?(?P<year>{_YEAR}|\d\d)\b(?!\s?(?:mg|ml|%|:|/))", re.IGNORECASE)
+_LONG_YEAR_AFTER = compile_bounded(rf"{_GAP}(?:of\s+)?(?P<year>{_YEAR})\b", re.IGNORECASE)
 _MAX_LOOKBEHIND = 40
 """Longest distance from a day in words to its month: "the twenty-seventh day of "."""
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.known_identifiers.stated_names import MatchPolicy, NameIndex
 from fine_tune_assets.phi.spans.folded_text import FoldedText, Word
 from fine_tune_assets.phi.spans.identifier_words import (
@@ -24,7 +25,7 @@ _NAME_GAP = re.compile(r",?\s{0,3}|\s?-\s{0,2}|\^{1,2}|_|/|,?\s?[(\"]|[)\"],?\s?
 _INITIAL_GAP = re.compile(r"\.?[\s,-]{0,2}|\^")
 _HYPHENATION = re.compile(r"-[ \t]*\r?\n[ \t]*|-")
 _TITLE_GAP = re.compile(r"\.?\s{1,3}")
-_COLON = re.compile(r"[ \t]*:")
+_COLON = compile_bounded(r"[ \t]*:")
 _DOTTED = re.compile(r"[A-Z]\.[ ]?(?:[A-Z]\.[ ]?){0,2}[A-Z](?:\.|(?!\w))")
 _MIN_DICTATED_WORDS = 5
 

@@ -6,6 +6,7 @@ Skips the same digits where they are a dose, a count or a measurement.
 import re
 from collections.abc import Iterator
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.spans.folded_text import FoldedText, fold
 from fine_tune_assets.phi.spans.spans import Offsets
 
@@ -35,7 +36,7 @@ _UNIT = (
     r"|times|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|weeks?|wks?|months?|years?|yrs?|lbs?|pounds?|oz|ounces?|feet"
     r"|foot|ft|inch|inches|percent|per|degrees)\b)"
 )
-_NOT_A_QUANTITY = re.compile(rf"(?!\w|[.]\d|,\d{{3}}\b|[ ]?/[ ]?\d|[ -]?{_UNIT})", re.IGNORECASE)
+_NOT_A_QUANTITY = compile_bounded(rf"(?!\w|[.]\d|,\d{{3}}\b|[ ]?/[ ]?\d|[ -]?{_UNIT})", re.IGNORECASE)
 _WHOLE_NUMBER = re.compile(r"(?!\d|[.]\d)")
 _NOT_A_FRACTION = re.compile(r"(?<!\w)(?<!\d[./])(?<!\d[ ]/)(?<!\d[ ]/[ ])")
 _LETTER_PREFIX = re.compile(r"(?<![^\W\d_])[A-Za-z]{1,5}[-#]?$")

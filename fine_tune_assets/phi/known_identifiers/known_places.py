@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.known_identifiers.known_numbers import find_id
 from fine_tune_assets.phi.spans.folded_text import FoldedText, fold, make_key
 from fine_tune_assets.phi.spans.identifier_words import (
@@ -29,7 +30,7 @@ _DIRECTIONS = frozenset("n s e w ne nw se sw".split())
 _UNIT_WORDS = frozenset("apt ste unit rm bldg fl box".split())
 _POSTCODE = re.compile(r"\b(?:\d{5}(?:-?\d{4})?|[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2})$", re.IGNORECASE)
 _ZIP_EXTENSION = re.compile(r"[- ]?\d{4}(?!\d)")
-_LAST_STATE = re.compile(r"[\s,]+(?P<state>[A-Z]{2})\.?$")
+_LAST_STATE = compile_bounded(r"[\s,]+(?P<state>[A-Z]{2})\.?$")
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
 _WORD_GAP = re.compile(r"[\s.,#'/&()\-]{0,4}")
 _PART_GAP = re.compile(r"[ \t,.]{1,3}(?:\r?\n[ \t]*)?|\r?\n[ \t]*")

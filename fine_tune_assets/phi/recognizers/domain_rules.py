@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.recognizers.rules.rule import Rule
 from fine_tune_assets.phi.recognizers.rules.rule_list import RULE_SETS
 from fine_tune_assets.phi.recognizers.tagged_spans import RULE as TAGGER_RULE
@@ -144,7 +145,7 @@ def _build_own_rule(kind: str, settings: RecognizerSettings) -> Rule:
 
 
 def _compile(settings: RecognizerSettings | KeptValue) -> re.Pattern[str]:
-    return re.compile(settings.pattern, re.IGNORECASE if settings.ignore_case else re.NOFLAG)
+    return compile_bounded(settings.pattern, re.IGNORECASE if settings.ignore_case else re.NOFLAG)
 
 
 def _compile_personal_date(pack: DomainPack) -> re.Pattern[str] | None:

@@ -6,6 +6,7 @@ Uses the word lists of the domain pack. Applies only to the tagger: rules have c
 import re
 from functools import lru_cache
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.recognizers.short_dates import is_month_and_day
 from fine_tune_assets.phi.spans.folded_text import fold
 from fine_tune_assets.phi.spans.identifier_words import FIFTY_STATES
@@ -22,7 +23,7 @@ _TITLE_BEFORE = re.compile(
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _AGE_AND_SEX = re.compile(r"[0-8]?\d ?(?:[MF]|yo|y/o)|PGY-?\d|MS-?[1-4]|CA-?[1-3]")
 """An age up to 89 with a sex; a year of training."""
-_NUMBER_PARTS = re.compile(r"\d+(?:[/.]\d+)+")
+_NUMBER_PARTS = compile_bounded(r"\d+(?:[/.]\d+)+")
 _NOT_A_DATE = re.compile(
     r"\d{1,2}(?::\d\d)? ?[ap]\.?m\.?|\d{1,3}-\d{3}|\d{1,3}[x×]\d{1,3}|(?!19|20)\d{4}", re.IGNORECASE
 )

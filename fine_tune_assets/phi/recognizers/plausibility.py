@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.recognizers.medical_terms import is_medical_term, is_scale_or_sign
 from fine_tune_assets.phi.recognizers.tagged_spans import RULE as TAGGER_RULE
 from fine_tune_assets.phi.spans.folded_text import fold
@@ -37,7 +38,7 @@ _PUBLIC_NUMBER = re.compile(r"NCT\d{8}|PMID:?\s?\d+|[A-Z]\d\d\.\d{1,3}")
 """The number of a registered trial, a paper or a diagnosis."""
 
 
-_DEGREE_SUFFIX = re.compile(
+_DEGREE_SUFFIX = compile_bounded(
     r",?\s+(?:M\.?D|D\.?O|Ph\.?D|R\.?N|N\.?P|P\.?A(?:-C)?|CRNA|CNM|APRN|FNP|DNP|PharmD|DDS|DMD|DPM|PsyD|LICSW|LCSW|RHIT|FAC[A-Z]|MBBS|FRCP[CS]?)\.?\Z"
 )
 _CLOCK_SUFFIX = re.compile(r"(?:(?<=[/.-]\d{4})|(?<=[/.-]\d\d)(?=\s+(?!19|20)))\s+(?:[01]\d|2[0-3]):?[0-5]\d\Z")

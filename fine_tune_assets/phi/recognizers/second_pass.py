@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
 from fine_tune_assets.phi.recognizers.domain_rules import DomainRules
 from fine_tune_assets.phi.recognizers.rules.rule_list import apply_rules
@@ -84,10 +85,10 @@ _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _NOT_A_NAME = r"(?!(?:Patient|Doctor|Guest|The|This|That|And|But|Who|Will|What|When|How|Why|You|He|She|It|We|They|Is|Are|Was|Can|Do|Did|Please|Thank|Thanks|Okay|Yes|No|Not|In|On|At|To|For|Of|My|Your|So|If|As)\b)"
 
 _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (label, re.compile(pattern))
+    (label, compile_bounded(pattern))
     for label, pattern in (
         ("EMAIL", r"[A-Za-z0-9][\w.%+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"),
-        ("URL", r"(?i:https?://[^\s■]{3,}|\bwww\.[\w-]+\.[^\s■]+)"),
+        ("URL", r"(?i:https?://[^\s■]{3,2000}|\bwww\.[\w-]{1,64}\.[^\s■]{1,2000})"),
         ("URL", r"(?<![@\w.])(?:[a-z0-9-]+\.)+(?:com|org|net|edu|gov|info|co\.uk)\b"),
         ("ID", rf"(?<![\w.])(?=[\d.]{{9,}})(?:{_OCTET}\.){{3}}{_OCTET}(?![\w]|\.\d)"),
         ("ID", r"(?i)(?<![\w:-])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![\w:-])"),

@@ -6,6 +6,7 @@ Excludes scores, strengths and fractions. The tagger, or other short dates in th
 import re
 from collections.abc import Iterator, Sequence
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.spans.identifier_words import MEASURES
 from fine_tune_assets.phi.spans.spans import Span
 from fine_tune_assets.phi.tagger.prediction import TaggedWord
@@ -14,7 +15,7 @@ RULE = "corroborated_date"
 NO_NUMBER_BEFORE = r"(?<![\w/.,-])"
 NO_QUANTITY_AFTER = rf"(?![\w/%]|[-.,]\d|-|[ ]?(?:{MEASURES['after_measures']}))"
 _SHORT = re.compile(rf"{NO_NUMBER_BEFORE}(\d{{1,2}})([/-])(\d{{1,2}})(?![\w/%]|[-.,]\d|-)")
-_NO_QUANTITY_AFTER = re.compile(NO_QUANTITY_AFTER, re.IGNORECASE | re.VERBOSE)
+_NO_QUANTITY_AFTER = compile_bounded(NO_QUANTITY_AFTER, re.IGNORECASE | re.VERBOSE)
 _QUANTITY_BEFORE = re.compile(rf"\b(?:{MEASURES['before_measures']})[\s:=(]*\Z", re.IGNORECASE)
 _SCORE_MAXIMA = (5, 6, 10)
 _MIN_PROBABILITY = 0.05

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.spans.identifier_words import (
     ABBREVIATIONS,
     DOTTED_ABBREVIATIONS,
@@ -49,7 +50,7 @@ _LETTERED_TERM_BEFORE = re.compile(rf"\b(?:{MEASURES['lettered']})[ ]\Z", re.IGN
 _SURNAME_BEFORE = re.compile(
     r"(?:^|\n|[ ]{2}|\d[.)][ ]|[:|][ ]?)((?:[A-ZÀ-ÖØ-Þ]['’])?[A-ZÀ-ÖØ-Þ]{2,}(?:[ '’-][A-ZÀ-ÖØ-Þ]{2,}){0,2}(?:,[ ]?|[ ]))\Z"
 )
-_SURNAME_FIRST = re.compile(r"[A-ZÀ-ÖØ-Þ'’-]{2,}(?:[ ][A-ZÀ-ÖØ-Þ'’-]{2,})*,[ ]?[A-ZÀ-ÖØ-Þ]")
+_SURNAME_FIRST = compile_bounded(r"[A-ZÀ-ÖØ-Þ'’-]{2,}(?:[ ][A-ZÀ-ÖØ-Þ'’-]{2,})*,[ ]?[A-ZÀ-ÖØ-Þ]")
 _MIN_SURNAME_LENGTH = _MIN_NAME_LENGTH = 4
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import date, timedelta
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.spans.spans import substitute
 from fine_tune_assets.quantities.dates import MONTHS, WEEKDAYS, DateMatch, DateReader
 from fine_tune_assets.quantities.spelled_numbers import (
@@ -32,7 +33,7 @@ _WRITERS: dict[str, Callable[[date], str]] = {
     "dw": lambda new: spell_ordinal(new.day),
     "ord": lambda new: ordinal_suffix(new.day),
 }
-_STARTS_SENTENCE = re.compile(r"(?:^|[\r\n.!?:•*-])\s*$")
+_STARTS_SENTENCE = compile_bounded(r"(?:^|[\r\n.!?:•*-])\s*$")
 
 
 def reduce_to_years(text: str, before: str, reader: DateReader) -> str:
@@ -159,8 +160,8 @@ _AGE = re.compile(
 _SHORTER_UNIT = re.compile(r"^[-\s]?(?:hours?|days?|d|weeks?|wks?|w|months?|mos?|m/o)\b", re.IGNORECASE)
 _YEARS_OLD = r"[-\s]*(?:(?:years?|yrs?|y\.?/?o\.?|y)(?![^\W\d_])\.?)?[-\s]*(?:old(?![^\W\d_])|of[-\s]age)?"
 _AGE_WORDS = re.compile(rf"{_YEARS_OLD}[-\s.]*", re.IGNORECASE)
-_SEX = re.compile(rf"{_YEARS_OLD}[-\s]*(?P<sex>[MF]|male|female|man|woman)", re.IGNORECASE)
-_NINETIES = re.compile(
+_SEX = compile_bounded(rf"{_YEARS_OLD}[-\s]*(?P<sex>[MF]|male|female|man|woman)", re.IGNORECASE)
+_NINETIES = compile_bounded(
     r"^\W*(?:in\s+)?(?:(?:her|his|their|the)\s+)?(?:mid|early|late)?[-\s]*(?:nineties|90'?s|centenarian|nonagenarian)\W*$",
     re.IGNORECASE,
 )

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.replacement import name_pools
 from fine_tune_assets.phi.replacement.keyed_draws import IsTaken, KeyedSource, normalize, pick, pick_unused
 from fine_tune_assets.phi.spans.identifier_words import (
@@ -24,7 +25,7 @@ _DOTTED = r"(?:[^\W\d_]\.){1,3}[^\W\d_]\b\.?"
 _WORD = r"(?:[^\W\d_][\u0300-\u036f]*)+(?:['’ʼ‘](?![sSʼ’']\b)(?:[^\W\d_][\u0300-\u036f]*)+)*"
 _POSSESSIVE = r"(?<=[^\W\d_]['’ʼ‘])[sS](?!\w)"
 _TOKEN = re.compile(rf"(?P<possessive>{_POSSESSIVE})|(?P<dotted>{_DOTTED})|(?P<word>{_WORD})|(?P<digit>\d)")
-_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)\b", re.IGNORECASE)
+_ORDINAL = compile_bounded(r"\d+(?:st|nd|rd|th)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from itertools import count
 from string import ascii_uppercase
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.replacement.keyed_draws import Draw, KeyedSource, normalize, pick
 
 _ATTEMPTS_PER_LENGTH = 40
 _RESERVED_RANGE_ATTEMPTS = 300
-_EXTENSION = re.compile(r"\s*(?:x|ext\.?|extension)\s*\d+\s*$", re.IGNORECASE)
+_EXTENSION = compile_bounded(r"\s*(?:x|ext\.?|extension)\s*\d+\s*$", re.IGNORECASE)
 _COUNTRY_CODE = r"(?:1|7|2[07]|3[0123469]|4[013456789]|5[12345678]|6[0123456]|8[1246]|9[0123458]|[2-9]\d\d)"
 _NUMBER = re.compile(r"\d")
 _V4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.replacement.keyed_draws import (
     Draw,
     IsTaken,
@@ -45,8 +46,8 @@ _LINK_WORDS = frozenset(
 )
 _ZIP = re.compile(r"(?<![\w-])\d{5}(?:[-\s]\d{4})?(?![\w-])")
 _POSTCODE = re.compile(r"\b(?:[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|[A-Z]\d[A-Z]\s?\d[A-Z]\d)\b", re.IGNORECASE)
-_CODE = re.compile(r"[A-Z\d]*\d[A-Z\d-]*", re.IGNORECASE)
-_AFTER_CODE = re.compile(r" *[,;\n]|\s+[A-Z]{3}\b")
+_CODE = compile_bounded(r"[A-Z\d]*\d[A-Z\d-]*", re.IGNORECASE)
+_AFTER_CODE = compile_bounded(r" *[,;\n]|\s+[A-Z]{3}\b")
 _ENDS_WITH_UNIT = re.compile(r"\b(?:box|apt|suite|unit|ste)\.?\s*#?$", re.IGNORECASE)
 _STREET = re.compile(rf"\b(?:{STREET_WORDS})\b\.?", re.IGNORECASE)
 _UNIT = re.compile(

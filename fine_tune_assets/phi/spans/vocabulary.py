@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.core.word_lists import read_lists
 from fine_tune_assets.recipes.domain_packs import LoadedPack, load_pack
 
@@ -82,7 +83,7 @@ def _build_vocabulary(pack: LoadedPack) -> Vocabulary:
         device_eponyms=pack.read_words("eponyms") | eponyms,
         eponym_noun=_join(names.get("eponym_nouns", ())),
         scales_and_signs=_join(measures.get("scales_and_signs", ())),
-        medicine_ending=re.compile(rf"[a-z]{{3,}}{_join(measures.get('generic_medicine_endings', ()))}"),
+        medicine_ending=compile_bounded(rf"[a-z]{{3,}}{_join(measures.get('generic_medicine_endings', ()))}"),
     )
 
 

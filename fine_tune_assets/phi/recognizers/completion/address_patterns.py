@@ -4,9 +4,10 @@
 
 import re
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.recognizers.completion.identifier_parts import HOUSE_WORDS, STREET_STARTS, UNIT_WORDS
 
-_CAPITALISED = r"[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]*(?:['’.-][^\W\d_]+)*"
+_CAPITALISED = r"[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]*+(?:['’.-][^\W\d_]++){0,6}+"
 _NUMBER = r"\d{1,5}[A-Za-z]?(?:[ ]?[/-][ ]?\w{1,5}){0,3}(?:[ ](?:bis|ter|quater)\b)?"
 _UNIT = (
     rf"(?:(?:{UNIT_WORDS})\b\.?[ ]?(?:(?:No|Nr)\.?[ ]?|\#[ ]?)?(?:\d[\w/-]{{0,6}}|(?-i:[A-Z](?:[/-]?\d{{1,4}}[A-Z]?)?))(?!\w)"
@@ -33,7 +34,7 @@ UNIT_WORD_BEFORE = re.compile(
     rf"(?<![\w.])(?:(?:{UNIT_WORDS}|Old|New)\b\.?[ ]?)?(?:(?:No|Nr)|(?:(?<=at )|(?<=of )|(?<=, ))no)\.?[ ]\Z|(?<![\w.])(?:Flat|Apt|Apartment|Unit|Suite|Plot|House|Lot)\.?[ ]\Z"
 )
 NUMBER_BEFORE = re.compile(rf"{_START}(?P<number>{_NUMBER},?[ ])\Z")
-STREET_BEFORE_POSTCODE = re.compile(rf"(?<![\w'’.-])(?P<name>{_NAME})[ ]{_NUMBER},?[ ]\Z")
+STREET_BEFORE_POSTCODE = compile_bounded(rf"(?<![\w'’.-])(?P<name>{_NAME})[ ]{_NUMBER},?[ ]\Z")
 NUMBER_BEFORE_POSTCODE = re.compile(rf"(?<=[^\W\d_.][ ]){_NUMBER},[ ]\Z")
 STREET_START_BEFORE = re.compile(
     rf"(?<![\w.'’-])(?:{_NUMBER},?[ ])?(?:(?i:{STREET_STARTS})\.?|[cC]/)[ ](?:(?:San|Santa|Santo|Saint|Sainte|St)[ ])?(?:(?:d[eu]s?|de la|dell[ao]|da|do|dos|das|del|de los|de las)[ ])?\Z"
@@ -42,7 +43,7 @@ STREET_WORD_FIRST = re.compile(rf"(?!(?:Dr|St)\b)(?:{'|'.join(word.title() for w
 WORDS_BEFORE_STREET = re.compile(rf"(?<![\w'’.-])(?:{_CAPITALISED}[ ]){{1,3}}\Z")
 QUOTED_NAME_BEFORE = re.compile(rf"(?<!\w)[\"“‘'«](?P<name>{_NAME}),?[\"”’'»],?[ ]\Z")
 """The name of a house in quotation marks: "Bundilla", 1177 Old Road."""
-NAME_BEFORE = re.compile(rf"(?<![\w'’.-])(?P<name>{_NAME}),[ ]\Z")
+NAME_BEFORE = compile_bounded(rf"(?<![\w'’.-])(?P<name>{_NAME}),[ ]\Z")
 ARTICLE_BEFORE = re.compile(r"(?<![\w])(?:The|Tŷ|Ty)[ ]\Z|(?<![^\n])(?:By|Near|Nr\.?|Via|Opp\.?)[ ]\Z")
 UNIT_AFTER = re.compile(rf"(?:,?[ ]){_UNIT}", re.IGNORECASE)
 NUMBER_AFTER = re.compile(rf"[ ]{_NUMBER}(?=,[ ](?:{_POSTCODE}|{_CAPITALISED})(?![\w]))")
@@ -56,11 +57,11 @@ REGION_AFTER = re.compile(r"[ ]\([A-Z]{2}\)")
 CANTON_AFTER = re.compile(r"[ ](?P<canton>[A-Z]{2})(?=[ ]?[,.;)|\n]|\Z)")
 CODE_AND_TOWN_AT_END = re.compile(r"(?<!\d)\d{4,5}[ ][^\W\d_]+(?:[ -][^\W\d_]+){0,3}\Z")
 """A canton or province follows without brackets: 1095 Lutry VD, 80131 Napoli NA."""
-INITIALS_AT_END = re.compile(r"(?<!\w)(?:[A-Z]\.)+[A-Z]\Z")
+INITIALS_AT_END = compile_bounded(r"(?<!\w)(?:[A-Z]\.)+[A-Z]\Z")
 """A region whose full stop is part of it: A.P., N.T."""
 ABBREVIATED = re.compile(rf"\b(?:[^\W\d_]|izq|dcha|dta|Esq|Dto|OG|St|Str|Ave?|Rd|Ln|Dr|Ct|Blvd|(?i:{UNIT_WORDS}))\Z")
 PLAIN_GAP = re.compile(r"[ ,.-]*|,[ ](?:via|near|by)[ ]")
-GAP = re.compile(
+GAP = compile_bounded(
     rf"[ ,.-]*(?:(?:(?i:{_UNIT})|(?i:{UNIT_WORDS})|{_NUMBER}|(?:of|the|upon|de|du|del|la|le|des|y|zip|ZIP|PIN|(?<=,[ ])(?:via|near|by))|[A-Z]{{1,3}}\.?|{_CAPITALISED})[ ,.-]+){{0,3}}"
 )
 ADDRESS_FOLLOWS = re.compile(

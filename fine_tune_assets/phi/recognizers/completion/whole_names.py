@@ -2,6 +2,7 @@
 
 import re
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.recognizers.completion.identifier_parts import (
     COMPANY_FORMS,
     SHORT_COMPANY_FORMS,
@@ -20,7 +21,7 @@ _MAX_GIVEN_NAMES = 3
 _PARTICLE = rf"(?:{join_words('name_particles')}|(?i:(?<=[ ])(?:{join_words('leading_particles')})(?=[ ])))"
 _PARTICLES_BETWEEN = re.compile(rf"[ ](?:{_PARTICLE}[ ]?(?<=['’ ])){{1,3}}")
 _PARTICLES_BEFORE = re.compile(rf"(?<![\w.'’-])(?:[A-ZÀ-ÖØ-Þ]\.[ ]?){{0,2}}(?:{join_words('leading_particles')})[ ]\Z")
-_LETTERS_BEFORE, _LETTERS_AFTER = re.compile(r"[^\W\d_]+\Z"), re.compile(r"[^\W\d_]+")
+_LETTERS_BEFORE, _LETTERS_AFTER = compile_bounded(r"[^\W\d_]+\Z"), compile_bounded(r"[^\W\d_]+")
 _WORD_BEFORE = re.compile(r"(?<![\w'’.-])(?P<word>[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]+)[ ]\Z")
 _HALF_BEFORE = re.compile(
     r"(?<![\w'’-])(?P<half>(?!(?:Pre|Post|Non|Mid|Anti|Ex|Pro|Semi|Sub|Neo)[-‐‑])[A-ZÀ-ÖØ-Þ][^\W\d_]+)[-‐‑]\Z"
@@ -49,11 +50,11 @@ _ALIAS_BETWEEN, _CHILD_BETWEEN = " @ ", re.compile(r"[ ][dsDS]/[oO][ ]\Z")
 """Also known as, and child of: Goh Kim Huat @ Ricky Goh, Shanti d/o Muthusamy."""
 _QUOTES = frozenset("\"“”„’'")
 _CAPITALISED = r"[A-ZÀ-ÖØ-ÞĀ-žȘ-țẠ-ỹ][^\W\d_]+(?:['’-][^\W\d_]+)?"
-_SURNAME = re.compile(rf"(?:[dD]['’]|(?:(?i:{join_words('leading_particles')})[ ])+)?{_CAPITALISED}")
-_SURNAME_BEFORE = re.compile(rf"(?P<surname>{_CAPITALISED}),[ ]\Z")
+_SURNAME = compile_bounded(rf"(?:[dD]['’]|(?:(?i:{join_words('leading_particles')})[ ])+)?{_CAPITALISED}")
+_SURNAME_BEFORE = compile_bounded(rf"(?P<surname>{_CAPITALISED}),[ ]\Z")
 _GIVEN_NAME_AFTER = re.compile(rf",[ ](?P<given>{_CAPITALISED})(?![\w'’-])")
-_STARTS_FIELD = re.compile(r"(?:(?<![^\n])|[:;|(\t][ \t]*|[ ]{2,}|[.]{2,}[ ]?)\Z")
-_ENDS_FIELD = re.compile(r"[ \t]*(?:[;)|\n]|\Z|[,(][ ]?(?:DOB|born|geb)\b|[.](?=\s|\Z))")
+_STARTS_FIELD = compile_bounded(r"(?:(?<![^\n])|[:;|(\t][ \t]*|[ ]{2,}|[.]{2,}[ ]?)\Z")
+_ENDS_FIELD = compile_bounded(r"[ \t]*(?:[;)|\n]|\Z|[,(][ ]?(?:DOB|born|geb)\b|[.](?=\s|\Z))")
 _INITIAL_AFTER = re.compile(r",[ ][A-ZÀ-ÖØ-Þ]\.?(?=[ \t]*(?:[\n;)|]|\Z))")
 _FORM_AFTER = re.compile(rf"(?:[ ]\((?:No\.?[ ])?\w+\))?,?[ ](?:{COMPANY_FORMS})(?!\w)")
 _ANY_FORM_AFTER = re.compile(rf"(?:[ ]\((?:No\.?[ ])?\w+\))?,?[ ](?:{COMPANY_FORMS}|{SHORT_COMPANY_FORMS})(?!\w)")

@@ -4,6 +4,7 @@
 
 import re
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.phi.recognizers.completion.identifier_parts import NUMBER_LABELS, TEST_NAMES
 from fine_tune_assets.phi.spans.spans import Offsets, Span
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
@@ -11,17 +12,17 @@ from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 NUMBERLESS_KINDS = frozenset({"NAME", "LOCATION", "FACILITY", "DATE", "AGE", "EMAIL", "URL", "IP"})
 _TELEPHONES = frozenset({"PHONE", "FAX"})
 _WINDOW = 40
-_ALNUM_BEFORE, _ALNUM_AFTER = re.compile(r"[^\W_]+\Z"), re.compile(r"[^\W_]+")
+_ALNUM_BEFORE, _ALNUM_AFTER = compile_bounded(r"[^\W_]+\Z"), compile_bounded(r"[^\W_]+")
 _SEPARATORS = "-/._–#"
 _PART_BEFORE = re.compile(r"(?<![^\W_])(?P<part>[^\W_]+)(?P<by>[-/._–#])\Z")
 _PART_AFTER = re.compile(r"(?P<by>[-/._–])(?P<part>[^\W_]+)")
 _AUTHOR_AFTER = re.compile(r"/(?!ml|mg|kg|hr|wk|day|mm|dl|min|mo|yr)[a-z]{2,3}(?![\w/])")
 """Initials at the end of a reference: HWL/2291/jt."""
 _AUTHOR_AFTER_DOT = re.compile(r"\.[a-z]{2,3}(?![\w/-]|\.\w)")
-_CODE_WITH_DOTS = re.compile(r"(?=.*[A-Z])[A-Z\d]+(?:\.[A-Z\d]+)+")
+_CODE_WITH_DOTS = compile_bounded(r"(?=.*[A-Z])[A-Z\d]+(?:\.[A-Z\d]+)+")
 """Initials belong to a code whose other parts are joined by dots too: KTC.RL.20231108.gsl."""
 _CHECK_DIGIT_AFTER = re.compile(r"[(][\dA-Z][)](?!\w)")
-_CODE_WITH_CHECK_DIGIT = re.compile(r"(?=(?:[^\d]*\d){5})[A-Z\d]+(?:[ /-][A-Z\d]+)*")
+_CODE_WITH_CHECK_DIGIT = compile_bounded(r"(?=(?:[^\d]*\d){5})[A-Z\d]+(?:[ /-][A-Z\d]+)*")
 _OPENING_BEFORE = re.compile(r"(?:\(\+?|\+)\Z")
 _PLATE_START, _PLATE_END = re.compile(r"[A-Z]{2}\d{2}"), re.compile(r"[ ](?P<letters>[A-Z]{3})(?!\w|-\w)")
 _LETTERS = re.compile(r"[A-Z]{1,4}")

@@ -10,7 +10,7 @@ import re
 from fine_tune_assets.phi.recognizers.rules.rule import Rule, any_of, build_rule
 from fine_tune_assets.phi.spans.identifier_words import ROLES
 
-CAPITALISED = r"(?:(?:Mc|Mac|O['’]|D['’]|[AaEe]l-|St\.\ ?|de\ |van\ |von\ |der\ |la\ )?[A-ZÀ-ÖØ-Þ][\w'’]+(?:-[A-ZÀ-ÖØ-Þ][\w'’]+)*)"
+CAPITALISED = r"(?:(?:Mc|Mac|O['’]|D['’]|[AaEe]l-|St\.\ ?|de\ |van\ |von\ |der\ |la\ )?[A-ZÀ-ÖØ-Þ][\w'’]++(?:-[A-ZÀ-ÖØ-Þ][\w'’]++){0,4}+)"
 _NAME = rf"(?:{CAPITALISED}|[A-Z]\b\.?)(?:[ ](?!I\b)(?:[A-Z]\b\.?|{CAPITALISED})){{0,3}}"
 _RELATIVE = r"(?:wife|husband|daughter|son|mother|father|sister|brother|niece|nephew|partner|spouse|aunt|uncle|grand(?:son|daughter|mother|father)|fianc[ée]e?|caregiver|guardian|friend|cousin|neighbor)"
 _FIELD = (

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -32,8 +34,8 @@ def build_rule(
     context_before: str | None = None,
 ) -> Rule:
     """Compile a rule. `context_before` ignores case."""
-    compiled = re.compile(pattern, flags | re.VERBOSE)
-    before = re.compile(rf"(?:{context_before})\Z", re.IGNORECASE | re.VERBOSE) if context_before else None
+    compiled = compile_bounded(pattern, flags | re.VERBOSE)
+    before = compile_bounded(rf"(?:{context_before})\Z", re.IGNORECASE | re.VERBOSE) if context_before else None
     return Rule(name, label, compiled, score, "value" if "value" in compiled.groupindex else 0, before)
 
 
