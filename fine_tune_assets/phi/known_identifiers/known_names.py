@@ -28,6 +28,7 @@ _TITLE_GAP = re.compile(r"\.?\s{1,3}")
 _COLON = compile_bounded(r"[ \t]*:")
 _DOTTED = re.compile(r"[A-Z]\.[ ]?(?:[A-Z]\.[ ]?){0,2}[A-Z](?:\.|(?!\w))")
 _MIN_DICTATED_WORDS = 5
+_MAX_LINE = 1_000
 
 
 class _NameSearch:
@@ -94,8 +95,8 @@ def _compile_term(eponym_noun: str) -> re.Pattern[str]:
 
 def _is_dictated_in_capitals(folded: str, start: int) -> bool:
     """Whether the line is all in capitals, so that capitals carry no information. A short line may be a header."""
-    begin, end = folded.rfind("\n", 0, start) + 1, folded.find("\n", start)
-    line = folded[begin : end if end >= 0 else len(folded)]
+    end = folded.find("\n", start, start + _MAX_LINE)
+    line = folded[_find_line_start(folded, start) : end if end >= 0 else start + _MAX_LINE]
     return line.isupper() and len(line.split()) >= _MIN_DICTATED_WORDS
 
 
@@ -121,8 +122,13 @@ def is_mid_sentence(folded: str, start: int) -> bool:
     before = folded[max(0, start - 3) : start]
     if "\n" in before or not re.search(r"[\w,;)'\"][ ]?[(\"']?$", before):
         return False
-    line = folded[folded.rfind("\n", 0, start) + 1 : start]
-    return any(c.islower() for c in line)
+    return any(c.islower() for c in folded[_find_line_start(folded, start) : start])
+
+
+def _find_line_start(folded: str, at: int) -> int:
+    """Start of the line; of a long line, only the part nearby is read."""
+    nearby = max(0, at - _MAX_LINE)
+    return max(nearby, folded.rfind("\n", nearby, at) + 1)
 
 
 def _is_heading(reading: _NameSearch, word: Word) -> bool:
@@ -130,7 +136,7 @@ def _is_heading(reading: _NameSearch, word: Word) -> bool:
     folded, surface = reading.folded, word.surface.upper()
     if surface not in reading.vocabulary.heading_words and surface not in reading.vocabulary.body_headings:
         return False
-    begins = not folded[folded.rfind("\n", 0, word.start) + 1 : word.start].strip(" \t-*•#")
+    begins = not folded[_find_line_start(folded, word.start) : word.start].strip(" \t-*•#")
     return _COLON.match(folded, word.end) is not None or (begins and word.surface.isupper())
 
 

@@ -50,6 +50,7 @@ _COUNTRY_PREFIX = re.compile(
 _LABEL_IN_VALUE = re.compile(
     r"^(?:mrn|id|pid|pt|acct?|account|csn|fin|hn|visit|enc|encounter|chart|no|ssn)(?=[\W\d_])[\W_]*", re.IGNORECASE
 )
+_MAX_ZEROS = 64
 _TWO_DIGIT_COUNTRY_CODES = frozenset(
     """20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 91
     92 93 94 95 98""".split()  # noqa: SIM905
@@ -76,12 +77,17 @@ def _find_digits(folded: str, digits: str) -> Iterator[Offsets]:
     at = folded.find(significant)
     while at >= 0:
         start, end = at, at + len(significant)
-        while start and folded[start - 1] == "0":
-            start -= 1
+        start = _skip_zeros(folded, start)
         is_whole = not (start and folded[start - 1].isdecimal())
         if is_whole and _is_id(folded, start, end):
             yield start, end
         at = folded.find(significant, at + 1)
+
+
+def _skip_zeros(folded: str, start: int) -> int:
+    """Start with the leading zeros before it."""
+    before = folded[max(0, start - _MAX_ZEROS) : start]
+    return start - len(before) + len(before.rstrip("0"))
 
 
 def _is_id(folded: str, start: int, end: int) -> bool:
@@ -104,8 +110,7 @@ def _find_regrouped(text: FoldedText, digits: str) -> Iterator[Offsets]:
     if len(significant) < _MIN_REGROUPED_DIGITS:
         return
     for start, end in text.find_ignoring_separators(significant):
-        while start and text.folded[start - 1] == "0":
-            start -= 1
+        start = _skip_zeros(text.folded, start)
         inner = text.folded[start:end]
         if not inner.isdecimal() and _is_grouped(inner, _SEPARATORS) and _is_standalone(text.folded, start, end):
             yield start, end

@@ -13,7 +13,7 @@ from fine_tune_assets.phi.recognizers.rules.rule import Rule
 from fine_tune_assets.phi.recognizers.rules.rule_list import RULE_SETS
 from fine_tune_assets.phi.recognizers.tagged_spans import RULE as TAGGER_RULE
 from fine_tune_assets.phi.spans.checksums import CHECKSUMS
-from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Offsets, Span
+from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Intervals, Offsets, Span, merge_spans
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary, load_vocabulary
 from fine_tune_assets.recipes.domain_pack_schema import DomainPack, KeptValue, PresidioEntity, RecognizerSettings
 from fine_tune_assets.recipes.domain_packs import LoadedPack, load_pack
@@ -57,10 +57,9 @@ class DomainRules:
     def drop_kept(self, text: str, spans: Iterable[Span]) -> Iterator[Span]:
         """Drop findings that the domain keeps: kept values, dates that are not personal, and protected words."""
         found = list(spans)
-        kept = list(self.find_kept_values(text)) if found else []
+        kept = Intervals(self.find_kept_values(text) if found else ())
         for span in found:
-            is_inside = any(start <= span.start and span.end <= end for start, end in kept)
-            if not is_inside and not self._is_kept_date(text, span) and not self._is_protected(text, span):
+            if not kept.has_around(span.start, span.end) and not self._is_kept_date(text, span) and not self._is_protected(text, span):
                 yield span
 
     def prefer_own_kinds(self, text: str, spans: Sequence[Span]) -> list[Span]:
@@ -71,17 +70,16 @@ class DomainRules:
         own = [span for span in spans if span.label in self.own_kinds]
         if not own:
             return list(spans)
-        return [span for span in spans if span.label in self.own_kinds or not self._is_covered(text, span, own)]
+        found, rest = Intervals((span.start, span.end) for span in own), list(text)
+        for span in merge_spans(text, own):
+            rest[span.start : span.end] = " " * (span.end - span.start)
+        blanked = "".join(rest)
+        return [span for span in spans if span.label in self.own_kinds or not self._is_covered(blanked, span, found)]
 
-    def _is_covered(self, text: str, span: Span, own: Sequence[Span]) -> bool:
-        inside = [one for one in own if span.start < one.end and one.start < span.end]
-        if not inside or span.recognizer == KNOWN_RULE:
+    def _is_covered(self, blanked: str, span: Span, own: Intervals) -> bool:
+        if not own.has_overlap(span.start, span.end) or span.recognizer == KNOWN_RULE:
             return False
-        blank = list(text[span.start : span.end])
-        for one in inside:
-            for at in range(max(one.start, span.start), min(one.end, span.end)):
-                blank[at - span.start] = " "
-        rest = "".join(blank)
+        rest = blanked[span.start : span.end]
         if any(c.isdigit() for c in rest):
             return False
         return span.label not in _NAME_LABELS or self._has_known_words_only(rest)

@@ -13,7 +13,7 @@ from fine_tune_assets.phi.recognizers.medical_terms import is_medical_term, is_s
 from fine_tune_assets.phi.recognizers.tagged_spans import RULE as TAGGER_RULE
 from fine_tune_assets.phi.spans.folded_text import fold
 from fine_tune_assets.phi.spans.identifier_words import find_heading_lines, find_name_parts
-from fine_tune_assets.phi.spans.spans import Span
+from fine_tune_assets.phi.spans.spans import Intervals, Span
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 _TRIMMED_LABELS = {"NAME", "LOCATION", "FACILITY"}
@@ -47,11 +47,11 @@ _CLOCK_SUFFIX = re.compile(r"(?:(?<=[/.-]\d{4})|(?<=[/.-]\d\d)(?=\s+(?!19|20)))\
 
 def drop_implausible(text: str, spans: Iterable[Span], vocabulary: Vocabulary) -> Iterator[Span]:
     """Drop headings, eponyms and implausible findings; trim ordinary words from the ends of the others."""
-    headings = find_heading_lines(text, vocabulary)
+    headings = Intervals(find_heading_lines(text, vocabulary))
     likely = [s for s in spans if not _is_false_positive(text, s, vocabulary)]
     for span in _drop_medical_terms(text, _prefer_people_over_towns(likely), vocabulary):
         for start, end in _trim_to_names(text, _trim_suffix(text, span), vocabulary):
-            if not any(start < stop and begin < end for begin, stop in headings):
+            if not headings.has_overlap(start, end):
                 yield Span(start, end, span.label, span.recognizer, span.score)
 
 
@@ -70,7 +70,7 @@ def _trim_suffix(text: str, span: Span) -> Span:
 
 def _drop_medical_terms(text: str, spans: Sequence[Span], vocabulary: Vocabulary) -> Iterator[Span]:
     """Keep a scale or sign if another finding shows a person of that name in the report."""
-    doubted = [span for span in spans if span.recognizer == TAGGER_RULE and is_scale_or_sign(text, span, vocabulary)]
+    doubted = {span for span in spans if span.recognizer == TAGGER_RULE and is_scale_or_sign(text, span, vocabulary)}
     certain = [span for span in spans if span not in doubted] if doubted else []
     names = {word for s in certain if s.label == "NAME" for word in _normalize_words(text[s.start : s.end], vocabulary)}
     for span in spans:

@@ -12,7 +12,7 @@ from fine_tune_assets.phi.known_identifiers.stated_names import MatchPolicy, Nam
 from fine_tune_assets.phi.recognizers.domain_rules import DomainRules
 from fine_tune_assets.phi.spans.folded_text import FoldedText, fold, make_key
 from fine_tune_assets.phi.spans.identifier_words import TITLES
-from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Offsets, Span
+from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Intervals, Offsets, Span
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 RULE = "propagated"
@@ -31,7 +31,8 @@ def propagate_spans(text: str, spans: Sequence[Span], domain: DomainRules) -> li
         *_propagate_names(folded, text, trusted, domain.vocabulary),
         *_propagate_values(folded, text, trusted, domain.own_kinds),
     }
-    new = (s for s in found if not any(span.start <= s.start and s.end <= span.end for span in spans))
+    covered = Intervals((span.start, span.end) for span in spans)
+    new = (s for s in found if not covered.has_around(s.start, s.end))
     return sorted(new, key=lambda s: (s.start, s.end, s.label))
 
 
@@ -61,8 +62,7 @@ def _choose_policy(folded: FoldedText, span: Span) -> MatchPolicy:
     is_titled = make_key(found_text.split(".")[0].split(" ")[0]) in TITLES or _has_title_before(folded, span)
     if span.recognizer == KNOWN_RULE or is_titled or found_text.islower():
         return MatchPolicy.ANY_CASE
-    places = folded.positions.get(make_key(found_text), ())
-    also_in_lower_case = any(folded.word(place).surface.islower() for place in places)
+    also_in_lower_case = make_key(found_text) in folded.keys_in_lower_case
     is_certain = " " in found_text or is_mid_sentence(folded.folded, span.start)
     return MatchPolicy.CAPITALISED if is_certain and not also_in_lower_case else MatchPolicy.MID_SENTENCE
 

@@ -44,18 +44,16 @@ def find_residual_phi(
 
 def _label_groups(spans: Iterable[Span]) -> Iterator[str]:
     """One label per group of overlapping spans: the label of the longest span."""
-    group: list[Span] = []
+    longest: Span | None = None
+    end = 0
     for span in sorted(spans, key=lambda s: (s.start, -s.end)):
-        if group and span.start >= max(s.end for s in group):
-            yield _choose_label(group)
-            group = []
-        group.append(span)
-    if group:
-        yield _choose_label(group)
-
-
-def _choose_label(group: Sequence[Span]) -> str:
-    return max(group, key=lambda s: s.end - s.start).label
+        if longest and span.start >= end:
+            yield longest.label
+            longest = None
+        longest = max(longest, span, key=lambda s: s.end - s.start) if longest else span
+        end = max(end, span.end)
+    if longest:
+        yield longest.label
 
 
 def _find_literal(masked: str, known: Sequence[Mapping[str, str]]) -> Iterator[Span]:

@@ -3,6 +3,8 @@
 Excludes scores, strengths and fractions. The tagger, or other short dates in the same report, decide whether the rest are dates.
 """
 
+import bisect
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -61,4 +63,6 @@ def _can_be_date(text: str, match: re.Match[str]) -> bool:
 
 
 def _read_probability(words: Sequence[TaggedWord], start: int, end: int) -> float:
-    return max((w.probability for w in words if start <= w.start < end and w.label == "DATE"), default=0.0)
+    first = bisect.bisect_left(words, start, key=lambda word: word.start)
+    inside = itertools.takewhile(lambda word: word.start < end, words[first : first + end - start])
+    return max((word.probability for word in inside if word.label == "DATE"), default=0.0)

@@ -15,6 +15,8 @@ RULE = "tagger"
 _JOINING_CHARACTERS = set("-/.'’,:@_#+&()–")
 """Characters that join the parts of an identifier even if the tagger scores them low on their own."""
 _NUMBER_LABELS = frozenset(LABELS) - {"NAME", "LOCATION", "FACILITY", "O"}
+_MAX_GROWTH = 200
+"""Characters around a finding that can be part of the same identifier."""
 _FINAL_INITIAL = re.compile(r"(?<![^\W_])[^\W\d_]$")
 
 
@@ -50,7 +52,9 @@ def _build_span(text: str, group: Sequence[TaggedWord]) -> Iterator[Span]:
     if not heavy:
         return
     label = max(heavy, key=lambda w: (w.end - w.start) * w.probability).label
-    start, end = _expand(text, heavy[0].start, heavy[-1].end, label)
+    begin = max(0, heavy[0].start - _MAX_GROWTH)
+    nearby = text[begin : heavy[-1].end + _MAX_GROWTH]
+    start, end = (begin + at for at in _expand(nearby, heavy[0].start - begin, heavy[-1].end - begin, label))
     yield Span(start, end, label, RULE, round(max(w.probability for w in heavy), 3))
 
 

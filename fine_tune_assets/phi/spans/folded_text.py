@@ -93,6 +93,11 @@ class FoldedText:
         return self.folded[self._tokens[place].end() : self._tokens[place + 1].start()]
 
     @cached_property
+    def keys_in_lower_case(self) -> frozenset[str]:
+        """Keys of the words that occur in lower case."""
+        return frozenset(key for key, token in zip(self.keys, self._tokens, strict=True) if token[0].islower())
+
+    @cached_property
     def number_positions(self) -> list[int]:
         """Positions of the numbers."""
         return [place for place, key in enumerate(self.keys) if key.isdecimal()]

@@ -1,6 +1,7 @@
 """Spans of identifiers in a text: merge overlapping ones, and replace them."""
 
 import bisect
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,15 +24,43 @@ class Span:
     score: float
 
 
+class Intervals:
+    """Offsets that are searched often, in logarithmic time. They may overlap."""
+
+    def __init__(self, offsets: Iterable[Offsets]) -> None:
+        self._ordered = sorted(offsets)
+        self._furthest = list(itertools.accumulate((end for _, end in self._ordered), max))
+
+    def has_around(self, start: int, end: int) -> bool:
+        """Whether one interval contains these offsets."""
+        count = bisect.bisect_right(self._ordered, start, key=lambda one: one[0])
+        return count > 0 and self._furthest[count - 1] >= end
+
+    def list_overlapping(self, start: int, end: int) -> Iterator[Offsets]:
+        """Intervals that share a character with these offsets, last one first."""
+        at = bisect.bisect_left(self._ordered, end, key=lambda one: one[0]) - 1
+        while at >= 0 and self._furthest[at] > start:
+            if self._ordered[at][1] > start:
+                yield self._ordered[at]
+            at -= 1
+
+    def has_overlap(self, start: int, end: int) -> bool:
+        return any(True for _ in self.list_overlapping(start, end))
+
+
 def merge_spans(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
     """The union of all spans, in order. A merged span takes kind, recognizer and score of its longest part."""
-    groups: list[list[Span]] = []
+    merged: list[Span] = []
+    longest: Span | None = None
     for span in sorted(spans, key=lambda s: (s.start, -s.end, s.label, s.recognizer)):
-        if groups and _is_part_of_group(text, groups[-1], span):
-            groups[-1].append(span)
+        if longest and _is_part_of_group(text, merged[-1], span):
+            longest = max(longest, span, key=_rank)
+            start, end = merged[-1].start, max(merged[-1].end, span.end)
+            merged[-1] = Span(start, end, longest.label, longest.recognizer, longest.score)
         else:
-            groups.append([span])
-    return tuple(_merge_group(group) for group in groups)
+            longest = span
+            merged.append(span)
+    return tuple(merged)
 
 
 def replace_spans(text: str, spans: Iterable[Span]) -> str:
@@ -72,22 +101,23 @@ def shift_spans(spans: Iterable[Span], replaced: Sequence[Span]) -> Iterator[Spa
 def _find_uncovered(span: Span, replaced: Sequence[Span]) -> Iterator[Offsets]:
     """The parts of a span that no replaced span covers."""
     at = span.start
-    for r in replaced:
-        if r.start < span.end and span.start < r.end:
-            if at < r.start:
-                yield at, r.start
-            at = max(at, r.end)
+    first = bisect.bisect_right(replaced, span.start, key=lambda r: r.end)
+    for index in range(first, len(replaced)):
+        r = replaced[index]
+        if r.start >= span.end:
+            break
+        if at < r.start:
+            yield at, r.start
+        at = max(at, r.end)
     if at < span.end:
         yield at, span.end
 
 
-def _is_part_of_group(text: str, group: list[Span], span: Span) -> bool:
-    end = max(s.end for s in group)
-    is_joined = span.label in JOINABLE_LABELS and span.label == _merge_group(group).label
-    return span.start < end or (is_joined and text[end : span.start].strip(" ") == "")
+def _is_part_of_group(text: str, merged: Span, span: Span) -> bool:
+    is_joined = span.label in JOINABLE_LABELS and span.label == merged.label
+    return span.start < merged.end or (is_joined and text[merged.end : span.start].strip(" ") == "")
 
 
-def _merge_group(group: list[Span]) -> Span:
-    # Metadata is certain, so it wins. Between equal lengths, the more specific kind wins: HEALTH_PLAN over ID.
-    longest = max(group, key=lambda s: (s.recognizer == KNOWN_RULE, s.end - s.start, s.label != "ID", s.score))
-    return Span(group[0].start, max(s.end for s in group), longest.label, longest.recognizer, longest.score)
+def _rank(span: Span) -> tuple[bool, int, bool, float]:
+    """Metadata is certain, so it wins. Between equal lengths, the more specific kind wins: HEALTH_PLAN over ID."""
+    return span.recognizer == KNOWN_RULE, span.end - span.start, span.label != "ID", span.score

@@ -21,6 +21,7 @@ from fine_tune_assets.phi.spans.spans import Offsets, Span
 PLACES = ("LOCATION", "FACILITY")
 _PARTS = frozenset({"NAME", *PLACES})
 _WINDOW = 80
+_MAX_PARTS = 12
 _DIGITS_CODE = re.compile(r"(?<![\w.,/-])(?:[A-Z]{1,2}-)?(?:\d{4,6}|\d{2}-\d{3}|\d{3}[ ]\d{2,3})(?![\w/-]|[.,]\d)")
 _CODE_AND_TOWN = re.compile(r"(?:[A-Z]{1,2}-)?\d{4,5}[ ][^\W\d_a-zß-ÿ]")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
@@ -46,7 +47,7 @@ def find_chains(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
 def _find_end(text: str, spans: Sequence[Span], first: int) -> int:
     """Index of the last finding that can belong to the same row; nothing follows a post code that is unmistakable."""
     last = first
-    while last + 1 < len(spans) and _is_next(text, spans[last], spans[last + 1]):
+    while last + 1 < min(len(spans), first + _MAX_PARTS) and _is_next(text, spans[last], spans[last + 1]):
         last += 1
         if UNMISTAKABLE_POSTCODE.search(text[spans[last].start : spans[last].end]):
             break

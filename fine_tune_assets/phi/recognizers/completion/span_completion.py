@@ -12,17 +12,21 @@ from fine_tune_assets.phi.recognizers.completion.whole_addresses import grow_add
 from fine_tune_assets.phi.recognizers.completion.whole_names import grow_company, grow_date, grow_name, is_one_name
 from fine_tune_assets.phi.recognizers.completion.whole_numbers import NUMBERLESS_KINDS, grow_number, is_one_number
 from fine_tune_assets.phi.recognizers.domain_rules import DomainRules
-from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Offsets, Span, merge_spans
+from fine_tune_assets.phi.spans.spans import KNOWN_RULE, Intervals, Offsets, Span, merge_spans
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 
 RULE = "completed"
+_MAX_GROWTH = 400
+"""Characters around a finding that can be part of the same identifier."""
+_MAX_JOINED = 1_000
+"""Characters of two findings that can be one identifier."""
 _ROUNDS = 2
 """A part of an address that one round adds can be next to a further part."""
 
 
 def complete_spans(text: str, spans: Sequence[Span], domain: DomainRules) -> tuple[Span, ...]:
     """Findings, each grown to the whole identifier; they must be in order and must not overlap."""
-    kept = list(domain.find_kept_values(text)) if spans else []
+    kept = Intervals(domain.find_kept_values(text) if spans else ())
     complete = tuple(spans)
     for _ in range(_ROUNDS):
         ends, starts = [0, *(span.end for span in complete)], [*(span.start for span in complete[1:]), len(text)]
@@ -37,7 +41,23 @@ def complete_spans(text: str, spans: Sequence[Span], domain: DomainRules) -> tup
     return complete
 
 
-def _grow(text: str, span: Span, around: Offsets, vocabulary: Vocabulary, kept: Sequence[Offsets]) -> Iterator[Span]:
+def _grow(text: str, span: Span, around: Offsets, vocabulary: Vocabulary, kept: Intervals) -> Iterator[Span]:
+    """At most one span: the finding with what is next to it. Reads only the text nearby."""
+    first = max(0, span.start - _MAX_GROWTH)
+    nearby = text[first : span.end + _MAX_GROWTH]
+    here = replace(span, start=span.start - first, end=span.end - first)
+    offsets = _find_ends(nearby, here, (around[0] - first, around[1] - first), vocabulary)
+    if offsets is None or offsets == (here.start, here.end):
+        return
+    start, end = offsets[0] + first, offsets[1] + first
+    is_number = span.label not in ("NAME", "DATE", *PLACES)
+    # An amount or the number of a clause next to a code is not part of it.
+    if is_number and any(stop <= span.start or span.end <= at for at, stop in kept.list_overlapping(start, end)):
+        return
+    yield replace(span, start=start, end=end, recognizer=RULE)
+
+
+def _find_ends(text: str, span: Span, around: Offsets, vocabulary: Vocabulary) -> Offsets | None:
     if span.label == "NAME":
         start, end = grow_name(text, span, vocabulary)
         end = grow_company(text, end, is_facility=False)
@@ -46,17 +66,9 @@ def _grow(text: str, span: Span, around: Offsets, vocabulary: Vocabulary, kept: 
     elif span.label in PLACES:
         start, end = grow_address(text, span, around, vocabulary)
         end = grow_company(text, end, span.label == "FACILITY")
-    elif span.label not in NUMBERLESS_KINDS:
-        start, end = grow_number(text, span, vocabulary)
-        # An amount or the number of a clause next to a code is not part of it.
-        if any(begin < end and start < stop and not (begin < span.end and span.start < stop) for begin, stop in kept):
-            return
     else:
-        return
-    if span.label in ("NAME", *PLACES):
-        start, end = complete_marks(text, start, end)
-    if (start, end) != (span.start, span.end):
-        yield replace(span, start=start, end=end, recognizer=RULE)
+        return None if span.label in NUMBERLESS_KINDS else grow_number(text, span, vocabulary)
+    return complete_marks(text, start, end) if span.label in ("NAME", *PLACES) else (start, end)
 
 
 def _join(text: str, spans: Sequence[Span], vocabulary: Vocabulary) -> Iterator[Span]:
@@ -65,7 +77,7 @@ def _join(text: str, spans: Sequence[Span], vocabulary: Vocabulary) -> Iterator[
     for span in spans:
         if waiting is None:
             waiting = span
-        elif label := _find_common_label(text, waiting, span, vocabulary):
+        elif span.end - waiting.start < _MAX_JOINED and (label := _find_common_label(text, waiting, span, vocabulary)):
             rule = KNOWN_RULE if KNOWN_RULE in (waiting.recognizer, span.recognizer) else RULE
             waiting = replace(waiting, end=span.end, label=label, recognizer=rule, score=max(waiting.score, span.score))
         else:
