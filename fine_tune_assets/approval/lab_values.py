@@ -11,6 +11,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Literal
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
+
 Direction = Literal["high", "low", "normal"]
 
 
@@ -67,14 +69,14 @@ class LabValues:
 
 
 _NUMBER = r"\d+(?:[.,]\d+)*"
-_COMPARED_NUMBER = re.compile(rf"(?P<sign><=|>=|[<>≤≥])?\s*(?P<number>{_NUMBER})")
+_COMPARED_NUMBER = compile_bounded(rf"(?P<sign><=|>=|[<>≤≥])?\s*(?P<number>{_NUMBER})")
 _COMPARATORS = {"≤": "<=", "≥": ">="}
 _DASH = r"\s*(?:-|–|—|to)\s*"
 _REFERENCE_WORDS = r"(?:(?:reference|ref|normal)\.?(?:\s+(?:range|interval|values?))?|range)\s*[:=]?\s*"
-_TWO_SIDED_RANGE = re.compile(
+_TWO_SIDED_RANGE = compile_bounded(
     rf"(?:{_REFERENCE_WORDS})?(?P<low>{_NUMBER}){_DASH}(?P<high>{_NUMBER})(?P<unit>\D*)", re.I
 )
-_ONE_SIDED_RANGE = re.compile(
+_ONE_SIDED_RANGE = compile_bounded(
     rf"(?:{_REFERENCE_WORDS})?(?P<sign><=|>=|[<>≤≥])\s*(?P<bound>{_NUMBER})(?P<unit>\D*)", re.I
 )
 _FLAGS: dict[str, Direction] = {
@@ -87,11 +89,11 @@ _UNIT = (
     rf"(?P<unit>%|(?:[A-Za-zµμ°*/^\d²³.·-]|{_UCUM})*(?:[A-Za-zµμ°%]|{_UCUM})(?:[A-Za-zµμ°*/^\d²³.·%-]|{_UCUM})*"
     r"(?:\s*/\s*[A-Za-zµμ\d.]+)*)"
 )
-_VALUE_WITH_UNIT = re.compile(
+_VALUE_WITH_UNIT = compile_bounded(
     rf"(?P<value>(?:<=|>=|[<>≤≥])?\s*{_NUMBER})\s*{_UNIT}(?:\s*\(?{_FLAG}\)?)?", re.IGNORECASE
 )
 """A cell of a table without a unit column."""
-_RESULT_LINE = re.compile(
+_RESULT_LINE = compile_bounded(
     rf"(?P<name>[A-Za-z][A-Za-z0-9 ,./%()+'-]*?)\s*(?:[:=]\s*|\s)"
     rf"(?P<value>(?:<=|>=|[<>≤≥])?\s*{_NUMBER})"
     rf"(?:\s*(?P<power>[x×*]\s*10\s*[\^*]*\s*\d+)?\s*{_UNIT})?"
@@ -102,7 +104,7 @@ _RESULT_LINE = re.compile(
 )
 _BRACKETS = {"(": ")", "[": "]", "": ""}
 _UNIT_OF_BOUND = r"(?:\s*[^\s()]{0,20}[A-Za-z%µμ][^\s()]{0,20})?"
-_LOOKS_LIKE_RESULT = re.compile(
+_LOOKS_LIKE_RESULT = compile_bounded(
     rf"\d.*(?:[(\[]\s*(?:{_REFERENCE_WORDS})?(?:[<>≤≥]=?\s*{_NUMBER}|{_NUMBER}{_UNIT_OF_BOUND}{_DASH}{_NUMBER})"
     rf"|{_REFERENCE_WORDS}[<>≤≥\d])",
     re.IGNORECASE,
@@ -114,7 +116,7 @@ _COLUMNS: dict[str, str] = {
     "ref. range": "reference", "normal range": "reference", "range": "reference", "flag": "flag", "abnormal": "flag",
     "status": "flag",
 }  # fmt: skip
-_CELL_SEPARATORS = (re.compile(r"\s*\|\s*"), re.compile(r"\t+"), re.compile(r"\s{2,}"))
+_CELL_SEPARATORS = (compile_bounded(r"\s*\|\s*"), re.compile(r"\t+"), re.compile(r"\s{2,}"))
 LineSplitter = Callable[[str], list[str]]
 
 

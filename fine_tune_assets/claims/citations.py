@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS
 from fine_tune_assets.core.prompts.retrieval_contract import PassageText
 
@@ -21,7 +22,8 @@ _CALENDAR_WORDS = frozenset(
     thursday friday saturday sunday""".split()  # noqa: SIM905
 )
 """Excluded from names: dates are checked separately."""
-_SENTENCE_START = re.compile(r"(?:^|[.!?:;\n]|[-*•])[\s\"'(\[*_]*$")
+_WORD = compile_bounded(r"[\w'’-]*\w")
+_SENTENCE_START = compile_bounded(r"(?:^|[.!?:;\n]|[-*•])[\s\"'(\[*_]*$")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _drop_nested(places: Iterable[UnsupportedClaim]) -> list[UnsupportedClaim]:
 
 def _find_names(answer: str, supported: str) -> Iterator[UnsupportedClaim]:
     """Yield unsupported names: capitalized words within a sentence; several in a row, or an abbreviation, at its start."""
-    known = {_normalize(word) for word in re.findall(r"[\w'’-]*\w", supported)}
+    known = {_normalize(word) for word in _WORD.findall(supported)}
     for match in _NAME.finditer(answer):
         words = match.group().split()
         starts = _SENTENCE_START.search(answer[: match.start()]) is not None

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
+
 Answer = Literal["yes", "no", "unclear"]
 
 _SPEAKER = r"(?:\[[A-Za-z_ \d]{1,20}\]\s*:?|[A-Z][A-Za-z_ \d]{0,20}:)"
@@ -22,7 +24,7 @@ _YES = (
     r"yes|yeah|yep|yup|yea|ya|mm-hmm|uh-huh|mhm|i\s+(?:do|have|did|am|was)|it\s+(?:does|is)|(?:he|she)\s+(?:does|has)|definitely"
     r"|sure|sometimes|occasionally|a\s+little|a\s+bit|of\s+course|absolutely|exactly|correct|right|unfortunately|just\s+a|only"
 )
-_ANSWER = re.compile(
+_ANSWER = compile_bounded(
     rf"\s*{_SPEAKER}?\s*{_FILLER}{{0,4}}(?:(?P<no>(?:{_NO})(?!\s*,?\s*(?:just|only|except)\b))|(?P<yes>{_YES}))\b",
     re.IGNORECASE,
 )
@@ -31,7 +33,7 @@ _QUESTION = re.compile(
     r"|you\s+have|you're)\b",
     re.IGNORECASE,
 )
-_QUESTION_OPENING = re.compile(rf"\s*{_SPEAKER}?\s*{_FILLER}{{0,3}}{_QUESTION.pattern}", re.IGNORECASE)
+_QUESTION_OPENING = compile_bounded(rf"\s*{_SPEAKER}?\s*{_FILLER}{{0,3}}{_QUESTION.pattern}", re.IGNORECASE)
 QUESTION_TAIL_WORDS = 25
 """Last words of a turn that are searched for a question without a question mark."""
 _SENTENCE_END = re.compile(r"[.?!](?=\s|$)|\n")

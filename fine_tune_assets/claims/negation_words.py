@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.claims.clinical_lists import clinical_lists
 from fine_tune_assets.core.word_lists import read_lists, read_variants
 
@@ -61,7 +62,7 @@ _PSEUDO_NEGATIONS = (
 )
 PSEUDO_NEGATION: Final = re.compile("|".join(_PSEUDO_NEGATIONS), re.IGNORECASE)
 """Phrases in which such a word negates no finding, or in which a finding's word does not name one."""
-POST_NEGATION: Final = re.compile(
+POST_NEGATION: Final = compile_bounded(
     r"(?:\s*[:=–-]\s*|\s+(?:is|are|was|were|has\s+been|have\s+been)\s+|\s+)"
     r"(?:none|absent|denied|denies|negative|nil|ruled\s+out"
     r"|not\s+(?:present|noted|seen|appreciated|reported|found|identified|evident)"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.claims.clinical_lists import clinical_lists
 from fine_tune_assets.claims.frequencies import Frequency, extract_frequencies
 from fine_tune_assets.claims.medicine_names import find_generic_name, is_medicine
@@ -32,12 +33,12 @@ _UNIT: Final = re.compile(
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z-]*[A-Za-z]")
 _LAST_WORD: Final = re.compile(r"(?<![A-Za-z-])(?P<word>[A-Za-z][A-Za-z-]+[A-Za-z])\s*\Z")
 _BREAK: Final = re.compile(r"[?!;]|\.(?=\s+[A-Z\[])|\n")
-_LINK_TO_MEDICINE: Final = re.compile(
+_LINK_TO_MEDICINE: Final = compile_bounded(
     r"(?:\s|tablets?|capsules?|pills?|of|po|oral|iv|im|daily|the|a|her|his|worth|dose|extra[- ]strength)*\Z",
     re.IGNORECASE,
 )
 """Text between a dose and its medicine: "10 mg of methadone"."""
-_LINK_TO_DOSE: Final = re.compile(
+_LINK_TO_DOSE: Final = compile_bounded(
     r"(?:[\s,:(-]|tablets?|xr|er|sr|cr|xl|hct|inhaler|solution|at|to|of|is|about|uh|um)*\Z", re.IGNORECASE
 )
 _MAX_DISTANCE_CHARACTERS: Final = 45

@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.recipes.schema import Heading
 
 # Capitals and the characters that join them. No digits, so that "BP 120" is not a heading; no brackets, so that a
 # line with only a scrubbed [NAME] is not one either.
 _CAPITALS = re.compile(r"[A-Z][A-Z &/,()'-]{2,60}")
 _WORD = re.compile(r"[A-Z]{3,}")
-_INLINE_HEADING = re.compile(r"\s*([A-Z][A-Z &/,()'-]{2,60}):\s*\S")
+_INLINE_HEADING = compile_bounded(r"\s*([A-Z][A-Z &/,()'-]{2,60}):\s*\S")
 
 
 @dataclass(frozen=True)

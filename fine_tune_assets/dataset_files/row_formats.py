@@ -33,9 +33,7 @@ _TOOL_ROLES = {
 _TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id", "tools", "functions")
 _MEDIA_KEYS = ("image", "images", "audio", "audios", "video", "videos")
 _TEXT_PARTS = {"text", "input_text", "output_text"}
-_ALPACA_PROMPT = re.compile(
-    r"### Instruction:\n(?P<instruction>.*?)(?:\n\n### Input:\n(?P<input>.*?))?\n\n### Response:\s*\Z", re.DOTALL
-)
+_ALPACA_INSTRUCTION, _ALPACA_INPUT, _ALPACA_RESPONSE = "### Instruction:\n", "\n\n### Input:\n", "\n\n### Response:"
 _JSON_MESSAGES = re.compile(r'\s*\[\s*\{\s*"(?:role|content|from|value)"')
 _HH_DIALOGUE = re.compile(r"\s*Human:.*?\n\nAssistant:", re.DOTALL)
 
@@ -109,12 +107,11 @@ def _preferences(row: Row) -> Iterator[PreferencePair]:
 
 def _dolly_hhrlhf(row: Row) -> Iterator[Conversation]:
     """Mosaic's dolly_hhrlhf: `prompt` wraps the instruction in the Alpaca template."""
-    match = _ALPACA_PROMPT.search(_text(row["prompt"]))
-    if match is None:
+    _, opening, rest = _text(row["prompt"]).rstrip().partition(_ALPACA_INSTRUCTION)
+    if not opening or not rest.endswith(_ALPACA_RESPONSE):
         raise RowRefusedError(Refusal.NO_TEMPLATE)
-    yield Conversation(
-        _text(match["instruction"]), _optional_text(match["input"]), _text(row["response"]), **_facts(row)
-    )
+    instruction, _, given = rest.removesuffix(_ALPACA_RESPONSE).partition(_ALPACA_INPUT)
+    yield Conversation(_text(instruction), _optional_text(given), _text(row["response"]), **_facts(row))
 
 
 def _self_instruct(row: Row) -> Iterator[Conversation]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.core.errors import SettingsError
 
 EVENTS: Mapping[str, str] = {
@@ -20,7 +21,7 @@ EVENTS: Mapping[str, str] = {
     "production_drift": "Requests differ from the training data",
 }
 """Event → first sentence of its message."""
-_ERROR_TYPE = re.compile(
+_ERROR_TYPE = compile_bounded(
     r"(?:[A-Za-z_0-9.]+\.)?(?:Failure: )?([A-Z][A-Za-z]{0,60}(?:Error|Exception|Exit|Interrupt|Warning))(?::|\s*$)"
 )
 """Matches only the usual endings of Python error types, so that a word of a report before a colon does not match."""

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
+
 
 def _number_by_word(words: str, values: range) -> dict[str, int]:
     return dict(zip(words.split(), values, strict=True))
@@ -37,9 +39,9 @@ _DECIMAL_WORD = rf"(?:{'|'.join([*_DIGIT_WORDS, *_TENS])})"
 _DECIMALS = rf"(?:{_DECIMAL_WORD}(?:[\s-]+{_DECIMAL_WORD})*\b|\d+)"
 # Transcripts write "seven . five" for a spoken decimal point.
 _POINT = re.compile(rf"(?:\bpoint\s+|(?<=\s)\.\s(?=[a-z\d])|(?<=\s)\.(?=\d))({_DECIMALS})(?!\w)", re.IGNORECASE)
-_AND_A_HALF = re.compile(r"\s+and\s+a\s+half\b", re.IGNORECASE)
-_BEFORE_POINT = re.compile(rf"\b({_WHOLE})\s*$", re.IGNORECASE)
-_BEFORE_HALF = re.compile(rf"\b({_WHOLE}|an?)(?:\s+(?!and\b)[a-z]+)?$", re.IGNORECASE)
+_AND_A_HALF = compile_bounded(r"\s+and\s+a\s+half\b", re.IGNORECASE)
+_BEFORE_POINT = compile_bounded(rf"\b({_WHOLE})\s*$", re.IGNORECASE)
+_BEFORE_HALF = compile_bounded(rf"\b({_WHOLE}|an?)(?:\s+(?!and\b)[a-z]+)?$", re.IGNORECASE)
 _CONTEXT_LENGTH = 50
 """Characters searched before a point or a half; the longest case, "one hundred and twenty three", has 29."""
 _SINGLE_PERIOD = re.compile(

@@ -7,13 +7,14 @@ not proof of an error.
 import re
 from collections.abc import Iterator
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.quantities.number_words import ORDINALS, WORD_RUN, read_spoken_values, read_word_values, split_run
 
 _UNIT_OF_MEASURE = r"mg|mcg|g|kg|ml|cc|l|cm|mm|units?|percent|%|years?|months?|weeks?|days?|hours?|minutes?|times"
 
 _TAG = re.compile(r"\[[A-Z][A-Z0-9_]*\]")
-_LIST_NUMBER = re.compile(
-    r"^\s*\d+[.)]\s|(?<=[.;)])\s+\d{1,2}[.)](?=\s+[A-Z])|(?<=:)\s+1[.)](?=\s+[A-Z].*?[.;)]\s+2[.)]\s)", re.MULTILINE
+_LIST_NUMBER = compile_bounded(
+    r"^\s*\d+[.)]\s|(?<=[.;)])\s+\d{1,2}[.)](?=\s+[A-Z])|(?<=:)\s+1[.)](?=\s+[A-Z].{0,300}?[.;)]\s+2[.)]\s)", re.MULTILINE
 )
 _NOT_A_QUANTITY = re.compile(
     r"(?<=\d):00\b|\bCOVID[- ]19\b|\bC?O2\b|\boriented\s*x\s*[1-4]\b|\bF2F\b"

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.core.identifier_kinds import KINDS
 
 _STRICT = ConfigDict(extra="forbid")
@@ -38,7 +39,7 @@ PresidioEntity = Literal[
 
 def _validate_pattern(pattern: str) -> str:
     try:
-        compiled = re.compile(pattern)
+        compiled = compile_bounded(pattern)
     except re.error as error:
         raise ValueError(f"not a valid regular expression: {error}") from error
     if compiled.fullmatch("") is not None:

@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.retrieval.documents import Block, DocumentFault, UnreadableDocumentError
 
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
-_TABLE_RULE = re.compile(r"\s*\|?\s*:?-{3,}:?\s*(\|\s*:?-{3,}:?\s*)*\|?\s*$")
-_FENCE = re.compile(r"\s*(```|~~~)")
+_TABLE_RULE = compile_bounded(r"\s*\|?\s*:?-{3,}:?\s*(\|\s*:?-{3,}:?\s*)*\|?\s*$")
+_FENCE = compile_bounded(r"\s*(```|~~~)")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _HIDDEN_TAGS = frozenset(
     {"script", "style", "head", "template", "noscript", "del", "iframe", "object", "svg", "math", "nav"}

@@ -21,7 +21,6 @@ from fine_tune_assets.retrieval.search import SearchResult
 SearchQuestion = Callable[[str, frozenset[str]], SearchResult]
 """A question, and the labels of the person who asks."""
 OWN_QUESTIONS = "own_questions.jsonl"
-_ABSTRACT_QUESTION = re.compile(r"Abstract: (?P<abstract>.*?)\s*\nQuestion: (?P<question>.*?)\s*\nAnswer:", re.DOTALL)
 _MAX_KNOWN_ITEMS = 40
 _SENTENCE = re.compile(r"[^.!?\n]{40,200}[.!?]?")
 
@@ -95,10 +94,11 @@ def read_bundled_questions(file: Path) -> BundledQuestions:
 
 
 def _parse_pair(query: str) -> tuple[str, str]:
-    match = _ABSTRACT_QUESTION.search(query)
-    if match is None:
+    abstract, asks, rest = query.partition("Abstract: ")[2].partition("\nQuestion: ")
+    question, answers, _ = rest.partition("\nAnswer:")
+    if not asks or not answers:
         raise ValueError("no abstract")
-    return match["abstract"], match["question"]
+    return abstract.rstrip(), question.rstrip()
 
 
 def _is_from(source: str, contains: str = "") -> Callable[[Any], bool]:

@@ -21,7 +21,9 @@ from fine_tune_assets.core.prompts.conversations import (
 PASSAGES, QUESTION = "{passages}", "{question}"
 _PLACEHOLDERS = re.compile(r"\{(passages|question)\}")
 _FENCE = re.compile(r"<(?=\s*/?\s*document\b)", re.IGNORECASE)
-_FENCED = re.compile(r"<document (\d+)>\n.*?\(version .*?\n</document \1>", re.DOTALL)
+_FENCED = re.compile(
+    r"<document (\d{1,9})>\n(?:(?!<document \d).)*?\(version (?:(?!<document \d).)*?\n</document \1>", re.DOTALL
+)
 EVERYONE = "everyone"
 """The access label that every caller has."""
 

@@ -19,6 +19,7 @@ RULE = "propagated"
 MIN_SCORE = 0.5
 """Findings with a lower score are not propagated."""
 _MIN_VALUE_LENGTH = 5
+_MAX_NAME_LENGTH = 300
 
 
 def propagate_spans(text: str, spans: Sequence[Span], domain: DomainRules) -> list[Span]:
@@ -38,7 +39,7 @@ def propagate_spans(text: str, spans: Sequence[Span], domain: DomainRules) -> li
 
 def _propagate_names(folded: FoldedText, text: str, spans: Sequence[Span], vocabulary: Vocabulary) -> Iterator[Span]:
     by_policy: dict[MatchPolicy, list[Name]] = {}
-    named = [span for span in spans if span.label == "NAME"]
+    named = [span for span in spans if span.label == "NAME" and span.end - span.start <= _MAX_NAME_LENGTH]
     for span in named:
         for name in read_names(text[span.start : span.end]):
             by_policy.setdefault(_choose_policy(folded, span), []).append(name)

@@ -158,9 +158,9 @@ _AGE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SHORTER_UNIT = re.compile(r"^[-\s]?(?:hours?|days?|d|weeks?|wks?|w|months?|mos?|m/o)\b", re.IGNORECASE)
-_YEARS_OLD = r"[-\s]*(?:(?:years?|yrs?|y\.?/?o\.?|y)(?![^\W\d_])\.?)?[-\s]*(?:old(?![^\W\d_])|of[-\s]age)?"
+_YEARS_OLD = r"[-\s]{0,5}+(?:(?:years?|yrs?|y\.?/?o\.?|y)(?![^\W\d_])\.?)?[-\s]{0,5}+(?:old(?![^\W\d_])|of[-\s]age)?"
 _AGE_WORDS = re.compile(rf"{_YEARS_OLD}[-\s.]*", re.IGNORECASE)
-_SEX = compile_bounded(rf"{_YEARS_OLD}[-\s]*(?P<sex>[MF]|male|female|man|woman)", re.IGNORECASE)
+_SEX = compile_bounded(rf"{_YEARS_OLD}[-\s]{{0,5}}(?P<sex>[MF]|male|female|man|woman)", re.IGNORECASE)
 _NINETIES = compile_bounded(
     r"^\W*(?:in\s+)?(?:(?:her|his|their|the)\s+)?(?:mid|early|late)?[-\s]*(?:nineties|90'?s|centenarian|nonagenarian)\W*$",
     re.IGNORECASE,

@@ -23,7 +23,7 @@ _FIRST_ON_LINE = 8
 CASE_CLASSES = 16
 _CLASS_PATTERNS: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"\d+"), _DIGITS),
-    (re.compile(r"[^\W\d_]*\d\w*"), _CODE),
+    (re.compile(r"(?<!\w)[^\W\d_]*+\d\w*"), _CODE),
     (re.compile(r"[a-zà-öø-ÿ]+"), _LOWER),
     (re.compile(r"[A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ]+"), _TITLE),
     (re.compile(r"[A-ZÀ-ÖØ-Þ]"), _INITIAL),

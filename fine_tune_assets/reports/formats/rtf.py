@@ -8,6 +8,7 @@ import re
 
 from striprtf.striprtf import rtf_to_text
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.reports.report_metadata import ParsedReport
 from fine_tune_assets.reports.text_cleanup import normalize_layout
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
@@ -19,7 +20,8 @@ _SUPERSCRIPT = re.compile(
 )
 _DELETED = re.compile(r"\{[^{}]*\\deleted(?![a-z0-9])[^{}]*\}")
 """Tracked deletions, which are skipped."""
-_SYMBOL_FONT = re.compile(r"\\f(\d+)(?:\\[a-z]+-?\d*|[ ])*\\fcharset2[^;{}]*Symbol[^;{}]*;")
+_SYMBOL_FONT = compile_bounded(r"\\f(\d+)(?:\\[a-z]+-?\d*|[ ])*\\fcharset2[^;{}]*Symbol[^;{}]*;")
+_CELL_END = compile_bounded(r"[ \n]*\|(?:[ ]*(?=\n)|[ ]*)")
 _SYMBOL_CODE = re.compile(r"\\'([0-9a-fA-F]{2})")
 _LIST_TEXT = re.compile(r"\{\\(?:pntext|listtext)(?![a-z])[^{}]*\}")
 
@@ -40,7 +42,7 @@ def read_rtf(content: bytes) -> ParsedReport:
     text = rtf_to_text(prepared, errors="replace")
     # striprtf adds a link's address after its text, which the reference text lacks.
     return ParsedReport(
-        normalize_layout(re.sub(r"[ \n]*\|(?:[ ]*(?=\n)|[ ]*)", _format_cell_end, text)),
+        normalize_layout(_CELL_END.sub(_format_cell_end, text)),
         reference_text=_ReferenceText().extract_text(raw),
         is_reference_complete="HYPERLINK" not in raw,
     )

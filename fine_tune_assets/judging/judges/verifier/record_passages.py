@@ -11,10 +11,11 @@ from functools import lru_cache
 from math import log
 from typing import Final
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.judging.judges.answer_features import content_words, split_sentences, stem_words
 
 MAX_STATEMENT_WORDS: Final = 28
-_CLAUSE_END: Final = re.compile(r";\s+|,\s+(?=(?:and|but|which|who|although|however)\b)|\s+(?=but\b)")
+_CLAUSE_END: Final = compile_bounded(r";\s+|,\s+(?=(?:and|but|which|who|although|however)\b)|\s+(?=but\b)")
 _OPEN_END: Final = re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Jr|Sr|vs|approx|Art|Sec|e\.g|i\.e)\.$|^[A-Z]\.$")
 """Ends a piece that is not a sentence: an abbreviation, or an initial alone."""
 _NEXT_SHARE: Final = 0.6
