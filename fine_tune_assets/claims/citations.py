@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.core.prompts.retrieval_contract import PassageText
 
 _KINDS = ("numbers", "units", "dates", "medications")

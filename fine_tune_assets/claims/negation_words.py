@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.claims.clinical_lists import clinical_lists
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.core.word_lists import read_lists, read_variants
 
 _LISTS: Final = {

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.claims.clinical_lists import clinical_lists
 from fine_tune_assets.claims.frequencies import Frequency, extract_frequencies
 from fine_tune_assets.claims.medicine_names import find_generic_name, is_medicine
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.quantities.numbers import locate_numbers
 from fine_tune_assets.quantities.units import SPELLINGS
 

@@ -1,7 +1,6 @@
 """Progress of a graph run, from the logs of its steps: one line per stage on a terminal, otherwise at most a line every 30 s."""
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +12,13 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.core.progress import ProgressCount, add_report, format_duration
 from fine_tune_assets.core.stages import STAGES
 
 LINE_SECONDS = 30.0
 """Seconds between lines if the output is not a terminal."""
-_DONE_OF_TOTAL = re.compile(r"(\d+) of (\d+) (.+)$")
+_DONE_OF_TOTAL = compile_bounded(r"(\d+) of (\d+) (.+)$")
 _STARTS = frozenset({"STEP_START", "STEP_RESTARTED"})
 _ENDS = frozenset({"STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY", "STEP_SKIPPED"})
 

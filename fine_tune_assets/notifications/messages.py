@@ -3,7 +3,6 @@
 Messages contain ids, asset names, error types and links only, so that no report text can leak.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 

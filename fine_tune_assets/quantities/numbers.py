@@ -14,7 +14,8 @@ _UNIT_OF_MEASURE = r"mg|mcg|g|kg|ml|cc|l|cm|mm|units?|percent|%|years?|months?|w
 
 _TAG = re.compile(r"\[[A-Z][A-Z0-9_]*\]")
 _LIST_NUMBER = compile_bounded(
-    r"^\s*\d+[.)]\s|(?<=[.;)])\s+\d{1,2}[.)](?=\s+[A-Z])|(?<=:)\s+1[.)](?=\s+[A-Z].{0,300}?[.;)]\s+2[.)]\s)", re.MULTILINE
+    r"^\s*\d+[.)]\s|(?<=[.;)])\s+\d{1,2}[.)](?=\s+[A-Z])|(?<=:)\s+1[.)](?=\s+[A-Z].{0,300}?[.;)]\s+2[.)]\s)",
+    re.MULTILINE,
 )
 _NOT_A_QUANTITY = re.compile(
     r"(?<=\d):00\b|\bCOVID[- ]19\b|\bC?O2\b|\boriented\s*x\s*[1-4]\b|\bF2F\b"

@@ -31,6 +31,7 @@ MAX_RATIO = 15.0
 _NEGLIGIBLE_SECONDS = 0.05
 """On the long text. A pattern that is quadratic there takes at least a second."""
 _LIMIT_SECONDS = 1.5
+_MEASUREMENTS = 5
 _UNITS = (
     "Anna-", "a-", "A-b ", " ", "\t", "A", "Ä", "1", ".", "1.", "1,", "A.", "A.B. ", "'", "O'", '"', "é", "(", "[", ")", "\n",
     "\r\n", "a", "Anna ", "Anna, ", "a ", "1 ", "1/", "1-", "_", "/", "\\", ":", "<", "\u00a0", "😀", "\u0301", "{", "|", "@", "a@", "a.",
@@ -210,8 +211,12 @@ def find_growth(pattern: re.Pattern[str], is_anchored: bool = False) -> dict[str
         short, long = f"{short[:SHORT]}\0", f"{long[:LONG]}\0"
         if measure(pattern, long, is_anchored, _LIMIT_SECONDS) < _NEGLIGIBLE_SECONDS:
             continue
-        before = min(measure(pattern, short, is_anchored, 0.3) for _ in range(5))
-        after = min(measure(pattern, long, is_anchored, 0.05 + 20 * min(before, 1.0)) for _ in range(5))
+        before = after = float("inf")
+        for _ in range(_MEASUREMENTS):
+            before = min(before, measure(pattern, short, is_anchored, 0.3))
+            after = min(after, measure(pattern, long, is_anchored, 0.1 + 20 * min(before, 1.0)))
+            if after <= 0.8 * MAX_RATIO * before:
+                break
         if after > MAX_RATIO * before:
             return {"unit": unit, "seconds": [round(before, 5), round(after, 5)]}
     return None

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from starlette.responses import FileResponse, RedirectResponse, Response
 
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import DOCUMENTATION_PATH
 from fine_tune_assets.desk.desk_context import Desk
@@ -25,7 +26,7 @@ DOCS = PROJECT_DIR / "docs"
 START_PAGE = "README.md"
 _IMAGE_TYPES = {".png": "image/png"}
 _WEB_LINK = re.compile("https?://|#")
-_COMMENT = re.compile("<!--.*?-->", re.DOTALL)
+_COMMENT = compile_bounded("<!--.*?-->", re.DOTALL, repeats=1_000)
 
 
 def show_documentation(desk: Desk, context: RequestContext) -> Response:

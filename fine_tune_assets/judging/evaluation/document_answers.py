@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.claims.citations import blank_citations, check_citations
 from fine_tune_assets.claims.refusals import states_refusal
+from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompts.conversations import build_conversation
@@ -28,7 +28,9 @@ from fine_tune_assets.tables.judging_rows import DocumentAnswer, DocumentQuestio
 TASK: Final = "documents"
 MIN_REFUSAL_OVERLAP: Final = 0.5
 """Minimum ROUGE-1 F1 of a sentence with the recipe's `nothing_found` for the sentence to count as a refusal."""
-_ADDED_CLAUSE: Final = compile_bounded(r",?\s+(?=(?:but|because|however|although|though)\b)|,\s+(?=so\b)", re.IGNORECASE)
+_ADDED_CLAUSE: Final = compile_bounded(
+    r",?\s+(?=(?:but|because|however|although|though)\b)|,\s+(?=so\b)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,11 @@ class DomainRules:
         found = list(spans)
         kept = Intervals(self.find_kept_values(text) if found else ())
         for span in found:
-            if not kept.has_around(span.start, span.end) and not self._is_kept_date(text, span) and not self._is_protected(text, span):
+            if (
+                not kept.has_around(span.start, span.end)
+                and not self._is_kept_date(text, span)
+                and not self._is_protected(text, span)
+            ):
                 yield span
 
     def prefer_own_kinds(self, text: str, spans: Sequence[Span]) -> list[Span]:
