@@ -28,13 +28,14 @@ ROOT = Path(fine_tune_assets.__file__).parent
 SHORT, LONG = 2_000, 20_000
 MAX_RATIO = 15.0
 """A linear pattern takes 10 times as long on the text of 10 times the length."""
-_NEGLIGIBLE_SECONDS = 0.05
-"""On the long text. A pattern that is quadratic there takes at least a second."""
+_NEGLIGIBLE_SECONDS = 0.2
+"""On the long text. A quadratic pattern takes at least a second there; shorter times are noise."""
 _LIMIT_SECONDS = 1.5
 _MEASUREMENTS = 5
 _UNITS = (
     "Anna-", "a-", "A-b ", " ", "\t", "A", "Ä", "1", ".", "1.", "1,", "A.", "A.B. ", "'", "O'", '"', "é", "(", "[", ")", "\n",
-    "\r\n", "a", "Anna ", "Anna, ", "a ", "1 ", "1/", "1-", "_", "/", "\\", ":", "<", "\u00a0", "😀", "\u0301", "{", "|", "@", "a@", "a.",
+    "\r\n", "a", "Anna ", "Anna, ", "a ", "1 ", "1/", "1-", "_", "/", "\\", ":", "<", "\u00a0", "😀", "\u0301", "{", "|", "@",
+    "a@", "a.",
     "#", "- ", "one ", "a b\n", "*", "=", "&", "Ab", "-", ",", ", ", "1 a ", "Ⅷ", "٣", "\u200d", "ﬁ",
 )  # fmt: skip
 _OWN_REPEATS = {op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT}
@@ -148,7 +149,7 @@ def _write_node(kind: Any, value: Any, units: set[str]) -> str:
     if kind is op.IN:
         return _choose_character(value)
     if kind is op.BRANCH:
-        return [_write_example(branch, units) for branch in value[1]][0]
+        return next(_write_example(branch, units) for branch in value[1])
     if kind is op.SUBPATTERN:
         return _write_example(value[3], units)
     if kind is op.ATOMIC_GROUP:
