@@ -4,6 +4,7 @@ Prints a table and one JSON line. The exit status is 1 if an input failed. It is
 next run begins; with 0 seconds it only runs what is known.
 """
 
+import itertools
 import json
 import logging
 import sys
@@ -11,7 +12,7 @@ import time
 import warnings
 from pathlib import Path
 
-from fine_tune_assets_tests.fuzz.fuzzer import Result, fuzz, rounds_within
+from fine_tune_assets_tests.fuzz.fuzzer import Result, fuzz
 from fine_tune_assets_tests.fuzz.targets import TARGETS, open_target
 
 
@@ -33,7 +34,7 @@ def main(words: list[str]) -> int:
 
 def _fuzz_one(name: str, folder: Path, seconds: float) -> Result:
     with open_target(name, with_schemas=seconds >= 10) as target:
-        return fuzz(target, folder, rounds_within(seconds, first=time.time_ns() % 2**32))
+        return fuzz(target, folder, itertools.count(time.time_ns() % 2**32), until=time.monotonic() + seconds)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ A case fails if the target raises, or takes more than CASE_SECONDS of CPU time.
 """
 
 import hashlib
+import itertools
+import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-CASE_SECONDS = 10.0
+CASE_SECONDS = 5.0
 SEEDS = Path(__file__).with_name("seeds.yaml")
 MAX_TIMES = 2000
 _ROUND_CASES = 100
@@ -54,13 +56,18 @@ def read_seeds(name: str) -> list[bytes]:
     return [(entry if isinstance(entry, str) else entry["unit"] * entry["times"]).encode() for entry in entries]
 
 
-def fuzz(target: Target, folder: Path, rounds: Iterator[int], max_bytes: int = 100_000) -> Result:
-    """`rounds`: a seed for each round of 100 cases. `folder` gets `corpus/` and `failures/` of this target."""
+def fuzz(
+    target: Target, folder: Path, rounds: Iterable[int], max_bytes: int = 100_000, until: float = math.inf
+) -> Result:
+    """`rounds`: a seed for each round of 100 cases; the last one ends early at the monotonic time `until`.
+
+    `folder` gets `corpus/` and `failures/` of this target. What is known already runs first, in any case.
+    """
     corpus, failures = folder / "corpus" / target.name, folder / "failures" / target.name
     result, seeds = Result(), read_seeds(target.name)
     for content in [*seeds, *_read_all(corpus), *_read_all(failures)]:
         _run(target, content[:max_bytes], corpus, failures, result)
-    for number in rounds:
+    for number in itertools.takewhile(lambda _: time.monotonic() < until, rounds):
         inputs = mutations([*seeds, *_read_all(corpus)], max_bytes)
 
         @seed(number)
@@ -70,7 +77,8 @@ def fuzz(target: Target, folder: Path, rounds: Iterator[int], max_bytes: int = 1
         )  # fmt: skip
         @given(inputs if target.made is None else inputs | target.made)
         def run(content: bytes) -> None:
-            _run(target, content, corpus, failures, result)
+            if time.monotonic() < until:
+                _run(target, content, corpus, failures, result)
 
         run()
     return result
@@ -159,11 +167,3 @@ def _limited(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
-
-
-def rounds_within(seconds: float, first: int) -> Iterator[int]:
-    """A new seed for each round, until the time is over."""
-    until, number = time.monotonic() + seconds, first
-    while time.monotonic() < until:
-        yield number
-        number += 1
