@@ -64,6 +64,11 @@ fuzz-automation: setup-dev  ## 2,000 random events over all automation condition
 	export PYTHONHASHSEED=0; half() { $(BIN)/python -m fine_tune_assets_tests.defs.platform.automation_fuzz $$1 $$(($(FUZZ_ORDERS) / 2)) 20; }; \
 		half $(FUZZ_SEED) & half $$(($(FUZZ_SEED) + 1)); second=$$?; wait $$! && exit $$second
 
+FUZZ_SECONDS ?= 600
+FUZZ ?= build/fuzz
+fuzz: setup-dev  ## send hostile input to gateway, desk, parsers, importers and scrubber for FUZZ_SECONDS; TARGETS=NAME… for some
+	$(BIN)/python -m fine_tune_assets_tests.fuzz $(FUZZ_SECONDS) $(FUZZ) $(TARGETS)
+
 test-durations: setup-dev   ## measure the duration of each test file, used to schedule the tests
 	$(BIN)/pytest -m "not slow and not gpu" -n 2 --dist loadfile --write-durations=test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not gpu" -n 2 --dist loadfile --write-durations=slow

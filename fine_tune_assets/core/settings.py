@@ -275,7 +275,7 @@ class RollbackSettings(_Group):
     identifier_count: int = 0
     """Number of identifiers in answers that triggers a rollback; needs `gateway.answer_phi`; 0: off."""
     corrections_percent: int = 0
-    """Percentage of corrected answers that triggers a rollback; 0: off."""
+    """Percentage of corrected answers that triggers a rollback, without the corrections of the author who sent most; 0: off."""
     on_engine_failure: bool = True
     """Whether an engine that ends or hangs triggers a rollback instead of a restart."""
 

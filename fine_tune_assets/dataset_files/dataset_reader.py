@@ -113,10 +113,16 @@ def _require_known(row_format: str | None, columns: Mapping[str, str]) -> None:
 
 
 def _list_files(path: Path) -> dict[str, Path]:
-    """Name → file, in sorted order, without hidden files and folders."""
+    """Name → file, in sorted order, without hidden files and folders. Raises DatasetError for a link that leads out of it."""
     if path.is_file():
         return {path.name: path}
     files = {file.relative_to(path): file for file in sorted(path.rglob("*")) if file.is_file()}
+    outside = [name for name, file in files.items() if not file.resolve().is_relative_to(path.resolve())]
+    if outside:
+        raise DatasetError(
+            f"{path.name} contains {len(outside)} links to files outside of it, which may be confidential. If they belong to the "
+            "data set, copy the folder with `cp -rL` and import the copy."
+        )
     return {
         name.as_posix(): file for name, file in files.items() if not any(part.startswith(".") for part in name.parts)
     }

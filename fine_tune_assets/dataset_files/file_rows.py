@@ -24,6 +24,7 @@ from fine_tune_assets.dataset_files.dataset_rows import DatasetError, Refusal
 FileRow = tuple[int, Any]
 """Number of the row, and its value or a Refusal."""
 MAX_ROW_BYTES = 16 * 2**20
+MAX_BATCH_BYTES = 2**30
 _HEAD_BYTES = 64 * 2**10
 _CHUNK_CHARACTERS = 2**20
 _BATCH_ROWS = 256
@@ -191,15 +192,19 @@ def _records(reader: Any, lines: "_Lines", header: list[str]) -> Iterator[Any]:
 
 
 class _Lines(Iterator[str]):
-    """The lines of a file, which can be put back."""
+    """The lines of a file, which can be put back. Raises _DamagedError for one that does not end."""
 
-    def __init__(self, file: Iterator[str]) -> None:
+    def __init__(self, file: IO[str]) -> None:
         self._file = file
         self._returned: deque[str] = deque()
         self.taken: list[str] = []
 
     def __next__(self) -> str:
-        line = self._returned.popleft() if self._returned else next(self._file)
+        line = self._returned.popleft() if self._returned else self._file.readline(MAX_ROW_BYTES)
+        if not line:
+            raise StopIteration
+        if len(line) == MAX_ROW_BYTES and not line.endswith("\n"):
+            raise _DamagedError("a line does not end")
         self.taken.append(line)
         return line
 
@@ -215,7 +220,15 @@ def _parquet(path: Path) -> Iterator[FileRow]:
     import pyarrow.parquet as pq
 
     with _arrow_errors(), pq.ParquetFile(path) as file:
-        yield from _numbered(file.iter_batches(batch_size=_BATCH_ROWS))
+        yield from _numbered(file.iter_batches(batch_size=_rows_per_batch(file.metadata)))
+
+
+def _rows_per_batch(metadata: Any) -> int:
+    """So few that a batch stays below MAX_BATCH_BYTES, although a dictionary stores a value once for all rows that have it."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    sizes = [column.total_uncompressed_size for column in columns if column.has_dictionary_page]
+    return max(1, min(_BATCH_ROWS, MAX_BATCH_BYTES // max([1, *sizes])))
 
 
 def _arrow_stream(path: Path) -> Iterator[FileRow]:
@@ -247,19 +260,34 @@ def _numbered(batches: Iterator[Any]) -> Iterator[FileRow]:
     return enumerate(chain.from_iterable(map(_batch_rows, parts)), start=1)
 
 
-def _batch_rows(batch: Any) -> list[Any]:
-    """The rows of a record batch. If one can't be converted, each is converted on its own."""
+def _batch_rows(batch: Any) -> Iterator[Any]:
+    """The rows of a record batch. If it is large, or one can't be converted, each is converted on its own."""
     import pyarrow as pa
 
     # Times are never needed, and some can't be converted.
     batch = batch.select([n for n, f in enumerate(batch.schema) if not pa.types.is_temporal(f.type)])
+    is_single = batch.num_rows <= 1
     try:
         batch.validate(full=True)
-        return list(batch.to_pylist())
+        if is_single and _decoded_bytes(batch) > MAX_ROW_BYTES:
+            yield Refusal.TOO_LARGE
+            return
+        if is_single or batch.nbytes <= MAX_ROW_BYTES:
+            yield from batch.to_pylist()
+            return
     except (ValueError, OverflowError, pa.ArrowException) as error:
-        if batch.num_rows > 1:
-            return [row for place in range(batch.num_rows) for row in _batch_rows(batch.slice(place, 1))]
-        return [Refusal.NOT_UTF8 if "UTF8" in str(error) else Refusal.INVALID_VALUE]
+        if is_single:
+            yield Refusal.NOT_UTF8 if "UTF8" in str(error) else Refusal.INVALID_VALUE
+            return
+    yield from chain.from_iterable(_batch_rows(batch.slice(place, 1)) for place in range(batch.num_rows))
+
+
+def _decoded_bytes(batch: Any) -> int:
+    """Without the values of dictionaries that the rows do not name."""
+    import pyarrow as pa
+
+    columns = (c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns)
+    return sum(int(column.nbytes) for column in columns)
 
 
 def _is_json_lines(head: bytes) -> bool:

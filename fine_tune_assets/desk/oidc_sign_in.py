@@ -23,11 +23,13 @@ from fine_tune_assets.core.access_labels import LabelError, check_labels
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_secret
 from fine_tune_assets.core.oidc_provider import (
+    ADDRESS_PREFIX,
     ALGORITHMS,
     LEEWAY_SECONDS,
     OidcError,
     create_tls_context,
     import_public_keys,
+    is_subject,
     request_json,
     require_tls,
 )
@@ -128,7 +130,7 @@ class Provider:
         claims = self._verify_token(self._exchange_code(attempt, code, redirect_uri), attempt.nonce)
         found = [f"{self.issuer}|{claims['sub']}"]
         if claims.get("email_verified") is True and isinstance(claims.get("email"), str):
-            found.append(f"{self.issuer}|mailto:{claims['email'].casefold()}")
+            found.append(f"{self.issuer}|{ADDRESS_PREFIX}{claims['email'].casefold()}")
         return ProviderIdentity(tuple(found), self._groups.map_labels(claims))
 
     def _exchange_code(self, attempt: SignInAttempt, code: str, return_to: str) -> str:
@@ -154,7 +156,9 @@ class Provider:
                 {"nonce": nonce, "client_id": self._client_id},
             )
             claims.validate(leeway=LEEWAY_SECONDS)
-        except (JoseError, ValueError, KeyError, TypeError):
+            if not is_subject(claims["sub"]):
+                raise ValueError("sub")
+        except (JoseError, ValueError, KeyError, TypeError, RecursionError):
             # `from None`: the cause may quote the token.
             raise OidcError("The ID token of the sign-in provider is not valid.") from None
         return claims

@@ -56,7 +56,7 @@ class ReleaseWatch:
             return ChangedRelease(deployment.deployment_id, f"Release {deployment.release_id} is not in the ledger.")
         folder = self._settings.data_dir / release.folder
         try:
-            files = _read_states(folder)
+            files = read_states(folder)
         except OSError:
             return None
         known = self._verified.get(deployment.deployment_id)
@@ -80,10 +80,13 @@ def _require_base(release: ReleaseFolder) -> None:
         find_gguf_files(release)
 
 
-def _read_states(folder: Path) -> FileStates:
-    """Relative path → inode, size and times of each file. ctime can't be set back by a program."""
+def read_states(folder: Path) -> FileStates:
+    """Relative path → inode, size and times of the folder and each file. ctime can't be set back by a program.
+
+    Raises OSError.
+    """
     states = {}
-    for path in sorted(folder.rglob("*")):
+    for path in (folder, *sorted(folder.rglob("*"))):
         state = path.lstat()
         states[str(path.relative_to(folder))] = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     return states

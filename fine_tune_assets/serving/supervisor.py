@@ -37,6 +37,7 @@ from fine_tune_assets.ledger.serving.canary_records import fail_canary, interrup
 from fine_tune_assets.ledger.serving.deployments import (
     CHANGED_RELEASE,
     ENDED,
+    PENDING,
     ROLLBACK_READY,
     SUPERVISOR,
     Deployment,
@@ -65,7 +66,7 @@ from fine_tune_assets.serving.fault_tolerance import describe_error, log_and_con
 from fine_tune_assets.serving.orphaned_engines import ENGINES_FOLDER, remove_dead_sockets, single_instance_lock
 from fine_tune_assets.serving.reconciliation import Action, EngineStatus, SupervisorTimings, plan_actions
 from fine_tune_assets.serving.release_probes import ProbeError, probe_engine, result_to_json
-from fine_tune_assets.serving.release_watch import ChangedRelease, ReleaseWatch
+from fine_tune_assets.serving.release_watch import ChangedRelease, FileStates, ReleaseWatch, read_states
 from fine_tune_assets.serving.rollback_rules import ENGINE_FAILED, REPORT_TIME, RollbackWatch, is_crash_explained
 from fine_tune_assets.serving.watched_engines import WatchedEngine, missed_health_checks
 
@@ -92,13 +93,14 @@ class Supervisor:
         """Adopt engines that outlived the last supervisor, without interrupting users, and clean up after the others."""
         now = datetime.now(UTC)
         for folder in self._engines_dir.iterdir():
-            engine = adopt_engine(folder)
-            if engine is None:
-                stop_recorded_engine(folder, self._timings.stop_grace_seconds)  # kills what is left of the engine
+            engine, deployment = adopt_engine(folder), find_deployment(self._ledger, folder.name)
+            is_warm = engine is not None and deployment is not None and deployment.engine_url == engine.url
+            is_loading = not is_warm and deployment is not None and deployment.state in (*PENDING, "live")
+            if engine is None or is_loading:
+                # Kills what is left of the engine, or one that was loading: its files may have been changed meanwhile.
+                stop_recorded_engine(folder, self._timings.stop_grace_seconds)
             else:
-                deployment = find_deployment(self._ledger, folder.name)
-                is_warm = deployment is not None and deployment.engine_url == engine.url
-                self._watched[folder.name] = WatchedEngine(engine, now, now, is_warm)
+                self._watched[folder.name] = WatchedEngine(engine, now, now, is_warm=is_warm)
                 _log.info("adopted the engine of deployment %s", folder.name)
         stop_unused(shared_root(self._settings))
         remove_dead_sockets(self._settings, [watched.engine.url for watched in self._watched.values()])
@@ -220,6 +222,7 @@ class Supervisor:
         """Verify the signature and every file first: a changed release is never started, even if it is live."""
         folder = self._engines_dir / deployment.deployment_id
         try:
+            files = self._read_files(deployment)
             release = self._verify(deployment)
             if deployment.state != "live":
                 require_memory(release, self._settings)
@@ -230,7 +233,16 @@ class Supervisor:
             return
         before = self._watched.get(deployment.deployment_id)
         failures = before.failures if before else 0
-        self._watched[deployment.deployment_id] = WatchedEngine(engine, now, now, failures=failures)
+        self._watched[deployment.deployment_id] = WatchedEngine(engine, now, now, files, failures=failures)
+
+    def _read_files(self, deployment: Deployment) -> FileStates:
+        release = find_release(self._ledger, deployment.release_id)
+        if release is None:
+            raise ReleaseError(f"Release {deployment.release_id} is not in the ledger.")
+        try:
+            return read_states(self._settings.data_dir / release.folder)
+        except OSError as error:
+            raise ReleaseError(f"Release {deployment.release_id} can't be read ({type(error).__name__}).") from error
 
     def _verify(self, deployment: Deployment) -> ReleaseFolder:
         release = find_release(self._ledger, deployment.release_id)
@@ -243,6 +255,13 @@ class Supervisor:
         watched = self._watched[deployment.deployment_id]
         try:
             release = self._verify(deployment)
+            if self._read_files(deployment) != watched.files:
+                _log.error(
+                    "deployment %s: files changed while its engine loaded them: it starts again",
+                    deployment.deployment_id,
+                )
+                self._stop(deployment.deployment_id, forget=True, kill=True)
+                return
             warm_up(watched.engine, release.system_prompt, self._timings.warm_up_timeout_seconds)
             probes = result_to_json(probe_engine(watched.engine, release, self._timings.warm_up_timeout_seconds))
         except (EngineError, ReleaseError, ProbeError) as error:

@@ -23,6 +23,21 @@ PYTHONS = ("3.11", "3.12", "3.13")
 RUNTIME = ("runtime", "torch-cuda")
 OTHER_ENVIRONMENTS = {"eval", "vllm"}
 """Extras for separate environments without a lock file."""
+DEVELOPMENT_ONLY = {
+    *(
+        "dagster-cloud-cli",
+        "dagster-dg-cli",
+        "dagster-dg-core",
+        "langchain-core",
+        "langchain-openai",
+        "langsmith",
+        "openai",
+    ),
+    *("databricks-sdk", "mlflow-skinny", "playwright", "schemathesis"),
+    *("id", "model-signing", "rfc3161-client", "sigstore", "tuf"),
+}
+"""Packages that exist to call services elsewhere, and what only tests use."""
+LITTLE_KNOWN = PROJECT_DIR / "docs" / "explanation" / "threat-model.md"
 
 
 @dataclass(frozen=True)
@@ -138,6 +153,23 @@ def test_no_lock_contains_packages_without_wheels_or_excluded_ones() -> None:
     excluded = {canonicalize_name(Requirement(line).name) for line in overrides if line and not line.startswith("#")}
     assert "llama-cpp-python" in excluded
     assert [pin.name for lock in LOCKS for pin in _pins(lock) if pin.name in excluded | {"rouge-score"}] == []
+
+
+def test_no_package_that_exists_to_call_out_is_installed() -> None:
+    """What is not there can't send a report to its maker, whatever an environment variable says."""
+    assert {pin.name for pin in _pins("runtime")} & DEVELOPMENT_ONLY == set()
+
+
+def test_the_development_only_packages_are_locked_for_tests() -> None:
+    """So that a misspelt or renamed one does not pass the test above for ever."""
+    assert {pin.name for lock in ("extras", "dev") for pin in _pins(lock)} >= DEVELOPMENT_ONLY
+
+
+def test_every_listed_little_known_package_is_installed() -> None:
+    """The page names packages of single maintainers with a reason. It goes stale when one is replaced."""
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", LITTLE_KNOWN.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(rows) > 5
+    assert set(rows) <= {pin.name for pin in _pins("runtime")}
 
 
 def test_setup_extras_installs_every_extra_named_in_errors() -> None:

@@ -239,6 +239,16 @@ def test_an_address_counts_only_if_the_provider_verified_it(
     assert sign_in(site)[1].status_code == status
 
 
+@pytest.mark.parametrize("prefix", ["mailto:", "MAILTO:"])
+def test_a_subject_never_counts_as_an_address(site: Site, provider: Provider, prefix: str) -> None:
+    """Some providers let people choose their subject: it would sign them in as whoever has that address."""
+    add(site, "Reviewer Two", f"{provider.issuer}|mailto:two@clinic.example")
+    provider.subject = f"{prefix}two@clinic.example"
+    client, reply = sign_in(site)
+    assert reply.status_code == 400
+    assert client.get("/account").status_code == 303
+
+
 @pytest.mark.parametrize(
     "claims",
     [
@@ -248,6 +258,8 @@ def test_an_address_counts_only_if_the_provider_verified_it(
         {"nonce": "of another sign-in"},
         {"nonce": None},
         {"sub": None},
+        {"sub": ["subject-1"]},
+        {"sub": ""},
         {"aud": ["desk", "other"], "azp": "other"},
     ],
     ids=lambda claims: "-".join(claims),

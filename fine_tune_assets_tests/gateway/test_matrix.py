@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from starlette.testclient import TestClient
 
@@ -166,6 +166,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "no end": {"exp": None},
     "nobody": {"sub": None},
     "a subject that is no text": {"sub": 7},
+    "a subject like an address": {"sub": "mailto:u-17@clinic.example"},
     "not valid yet": {"nbf": int(time.time()) + 3000},
 }
 
@@ -251,6 +252,12 @@ def _signed_with_the_public_key(public: bytes, claims: bytes) -> str:
     signed = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"k1"}').rstrip(b"=") + b"." + claims
     signature = hmac.new(public, signed, hashlib.sha256).digest()
     return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+
+
+def test_a_signed_token_that_is_nested_too_deeply_is_refused(house: House) -> None:
+    """It would end as an internal error."""
+    token = jws.serialize_compact({"alg": "ES256", "kid": "k1"}, b'{"a":' + b"[" * 9000, house.signing)
+    assert house.ask(sorted(ROUTES)[0], token).status_code == 401
 
 
 def test_rotated_provider_keys_are_refreshed_at_a_limited_rate(

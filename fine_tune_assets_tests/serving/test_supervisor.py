@@ -124,6 +124,24 @@ def test_a_release_with_a_changed_file_is_never_started(settings: Settings, ledg
     assert release_id in _refused(settings, ledger, release_id)
 
 
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_an_engine_whose_release_was_swapped_while_it_loaded_is_not_used(
+    settings: Settings, ledger: Ledger, what: str
+) -> None:
+    """Somebody may move other weights in after the verification, and the signed ones back when the engine has opened those."""
+    folder = settings.layout.releases / build_release(settings, ledger, "One.")
+    with _supervisor(settings, ledger) as supervisor:
+        name = request_deployment(ledger, folder.name).deployment_id
+        supervisor.tick(datetime.now(UTC))
+        suspect = engine_of(settings, name).identity
+        folder.chmod(0o700)
+        moved = next(folder.glob("*.gguf")) if what == "file" else folder
+        moved.rename(moved.with_name("aside"))
+        moved.with_name("aside").rename(moved)
+        tick_until(supervisor, lambda: _state(ledger, name) == "ready")
+        assert engine_of(settings, name).identity != suspect
+
+
 SIGNATURES = {
     "missing": "is not signed",
     "broken": "is invalid",

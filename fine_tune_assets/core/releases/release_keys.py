@@ -47,11 +47,11 @@ def ensure_signing_key(keys: Path) -> Path:
     if not private.exists():
         pem = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         create_private_file(private, pem)
-    store_public_key(private, public, public_pem(_read_private_key(private).public_key()))
+    store_public_key(private, public, public_pem(read_private_key(private).public_key()))
     return public
 
 
-def _read_private_key(path: Path) -> EllipticCurvePrivateKey:
+def read_private_key(path: Path) -> EllipticCurvePrivateKey:
     pem = read_private_file(path)
     try:
         key = load_pem_private_key(pem, None)
@@ -62,12 +62,17 @@ def _read_private_key(path: Path) -> EllipticCurvePrivateKey:
     return key
 
 
-def release_key_fingerprint(public_key: Path) -> str:
-    """SHA-256 of the PEM, by which people compare keys and which a signature contains. Raises SettingsError."""
+def read_release_key(public_key: Path) -> EllipticCurvePublicKey:
+    """Raises SettingsError if the file contains no key that can sign releases."""
     key = load_public_key(public_key)
     if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in CURVES:
         raise SettingsError(f"The public key in {public_key} is not a release key (P-256).")
-    return fingerprint_bytes(public_pem(key))
+    return key
+
+
+def release_key_fingerprint(public_key: Path) -> str:
+    """SHA-256 of the PEM, by which people compare keys and which a signature contains. Raises SettingsError."""
+    return fingerprint_bytes(public_pem(read_release_key(public_key)))
 
 
 def imported_key_file(keys: Path, release_id: str) -> Path:

@@ -1,20 +1,16 @@
 """Signs and verifies release folders with OpenSSF model signing, offline, with a key of this installation.
 
 The signature covers every other file, so that a changed, missing or added file fails verification. Standard tools can verify it
-too (docs/how-to/verify-a-release.md). Uses only key-based signing of `model_signing`, never Sigstore, which needs the network.
+too (docs/how-to/verify-a-release.md).
 """
 
-import base64
-import json
 import time
 from pathlib import Path
-from typing import Any
-
-from cryptography.exceptions import InvalidSignature
 
 from fine_tune_assets.core.errors import SettingsError, materialize_hint
-from fine_tune_assets.core.fingerprints import FileHashCache, fingerprint_file, short
-from fine_tune_assets.core.keys import public_key_file
+from fine_tune_assets.core.files import write_text
+from fine_tune_assets.core.fingerprints import FileHashCache, fingerprint_bytes, fingerprint_file, short
+from fine_tune_assets.core.keys import public_key_file, public_pem
 from fine_tune_assets.core.releases.release_folders import (
     MANIFEST,
     SEALS,
@@ -30,9 +26,11 @@ from fine_tune_assets.core.releases.release_keys import (
     KEY,
     ensure_signing_key,
     private_key_file,
-    release_key_fingerprint,
+    read_private_key,
+    read_release_key,
     require_imported_key,
 )
+from fine_tune_assets.core.releases.signature_bundles import BundleError, claimed_signer, sign_files, verify_files
 
 MAX_CACHED_HASHES = 10_000
 _REPAIR_HINT = (
@@ -72,14 +70,11 @@ def sign_release(folder: Path, release_id: str, keys: Path) -> None:
 
     Raises SettingsError if the key is unusable.
     """
-    from model_signing import signing  # imported here because it takes 0.6 s
-
     ensure_signing_key(keys)
     (folder / SIGNATURE).unlink(missing_ok=True)
     small = [name for name in (MANIFEST, *sorted(SEALS)) if (folder / name).is_file()]
     files = read_release(folder).manifest["files"] | {name: fingerprint_file(folder / name) for name in small}
-    config = signing.Config().use_elliptic_key_signer(private_key=private_key_file(keys))
-    config.set_hashing_config(_hashing_config(files, release_id)).sign(folder, folder / SIGNATURE)
+    write_text(folder / SIGNATURE, sign_files(files, release_id, read_private_key(private_key_file(keys))))
     (folder / SIGNATURE).chmod(0o600)
 
 
@@ -94,31 +89,13 @@ def verify_signed_release(
 
 def require_release_signature(folder: Path, name: str, public_key: Path, files: dict[str, str]) -> None:
     """Raise ReleaseError unless exactly `files` were signed with the private key of `public_key`."""
-    from model_signing import verifying
-
     if SIGNATURE not in files:
         raise ReleaseError(f"Release {name} is not signed: it has no {SIGNATURE}. {_REPAIR_HINT}")
-    try:
-        trusted = release_key_fingerprint(public_key)
-    except SettingsError as error:
-        raise ReleaseError(f"Release {name} can't be verified. {error}") from error
-    signer = _read_signer(folder / SIGNATURE)
-    if signer is not None and signer != trusted:
-        raise ReleaseError(
-            f"Release {name} was signed by the key {short(signer)}, but {short(trusted)} is trusted for it. {_REPAIR_HINT}"
-        )
-    signed = {file: found for file, found in files.items() if file != SIGNATURE}
-    config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
-    try:
-        config.set_hashing_config(_hashing_config(signed, name)).verify(folder, folder / SIGNATURE)
-    except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        is_mismatch = isinstance(error, ValueError) and str(error).startswith("Signature mismatch")
-        reason = (
-            _describe_difference(_parse_signed_files(folder / SIGNATURE), signed)
-            if is_mismatch
-            else "it is damaged, or by another key"
-        )
-        raise ReleaseError(f"The signature of release {name} is invalid: {reason}. {_REPAIR_HINT}") from error
+    signed = read_signed_files(folder / SIGNATURE, name, public_key)
+    found = {file: fingerprint for file, fingerprint in files.items() if file != SIGNATURE}
+    if signed != found:
+        reason = _describe_difference(signed, found)
+        raise ReleaseError(f"The signature of release {name} is invalid: {reason}. {_REPAIR_HINT}")
 
 
 def read_signed_files(signature: Path, name: str, public_key: Path) -> dict[str, str]:
@@ -127,18 +104,21 @@ def read_signed_files(signature: Path, name: str, public_key: Path) -> dict[str,
     Raises ReleaseError unless the signature is by this key.
     """
     try:
-        files = _parse_signed_files(signature)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ReleaseError(f"{SIGNATURE} of {name} is unreadable ({type(error).__name__}): it was changed.") from error
-    require_release_signature(signature.parent, name, public_key, {**files, SIGNATURE: ""})
-    return files
-
-
-def _parse_signed_files(signature: Path) -> dict[str, str]:
-    """File → SHA-256 from the payload of a signature. Does not verify the signature."""
-    payload = json.loads(signature.read_text(encoding="utf-8"))["dsseEnvelope"]["payload"]
-    resources = json.loads(base64.b64decode(payload))["predicate"]["resources"]
-    return {resource["name"]: resource["digest"] for resource in resources}
+        key = read_release_key(public_key)
+    except SettingsError as error:
+        raise ReleaseError(f"Release {name} can't be verified. {error}") from error
+    try:
+        bundle = signature.read_text(encoding="utf-8")
+        signer, trusted = claimed_signer(bundle), fingerprint_bytes(public_pem(key))
+        if signer is not None and signer != trusted:
+            raise ReleaseError(
+                f"Release {name} was signed by the key {short(signer)}, but {short(trusted)} is trusted for it. {_REPAIR_HINT}"
+            )
+        return verify_files(bundle, key)
+    except (OSError, UnicodeDecodeError, BundleError) as error:
+        raise ReleaseError(
+            f"The signature of release {name} ({SIGNATURE}) is invalid: it is damaged, or by another key. {_REPAIR_HINT}"
+        ) from error
 
 
 def _describe_difference(signed: dict[str, str], found: dict[str, str]) -> str:
@@ -146,30 +126,3 @@ def _describe_difference(signed: dict[str, str], found: dict[str, str]) -> str:
     missing, extra = sorted(signed.keys() - found.keys()), sorted(found.keys() - signed.keys())
     differences = (("changed", changed), ("missing", missing), ("unexpected", extra))
     return ", ".join(f"{len(names)} files {kind} {names}" for kind, names in differences if names)
-
-
-def _read_signer(signature: Path) -> str | None:
-    """The key fingerprint that a signature claims; None if it is unreadable."""
-    try:
-        hint = json.loads(signature.read_text(encoding="utf-8"))["verificationMaterial"]["publicKey"]["hint"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return hint if isinstance(hint, str) else None
-
-
-def _hashing_config(files: dict[str, str], name: str) -> Any:
-    """A model signing configuration with known hashes. By default the library would hash 16 GB of weights again, skip the files
-    that the signature says to ignore, and skip `.git`."""
-    from model_signing import hashing, manifest
-    from model_signing._hashing.hashing import Digest
-
-    class Hashed(hashing.Config):
-        def hash(self, model_path: Any, *, files_to_hash: Any = None) -> manifest.Manifest:  # noqa: ARG002
-            return manifest.Manifest(name, items, kind)
-
-    items = [
-        manifest.FileManifestItem(path=Path(file), digest=Digest("sha256", bytes.fromhex(found)))
-        for file, found in files.items()
-    ]
-    kind = manifest.SerializationType.from_args({"method": "files", "hash_type": "sha256", "allow_symlinks": False})
-    return Hashed()

@@ -157,7 +157,10 @@ def check_operation(content: bytes, sender: Sender) -> Operation:
 def check_body(body: Any, sender: Sender, kinds: Collection[OperationType]) -> Operation:
     """Raises RefusedOperationError."""
     query, variables, name = _read_body(body)
-    variables = _drop_inherited_tags(variables)
+    try:
+        variables = _drop_inherited_tags(variables)
+    except RecursionError:
+        raise RefusedOperationError("The variables are nested too deeply.", 400) from None
     document, operation = _parse(query, name)
     if operation.operation not in kinds:
         raise RefusedOperationError(f"A {operation.operation.value} is not accepted here.", 400)

@@ -25,6 +25,7 @@ from fine_tune_assets.core.oidc_provider import (
     OidcError,
     create_tls_context,
     import_public_keys,
+    is_subject,
     request_json,
     require_tls,
 )
@@ -40,8 +41,6 @@ REFRESH_INTERVAL_SECONDS = 60.0
 FAILURE_BACKOFF_SECONDS = 1.0
 """Time after a failed attempt in which no other is made."""
 _UNAVAILABLE = "The sign-in provider's keys are unavailable."
-_MAX_SUBJECT_LENGTH = 195
-"""Characters: with the prefix `oidc:`, the ledger's limit of 200 for authors."""
 _MAX_TOKEN_LENGTH = 16_384
 
 
@@ -159,7 +158,7 @@ class TokenVerifier:
         except (JoseError, ValueError, TypeError):
             raise TokenError("This token is not valid for this gateway.") from None
         subject = claims["sub"]
-        if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT_LENGTH or not subject.isprintable():
+        if not is_subject(subject):
             raise TokenError("This token is not valid for this gateway.")
         return VerifiedToken(subject, self._granted_scopes(claims.get(self._scope_claim)))
 
@@ -174,7 +173,7 @@ class TokenVerifier:
                 if not self._source.refresh():
                     raise
                 return jwt.decode(token, self._source.keys(), algorithms=list(ALGORITHMS)).claims
-        except (JoseError, ValueError, TypeError, KeyError):
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise TokenError("This token is not valid for this gateway.") from None
 
     def _granted_scopes(self, claim: Any) -> frozenset[str]:

@@ -200,6 +200,8 @@ def is_known_key(ledger: Ledger, key_id: str) -> bool:
 
 def check_key(ledger: Ledger, presented: str, now: datetime) -> KeyCheck:
     """Check a presented key, but not its scopes, in constant time. Raises SealError."""
+    if not presented.isprintable():  # PostgreSQL refuses some characters with an error
+        return KeyCheck("unknown", None)
     prefix, key_id, secret = ([*presented.split("_", 2), "", "", ""])[:3]
     with ledger.read() as connection:
         row = connection.execute(_BY_ID, {"key_id": key_id}).mappings().first()

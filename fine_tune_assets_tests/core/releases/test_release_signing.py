@@ -81,6 +81,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "signature emptied": (lambda f: (f / SIGNATURE).write_text(""), "is invalid: it is damaged"),
     "signature no bundle": (lambda f: (f / SIGNATURE).write_text("[]"), "is invalid: it is damaged"),
     "signature no text": (lambda f: (f / SIGNATURE).write_bytes(b"\xff\x00"), "is invalid: it is damaged"),
+    "signature nested": (lambda f: (f / SIGNATURE).write_text("[" * 500_000), "is invalid: it is damaged"),
 }
 
 

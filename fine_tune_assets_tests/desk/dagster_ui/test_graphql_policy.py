@@ -106,6 +106,7 @@ def test_a_refused_mutation_stays_refused_however_it_is_written(query: str) -> N
         b'{"query": "subscription { capturedLogs { stdout } }"}',
         json.dumps({"query": "{" + "a{" * 5000 + "b" + "}" * 5001}).encode(),
         json.dumps({"query": "{" + "a " * (MAX_TOKENS + 1) + "}"}).encode(),
+        b'{"query": "{ version }", "variables": ' + b'{"a":' * 900 + b"1" + b"}" * 901,
         b"[" * 100_000,
         b"not json",
     ],

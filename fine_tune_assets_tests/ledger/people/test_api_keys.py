@@ -22,7 +22,9 @@ def test_key_opens_only_its_scopes(ledger: Ledger) -> None:
     assert holder.scopes == ("chat",)
 
 
-@pytest.mark.parametrize("presented", ["", "x", "fta_", "fta__", "fta_0_0", "Bearer", "fta_ä_ö", "_" * 5])
+@pytest.mark.parametrize(
+    "presented", ["", "x", "fta_", "fta__", "fta_0_0", "Bearer", "fta_ä_ö", "_" * 5, "fta_\0_x", "fta_a\0b_\0"]
+)
 def test_malformed_key_is_unknown(ledger: Ledger, presented: str) -> None:
     """Whatever a caller sends is refused without an error."""
     create_key(ledger, "ward 3", ["chat"])

@@ -12,6 +12,7 @@ from fine_tune_assets.ledger.ledger_errors import DailyLimitError, IdempotencyEr
 from fine_tune_assets.ledger.ledger_tables import corrections
 from fine_tune_assets.ledger.reviews.correction_records import (
     corrections_fingerprint,
+    count_corrections_since,
     find_correction,
     list_corrections,
     record_correction,
@@ -110,6 +111,18 @@ def test_error_details_round_trip_and_are_part_of_the_content(ledger: Ledger) ->
     for wrong in ({"error_kind": "typo"}, {"error_kind": "none"}, {"severity": "huge"}, {"seconds_spent": -1}):
         with pytest.raises(LedgerError):
             _send(ledger, **wrong, idempotency_key="k-2")
+
+
+def test_corrections_of_one_author_alone_count_for_no_rollback(ledger: Ledger) -> None:
+    """Otherwise one person, who needs no answer of the release for it, could end it."""
+    since = datetime.now(UTC) - timedelta(hours=1)
+    for number in range(5):
+        _send(ledger, idempotency_key=f"k-{number}")
+    assert count_corrections_since(ledger, "r-1", since) == 0
+    _send(ledger, author="ward 4", idempotency_key="k")
+    _send(ledger, author="ward 5", idempotency_key="k")
+    assert count_corrections_since(ledger, "r-1", since) == 2
+    assert count_corrections_since(ledger, "r-1", datetime.now(UTC)) == 0
 
 
 def test_daily_limit_per_author_does_not_apply_to_retries(ledger: Ledger) -> None:
