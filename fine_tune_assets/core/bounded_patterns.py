@@ -1,7 +1,8 @@
 """Compiles regular expressions whose repeats have an upper bound, so that a search takes time in proportion to the text.
 
 A pattern such as `\\s*:` reads a run of n blanks from each of its n positions. With a bound, each position costs at most
-that many steps. Repeats that overlap (`(?:a+)+`) need atomic groups or possessive quantifiers as well; a test measures each pattern.
+that many steps. Repeats that overlap (`(?:a+)+`) need atomic groups or possessive quantifiers as well. A test measures each
+pattern.
 """
 
 import re

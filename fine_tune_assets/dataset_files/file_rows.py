@@ -112,8 +112,8 @@ def _parse_json(text: str) -> Any:
         return Refusal.INVALID_VALUE
 
 
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},"]', re.DOTALL)
-"""A string, a bracket, a comma, or the quotation mark of a string that has not ended."""
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?P<end>")?|[\[\]{},]', re.DOTALL)
+"""A string, with the group `end` if it ends, a bracket or a comma."""
 
 
 def _json_array(path: Path) -> Iterator[FileRow]:
@@ -129,7 +129,7 @@ def _split_array(file: IO[str]) -> Iterator[str]:
         start = 0
         for match in _TOKEN.finditer(buffer, position):
             token = match[0]
-            if token == '"':  # needs more text
+            if token[0] == '"' and match["end"] is None:  # needs more text
                 break
             position = match.end()
             if depth == 0 and token in ",]":

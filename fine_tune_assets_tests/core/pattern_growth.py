@@ -1,6 +1,6 @@
 """Measures how the time of each regular expression of the package grows with the length of hostile texts.
 
-    python -m fine_tune_assets_tests.core.pattern_growth [MODULE_PREFIX]
+    python -m fine_tune_assets_tests.core.pattern_growth [MODULE_PREFIX ...]
 
 Prints one JSON line per pattern that grows faster than its text. Patterns are recorded while all modules are imported and the
 domain packs are loaded, so patterns that code builds are measured too. The hostile texts repeat common units, and the examples of
@@ -169,8 +169,7 @@ def _write_node(kind: Any, value: Any, units: set[str]) -> str:
 def _choose_character(members: Any) -> str:
     kind, value = members[0]
     if kind is op.NEGATE:
-        excluded = re.compile("[^ -~]")
-        return next((c for c in "aA1 .-,\n" if not _is_member(members[1:], c)), "~") if excluded else "~"
+        return next((c for c in "aA1 .-,\n" if not _is_member(members[1:], c)), "~")
     return {op.LITERAL: lambda: chr(value), op.RANGE: lambda: chr(value[0]), op.CATEGORY: lambda: _CATEGORIES[value]}[
         kind
     ]()
@@ -227,16 +226,18 @@ def raise_too_slow(*_: Any) -> None:
     raise _TooSlowError
 
 
-def main(prefix: str = "") -> None:
+def main(*prefixes: str) -> None:
     from fine_tune_assets.core.processes.offline import go_offline
 
     go_offline()
     signal.signal(signal.SIGVTALRM, raise_too_slow)
-    patterns, anchored = record_patterns(), find_anchored()
-    for (pattern, flags), place in sorted(patterns.items(), key=lambda one: one[1]):
-        if place.startswith(prefix) and (growth := find_growth(re.compile(pattern, flags), place in anchored)):
-            print(json.dumps({"place": place, "pattern": pattern[:120], **growth}), flush=True)
-    print(json.dumps({"patterns": len(patterns)}))
+    anchored, measured = find_anchored(), 0
+    for (pattern, flags), place in sorted(record_patterns().items(), key=lambda one: one[1]):
+        if place.startswith(prefixes or ""):
+            measured += 1
+            if growth := find_growth(re.compile(pattern, flags), place in anchored):
+                print(json.dumps({"place": place, "pattern": pattern[:120], **growth}), flush=True)
+    print(json.dumps({"measured": measured}))
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ class PresidioContextEnhancer(LemmaContextAwareEnhancer):  # type: ignore[misc]
     def enhance_using_context(
         self, text: str, raw_results: list[Any], nlp_artifacts: Any, recognizers: Any, context: Any = None
     ) -> list[Any]:
+        del nlp_artifacts
         enhanced = [r for r in raw_results if r.entity_type.startswith(_ENTITY_PREFIX)]
         for found in raw_results:
             if not found.entity_type.startswith(_ENTITY_PREFIX):
