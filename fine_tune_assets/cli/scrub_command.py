@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from fine_tune_assets.cli.document_input import OUTPUT, Document, is_json_lines, read_documents
+from fine_tune_assets.core.errors import ScrubberError
 from fine_tune_assets.core.keys import KEY_BYTES, read_key
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.phi.replacement.profiles import Profile, ProfileName
 from fine_tune_assets.phi.replacement.surrogates import Surrogates, build_corpus_lookup, hash_corpus_values
 from fine_tune_assets.phi.scrub_workers import open_workers
-from fine_tune_assets.phi.scrubber import ScrubbedText
+from fine_tune_assets.phi.scrubber import NOT_SCRUBBED, ScrubbedText
 from fine_tune_assets.phi.spans.spans import Span
 from fine_tune_assets.quantities.dates import DateReader
 from fine_tune_assets.recipes.domain_packs import load_pack
@@ -58,6 +59,9 @@ def scrub(files: tuple[Path, ...], form: str, profile: ProfileName | None, domai
     documents = [document for file in files for document in read_documents(file)]
     is_plain = len(files) == 1 and not is_json_lines(files[0]) and form != "spans"
     found = _find(documents, settings)
+    failed = [str(d["id"]) for d, f in zip(documents, found, strict=True) if NOT_SCRUBBED in f.residual_phi]
+    found = [one for one in found if NOT_SCRUBBED not in one.residual_phi]
+    documents = [document for document in documents if str(document["id"]) not in failed]
     if form == "spans":
         results = [{"id": d["id"], "spans": [_span(s) for s in f.spans]} for d, f in zip(documents, found, strict=True)]
     else:
@@ -65,6 +69,10 @@ def scrub(files: tuple[Path, ...], form: str, profile: ProfileName | None, domai
         results = [{"id": d["id"], "text": text} for d, text in zip(documents, texts, strict=True)]
     for result in results:
         output.write(str(result["text"]) if is_plain else json.dumps(result, ensure_ascii=False) + "\n")
+    if failed:
+        raise ScrubberError(
+            f"Not scrubbed, since the text takes too much time or memory: {', '.join(failed)}. Shorten it."
+        )
 
 
 def _find(documents: Sequence[Document], settings: ScrubberSettings) -> list[ScrubbedText]:

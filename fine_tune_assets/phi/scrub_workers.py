@@ -1,19 +1,23 @@
-"""Runs scrubbers in parallel on all cores.
+"""Runs scrubbers in processes of their own, with a limit of CPU time for each text.
 
-Each process builds its own scrubber and works on batches. The pool is recycled after a number of batches, so that memory stays
-flat.
+A text that takes longer, or that ends its process, is tried twice and then reported as not scrubbed; the others are unaffected.
+The pool is recycled after a number of batches, so that memory stays flat.
 """
 
 import multiprocessing
 import os
+import resource
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import Any
 
 from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.phi.scrubber import (
     BATCH_SIZE,
+    NOT_SCRUBBED,
     KnownIdentifiers,
     ScrubbedText,
     Scrubber,
@@ -27,33 +31,60 @@ MAX_BATCHES_PER_PROCESS = 250
 """8,000 reports."""
 MIN_TEXTS_FOR_PROCESSES = 4 * BATCH_SIZE
 """Below this number, starting a second process costs more than it saves."""
+TRIES = 2
+_SHORT_ITEM: ScrubItem = ("She rests.", ())
+MIN_LIMIT_SECONDS = 10
+CHARACTERS_PER_SECOND = 2_000
+"""An ordinary text takes a second of CPU time for 30,000 characters, one of punctuation alone for 8,000."""
+_SECONDS_UNTIL_KILLED = 30
+"""CPU seconds after the limit at which the kernel ends the process, in case that native code does not return."""
 
 _scrubber: Scrubber | None = None
+_failure = ""
+
+
+class _TimeLimitError(BaseException):
+    """Not an Exception, so that no library catches it."""
 
 
 class ScrubWorkers:
-    """Scrubs texts in order with `processes` processes; one means the current process."""
+    """Scrubs texts in order with `processes` processes."""
 
     def __init__(self, settings: ScrubberSettings, processes: int) -> None:
         self._settings = settings
         self._processes = processes
         self._pool: ProcessPoolExecutor | None = None
         self._batches = 0
-        self._local_scrubber: Scrubber | None = None
 
     def scrub(self, items: Sequence[ScrubItem]) -> list[ScrubbedText]:
-        """Raises ScrubberError if a process was killed, usually for lack of memory."""
-        if self._processes == 1:
-            self._local_scrubber = self._local_scrubber or build_scrubber(self._settings)
-            return list(self._local_scrubber.scrub_all(items))
-        parts = [items[at : at + BATCH_SIZE] for at in range(0, len(items), BATCH_SIZE)]
-        try:
-            done = list(self._get_pool(len(parts)).map(_scrub_batch, parts))
-        except BrokenProcessPool:
+        """A text that could not be scrubbed comes back empty, with `NOT_SCRUBBED` as residual PHI.
+
+        Raises ScrubberError if no scrubber can be built, or if even a short text ends its process.
+        """
+        parts = [range(at, min(at + BATCH_SIZE, len(items))) for at in range(0, len(items), BATCH_SIZE)]
+        done = self._try(items, parts)
+        # One by one, so that a process that ends costs the text that ended it.
+        for _ in range(TRIES):
+            for index in [index for index in range(len(items)) if index not in done]:
+                done |= self._try(items, [range(index, index + 1)])
+        if items and not done and not self._try([_SHORT_ITEM], [range(1)]):
             raise ScrubberError(
-                "A scrubber process was killed, probably for lack of memory. Free memory, then run the step again."
-            ) from None
-        return [scrubbed for part in done for scrubbed in part]
+                "The scrubber processes were killed, probably for lack of memory. Free memory, then run the step again."
+            )
+        unscrubbed = ScrubbedText("", (), {NOT_SCRUBBED: 1})
+        return [done.get(index) or unscrubbed for index in range(len(items))]
+
+    def _try(self, items: Sequence[ScrubItem], parts: Sequence[range]) -> dict[int, ScrubbedText]:
+        """Index → result, for the texts that were scrubbed. A process that ends costs the parts that have not ended."""
+        done: dict[int, ScrubbedText] = {}
+        pool = self._get_pool(len(parts))
+        try:
+            started = [(part, pool.submit(_scrub_batch, items[part.start : part.stop])) for part in parts]
+            for part, future in started:
+                done |= {index: one for index, one in zip(part, future.result(), strict=True) if one is not None}
+        except BrokenProcessPool:
+            self.close()
+        return done
 
     def _get_pool(self, batches: int) -> ProcessPoolExecutor:
         if self._pool is not None and self._batches > MAX_BATCHES_PER_PROCESS * self._processes:
@@ -65,6 +96,9 @@ class ScrubWorkers:
             context = multiprocessing.get_context("fork")
             self._pool = ProcessPoolExecutor(self._processes, context, _init_process, (self._settings,))
             self._batches = 0
+            if failure := self._pool.submit(_read_failure).result():
+                self.close()
+                raise ScrubberError(failure)
         self._batches += batches
         return self._pool
 
@@ -85,13 +119,50 @@ def open_workers(settings: ScrubberSettings, text_count: int, processes: int | N
         workers.close()
 
 
+def compute_limit(text: str) -> int:
+    """CPU seconds for one text."""
+    return MIN_LIMIT_SECONDS + len(text) // CHARACTERS_PER_SECOND
+
+
 def _init_process(settings: ScrubberSettings) -> None:
-    global _scrubber
+    global _scrubber, _failure
     # Without this, workers outlive a killed parent: each keeps its siblings' pipe open and waits for work.
     die_with_parent()
-    _scrubber = build_scrubber(settings)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the text
+    signal.signal(signal.SIGPROF, _raise_time_limit)
+    try:
+        _scrubber = build_scrubber(settings)
+    except ScrubberError as error:
+        _failure = str(error)
 
 
-def _scrub_batch(items: Sequence[ScrubItem]) -> list[ScrubbedText]:
+def _read_failure() -> str:
+    return _failure
+
+
+def _scrub_batch(items: Sequence[ScrubItem]) -> list[ScrubbedText | None]:
+    return [_scrub_within_limit(*item) for item in items]
+
+
+def _scrub_within_limit(text: str, known: KnownIdentifiers) -> ScrubbedText | None:
+    """None above the limit."""
     assert _scrubber is not None
-    return list(_scrubber.scrub_all(items))
+    limit = compute_limit(text)
+    _kill_after(limit + _SECONDS_UNTIL_KILLED)
+    try:
+        signal.setitimer(signal.ITIMER_PROF, limit)
+        return _scrubber.scrub(text, known)
+    except _TimeLimitError:
+        return None
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _kill_after(seconds: int) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds, hard))
+
+
+def _raise_time_limit(*_: Any) -> None:
+    raise _TimeLimitError

@@ -42,6 +42,9 @@ _PACKAGES = ("presidio-analyzer", "spacy", "onnxruntime", "tokenizers")
 _HERE = Path(__file__).parent
 _BUNDLED_TAGGERS_DIR = _HERE / "tagger" / "models"
 
+NOT_SCRUBBED = "NOT_SCRUBBED"
+"""Kind of the residual PHI of a text that took too much time or memory: any identifier may be left."""
+
 KnownIdentifiers = Sequence[Mapping[str, str]]
 
 

@@ -21,7 +21,7 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.phi.replacement.profiles import Profile
 from fine_tune_assets.phi.replacement.surrogates import Surrogates, build_corpus_lookup, hash_corpus_values
 from fine_tune_assets.phi.scrub_workers import ScrubItem, ScrubWorkers, open_workers
-from fine_tune_assets.phi.scrubber import ScrubbedText, scrubber_version
+from fine_tune_assets.phi.scrubber import NOT_SCRUBBED, ScrubbedText, scrubber_version
 from fine_tune_assets.phi.span_cache import SpanCache
 from fine_tune_assets.phi.spans.spans import Span, replace_spans
 from fine_tune_assets.quantities.dates import DateReader
@@ -121,7 +121,12 @@ class CachedFinder:
         cached = self._cache.get(keys)
         new = [(key, item) for key, item in dict(zip(keys, items, strict=True)).items() if key not in cached]
         scrubbed = self.workers.scrub([item for _, item in new]) if new else []
-        self._cache.put((key, s.spans, s.residual_phi) for (key, _), s in zip(new, scrubbed, strict=True))
+        # A text that was not scrubbed is tried again in the next run.
+        self._cache.put(
+            (key, s.spans, s.residual_phi)
+            for (key, _), s in zip(new, scrubbed, strict=True)
+            if NOT_SCRUBBED not in s.residual_phi
+        )
         self.cache_hits += sum(key in cached for key in keys)
         cached |= {key: (s.spans, dict(s.residual_phi)) for (key, _), s in zip(new, scrubbed, strict=True)}
         return [

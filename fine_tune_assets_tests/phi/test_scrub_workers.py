@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_two_processes_give_the_same_result_as_one(settings: ScrubberSettings) -
 def test_few_texts_use_one_process(settings: ScrubberSettings) -> None:
     with open_workers(settings, MIN_TEXTS_FOR_PROCESSES - 1) as workers:
         workers.scrub(ITEMS[:2])
-        assert workers._pool is None
+        assert len(_pool(workers)._processes) == 1
 
 
 def test_processes_are_replaced_after_some_batches(settings: ScrubberSettings) -> None:
@@ -57,16 +58,57 @@ def test_processes_are_replaced_after_some_batches(settings: ScrubberSettings) -
         assert set(_pool(workers)._processes).isdisjoint(old)
 
 
-def test_killed_process_raises_a_readable_error(settings: ScrubberSettings) -> None:
-    """The kernel kills a process for lack of memory without a message."""
+def test_a_killed_process_loses_no_text(settings: ScrubberSettings) -> None:
+    """The kernel kills a process for lack of memory without a message; the texts are tried again."""
     with open_workers(settings, 1, processes=2) as workers:
-        workers.scrub(ITEMS[:2])
+        before = workers.scrub(ITEMS)
         for pid in _pool(workers)._processes:
             os.kill(pid, signal.SIGKILL)
-        with pytest.raises(ScrubberError, match="memory") as caught:
-            workers.scrub(ITEMS)
-    assert "Quillfeather" not in str(caught.value)
-    assert caught.value.__cause__ is None
+        assert workers.scrub(ITEMS) == before
+
+
+def test_a_text_that_exceeds_its_time_costs_itself_only(tmp_path: Path) -> None:
+    """A pack of somebody else may hold a pattern of exponential time. The other reports of the batch go on."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(_SLOW_PROGRAM, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(slow)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "NOT_SCRUBBED", "1", "killed", "1", "NOT_SCRUBBED", "1"]
+
+
+_SLOW_PROGRAM = """
+import dataclasses, os, re, signal
+from fine_tune_assets.phi import scrub_workers
+from fine_tune_assets.phi.recognizers.rules import rule_list
+from fine_tune_assets.phi.recognizers.rules.rule import Rule
+from fine_tune_assets.recipes.loader import load_recipe
+
+def end(text):
+    if text == "ends the process":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return False
+
+slow = Rule("slow", "ID", re.compile("(?:a|aa)+!"), 0.5, 0)
+ending = Rule("ending", "ID", re.compile("ends the process"), 0.5, 0, checksum=end)
+rule_list.RULE_SETS = {**rule_list.RULE_SETS, "names": (*rule_list.RULE_SETS["names"], slow, ending)}
+from fine_tune_assets.phi.recognizers import domain_rules
+domain_rules.RULE_SETS = rule_list.RULE_SETS
+scrub_workers.MIN_LIMIT_SECONDS = 1
+
+def show(items):
+    for one in workers.scrub([(text, ()) for text in items]):
+        print(*one.residual_phi or [len(one.spans)])
+
+with scrub_workers.open_workers(load_recipe("demo_smollm2").scrubber, 1) as workers:
+    show(["Mr. Quillfeather came.", "a" * 60, "Mr. Quillfeather left."])
+    print("killed")
+    show(["Mr. Quillfeather came.", "ends the process", "Mr. Quillfeather left."])
+"""
+
+
+def test_a_missing_model_is_reported_by_name(settings: ScrubberSettings) -> None:
+    wrong = replace(settings, entity_model="no-such-folder")
+    with open_workers(wrong, 1) as workers, pytest.raises(ScrubberError, match="no-such-folder"):
+        workers.scrub(ITEMS[:1])
 
 
 _PROGRAM = """

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,8 +16,11 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table, fingerprint_text
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.phi import table_scrubber
-from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.phi.scrub_workers import ScrubItem, ScrubWorkers
+from fine_tune_assets.phi.scrubber import NOT_SCRUBBED, ScrubbedText, scrubber_version
+from fine_tune_assets.phi.span_cache import SpanCache
 from fine_tune_assets.phi.table_scrubber import (
+    CachedFinder,
     ScrubCounts,
     ScrubJob,
     ScrubOutputs,
@@ -338,3 +342,29 @@ def test_the_day_of_a_document_is_kept_where_only_personal_dates_are_identifiers
         texts[domain] = pq.read_table(outputs.scrubbed).column("tagged_text").to_pylist()[0]
     assert texts["clinical"] == "Dated [DATE]. The signatory, [DATE], agrees."
     assert texts["law"] == "Dated 2 March 2026. The signatory, [DATE], agrees."
+
+
+class _FailingWorkers(ScrubWorkers):
+    """Workers whose processes end on each text of one word."""
+
+    def scrub(self, items: Sequence[ScrubItem]) -> list[ScrubbedText]:
+        done = super().scrub(items)
+        return [
+            one if " " in text else ScrubbedText("", (), {NOT_SCRUBBED: 1})
+            for (text, _), one in zip(items, done, strict=True)
+        ]
+
+
+def test_a_text_that_was_not_scrubbed_is_tried_again_in_the_next_run(job: ScrubJob) -> None:
+    """Only that text: it is withheld now, and may pass on a machine with more memory."""
+    items = [("hyphenated", ()), ("She rests today.", ())]
+    for _ in range(2):
+        with (
+            closing(SpanCache(job.cache_dir, "a version", SECRET)) as cache,
+            closing(_FailingWorkers(job.settings, 1)) as workers,
+        ):
+            finder = CachedFinder(cache, workers)
+            first, second = finder.find(items)
+            assert first.residual_phi == {NOT_SCRUBBED: 1}
+            assert second.residual_phi == {}
+    assert finder.cache_hits == 1

@@ -14,6 +14,7 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.phi.measurement.recall import is_direct
 from fine_tune_assets.phi.replacement.keyed_draws import IsTaken, normalize
 from fine_tune_assets.phi.replacement.surrogates import WORD, build_corpus_lookup, find_identifying_words
+from fine_tune_assets.phi.scrubber import NOT_SCRUBBED
 from fine_tune_assets.phi.table_scrubber import ORIGINAL, ScrubJob, open_finder, read_value_hashes
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.tables.record_classes import Column, Record, iter_records
@@ -45,6 +46,11 @@ def find_answer_identifiers(answers: pa.Table, job: ScrubJob, progress: Progress
     with open_finder(job, len(rows)) as finder:
         scrubbed = finder.find([(row.answer, ()) for row in rows])
     for row, one in zip(rows, scrubbed, strict=True):
+        if NOT_SCRUBBED in one.residual_phi:
+            counts = found[row.model][LEAKED]
+            counts["answers"] += 1
+            counts["kinds"] = dict(sorted((Counter(counts["kinds"]) + Counter({NOT_SCRUBBED: 1})).items()))
+            continue
         values = [(span.label, row.answer[span.start : span.end]) for span in one.spans]
         for what, kinds in classify_identifiers(values, row.allowed, is_original, indirect).items():
             counts = found[row.model][what]

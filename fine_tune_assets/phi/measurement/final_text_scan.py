@@ -17,7 +17,7 @@ from fine_tune_assets.phi.recognizers.second_pass import find_residual_phi
 from fine_tune_assets.phi.replacement.keyed_draws import IsTaken, normalize
 from fine_tune_assets.phi.replacement.profiles import Profile
 from fine_tune_assets.phi.replacement.surrogates import GENERALISED_KINDS, build_corpus_lookup, find_identifying_words
-from fine_tune_assets.phi.scrubber import ScrubbedText
+from fine_tune_assets.phi.scrubber import NOT_SCRUBBED, ScrubbedText
 from fine_tune_assets.phi.table_scrubber import SURROGATE, ScrubJob, open_finder, read_value_hashes
 from fine_tune_assets.tables.record_classes import Column, Record
 
@@ -81,6 +81,8 @@ def _collect_findings(
 
 def _count_residual_phi(one: ScrubbedText, is_ours: IsReplacement, domain: DomainRules) -> Counter[str]:
     """Second-pass findings in the tagged text, without uncertain findings that are surrogates."""
+    if NOT_SCRUBBED in one.residual_phi:
+        return Counter({NOT_SCRUBBED: 1})
     doubtful = [s for s in one.uncertain_spans if not is_ours(s.label, one.text[s.start : s.end])]
     left = find_residual_phi(one.text, (), doubtful, domain)
     return Counter({label: count for label, count in left.items() if label not in GENERALISED_KINDS})

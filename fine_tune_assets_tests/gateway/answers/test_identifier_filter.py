@@ -97,6 +97,48 @@ def test_a_name_and_everything_after_it_is_blocked() -> None:
     assert END not in out
 
 
+def test_a_stream_ends_after_the_last_scanned_sentence_if_the_scan_fails() -> None:
+    """Nothing that was not scanned is released, also not the events that wait for the end."""
+    detector = Looking()
+
+    async def payloads() -> AsyncIterator[bytes]:
+        yield chunk("The knee. ")
+        detector.is_ready = False
+        for text in ("It is sore. ", "Rest. "):
+            yield chunk(text)
+        yield END
+
+    record, out = SimpleNamespace(identifiers=None), list[Any]()
+
+    async def run() -> None:
+        async for payload in filter_stream(payloads(), AnswerGate("block", detector), "asked", record):
+            out.append(json.loads(payload))
+
+    with pytest.raises(AnswerBlockedError):
+        asyncio.run(run())
+    assert (text_of(out), record.identifiers) == ("The knee. ", None)
+
+
+def _load_broken(_: ScrubberSettings) -> None:
+    """The scrubber of this worker fails on each text."""
+    identifier_detector._scrubber = object()
+
+
+def test_a_scan_that_fails_for_any_reason_counts_as_no_scan() -> None:
+    async def run() -> int | None:
+        detector = Detector(SCRUB, _load_broken)
+        task = asyncio.create_task(detector.keep_ready())
+        async with asyncio.timeout(60):
+            while not detector.is_ready:
+                await asyncio.sleep(0.05)
+        found = await detector.count("The knee is sore.", "")
+        task.cancel()
+        detector.close()
+        return found
+
+    assert asyncio.run(run()) is None
+
+
 def test_text_without_sentence_ends_is_released_in_parts() -> None:
     """Otherwise a list without full stops would arrive only at its end."""
     texts = ["word " * 10] * 30
