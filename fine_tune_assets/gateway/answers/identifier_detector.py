@@ -68,7 +68,7 @@ class Detector:
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
             return None
-        except Exception:  # whatever failed: an answer that was not scanned must not pass
+        except Exception:  # noqa: BLE001 (whatever failed: an answer that was not scanned must not pass)
             self.is_ready = False
             return None
         self._answered_at = time.monotonic()
