@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ _LIST_NUMBER = re.compile(r"(?:^|(?<=\s))\d{1,2}[.)]\s+")
 _SENTENCE_END = re.compile(r"(?<=[.;!?])\s+|\n+")
 _CLAUSE_END = re.compile(r"(?<=[,:])\s+|\band\b", re.IGNORECASE)
 _COMPLETE_ENDING = re.compile(r"[.!?)]\s*$")
+_MAX_WORD_LENGTH = 100
 _COMMON_WORDS = (
     "a about also an and any are as at be been being but by can could did do does for from had has have he her him his i if in"
     " into is it its me mr mrs ms my no not of on or our out patient report reported reports she so some state stated states"
@@ -74,10 +75,11 @@ def has_complete_ending(text: str) -> bool:
     return _COMPLETE_ENDING.search(text) is not None
 
 
-@cache
+@lru_cache(maxsize=100_000)
 def _stem(word: str) -> str:
-    """Stem words of more than three letters, as in ROUGE. Cached, because stemming dominates the run time."""
-    return str(_stemmer().stem(word)) if len(word) > 3 else word
+    """Stem words of more than three letters, as in ROUGE, but not what is too long for a word. Cached, because stemming
+    dominates the run time."""
+    return str(_stemmer().stem(word)) if 3 < len(word) <= _MAX_WORD_LENGTH else word
 
 
 @cache
