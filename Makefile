@@ -239,6 +239,9 @@ bench-verifier: setup   ## the verifier on planted errors and clinicians' rating
 bench-llm-pairs: setup   ## a language model on 60 pairs of answers of which people preferred one: MODEL=judge.gguf
 	$(BIN)/python benchmarks/bench_llm_pairs.py $(MODEL)
 
+bench-hostile-text: setup   ## CPU time to scrub texts of repeated letters, against an ordinary text
+	$(BIN)/python benchmarks/bench_hostile_text.py
+
 bench-llm-judge: setup   ## a language model as judge of rated summaries, by statements and by rubric: MODEL=judge.gguf
 	$(BIN)/python benchmarks/bench_llm_judge.py $(MODEL)
 
