@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError, summarize_exception
+from fine_tune_assets.core.limited_http import limit_sources
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.core.web_services import redact_exceptions
@@ -45,7 +46,8 @@ def create_app_from_environment() -> ASGIApp:
     settings = load_settings()
     if settings.line:
         raise SettingsError("The desk serves all product lines. Start it without --line.")
-    return redact_exceptions(create_app_of_all_lines(settings))  # type: ignore[arg-type,return-value]
+    app = limit_sources(create_app_of_all_lines(settings), settings.connections)
+    return redact_exceptions(app)  # type: ignore[arg-type,return-value]
 
 
 def create_app_of_all_lines(settings: Settings) -> ASGIApp:

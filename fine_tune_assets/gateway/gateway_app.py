@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError, summarize_exception
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.limited_http import limit_sources
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.permissions import Action, scope_of
 from fine_tune_assets.core.processes.parent import die_with_parent
@@ -31,6 +32,7 @@ from fine_tune_assets.gateway.answers.identifier_filter import create_gate
 from fine_tune_assets.gateway.callers.authentication import Authenticator, Caller, require_permission
 from fine_tune_assets.gateway.callers.rate_limits import RateLimiter
 from fine_tune_assets.gateway.embeddings import Embedder, EncoderWarmup, has_embedding_callers, load_encoder
+from fine_tune_assets.gateway.host_guard import HostGuard, find_host_names
 from fine_tune_assets.gateway.line_router import LineApp, LineRouter
 from fine_tune_assets.gateway.listeners import check_listener
 from fine_tune_assets.gateway.records.journal import Journal
@@ -76,7 +78,8 @@ def app_from_environment() -> ASGIApp:
         die_with_parent()  # otherwise a worker would keep answering after its parent process was killed
     if settings.line:
         raise SettingsError("The gateway serves all product lines. Start it without --line.")
-    return redact_exceptions(create_line_apps(settings))
+    guarded = HostGuard(create_line_apps(settings), find_host_names(settings))
+    return redact_exceptions(limit_sources(guarded, settings.connections))
 
 
 def create_line_apps(settings: Settings) -> ASGIApp:
@@ -108,6 +111,7 @@ def create_line_app(settings: Settings, metrics: Metrics) -> LineApp:
     check_listener(settings)
     gateway = Gateway(settings, open_ledger(settings), metrics)
     app = FastAPI(openapi_url=None, lifespan=gateway.lifespan, generate_unique_id_function=lambda route: route.name)
+    app.router.redirect_slashes = False  # the redirect is built from the Host header
     routes = (
         ("/health", "GET", gateway.health),
         ("/ready", "GET", gateway.ready),

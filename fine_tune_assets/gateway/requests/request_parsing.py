@@ -4,14 +4,13 @@ Checks the rules that depend on the release, the engine and the caller's scopes;
 messages give the location and kind of an error, never the text.
 """
 
-import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from fine_tune_assets.core.prompts.conversations import escape_control_tokens
 from fine_tune_assets.core.releases.release_folders import PromptSettings
@@ -33,8 +32,6 @@ from fine_tune_assets.gateway.wire_format import ApiError, context_exceeded, inv
 MAX_BODY_BYTES = 1_000_000
 DEFAULT_MAX_TOKENS = 512
 """Answer tokens if the caller sets no limit."""
-READ_TIMEOUT_SECONDS = 30.0
-"""For the whole body, so that a slow sender does not hold a slot."""
 _MAX_ERRORS = 5
 """Errors listed in one message."""
 _SAMPLING_FIELDS = ("temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty", "seed", "stop")
@@ -57,21 +54,18 @@ class Permissions:
 
 
 async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
-    """The body as a JSON object. Raises ApiError if it is larger than `limit` bytes, too slow, or not a JSON object."""
+    """The body as a JSON object. Raises ApiError if it is larger than `limit` bytes, incomplete, or not a JSON object."""
     too_large = ApiError(413, "body_too_large", f"The body is larger than {limit} bytes.")
     if int(request.headers.get("content-length") or 0) > limit:
         raise too_large
     content = bytearray()
     try:
-        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-            async for chunk in request.stream():
-                content += chunk
-                if len(content) > limit:
-                    raise too_large
-    except TimeoutError:
-        raise ApiError(
-            408, "body_too_slow", f"The body did not arrive within {READ_TIMEOUT_SECONDS:g} seconds."
-        ) from None
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > limit:
+                raise too_large
+    except ClientDisconnect:  # for the request log: the caller has left, or the connection's deadline has passed
+        raise ApiError(408, "body_incomplete", "The body did not arrive completely.") from None
     try:
         value = json.loads(content)
         json.dumps(value, ensure_ascii=False).encode()  # JSON can contain an unpaired surrogate: "\ud800"
