@@ -4,6 +4,7 @@ A web page could otherwise reach it under a name that its owner points at this m
 since no name is resolved to reach it.
 """
 
+import re
 import socket
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.web_services import LOOPBACK_HOSTS
 from fine_tune_assets.gateway.wire_format import error_body
 
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:[0-9]+)?")
 _REFUSAL = error_body(
     421, "unknown_host", "The gateway has no such host name. The operator adds names in gateway.hosts."
 )
@@ -39,11 +41,8 @@ class HostGuard:
         await (self._app if is_known else JSONResponse(_REFUSAL, 421))(scope, receive, send)
 
     def _is_known(self, hosts: list[str]) -> bool:
-        try:
-            (host,) = hosts
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+        found = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+        name = found[1].strip("[]") if found else ""
         return name in self._names or _is_address(name)
 
 
