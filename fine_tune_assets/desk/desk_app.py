@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError, summarize_exception
@@ -32,7 +32,9 @@ from fine_tune_assets.desk.pages.sign_in_pages import offer_resubmission
 from fine_tune_assets.desk.rendering import THEME_COOKIE, render_bare_page, render_page
 from fine_tune_assets.desk.request_context import SAFE_METHODS, Form, handle_request, make_request_context, read_form
 from fine_tune_assets.desk.routes import ROUTES, Route, list_menu_entries
+from fine_tune_assets.desk.sign_in_queue import QUEUE_FULL, SignInQueue
 
+HEALTH_PATH = "/health"
 SWITCH_INTERVAL_SECONDS = 0.0005
 """Interval after which a running thread yields the interpreter. A page queries the ledger about a dozen times and may wait this
 long for background threads after each query: with Python's default of 5 ms, 6 ms of work took 200 ms."""
@@ -79,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _make_app(desk: Desk) -> FastAPI:
-    dagster = DagsterProxy(desk)
+    dagster, sign_ins = DagsterProxy(desk), SignInQueue()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -88,11 +90,13 @@ def _make_app(desk: Desk) -> FastAPI:
         gc.freeze()  # excludes long-lived objects from garbage collection, which would delay a page
         yield
         await dagster.close()
+        sign_ins.close()
         desk.ledger.close()
 
     app = FastAPI(title="Desk", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     for route in ROUTES:
-        app.router.add_route(route.path, _make_endpoint(desk, route), methods=[route.method])
+        app.router.add_route(route.path, _make_endpoint(desk, route, sign_ins), methods=[route.method])
+    app.router.add_route(HEALTH_PATH, _report_health, methods=["GET"])
     app.router.routes.extend(dagster.routes())
     # Starlette's redirect for a trailing slash would use http behind a TLS proxy.
     app.router.redirect_slashes = False
@@ -102,10 +106,17 @@ def _make_app(desk: Desk) -> FastAPI:
     return app
 
 
-def _make_endpoint(desk: Desk, route: Route) -> Callable[[Request], Awaitable[Response]]:
+async def _report_health(_request: Request) -> Response:
+    """Reports that the process answers. It needs neither ledger nor thread."""
+    return JSONResponse({"status": "ok"})
+
+
+def _make_endpoint(desk: Desk, route: Route, sign_ins: SignInQueue) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         if "\0" in request.url.path or "%00" in request.url.query:
             raise not_found()  # PostgreSQL rejects NUL characters
+        if route.is_sign_in and sign_ins.is_full:
+            return QUEUE_FULL
         form = Form() if request.method in SAFE_METHODS else await read_form(request)
         request.state.form = form  # so that an error page can return the user's text
 
@@ -118,7 +129,7 @@ def _make_endpoint(desk: Desk, route: Route) -> Callable[[Request], Awaitable[Re
                 offer_resubmission,
             )
 
-        return await run_in_threadpool(handle)
+        return await (sign_ins.run(handle) if route.is_sign_in else run_in_threadpool(handle))
 
     return respond
 

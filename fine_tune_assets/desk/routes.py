@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.permissions import Action, may
@@ -58,29 +58,25 @@ class Route:
     menu_group: MenuGroup = ""
     is_polled: bool = False
     """An open page requests it without user input, so it does not extend the session."""
+    is_sign_in: bool = False
+    """Strangers may send it, and it is slow on purpose: it waits in a queue of its own."""
 
 
 def _serve_static(_desk: Desk, context: RequestContext) -> Response:
     return make_static_response(context.path_param("name"))
 
 
-def _report_health(_desk: Desk, _context: RequestContext) -> Response:
-    """Reports that the process answers, and checks nothing else."""
-    return JSONResponse({"status": "ok"})
-
-
 ANYBODY = PublicAccess()
 ANY_USER = UserAccess()
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/health", _report_health, ANYBODY),
     Route("GET", "/static/{name}", _serve_static, ANYBODY),
     Route("GET", f"{LINES_PATH}/{{name}}", line_pages.switch_line, ANYBODY),
     Route("GET", "/sign-in", sign_in_pages.show_sign_in, ANYBODY),
-    Route("POST", "/sign-in", sign_in_pages.sign_in_by_password, ANYBODY),
+    Route("POST", "/sign-in", sign_in_pages.sign_in_by_password, ANYBODY, is_sign_in=True),
     Route("GET", "/sign-in/oidc", sign_in_pages.redirect_to_provider, ANYBODY),
     Route("GET", CALLBACK_PATH, sign_in_pages.handle_callback, ANYBODY),
     Route("GET", LINK_PATH, sign_in_pages.show_link, ANYBODY),
-    Route("POST", LINK_PATH, sign_in_pages.sign_in_by_link, ANYBODY),
+    Route("POST", LINK_PATH, sign_in_pages.sign_in_by_link, ANYBODY, is_sign_in=True),
     Route("POST", "/sign-out", sign_in_pages.sign_out, ANY_USER),
     Route("GET", "/", home_pages.show_home, ANY_USER),
     Route("GET", "/overview", home_pages.show_overview, ANY_USER, is_polled=True),
