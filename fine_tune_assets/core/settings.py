@@ -99,9 +99,9 @@ class GatewaySettings(_Group):
     answer_phi: str = "off"
     """Action for identifiers in answers: `off`, `flag` or `block`."""
     max_concurrent_requests: int = 512
-    """Number of simultaneous chat requests per gateway process; further requests get status 429."""
+    """Number of simultaneous chat requests per gateway process; a key may hold as many as are free, alone half of them."""
     max_requests_per_caller: int = 256
-    """Number of simultaneous chat requests of one caller per gateway process; a key can have its own limit."""
+    """Number of simultaneous chat requests of one key per gateway process; a key can have its own limit."""
     first_token_seconds: int = 300
     """Seconds from the start of an answer to its first token, without the wait for a free engine slot."""
 

@@ -252,7 +252,7 @@ class Gateway:
         asked = validate_body(model, body)
         if asked.model == (self._settings.line or MAIN_LINE):
             asked = asked.model_copy(update={"model": LIVE_MODEL})
-        async with self._chat.reserve_slot() as hand_off:
+        async with self._chat.reserve_slot(caller) as hand_off:
             answer = self._chat.answer(asked, caller, get_record(request), hand_off)
             return await cancel_on_disconnect(request, answer)
 
