@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError, summarize_exception
+from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.limited_http import limit_sources
 from fine_tune_assets.core.line_names import MAIN_LINE
@@ -51,7 +52,12 @@ from fine_tune_assets.gateway.requests.request_models import (
     EmbeddingRequest,
     FeedbackRequest,
 )
-from fine_tune_assets.gateway.requests.request_parsing import parse_submission, read_json, validate_body
+from fine_tune_assets.gateway.requests.request_parsing import (
+    parse_submission,
+    read_json,
+    require_readable_length,
+    validate_body,
+)
 from fine_tune_assets.gateway.wire_format import (
     ApiError,
     handle_api_error,
@@ -271,9 +277,11 @@ class Gateway:
         content = await read_json(request)
         get_record(request).hash_prompt(self._prompt_key, [content.get("instruction"), content.get("input")])
         body = parse_submission(content)
-        idempotency_key = request.headers.get("idempotency-key") or uuid.uuid4().hex
-        if len(idempotency_key) > 200:
-            raise ApiError(400, "invalid_request", "The Idempotency-Key is longer than 200 characters.")
+        if isinstance(body, CorrectionRequest):
+            require_readable_length(body, self._settings.engine.context_tokens)
+        # Each API key has its own: one that acts for users must not meet what a user sent with another key.
+        sent = request.headers.get("idempotency-key") or uuid.uuid4().hex
+        idempotency_key = fingerprint_text(f"{caller.caller_id} {sent}")
 
         limit, fields = self._settings.corrections_daily_limit, body.model_dump(exclude={"knowledge_index", "passages"})
         submission = {"author": caller.name, "idempotency_key": idempotency_key, "daily_limit": limit, **fields}
