@@ -11,6 +11,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
@@ -116,9 +117,12 @@ def test_a_websocket_at_another_host_is_refused(site: Site) -> None:
     """Also with the origin that belongs to it."""
     site.add("Operator One", "operator")
     cookie = "; ".join(f"{name}={value}" for name, value in site.signed_in("Operator One").client.cookies.items())
-    address = f"ws://127.0.0.1:{site.settings.desk.port}/dagster/graphql"
-    headers = {"host": "rebound.example", "origin": "http://rebound.example", "cookie": cookie}
-    with pytest.raises(InvalidStatus) as caught, connect(address, additional_headers=headers, proxy=None):
+    plain = socket.create_connection(("127.0.0.1", site.settings.desk.port), timeout=20)
+    address, origin = "ws://rebound.example/dagster/graphql", Origin("http://rebound.example")
+    with (
+        pytest.raises(InvalidStatus) as caught,
+        connect(address, sock=plain, origin=origin, additional_headers={"cookie": cookie}, proxy=None),
+    ):
         pass
     assert caught.value.response.status_code == 403
 
