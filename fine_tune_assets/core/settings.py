@@ -99,7 +99,7 @@ class GatewaySettings(_Group):
     answer_phi: str = "off"
     """Action for identifiers in answers: `off`, `flag` or `block`."""
     max_concurrent_requests: int = 512
-    """Number of simultaneous chat requests per gateway process; a key may hold as many as are free, alone half of them."""
+    """Number of simultaneous chat requests per gateway process; one key can hold at most as many as are free."""
     max_requests_per_caller: int = 256
     """Number of simultaneous chat requests of one key per gateway process; a key can have its own limit."""
     first_token_seconds: int = 300
