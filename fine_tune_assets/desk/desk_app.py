@@ -26,13 +26,20 @@ from fine_tune_assets.core.web_services import redact_exceptions
 from fine_tune_assets.desk.dagster_ui.dagster_proxy import DagsterProxy
 from fine_tune_assets.desk.desk_context import Desk, open_desk
 from fine_tune_assets.desk.error_pages import PageError, internal_error, ledger_unavailable, not_found
+from fine_tune_assets.desk.hash_queue import QUEUE_FULL, HashQueue
 from fine_tune_assets.desk.line_dispatch import LineApp, LineDispatch
 from fine_tune_assets.desk.origins import SecurityHeadersMiddleware
 from fine_tune_assets.desk.pages.sign_in_pages import offer_resubmission
 from fine_tune_assets.desk.rendering import THEME_COOKIE, render_bare_page, render_page
-from fine_tune_assets.desk.request_context import SAFE_METHODS, Form, handle_request, make_request_context, read_form
+from fine_tune_assets.desk.request_context import (
+    SAFE_METHODS,
+    Form,
+    PublicAccess,
+    handle_request,
+    make_request_context,
+    read_form,
+)
 from fine_tune_assets.desk.routes import ROUTES, Route, list_menu_entries
-from fine_tune_assets.desk.sign_in_queue import QUEUE_FULL, SignInQueue
 
 HEALTH_PATH = "/health"
 SWITCH_INTERVAL_SECONDS = 0.0005
@@ -81,7 +88,8 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _make_app(desk: Desk) -> FastAPI:
-    dagster, sign_ins = DagsterProxy(desk), SignInQueue()
+    dagster = DagsterProxy(desk)
+    of_strangers, of_users = HashQueue(), HashQueue()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -90,12 +98,14 @@ def _make_app(desk: Desk) -> FastAPI:
         gc.freeze()  # excludes long-lived objects from garbage collection, which would delay a page
         yield
         await dagster.close()
-        sign_ins.close()
+        of_strangers.close()
+        of_users.close()
         desk.ledger.close()
 
     app = FastAPI(title="Desk", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     for route in ROUTES:
-        app.router.add_route(route.path, _make_endpoint(desk, route, sign_ins), methods=[route.method])
+        queue = of_strangers if isinstance(route.access, PublicAccess) else of_users
+        app.router.add_route(route.path, _make_endpoint(desk, route, queue), methods=[route.method])
     app.router.add_route(HEALTH_PATH, _report_health, methods=["GET"])
     app.router.routes.extend(dagster.routes())
     # Starlette's redirect for a trailing slash would use http behind a TLS proxy.
@@ -111,11 +121,11 @@ async def _report_health(_request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def _make_endpoint(desk: Desk, route: Route, sign_ins: SignInQueue) -> Callable[[Request], Awaitable[Response]]:
+def _make_endpoint(desk: Desk, route: Route, queue: HashQueue) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         if "\0" in request.url.path or "%00" in request.url.query:
             raise not_found()  # PostgreSQL rejects NUL characters
-        if route.is_sign_in and sign_ins.is_full:
+        if route.hashes_password and queue.is_full:
             return QUEUE_FULL
         form = Form() if request.method in SAFE_METHODS else await read_form(request)
         request.state.form = form  # so that an error page can return the user's text
@@ -129,7 +139,7 @@ def _make_endpoint(desk: Desk, route: Route, sign_ins: SignInQueue) -> Callable[
                 offer_resubmission,
             )
 
-        return await (sign_ins.run(handle) if route.is_sign_in else run_in_threadpool(handle))
+        return await (queue.run(handle) if route.hashes_password else run_in_threadpool(handle))
 
     return respond
 

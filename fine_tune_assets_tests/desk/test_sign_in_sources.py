@@ -10,7 +10,8 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from fine_tune_assets.desk.sign_in_queue import MAX_OPEN, SignInQueue
+from fine_tune_assets.desk.hash_queue import MAX_OPEN, HashQueue
+from fine_tune_assets.desk.routes import ROUTES
 from fine_tune_assets.ledger.people.users import LOCKOUT_THRESHOLD
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site, Visitor
 
@@ -117,7 +118,7 @@ def test_the_queue_refuses_when_it_is_full_and_recovers() -> None:
     """However slow a sign-in is."""
 
     async def fill() -> list[int]:
-        with closing(SignInQueue()) as queue:
+        with closing(HashQueue()) as queue:
             release = asyncio.Event()
             loop = asyncio.get_running_loop()
 
@@ -143,3 +144,9 @@ def test_health_needs_no_ledger(site: Site) -> None:
         file.unlink()
     site.ledger.close()
     assert visitor.get("/health").status_code == 200
+
+
+def test_every_form_with_a_password_waits_in_a_queue() -> None:
+    """One that hashes in the threads of all pages could stop the desk."""
+    queued = {route.path for route in ROUTES if route.hashes_password}
+    assert queued == {"/sign-in", "/sign-in/link", "/account/password", "/users", "/users/{user_id}/reset"}

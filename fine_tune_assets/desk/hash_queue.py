@@ -1,6 +1,6 @@
-"""Runs sign-ins in a thread of their own, so that neither hashing nor waiting delays the pages of signed-in users.
+"""Runs requests that hash passwords in a thread of their own, so that neither hashing nor waiting delays other pages.
 
-A hash uses several cores and 64 MiB, so one sign-in runs at a time. A full queue refuses further ones at once.
+A hash uses several cores and 64 MiB, so one runs at a time. A full queue refuses further requests at once.
 """
 
 import asyncio
@@ -14,20 +14,22 @@ from contextvars import copy_context
 from starlette.responses import PlainTextResponse, Response
 
 MAX_OPEN = 16
-"""Sign-ins that run or wait; the last one waits about two seconds."""
+"""Requests that run or wait; the last one waits about two seconds."""
 MIN_REFUSAL_SECONDS = 0.6
 """Minimum duration of a failed sign-in, so that its timing does not reveal whether a name exists."""
 QUEUE_FULL = PlainTextResponse(
-    "Too many people sign in at the same time. Go back and try again in a few seconds.\n", 429, {"retry-after": "3"}
+    "Too many people sign in or change passwords at the same time. Go back and try again in a few seconds.\n",
+    429,
+    {"retry-after": "3"},
 )
 _NICENESS = 10
 
 
-class SignInQueue:
+class HashQueue:
     """Used from one event loop."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, "sign-in", initializer=_lower_priority)
+        self._executor = ThreadPoolExecutor(1, "passwords", initializer=_lower_priority)
         self._open = 0
 
     @property
