@@ -337,13 +337,17 @@ def _make_plain(text: str) -> str:
     return re.sub(r"[^\w ,;:./@-]", "?", text)
 
 
+_Answer = tuple[str, str]
+"""Alias, otherwise name, and name of a field."""
+
+
 class _CostCheck:
     """Counts the fields of an operation without writing its fragments out."""
 
     def __init__(self, document: DocumentNode) -> None:
         fragments = [node for node in document.definitions if isinstance(node, FragmentDefinitionNode)]
         self._fragments = {node.name.value: node.selection_set for node in fragments}
-        self._counted: dict[str, tuple[int, Counter[str]]] = {}
+        self._counted: dict[str, tuple[int, frozenset[_Answer]]] = {}
 
     def require_affordable(self, operation: OperationDefinitionNode) -> None:
         """Raises RefusedOperationError."""
@@ -354,22 +358,23 @@ class _CostCheck:
         if fields > MAX_FIELDS:
             raise RefusedOperationError(f"The operation has more than {MAX_FIELDS} fields.", 413)
 
-    def _count(self, selection_set: SelectionSetNode) -> tuple[int, Counter[str]]:
-        """All fields, and how often each name occurs in this place."""
-        total, names = 0, Counter[str]()
+    def _count(self, selection_set: SelectionSetNode) -> tuple[int, frozenset[_Answer]]:
+        """All fields, and what is answered in this place: a field that several fragments ask for is answered once."""
+        total, answers = 0, set[_Answer]()
         for node in selection_set.selections:
             if isinstance(node, FieldNode):
                 total += 1 + (self._count(node.selection_set)[0] if node.selection_set else 0)
-                names[node.name.value] += 1
+                answers.add(((node.alias or node.name).value, node.name.value))
             else:
                 inner, found = self._count_fragment(node)
                 total += inner
-                names.update(found)
+                answers |= found
+        names = Counter(name for _, name in answers)
         if names and max(names.values()) > MAX_REPEATS:
             raise RefusedOperationError(f"The operation asks for one field more than {MAX_REPEATS} times.", 413)
-        return total, names
+        return total, frozenset(answers)
 
-    def _count_fragment(self, node: Any) -> tuple[int, Counter[str]]:
+    def _count_fragment(self, node: Any) -> tuple[int, frozenset[_Answer]]:
         if isinstance(node, InlineFragmentNode):
             return self._count(node.selection_set)
         name = node.name.value

@@ -21,6 +21,7 @@ from fine_tune_assets.desk.dagster_ui.graphql_policy import (
     check_body,
     check_operation,
 )
+from fine_tune_assets_tests.desk.dagster_ui.ui_operations import read_ui_operations
 
 VIEWERS = ("approver", "auditor")
 OPERATOR = ["operator"]
@@ -228,7 +229,7 @@ WIDE = " ".join(f"f{number}" for number in range(200))
         f"{{ {aliases(200)} }}",
         f"{{ {aliases(MAX_REPEATS + 1)} }}",
         f"{{ version {{ {aliases(MAX_REPEATS + 1)} }} }}",
-        f"{{ {aliases(3)} ... {{ b: runsOrError {{ id }} }} ...f ...f }} fragment f on Query {{ runsOrError {{ id }} }}",
+        f"{{ {aliases(MAX_REPEATS - 1)} ... {{ b: runsOrError {{ id }} }} ...f ...f }} fragment f on Query {{ runsOrError {{ id }} }}",
         f"{{ {' '.join(f'g{number} {{ {WIDE} }}' for number in range(11))} }}",
         doubling(60),
     ],
@@ -252,8 +253,26 @@ def test_a_fragment_that_contains_itself_or_is_missing_is_refused(query: str) ->
     assert caught.value.status == 400
 
 
-def test_an_operation_as_large_as_the_uis_is_permitted() -> None:
-    """The largest one has about 640 fields, and none asks for a field more than twice in one place."""
+def test_a_field_that_many_fragments_ask_for_is_permitted() -> None:
+    """The UI's fragments all ask for `id` and `__typename`; Dagster answers each once."""
+    parts = [f"fragment f{number} on Run {{ id ... {{ id }} }}" for number in range(4 * MAX_REPEATS)]
+    assert send(f"{{ run {{ {' '.join(f'...f{number}' for number in range(len(parts)))} }} }} {' '.join(parts)}")
+
+
+def test_no_operation_of_the_installed_ui_costs_too_much() -> None:
+    """The largest one has about 640 fields, and none asks for a field under more than two aliases in one place."""
+    operations = read_ui_operations()
+    assert len(operations) > 150
+    for name, document in operations.items():
+        kind = OperationType(document.split(" ", 1)[0])
+        try:
+            check_body({"query": document}, user(ROLES), {kind})
+        except RefusedOperationError as error:
+            assert error.status != 413, name
+
+
+def test_an_operation_larger_than_the_uis_is_permitted() -> None:
+    """Up to the limits."""
     assert send(f"{{ {' '.join(f'g{number} {{ {WIDE} }}' for number in range(4))} {aliases(MAX_REPEATS)} }}")
 
 
