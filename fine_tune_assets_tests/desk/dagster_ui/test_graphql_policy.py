@@ -229,7 +229,7 @@ WIDE = " ".join(f"f{number}" for number in range(200))
         f"{{ {aliases(200)} }}",
         f"{{ {aliases(MAX_REPEATS + 1)} }}",
         f"{{ version {{ {aliases(MAX_REPEATS + 1)} }} }}",
-        f"{{ {aliases(MAX_REPEATS - 1)} ... {{ b: runsOrError {{ id }} }} ...f ...f }} fragment f on Query {{ runsOrError {{ id }} }}",
+        f"{{ {aliases(MAX_REPEATS - 1)} ... {{ b: runsOrError {{ id }} }} ...f }} fragment f on Query {{ runsOrError {{ id }} }}",
         f"{{ {' '.join(f'g{number} {{ {WIDE} }}' for number in range(11))} }}",
         doubling(60),
     ],
@@ -263,12 +263,15 @@ def test_no_operation_of_the_installed_ui_costs_too_much() -> None:
     """The largest one has about 640 fields, and none asks for a field under more than two aliases in one place."""
     operations = read_ui_operations()
     assert len(operations) > 150
-    for name, document in operations.items():
-        kind = OperationType(document.split(" ", 1)[0])
-        try:
-            check_body({"query": document}, user(ROLES), {kind})
-        except RefusedOperationError as error:
-            assert error.status != 413, name
+    assert [name for name, document in operations.items() if _costs_too_much(document)] == []
+
+
+def _costs_too_much(document: str) -> bool:
+    try:
+        check_body({"query": document}, user(ROLES), {OperationType(document.split(" ", 1)[0])})
+    except RefusedOperationError as error:
+        return error.status == 413
+    return False
 
 
 def test_an_operation_larger_than_the_uis_is_permitted() -> None:
