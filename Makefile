@@ -174,6 +174,9 @@ bench-corrections: setup-dev   ## 10,000 corrections through a gateway that is k
 bench-desk: setup-dev    ## every page of the desk with 10,000 items, on SQLite and PostgreSQL
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_desk.py
 
+bench-sign-in: setup-dev ## a signed-in user's pages while 80 wrong sign-ins arrive at once
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_sign_in.py
+
 bench-phi: setup-dev     ## the scrubber compared with plain Presidio: quality, speed, memory
 	$(BIN)/python benchmarks/bench_phi.py
 

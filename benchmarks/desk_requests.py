@@ -361,7 +361,6 @@ async def _while_the_chain_is_checked(visits: Visits, _: int) -> httpx.Response:
 
 
 REQUESTS: tuple[Request, ...] = (
-    Request("GET /health", _get("/health")),
     Request("GET /static/{name}", _get("/static/desk.css")),
     Request("GET /sign-in", _get("/sign-in"), status=303),
     Request("GET /", _get("/")),

@@ -30,7 +30,7 @@ def operating_system_user() -> str:
 
 def authenticate(ledger: Ledger, name: str, role: str) -> str:
     """The name of the desk user whose password is entered, or read from standard input. Raises AuthenticationError."""
-    user = sign_in(ledger, name, _read_password(name), now=datetime.now(UTC))
+    user = sign_in(ledger, name, _read_password(name), now=datetime.now(UTC), source=operating_system_user())
     if user is None:
         raise AuthenticationError(
             f"The password for {name} is wrong, or the user is unknown, disabled or locked. `fine-tune users list` shows users. "

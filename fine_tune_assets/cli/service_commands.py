@@ -45,7 +45,6 @@ def gateway() -> None:
     """Run the gateway, the API for applications."""
     import uvicorn
 
-    from fine_tune_assets.core.limited_http import LimitedHttpProtocol
     from fine_tune_assets.gateway.listeners import build_listener_options
 
     settings = _enter_service("gateway")
@@ -55,10 +54,7 @@ def gateway() -> None:
         "fine_tune_assets.gateway.gateway_app:app_from_environment",
         factory=True,
         **options,
-        http=LimitedHttpProtocol,
         log_level="info",
-        server_header=False,
-        proxy_headers=False,
         # Seconds for answers that are being streamed.
         timeout_graceful_shutdown=20,
     )
@@ -83,7 +79,7 @@ def desk() -> None:
     """Run the desk, the web pages for people."""
     import uvicorn
 
-    from fine_tune_assets.core.limited_http import LimitedHttpProtocol
+    from fine_tune_assets.core.limited_http import build_server_options
 
     settings = _enter_service(DESK)
     uvicorn.run(
@@ -91,11 +87,8 @@ def desk() -> None:
         factory=True,
         host=settings.desk.host,
         port=settings.desk.port,
-        http=LimitedHttpProtocol,
+        **build_server_options(settings.connections),
         log_level="info",
-        server_header=False,
-        # Clients connect from this machine, so headers about the caller are not trusted.
-        proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
 
@@ -122,7 +115,7 @@ def webserver() -> None:
 
     settings = _enter_dagster(WEBSERVER)
     _wait_for_code_server(settings)
-    run_webserver(webserver_socket(settings.layout.run), _write_workspace(settings))
+    run_webserver(webserver_socket(settings.layout.run), _write_workspace(settings), settings.connections)
 
 
 @run.command(DAEMON)

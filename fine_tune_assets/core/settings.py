@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property, lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -29,7 +30,7 @@ LINES_PATH = "/lines"
 """Where the desk switches to a product line, below its address."""
 PREFIX = "FINE_TUNE_"
 SETTINGS_FILE = "FINE_TUNE_SETTINGS"
-INSTALLATION_SETTINGS = frozenset({"data_dir", "line", "dagster", "gateway", "desk", "oidc"})
+INSTALLATION_SETTINGS = frozenset({"data_dir", "line", "dagster", "gateway", "desk", "oidc", "connections"})
 """Settings that are the same for all product lines."""
 _NOT_INHERITED: Mapping[str, Any] = {
     "ledger_url": "",
@@ -61,6 +62,8 @@ class GatewaySettings(_Group):
     """Address to listen on; beyond loopback, TLS is required."""
     port: int = 8060
     """Port of the gateway."""
+    hosts: str = ""
+    """Names of the gateway in addition to this machine's name and IP addresses, separated by commas; others get status 421."""
     workers: int = 1
     """Number of gateway processes, which share the port."""
     tls_cert: str = ""
@@ -96,11 +99,37 @@ class GatewaySettings(_Group):
     answer_phi: str = "off"
     """Action for identifiers in answers: `off`, `flag` or `block`."""
     max_concurrent_requests: int = 512
-    """Number of simultaneous chat requests per gateway process; further requests get status 429."""
+    """Number of simultaneous chat requests per gateway process; one key can hold at most as many as are free."""
     max_requests_per_caller: int = 256
-    """Number of simultaneous chat requests of one caller per gateway process; a key can have its own limit."""
+    """Number of simultaneous chat requests of one key per gateway process; a key can have its own limit."""
     first_token_seconds: int = 300
     """Seconds from the start of an answer to its first token, without the wait for a free engine slot."""
+
+
+def _check_networks(text: str) -> str:
+    for part in text.split(","):
+        if part.strip():
+            ip_network(part.strip())  # raises ValueError
+    return text
+
+
+class ConnectionSettings(_Group):
+    """Connections to the gateway and the desk."""
+
+    header_seconds: float = Field(default=20, gt=0)
+    """Seconds for the request line and the headers."""
+    body_seconds: float = Field(default=30, gt=0)
+    """Seconds for the body of a request, and for the caller to read on while an answer is sent."""
+    idle_seconds: float = Field(default=10, gt=0)
+    """Seconds that a connection is kept open between requests."""
+    per_source: int = Field(default=500, ge=1)
+    """Number of simultaneous connections from one address per process; further ones get status 429."""
+    trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = ""
+    """Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` names the source; empty: none."""
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self.trusted_proxies.split(",") if part.strip())
 
 
 class DriftSettings(_Group):
@@ -336,6 +365,7 @@ class Settings(_Group):
     gateway: GatewaySettings = GatewaySettings()
     drift: DriftSettings = DriftSettings()
     desk: DeskSettings = DeskSettings()
+    connections: ConnectionSettings = ConnectionSettings()
     oidc: OidcSettings = OidcSettings()
     dagster: DagsterSettings = DagsterSettings()
     retrain: RetrainSettings = RetrainSettings()

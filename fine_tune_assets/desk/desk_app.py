@@ -15,23 +15,33 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError, summarize_exception
+from fine_tune_assets.core.limited_http import limit_sources
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.core.web_services import redact_exceptions
 from fine_tune_assets.desk.dagster_ui.dagster_proxy import DagsterProxy
 from fine_tune_assets.desk.desk_context import Desk, open_desk
 from fine_tune_assets.desk.error_pages import PageError, internal_error, ledger_unavailable, not_found
+from fine_tune_assets.desk.hash_queue import QUEUE_FULL, HashQueue
 from fine_tune_assets.desk.line_dispatch import LineApp, LineDispatch
 from fine_tune_assets.desk.origins import SecurityHeadersMiddleware
 from fine_tune_assets.desk.pages.sign_in_pages import offer_resubmission
 from fine_tune_assets.desk.rendering import THEME_COOKIE, render_bare_page, render_page
-from fine_tune_assets.desk.request_context import SAFE_METHODS, Form, handle_request, make_request_context, read_form
+from fine_tune_assets.desk.request_context import (
+    SAFE_METHODS,
+    Form,
+    PublicAccess,
+    handle_request,
+    make_request_context,
+    read_form,
+)
 from fine_tune_assets.desk.routes import ROUTES, Route, list_menu_entries
 
+HEALTH_PATH = "/health"
 SWITCH_INTERVAL_SECONDS = 0.0005
 """Interval after which a running thread yields the interpreter. A page queries the ledger about a dozen times and may wait this
 long for background threads after each query: with Python's default of 5 ms, 6 ms of work took 200 ms."""
@@ -45,7 +55,8 @@ def create_app_from_environment() -> ASGIApp:
     settings = load_settings()
     if settings.line:
         raise SettingsError("The desk serves all product lines. Start it without --line.")
-    return redact_exceptions(create_app_of_all_lines(settings))  # type: ignore[arg-type,return-value]
+    app = limit_sources(create_app_of_all_lines(settings), settings.connections)
+    return redact_exceptions(app)  # type: ignore[arg-type,return-value]
 
 
 def create_app_of_all_lines(settings: Settings) -> ASGIApp:
@@ -78,6 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _make_app(desk: Desk) -> FastAPI:
     dagster = DagsterProxy(desk)
+    of_strangers, of_users = HashQueue(), HashQueue()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -86,11 +98,15 @@ def _make_app(desk: Desk) -> FastAPI:
         gc.freeze()  # excludes long-lived objects from garbage collection, which would delay a page
         yield
         await dagster.close()
+        of_strangers.close()
+        of_users.close()
         desk.ledger.close()
 
     app = FastAPI(title="Desk", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     for route in ROUTES:
-        app.router.add_route(route.path, _make_endpoint(desk, route), methods=[route.method])
+        queue = of_strangers if isinstance(route.access, PublicAccess) else of_users
+        app.router.add_route(route.path, _make_endpoint(desk, route, queue), methods=[route.method])
+    app.router.add_route(HEALTH_PATH, _report_health, methods=["GET"])
     app.router.routes.extend(dagster.routes())
     # Starlette's redirect for a trailing slash would use http behind a TLS proxy.
     app.router.redirect_slashes = False
@@ -100,10 +116,17 @@ def _make_app(desk: Desk) -> FastAPI:
     return app
 
 
-def _make_endpoint(desk: Desk, route: Route) -> Callable[[Request], Awaitable[Response]]:
+async def _report_health(_request: Request) -> Response:
+    """Reports that the process answers. It needs neither ledger nor thread."""
+    return JSONResponse({"status": "ok"})
+
+
+def _make_endpoint(desk: Desk, route: Route, queue: HashQueue) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         if "\0" in request.url.path or "%00" in request.url.query:
             raise not_found()  # PostgreSQL rejects NUL characters
+        if route.hashes_password and queue.is_full:
+            return QUEUE_FULL
         form = Form() if request.method in SAFE_METHODS else await read_form(request)
         request.state.form = form  # so that an error page can return the user's text
 
@@ -116,7 +139,7 @@ def _make_endpoint(desk: Desk, route: Route) -> Callable[[Request], Awaitable[Re
                 offer_resubmission,
             )
 
-        return await run_in_threadpool(handle)
+        return await (queue.run(handle) if route.hashes_password else run_in_threadpool(handle))
 
     return respond
 

@@ -1,7 +1,5 @@
-"""Shared state of all desk pages: settings, ledger, keys, templates, the menu and the limit on wrong one-time links."""
+"""Shared state of all desk pages: settings, ledger, keys, templates and the menu."""
 
-import threading
-from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,26 +36,8 @@ from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import Recipe, ReviewSettings
 from fine_tune_assets.reports.intake_summary import IntakeError, IntakeSummaryCache
 
-MAX_WRONG_LINKS = 10
-WINDOW_SECONDS = 60.0
 KEPT_SECONDS = 30.0
 """Seconds for which the home page keeps the sample for spot checks."""
-
-
-class WrongLinkLimiter:
-    """Blocks one-time links after `MAX_WRONG_LINKS` wrong ones within `WINDOW_SECONDS`. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=MAX_WRONG_LINKS)
-        self._lock = threading.Lock()
-
-    def is_exceeded(self, now: float) -> bool:
-        with self._lock:
-            return len(self._times) == MAX_WRONG_LINKS and now - self._times[0] < WINDOW_SECONDS
-
-    def record(self, now: float) -> None:
-        with self._lock:
-            self._times.append(now)
 
 
 MenuGroup = Literal["Work", "Models", "Data", "Oversight", ""]
@@ -106,7 +86,6 @@ class Desk:
     answers_to_rate: TimedCache[list[JudgedAnswer]]
     """The sample for spot checks, for the count on the home page. It takes most of that page's time."""
     names: NameRegistry
-    wrong_link_limiter: WrongLinkLimiter
     lines: tuple[str, ...] = ()
     """Names of all product lines of this desk, the main one first; empty if there is only one."""
 
@@ -167,7 +146,6 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         LeftOutCache(settings.layout),
         TimedCache(KEPT_SECONDS),
         NameRegistry(settings.layout, ledger),
-        WrongLinkLimiter(),
     )
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
@@ -131,11 +132,12 @@ class SecurityHeadersMiddleware:
         self._headers = _SECURITY_HEADERS | (_HSTS_HEADERS if addresses.is_https else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-        app = self._app if self._addresses.is_known_host(host) else _MISDIRECTED_RESPONSE
+        hosts = Headers(scope=scope).getlist("host")
+        is_known = len(hosts) == 1 and self._addresses.is_known_host(hosts[0])
+        app = self._app if is_known else _MISDIRECTED_RESPONSE if scope["type"] == "http" else WebSocketClose()
         await app(scope, receive, self._with_headers(send))
 
     def _with_headers(self, send: Send) -> Send:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import parse_qsl, quote
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from fine_tune_assets.approval.review_history import blind_states, is_blind_review
@@ -80,10 +80,13 @@ async def read_form(request: Request) -> Form:
 
 async def _read_body(request: Request) -> bytes:
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BODY_BYTES:
-            raise too_large()
+    try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > MAX_BODY_BYTES:
+                raise too_large()
+    except ClientDisconnect:
+        raise PageError(408, "Incomplete", "The request did not arrive completely. Nothing was changed.") from None
     return bytes(content)
 
 

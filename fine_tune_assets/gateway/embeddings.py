@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.requests.request_models import EMBEDDING_MODEL, EmbeddingRequest
+from fine_tune_assets.gateway.requests.request_parsing import MAX_CHARACTERS_PER_TOKEN
 from fine_tune_assets.gateway.wire_format import ApiError
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people.api_keys import list_keys
@@ -106,8 +107,9 @@ def _encode_texts(texts: list[str]) -> tuple["Floats", int]:
     from fine_tune_assets.embeddings.encoder import WINDOW_PIECES, bundled_encoder
 
     encoder = bundled_encoder()
-    windows = encoder.tokenize(texts)
-    if any(len(window) > WINDOW_PIECES for window in windows):
+    is_too_long = max(map(len, texts)) > WINDOW_PIECES * MAX_CHARACTERS_PER_TOKEN
+    windows = [] if is_too_long else encoder.tokenize(texts)
+    if is_too_long or any(len(window) > WINDOW_PIECES for window in windows):
         message = f"An input is longer than the encoder's limit of {WINDOW_PIECES} word pieces. Split it."
         raise ApiError(400, "context_length_exceeded", message)
     return encoder.encode_windows(windows), sum(map(len, windows))

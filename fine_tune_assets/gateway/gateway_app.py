@@ -19,7 +19,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError, summarize_exception
+from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.limited_http import limit_sources
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.permissions import Action, scope_of
 from fine_tune_assets.core.processes.parent import die_with_parent
@@ -31,6 +33,7 @@ from fine_tune_assets.gateway.answers.identifier_filter import create_gate
 from fine_tune_assets.gateway.callers.authentication import Authenticator, Caller, require_permission
 from fine_tune_assets.gateway.callers.rate_limits import RateLimiter
 from fine_tune_assets.gateway.embeddings import Embedder, EncoderWarmup, has_embedding_callers, load_encoder
+from fine_tune_assets.gateway.host_guard import HostGuard, find_host_names
 from fine_tune_assets.gateway.line_router import LineApp, LineRouter
 from fine_tune_assets.gateway.listeners import check_listener
 from fine_tune_assets.gateway.records.journal import Journal
@@ -49,7 +52,12 @@ from fine_tune_assets.gateway.requests.request_models import (
     EmbeddingRequest,
     FeedbackRequest,
 )
-from fine_tune_assets.gateway.requests.request_parsing import parse_submission, read_json, validate_body
+from fine_tune_assets.gateway.requests.request_parsing import (
+    parse_submission,
+    read_json,
+    require_readable_length,
+    validate_body,
+)
 from fine_tune_assets.gateway.wire_format import (
     ApiError,
     handle_api_error,
@@ -76,7 +84,8 @@ def app_from_environment() -> ASGIApp:
         die_with_parent()  # otherwise a worker would keep answering after its parent process was killed
     if settings.line:
         raise SettingsError("The gateway serves all product lines. Start it without --line.")
-    return redact_exceptions(create_line_apps(settings))
+    guarded = HostGuard(create_line_apps(settings), find_host_names(settings))
+    return redact_exceptions(limit_sources(guarded, settings.connections))
 
 
 def create_line_apps(settings: Settings) -> ASGIApp:
@@ -108,6 +117,7 @@ def create_line_app(settings: Settings, metrics: Metrics) -> LineApp:
     check_listener(settings)
     gateway = Gateway(settings, open_ledger(settings), metrics)
     app = FastAPI(openapi_url=None, lifespan=gateway.lifespan, generate_unique_id_function=lambda route: route.name)
+    app.router.redirect_slashes = False  # the redirect is built from the Host header
     routes = (
         ("/health", "GET", gateway.health),
         ("/ready", "GET", gateway.ready),
@@ -248,7 +258,7 @@ class Gateway:
         asked = validate_body(model, body)
         if asked.model == (self._settings.line or MAIN_LINE):
             asked = asked.model_copy(update={"model": LIVE_MODEL})
-        async with self._chat.reserve_slot() as hand_off:
+        async with self._chat.reserve_slot(caller) as hand_off:
             answer = self._chat.answer(asked, caller, get_record(request), hand_off)
             return await cancel_on_disconnect(request, answer)
 
@@ -267,9 +277,11 @@ class Gateway:
         content = await read_json(request)
         get_record(request).hash_prompt(self._prompt_key, [content.get("instruction"), content.get("input")])
         body = parse_submission(content)
-        idempotency_key = request.headers.get("idempotency-key") or uuid.uuid4().hex
-        if len(idempotency_key) > 200:
-            raise ApiError(400, "invalid_request", "The Idempotency-Key is longer than 200 characters.")
+        if isinstance(body, CorrectionRequest):
+            require_readable_length(body, self._settings.engine.context_tokens)
+        # Each API key has its own: one that acts for users must not meet what a user sent with another key.
+        sent = request.headers.get("idempotency-key") or uuid.uuid4().hex
+        idempotency_key = fingerprint_text(f"{caller.caller_id} {sent}")
 
         limit, fields = self._settings.corrections_daily_limit, body.model_dump(exclude={"knowledge_index", "passages"})
         submission = {"author": caller.name, "idempotency_key": idempotency_key, "daily_limit": limit, **fields}

@@ -6,7 +6,6 @@ without a known key go to the main line, which refuses them or verifies their to
 application checks the key against its own ledger, and records the request there.
 """
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.settings import Settings, use_settings
 from fine_tune_assets.gateway.callers.authentication import read_ledger
 from fine_tune_assets.gateway.requests.request_models import LIVE_MODEL
-from fine_tune_assets.gateway.requests.request_parsing import MAX_BODY_BYTES, READ_TIMEOUT_SECONDS
+from fine_tune_assets.gateway.requests.request_parsing import MAX_BODY_BYTES
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_errors import SealError
 from fine_tune_assets.ledger.people.api_keys import is_known_key, key_id_of
@@ -203,18 +202,14 @@ async def _capture(line: LineApp, scope: Scope, receive: Receive) -> _Reply:
 
 
 async def _read_body(receive: Receive) -> _Body:
-    """At most MAX_BODY_BYTES, and as long as an application would wait. The rest is left to the application."""
+    """At most MAX_BODY_BYTES. The rest is left to the application."""
     messages: list[Message] = []
     size, is_complete = 0, False
-    try:
-        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-            while not is_complete and size <= MAX_BODY_BYTES:
-                message = await receive()
-                messages.append(message)
-                size += len(message.get("body", b""))
-                is_complete = not message.get("more_body", False)
-    except TimeoutError:
-        pass
+    while not is_complete and size <= MAX_BODY_BYTES:
+        message = await receive()
+        messages.append(message)
+        size += len(message.get("body", b""))
+        is_complete = not message.get("more_body", False)
     return _Body(tuple(messages), is_complete)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.limited_http import build_server_options
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.web_services import LOOPBACK_HOSTS
 
@@ -39,6 +40,7 @@ def build_listener_options(settings: Settings) -> dict[str, Any]:
     """Arguments for uvicorn. Raises SettingsError."""
     check_listener(settings)
     options: dict[str, Any] = {"host": settings.gateway.host, "port": settings.gateway.port}
+    options |= build_server_options(settings.connections)
     if settings.gateway.workers > 1:
         options["workers"] = settings.gateway.workers
     if settings.gateway.tls_cert:

@@ -100,7 +100,9 @@ users = sa.Table(
     sa.Column("roles", sa.String(200), nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("disabled_at", UtcTime),
+    # Of all sources, since the user last signed in at the desk.
     sa.Column("failed_sign_ins", sa.Integer, nullable=False),
+    # For unknown sources; those of `sign_in_failures` have their own times.
     sa.Column("locked_until", UtcTime),
     # Access labels that an operator assigned, separated by spaces.
     sa.Column("labels", sa.Text),
@@ -118,6 +120,17 @@ sessions = sa.Table(
     # Access labels from the user's groups at the sign-in provider.
     sa.Column("labels", sa.Text),
     _seal_column(),
+)
+
+sign_in_failures = sa.Table(
+    "sign_in_failures",
+    metadata,
+    sa.Column("user_id", sa.ForeignKey("users.user_id"), primary_key=True),
+    # Fingerprint of an address, a browser or a user of the operating system.
+    sa.Column("source_key", sa.String(64), primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("locked_until", UtcTime),
+    sa.Column("last_at", UtcTime, nullable=False),
 )
 
 sign_in_links = sa.Table(

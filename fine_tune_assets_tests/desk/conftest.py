@@ -14,6 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from fine_tune_assets.core.limited_http import build_server_options
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.web_services import redact_exceptions
 from fine_tune_assets.desk.desk_app import create_app
@@ -122,7 +123,7 @@ def keep_no_edits(page: Page) -> None:
 def start_desk(settings: Settings) -> Callable[[], None]:
     """Serve in a thread, and return what stops it."""
     app = redact_exceptions(create_app(settings))  # type: ignore[arg-type]
-    return start_app(app, settings.desk.port, log_level="info", proxy_headers=False)
+    return start_app(app, settings.desk.port, log_level="info", **build_server_options(settings.connections))
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ DAGSTER = {
     ("POST", "/dagster/graphql"),
 }
 """Checked by `dagster_proxy`."""
+HEALTH = ("GET", "/health")
+"""For anybody, and without a ledger."""
 WORKS_FOR_ANYBODY = {
-    ("GET", "/health"),
     ("GET", "/static/{name}"),
     ("GET", "/lines/{name}"),
     ("GET", "/sign-in"),
@@ -46,8 +47,8 @@ def test_every_route_of_the_application_is_in_the_table(settings: Settings) -> N
         if isinstance(route, AppRoute)
         for method in (route.methods or set()) - {"HEAD"}
     }
-    assert served == {(route.method, route.path) for route in ROUTES} | DAGSTER
-    assert len(app.routes) == len(ROUTES) + len(DAGSTER) + 1  # and the WebSocket of the Dagster UI
+    assert served == {(route.method, route.path) for route in ROUTES} | DAGSTER | {HEALTH}
+    assert len(app.routes) == len(ROUTES) + len(DAGSTER) + 2  # and health, and the WebSocket of the Dagster UI
 
 
 def test_only_these_routes_are_public() -> None:

@@ -1,12 +1,17 @@
 """What keeps others out of a signed-in browser: forms, origins, hosts, cookies, headers."""
 
 import logging
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.settings import Settings
@@ -99,6 +104,29 @@ def test_another_host_is_not_answered(site: Site) -> None:
     assert "form_token" not in reply.text
 
 
+@pytest.mark.parametrize("path", ["/sign-in", "/health", "/static/desk.css", "/dagster/runs"])
+def test_two_host_headers_are_refused(site: Site, path: str) -> None:
+    """A proxy might have checked the other one."""
+    with socket.create_connection(("127.0.0.1", site.settings.desk.port), timeout=20) as connection:
+        host = f"host: {urlsplit(site.url).netloc}\r\n"
+        connection.sendall(f"GET {path} HTTP/1.1\r\n{host * 2}\r\n".encode())
+        assert connection.recv(1000).split(b" ")[1] in (b"421", b"400")
+
+
+def test_a_websocket_at_another_host_is_refused(site: Site) -> None:
+    """Also with the origin that belongs to it."""
+    site.add("Operator One", "operator")
+    cookie = "; ".join(f"{name}={value}" for name, value in site.signed_in("Operator One").client.cookies.items())
+    plain = socket.create_connection(("127.0.0.1", site.settings.desk.port), timeout=20)
+    address, origin = "ws://rebound.example/dagster/graphql", Origin("http://rebound.example")
+    with (
+        pytest.raises(InvalidStatus) as caught,
+        connect(address, sock=plain, origin=origin, additional_headers={"cookie": cookie}, proxy=None),
+    ):
+        pass
+    assert caught.value.response.status_code == 403
+
+
 def test_signing_in_gives_a_new_session_and_signing_out_ends_it(site: Site) -> None:
     """Session fixation and replay fail."""
     site.add("Reviewer One", "reviewer")
@@ -125,8 +153,9 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_of_plain_http(serve: Callable
     data = {"form_token": token, "name": "Reviewer One", "password": PASSWORD}
     headers = {"origin": "https://desk.clinic.example", "cookie": browser}
     reply = client.post("/sign-in", data=data, headers=headers)
-    cookie = reply.headers["set-cookie"]
+    cookie, known = reply.headers.get_list("set-cookie")
     assert reply.status_code == 303
+    assert known.startswith("__Host-desk-known-browser=")
     assert cookie.startswith("__Host-desk-session=")
     parts = {part.strip().lower() for part in cookie.split(";")[1:]}
     assert parts == {"path=/", "secure", "httponly", "samesite=lax"}

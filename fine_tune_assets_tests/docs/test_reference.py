@@ -18,6 +18,7 @@ from fine_tune_assets.core.permissions import ROLES, SCOPES
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.strict_parsing import load_values
 from fine_tune_assets.definitions import defs
+from fine_tune_assets.desk.desk_app import HEALTH_PATH
 from fine_tune_assets.desk.request_context import PublicAccess
 from fine_tune_assets.desk.routes import ROUTES, Route
 from fine_tune_assets.gateway.gateway_app import create_app
@@ -171,7 +172,8 @@ def test_every_gateway_route_and_scope_is_in_the_reference(tmp_path: Path) -> No
 def test_every_route_and_role_of_the_desk_is_in_the_reference() -> None:
     """With exactly the roles that it is for, and no other route: this page is what an auditor reads."""
     rows = dict(re.findall(r"^\| `((?:GET|POST) \S+)` \| ([a-z, ]+) \|", page("desk.md"), re.MULTILINE))
-    assert rows == {f"{route.method} {route.path}": _for_whom(route) for route in ROUTES}
+    listed = {f"{route.method} {route.path}": _for_whom(route) for route in ROUTES}
+    assert rows == {**listed, f"GET {HEALTH_PATH}": "anybody"}
     assert missing(list(ROLES), page("permissions.md")) == []
 
 

@@ -200,7 +200,7 @@ def test_the_live_release_answers_if_the_canary_answer_is_blocked_for_identifier
         body = {"messages": [{"role": "user", "content": "hi"}]}
         question = ChatRequest.model_validate(body)
         caller, record = Caller("key:0", "asks", frozenset({"chat"}), None, None), RequestRecord("/v1/chat/completions")
-        async with chat.reserve_slot() as hand_off:
+        async with chat.reserve_slot(caller) as hand_off:
             await chat.answer(question, caller, record, hand_off)
         await counter.flush()
         return record

@@ -152,10 +152,10 @@ def test_a_body_without_a_required_field_is_refused(running: Running, route: str
 
 
 @pytest.mark.parametrize("route", BODIES)
-def test_an_undocumented_field_is_refused_by_name(running: Running, route: str) -> None:
+def test_an_undocumented_field_is_refused_without_its_name(running: Running, route: str) -> None:
     """No requested option is silently ignored."""
     reply = running.send(route, running.least[route] | {"no_such_field": 1})
-    assert (reply.status_code, "no_such_field" in reply.json()["error"]["message"]) == (400, True)
+    assert (reply.status_code, "no_such_field" in reply.text) == (400, False)
 
 
 @pytest.mark.parametrize(("name", "value"), [("rating", "sideways"), ("error_kind", "none"), ("severity", "x")])

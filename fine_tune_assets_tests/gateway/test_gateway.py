@@ -160,6 +160,25 @@ def test_a_correction_is_stored_once_under_the_keys_name(installation: Installat
     assert conflict.status_code == 409
 
 
+def test_a_key_that_acts_for_a_user_does_not_share_the_users_idempotency_keys(installation: Installation) -> None:
+    """Otherwise it could learn what the user sent with another key, or keep it from being stored."""
+    body, headers = _correction(installation), {"Idempotency-Key": "shared"}
+    own = installation.post("/v1/corrections", installation.correct_key, json=body, headers=headers)
+    acting = create_key(installation.ledger, "acts", ["correct", "on_behalf_of"]).secret
+    headers["x-on-behalf-of"] = "corrects"
+    for content in (body, body | {"answer": "other"}):
+        for_user = installation.post("/v1/corrections", acting, json=content, headers=headers)
+        assert for_user.status_code == (201 if content is body else 409)
+        assert own.json().get("id") not in for_user.text
+
+
+def test_a_correction_that_no_model_can_have_written_is_refused(installation: Installation) -> None:
+    """The limit of the body alone would let a word of a million characters through."""
+    body = _correction(installation) | {"corrected_answer": "x" * 990_000}
+    reply = installation.post("/v1/corrections", installation.correct_key, json=body)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (413, "text_too_long")
+
+
 def test_feedback_is_stored_without_text(installation: Installation) -> None:
     """A rating needs no better answer."""
     body = {"release_id": installation.release_id, "rating": "up"}

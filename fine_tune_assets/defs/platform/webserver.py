@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import HTTPConnection
 
-from fine_tune_assets.core.dagster_ui import LOCATION_HEADER, PATH_PREFIX, PERMISSIONS_HEADER
-from fine_tune_assets.core.limited_http import LimitedHttpProtocol
+from fine_tune_assets.core.dagster_ui import LOCATION_HEADER, PATH_PREFIX, PERMISSIONS_HEADER, WEBSERVER_HOST
+from fine_tune_assets.core.limited_http import build_server_options
+from fine_tune_assets.core.settings import ConnectionSettings
 from fine_tune_assets.defs.platform.code_state import fingerprint_code
 from fine_tune_assets.defs.platform.dagster_compat.webserver import (
     Grant,
@@ -26,7 +28,7 @@ from fine_tune_assets.defs.platform.dagster_compat.webserver import (
 CODE_CHECK_SECONDS = 20.0
 
 
-def run_webserver(socket: Path, workspace_file: Path) -> None:
+def run_webserver(socket: Path, workspace_file: Path, connections: ConnectionSettings) -> None:
     """Until SIGTERM or SIGINT."""
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket.parent.chmod(0o700)  # uvicorn makes its socket world-accessible: the folder protects it
@@ -36,9 +38,9 @@ def run_webserver(socket: Path, workspace_file: Path) -> None:
     with open_workspace(workspace_file, read_permissions) as workspace:
         watcher = threading.Thread(target=_reload_changed_code, args=(workspace, stop), daemon=True)
         watcher.start()
-        app = create_webserver_app(workspace, PATH_PREFIX)
+        app = TrustedHostMiddleware(create_webserver_app(workspace, PATH_PREFIX), [WEBSERVER_HOST], www_redirect=False)
         try:
-            uvicorn.run(app, uds=str(socket), http=LimitedHttpProtocol, log_level="warning", proxy_headers=False)
+            uvicorn.run(app, uds=str(socket), log_level="warning", **build_server_options(connections))
         finally:
             stop.set()
 

@@ -19,7 +19,7 @@ import httpx
 from graphql import OperationType
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -137,10 +137,13 @@ class DagsterProxy:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return _refuse_operation("Send application/json.", 415)
         content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > MAX_BODY_BYTES:
-                return _refuse_operation("The request is too large.", 413)
+        try:
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > MAX_BODY_BYTES:
+                    return _refuse_operation("The request is too large.", 413)
+        except ClientDisconnect:
+            return _refuse_operation("The request did not arrive completely.", 408)
         session = await self._find_session(request, is_user_action=b"mutation" in content)
         if session is None:
             return _refuse_operation("Your session has ended. Reload the page to sign in.", 401)

@@ -7,6 +7,7 @@ what a gate checks or how a process is started. All product lines share one Dags
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,10 @@ from fine_tune_assets.core.permissions import PERMISSIONS, Action, may
 MAX_BODY_BYTES = 1_000_000
 MAX_TOKENS = 20_000
 """Of a document. The UI's largest query has about 3,000."""
+MAX_FIELDS = 2_000
+"""Of an operation, with each fragment written out where it is used. The UI's largest operation has about 640."""
+MAX_REPEATS = 5
+"""Of one field under several aliases in one place: Dagster computes each. The UI repeats none more than twice."""
 MUTATIONS: Mapping[str, Action] = {
     **dict.fromkeys(
         (
@@ -165,6 +170,7 @@ def check_body(body: Any, sender: Sender, kinds: Collection[OperationType]) -> O
     if operation.operation not in kinds:
         raise RefusedOperationError(f"A {operation.operation.value} is not accepted here.", 400)
     _require_permitted_fields(document, sender)
+    _CostCheck(document).require_affordable(operation)
     mutations: tuple[Mutation, ...] = ()
     if operation.operation is OperationType.MUTATION:
         values = _read_defaults(operation) | variables
@@ -332,6 +338,52 @@ def _describe(arguments: Any) -> str:
 
 def _make_plain(text: str) -> str:
     return re.sub(r"[^\w ,;:./@-]", "?", text)
+
+
+_Answer = tuple[str, str]
+"""Alias, otherwise name, and name of a field."""
+
+
+class _CostCheck:
+    """Counts the fields of an operation without writing its fragments out."""
+
+    def __init__(self, document: DocumentNode) -> None:
+        fragments = [node for node in document.definitions if isinstance(node, FragmentDefinitionNode)]
+        self._fragments = {node.name.value: node.selection_set for node in fragments}
+        self._counted: dict[str, tuple[int, frozenset[_Answer]]] = {}
+
+    def require_affordable(self, operation: OperationDefinitionNode) -> None:
+        """Raises RefusedOperationError."""
+        try:
+            fields, _ = self._count(operation.selection_set)
+        except (RecursionError, KeyError):  # a fragment contains itself or is missing
+            raise RefusedOperationError("The fragments of the document can't be resolved.", 400) from None
+        if fields > MAX_FIELDS:
+            raise RefusedOperationError(f"The operation has more than {MAX_FIELDS} fields.", 413)
+
+    def _count(self, selection_set: SelectionSetNode) -> tuple[int, frozenset[_Answer]]:
+        """All fields, and what is answered in this place: a field that several fragments ask for is answered once."""
+        total, answers = 0, set[_Answer]()
+        for node in selection_set.selections:
+            if isinstance(node, FieldNode):
+                total += 1 + (self._count(node.selection_set)[0] if node.selection_set else 0)
+                answers.add(((node.alias or node.name).value, node.name.value))
+            else:
+                inner, found = self._count_fragment(node)
+                total += inner
+                answers |= found
+        names = Counter(name for _, name in answers)
+        if names and max(names.values()) > MAX_REPEATS:
+            raise RefusedOperationError(f"The operation asks for one field more than {MAX_REPEATS} times.", 413)
+        return total, frozenset(answers)
+
+    def _count_fragment(self, node: Any) -> tuple[int, frozenset[_Answer]]:
+        if isinstance(node, InlineFragmentNode):
+            return self._count(node.selection_set)
+        name = node.name.value
+        if name not in self._counted:
+            self._counted[name] = self._count(self._fragments[name])
+        return self._counted[name]
 
 
 class _FieldNames(Visitor):  # type: ignore[misc]

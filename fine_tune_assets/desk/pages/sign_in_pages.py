@@ -10,7 +10,6 @@ button sends the token in a form.
 
 import hmac
 import json
-import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection
 
@@ -21,11 +20,12 @@ from fine_tune_assets.desk.error_pages import PageError, not_found
 from fine_tune_assets.desk.oidc_sign_in import CALLBACK_PATH, OidcError, Provider, SignInAttempt, make_attempt
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import FORM_TOKEN_FIELD, RequestContext
+from fine_tune_assets.desk.sign_in_sources import find_source, remember_browser
 from fine_tune_assets.desk.templating import at_line
 from fine_tune_assets.ledger.encryption import decrypt, encrypt
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.people.sessions import LINK_PATH, end_session, redeem_link, start_session
-from fine_tune_assets.ledger.people.users import User, find_user_by_identity, sign_in
+from fine_tune_assets.ledger.people.users import User, find_user_by_identity, sign_in, take_failed_sign_ins
 
 _COOKIE = "oidc"
 _COOKIE_PURPOSE = "desk sign-in by OIDC"
@@ -96,12 +96,9 @@ def _sign_in_error(message: str) -> PageError:
 
 
 REFUSAL = "The name or the password is wrong, or the account is disabled or locked. Several failures lock an account for a while."
-MIN_REFUSAL_SECONDS = 0.6
-"""Minimum duration of a failed sign-in, so that its timing does not reveal whether a name exists."""
 _WRONG_LINK = (
     "This link was used, has expired or is incomplete. For a new one, run `fine-tune users link` on this machine."
 )
-_TOO_MANY_LINKS = "Too many wrong links in the last minute. Wait a minute and try again. Your link remains valid."
 _DROPPED_FIELDS = frozenset({FORM_TOKEN_FIELD, "password", "old", "new", "again", "code"})
 
 
@@ -112,11 +109,10 @@ def show_sign_in(desk: Desk, context: RequestContext) -> Response:
 
 
 def sign_in_by_password(desk: Desk, context: RequestContext) -> Response:
-    started = time.monotonic()
-    user = sign_in(desk.ledger, context.form.get_text("name"), context.form.get_text("password"), now=context.now)
+    name, password = context.form.get_text("name"), context.form.get_text("password")
+    user = sign_in(desk.ledger, name, password, now=context.now, **vars(find_source(desk, context, name)))
     next_path = validate_path(context.form.get_text("next"))
     if user is None:
-        time.sleep(max(0.0, MIN_REFUSAL_SECONDS - (time.monotonic() - started)))
         return _render_sign_in(desk, context, next_path=next_path, refusal=REFUSAL, status=401)
     return start_signed_in_session(desk, context, user, next_path or "/", how="by password")
 
@@ -128,8 +124,14 @@ def start_signed_in_session(
     if context.session is not None:
         end_session(desk.ledger, context.session)
     token = start_session(desk.ledger, user, desk.session_limits, now=context.now, method=how, labels=labels)
-    response = redirect_to(path)
+    failures = take_failed_sign_ins(desk.ledger, user)
+    response = (
+        render_page(desk, context, "failed_sign_ins.html", failures=failures, next_path=path)
+        if failures
+        else redirect_to(path)
+    )
     desk.addresses.set_cookie(response, "session", token)
+    remember_browser(desk, response, user.name)
     return response
 
 
@@ -182,12 +184,7 @@ def show_link(desk: Desk, context: RequestContext, refusal: str = "", status: in
 
 
 def sign_in_by_link(desk: Desk, context: RequestContext) -> Response:
-    started = time.monotonic()
-    if desk.wrong_link_limiter.is_exceeded(started):
-        return show_link(desk, context, _TOO_MANY_LINKS, 429)
     user = redeem_link(desk.ledger, context.form.get_text("code").strip(), now=context.now)
     if user is None:
-        desk.wrong_link_limiter.record(started)
-        time.sleep(max(0.0, MIN_REFUSAL_SECONDS - (time.monotonic() - started)))
         return show_link(desk, context, at_line(_WRONG_LINK, desk.line_name), 401)
     return start_signed_in_session(desk, context, user, "/", how="by a one-time link")

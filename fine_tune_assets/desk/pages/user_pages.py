@@ -15,6 +15,7 @@ from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import not_found
 from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.desk.sign_in_sources import find_source
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.people.passwords import MIN_CHARACTERS
 from fine_tune_assets.ledger.people.sessions import Session, start_session
@@ -161,7 +162,8 @@ def change_password(desk: Desk, context: RequestContext) -> Response:
     new = context.form.get_text("new")
     if new != context.form.get_text("again"):
         return show_account(desk, context, "The two new passwords differ.")
-    user = sign_in(desk.ledger, context.user.name, context.form.get_text("old"), now=context.now)
+    source = find_source(desk, context, context.user.name)
+    user = sign_in(desk.ledger, context.user.name, context.form.get_text("old"), now=context.now, **vars(source))
     if user is None:
         return show_account(desk, context, "The current password is wrong, or the account is locked for a while.")
     try:

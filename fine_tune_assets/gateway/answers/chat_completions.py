@@ -39,8 +39,9 @@ from fine_tune_assets.gateway.answers.engine_pool import (
     choose_target,
     require_live_target,
 )
-from fine_tune_assets.gateway.answers.fair_queue import QueueFullError, Slot
+from fine_tune_assets.gateway.answers.fair_queue import Slot
 from fine_tune_assets.gateway.answers.identifier_filter import AnswerGate
+from fine_tune_assets.gateway.answers.open_requests import NoPlaceError, OpenRequests
 from fine_tune_assets.gateway.answers.release_cache import LoadedRelease, load_release
 from fine_tune_assets.gateway.callers.authentication import Caller, read_ledger
 from fine_tune_assets.gateway.records.outcome_counts import OutcomeCounter
@@ -117,36 +118,30 @@ class ChatService:
         self._crashes, self._schemas = CrashTracker(settings, ledger), SchemaGuard()
         self._canary_router = CanaryRouter(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
         self.knowledge = KnowledgeBase(settings, ledger)
-        self._active_requests = 0
+        self._open_requests = OpenRequests(settings.gateway.max_concurrent_requests)
 
     async def close(self) -> None:
         await self.engines.close()
         await self._schemas.close()
 
     @asynccontextmanager
-    async def reserve_slot(self) -> AsyncIterator[Callable[[], Callable[[], None]]]:
-        """Reserve one of `max_concurrent_requests` slots. Raises ApiError with 429 if none is free.
+    async def reserve_slot(self, caller: Caller) -> AsyncIterator[Callable[[], Callable[[], None]]]:
+        """Reserve one of `max_concurrent_requests` places. Raises ApiError with 429 if this caller gets none.
 
-        Yields `hand_off`. The block's end frees the slot, unless `hand_off` was called: then calling its result frees it.
+        Yields `hand_off`. The block's end frees the place, unless `hand_off` was called: then calling its result frees it.
         """
-        if self._active_requests >= self._settings.gateway.max_concurrent_requests:
-            raise _busy("Too many requests are in progress. Retry in a moment.")
-        self._active_requests += 1
-        is_handed_on = False
-
-        def hand_off() -> Callable[[], None]:
-            nonlocal is_handed_on
-            is_handed_on = True
-            return self._free_slot
-
+        limit = caller.open_requests or self._settings.gateway.max_requests_per_caller
         try:
-            yield hand_off
-        finally:
-            if not is_handed_on:
-                self._free_slot()
+            free = self._open_requests.open(caller, limit)
+        except NoPlaceError:
+            raise _busy("Too many requests of this key are in progress. Wait for an answer.") from None
+        with ExitStack() as undo:
+            undo.callback(free)
 
-    def _free_slot(self) -> None:
-        self._active_requests -= 1
+            def hand_off() -> Callable[[], None]:
+                return undo.pop_all().close
+
+            yield hand_off
 
     async def answer(
         self,
@@ -229,7 +224,7 @@ class ChatService:
             slot.free()
             self._count_outcome(exchange, answer, attempts)
             if answer.is_broken:
-                await self._crashes.report(target, exchange.fingerprint, caller.principal)
+                await self._crashes.report(target, exchange.fingerprint, caller.caller_id)
 
         return TrackedResponse(response, done, answer)
 
@@ -262,13 +257,10 @@ class ChatService:
         """Wait for the caller's turn. Raises ApiError with 429, or _TargetGoneError if the engine changed meanwhile."""
         target, caller = exchange.target, exchange.caller
         queue = self.engines.queue(target, exchange.engine)
-        limit = caller.open_requests or self._settings.gateway.max_requests_per_caller
         began = time.monotonic()
         try:
             async with asyncio.timeout(exchange.deadline - began):
-                slot = await queue.acquire(caller.principal, caller.share, limit)
-        except QueueFullError:
-            raise _busy(f"This caller has {limit} open requests, its limit. Wait for an answer.") from None
+                slot = await queue.acquire(caller.caller_id, caller.share, caller.principal)
         except TimeoutError:
             raise _busy("No engine slot became free in time. Retry later.") from None
         if time.monotonic() - began <= _LONG_WAIT_SECONDS:
@@ -353,7 +345,7 @@ class ChatService:
         except EngineStoppedError:
             self._count_failure(target, attempts.failed)
             attempts.has_stopped_engine = True
-            await self._crashes.report(target, exchange.fingerprint, exchange.caller.principal)
+            await self._crashes.report(target, exchange.fingerprint, exchange.caller.caller_id)
             message = "The engine stopped while it answered this request. It restarts; retry in a moment."
             raise ApiError(502, "engine_stopped", message, {"Retry-After": "5"}) from None
         except ApiError as error:

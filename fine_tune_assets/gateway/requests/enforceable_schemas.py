@@ -21,6 +21,36 @@ _TYPE_KEYWORDS = {
     "null": frozenset[str](),
 }
 _SIZE_KEYWORDS = frozenset({"minItems", "maxItems", "minLength", "maxLength"})
+_NAMED_KEYWORDS = _SIZE_KEYWORDS.union(
+    {
+        "$anchor",
+        "$defs",
+        "$dynamicAnchor",
+        "$dynamicRef",
+        "$ref",
+        "additionalProperties",
+        "allOf",
+        "anyOf",
+        "const",
+        "contains",
+    },
+    {"contentEncoding", "contentMediaType", "contentSchema", "definitions", "dependencies", "dependentRequired"},
+    {
+        "dependentSchemas",
+        "else",
+        "enum",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "format",
+        "if",
+        "items",
+        "maxContains",
+    },
+    {"maxProperties", "maximum", "minContains", "minProperties", "minimum", "multipleOf", "not", "oneOf", "pattern"},
+    {"patternProperties", "prefixItems", "properties", "propertyNames", "required", "then", "type", "unevaluatedItems"},
+    {"unevaluatedProperties", "uniqueItems"},
+)
+"""Of JSON Schema, which an error may name. Others are text of the caller."""
 _DEFINITION_KEYS = ("$defs", "definitions")
 MAX_SIZE = 1000
 """For each length and each number of items."""
@@ -187,8 +217,9 @@ def _narrow_type(plain: Mapping[str, Any], kind: Any) -> dict[str, Any]:
 
 
 def _check_keywords(plain: Mapping[str, Any], allowed: set[str] | frozenset[str], place: str) -> None:
-    if set(plain) - allowed:
-        raise SchemaError(place, f"may not use {', '.join(sorted(map(str, set(plain) - allowed)))[:100]} here")
+    if refused := set(plain) - allowed:
+        named = ", ".join(sorted(refused & _NAMED_KEYWORDS)) or "unknown keywords"
+        raise SchemaError(place, f"may not use {named} here")
 
 
 def _require_mapping(node: Mapping[str, Any], name: str, place: str) -> Mapping[str, Any]:

@@ -70,6 +70,7 @@ def _join_parts(value: Any) -> Any:
 
 Text = Annotated[str, Field(min_length=1)]
 NotBlank = Annotated[str, AfterValidator(_check_not_blank), WithJsonSchema({"type": "string", "pattern": r"\S"})]
+ReleaseId = Annotated[NotBlank, Field(max_length=200)]
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]
 CallId = Annotated[str, Field(pattern=r"^[\w.:-]{1,200}$")]
 StopSequences = Annotated[list[Text], Field(fail_fast=True, max_length=4)]
@@ -262,7 +263,7 @@ class EmbeddingRequest(StrictModel):
 class FeedbackRequest(StrictModel):
     """A rating without text."""
 
-    release_id: NotBlank
+    release_id: ReleaseId
     rating: Literal[RATINGS]  # type: ignore[valid-type]
     error_kind: ErrorKind | None = None
     severity: Severity | None = None
@@ -277,7 +278,7 @@ class CorrectionRequest(StrictModel):
 
     model_config = ConfigDict(json_schema_extra={"dependentRequired": {"passages": ["knowledge_index"]}})
 
-    release_id: NotBlank
+    release_id: ReleaseId
     instruction: NotBlank
     input: str | None = ""
     answer: str

@@ -4,14 +4,13 @@ Checks the rules that depend on the release, the engine and the caller's scopes;
 messages give the location and kind of an error, never the text.
 """
 
-import asyncio
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from fine_tune_assets.core.prompts.conversations import escape_control_tokens
 from fine_tune_assets.core.releases.release_folders import PromptSettings
@@ -19,6 +18,7 @@ from fine_tune_assets.core.serving_engines import UNKNOWN_FEATURES, EngineFeatur
 from fine_tune_assets.engines.running_server import PLAIN_SAMPLING
 from fine_tune_assets.gateway.requests.request_models import (
     LIVE_MODEL,
+    AssistantMessage,
     ChatRequest,
     CompletionRequest,
     CorrectionRequest,
@@ -33,8 +33,8 @@ from fine_tune_assets.gateway.wire_format import ApiError, context_exceeded, inv
 MAX_BODY_BYTES = 1_000_000
 DEFAULT_MAX_TOKENS = 512
 """Answer tokens if the caller sets no limit."""
-READ_TIMEOUT_SECONDS = 30.0
-"""For the whole body, so that a slow sender does not hold a slot."""
+MAX_CHARACTERS_PER_TOKEN = 16
+"""On average over a text. English has 4 to 5; runs of blanks or signs can be one token, but no text consists of them."""
 _MAX_ERRORS = 5
 """Errors listed in one message."""
 _SAMPLING_FIELDS = ("temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty", "seed", "stop")
@@ -57,21 +57,18 @@ class Permissions:
 
 
 async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
-    """The body as a JSON object. Raises ApiError if it is larger than `limit` bytes, too slow, or not a JSON object."""
+    """The body as a JSON object. Raises ApiError if it is larger than `limit` bytes, incomplete, or not a JSON object."""
     too_large = ApiError(413, "body_too_large", f"The body is larger than {limit} bytes.")
     if int(request.headers.get("content-length") or 0) > limit:
         raise too_large
     content = bytearray()
     try:
-        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-            async for chunk in request.stream():
-                content += chunk
-                if len(content) > limit:
-                    raise too_large
-    except TimeoutError:
-        raise ApiError(
-            408, "body_too_slow", f"The body did not arrive within {READ_TIMEOUT_SECONDS:g} seconds."
-        ) from None
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > limit:
+                raise too_large
+    except ClientDisconnect:  # for the request log: the caller has left, or the connection's deadline has passed
+        raise ApiError(408, "body_incomplete", "The body did not arrive completely.") from None
     try:
         value = json.loads(content)
         json.dumps(value, ensure_ascii=False).encode()  # JSON can contain an unpaired surrogate: "\ud800"
@@ -91,18 +88,18 @@ async def read_json(request: Request, limit: int = MAX_BODY_BYTES) -> dict[str, 
 
 
 def validate_body(model: type[_Model], body: Mapping[str, Any]) -> _Model:
-    """Raises ApiError with the location and kind of each error. Repeats no values, only names of unknown top-level fields."""
+    """Raises ApiError with the location and kind of each error. Repeats nothing that the caller wrote."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
-    raise invalid("; ".join(map(_describe_error, found)))
+    raise invalid("; ".join(dict.fromkeys(map(_describe_error, found))))
 
 
 def _describe_error(error: Mapping[str, Any]) -> str:
     place, kind = error["loc"], error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        place = place[:-1] or place  # the name of an unknown nested field is omitted
+        place, kind = place[:-1], "unknown field; /openapi.json lists the known ones"
     elif error["type"] == "union_tag_invalid":
         kind = "unknown role"  # pydantic's message repeats it
     return f"{'.'.join(map(str, place))[:200] or 'body'}: {kind}"
@@ -140,14 +137,28 @@ def build_engine_request(
 
 
 def _check_length(request: GenerationRequest, permissions: Permissions) -> None:
-    """Refuse a prompt that is too long however it is tokenized, before the engine renders it: no token spans two words."""
-    texts = (
-        [request.prompt]
-        if isinstance(request, CompletionRequest)
-        else [turn.content or "" for turn in request.messages]
-    )
+    """Refuse a prompt that is too long however it is tokenized, before the engine reads it: no token spans two words, and on
+    average none has more than MAX_CHARACTERS_PER_TOKEN characters."""
+    texts = [request.prompt] if isinstance(request, CompletionRequest) else list(_list_texts(request.messages))
+    if sum(map(len, texts)) > permissions.context_tokens * MAX_CHARACTERS_PER_TOKEN:
+        raise context_exceeded()
     if sum(len(text.split()) for text in texts) >= permissions.context_tokens:
         raise context_exceeded()
+
+
+def _list_texts(messages: Sequence[Message]) -> Iterator[str]:
+    for message in messages:
+        yield message.content or ""
+        if isinstance(message, AssistantMessage):
+            yield from (call.function.arguments for call in message.tool_calls or ())
+
+
+def require_readable_length(correction: CorrectionRequest, context_tokens: int) -> None:
+    """A model with this context can't have read or written longer texts. Raises ApiError."""
+    limit = context_tokens * MAX_CHARACTERS_PER_TOKEN
+    texts = (correction.instruction, correction.input or "", correction.answer, correction.corrected_answer)
+    if max(map(len, texts)) > limit:
+        raise ApiError(413, "text_too_long", f"A text of the correction is longer than {limit} characters.")
 
 
 def _build_sampling(request: GenerationRequest, permissions: Permissions) -> dict[str, Any]:

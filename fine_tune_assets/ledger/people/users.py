@@ -1,4 +1,4 @@
-"""Users of the desk: names, roles, password sign-in with lockout, access labels.
+"""Users of the desk: names, roles, password sign-in with growing waits, access labels.
 
 One operator always remains. Spelling variants of a name (case, spacing) are the same user. The desk decides what a role permits.
 """
@@ -13,12 +13,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from fine_tune_assets.core.access_labels import LabelError, check_labels
+from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.people import find_look_alike, has_mixed_scripts, person_key
 from fine_tune_assets.core.permissions import ROLES
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.ledger_tables import sessions, users
+from fine_tune_assets.ledger.ledger_tables import sign_in_failures as failures_table
 from fine_tune_assets.ledger.people.passwords import check_password, hash_password, is_correct_password, is_outdated
 from fine_tune_assets.ledger.seals import select_sealed
 
@@ -27,9 +29,13 @@ OPERATOR = "operator"
 OS_PREFIX = "os:"
 """Commands record operating-system users as `os:NAME`, so desk users cannot have such a name."""
 LOCKOUT_THRESHOLD = 5
-"""Consecutive failures before lockout: NIST SP 800-63B-4 allows 100, with growing waits."""
+"""Consecutive failures of one source before it must wait. Other sources need not: a stranger can't lock a user out."""
+ACCOUNT_THRESHOLD = 100
+"""Failures of all sources, since the user last signed in, before unknown sources must wait: the limit of NIST SP 800-63B-4."""
 FIRST_LOCKOUT_SECONDS = 60
 MAX_LOCKOUT_SECONDS = 3600
+_RETENTION_DAYS = 1
+"""Days after which the failures of a source are forgotten."""
 _LABELS_MAX_CHARACTERS = 90
 """Characters of labels per audit entry, next to the longest name."""
 
@@ -183,7 +189,8 @@ def enable_user(ledger: Ledger, name: str, *, by: str = OPERATOR) -> None:
     with ledger.begin() as connection:
         row = _require(connection, name)
         if row["disabled_at"] is not None:
-            _change(connection, row, disabled_at=None, failed_sign_ins=0, locked_until=None)
+            _change(connection, row, disabled_at=None)
+            _forget_failures(connection, row)
             audit.append(connection, by, "enabled a user", f"user {row['name']}")
 
 
@@ -193,46 +200,100 @@ def set_password(ledger: Ledger, name: str, password: str, *, by: str = OPERATOR
     hashed = hash_password(password)
     with ledger.begin() as connection:
         row = _require(connection, name)
-        _change(connection, row, password_hash=hashed, failed_sign_ins=0, locked_until=None)
+        _change(connection, row, password_hash=hashed)
+        _forget_failures(connection, row)
         connection.execute(sessions.delete().where(sessions.c.user_id == row["user_id"]))
         audit.append(connection, by, "set a password", f"user {row['name']}")
 
 
-def sign_in(ledger: Ledger, name: str, password: str, *, now: datetime) -> User | None:
+def sign_in(
+    ledger: Ledger, name: str, password: str, *, now: datetime, source: str, is_known_source: bool = False
+) -> User | None:
     """The user, or None: unknown name, wrong password, disabled and locked-out users are indistinguishable.
 
+    `source` names where the attempt comes from, such as an address; a known source is one from which this user signed in before.
     Counts a failure before it checks the password, so that simultaneous guesses all count.
     """
-    row = _count_attempt(ledger, name, now)
+    key = fingerprint_text(source)
+    row, failures = _count_attempt(ledger, name, now, key, is_known_source)
     if not is_correct_password(row["password_hash"] if row else None, password) or row is None:
-        if row is not None and row["failed_sign_ins"] + 1 >= LOCKOUT_THRESHOLD:
-            audit.append(ledger, row["name"], "was locked out", f"after {row['failed_sign_ins'] + 1} failed sign-ins")
+        if row is not None and failures >= LOCKOUT_THRESHOLD:
+            audit.append(ledger, row["name"], "was locked out", f"one source, after {failures} failed sign-ins")
         return None
-    changes: dict[str, Any] = {"failed_sign_ins": 0, "locked_until": None}
+    changes = {"locked_until": row["locked_until"]}  # as before the attempt was counted
     if is_outdated(row["password_hash"]):
         changes["password_hash"] = hash_password(password)
     with ledger.begin() as connection:
-        _change(connection, row, **changes)
+        own = _read_failures(connection, row, key).failures
+        connection.execute(failures_table.delete().where(_of_source(row, key)))
+        total = _require(connection, row["name"])["failed_sign_ins"]
+        _change(connection, row, failed_sign_ins=max(0, total - own), **changes)
     return _user(row)
 
 
-def _count_attempt(ledger: Ledger, name: str, now: datetime) -> Any:
-    """The row whose password may be checked, before the count; None if the user is unknown, locked or disabled."""
+def take_failed_sign_ins(ledger: Ledger, user: User) -> int:
+    """Failed sign-ins since this was last called for the user, without those that the user's own sign-in made good."""
+    with ledger.begin() as connection:
+        row = _require(connection, user.name)
+        if row["failed_sign_ins"]:
+            _change(connection, row, failed_sign_ins=0, locked_until=None)
+        return int(row["failed_sign_ins"])
+
+
+def _count_attempt(ledger: Ledger, name: str, now: datetime, key: str, is_known_source: bool) -> tuple[Any, int]:
+    """The row whose password may be checked, before the count, and the failures of this source; without a row if the user is
+    unknown or disabled, or must wait."""
     with ledger.begin() as connection:
         row = _row(connection, name)
-        is_locked = row is not None and row["locked_until"] is not None and now < row["locked_until"]
-        if row is None or is_locked or row["disabled_at"] is not None:
-            return None
-        failures = row["failed_sign_ins"] + 1
-        _change(connection, row, failed_sign_ins=failures, locked_until=_locked_until(failures, now))
-        return row
+        if row is None or row["disabled_at"] is not None or (not is_known_source and _is_locked(row, now)):
+            return None, 0
+        of_source = _read_failures(connection, row, key)
+        if of_source.locked_until is not None and now < of_source.locked_until:
+            return None, 0
+        total, own = row["failed_sign_ins"] + 1, of_source.failures + 1
+        _change(connection, row, failed_sign_ins=total, locked_until=_locked_until(total, ACCOUNT_THRESHOLD, now))
+        connection.execute(failures_table.delete().where(_of_source(row, key) | _is_forgotten(now)))
+        values = {"failures": own, "last_at": now, "locked_until": _locked_until(own, LOCKOUT_THRESHOLD, now)}
+        connection.execute(failures_table.insert().values(user_id=row["user_id"], source_key=key, **values))
+        return row, own
 
 
-def _locked_until(failures: int, now: datetime) -> datetime | None:
-    if failures < LOCKOUT_THRESHOLD:
+@dataclass(frozen=True)
+class _Failures:
+    """Of one source, for one user."""
+
+    failures: int = 0
+    locked_until: datetime | None = None
+
+
+def _read_failures(connection: sa.Connection, row: Any, key: str) -> _Failures:
+    query = sa.select(failures_table.c.failures, failures_table.c.locked_until).where(_of_source(row, key))
+    found = connection.execute(query).first()
+    return _Failures(*found) if found else _Failures()
+
+
+def _of_source(row: Any, key: str) -> sa.ColumnElement[bool]:
+    return (failures_table.c.user_id == row["user_id"]) & (failures_table.c.source_key == key)
+
+
+def _is_forgotten(now: datetime) -> sa.ColumnElement[bool]:
+    return failures_table.c.last_at < now - timedelta(days=_RETENTION_DAYS)
+
+
+def _is_locked(row: Any, now: datetime) -> bool:
+    return row["locked_until"] is not None and now < row["locked_until"]
+
+
+def _locked_until(failures: int, threshold: int, now: datetime) -> datetime | None:
+    if failures < threshold:
         return None
-    seconds = FIRST_LOCKOUT_SECONDS * 2 ** min(failures - LOCKOUT_THRESHOLD, 10)
+    seconds = FIRST_LOCKOUT_SECONDS * 2 ** min(failures - threshold, 10)
     return now + timedelta(seconds=min(seconds, MAX_LOCKOUT_SECONDS))
+
+
+def _forget_failures(connection: sa.Connection, row: Any) -> None:
+    _change(connection, row, failed_sign_ins=0, locked_until=None)
+    connection.execute(failures_table.delete().where(failures_table.c.user_id == row["user_id"]))
 
 
 def _check_identity(identity: str | None) -> str | None:

@@ -12,6 +12,7 @@ from fine_tune_assets.core.dagster_ui import DEFINITIONS
 from fine_tune_assets.core.permissions import PERMISSIONS, ROLES, Action
 from fine_tune_assets.desk.dagster_ui.graphql_policy import (
     LOCATED_MUTATIONS,
+    MAX_REPEATS,
     MAX_TOKENS,
     MUTATIONS,
     Operation,
@@ -20,6 +21,7 @@ from fine_tune_assets.desk.dagster_ui.graphql_policy import (
     check_body,
     check_operation,
 )
+from fine_tune_assets_tests.desk.dagster_ui.ui_operations import read_ui_operations
 
 VIEWERS = ("approver", "auditor")
 OPERATOR = ["operator"]
@@ -208,6 +210,74 @@ def test_fragments_of_fragments_take_no_time(levels: int, width: int) -> None:
     with pytest.raises(RefusedOperationError):
         send(" ".join(["mutation { ...f0 }", *parts, last]), ["auditor"])
     assert time.monotonic() - began < 20  # minutes against milliseconds
+
+
+def aliases(count: int, field: str = "runsOrError { __typename }") -> str:
+    return " ".join(f"a{number}: {field}" for number in range(count))
+
+
+def doubling(levels: int) -> str:
+    parts = [f"fragment f{n} on Run {{ a {{ ...f{n + 1} }} b {{ ...f{n + 1} }} }}" for n in range(levels)]
+    return " ".join(["{ run { ...f0 } }", *parts, f"fragment f{levels} on Run {{ id }}"])
+
+
+WIDE = " ".join(f"f{number}" for number in range(200))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"{{ {aliases(200)} }}",
+        f"{{ {aliases(MAX_REPEATS + 1)} }}",
+        f"{{ version {{ {aliases(MAX_REPEATS + 1)} }} }}",
+        f"{{ {aliases(MAX_REPEATS - 1)} ... {{ b: runsOrError {{ id }} }} ...f }} fragment f on Query {{ runsOrError {{ id }} }}",
+        f"{{ {' '.join(f'g{number} {{ {WIDE} }}' for number in range(11))} }}",
+        doubling(60),
+    ],
+    ids=["200 aliases", "aliases", "nested", "fragments", "many fields", "doubling"],
+)
+@pytest.mark.parametrize("roles", [["auditor"], OPERATOR])
+def test_an_operation_that_costs_too_much_is_refused(query: str, roles: list[str]) -> None:
+    """One query with 200 aliases took Dagster's webserver 7 s."""
+    with pytest.raises(RefusedOperationError) as caught:
+        send(query, roles)
+    assert caught.value.status == 413
+
+
+@pytest.mark.parametrize(
+    "query", ["{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }", "{ x { ...a } }"]
+)
+def test_a_fragment_that_contains_itself_or_is_missing_is_refused(query: str) -> None:
+    """Its fields can't be counted."""
+    with pytest.raises(RefusedOperationError) as caught:
+        send(query)
+    assert caught.value.status == 400
+
+
+def test_a_field_that_many_fragments_ask_for_is_permitted() -> None:
+    """The UI's fragments all ask for `id` and `__typename`; Dagster answers each once."""
+    parts = [f"fragment f{number} on Run {{ id ... {{ id }} }}" for number in range(4 * MAX_REPEATS)]
+    assert send(f"{{ run {{ {' '.join(f'...f{number}' for number in range(len(parts)))} }} }} {' '.join(parts)}")
+
+
+def test_no_operation_of_the_installed_ui_costs_too_much() -> None:
+    """The largest one has about 640 fields, and none asks for a field under more than two aliases in one place."""
+    operations = read_ui_operations()
+    assert len(operations) > 150
+    assert [name for name, document in operations.items() if _costs_too_much(document)] == []
+
+
+def _costs_too_much(document: str) -> bool:
+    try:
+        check_body({"query": document}, user(ROLES), {OperationType(document.split(" ", 1)[0])})
+    except RefusedOperationError as error:
+        return error.status == 413
+    return False
+
+
+def test_an_operation_larger_than_the_uis_is_permitted() -> None:
+    """Up to the limits."""
+    assert send(f"{{ {' '.join(f'g{number} {{ {WIDE} }}' for number in range(4))} {aliases(MAX_REPEATS)} }}")
 
 
 @pytest.mark.parametrize("role", [*VIEWERS, "operator"])

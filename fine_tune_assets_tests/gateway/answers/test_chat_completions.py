@@ -388,6 +388,16 @@ def test_the_ledger_knows_a_request_that_stopped_an_engine_only_by_its_keyed_has
     assert suspect.fingerprint not in plain
 
 
+def test_a_stopped_engine_counts_against_the_key_and_not_the_person(fragile: tuple[Two, list[bytes]]) -> None:
+    """One key under two names would look like two callers, and its requests like a fault of the release."""
+    two, _ = fragile
+    key = create_key(two.ledger, "acts", ["chat", "on_behalf_of"])
+    headers = {"Authorization": f"Bearer {key.secret}", "x-on-behalf-of": "Person One"}
+    two.client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}]}, headers=headers)
+    (suspect,) = list_suspects(two.ledger, datetime.now(UTC) - timedelta(minutes=1))
+    assert suspect.caller == f"key:{key.key_id}"
+
+
 def test_every_gateway_process_refuses_the_request_once_the_engine_has_restarted(tmp_path: Path) -> None:
     """A restarted engine has another address; the list that a process read a moment ago does not hold the request yet."""
     settings = Settings(data_dir=tmp_path)

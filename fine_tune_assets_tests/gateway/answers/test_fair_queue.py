@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.gateway.answers.fair_queue import FairQueue, QueueFullError
+from fine_tune_assets.gateway.answers.fair_queue import FairQueue
 
 SLOTS = 2
 
@@ -33,9 +33,11 @@ class Callers:
         """Caller → the slot that it got last."""
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def ask(self, caller: str, count: int = 1, weight: int = 1, limit: int = 1000) -> None:
+    async def ask(self, caller: str, count: int = 1, weight: int = 1, key: str = "") -> None:
+        """`caller` is also the key, unless it acts for callers."""
+
         async def one() -> None:
-            slot = await self.queue.acquire(caller, weight, limit)
+            slot = await self.queue.acquire(key or caller, weight, caller)
             self.running.append(caller)
             self.order.append(caller)
             self.frees.setdefault(caller, []).append(slot.free)
@@ -127,19 +129,36 @@ def test_a_caller_with_twice_the_share_gets_twice_the_slot_seconds() -> None:
     run(scenario)
 
 
-def test_requests_beyond_a_callers_limit_are_refused_and_others_are_not() -> None:
-    """200 streams of one caller must not take the places of all."""
+def test_the_persons_of_one_key_share_its_slots() -> None:
+    """A key that acts for 100 persons gets no more than a key that acts for one."""
 
     async def scenario() -> None:
-        callers = Callers()
-        await callers.ask("a", 3, limit=3)
-        with pytest.raises(QueueFullError):
-            await callers.queue.acquire("a", 1, 3)
-        await callers.ask("b", limit=3)
-        assert "b" in callers.running
-        await callers.end("a")
-        await callers.ask("a", limit=3)
-        assert callers.running.count("a") == 1  # two wait
+        callers = Callers(slots=3)
+        for number in range(100):
+            await callers.ask(f"person {number}", 4, key="acts for many")
+        await callers.ask("alone", 400)
+        used = {"alone": 0.0, "persons": 0.0}
+        for _ in range(60):
+            callers.clock.now += 1.0
+            for name in callers.running:
+                used["alone" if name == "alone" else "persons"] += 1.0
+            await callers.end(callers.running[0])
+        assert used["alone"] == pytest.approx(used["persons"], rel=0.2)
+
+    run(scenario)
+
+
+def test_the_persons_of_one_key_take_turns() -> None:
+    """One who sends many requests does not make the others wait for all of them."""
+
+    async def scenario() -> None:
+        callers = Callers(slots=1)
+        await callers.ask("busy", 50, key="desk")
+        await callers.ask("other", key="desk")
+        assert callers.running == ["busy"]
+        await callers.end("busy")
+        await callers.end(callers.running[0])
+        assert "other" in callers.order[:3]
 
     run(scenario)
 

@@ -191,3 +191,11 @@ def test_a_completion_is_a_user_turn_and_raw_text_needs_a_scope() -> None:
     for wrong in wrongs:
         with pytest.raises(ApiError):
             complete(Permissions(), **wrong)
+
+
+def test_an_unknown_keyword_is_not_repeated_and_a_known_one_is() -> None:
+    """A name can be any text of the caller; a keyword of JSON Schema says what to remove."""
+    for keyword, is_named in (("patternProperties", True), ("Zyxomarkwort", False)):
+        with pytest.raises(SchemaError) as caught:
+            restrict_schema({"type": "object", "properties": {"a": {"type": "string", keyword: 1}}})
+        assert (keyword in str(caught.value)) == is_named

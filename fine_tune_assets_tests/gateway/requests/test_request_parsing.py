@@ -18,6 +18,7 @@ from fine_tune_assets.gateway.requests.request_parsing import (
     Permissions,
     build_engine_request,
     parse_submission,
+    require_readable_length,
     validate_body,
 )
 from fine_tune_assets.gateway.wire_format import ApiError
@@ -197,7 +198,7 @@ def test_an_error_gives_the_location_and_kind_and_never_the_text(kind: type[Base
             validate_body(kind, KINDS[kind] | {name: value, "another_field": SECRET})
         error = caught.value
         assert (error.status, error.code) == (400, "invalid_request")
-        assert "another_field: " in error.message
+        assert "another_field" not in error.message
         assert SECRET not in error.message
         assert (error.__cause__, error.__context__) == (None, None)
 
@@ -217,7 +218,7 @@ def test_an_error_in_a_nested_object_does_not_repeat_the_text(body: dict[str, An
         ({"temperature": 3}, "temperature: Input should be less than or equal to 2"),
         ({"messages": [{"role": "pilot"}]}, "messages.0: unknown role"),
         ({"top_logprobs": 3}, "body: top_logprobs needs logprobs"),
-        ({"x": 1, "seed": True}, "seed: Input should be a valid integer; x: Extra inputs are not permitted"),
+        ({"x": 1}, "body: unknown field; /openapi.json lists the known ones"),
     ],
 )  # fmt: skip
 def test_an_error_message_has_location_and_kind(body: dict[str, Any], message: str) -> None:
@@ -235,3 +236,41 @@ def test_a_body_with_many_errors_is_refused_fast_with_a_short_message() -> None:
             validate_body(ChatRequest, body)
         assert len(caught.value.message) < 1500
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    "model", [ChatRequest, CompletionRequest, EmbeddingRequest, FeedbackRequest, CorrectionRequest]
+)
+def test_names_of_unknown_fields_are_not_repeated(model: type[BaseModel]) -> None:
+    """A name can be any text; several unknown fields make one line."""
+    with pytest.raises(ApiError) as caught:
+        validate_body(model, {f"{SECRET}{number}": 1 for number in range(9)})
+    assert SECRET not in caught.value.message
+    assert caught.value.message.count("openapi") <= 1
+
+
+@pytest.mark.parametrize("text", ["a" * 990_000, " " * 990_000, "a " * 10 + "=" * 40_000])
+def test_a_text_of_few_words_is_refused_by_its_characters(text: str) -> None:
+    """The engine took 7.6 s to refuse one word of 990,000 characters."""
+    permissions = Permissions(context_tokens=2048)
+    for turns in ([{"role": "user", "content": text}], [*USER, *_call_with(text), *USER]):
+        request = validate_body(ChatRequest, {"messages": turns})
+        with pytest.raises(ApiError) as caught:
+            build_engine_request(request, "r", PromptSettings("", ()), permissions)
+        assert caught.value.code == "context_length_exceeded"
+
+
+def _call_with(arguments: str) -> list[dict[str, Any]]:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "content": "x"}]
+
+
+@pytest.mark.parametrize("field", ["instruction", "input", "answer", "corrected_answer"])
+def test_a_correction_longer_than_the_context_is_refused(field: str) -> None:
+    """No model of this installation can have read or written it, and everything that reads corrections would."""
+    texts = dict.fromkeys(("instruction", "input", "answer", "corrected_answer"), "x" * 160)
+    require_readable_length(validate_body(CorrectionRequest, {"release_id": "r", **texts}), context_tokens=10)
+    longer = validate_body(CorrectionRequest, {"release_id": "r", **texts, field: "x" * 161})
+    with pytest.raises(ApiError) as caught:
+        require_readable_length(longer, context_tokens=10)
+    assert (caught.value.status, caught.value.code) == (413, "text_too_long")

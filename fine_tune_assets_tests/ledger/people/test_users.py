@@ -11,6 +11,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
 from fine_tune_assets.ledger.people.sessions import SessionLimits, find_session, start_session
 from fine_tune_assets.ledger.people.users import (
+    ACCOUNT_THRESHOLD,
     FIRST_LOCKOUT_SECONDS,
     LOCKOUT_THRESHOLD,
     MAX_LOCKOUT_SECONDS,
@@ -25,6 +26,7 @@ from fine_tune_assets.ledger.people.users import (
     set_password,
     set_roles,
     sign_in,
+    take_failed_sign_ins,
 )
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -38,19 +40,25 @@ def add(ledger: Ledger, name: str, *roles: str, password: str | None = PASSWORD,
     return create_user(ledger, name, wanted, password=password, oidc_identity=identity, now=NOW)
 
 
-def fail(ledger: Ledger, name: str, times: int, now: datetime = NOW) -> None:
+def enter(
+    ledger: Ledger, name: str, password: str, now: datetime = NOW, source: str = "address a", known: bool = False
+) -> User | None:
+    return sign_in(ledger, name, password, now=now, source=source, is_known_source=known)
+
+
+def fail(ledger: Ledger, name: str, times: int, now: datetime = NOW, source: str = "address a") -> None:
     for _ in range(times):
-        assert sign_in(ledger, name, "the wrong words, every time", now=now) is None
+        assert enter(ledger, name, "the wrong words, every time", now, source) is None
 
 
 def test_user_signs_in_under_any_spelling_of_the_name(ledger: Ledger) -> None:
     """Spelling of the name is free; the password is exact."""
     made = add(ledger, "Reviewer  One", "reviewer", "auditor")
-    found = sign_in(ledger, " reviewer ONE ", PASSWORD, now=NOW)
+    found = enter(ledger, " reviewer ONE ", PASSWORD, NOW)
     assert found is not None
     assert (found.user_id, found.name, found.roles) == (made.user_id, "Reviewer One", ("reviewer", "auditor"))
-    assert sign_in(ledger, "Reviewer One", PASSWORD.upper(), now=NOW) is None
-    assert sign_in(ledger, "nobody", PASSWORD, now=NOW) is None
+    assert enter(ledger, "Reviewer One", PASSWORD.upper(), NOW) is None
+    assert enter(ledger, "nobody", PASSWORD, NOW) is None
 
 
 def test_name_is_one_person_in_any_case_and_spacing(ledger: Ledger) -> None:
@@ -96,24 +104,78 @@ def test_lockout_also_refuses_the_right_password_and_doubles(ledger: Ledger) -> 
     """Guessing gets slower; the owner can sign in after the wait, which resets the count."""
     add(ledger, "Reviewer One")
     fail(ledger, "Reviewer One", LOCKOUT_THRESHOLD)
-    assert sign_in(ledger, "Reviewer One", PASSWORD, now=NOW + timedelta(seconds=FIRST_LOCKOUT_SECONDS - 1)) is None
+    assert enter(ledger, "Reviewer One", PASSWORD, NOW + timedelta(seconds=FIRST_LOCKOUT_SECONDS - 1)) is None
     later = NOW + timedelta(seconds=FIRST_LOCKOUT_SECONDS)
     fail(ledger, "Reviewer One", 1, now=later)
     doubled = later + timedelta(seconds=2 * FIRST_LOCKOUT_SECONDS)
-    assert sign_in(ledger, "Reviewer One", PASSWORD, now=doubled - timedelta(seconds=1)) is None
-    assert sign_in(ledger, "Reviewer One", PASSWORD, now=doubled) is not None
+    assert enter(ledger, "Reviewer One", PASSWORD, doubled - timedelta(seconds=1)) is None
+    assert enter(ledger, "Reviewer One", PASSWORD, doubled) is not None
     fail(ledger, "Reviewer One", LOCKOUT_THRESHOLD - 1, now=doubled)
-    assert sign_in(ledger, "Reviewer One", PASSWORD, now=doubled) is not None
+    assert enter(ledger, "Reviewer One", PASSWORD, doubled) is not None
+
+
+def test_a_stranger_cannot_lock_a_user_out(ledger: Ledger) -> None:
+    """Only the source of the failures waits; before, five guesses of anybody locked the name."""
+    add(ledger, "Reviewer One")
+    fail(ledger, "Reviewer One", 2 * LOCKOUT_THRESHOLD)
+    assert enter(ledger, "Reviewer One", PASSWORD) is None
+    assert enter(ledger, "Reviewer One", PASSWORD, source="address b") is not None
+
+
+def test_a_source_waits_for_each_name_by_itself(ledger: Ledger) -> None:
+    """Users behind one proxy have the same address."""
+    add(ledger, "Reviewer One")
+    add(ledger, "Reviewer Two")
+    fail(ledger, "Reviewer One", LOCKOUT_THRESHOLD)
+    assert enter(ledger, "Reviewer Two", PASSWORD) is not None
+
+
+def test_many_sources_together_wait_but_known_ones_do_not(ledger: Ledger) -> None:
+    """A guesser with many addresses gets no more than a hundred attempts, and the user still signs in from a known browser."""
+    add(ledger, "Reviewer One")
+    for number in range(ACCOUNT_THRESHOLD):
+        fail(ledger, "Reviewer One", 1, source=f"address {number}")
+    assert enter(ledger, "Reviewer One", PASSWORD, source="address new") is None
+    assert enter(ledger, "Reviewer One", PASSWORD, source="browser known", known=True) is not None
+    later = NOW + timedelta(seconds=FIRST_LOCKOUT_SECONDS)
+    assert enter(ledger, "Reviewer One", PASSWORD, later, source="address new") is not None
+
+
+def test_a_known_source_that_guesses_waits_too(ledger: Ledger) -> None:
+    """A stolen browser is not a way around the limit."""
+    add(ledger, "Reviewer One")
+    for _ in range(LOCKOUT_THRESHOLD):
+        assert enter(ledger, "Reviewer One", "the wrong words, every time", source="browser", known=True) is None
+    assert enter(ledger, "Reviewer One", PASSWORD, source="browser", known=True) is None
+
+
+def test_failures_of_other_sources_are_reported_once(ledger: Ledger) -> None:
+    """The user's own typing errors are not."""
+    user = add(ledger, "Reviewer One")
+    fail(ledger, "Reviewer One", 3, source="address b")
+    fail(ledger, "Reviewer One", 2)
+    assert enter(ledger, "Reviewer One", PASSWORD) is not None
+    assert [take_failed_sign_ins(ledger, user) for _ in range(2)] == [3, 0]
+
+
+def test_failures_of_a_source_are_forgotten_after_a_day(ledger: Ledger) -> None:
+    """The table must not grow with every address that ever failed."""
+    add(ledger, "Reviewer One")
+    for number in range(3):
+        fail(ledger, "Reviewer One", 1, source=f"address {number}")
+    fail(ledger, "Reviewer One", 1, now=NOW + timedelta(days=1, seconds=1), source="address 3")
+    with ledger.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM sign_in_failures").scalar_one() == 1
 
 
 def test_lockout_is_limited_after_any_number_of_failures(ledger: Ledger) -> None:
-    """An attacker must not be able to lock a colleague out permanently."""
+    """A user who forgot the password must not wait for ever."""
     add(ledger, "Reviewer One")
     now = NOW
     for _ in range(25):
         fail(ledger, "Reviewer One", 1, now=now)
         now += timedelta(seconds=MAX_LOCKOUT_SECONDS)
-    assert sign_in(ledger, "Reviewer One", PASSWORD, now=now) is not None
+    assert enter(ledger, "Reviewer One", PASSWORD, now) is not None
 
 
 def test_simultaneous_guesses_are_counted_one_by_one(ledger: Ledger) -> None:
@@ -124,7 +186,7 @@ def test_simultaneous_guesses_are_counted_one_by_one(ledger: Ledger) -> None:
     fail(ledger, "Reviewer One", LOCKOUT_THRESHOLD - 1)
     fail(ledger, "Reviewer One", 1)
     threads = [
-        threading.Thread(target=lambda word=word: found.append(sign_in(ledger, "Reviewer One", word, now=NOW)))
+        threading.Thread(target=lambda word=word: found.append(enter(ledger, "Reviewer One", word, NOW)))
         for word in guesses
     ]
     for thread in threads:
@@ -212,19 +274,19 @@ def test_disabling_and_a_new_password_end_every_session(ledger: Ledger, what: st
     assert find_session(ledger, token, LIMITS, now=NOW) is not None
     if what == "disable":
         disable_user(ledger, "reviewer one", now=NOW)
-        assert sign_in(ledger, "Reviewer One", PASSWORD, now=NOW) is None
+        assert enter(ledger, "Reviewer One", PASSWORD, NOW) is None
     else:
         fail(ledger, "Reviewer One", LOCKOUT_THRESHOLD)
         set_password(ledger, "reviewer one", OTHER)
-        assert sign_in(ledger, "Reviewer One", PASSWORD, now=NOW) is None
-        assert sign_in(ledger, "Reviewer One", OTHER, now=NOW) is not None
+        assert enter(ledger, "Reviewer One", PASSWORD, NOW) is None
+        assert enter(ledger, "Reviewer One", OTHER, NOW) is not None
     assert find_session(ledger, token, LIMITS, now=NOW) is None
 
 
 def test_oidc_user_has_no_password_and_is_found_by_identity(ledger: Ledger) -> None:
     """An account without a password must not accept any, least of all an empty one."""
     add(ledger, "Reviewer One", password=None, identity="https://login.example|mailto:One@Clinic.example")
-    assert sign_in(ledger, "Reviewer One", "", now=NOW) is None
+    assert enter(ledger, "Reviewer One", "", NOW) is None
     found = find_user_by_identity(
         ledger, ["https://login.example|subject-1", "https://login.example|mailto:one@clinic.example"]
     )
