@@ -5,6 +5,7 @@ Assigns ids and file order, and counts files so that none is lost. report_reader
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,15 +132,17 @@ def read_batch(
     erased_subjects: Collection[str] = (),
     files: BatchFiles | None = None,
     is_subject_required: bool = True,
+    reader: IsolatedReader | None = None,
 ) -> BatchResult:
     """Read every file of a batch folder in name order. Raises BatchFolderError.
 
     `files` is an earlier listing; None lists the folder now. A listed file that no longer exists becomes `file_missing`. If no
-    subject is required, a report that names none is its own subject.
+    subject is required, a report that names none is its own subject. `reader` is an open reader with these limits; None starts
+    one for this batch.
     """
     contents = BatchContents(folder, list_files(folder) if files is None else files)
-    with IsolatedReader(limits, find_ocr()) as reader:
-        reading = reader.read_batch(contents, batch, is_subject_required=is_subject_required)
+    with IsolatedReader(limits, find_ocr()) if reader is None else nullcontext(reader) as opened:
+        reading = opened.read_batch(contents, batch, is_subject_required=is_subject_required)
     keys = assign_subject_keys(reading.outcomes, subject_secret, batch, reading.source)
     reports: list[Report] = []
     unreadable: list[UnreadableReport] = []

@@ -36,6 +36,7 @@ from fine_tune_assets_tests.reports.sample_files import (
     front_matter,
     plain,
 )
+from fine_tune_assets_tests.reports.shared_reader import shared_reader
 
 SECRET = b"k" * 32
 FILES = Path(__file__).parent / "files"
@@ -43,7 +44,7 @@ MARKER = "Zyxwvutquark"
 
 
 def read(folder: Path) -> BatchResult:
-    reading = read_batch(folder, "b1", SECRET, ReadLimits())
+    reading = read_batch(folder, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits()))
     assert reading.file_counts.is_balanced
     return reading
 

@@ -25,6 +25,7 @@ from fine_tune_assets_tests.reports.sample_files import (
     attached,
     fhir_bundle,
 )
+from fine_tune_assets_tests.reports.shared_reader import shared_reader
 
 SECRET = b"k" * 32
 WRITERS = {
@@ -63,7 +64,7 @@ def test_a_damaged_file_is_read_or_unreadable(tmp_path: Path, ending: str) -> No
     for number, content in enumerate(mutants(WRITERS[ending](REPORT), seed=len(ending))):
         (tmp_path / f"{number:02}.{ending}").write_bytes(content)
     (tmp_path / "batch.yaml").write_text("metadata: {subject_id: p}\n")
-    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits())
+    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits()))
     assert reading.file_counts.is_balanced
     assert reading.file_counts.files > MUTANTS
 
@@ -95,7 +96,7 @@ def test_a_resource_with_wrong_types_is_read_or_unreadable(tmp_path: Path) -> No
         holder = reduce(lambda inner, key: inner[key], at[:-1], changed)
         holder[at[-1]] = strange[number % len(strange)]
         (tmp_path / f"{number}.json").write_text(json.dumps(changed))
-    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits())
+    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits()))
     assert reading.file_counts.is_balanced
     assert reading.reports.num_rows > len(places)
 

@@ -181,7 +181,7 @@ def test_a_process_that_can_not_start_is_no_fault_of_a_file(tmp_path: Path) -> N
     """Otherwise every file of a healthy batch would be quarantined."""
     (tmp_path / "a.txt").write_bytes(as_text(REPORT))
     contents = BatchContents(tmp_path, list_files(tmp_path))
-    with IsolatedReader(ReadLimits(max_memory_bytes=1_000_000), None) as reader:
-        with pytest.raises(ConfinedProcessError) as caught:
-            reader.read_batch(contents, "b1", is_subject_required=True)
+    limits = ReadLimits(max_memory_bytes=1_000_000)
+    with IsolatedReader(limits, None) as reader, pytest.raises(ConfinedProcessError) as caught:
+        reader.read_batch(contents, "b1", is_subject_required=True)
     assert caught.value.failure in (Failure.CRASHED, Failure.OUT_OF_MEMORY)
