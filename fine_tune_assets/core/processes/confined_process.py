@@ -79,8 +79,11 @@ class ConfinedProcess:
         arguments: dict[str, Any],
         limits: ProcessLimits,
         access: Access = Access(),  # noqa: B008
+        *,
+        is_required: bool = True,
     ) -> None:
-        """`function` is called with a `Channel` and the arguments. Raises ConfinedProcessError, UnconfinedError."""
+        """`function` is called with a `Channel` and the arguments. Raises ConfinedProcessError, and UnconfinedError unless
+        `is_required` is false."""
         self._limits, self._buffer, self._scanned = limits, bytearray(), 0
         self._deadline, self._received = time.monotonic() + _START_SECONDS, 0
         resources = ResourceLimits(limits.memory_bytes, limits.file_bytes)
@@ -96,7 +99,8 @@ class ConfinedProcess:
         os.set_blocking(self._input, False)
         try:
             self.confinement = Confinement(frozenset(map(Means, self.receive()["means"])))
-            _require_confinement(self.confinement)
+            if is_required:
+                _require_confinement(self.confinement)
             self.send(arguments)
         except BaseException:
             self.stop()
@@ -207,11 +211,21 @@ def call_confined(
         return list(process.messages(*errors))
 
 
-def probe_confinement(secret: str) -> dict[str, Any]:
-    """What a confined process of this system can do: its `means`, and whether it `reads_secret` and `opens_socket`."""
+@dataclass(frozen=True)
+class Probe:
+    """What a confined process of this system can do."""
+
+    means: frozenset[Means]
+    reads_secret: bool
+    opens_socket: bool
+
+
+def probe_confinement(secret: str) -> Probe:
+    """Let a confined process try to open a file, or to list a folder, and to open a socket."""
     limits = ProcessLimits(seconds=_START_SECONDS, cpu_seconds=10, memory_bytes=2**30, output_bytes=2**16)
-    with ConfinedProcess(try_access, {"secret": secret}, limits) as process:
-        return {"means": process.confinement.means, **process.receive()}
+    with ConfinedProcess(try_access, {"secret": secret}, limits, is_required=False) as process:
+        found = process.receive()
+        return Probe(process.confinement.means, bool(found["reads_secret"]), bool(found["opens_socket"]))
 
 
 def _name(function: Callable[..., None]) -> str:

@@ -19,7 +19,7 @@ from fine_tune_assets.core.processes.confined_worker import Channel
 START, END = "\ufdd0", "\ufdd1"
 """Markers around the assistant's text during rendering: Unicode noncharacters, reserved for internal use."""
 TEXT, ERROR_KIND, REFUSAL = "text", "error_kind", "refusal"
-"""Keys of an answer: the rendered text, the type of an error, or the template's words, if they are not a text of the conversation."""
+"""Keys of an answer: the rendered text, the type of an error, or the words in the template with which it refuses."""
 NOW = "strftime_now"
 """The function with which templates write the current date."""
 _MAX_REFUSAL_CHARACTERS = 200
