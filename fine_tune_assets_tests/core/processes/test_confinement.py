@@ -57,7 +57,7 @@ def _misbehave(channel: Channel, key: str, port: int, parent: int, socket_path: 
             "read": _name_error(lambda: Path(key).read_bytes()),
             "list": _name_error(lambda: os.listdir(os.path.dirname(key))),
             "write": _name_error(lambda: Path(key + ".new").write_bytes(b"x")),
-            "home": _name_error(lambda: os.listdir(os.path.expanduser("~"))),
+            "root": _name_error(lambda: os.listdir("/")),
             "parent": _name_error(lambda: Path(f"/proc/{parent}/environ").read_bytes()),
             "kill": _name_error(lambda: os.kill(parent, 0)),
             "connect": _name_error(lambda: socket.create_connection(("127.0.0.1", port), 1)),
