@@ -70,6 +70,12 @@ class ProcessLimits:
     file_bytes: int = 0
 
 
+def limits_by_size(size_bytes: int, memory_bytes: int) -> ProcessLimits:
+    """For a task that reads so many bytes once, such as unpacking an archive, and writes at most ten times as many."""
+    seconds = 600 + size_bytes // 2_000_000
+    return ProcessLimits(seconds, seconds, memory_bytes, output_bytes=10_000_000, file_bytes=10 * size_bytes + 10**6)
+
+
 class ConfinedProcess:
     """A running process. Use it as a context manager, so that it ends."""
 
@@ -90,7 +96,7 @@ class ConfinedProcess:
         setup = {"access": astuple(access), "limits": asdict(resources), "cpu_seconds": limits.cpu_seconds}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", Channel.__module__, _name(function), json.dumps(setup)],
-            env={**confined_environment(), **OFFLINE_ENVIRONMENT, **parent_environment()}, cwd="/",
+            env={**confined_environment(access), **OFFLINE_ENVIRONMENT, **parent_environment()}, cwd="/",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
         )  # fmt: skip
         assert self._process.stdin is not None

@@ -81,11 +81,12 @@ class ResourceLimits:
     open_files: int = 256
 
 
-def confined_environment() -> dict[str, str]:
+def confined_environment(access: Access) -> dict[str, str]:
     """All variables of a confined process: nothing of the parent's, which may name keys and databases."""
     passed = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
     search = [str(PROJECT_DIR), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**passed, "PYTHONPATH": os.pathsep.join(search), "OMP_NUM_THREADS": "1"}
+    scratch = {"TMPDIR": access.writable[0]} if access.writable else {}
+    return {**passed, **scratch, "PYTHONPATH": os.pathsep.join(search), "OMP_NUM_THREADS": "1"}
 
 
 def confine(access: Access, limits: ResourceLimits, wanted: frozenset[Means] = frozenset(Means)) -> Confinement:
@@ -144,7 +145,8 @@ def _enter_namespaces() -> None:
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG, _PATH_BENEATH = 1, 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_REMOVE_AND_MAKE = sum(1 << bit for bit in (4, 5, 7, 8, 12))
+_REMOVE_AND_MAKE = sum(1 << bit for bit in (4, 5, 7, 8))
+"""Files and folders, but no links, sockets or devices."""
 _FILE_RIGHTS_BY_VERSION = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _TRUNCATE, _DEVICE_CONTROL = 1 << 14, 1 << 15
 _NETWORK_VERSION, _NETWORK_RIGHTS = 4, 0b11
