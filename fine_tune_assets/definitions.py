@@ -3,6 +3,7 @@
 import dagster as dg
 
 from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.processes.private_files import keep_files_private
 from fine_tune_assets.defs import (
     s01_raw_reports,
     s02_scrubbed_reports,
@@ -27,8 +28,9 @@ from fine_tune_assets.defs.s01_raw_reports.raw_reports import raw_report_sensor
 from fine_tune_assets.defs.s06_adapters.adapters import weekly_retraining
 from fine_tune_assets.defs.sources import source_sensor
 
-# Also needed when Dagster is started without `fine-tune`: step processes load libraries that send telemetry.
+# Also needed when Dagster is started without `fine-tune`: step processes load libraries that send telemetry, and write files.
 go_offline()
+keep_files_private()
 
 STAGES = (
     s01_raw_reports,

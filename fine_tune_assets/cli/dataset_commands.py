@@ -8,7 +8,8 @@ import click
 
 from fine_tune_assets.cli.output import json_option, show_json, show_rows
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.dataset_files.dataset_reader import Dataset, open_dataset
+from fine_tune_assets.dataset_files.confined_dataset import open_confined_dataset
+from fine_tune_assets.dataset_files.dataset_reader import Dataset
 from fine_tune_assets.dataset_files.dataset_rows import DatasetCounts
 from fine_tune_assets.dataset_files.row_formats import FORMATS
 from fine_tune_assets.defs.dataset_imports import Role, WantedImport, import_dataset
@@ -48,7 +49,7 @@ def check(path: Path, row_format: str | None, columns: dict[str, str], is_json: 
     PATH is a file or folder of JSON Lines, JSON, CSV, TSV, Parquet or Arrow files, also gzipped. Nothing is stored. The exit
     status is 1 if rows are refused.
     """
-    dataset = open_dataset(path, row_format, columns)
+    dataset = open_confined_dataset(path, row_format, columns)
     counts = DatasetCounts().count(dataset.rows())
     _show(dataset, counts, is_json=is_json)
     if counts.refused:

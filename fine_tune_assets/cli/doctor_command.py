@@ -163,6 +163,26 @@ def _check_ocr(_settings: Settings) -> Finding:
     return Finding("ocr", "ok", "tesseract")
 
 
+def _check_confinement(settings: Settings) -> Finding:
+    """Tries it: a process like those that read files attempts to list the keys and to open a socket."""
+    from fine_tune_assets.core.processes.confined_process import probe_confinement
+    from fine_tune_assets.core.processes.confinement import Means
+
+    keys = settings.layout.keys
+    found = probe_confinement(str(keys if keys.is_dir() else settings.data_dir))
+    reached = [what for what, is_open in (("keys", found.reads_secret), ("the network", found.opens_socket)) if is_open]
+    detail = f"in force: {', '.join(sorted(found.means)) or 'none'}"
+    if not reached:
+        return Finding("confinement", "ok", detail)
+    missing = ", ".join(sorted(set(Means) - found.means)) or "none"
+    hint = "See docs/how-to/run-as-a-service.md."
+    return Finding(
+        "confinement",
+        "error" if settings.require_confinement else "warning",
+        f"a process that reads files can reach {' and '.join(reached)}; {detail}; missing: {missing}. {hint}",
+    )
+
+
 def _check_services(settings: Settings) -> Finding:
     from fine_tune_assets.serving.services import read_service_states
 
@@ -183,5 +203,6 @@ _CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "engines": _check_engine,
     "gpu": _check_gpu,
     "ocr": _check_ocr,
+    "confinement": _check_confinement,
     "services": _check_services,
 }

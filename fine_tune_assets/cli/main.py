@@ -14,6 +14,7 @@ import click
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.line_names import LINE_VARIABLE, MAIN_LINE
 from fine_tune_assets.core.processes.offline import go_offline
+from fine_tune_assets.core.processes.private_files import keep_files_private
 
 
 class _Entry(NamedTuple):
@@ -105,6 +106,7 @@ def main(line: str | None) -> None:
     """Fine-tune open-weight models on confidential reports, inside your own network."""
     if line is not None:
         os.environ[LINE_VARIABLE] = "" if line == MAIN_LINE else line
+    keep_files_private()
     go_offline()
     restore_interrupts()
 

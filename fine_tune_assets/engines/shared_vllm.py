@@ -151,7 +151,7 @@ def _link_model(base: Path, adapter: Path, model: Path) -> None:
         (model / path.name).symlink_to(path.resolve())
     for path in adapter.iterdir():
         if path.name not in ADAPTER_FILES:
-            shutil.copy(path, model)
+            shutil.copyfile(path, model / path.name)
 
 
 def _remove_dead(folder: Path, engine: RunningEngine | None, but: ProcessIdentity | None = None) -> list[_Attachment]:

@@ -36,7 +36,7 @@ def compress(merged: Path, folder: Path, name: str, python: Path) -> None:
     run_program(command, folder / "config.json", f"llmcompressor could not make a {name} export", _environment())
     for file in TOKENIZER_FILES:
         if (merged / file).is_file():
-            shutil.copy(merged / file, folder)
+            shutil.copyfile(merged / file, folder / file)
     make_compatible(folder)
 
 

@@ -134,7 +134,7 @@ def _write_weights(
         merge_by_tensor(merge.base, merge.adapter, quantization, merge.dtype, saved, progress)
     for name in TOKENIZER_FILES:
         if (merge.base / name).is_file():
-            shutil.copy(merge.base / name, saved)
+            shutil.copyfile(merge.base / name, saved / name)
     make_compatible(saved)
     gc.collect()  # keep one copy at a time: the comparison reloads the merged weights
     return method

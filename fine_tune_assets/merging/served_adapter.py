@@ -20,7 +20,7 @@ def write_served_adapter(adapter: Path, merged: Path, folder: Path) -> None:
     config = json.loads((adapter / CONFIG).read_text(encoding="utf-8"))
     # A path on this machine.
     write_text(folder / CONFIG, json.dumps({**config, "base_model_name_or_path": ""}, indent=2, sort_keys=True))
-    shutil.copy(adapter / WEIGHTS, folder)
+    shutil.copyfile(adapter / WEIGHTS, folder / WEIGHTS)
     for path in merged.iterdir():
         if path.is_file() and ".safetensors" not in path.suffixes:
-            shutil.copy(path, folder)
+            shutil.copyfile(path, folder / path.name)

@@ -118,8 +118,10 @@ class ReadLimits:
     """Larger files are not read. Reading takes about ten times the file's size in memory."""
     max_report_characters: int = 500_000
     """Longer reports are not read: spaCy rejects texts above 1,000,000 characters, which would fail the whole batch."""
-    document_timeout_seconds: float = 300.0
-    """Per PDF, DOCX, RTF, HTML or C-CDA file. OCR takes about 3 s per page on one core."""
-    max_document_memory_bytes: int = 4_000_000_000
-    """Address space of the subprocess that reads documents."""
+    file_timeout_seconds: float = 300.0
+    """Per file. OCR takes about 3 s per page on one core."""
+    file_cpu_seconds: int = 120
+    """Per file, without OCR."""
+    max_memory_bytes: int = 4_000_000_000
+    """Address space of the process that reads a batch."""
     archives: ArchiveLimits = field(default_factory=ArchiveLimits)

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from fine_tune_assets.core.strict_parsing import load_texts, load_values
 from fine_tune_assets.reports.batches import BATCH_FILE
-from fine_tune_assets.reports.file_contents import BatchContents
+from fine_tune_assets.reports.file_contents import Contents
 from fine_tune_assets.reports.report_metadata import MetadataError, ReportMetadata, metadata_from_values
 from fine_tune_assets.reports.stated_identifiers import IdentifierKind
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
@@ -48,7 +48,7 @@ class BatchFile:
     """As in the recipe, for this batch alone: its documents are about no one."""
 
 
-def read_batch_file(contents: BatchContents) -> BatchFile:
+def read_batch_file(contents: Contents) -> BatchFile:
     """Return the validated `batch.yaml`, or the defaults if the batch has none. Raises UnreadableError."""
     if Path(BATCH_FILE) not in contents.files.ignored:
         return BatchFile()

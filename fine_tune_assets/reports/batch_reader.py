@@ -14,9 +14,7 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.reports.archives import ReadLimits
-from fine_tune_assets.reports.batch_file import BatchFile, read_batch_file
 from fine_tune_assets.reports.batches import (
-    BATCH_FILE,
     BatchFiles,
     BatchFolderError,
     IgnoreReason,
@@ -26,8 +24,7 @@ from fine_tune_assets.reports.batches import (
 from fine_tune_assets.reports.file_contents import BatchContents
 from fine_tune_assets.reports.isolated_reader import IsolatedReader
 from fine_tune_assets.reports.ocr import find_ocr
-from fine_tune_assets.reports.report_metadata import ReadDocument
-from fine_tune_assets.reports.report_readers import BatchReader, RecordOutcome
+from fine_tune_assets.reports.report_readers import RecordOutcome
 from fine_tune_assets.reports.sample_reports import SubjectKeys, assign_subject_keys
 from fine_tune_assets.reports.stated_identifiers import AcceptedReport, normalize_unicode
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
@@ -132,43 +129,36 @@ def read_batch(
     batch: str,
     subject_secret: bytes,
     limits: ReadLimits,
-    document_reader: ReadDocument | None = None,
     erased_subjects: Collection[str] = (),
     files: BatchFiles | None = None,
     is_subject_required: bool = True,
+    reader: IsolatedReader | None = None,
 ) -> BatchResult:
     """Read every file of a batch folder in name order. Raises BatchFolderError.
 
-    `document_reader` reads PDF, DOCX and similar files; None starts a subprocess with the installed OCR program. `files` is an
-    earlier listing; None lists the folder now. A listed file that no longer exists becomes `file_missing`. If no subject is
-    required, a report that names none is its own subject.
+    `files` is an earlier listing; None lists the folder now. A listed file that no longer exists becomes `file_missing`. If no
+    subject is required, a report that names none is its own subject. `reader` is an open reader with these limits; None starts
+    one for this batch.
     """
     contents = BatchContents(folder, list_files(folder) if files is None else files)
-    isolated = IsolatedReader(limits, find_ocr()) if document_reader is None else nullcontext(document_reader)
-    with isolated as read_document:
-        reader = BatchReader(limits, read_document, batch, is_subject_required=is_subject_required)
-        try:
-            about = read_batch_file(contents)
-            outcomes = list(reader.read(contents, about))
-        except UnreadableError as error:
-            about = BatchFile()
-            outcomes = reader.reject_all(contents, Path(BATCH_FILE), error)
-        keys = assign_subject_keys(outcomes, subject_secret, batch, about.source)
-        reports: list[Report] = []
-        unreadable: list[UnreadableReport] = []
-        for outcome in _reject_repeated_ids(_reject_erased(outcomes, keys, erased_subjects)):
-            if isinstance(outcome.result, AcceptedReport):
-                reports.append(_report_row(outcome.result, outcome.path, batch, about.source, keys))
-            else:
-                unreadable.append(_unreadable_row(outcome, outcome.result, batch))
+    with IsolatedReader(limits, find_ocr()) if reader is None else nullcontext(reader) as opened:
+        reading = opened.read_batch(contents, batch, is_subject_required=is_subject_required)
+    keys = assign_subject_keys(reading.outcomes, subject_secret, batch, reading.source)
+    reports: list[Report] = []
+    unreadable: list[UnreadableReport] = []
+    for outcome in _reject_repeated_ids(_reject_erased(reading.outcomes, keys, erased_subjects)):
+        if isinstance(outcome.result, AcceptedReport):
+            reports.append(_report_row(outcome.result, outcome.path, batch, reading.source, keys))
+        else:
+            unreadable.append(_unreadable_row(outcome, outcome.result, batch))
     if not reports and not unreadable:
         nothing = UnreadableError(UnreadableReason.NO_REPORTS, "The folder contains no readable files.")
         unreadable.append(_unreadable_row(RecordOutcome(Path(WHOLE_FOLDER), None, nothing, None), nothing, batch))
     return BatchResult(
         reports=table_from_records(Report, reports),
         unreadable=table_from_records(UnreadableReport, unreadable),
-        files=reader.files,
-        ignored={format_path(path): reason for path, reason in reader.ignored.items()},
+        files=reading.files,
+        ignored={format_path(path): reason for path, reason in reading.ignored.items()},
         version=contents.fingerprint(),
     )
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
@@ -23,6 +24,12 @@ MIN_CONFIDENCE_PERCENT = 60.0
 @dataclass(frozen=True)
 class OcrProgram:
     path: str
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """What the program needs to read: `/opt/tool` for `/opt/tool/bin/tesseract`, else its own folder."""
+        folder = Path(self.path).resolve().parent
+        return (str(folder.parent if folder.name == "bin" else folder),)
 
     def read(self, png: bytes) -> str:
         """Return the text of the page. Raises UnreadableError if OCR fails or a number is uncertain."""

@@ -5,7 +5,7 @@ handled here too; the readers in formats/ see only bytes.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,35 +54,45 @@ class BatchReader:
     """
 
     def __init__(
-        self, limits: ReadLimits, read_document: ReadDocument, batch: str, *, is_subject_required: bool = True
+        self,
+        limits: ReadLimits,
+        read_document: ReadDocument,
+        batch: str,
+        *,
+        is_subject_required: bool,
+        start_file: Callable[[Path], None],
     ) -> None:
+        """`start_file` is called before each file, also an archive's entry. It may raise UnreadableError."""
         self._limits, self._batch, self._is_subject_required = limits, batch, is_subject_required
-        self._read_document = read_document
+        self._read_document, self._start_file = read_document, start_file
         self.files = 0
+        """Entries of archives. The caller counts the files of the folder, and lists those that are ignored."""
         self.ignored: dict[Path, IgnoreReason] = {}
 
-    def read(self, contents: Contents, batch_file: BatchFile) -> Iterator[RecordOutcome]:
-        """Yield the outcomes of all files in name order."""
-        yield from self._read_all(contents, Path(), batch_file, 0)
+    def read_files(
+        self, contents: Contents, batch_file: BatchFile, start: int = 0
+    ) -> Iterator[tuple[int, Iterator[RecordOutcome]]]:
+        """Number and outcomes of each file in name order, from number `start` on."""
+        fhir = self._open_fhir(contents, Path())
+        for number, path in enumerate(contents.files.readable[start:], start):
+            yield number, self._read_path(contents, path, Path(), batch_file, fhir, 0)
 
-    def reject_all(self, contents: Contents, first: Path, error: UnreadableError) -> list[RecordOutcome]:
-        """Return the same error for every readable file and for the file that caused it."""
-        self.files += contents.files.count
-        self.ignored |= {path: reason for path, reason in contents.files.ignored.items() if path != first}
-        return [RecordOutcome(path, None, error, contents.size(path)) for path in (first, *contents.files.readable)]
+    def _open_fhir(self, contents: Contents, place: Path) -> FhirFolder:
+        return FhirFolder(
+            contents, self._limits.max_file_bytes, self._read_document, lambda path: self._start_file(place / path)
+        )
 
-    def _read_all(self, contents: Contents, place: Path, about: BatchFile, depth: int) -> Iterator[RecordOutcome]:
-        self.files += contents.files.count
-        self.ignored |= {place / path: reason for path, reason in contents.files.ignored.items()}
-        fhir = FhirFolder(contents, self._limits.max_file_bytes, self._read_document)
-        for path in contents.files.readable:
-            try:
-                if path.suffix.lower() in ARCHIVE_FORMATS:
-                    yield from self._read_archive(contents, path, place, about, depth)
-                else:
-                    yield from self._read_file(contents, path, place, about, fhir)
-            except UnreadableError as error:
-                yield RecordOutcome(place / path, None, error, contents.size(path))
+    def _read_path(
+        self, contents: Contents, path: Path, place: Path, about: BatchFile, fhir: FhirFolder, depth: int
+    ) -> Iterator[RecordOutcome]:
+        try:
+            self._start_file(place / path)
+            if path.suffix.lower() in ARCHIVE_FORMATS:
+                yield from self._read_archive(contents, path, place, about, depth)
+            else:
+                yield from self._read_file(contents, path, place, about, fhir)
+        except UnreadableError as error:
+            yield RecordOutcome(place / path, None, error, contents.size(path))
 
     def _read_archive(
         self, contents: Contents, path: Path, place: Path, about: BatchFile, depth: int
@@ -95,12 +105,16 @@ class BatchReader:
         content = contents.read(path, self._limits.max_file_bytes)
         inner = ArchiveContents(content, self._limits.archives)
         self.ignored[place / path] = IgnoreReason.ARCHIVE
-        yield from self._read_all(inner, place / path, about, depth + 1)
+        self.files += inner.files.count
+        self.ignored |= {place / path / entry: reason for entry, reason in inner.files.ignored.items()}
+        fhir = self._open_fhir(inner, place / path)
+        for entry in inner.files.readable:
+            yield from self._read_path(inner, entry, place / path, about, fhir, depth + 1)
 
     def _read_file(
         self, contents: Contents, path: Path, place: Path, about: BatchFile, fhir: FhirFolder
     ) -> Iterator[RecordOutcome]:
-        facts = self._read_sidecar(contents, path)
+        facts = self._read_sidecar(contents, path, place)
         is_empty = True
         for record, found in _contain_reader_errors(self._parse_file(contents, path, about, fhir)):
             is_empty = False
@@ -135,16 +149,19 @@ class BatchReader:
         else:
             yield None, self._read_document(KIND_BY_SUFFIX[suffix], content)
 
-    def _read_sidecar(self, contents: Contents, path: Path) -> ReportMetadata:
+    def _read_sidecar(self, contents: Contents, path: Path, place: Path) -> ReportMetadata:
         sidecar = contents.files.find_sidecar(path)
         if sidecar is None:
             return ReportMetadata()
         try:
-            return parse_metadata(decode_text(contents.read(sidecar, _MAX_SIDECAR_BYTES)))
+            self._start_file(place / sidecar)
+            metadata = parse_metadata(decode_text(contents.read(sidecar, _MAX_SIDECAR_BYTES)))
         except MetadataError as error:
             raise UnreadableError(UnreadableReason.BAD_SIDECAR, f"The sidecar YAML file is invalid. {error}") from error
         except UnreadableError as error:
             raise UnreadableError(UnreadableReason.BAD_SIDECAR, f"Sidecar YAML file: {error.detail}") from error
+        self._start_file(place / path)
+        return metadata
 
     def _accept(
         self,
@@ -174,6 +191,15 @@ def _contain_reader_errors(findings: ParsedRecords) -> ParsedRecords:
             UnreadableReason.CORRUPT_FILE,
             f"The file structure is unexpected ({type(error).__name__}). Export it again.",
         ) from error
+    except MemoryError as error:
+        raise UnreadableError(
+            UnreadableReason.READER_FAILED, "The reader ran out of memory. Split the file."
+        ) from error
+
+
+def reject_files(contents: Contents, first: Path, error: UnreadableError) -> list[RecordOutcome]:
+    """The same error for every readable file and for the file that caused it."""
+    return [RecordOutcome(path, None, error, contents.size(path)) for path in (first, *contents.files.readable)]
 
 
 def accept_report(

@@ -12,11 +12,10 @@ from pathlib import Path
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.sample_subjects import sample_subject_key
 from fine_tune_assets.reports.archives import ReadLimits
-from fine_tune_assets.reports.batch_file import read_batch_file
 from fine_tune_assets.reports.batches import list_batches, list_files
 from fine_tune_assets.reports.file_contents import BatchContents
 from fine_tune_assets.reports.isolated_reader import IsolatedReader
-from fine_tune_assets.reports.report_readers import BatchReader, RecordOutcome
+from fine_tune_assets.reports.report_readers import RecordOutcome
 from fine_tune_assets.reports.stated_identifiers import AcceptedReport, make_subject_key, normalize_unicode
 
 SAMPLE_LIST = Path(__file__).parent / "reference" / "sample_reports.txt"
@@ -81,13 +80,12 @@ def load_sample_list() -> frozenset[str]:
 def list_sample_fingerprints(root: Path) -> list[str]:
     """Return the sorted fingerprints of all reports below a folder of batches."""
     fingerprints: list[str] = []
-    limits = ReadLimits()
-    with IsolatedReader(limits, None) as read_document:
+    with IsolatedReader(ReadLimits(), None) as reader:
         for batch in list_batches(root):
             contents = BatchContents(root / batch, list_files(root / batch))
-            about = read_batch_file(contents)
-            reports = iter_reports(BatchReader(limits, read_document, batch).read(contents, about))
-            fingerprints += [fingerprint_sample_report(report, batch, about.source) for report in reports]
+            reading = reader.read_batch(contents, batch, is_subject_required=True)
+            reports = iter_reports(reading.outcomes)
+            fingerprints += [fingerprint_sample_report(report, batch, reading.source) for report in reports]
     return sorted(fingerprints)
 
 

@@ -11,14 +11,12 @@ from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.reports.archives import ReadLimits
-from fine_tune_assets.reports.batch_file import read_batch_file
 from fine_tune_assets.reports.batches import IgnoreReason, fingerprint_batch, format_path, list_files
 from fine_tune_assets.reports.file_contents import BatchContents
 from fine_tune_assets.reports.formats.fhir import FHIR_FORMATS
-from fine_tune_assets.reports.isolated_reader import IsolatedReader
+from fine_tune_assets.reports.isolated_reader import BatchReading, IsolatedReader
 from fine_tune_assets.reports.ocr import find_ocr
-from fine_tune_assets.reports.report_metadata import ReadDocument
-from fine_tune_assets.reports.report_readers import BatchReader, RecordOutcome
+from fine_tune_assets.reports.report_readers import RecordOutcome
 from fine_tune_assets.reports.sample_reports import SubjectKeys, assign_subject_keys
 from fine_tune_assets.reports.stated_identifiers import AcceptedReport
 from fine_tune_assets.reports.unreadable_files import UnreadableError
@@ -51,29 +49,28 @@ class SubjectFiles:
     """FHIR files, as `batch/file`, that reports refer to: they may identify the subject."""
 
 
-def find_subject_files(
-    folder: Path, secret: bytes, subject_key: str, limits: ReadLimits, read_document: ReadDocument
-) -> SubjectFiles:
+def find_subject_files(folder: Path, secret: bytes, subject_key: str, reader: IsolatedReader) -> SubjectFiles:
     """Search a batch folder. Raises BatchFolderError, UnreadableError, ConcurrentChangeError."""
     before = fingerprint_batch(folder)
     contents = BatchContents(folder, list_files(folder))
-    reader = BatchReader(limits, read_document, folder.name, is_subject_required=False)
-    about = read_batch_file(contents)
+    reading = reader.read_batch(contents, folder.name, is_subject_required=False)
+    if reading.rejection is not None:
+        raise reading.rejection
     by_file: dict[Path, list[RecordOutcome]] = defaultdict(list)
-    for outcome in reader.read(contents, about):
+    for outcome in reading.outcomes:
         by_file[_find_batch_file(outcome.path, contents)].append(outcome)
-    keys = assign_subject_keys(chain(*by_file.values()), secret, folder.name, about.source)
+    keys = assign_subject_keys(chain(*by_file.values()), secret, folder.name, reading.source)
     if fingerprint_batch(folder) != before or contents.fingerprint() != before:
         raise ConcurrentChangeError(f"Batch {folder.name} was modified during the search. Run the erasure again.")
     exclusive: list[Path] = []
     shared: list[SharedFile] = []
     for path, outcomes in by_file.items():
         of_subject = [o for o in outcomes if _is_of_subject(o, keys, subject_key)]
-        if of_subject and len(of_subject) == len(outcomes) and not _has_other_content(path, reader):
+        if of_subject and len(of_subject) == len(outcomes) and not _has_other_content(path, reading):
             exclusive += [folder / path, *(folder / sidecar for sidecar in _find_exclusive_sidecars(path, contents))]
         elif of_subject:
             shared += _list_shared_files(folder.name, of_subject)
-    resources = [path for path, reason in reader.ignored.items() if reason is IgnoreReason.RESOURCES]
+    resources = [path for path, reason in reading.ignored.items() if reason is IgnoreReason.RESOURCES]
     has_reports = bool(exclusive or shared)
     return SubjectFiles(
         tuple(exclusive),
@@ -88,10 +85,10 @@ def find_files_in_batches(
     """Search several batches; also returns a message for each batch that could not be searched."""
     results: list[SubjectFiles] = []
     errors: list[str] = []
-    with IsolatedReader(limits, find_ocr()) as read_document:
+    with IsolatedReader(limits, find_ocr()) as reader:
         for folder in folders:
             try:
-                results.append(find_subject_files(folder, secret, subject_key, limits, read_document))
+                results.append(find_subject_files(folder, secret, subject_key, reader))
             except FineTuneError as error:
                 errors.append(str(error))
             except UnreadableError as error:
@@ -117,10 +114,10 @@ def _is_of_subject(outcome: RecordOutcome, keys: SubjectKeys, key: str) -> bool:
     return isinstance(outcome.result, AcceptedReport) and keys.get_key(outcome.result.subject) == key
 
 
-def _has_other_content(path: Path, reader: BatchReader) -> bool:
+def _has_other_content(path: Path, reading: BatchReading) -> bool:
     """Whether the file contains more than its reports: FHIR resources that reports elsewhere refer to, or unread entries."""
     unread = [
-        entry for entry, reason in reader.ignored.items() if reason not in _ACCOUNTED_ENTRIES and path in entry.parents
+        entry for entry, reason in reading.ignored.items() if reason not in _ACCOUNTED_ENTRIES and path in entry.parents
     ]
     return path.suffix.lower() in FHIR_FORMATS or bool(unread)
 

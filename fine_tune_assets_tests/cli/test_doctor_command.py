@@ -29,7 +29,8 @@ def test_a_sound_installation_has_no_error() -> None:
     """A missing GPU or OCR program is a warning: nothing else depends on it."""
     findings = diagnose(fails=False)
     assert list(findings) == [
-        "python", "settings", "data folder", "recipe", "product lines", "ledger", "keys", "engines", "gpu", "ocr", "services",
+        "python", "settings", "data folder", "recipe", "product lines", "ledger", "keys", "engines", "gpu", "ocr", "confinement",
+        "services",
     ]  # fmt: skip
     printed = CliRunner().invoke(main, ["doctor"])
     assert printed.exit_code == 0

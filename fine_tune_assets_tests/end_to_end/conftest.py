@@ -100,6 +100,8 @@ class Small:
                 self.data, f"2026-0{number + 1}-dialogues", first=number * REPORTS_A_BATCH, count=REPORTS_A_BATCH
             )
         self.write_recipe()
+        for path in (root, *root.rglob("*")):  # so that every open file is one that the platform wrote
+            path.chmod(path.stat().st_mode & 0o700)
         self.ports = free_port(), free_port()
 
     def write_recipe(self, **changes: Mapping[str, Any]) -> None:
@@ -174,6 +176,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
             text=True,
             check=False,
             cwd=small.project,
+            umask=0o022,
         )
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-4000:]
         parts = re.split(r"^== (.+)\n", done.stdout, flags=re.MULTILINE)[1:]

@@ -1,6 +1,7 @@
 """No network access: the commands of a first day with loopback as the only network. test_whole_graph.py checks the results."""
 
 import re
+import stat
 
 import pytest
 
@@ -26,6 +27,15 @@ def test_nothing_attempts_to_leave_the_machine(day: Day) -> None:
     """A program that checks for updates reveals the installation even if it tolerates a missing reply."""
     assert day.of("attempts") == ["0\n"]
     assert int(day.of("attempts with a probe")[0]) > 0
+
+
+def test_nothing_that_is_written_is_open_to_other_users(day: Day) -> None:
+    """Reports, weights, logs, Dagster's history and databases, whichever program wrote them, under a lax umask."""
+    root = day.small.data.parent
+    found = {path: path.lstat().st_mode for path in (root, *root.rglob("*"))}
+    assert [path for path in found if path.is_relative_to(day.small.home / "history")]
+    is_written = {path: stat.S_ISREG(mode) or stat.S_ISDIR(mode) for path, mode in found.items()}
+    assert [path for path, mode in found.items() if is_written[path] and mode & 0o077] == []
 
 
 def test_up_starts_everything_and_down_stops_everything(day: Day) -> None:

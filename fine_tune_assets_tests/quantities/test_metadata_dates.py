@@ -7,7 +7,7 @@ import pytest
 
 from fine_tune_assets.quantities.metadata_dates import read_day
 from fine_tune_assets.reports.formats.hl7_v2 import read_hl7
-from fine_tune_assets.reports.isolated_reader import decode_reply, encode_reply
+from fine_tune_assets.reports.reader_messages import decode_report, encode_report
 from fine_tune_assets.reports.report_metadata import ParsedReport
 from fine_tune_assets_tests.reports.formats.test_fhir import PATIENT, observation, read_bundle, report
 from fine_tune_assets_tests.reports.sample_files import REPORT, as_hl7
@@ -95,7 +95,7 @@ def test_clinical_document_date_survives_the_worker_process(tmp_path: Path) -> N
     assert found.metadata.written_on == date(2026, 3, 1)
     (tmp_path / "d.xml").write_bytes(as_ccda(REPORT))
     assert set(_days(tmp_path).values()) == {date(2026, 3, 1)}
-    assert decode_reply(encode_reply(found)) == found
+    assert decode_report(encode_report(found)) == found
 
 
 def test_sample_message_does_not_yield_the_birth_date() -> None:

@@ -10,13 +10,15 @@ import pytest
 from fine_tune_assets.reports.archives import ArchiveLimits, ReadLimits
 from fine_tune_assets.reports.batch_reader import BatchResult, read_batch
 from fine_tune_assets_tests.reports.sample_files import REPORT, as_docx, as_fhir, as_hl7, as_text, as_zip, front_matter
+from fine_tune_assets_tests.reports.shared_reader import shared_reader
 from fine_tune_assets_tests.reports.test_formats import SECRET, read, reasons
 
 NOTE = b"---\nsubject_id: p\n---\nRest.\n"
 
 
 def read_limited(folder: Path, **limits: int) -> BatchResult:
-    reading = read_batch(folder, "b1", SECRET, ReadLimits(archives=ArchiveLimits(**limits)))
+    chosen = ReadLimits(archives=ArchiveLimits(**limits))
+    reading = read_batch(folder, "b1", SECRET, chosen, reader=shared_reader(chosen))
     assert reading.file_counts.is_balanced
     return reading
 

@@ -10,6 +10,7 @@ import pytest
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import BatchResult, read_batch
 from fine_tune_assets.reports.batches import list_files
+from fine_tune_assets_tests.reports.shared_reader import shared_reader
 
 SECRET = b"k" * 32
 MARKER = "Zyxwvutquark"
@@ -24,7 +25,8 @@ records:
 
 
 def read(folder: Path, largest_file_bytes: int = 50_000_000) -> BatchResult:
-    reading = read_batch(folder, "b1", SECRET, ReadLimits(largest_file_bytes))
+    limits = ReadLimits(largest_file_bytes)
+    reading = read_batch(folder, "b1", SECRET, limits, reader=shared_reader(limits))
     check_nothing_is_lost(reading)
     return reading
 

@@ -22,6 +22,7 @@ from fine_tune_assets.reports.reader_version import fingerprint_rules, read_read
 from fine_tune_assets.reports.stated_identifiers import make_subject_key, own_subject
 from fine_tune_assets.tables.record_classes import check_table
 from fine_tune_assets.tables.report_rows import Report, UnreadableReport
+from fine_tune_assets_tests.reports.shared_reader import shared_reader
 
 SECRET = b"k" * 32
 SAMPLE = PROJECT_DIR / "data" / "raw_reports"
@@ -34,7 +35,7 @@ def test_front_matter_becomes_subject_key_and_known_identifiers(tmp_path: Path) 
         b"\xef\xbb\xbf---\r\nsubject_id: 0123\r\nsubject_name: Martha Collins\r\nage: 91\r\nbirth_date: 1950-03-02\r\n"
         b"physician: [A. Moore, B. Lee]\r\nidentifiers: {url: example.org}\r\n---\r\nPLAN\r\n\r\nRest.\r\n"
     )
-    (row,) = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.to_pylist()
+    (row,) = read_batch(tmp_path, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits())).reports.to_pylist()
     assert row["report_id"] == "b1/sub/n"
     assert row["source"] == "unknown"
     assert row["subject_key"] == keyed_hash(SECRET, "0123")
@@ -78,7 +79,7 @@ def test_columns_become_sections_in_batch_file_order(tmp_path: Path) -> None:
         "source: s\nrecords: {subject_id: p, identifiers: {who: name}, sections: {talk: DIALOGUE, note: SECTION}}\n"
     )
     (tmp_path / "v.csv").write_text("p,note,talk,who,more\n1,Well.,\u2028Hi,Ann Lee,x\n")
-    (row,) = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.to_pylist()
+    (row,) = read_batch(tmp_path, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits())).reports.to_pylist()
     assert (row["report_id"], row["source"]) == ("b1/v-1", "s")
     assert row["text"] == "DIALOGUE\n\nHi\n\nSECTION\n\nWell.\n"
     assert row["known_identifiers"] == [{"kind": "id", "value": "1"}, {"kind": "name", "value": "Ann Lee"}]
@@ -203,7 +204,7 @@ def test_text_and_identifiers_share_one_unicode_form(tmp_path: Path) -> None:
     rows = [{"p": name, "n": name, "t": f"Call {name}."} for name in (split, "José Núñez")]
     (tmp_path / "v.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     (tmp_path / "v.txt").write_text(f"---\nsubject_id: {split}\nsubject_name: {split}\n---\nCall {split}.\n")
-    rows_read = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.to_pylist()
+    rows_read = read_batch(tmp_path, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits())).reports.to_pylist()
     assert [row["text"].split("\n\n")[-1] for row in rows_read] == ["Call José Núñez.\n"] * 3
     assert {i["value"] for row in rows_read for i in row["known_identifiers"]} == {"José Núñez"}
     assert len({row["subject_key"] for row in rows_read}) == 1
@@ -214,7 +215,7 @@ def test_an_integer_id_is_the_same_subject_in_every_number_format(tmp_path: Path
     (tmp_path / "batch.yaml").write_text("records: {subject_id: p, sections: {t: PLAN}}\n")
     rows = [{"p": subject, "t": "Rest."} for subject in (4711, 4711.0, "4711")]
     (tmp_path / "v.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    rows_read = read_batch(tmp_path, "b1", SECRET, ReadLimits()).reports.to_pylist()
+    rows_read = read_batch(tmp_path, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits())).reports.to_pylist()
     assert {row["subject_key"] for row in rows_read} == {keyed_hash(SECRET, "4711")}
     assert {i["value"] for row in rows_read for i in row["known_identifiers"]} == {"4711"}
 

@@ -5,12 +5,17 @@ from pathlib import Path
 import pytest
 
 from fine_tune_assets.reports.archives import ReadLimits
+from fine_tune_assets.reports.batch_file import read_batch_file
 from fine_tune_assets.reports.batch_reader import FileCounts, count_files, read_batch
-from fine_tune_assets.reports.batches import IgnoreReason
+from fine_tune_assets.reports.batches import IgnoreReason, list_files
 from fine_tune_assets.reports.fidelity import count_differences
-from fine_tune_assets.reports.report_metadata import ParsedReport
+from fine_tune_assets.reports.file_contents import BatchContents
+from fine_tune_assets.reports.report_metadata import ParsedReport, ReadDocument
+from fine_tune_assets.reports.report_readers import BatchReader
+from fine_tune_assets.reports.stated_identifiers import AcceptedReport
+from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 from fine_tune_assets_tests.reports.sample_files import REPORT, as_pdf
-from fine_tune_assets_tests.reports.test_formats import SECRET, reasons
+from fine_tune_assets_tests.reports.test_formats import SECRET
 
 SOURCE = "No fracture of the left wrist. 2.5 cm cyst, INR <1.1, dose 0.25 mg, T-score -2.5, doesn't smoke."
 
@@ -44,6 +49,14 @@ def test_text_may_contain_more_than_an_incomplete_reference() -> None:
     assert count_differences("5 mg", "Vitamin B12: 6 mg", is_complete=False) == {"numbers": 1}
 
 
+def read_here(folder: Path, read_document: ReadDocument) -> list[AcceptedReport | UnreadableError]:
+    """Read a batch in this process, with another reader of documents."""
+    contents = BatchContents(folder, list_files(folder))
+    reader = BatchReader(ReadLimits(), read_document, "b1", is_subject_required=True, start_file=lambda _path: None)
+    files = reader.read_files(contents, read_batch_file(contents))
+    return [outcome.result for _, outcomes in files for outcome in outcomes]
+
+
 def test_a_reader_that_changes_a_number_closes_the_gate(tmp_path: Path) -> None:
     """The detail states how much changed, never what."""
     (tmp_path / "batch.yaml").write_text("metadata: {subject_id: p}\n")
@@ -55,12 +68,12 @@ def test_a_reader_that_changes_a_number_closes_the_gate(tmp_path: Path) -> None:
             ParsedReport("Dose 25 mg", reference_text="Dose 25 mg"),
         ]
     )
-    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), lambda _kind, _content: next(answers))
-    assert reasons(reading) == [("a.pdf", None, "text_mismatch")]
-    (detail,) = reading.unreadable.column("detail").to_pylist()
-    assert "(numbers 2, sides 2)" in detail
-    assert "25" not in detail
-    assert reading.reports.num_rows == 1
+    changed, unchanged = read_here(tmp_path, lambda _kind, _content: next(answers))
+    assert isinstance(changed, UnreadableError)
+    assert changed.reason is UnreadableReason.TEXT_MISMATCH
+    assert "(numbers 2, sides 2)" in changed.detail
+    assert "25" not in changed.detail
+    assert isinstance(unchanged, AcceptedReport)
 
 
 def test_an_unexpected_reader_error_affects_only_its_file(tmp_path: Path) -> None:
@@ -71,10 +84,11 @@ def test_an_unexpected_reader_error_affects_only_its_file(tmp_path: Path) -> Non
 
     (tmp_path / "a.pdf").write_bytes(as_pdf(REPORT))
     (tmp_path / "b.txt").write_text("---\nsubject_id: p\n---\nRest.\n")
-    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), stumble)
-    assert reasons(reading) == [("a.pdf", None, "corrupt_file")]
-    assert "FINDINGS" not in str(reading.unreadable.to_pylist())
-    assert reading.reports.num_rows == 1
+    refused, accepted = read_here(tmp_path, stumble)
+    assert isinstance(refused, UnreadableError)
+    assert refused.reason is UnreadableReason.CORRUPT_FILE
+    assert "FINDINGS" not in refused.detail
+    assert isinstance(accepted, AcceptedReport)
 
 
 def test_a_lost_file_makes_the_counts_unbalanced(tmp_path: Path) -> None:

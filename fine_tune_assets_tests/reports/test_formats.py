@@ -15,7 +15,7 @@ from fine_tune_assets.reports.fidelity import count_differences
 from fine_tune_assets.reports.formats.document_formats import read_document
 from fine_tune_assets.reports.isolated_reader import IsolatedReader
 from fine_tune_assets.reports.ocr import OcrProgram, find_ocr, parse_word_table
-from fine_tune_assets.reports.report_metadata import ParsedReport, deduplicate_identifiers
+from fine_tune_assets.reports.report_metadata import deduplicate_identifiers
 from fine_tune_assets.reports.stated_identifiers import Identifier, IdentifierKind
 from fine_tune_assets.reports.text_cleanup import decode_symbol_font, normalize_layout
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
@@ -36,6 +36,7 @@ from fine_tune_assets_tests.reports.sample_files import (
     front_matter,
     plain,
 )
+from fine_tune_assets_tests.reports.shared_reader import shared_reader
 
 SECRET = b"k" * 32
 FILES = Path(__file__).parent / "files"
@@ -43,7 +44,7 @@ MARKER = "Zyxwvutquark"
 
 
 def read(folder: Path) -> BatchResult:
-    reading = read_batch(folder, "b1", SECRET, ReadLimits())
+    reading = read_batch(folder, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits()))
     assert reading.file_counts.is_balanced
     return reading
 
@@ -183,18 +184,11 @@ def test_html_is_decoded_with_its_declared_character_set(declared: str, encoding
     assert read_document("html", page.encode(encoding), None).text == "37.2 °C ± 0.1"
 
 
-def read_without_ocr(kind: str, content: bytes) -> ParsedReport:
-    """Simulates a machine without tesseract."""
-    return read_document(kind, content, None)
-
-
-def test_without_ocr_a_scan_is_unreadable_and_names_the_remedy(tmp_path: Path) -> None:
+def test_without_ocr_a_scan_is_unreadable() -> None:
     """A silently empty page would lose half of a report's findings."""
-    (tmp_path / "scan.pdf").write_bytes(as_scan(REPORT))
-    (tmp_path / "scan.yaml").write_text(front_matter(REPORT))
-    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), read_without_ocr)
-    assert reasons(reading) == [("scan.pdf", None, "no_text_layer")]
-    assert "Install tesseract" in reading.unreadable.column("detail").to_pylist()[0]
+    with pytest.raises(UnreadableError) as caught:
+        read_document("pdf", as_scan(REPORT), None)
+    assert caught.value.reason is UnreadableReason.NO_TEXT_LAYER
 
 
 @pytest.fixture

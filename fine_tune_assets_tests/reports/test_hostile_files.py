@@ -3,13 +3,13 @@
 import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fine_tune_assets.reports.__main__ import handle_request
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import read_batch
 from fine_tune_assets.reports.formats.document_formats import DOCUMENT_FORMATS, read_document
@@ -25,6 +25,7 @@ from fine_tune_assets_tests.reports.sample_files import (
     attached,
     fhir_bundle,
 )
+from fine_tune_assets_tests.reports.shared_reader import shared_reader
 
 SECRET = b"k" * 32
 WRITERS = {
@@ -63,14 +64,7 @@ def test_a_damaged_file_is_read_or_unreadable(tmp_path: Path, ending: str) -> No
     for number, content in enumerate(mutants(WRITERS[ending](REPORT), seed=len(ending))):
         (tmp_path / f"{number:02}.{ending}").write_bytes(content)
     (tmp_path / "batch.yaml").write_text("metadata: {subject_id: p}\n")
-
-    def read_here(kind: str, content: bytes) -> ParsedReport:
-        outcome = handle_request({"kind": kind, "ocr": None}, content)
-        if isinstance(outcome, UnreadableError):
-            raise outcome
-        return outcome
-
-    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), read_here)
+    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits()))
     assert reading.file_counts.is_balanced
     assert reading.file_counts.files > MUTANTS
 
@@ -102,7 +96,7 @@ def test_a_resource_with_wrong_types_is_read_or_unreadable(tmp_path: Path) -> No
         holder = reduce(lambda inner, key: inner[key], at[:-1], changed)
         holder[at[-1]] = strange[number % len(strange)]
         (tmp_path / f"{number}.json").write_text(json.dumps(changed))
-    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), lambda kind, content: read_document(kind, content, None))
+    reading = read_batch(tmp_path, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits()))
     assert reading.file_counts.is_balanced
     assert reading.reports.num_rows > len(places)
 
@@ -113,7 +107,8 @@ def test_a_resource_with_wrong_types_is_read_or_unreadable(tmp_path: Path) -> No
     [b"\x00", b"<", b"<a" * 10_000, b"{\\rtf1 " + b"{" * 50_000 + b"}", b"%PDF-1.7\n" * 500, b"PK\x03\x04" * 99],
 )
 def test_fabricated_content_is_read_or_unreadable(kind: str, content: bytes) -> None:
-    assert isinstance(handle_request({"kind": kind, "ocr": None}, content), ParsedReport | UnreadableError)
+    with suppress(UnreadableError):
+        assert isinstance(read_document(kind, content, None), ParsedReport)
 
 
 def test_entities_are_never_expanded() -> None:
@@ -128,6 +123,8 @@ def test_entities_are_never_expanded() -> None:
         "</component></structuredBody></component></ClinicalDocument>"
     )
     for content in (document, outside):
-        assert isinstance(handle_request({"kind": "ccda", "ocr": None}, content.encode()), UnreadableError)
+        with pytest.raises(UnreadableError):
+            read_document("ccda", content.encode(), None)
     evil = as_zip({"word/document.xml": outside.encode(), "[Content_Types].xml": b"<Types/>"})
-    assert isinstance(handle_request({"kind": "docx", "ocr": None}, evil), UnreadableError)
+    with pytest.raises(UnreadableError):
+        read_document("docx", evil, None)

@@ -14,7 +14,7 @@ from pathlib import Path
 from fine_tune_assets.cli.releases.release_proofs import prove_release
 from fine_tune_assets.core.files import make_folder, make_read_only, remove_folder
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.releases.release_archives import unpack_release
+from fine_tune_assets.core.releases.release_archives import unpack_confined
 from fine_tune_assets.core.releases.release_folders import (
     VERDICT_DOCUMENT,
     VERDICT_KEY,
@@ -61,7 +61,7 @@ def import_release(
     """
     layout = settings.layout
     with _scratch(layout) as scratch:
-        unpack_release(request.archive, request.public_key, scratch)
+        unpack_confined(request.archive, request.public_key, scratch)
         for line in prove_release(scratch, request.public_key, None):
             report(line)
         unpacked = read_release(scratch)

@@ -14,10 +14,9 @@ from itertools import product
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.prompts.chat_templates import ChatTemplate
 from fine_tune_assets.core.prompts.conversations import Message
+from fine_tune_assets.core.prompts.template_process import NOW
 
 TemplateValue = bool | int | float | str
-NOW = "strftime_now"
-"""The function with which templates write the current date; a value in `prompt.template_kwargs` replaces it."""
 PROMPT_FIELD, JUDGE_FIELD = "prompt.template_kwargs", "judge.template_kwargs"
 """Fields of the recipe."""
 _MARK, _MARK_END = "{#- Built by fine_tune_assets with template_kwargs ", " -#}"
@@ -172,9 +171,7 @@ def _find_footer(template: ChatTemplate) -> str:
 
 def _require_same_texts(name: str, source: str, special_tokens: Mapping[str, str], changes: TemplateChanges) -> None:
     """Verify on conversations without a system prompt that the changes add header and footer, and alter nothing else."""
-    values = {
-        key: (lambda _, text=str(value): text) if key == NOW else value for key, value in changes.settings.items()
-    }
+    values = {key: str(value) if key == NOW else value for key, value in changes.settings.items()}
     own = ChatTemplate(source, {**special_tokens, **values})
     built = ChatTemplate(changes.apply(source), special_tokens)
     for turns, added in ((1, changes.header), (2, changes.footer), (3, changes.header), (4, changes.footer)):

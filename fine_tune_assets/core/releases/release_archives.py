@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from fine_tune_assets.core.files import atomic_write, make_folder, open_private_file
+from fine_tune_assets.core.processes.confined_process import ConfinedProcessError, call_confined, limits_by_size
+from fine_tune_assets.core.processes.confined_worker import Channel
+from fine_tune_assets.core.processes.confinement import Access
 from fine_tune_assets.core.releases.release_folders import MANIFEST, SEALS, SIGNATURE, SIZES, ReleaseError, is_member
 from fine_tune_assets.core.releases.release_signing import read_signed_files
 
 MAX_SEAL_BYTES = 2**20
 """Limit for signatures and public keys, which the manifest does not list: a signature takes 200 bytes per file."""
 MAX_MANIFEST_BYTES = 2**24
+_MEMORY_BYTES = 2**31
+"""Address space for unpacking."""
 _BLOCK, _RECORD, _CHUNK = tarfile.BLOCKSIZE, tarfile.RECORDSIZE, 2**20
 
 
@@ -56,6 +61,22 @@ def unpack_release(archive: Path, public_key: Path, folder: Path) -> None:
             _Unpacker(file, archive.name, public_key, folder).run()
     except OSError as error:
         raise ArchiveError(f"{archive.name} can't be unpacked: {error.strerror or type(error).__name__}.") from error
+
+
+def unpack_confined(archive: Path, public_key: Path, folder: Path) -> None:
+    """`unpack_release` in a confined process, which can read only the archive and the key, and write only into `folder`."""
+    archive, public_key, folder = archive.resolve(), public_key.resolve(), folder.resolve()
+    arguments = {"archive": str(archive), "public_key": str(public_key), "folder": str(folder)}
+    access = Access(readable=(str(archive), str(public_key)), writable=(str(folder),))
+    size = archive.stat().st_size if archive.is_file() else 0
+    try:
+        call_confined(_unpack, arguments, limits_by_size(size, _MEMORY_BYTES), access, (ArchiveError, ReleaseError))
+    except ConfinedProcessError as error:
+        raise ArchiveError(f"{archive.name} can't be unpacked: reading it {error.failure.value}.") from error
+
+
+def _unpack(_channel: Channel, archive: str, public_key: str, folder: str) -> None:
+    unpack_release(Path(archive), Path(public_key), Path(folder))
 
 
 class _Unpacker:

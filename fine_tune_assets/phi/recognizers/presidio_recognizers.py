@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fine_tune_assets.core.errors import ScrubberError
+from fine_tune_assets.core.package_weights import require_pinned_weights
 from fine_tune_assets.phi.recognizers.domain_rules import DomainRules
 from fine_tune_assets.phi.recognizers.rules.rule import Rule
 from fine_tune_assets.phi.recognizers.rules.rule_list import apply_rules
@@ -184,7 +185,9 @@ def build_tagger_analyzer(folder: Path, threshold: float, domain: DomainRules) -
 
 
 def build_spacy_analyzer(package: str, domain: DomainRules) -> AnalyzerEngine:
-    """An analyzer with the named entities of a spaCy package. Raises OSError if spaCy cannot load it."""
+    """An analyzer with the named entities of a spaCy package. Raises OSError if spaCy cannot load it, and ChangedFolderError if
+    it is the baseline's package with other weights."""
+    require_pinned_weights(package)
     engine = SpacyNlpEngine(
         models=[{"lang_code": "en", "model_name": package}],
         ner_model_configuration=NerModelConfiguration(

@@ -1,6 +1,6 @@
 """The registry of document formats that hold one report each.
 
-To add a format, write a module in this folder and an entry of `DOCUMENT_FORMATS`. Documents are read in the subprocess of
+To add a format, write a module in this folder and an entry of `DOCUMENT_FORMATS`. They are read in the process of
 isolated_reader.py, which imports each parsing library on first use.
 """
 
@@ -105,8 +105,21 @@ def detect_attachment_kind(content: bytes, media_type: str) -> str:
 
 
 def read_document(kind: str, content: bytes, ocr: OcrProgram | None) -> ParsedReport:
-    """Raises UnreadableError, and any error of the parsing library if the document is corrupt."""
-    return _FORMAT_BY_KIND[kind].read(content, ocr)
+    """Raises UnreadableError."""
+    try:
+        return _FORMAT_BY_KIND[kind].read(content, ocr)
+    except UnreadableError:
+        raise
+    except MemoryError as error:
+        raise UnreadableError(
+            UnreadableReason.READER_FAILED, "The reader ran out of memory. Split the file."
+        ) from error
+    # Any library error on a corrupt file. Its message may quote the report, so it is dropped.
+    except Exception as error:
+        raise UnreadableError(
+            UnreadableReason.CORRUPT_FILE,
+            f"The content does not match the file extension ({type(error).__name__}). Export it again.",
+        ) from error
 
 
 def _read_ccda_attachment(content: bytes, media_type: str, ocr: OcrProgram | None) -> ParsedReport:

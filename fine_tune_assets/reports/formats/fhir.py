@@ -4,7 +4,7 @@ Resolves references across files, as in a bulk export with one file per resource
 fhir_people.py extracts the identifiers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,11 @@ _INDEXED_TYPES = frozenset({*FOLLOWED_TYPES, "Binary"})
 class FhirFolder:
     """The FHIR files of a folder or archive, which may refer to each other."""
 
-    def __init__(self, contents: Contents, max_bytes: int, read_document: ReadDocument) -> None:
-        self._contents = contents
+    def __init__(
+        self, contents: Contents, max_bytes: int, read_document: ReadDocument, start_file: Callable[[Path], None]
+    ) -> None:
+        """`start_file` is called before each file. It may raise UnreadableError."""
+        self._contents, self._start_file, self._current = contents, start_file, Path()
         self._largest_bytes = max_bytes
         self._read_document = read_document
         self._shared_index: ResourceIndex | None = None
@@ -56,6 +59,7 @@ class FhirFolder:
 
     def read(self, path: Path, content: bytes) -> ParsedRecords:
         """Yield every report with its number. Raises UnreadableError if nothing in the file can be read."""
+        self._current = path
         placed, own, has_report = [], ResourceIndex(), False
         for item in parse_resources(content, path.suffix.lower() == _NDJSON_SUFFIX):
             if isinstance(item, NumberedResource):
@@ -178,11 +182,13 @@ class FhirFolder:
             if path.suffix.lower() not in FHIR_FORMATS:
                 continue
             try:
+                self._start_file(path)
                 content = self._contents.read(path, min(left, self._largest_bytes))
                 left -= len(content)
                 self._index_file(content, path)
             except UnreadableError:
                 continue  # reported as unreadable when it is read as a file
+        self._start_file(self._current)
         return self._shared_index
 
     def _index_file(self, content: bytes, path: Path) -> None:

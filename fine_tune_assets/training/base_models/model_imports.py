@@ -10,13 +10,18 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+from pydantic import TypeAdapter
 
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.files import atomic_folder, file_lock
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder, short
+from fine_tune_assets.core.processes.confined_process import ConfinedProcessError, call_confined, limits_by_size
+from fine_tune_assets.core.processes.confined_worker import Channel
+from fine_tune_assets.core.processes.confinement import Access
 from fine_tune_assets.engines.compatibility import make_compatible
 from fine_tune_assets.training.base_models.gguf_files import convert_gguf, read_gguf_facts
 from fine_tune_assets.training.base_models.licences import find_licence, spdx_name
@@ -29,6 +34,8 @@ from fine_tune_assets.training.base_models.model_files import (
 from fine_tune_assets.training.base_models.registration import BaseModel, describe_base_model, write_source
 
 _BLOCK = 1 << 20
+_MEMORY_BYTES = 32_000_000_000
+"""Address space beside the weights: torch's libraries alone map several gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +157,7 @@ def import_model(path: Path, base_models: Path, name: str, licence: str, source:
         )
     with _staging_folder(base_models) as staging:
         folder = staging / name
-        staged = _stage(path, folder, staging / ".unpacked")
-        make_compatible(folder)
-        found = find_licence(folder, licence or staged.licence)
-        described = describe_base_model(name, folder, found.name)
+        staged, described = _stage_confined(path.absolute(), folder.resolve(), licence)
         origin = {
             "source": source or staged.source or f"imported from {printable(path.name)}",
             "source_fingerprint": staged.fingerprint,
@@ -173,6 +177,36 @@ def import_model(path: Path, base_models: Path, name: str, licence: str, source:
         source_fingerprint=origin["source_fingerprint"],
     )
     return ImportedModel(model, final, staged.skipped_files)
+
+
+def _stage_confined(path: Path, folder: Path, licence: str) -> tuple[_StagedModel, BaseModel]:
+    """Check, unpack or convert the model in a confined process, which can read only `path` and write only beside `folder`."""
+    linked = (file.resolve() for file in path.glob("*") if file.is_symlink())
+    access = Access((str(path), str(path.resolve()), *map(str, linked)), (str(folder.parent),))
+    size = path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.glob("*"))
+    limits = limits_by_size(size, _MEMORY_BYTES + 10 * size)
+    arguments = {"path": str(path), "folder": str(folder), "licence": licence}
+    try:
+        (found,) = call_confined(_send_staged, arguments, limits, access, (ModelFolderError,))
+    except ConfinedProcessError as error:
+        raise ModelFolderError(
+            f"{printable(path.name)} can't be imported: reading it {error.failure.value}. Get it again from its publisher."
+        ) from error
+    return TypeAdapter(tuple[_StagedModel, BaseModel]).validate_python((found["staged"], found["model"]))
+
+
+def _send_staged(channel: Channel, path: str, folder: str, licence: str) -> None:
+    target = Path(folder)
+    try:
+        staged = _stage(Path(path), target, target.parent / ".unpacked")
+        make_compatible(target)
+        found = find_licence(target, licence or staged.licence)
+        described = describe_base_model(target.name, target, found.name)
+    except OSError as error:
+        raise ModelFolderError(
+            f"{printable(Path(path).name)} can't be imported: {error.strerror or type(error).__name__}."
+        ) from error
+    channel.send({"staged": asdict(staged), "model": asdict(described)})
 
 
 def _stage(path: Path, folder: Path, scratch: Path) -> _StagedModel:

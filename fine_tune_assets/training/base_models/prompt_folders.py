@@ -54,7 +54,7 @@ def prepare_prompt_folder(folder: Path, prepared_root: Path, settings: Mapping[s
 def _add_file(path: Path, target: Path) -> None:
     """Weights are linked; other files are copied, because they are small."""
     if path.suffix != ".safetensors":
-        shutil.copy(path, target)
+        shutil.copyfile(path, target)
         return
     try:
         os.link(path.resolve(), target)
