@@ -24,8 +24,7 @@ from fine_tune_assets.desk.dagster_ui.graphql_policy import MUTATIONS, RefusedOp
 from fine_tune_assets.gateway.callers.oidc_tokens import KeySource, TokenError, TokenVerifier
 from fine_tune_assets.phi.scrubber import Scrubber, build_scrubber
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.reports.__main__ import handle_request
-from fine_tune_assets.reports.formats.document_formats import DOCUMENT_FORMATS
+from fine_tune_assets.reports.formats.document_formats import DOCUMENT_FORMATS, read_document
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 from fine_tune_assets_tests.fuzz.fuzzer import Target
 from fine_tune_assets_tests.gateway.answers.test_chat_completions import Answering, Engine, answering
@@ -115,11 +114,13 @@ def _read_report(content: bytes) -> str:
     """A kind, a blank and a document."""
     name, _, document = content.partition(b" ")
     kind = next((kind for kind in _KINDS if kind.encode() == name), "html")
-    outcome = handle_request({"kind": kind, "ocr": None}, document)
-    if not isinstance(outcome, UnreadableError):
-        return f"{kind} read"
-    assert outcome.reason is not UnreadableReason.READER_FAILED
-    return f"{kind} {outcome.reason.name}"
+    reason = None
+    try:
+        read_document(kind, document, None)
+    except UnreadableError as error:
+        reason = error.reason
+    assert reason is not UnreadableReason.READER_FAILED
+    return f"{kind} {reason.name if reason else 'read'}"
 
 
 def _datasets(folder: Path) -> Callable[[bytes], str]:
