@@ -15,7 +15,7 @@ DEFAULT_TEMPLATE: Final = "llama3_8b_qlora_24gb"
 TEMPLATE_BY_DOMAIN: Final[Mapping[str, str]] = {"law": "law_contracts", "finance": "finance_complaints"}
 """Shipped recipe of a domain; the others start from `DEFAULT_TEMPLATE`."""
 _FILE_COMMENT: Final = re.compile(r"\A(?:#.*\n)+")
-_SOURCES: Final = compile_bounded(r"^(?:#.*\n)*trusted_sources:.*\n(?:[ \t].*\n)*", re.MULTILINE)
+_SOURCES: Final = compile_bounded(r"^(?:#.*\n)*trusted_sources:.*\n(?:[ \t].*\n)*", re.MULTILINE, repeats=400)
 _SOURCES_COMMENT: Final = (
     "# Drafts from these sources count as approved; drafts from any other wait for a reviewer. Anyone who can write to\n"
     "# data/raw_reports can name a source, so restrict write access.\n"

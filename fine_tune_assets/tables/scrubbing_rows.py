@@ -22,11 +22,16 @@ class ScrubbedReport(Record):
 
 
 class WithheldReport(Record):
-    """A report withheld because the second pass found residual PHI."""
+    """A report withheld because the second pass found residual PHI, or because it could not be scrubbed."""
 
     report_id: ReportId
     batch: BatchName
-    kind: Annotated[str, Column("Kind of residual PHI")]
+    kind: Annotated[
+        str,
+        Column(
+            "Kind of residual PHI, or `NOT_SCRUBBED` for a text that took too much time or memory; the next run tries again"
+        ),
+    ]
     count: Annotated[int, Column("Number of identifiers of this kind")]
     scrubber_version: Annotated[str, Column("Fingerprint of the scrubber")]
 

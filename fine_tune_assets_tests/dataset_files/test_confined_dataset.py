@@ -32,13 +32,13 @@ def test_the_rows_are_the_same(tmp_path: Path) -> None:
     assert Refusal.SURROGATE in [row.content for row in rows]
 
 
-def test_a_file_that_is_linked_is_read(tmp_path: Path) -> None:
-    """As in a cache of the Hugging Face hub."""
-    (tmp_path / "blob").write_text(json.dumps(ROW))
-    folder = tmp_path / "snapshot"
-    folder.mkdir()
-    (folder / "a.jsonl").symlink_to(tmp_path / "blob")
-    assert len(list(open_confined_dataset(folder).rows())) == 1
+def test_a_link_within_the_folder_is_read(tmp_path: Path) -> None:
+    """A link that leads out of it is refused."""
+    blobs = tmp_path / ".blobs"
+    blobs.mkdir()
+    (blobs / "1").write_text(json.dumps(ROW))
+    (tmp_path / "a.jsonl").symlink_to(blobs / "1")
+    assert len(list(open_confined_dataset(tmp_path).rows())) == 1
 
 
 @pytest.mark.parametrize(

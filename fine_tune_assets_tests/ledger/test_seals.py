@@ -87,7 +87,7 @@ ATTACKS: dict[str, tuple[str, Callable[[Ledger], Any]]] = {
     "more scopes": ("UPDATE api_keys SET scopes = 'chat correct on_behalf_of'", list_keys),
     "more roles": ("UPDATE users SET roles = 'operator'", lambda ledger: find_user(ledger, "Ada")),
     "another password": (
-        "UPDATE users SET password_hash = 'x'", lambda ledger: sign_in(ledger, "Ada", PASSWORD, now=NOW),
+        "UPDATE users SET password_hash = 'x'", lambda ledger: sign_in(ledger, "Ada", PASSWORD, now=NOW, source="a"),
     ),
     "another decision": ("UPDATE decisions SET decision = 'reject'", list_decisions),
     "a forged decision": (
@@ -258,8 +258,8 @@ def test_a_seal_belongs_to_its_row_and_its_installation(filled: Ledger, tmp_path
 
 def test_what_changes_often_and_decides_nothing_is_not_sealed(filled: Ledger) -> None:
     """A session's last visit and failed sign-ins are updated with each request."""
-    assert sign_in(filled, "Ada", "a wrong passphrase", now=NOW) is None
-    assert sign_in(filled, "Ada", PASSWORD, now=NOW) is not None
+    assert sign_in(filled, "Ada", "a wrong passphrase", now=NOW, source="a") is None
+    assert sign_in(filled, "Ada", PASSWORD, now=NOW, source="a") is not None
     token = start_session(filled, find_user(filled, "Ada"), LIMITS, now=NOW, method="password")
     later = NOW + timedelta(minutes=5)
     assert find_session(filled, token, LIMITS, now=later) is not None

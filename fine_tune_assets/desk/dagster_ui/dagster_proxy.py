@@ -260,7 +260,10 @@ async def _send_checked(websocket: WebSocket, upstream: ClientConnection, sender
                 return
             if message["type"] == "start":
                 try:
-                    operation = check_body(message.get("payload"), sender, {OperationType.SUBSCRIPTION})
+                    # In a thread: checking a large operation takes CPU time, and the event loop serves all pages.
+                    operation = await run_in_threadpool(
+                        check_body, message.get("payload"), sender, {OperationType.SUBSCRIPTION}
+                    )
                 except RefusedOperationError as error:
                     refusal = {"type": "error", "id": message.get("id"), "payload": {"message": str(error)}}
                     await websocket.send_json(refusal)

@@ -217,8 +217,11 @@ def test_a_process_that_neither_reads_nor_answers_is_stopped() -> None:
 
 
 def test_limits_of_resources_apply_before_any_file_is_read() -> None:
-    """A process whose imports already exceed them can't start."""
+    """A process whose imports already exceed them does nothing."""
     limits = ProcessLimits(seconds=10, cpu_seconds=1, memory_bytes=1000, output_bytes=1000)
-    with pytest.raises(ConfinedProcessError):
-        ConfinedProcess(_fail, {"how": "exit"}, limits, Access((TESTS,)))
+    with (
+        pytest.raises(ConfinedProcessError),
+        ConfinedProcess(_fail, {"how": "exit"}, limits, Access((TESTS,))) as process,
+    ):
+        process.receive()
     assert ResourceLimits(1).file_bytes == 0
