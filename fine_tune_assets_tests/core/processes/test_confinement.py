@@ -220,8 +220,9 @@ def test_limits_of_resources_apply_before_any_file_is_read() -> None:
     """A process whose imports already exceed them does nothing."""
     limits = ProcessLimits(seconds=10, cpu_seconds=1, memory_bytes=1000, output_bytes=1000)
     with (
-        pytest.raises(ConfinedProcessError),
-        ConfinedProcess(_fail, {"how": "exit"}, limits, Access((TESTS,))) as process,
+        pytest.raises(ConfinedProcessError) as caught,
+        ConfinedProcess(_fail, {"how": "sleep"}, limits, Access((TESTS,))) as process,
     ):
         process.receive()
+    assert caught.value.failure is not Failure.TIMED_OUT
     assert ResourceLimits(1).file_bytes == 0
