@@ -74,6 +74,14 @@ class Access:
     """Whether it may create symbolic links there. If so, the caller must not follow them."""
 
 
+def include_hub_blobs(path: Path) -> tuple[str, ...]:
+    """`path`, and where its links lead if it is a snapshot in a Hugging Face cache. Links to other places stay closed: a
+    stranger's folder could contain one to a key."""
+    root = path.resolve()
+    blobs = (str(root.parent.parent / "blobs"),) if root.parent.name == "snapshots" else ()
+    return (str(path), str(root), *blobs)
+
+
 @dataclass(frozen=True)
 class ResourceLimits:
     memory_bytes: int
