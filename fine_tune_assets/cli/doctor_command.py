@@ -129,6 +129,19 @@ def _check_keys(settings: Settings) -> Finding:
     return Finding("keys", "ok", str(settings.layout.keys))
 
 
+def _check_file_modes(settings: Settings) -> Finding:
+    """Folders that an earlier version made under a lax umask; new ones are private."""
+    layout, home = settings.layout, settings.dagster.home
+    ours = (
+        *(layout.tables, layout.base_models, layout.adapters, layout.weights, layout.releases, layout.instruction_sets),
+        *(layout.cache, layout.run, home / "history", home / "schedules", home / "storage"),
+    )
+    is_open = [str(folder) for folder in ours if folder.is_dir() and folder.stat().st_mode & 0o077]
+    if is_open:
+        return Finding("file modes", "warning", f"open to other users; run `chmod -R go= {' '.join(is_open)}`")
+    return Finding("file modes", "ok", "accessible to this user only")
+
+
 def _check_engine(settings: Settings) -> Finding:
     from fine_tune_assets.engines.llama_cpp import find_llama_server
 
@@ -200,6 +213,7 @@ _CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "product lines": _check_lines,
     "ledger": _check_ledger,
     "keys": _check_keys,
+    "file modes": _check_file_modes,
     "engines": _check_engine,
     "gpu": _check_gpu,
     "ocr": _check_ocr,

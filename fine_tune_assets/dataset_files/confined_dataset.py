@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fine_tune_assets.core.processes.confined_process import ConfinedProcess, ConfinedProcessError, ProcessLimits
-from fine_tune_assets.core.processes.confinement import Access
+from fine_tune_assets.core.processes.confinement import Access, include_hub_blobs
 from fine_tune_assets.dataset_files.dataset_process import row_adapter, send_dataset
 from fine_tune_assets.dataset_files.dataset_reader import Dataset, DatasetFile, list_files
 from fine_tune_assets.dataset_files.dataset_rows import DatasetError, DatasetRow
@@ -67,8 +67,7 @@ def open_confined_dataset(
 
 def _read(request: Mapping[str, Any], limits: ProcessLimits) -> Iterator[dict[str, Any]]:
     path = Path(request["path"])
-    linked = (file.resolve() for file in list_files(path).values() if file.is_symlink())
-    access = Access(readable=(str(path), *map(str, linked)))
+    access = Access(readable=include_hub_blobs(path))
     try:
         with ConfinedProcess(send_dataset, dict(request), limits, access) as process:
             for message in process.messages(DatasetError):

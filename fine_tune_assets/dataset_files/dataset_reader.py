@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fine_tune_assets.core.processes.confinement import include_hub_blobs
 from fine_tune_assets.dataset_files.dataset_rows import DatasetError, DatasetRow, Refusal, RowRefusedError
 from fine_tune_assets.dataset_files.file_rows import CSV, FileKind, FileRow, find_kind, read_rows
 from fine_tune_assets.dataset_files.row_formats import COLUMNS, FORMATS, parse_row
@@ -113,11 +114,13 @@ def _require_known(row_format: str | None, columns: Mapping[str, str]) -> None:
 
 
 def list_files(path: Path) -> dict[str, Path]:
-    """Name → file, in sorted order, without hidden files and folders. Raises DatasetError for a link that leads out of it."""
+    """Name → file, in sorted order, without hidden files and folders. Raises DatasetError for a link that leads out of it, except
+    in a cache of the Hugging Face hub."""
     if path.is_file():
         return {path.name: path}
     files = {file.relative_to(path): file for file in sorted(path.rglob("*")) if file.is_file()}
-    outside = [name for name, file in files.items() if not file.resolve().is_relative_to(path.resolve())]
+    allowed = [Path(folder).resolve() for folder in include_hub_blobs(path)]
+    outside = [name for name, file in files.items() if not any(map(file.resolve().is_relative_to, allowed))]
     if outside:
         raise DatasetError(
             f"{path.name} contains {len(outside)} links to files outside of it, which may be confidential. If they belong to the "

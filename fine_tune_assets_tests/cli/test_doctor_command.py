@@ -29,7 +29,8 @@ def test_a_sound_installation_has_no_error() -> None:
     """A missing GPU or OCR program is a warning: nothing else depends on it."""
     findings = diagnose(fails=False)
     assert list(findings) == [
-        "python", "settings", "data folder", "recipe", "product lines", "ledger", "keys", "engines", "gpu", "ocr", "confinement",
+        "python", "settings", "data folder", "recipe", "product lines", "ledger", "keys", "file modes",
+        "engines", "gpu", "ocr", "confinement",
         "services",
     ]  # fmt: skip
     printed = CliRunner().invoke(main, ["doctor"])
@@ -54,6 +55,18 @@ def test_a_check_changes_nothing(installation_dir: Path) -> None:
     before = fingerprint_files(installation_dir)
     diagnose(fails=False)
     assert fingerprint_files(installation_dir) == before
+
+
+def test_folders_of_an_earlier_version_that_are_open_are_named(installation_dir: Path) -> None:
+    """The umask protects new files only."""
+    for folder in (installation_dir.parent / "dagster").iterdir():
+        folder.chmod(0o700)
+    assert diagnose(fails=False)["file modes"]["state"] == "ok"
+    (installation_dir / "tables").mkdir()
+    (installation_dir / "tables").chmod(0o755)
+    found = diagnose(fails=False)["file modes"]
+    assert found["state"] == "warning"
+    assert str(installation_dir / "tables") in found["detail"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])

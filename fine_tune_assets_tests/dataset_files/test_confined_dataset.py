@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.processes.confined_process import ConfinedProcessError, Failure
+from fine_tune_assets.core.processes.confined_process import ConfinedProcessError, Failure, probe_confinement
 from fine_tune_assets.dataset_files.confined_dataset import DATASET_LIMITS, open_confined_dataset
 from fine_tune_assets.dataset_files.dataset_reader import open_dataset
 from fine_tune_assets.dataset_files.dataset_rows import DatasetError, Refusal
@@ -32,13 +32,20 @@ def test_the_rows_are_the_same(tmp_path: Path) -> None:
     assert Refusal.SURROGATE in [row.content for row in rows]
 
 
-def test_a_link_within_the_folder_is_read(tmp_path: Path) -> None:
-    """A link that leads out of it is refused."""
-    blobs = tmp_path / ".blobs"
-    blobs.mkdir()
-    (blobs / "1").write_text(json.dumps(ROW))
-    (tmp_path / "a.jsonl").symlink_to(blobs / "1")
-    assert len(list(open_confined_dataset(tmp_path).rows())) == 1
+def test_links_are_followed_only_within_a_cache_of_the_hub(tmp_path: Path) -> None:
+    """A stranger's folder could contain a link to a key or to another subject's report."""
+    folder = tmp_path / "snapshots" / "1a2b"
+    for made in (tmp_path / "blobs", folder):
+        made.mkdir(parents=True)
+    for place in ("blobs", "."):
+        (tmp_path / place / "rows").write_text(json.dumps(ROW))
+    (folder / "a.jsonl").symlink_to("../../blobs/rows")
+    assert len(list(open_confined_dataset(folder).rows())) == 1
+    (folder / "b.jsonl").symlink_to("../../rows")
+    if probe_confinement(str(tmp_path)).reads_secret:
+        pytest.skip("this system hides no files")
+    with pytest.raises(DatasetError):
+        open_confined_dataset(folder)
 
 
 @pytest.mark.parametrize(

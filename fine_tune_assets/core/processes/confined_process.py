@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
 from types import TracebackType
@@ -93,7 +93,7 @@ class ConfinedProcess:
         self._limits, self._buffer, self._scanned = limits, bytearray(), 0
         self._deadline, self._received = time.monotonic() + _START_SECONDS, 0
         resources = ResourceLimits(limits.memory_bytes, limits.file_bytes)
-        setup = {"access": astuple(access), "limits": asdict(resources), "cpu_seconds": limits.cpu_seconds}
+        setup = {"access": asdict(access), "limits": asdict(resources), "cpu_seconds": limits.cpu_seconds}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", Channel.__module__, _name(function), json.dumps(setup)],
             env={**confined_environment(access), **OFFLINE_ENVIRONMENT, **parent_environment()}, cwd="/",

@@ -64,7 +64,7 @@ def main(target: str, setup: str) -> None:
     module, _, function = target.partition(":")
     importlib.import_module(module.partition(".")[0])  # found in a folder that can't be listed later
     given = json.loads(setup)
-    in_force = confine(Access(*map(tuple, given["access"])), ResourceLimits(**given["limits"]))
+    in_force = confine(Access(**given["access"]), ResourceLimits(**given["limits"]))
     requests, replies = (os.fdopen(os.dup(number), mode) for number, mode in ((0, "rb"), (1, "wb")))
     os.dup2(2, 1)  # a library that prints must not write into the replies
     channel = Channel(requests, replies, given["cpu_seconds"])

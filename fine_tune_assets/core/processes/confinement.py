@@ -70,6 +70,16 @@ class Access:
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     """Folders in which it may create, change and remove files."""
+    makes_links: bool = False
+    """Whether it may create symbolic links there. If so, the caller must not follow them."""
+
+
+def include_hub_blobs(path: Path) -> tuple[str, ...]:
+    """`path`, and where its links lead if it is a snapshot in a Hugging Face cache. Links to other places stay closed: a
+    stranger's folder could contain one to a key."""
+    root = path.resolve()
+    blobs = (str(root.parent.parent / "blobs"),) if root.parent.name == "snapshots" else ()
+    return (str(path), str(root), *blobs)
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,7 @@ def _enter_namespaces() -> None:
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG, _PATH_BENEATH = 1, 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_MAKE_LINKS = 1 << 12
 _REMOVE_AND_MAKE = sum(1 << bit for bit in (4, 5, 7, 8))
 """Files and folders, but no links, sockets or devices."""
 _FILE_RIGHTS_BY_VERSION = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
@@ -169,7 +180,8 @@ def _restrict_files(access: Access) -> None:
             _allow(ruleset, path, read & rights)
         _allow(ruleset, "/dev/null", (_READ_FILE | _WRITE_FILE) & rights)
         for path in access.writable:
-            _allow(ruleset, path, (read | _WRITE_FILE | _REMOVE_AND_MAKE | _TRUNCATE) & rights)
+            links = _MAKE_LINKS if access.makes_links else 0
+            _allow(ruleset, path, (read | _WRITE_FILE | _REMOVE_AND_MAKE | links | _TRUNCATE) & rights)
         _call("syscall", _RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

@@ -21,7 +21,7 @@ from fine_tune_assets.core.files import atomic_folder, file_lock
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_folder, short
 from fine_tune_assets.core.processes.confined_process import ConfinedProcessError, call_confined, limits_by_size
 from fine_tune_assets.core.processes.confined_worker import Channel
-from fine_tune_assets.core.processes.confinement import Access
+from fine_tune_assets.core.processes.confinement import Access, include_hub_blobs
 from fine_tune_assets.engines.compatibility import make_compatible
 from fine_tune_assets.training.base_models.gguf_files import convert_gguf, read_gguf_facts
 from fine_tune_assets.training.base_models.licences import find_licence, spdx_name
@@ -181,8 +181,7 @@ def import_model(path: Path, base_models: Path, name: str, licence: str, source:
 
 def _stage_confined(path: Path, folder: Path, licence: str) -> tuple[_StagedModel, BaseModel]:
     """Check, unpack or convert the model in a confined process, which can read only `path` and write only beside `folder`."""
-    linked = (file.resolve() for file in path.glob("*") if file.is_symlink())
-    access = Access((str(path), str(path.resolve()), *map(str, linked)), (str(folder.parent),))
+    access = Access(include_hub_blobs(path), (str(folder.parent),), makes_links=True)
     size = path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.glob("*"))
     limits = limits_by_size(size, _MEMORY_BYTES + 10 * size)
     arguments = {"path": str(path), "folder": str(folder), "licence": licence}
@@ -192,6 +191,8 @@ def _stage_confined(path: Path, folder: Path, licence: str) -> tuple[_StagedMode
         raise ModelFolderError(
             f"{printable(path.name)} can't be imported: reading it {error.failure.value}. Get it again from its publisher."
         ) from error
+    if any(file.is_symlink() for file in folder.rglob("*")):
+        raise ModelFolderError(f"{printable(path.name)} can't be imported: reading it made a link.")
     return TypeAdapter(tuple[_StagedModel, BaseModel]).validate_python((found["staged"], found["model"]))
 
 
