@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from fine_tune_assets.core.fingerprints import fingerprint_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _FICLONE = 0x40049409
 """Linux's ioctl that clones a file (linux/fs.h); Btrfs and XFS have it."""
@@ -101,7 +101,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: "pa.Table") -> None:
+    import pyarrow.parquet as pq  # not every process writes tables, and it takes 0.2 s
+
     with atomic_write(path) as temporary, open_private_file(temporary) as file:
         pq.write_table(table, file, row_group_size=ROW_GROUP_ROWS)
 

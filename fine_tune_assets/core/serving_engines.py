@@ -6,9 +6,10 @@ b11549 and vLLM 0.32.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from fine_tune_assets.core.settings import Settings
+if TYPE_CHECKING:
+    from fine_tune_assets.core.settings import Settings
 
 EngineName = Literal["llama_cpp", "vllm"]
 """Engines in a recipe: the keys of SERVING_ENGINES."""
@@ -59,13 +60,13 @@ RESERVED_SLOTS = 1
 """Slots of an engine per gateway process beyond the shared ones, for callers without an answer in progress."""
 
 
-def shared_slots(engine: str, settings: Settings) -> int:
+def shared_slots(engine: str, settings: "Settings") -> int:
     """Simultaneous requests that one gateway process sends to an engine, without the reserved ones."""
     parallel = settings.vllm.parallel if engine == "vllm" else settings.llama.parallel
     return max(1, parallel // settings.gateway.workers)
 
 
-def llama_cpp_slots(settings: Settings) -> int:
+def llama_cpp_slots(settings: "Settings") -> int:
     """Simultaneous requests for which llama.cpp is started; each takes memory for a context."""
     return (shared_slots("llama_cpp", settings) + RESERVED_SLOTS) * settings.gateway.workers
 

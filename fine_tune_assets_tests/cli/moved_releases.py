@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fine_tune_assets.cli.releases.release_imports import ImportRequest, import_release
 from fine_tune_assets.core.fingerprints import fingerprint_files
-from fine_tune_assets.core.releases.release_archives import write_release_archive
+from fine_tune_assets.core.releases.release_archives import unpack_release, write_release_archive
 from fine_tune_assets.core.releases.release_folders import ReleaseFolder, hash_release_files
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.audit import audit_log as audit
@@ -41,6 +41,7 @@ class Installation:
             self.ledger,
             self.messages.append,
             self._probe,
+            unpack_release,  # in this process: there are hundreds of hostile archives
         )
 
     def _probe(self, release: ReleaseFolder, _settings: Settings) -> ProbeResult:

@@ -40,6 +40,7 @@ from fine_tune_assets.serving.release_probes import ProbeResult, probe_release
 SCRATCH, LOCK = ".importing", "import.lock"
 Probe = Callable[[ReleaseFolder, Settings], ProbeResult]
 Report = Callable[[str], None]
+Unpack = Callable[[Path, Path, Path], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,12 @@ class ImportRequest:
 
 
 def import_release(
-    request: ImportRequest, settings: Settings, ledger: Ledger, report: Report, probe: Probe = probe_release
+    request: ImportRequest,
+    settings: Settings,
+    ledger: Ledger,
+    report: Report,
+    probe: Probe = probe_release,
+    unpack: Unpack = unpack_confined,
 ) -> str:
     """Import a release without deploying it; return its id. An intact release that is already imported is not changed.
 
@@ -61,7 +67,7 @@ def import_release(
     """
     layout = settings.layout
     with _scratch(layout) as scratch:
-        unpack_confined(request.archive, request.public_key, scratch)
+        unpack(request.archive, request.public_key, scratch)
         for line in prove_release(scratch, request.public_key, None):
             report(line)
         unpacked = read_release(scratch)

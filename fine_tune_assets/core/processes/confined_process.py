@@ -23,7 +23,6 @@ from fine_tune_assets.core.processes.confined_worker import ERROR, OUT_OF_MEMORY
 from fine_tune_assets.core.processes.confinement import Access, Confinement, Means, ResourceLimits, confined_environment
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.core.processes.parent import parent_environment
-from fine_tune_assets.core.settings import load_settings
 
 _PART_BYTES = 2**20
 _START_SECONDS = 60.0
@@ -245,6 +244,8 @@ def _known_error(message: dict[str, Any], errors: Sequence[type[FineTuneError]])
 def _require_confinement(confinement: Confinement) -> None:
     if confinement.is_complete:
         return
+    from fine_tune_assets.core.settings import load_settings  # takes 0.2 s, in confined processes too
+
     if load_settings().require_confinement:
         raise UnconfinedError
     _warn_once(", ".join(sorted(confinement.means)) or "none")

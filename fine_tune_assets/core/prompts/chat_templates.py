@@ -1,7 +1,7 @@
 """Reads and renders the chat templates of models without the training library.
 
-A template is a program of whoever made the model, and it reads people's messages. So it runs in a confined process with limits of
-time and memory (template_process.py); what exceeds them is refused. The process serves many conversations, at 0.2 ms each.
+A template is a program by the model's publisher, and it reads people's messages. So it runs in a confined process with limits of
+time and memory (template_process.py); what exceeds them is refused. The process serves many conversations, at 0.4 ms each.
 """
 
 import atexit

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.cli.releases.release_imports import ImportRequest, import_release
 from fine_tune_assets.core.errors import FineTuneError, GateClosedError
-from fine_tune_assets.core.fingerprints import fingerprint_file
-from fine_tune_assets.core.releases.release_archives import ArchiveError
+from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_files
+from fine_tune_assets.core.releases.release_archives import ArchiveError, unpack_confined, unpack_release
 from fine_tune_assets.core.releases.release_folders import ADAPTER, MEMBERS, ReleaseError, ReleaseFolder
 from fine_tune_assets.core.releases.release_keys import ensure_signing_key, imported_key_file, release_key_fingerprint
 from fine_tune_assets.core.releases.release_signing import SignedReleases
@@ -213,6 +213,20 @@ def test_a_foreign_member_is_refused_by_name(
         assert "\x1b" not in reason
     assert [path.name for path in tmp_path.iterdir()] == ["x.tar"]
     assert not Path("/tmp/fine_tune_x").exists()
+
+
+def test_an_archive_is_unpacked_by_a_confined_process(made: tuple[Path, Path, ReleaseFolder], tmp_path: Path) -> None:
+    """The same files, and the same refusal by name."""
+    archive, key, _ = made
+    for name, unpack in (("here", unpack_release), ("confined", unpack_confined)):
+        (tmp_path / name).mkdir()
+        unpack(archive, key, tmp_path / name)
+    assert fingerprint_files(tmp_path / "confined") == fingerprint_files(tmp_path / "here")
+    (tmp_path / "refused").mkdir()
+    foreign = repacked(archive, tmp_path / "x.tar", lambda found: [*found, HOSTILE["a path upwards"]])
+    with pytest.raises(ArchiveError) as caught:
+        unpack_confined(foreign, key, tmp_path / "refused")
+    assert ascii(HOSTILE["a path upwards"][0].name) in str(caught.value)
 
 
 def _raw(archive: Path) -> bytearray:
