@@ -60,8 +60,8 @@ def scrub(files: tuple[Path, ...], form: str, profile: ProfileName | None, domai
     is_plain = len(files) == 1 and not is_json_lines(files[0]) and form != "spans"
     found = _find(documents, settings)
     failed = [str(d["id"]) for d, f in zip(documents, found, strict=True) if NOT_SCRUBBED in f.residual_phi]
-    found = [one for one in found if NOT_SCRUBBED not in one.residual_phi]
-    documents = [document for document in documents if str(document["id"]) not in failed]
+    documents = [d for d, f in zip(documents, found, strict=True) if NOT_SCRUBBED not in f.residual_phi]
+    found = [f for f in found if NOT_SCRUBBED not in f.residual_phi]
     if form == "spans":
         results = [{"id": d["id"], "spans": [_span(s) for s in f.spans]} for d, f in zip(documents, found, strict=True)]
     else:

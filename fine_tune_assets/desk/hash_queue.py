@@ -4,8 +4,6 @@ A hash uses several cores and 64 MiB, so one runs at a time. A full queue refuse
 """
 
 import asyncio
-import os
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +20,13 @@ QUEUE_FULL = PlainTextResponse(
     429,
     {"retry-after": "3"},
 )
-_NICENESS = 10
 
 
 class HashQueue:
     """Used from one event loop."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, "passwords", initializer=_lower_priority)
+        self._executor = ThreadPoolExecutor(1, "passwords")
         self._open = 0
 
     @property
@@ -53,8 +50,3 @@ class HashQueue:
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _lower_priority() -> None:
-    """Of this thread and of those that a hash starts: on Linux, each thread has its own priority."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -8,12 +8,14 @@ import multiprocessing
 import os
 import resource
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
+from fine_tune_assets.core.processes.confinement import limit_cpu_time
 from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.phi.scrubber import (
     BATCH_SIZE,
@@ -63,9 +65,11 @@ class ScrubWorkers:
         """
         parts = [range(at, min(at + BATCH_SIZE, len(items))) for at in range(0, len(items), BATCH_SIZE)]
         done = self._try(items, parts)
+        tries = Counter(done)
         # One by one, so that a process that ends costs the text that ended it.
-        for _ in range(TRIES):
-            for index in [index for index in range(len(items)) if index not in done]:
+        for index in range(len(items)):
+            while done.get(index) is None and tries[index] < TRIES:
+                tries[index] += 1
                 done |= self._try(items, [range(index, index + 1)])
         if items and not done and not self._try([_SHORT_ITEM], [range(1)]):
             raise ScrubberError(
@@ -74,14 +78,14 @@ class ScrubWorkers:
         unscrubbed = ScrubbedText("", (), {NOT_SCRUBBED: 1})
         return [done.get(index) or unscrubbed for index in range(len(items))]
 
-    def _try(self, items: Sequence[ScrubItem], parts: Sequence[range]) -> dict[int, ScrubbedText]:
-        """Index → result, for the texts that were scrubbed. A process that ends costs the parts that have not ended."""
-        done: dict[int, ScrubbedText] = {}
+    def _try(self, items: Sequence[ScrubItem], parts: Sequence[range]) -> dict[int, ScrubbedText | None]:
+        """Index → result, or None above the limit. If a process ends, the texts that were not complete are missing."""
+        done: dict[int, ScrubbedText | None] = {}
         pool = self._get_pool(len(parts))
         try:
             started = [(part, pool.submit(_scrub_batch, items[part.start : part.stop])) for part in parts]
             for part, future in started:
-                done |= {index: one for index, one in zip(part, future.result(), strict=True) if one is not None}
+                done |= zip(part, future.result(), strict=True)
         except BrokenProcessPool:
             self.close()
         return done
@@ -148,7 +152,7 @@ def _scrub_within_limit(text: str, known: KnownIdentifiers) -> ScrubbedText | No
     """None above the limit."""
     assert _scrubber is not None
     limit = compute_limit(text)
-    _kill_after(limit + _SECONDS_UNTIL_KILLED)
+    limit_cpu_time(limit + _SECONDS_UNTIL_KILLED)
     try:
         signal.setitimer(signal.ITIMER_PROF, limit)
         return _scrubber.scrub(text, known)
@@ -156,12 +160,6 @@ def _scrub_within_limit(text: str, known: KnownIdentifiers) -> ScrubbedText | No
         return None
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def _kill_after(seconds: int) -> None:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds, hard))
 
 
 def _raise_time_limit(*_: Any) -> None:
