@@ -65,7 +65,7 @@ class ScrubWorkers:
         """
         parts = [range(at, min(at + BATCH_SIZE, len(items))) for at in range(0, len(items), BATCH_SIZE)]
         done = self._try(items, parts)
-        tries = Counter(done)
+        tries = Counter(list(done))
         # One by one, so that a process that ends costs the text that ended it.
         for index in range(len(items)):
             while done.get(index) is None and tries[index] < TRIES:
