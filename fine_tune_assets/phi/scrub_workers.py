@@ -1,4 +1,4 @@
-"""Runs scrubbers in processes of their own, with a limit of CPU time for each text.
+"""Runs scrubbers in separate processes, with a limit of CPU time for each text.
 
 A text that takes longer, or that ends its process, is tried twice and then reported as not scrubbed; the others are unaffected.
 The pool is recycled after a number of batches, so that memory stays flat.
