@@ -98,8 +98,8 @@ _EXTERNAL_RULE_FILES = (
     "quantities/spelled_numbers.py",
     "quantities/reference/date_words.txt",
 )
-_UNVERSIONED_PATHS = {"tagger_training", "measurement", "marks.py", "span_cache.py"}
-"""Folders and modules that only train, measure or store."""
+_UNVERSIONED_PATHS = {"tagger_training", "measurement", "marks.py", "scrub_workers.py", "span_cache.py"}
+"""Folders and modules that only train, measure, store or start processes."""
 
 
 @cache
