@@ -1,7 +1,8 @@
 """A language model as judge of rated summaries, by statements and by rubric: its agreement with clinicians and its time.
 
-    python benchmarks/bench_llm_judge.py MODEL.gguf [--answers 20] [--kinds statements rubric]
+    python benchmarks/bench_llm_judge.py MODEL.gguf [--answers 20] [--kinds statements rubric] [--folder FOLDER]
 
+An interrupted run with `--folder` resumes from the replies in FOLDER; its seconds per answer are then too low.
 The answers are those of the rated dialogues that fitted no weight, whole dialogues in the order of a hash. A table, then one JSON
 line. The verifier is measured on the same answers.
 """
@@ -11,7 +12,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,12 +48,13 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="GGUF file or Hugging Face folder of the judge")
     parser.add_argument("--answers", type=int, default=20)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--folder", type=Path, help="keeps the model's replies; a temporary folder by default")
     given = parser.parse_args()
     go_offline()
     rated = sample(given.answers)
     rows: list[dict[str, Any]] = []
     for kind in given.kinds:
-        with tempfile.TemporaryDirectory() as scratch, open_judge(request(kind, given.model, Path(scratch))) as judge:
+        with scratch_folder(given.folder) as scratch, open_judge(request(kind, given.model, scratch)) as judge:
             start = time.perf_counter()
             grades = judge.grade([row.answered for row in rated.rows], ignore_progress)
             seconds = time.perf_counter() - start
@@ -63,6 +66,17 @@ def main() -> None:
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     show(rows)
     print(json.dumps({"model": given.model.name, "answers": len(rated.rows), "rows": rows}))
+
+
+@contextmanager
+def scratch_folder(kept: Path | None) -> Iterator[Path]:
+    """The kept folder, or a temporary one."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.absolute()
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
 
 
 def sample(count: int) -> RatedSet:
