@@ -193,9 +193,9 @@ def test_without_ocr_a_scan_is_unreadable() -> None:
 
 @pytest.fixture
 def ocr() -> OcrProgram:
+    require_program(TESSERACT)
     program = find_ocr()
-    if program is None:
-        pytest.skip("tesseract is not installed: apt-get install tesseract-ocr")
+    assert program is not None
     return program
 
 

@@ -1,6 +1,4 @@
 """Both stores. pgvector is tested if the tests' server has the extension, or on the database of FINE_TUNE_TEST_PGVECTOR_URL.
-
-On Debian, install for example postgresql-15-pgvector.
 """
 
 import os
@@ -38,8 +36,8 @@ def pgvector_url(request: pytest.FixtureRequest) -> str:
     pgvector = PgvectorStore(url)
     try:
         pgvector.build("0" * 64, KnowledgeChunk.SCHEMA.empty_table(), np.zeros((0, 0), np.float32))
-    except KnowledgeStoreError as error:
-        pytest.skip(str(error))
+    except KnowledgeStoreError:
+        skip_without(PGVECTOR)
     _empty(pgvector)
     return url
 
