@@ -383,7 +383,7 @@ def _watch_live_release(
     watch = RollbackWatch(ledger, settings.layout.run / ENGINES_FOLDER, limits)
     while not shutdown.wait(timings.tick_seconds):
         with log_and_continue("advance the canary release"):
-            change = advance_canary(ledger, limits, datetime.now(UTC))
+            change = advance_canary(ledger, settings, datetime.now(UTC))
             if change is not None:
                 _log.info(change)
         try:
