@@ -19,10 +19,10 @@ from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.people.users import create_user
 from fine_tune_assets_tests.changed_settings import changed
-from fine_tune_assets_tests.system_programs import CHROMIUM
 from fine_tune_assets_tests.desk.conftest import PASSWORD, sign_in_on, start_desk
 from fine_tune_assets_tests.desk.installation import fill
 from fine_tune_assets_tests.serving.tiny_releases import switched
+from fine_tune_assets_tests.system_programs import CHROMIUM
 
 IMAGES = Path(__file__).parent / "images"
 LARGEST_BYTES = 300_000

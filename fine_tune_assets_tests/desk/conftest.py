@@ -170,7 +170,9 @@ def site(serve: Callable[..., Site]) -> Site:
 def browser() -> Iterator[Browser]:
     """For one module only: as long as it is open nothing else in this thread may run a loop of asyncio's."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=require_program(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        opened = playwright.chromium.launch(
+            executable_path=require_program(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+        )
         yield opened
         opened.close()
 

@@ -1,6 +1,5 @@
 """The shipped nginx configuration in front of a desk and a gateway: a real nginx with TLS, on other ports."""
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -25,6 +24,7 @@ from fine_tune_assets.gateway.gateway_app import create_line_apps
 from fine_tune_assets.gateway.host_guard import HostGuard, find_host_names
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import start_app
+from fine_tune_assets_tests.system_programs import NGINX, require_program
 
 CONFIGURATION = PROJECT_DIR / "deploy/nginx/fine-tune.conf"
 DESK, GATEWAY = "desk.clinic.example", "models.clinic.example"

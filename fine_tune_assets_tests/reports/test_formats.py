@@ -37,6 +37,7 @@ from fine_tune_assets_tests.reports.sample_files import (
     plain,
 )
 from fine_tune_assets_tests.reports.shared_reader import shared_reader
+from fine_tune_assets_tests.system_programs import TESSERACT, require_program
 
 SECRET = b"k" * 32
 FILES = Path(__file__).parent / "files"
