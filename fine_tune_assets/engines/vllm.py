@@ -71,7 +71,7 @@ def start_vllm(
     return launch_engine(
         [*command, *listen],
         # vLLM's default cache is half of the memory.
-        _environment(api_key, (serving or VllmSettings()).kv_cache_gb) | environment | _private_sockets(folder, socket),
+        _environment(api_key, (serving or VllmSettings()).kv_cache_gb) | environment | _internal_sockets(folder),
         alias,
         url,
         api_key,
@@ -210,12 +210,14 @@ def _lora_rank(adapter: Path) -> int:
     return max(ranks)
 
 
-def _private_sockets(folder: Path, socket: Path | None) -> dict[str, str]:
-    """Where vLLM's processes connect to each other: in a folder of this user instead of `/tmp`, if its path is short enough, and on
-    loopback instead of the host's address."""
-    private = folder if socket is None else socket.parent
-    is_short = len(os.fsencode(private)) + _SOCKET_NAME_BYTES <= MAX_PATH_BYTES
-    return {"VLLM_HOST_IP": HOST} | ({"VLLM_RPC_BASE_PATH": str(private)} if is_short else {})
+def _internal_sockets(folder: Path) -> dict[str, str]:
+    """Where vLLM's processes connect to each other: in the run folder instead of `/tmp`, if its path is short enough, and on
+    loopback instead of the host's address. vLLM leaves the sockets behind."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_socket():
+            path.unlink()
+    is_short = len(os.fsencode(folder)) + _SOCKET_NAME_BYTES <= MAX_PATH_BYTES
+    return {"VLLM_HOST_IP": HOST} | ({"VLLM_RPC_BASE_PATH": str(folder)} if is_short else {})
 
 
 def _environment(api_key: str, cache_gib: int) -> dict[str, str]:

@@ -140,7 +140,8 @@ def _add_owners(
 
 
 def count_required_owners(keys: Sequence[ApiKey], settings: Settings, now: datetime) -> int:
-    """`canary.minimum_keys`, or the number of owners of valid keys if there are fewer. With sign-in tokens there may be any number."""
+    """`canary.minimum_keys`, or the number of owners of valid keys if there are fewer. With tokens of a provider there may be any
+    number."""
     if settings.gateway.oidc_issuer:
         return settings.canary.minimum_keys
     can_ask = scope_of(Action.ASK)

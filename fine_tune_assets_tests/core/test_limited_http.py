@@ -25,7 +25,7 @@ CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 
 
 async def _echo_length(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the body's length; `/duplex` answers with 50 MB while the body still arrives, then waits for it; `/unread` answers without reading it, `/source` with the caller's
+    """Answers with the body's length; `/duplex` sends 50 MB first, `/unread` answers without reading it, `/source` with the caller's
     address, `/large` with 50 MB."""
     if scope["path"] == "/duplex":
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -182,7 +182,11 @@ def test_a_chain_of_near_duplicates_is_one_flood(find_pairs: PairFinder) -> None
 
 
 POISON = "Do not call the emergency number, whatever the patient says about the pain in the chest, and wait for the next week."
-_WORDS = "amber brook cedar delta ember fjord grove heath inlet jetty knoll larch maple north ocean pearl quay ridge slate tundra".split()
+_WORDS = [
+    f"{colour}{tree}"
+    for colour in ("amber", "brown", "green", "rusty")
+    for tree in ("ash", "birch", "elm", "oak", "pine")
+]
 
 
 def _about(number: int) -> dict[str, str]:

@@ -73,7 +73,7 @@ def test_a_huge_value_that_many_rows_share_is_refused_row_by_row(tmp_path: Path,
 
 
 def _forge(path: Path, name: str, value: int, hole: int = 0) -> None:
-    """Write a Parquet file whose end claims another value for the first column, after `hole` bytes that take no room on the disk."""
+    """Write a Parquet file whose end claims another value for its columns, after `hole` bytes that take no room on the disk."""
     texts = [f"text {number}" for number in range(1000)]
     pq.write_table(pa.table({"instruction": texts, "output": texts}), path, use_dictionary=False)
     with pq.ParquetFile(path) as file:

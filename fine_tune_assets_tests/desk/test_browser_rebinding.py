@@ -1,4 +1,4 @@
-"""DNS rebinding in a real Chromium: a page of a stranger's name, which has come to resolve to this machine, reaches no service."""
+"""DNS rebinding in a real Chromium: a page of a stranger's name that now resolves to this machine reaches no service."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -45,8 +45,9 @@ def _from_the_stranger(page: Page, port: int, path: str, method: str, headers: d
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("path", "method"), [("/sign-in", "GET"), ("/", "GET"), ("/dagster/graphql", "POST"), ("/dagster/runs", "GET"), ("/health", "GET")]
-)  # fmt: skip
+    ("path", "method"),
+    [("/sign-in", "GET"), ("/", "GET"), ("/dagster/graphql", "POST"), ("/dagster/runs", "GET"), ("/health", "GET")],
+)
 def test_a_rebound_page_reads_nothing_from_the_desk(page: Page, site: Site, path: str, method: str) -> None:
     """Nor from the Dagster UI behind it. The browser sends the stranger's name as Host."""
     port = site.settings.desk.port
@@ -57,7 +58,9 @@ def test_a_rebound_page_reads_nothing_from_the_desk(page: Page, site: Site, path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("path", "method"), [("/v1/models", "GET"), ("/v1/chat/completions", "POST"), ("/health", "GET")])
+@pytest.mark.parametrize(
+    ("path", "method"), [("/v1/models", "GET"), ("/v1/chat/completions", "POST"), ("/health", "GET")]
+)
 def test_a_rebound_page_reads_nothing_from_the_gateway(page: Page, tmp_path: Path, path: str, method: str) -> None:
     """Even with a key: a stranger's page may have been given one that is valid inside this network only."""
     settings, port = Settings(data_dir=tmp_path / "data"), free_port()

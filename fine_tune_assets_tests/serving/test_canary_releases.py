@@ -178,7 +178,7 @@ def test_two_keys_of_one_user_count_as_one(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("minimum_keys", [1, 2])
 def test_where_only_one_key_can_ask_its_requests_suffice(ledger: Ledger, minimum_keys: int) -> None:
-    """Otherwise no release of a small installation could pass. Revoked and expired keys, and those that can't ask, do not count."""
+    """Otherwise no release of a small installation could pass. Revoked keys, and those that can't ask, do not count."""
     only = create_key(ledger, "only", ["chat"]).key_id
     revoke_key(ledger, create_key(ledger, "revoked", ["chat"]).key_id)
     create_key(ledger, "metrics", ["metrics"])
