@@ -151,7 +151,7 @@ def count_repeated_sentences(
     """In how many corrections of its author each correction's most repeated added sentence occurs, or nearly the same one.
 
     A sentence is added if neither the question, nor the model's answer, nor an approved example has it. This finds one message in
-    answers to many questions, which differ as whole texts. Corrections that add no sentence are left out.
+    answers to many questions, which differ as whole texts. Omits corrections that add no sentence.
     """
     known = {sentence for example in approved for sentence in _long_sentences(example.output)}
     by_author: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))

@@ -18,7 +18,7 @@ class WatchedEngine:
     started_at: datetime
     retry_at: datetime
     files: FileStates | None = None
-    """Of the release and its base model, from before they were verified and the engine opened them; None for an adopted engine."""
+    """Of the release and its base model, from before they were verified and the engine opened them; None for an adopted one."""
     is_warm: bool = False
     was_alive: bool = True
     down_since: datetime | None = None

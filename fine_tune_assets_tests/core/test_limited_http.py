@@ -25,8 +25,8 @@ CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 
 
 async def _echo_length(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the body's length; `/duplex` sends 50 MB first, `/unread` answers without reading it, `/source` with the caller's
-    address, `/large` with 50 MB."""
+    """Answers with the body's length; `/duplex` sends 50 MB first, `/unread` does not read it, `/source` sends the caller's
+    address, `/large` 50 MB."""
     if scope["path"] == "/duplex":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x" * 50_000_000, "more_body": True})
