@@ -69,7 +69,7 @@ def read_states(path: Path) -> FileStates:
 
     Raises OSError.
     """
-    states = {}
+    states: FileStates = {}
     for one in (path, *sorted(path.rglob("*"))):
         state = one.stat() if one.exists() else one.lstat()
         states[str(one.relative_to(path))] = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)

@@ -166,8 +166,8 @@ def count_repeated_sentences(
         for sentence, ids in ids_by_sentence.items():
             together[leaders[sentence]] |= ids
         for ids in together.values():
-            for one in ids:
-                counts[one] = max(counts[one], len(ids))
+            for correction_id in ids:
+                counts[correction_id] = max(counts[correction_id], len(ids))
     return dict(counts)
 
 
