@@ -60,6 +60,22 @@ def fingerprint_listing(path: Path) -> str:
     return fingerprint_json([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files])
 
 
+FileStates = dict[str, tuple[int, ...]]
+"""Relative path → inode, size and times."""
+
+
+def read_states(path: Path) -> FileStates:
+    """The states of a file, or of a folder and all files below it; links are followed. ctime can't be set back by a program.
+
+    Raises OSError.
+    """
+    states: FileStates = {}
+    for one in (path, *sorted(path.rglob("*"))):
+        state = one.stat() if one.exists() else one.lstat()
+        states[str(one.relative_to(path))] = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    return states
+
+
 def require_unchanged_folder(folder: Path, fingerprint: str, what: str) -> None:
     """Raise ChangedFolderError unless the content of `folder` has this fingerprint."""
     if not folder.is_dir() or fingerprint_folder(folder) != fingerprint:

@@ -119,6 +119,18 @@ def test_another_name_is_refused(front: Front, host: str) -> None:
     assert front.get("/health", host).status_code == 421
 
 
+def test_old_versions_of_tls_are_refused(front: Front) -> None:
+    """They have known weaknesses, and plain HTTP at this port reaches no service."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", front.port)) as plain:
+        context.wrap_socket(plain)
+    reply = front.client.get(f"http://127.0.0.1:{front.port}/health", headers={"host": DESK})
+    assert reply.status_code == 400
+
+
 def test_a_body_that_is_too_large_is_refused(front: Front) -> None:
     """nginx answers; neither service reads it."""
     for host, size in ((DESK, 2_200_000), (GATEWAY, 1_200_000)):
