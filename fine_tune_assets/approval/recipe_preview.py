@@ -13,7 +13,7 @@ from fine_tune_assets.approval.task_kinds import (
     build_requests,
     draft_reports,
     list_headings,
-    split_report,
+    read_section_rules,
 )
 from fine_tune_assets.claims.sections import (
     Section,
@@ -53,13 +53,14 @@ class Preview:
 
 def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section_names: Collection[str]) -> Preview:
     """`section_names` are the known ones of the recipe's domain."""
-    drafts = list(draft_reports(lambda: reports, tasks, [], section_names))
-    requests = list(build_requests(lambda: reports, tasks, section_names))
+    rules = read_section_rules(lambda: reports, tasks, section_names)
+    drafts = list(draft_reports(lambda: reports, tasks, [], rules))
+    requests = list(build_requests(lambda: reports, tasks, rules))
     made = {(draft.report_id, draft.task) for draft in drafts} | {(one.report_id, one.task) for one in requests}
     sections, uncertain = Counter[str](), 0
     reasons: dict[str, Counter[str]] = {task.name: Counter() for task in tasks}
     for report in reports:
-        parts = split_report(report.text, tasks, section_names)
+        parts = rules.split(report)
         sections.update({part.heading for part in parts if part.is_certain and part.heading and part.text})
         uncertain += sum(not part.is_certain for part in parts)
         for task in tasks:
