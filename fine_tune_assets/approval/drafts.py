@@ -64,12 +64,11 @@ def draft_examples(
 ) -> pa.Table:
     """Build `drafted_examples` from unique reports and scrubbed corrections, sorted by example id.
 
-    `pack` is the domain pack: its section names, and the facts that are looked up in the input. `rules` split the reports; None reads
-    them from `unique`. `model_drafts` are the existing
-    `ModelDraft` rows; those without a source for every sentence make no draft. Flags in `reviewed_flags` require a reviewer.
-    `find_pairs` finds near-identical inputs; without it only equal inputs are compared. `dropped_reports` are the duplicates
-    excluded from `unique`; drafts that they contradict are flagged too. `passage_template` puts the passages of a corrected
-    answer before its question, as the gateway does; None omits them.
+    `pack` is the domain pack: its section names, and the facts that are looked up in the input. `rules` split the reports; None
+    reads them from `unique`. `model_drafts` are the existing `ModelDraft` rows; those without a source for every sentence make
+    no draft. Flags in `reviewed_flags` require a reviewer. `find_pairs` finds near-identical inputs; without it only equal inputs
+    are compared. `dropped_reports` are the duplicates excluded from `unique`; drafts that they contradict are flagged too.
+    `passage_template` puts the passages of a corrected answer before its question, as the gateway does; None omits them.
     """
     check_table(unique, UniqueReport.SCHEMA)
     check_table(corrections, ScrubbedCorrection.SCHEMA)
@@ -78,10 +77,7 @@ def draft_examples(
     outputs = [] if model_drafts is None else list(iter_records(ModelDraft, model_drafts))
     halves = {} if dropped_reports is None else read_dropped_partners(dropped_reports, tasks)
     checks = pack.pack.checks
-    drafts = [
-        _make_draft(drafted, checks)
-        for drafted in draft_reports(read, tasks, outputs, rules, halves)
-    ]
+    drafts = [_make_draft(drafted, checks) for drafted in draft_reports(read, tasks, outputs, rules, halves)]
     task_of = make_task_lookup(tasks)
     found = iter_records(ScrubbedCorrection, corrections)
     drafts += [_draft_correction(correction, task_of, passage_template, checks) for correction in found]

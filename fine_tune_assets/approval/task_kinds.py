@@ -215,9 +215,7 @@ def list_headings(tasks: Iterable[Task]) -> list[str]:
 
 def _truncation_flags(sections: Sequence[Section], task: Task) -> tuple[str, ...]:
     words = count_cut_off_words(sections, task.used_headings)
-    return (
-        (format_flag(TRUNCATED, f"{words} words after a line that may not be a heading"),) if words else ()
-    )
+    return (format_flag(TRUNCATED, f"{words} words after a line that may not be a heading"),) if words else ()
 
 
 def _draft_from_sections(

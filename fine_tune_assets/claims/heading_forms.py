@@ -1,7 +1,7 @@
 """The form of a line that may be a heading: numbered, with a colon, in capitals, marked up, underlined, set apart.
 
-A document writes its section headings alike. Only a line of the same form as the heading of a section can be the next heading; one of
-a plainer form is a heading within the section, or text.
+A document writes its section headings alike. Only a line of the same form as the heading of a section can be the next heading;
+one of a plainer form is a heading within the section, or text.
 """
 
 import re
@@ -34,6 +34,8 @@ class HeadingForm:
     markup: str
     """`bold`, `#`, `##` and so on, or empty."""
     is_underlined: bool
+    is_first: bool
+    """Whether it is the first line of the text, which nothing can be before."""
     is_after_blank: bool
     is_before_blank: bool
 
@@ -41,7 +43,11 @@ class HeadingForm:
         """Whether a document that writes one heading like this writes the next one like `other`."""
         if self.number:
             return self.is_followed_by(other)
-        return not other.number and self._style == other._style and self._spacing == other._spacing
+        if self._look != other._look or other.number:
+            return False
+        # Bold letters and underlines set a heading off by themselves.
+        is_set_off = bool(self.markup) or self.is_underlined
+        return is_set_off or (self.has_colon == other.has_colon and self._is_spaced_like(other))
 
     def is_followed_by(self, other: "HeadingForm") -> bool:
         """Whether `other` has the next number, on the same level or above: 4 or 3.2 after 3.1."""
@@ -49,7 +55,7 @@ class HeadingForm:
         if not 0 < level <= len(self.number):
             return False
         *above, last = self.number[:level]
-        return self._style == other._style and other.number == (*above, last + 1)
+        return self._look == other._look and other.number == (*above, last + 1)
 
     def is_at_least(self, other: "HeadingForm") -> bool:
         """Whether this line is set off as clearly as `other` or more clearly."""
@@ -58,17 +64,17 @@ class HeadingForm:
             and (bool(self.number) or not other.number)
             and (bool(self.markup) or not other.markup)
             and (self.is_underlined or not other.is_underlined)
-            and (self.is_after_blank or not other.is_after_blank)
+            and (self.is_after_blank or other.is_first or not other.is_after_blank)
             and (self.is_before_blank or not other.is_before_blank)
         )
 
     @property
-    def _style(self) -> tuple[object, ...]:
-        return self.has_colon, self.case, self.markup, self.is_underlined
+    def _look(self) -> tuple[object, ...]:
+        return self.case, self.markup, self.is_underlined
 
-    @property
-    def _spacing(self) -> tuple[bool, bool]:
-        return self.is_after_blank, self.is_before_blank
+    def _is_spaced_like(self, other: "HeadingForm") -> bool:
+        is_after_alike = self.is_first or self.is_after_blank == other.is_after_blank
+        return is_after_alike and self.is_before_blank == other.is_before_blank
 
 
 def clean_heading(line: str) -> str:
@@ -94,7 +100,7 @@ def read_form(lines: Sequence[str], at: int, *, is_bold: bool = False) -> Headin
     letters = text.removesuffix(":")
     case = "capitals" if letters.isupper() else "mixed" if letters[0].isupper() else "lower"
     form = HeadingForm(
-        number, text.endswith(":"), case, "bold" if is_bold else markup, is_underlined, not before, not below
+        number, text.endswith(":"), case, "bold" if is_bold else markup, is_underlined, at == 0, not before, not below
     )
     is_plain = not (form.number or form.has_colon or form.markup or form.is_underlined)
     return None if is_plain and (case == "lower" or not form.is_after_blank) else form
@@ -136,7 +142,5 @@ def _read_number(digits: str | None, letters: str | None) -> tuple[int, ...]:
     written = str(letters).upper()
     if set(written) <= set(_ROMAN) and (len(written) > 1 or written in "IVX"):
         values = [_ROMAN[letter] for letter in written]
-        return (
-            sum(-one if one < nxt else one for one, nxt in zip(values, [*values[1:], 0], strict=True)),
-        )
+        return (sum(-one if one < nxt else one for one, nxt in zip(values, [*values[1:], 0], strict=True)),)
     return (ord(written) - ord("A") + 1,) if len(written) == 1 else ()

@@ -22,7 +22,7 @@ SAMPLE_REPORTS = 1000
 """Reports of a source that are counted: those with the lowest fingerprints of their ids, regardless of their order."""
 
 _Lines = list[tuple[str, str | None]]
-"""Each line of a report that may be a heading, and the next one that is not blank: empty if it can't be a heading, None at the end."""
+"""Each line that may be a heading, and the next one that is not blank: empty if it can't be a heading, None at the end."""
 
 
 @dataclass(order=True)

@@ -120,8 +120,8 @@ def split_sections(
 ) -> list[Section]:
     """Sections in order; text before the first heading has the heading "". A section ends at the next heading.
 
-    `headings` are those that a recipe names, `section_names` the known ones of its domain, in capitals. `layout` is that of a report;
-    without it, as for an answer, form and repetition count for nothing.
+    `headings` are those that a recipe names, `section_names` the known ones of its domain, in capitals. `layout` is that of a
+    report; without it, as for an answer, form and repetition count for nothing.
 
     >>> split_sections("PLAN:\\nRest.\\n\\nASSESSMENT\\nSprain.", ["Plan"], {"ASSESSMENT"})
     [Section(heading='PLAN', text='Rest.', is_certain=True), Section(heading='ASSESSMENT', text='Sprain.', is_certain=True)]

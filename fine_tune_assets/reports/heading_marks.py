@@ -7,7 +7,6 @@ characters that XML forbids and that no other text keeps enclose the level.
 import re
 from dataclasses import dataclass
 
-
 TITLE_LEVEL, BOLD_LEVEL, MAX_LEVEL = 0, 10, 9
 """Levels of a document's title, of a bold line without a heading style, and of the deepest heading style."""
 MARK_START, MARK_END = "\x11", "\x12"

@@ -43,7 +43,7 @@ def normalize_layout(text: str) -> str:
 
 
 def normalize_marked(text: str) -> str:
-    """Keep the marks of headings, normalize line ends to `\\n`, strip trailing blanks, and allow at most one blank line in a row."""
+    """Normalize line ends to `\\n`, strip trailing blanks, allow one blank line in a row, and keep the marks of headings."""
     plain = _SPACES.sub(" ", _INVISIBLE.sub("", _BREAKS.sub("\n", decode_symbol_font(text)))).translate(
         _TYPOGRAPHIC_FORMS
     )

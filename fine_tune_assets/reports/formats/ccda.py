@@ -75,7 +75,9 @@ def _read_section(section: Any, level: int) -> list[str]:
     marked = f"{format_mark(level)}{title}" if title else ""
     own = "\n\n".join(part for part in (marked, text) if part)
     below = min(level + 1, MAX_LEVEL)
-    inner = [found for nested in section.findall("c:component/c:section", _NS) for found in _read_section(nested, below)]
+    inner = [
+        found for nested in section.findall("c:component/c:section", _NS) for found in _read_section(nested, below)
+    ]
     return [found for found in (own, *inner) if found]
 
 

@@ -54,7 +54,12 @@ def _join_parts(parts: Iterator[str]) -> Iterator[str]:
             text = text.lstrip(" ") if newlines or lines or last.endswith(" ") else text
             if not text:
                 continue
-            yield "\n" * max(newlines, lines) + mark + ("^" if is_raised and text[:1].lstrip("-−").isalnum() else "") + text
+            yield (
+                "\n" * max(newlines, lines)
+                + mark
+                + ("^" if is_raised and text[:1].lstrip("-−").isalnum() else "")
+                + text
+            )
             last, newlines, lines, mark = text, 0, 0, ""
 
 
