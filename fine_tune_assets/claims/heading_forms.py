@@ -45,7 +45,7 @@ class HeadingForm:
             return self.is_followed_by(other)
         if self._look != other._look or other.number:
             return False
-        # Bold letters and underlines set a heading off by themselves.
+        # Bold letters and underlines set a heading off without blank lines.
         is_set_off = bool(self.markup) or self.is_underlined
         return is_set_off or (self.has_colon == other.has_colon and self._is_spaced_like(other))
 

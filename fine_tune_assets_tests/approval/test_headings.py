@@ -92,7 +92,7 @@ def test_a_heading_with_a_colon_ends_a_section_with_a_flag(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("name", "content"), [("a.html", foreign.COURT_HTML), ("a.rtf", foreign.COURT_RTF)])
 def test_a_section_of_a_web_page_or_rtf_file_ends_at_a_heading(tmp_path: Path, name: str, content: str) -> None:
-    """A bold sentence within a paragraph is no heading."""
+    """A bold sentence within a paragraph does not end a section."""
     found = preview(read(tmp_path, {name: content}), "Reasons")
     output, _ = only_output(found)
     # The bold `Order` of the RTF file is below its heading styles.

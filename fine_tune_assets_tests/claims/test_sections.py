@@ -152,7 +152,7 @@ def test_section_names_are_stored_in_normalized_form() -> None:
     st.dictionaries(st.integers(1, 14), st.integers(0, 10), max_size=6),
 )
 def test_splitting_by_layout_loses_no_word(lines: list[str], levels: dict[int, int]) -> None:
-    """Whatever evidence there is: only numbers, markup and underlines of headings are left out."""
+    """Whatever evidence there is: only numbers, markup and underlines of headings are omitted."""
     sections = split_sections("\n".join(lines), ["PLAN"], (), Layout(levels, frozenset({"EXAM"})))
     found = [word for s in sections for word in _WORD.findall(f"{s.heading}\n{s.text}".upper())]
     assert found == _WORD.findall("\n".join(lines).upper())

@@ -12,7 +12,7 @@ from fine_tune_assets.reports.heading_marks import BOLD_LEVEL, MAX_LEVEL, TITLE_
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _BODY_TEXT = 9
-"""Outline level of text that is no heading."""
+"""Outline level of text."""
 _MAX_PARENTS = 20
 _HEADING_NAME = re.compile(r"\bheading ?([1-9])?(?![0-9])", re.IGNORECASE)
 
