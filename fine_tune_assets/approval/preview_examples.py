@@ -13,6 +13,8 @@ from fine_tune_assets.claims.sections import Evidence, Section, list_heading_var
 from fine_tune_assets.recipes.schema import Task
 
 EXAMPLES_PER_SOURCE = 3
+_MAX_CONSIDERED = 300
+"""Drafts of a task and source from which the examples are chosen."""
 INSIDE = "inside a section"
 _SETTINGS = frozenset({Evidence.NAMED, Evidence.KNOWN})
 
@@ -54,28 +56,28 @@ class UnnamedHeading:
 def list_draft_examples(
     reports: Iterable[ReportText], drafts: Sequence[UncheckedDraft], tasks: Sequence[Task], rules: SectionRules
 ) -> list[DraftExample]:
-    """The first drafts of each task and source."""
-    chosen: dict[tuple[str, str], list[UncheckedDraft]] = defaultdict(list)
+    """Three drafts of each task and source, first those whose sections end differently."""
+    by_source: dict[tuple[str, str], list[UncheckedDraft]] = defaultdict(list)
     for draft in drafts:
-        of_source = chosen[draft.task, draft.source]
-        of_source += [draft] if len(of_source) < EXAMPLES_PER_SOURCE else []
-    wanted = {draft.report_id for found in chosen.values() for draft in found}
+        of_source = by_source[draft.task, draft.source]
+        of_source += [draft] if len(of_source) < _MAX_CONSIDERED else []
+    wanted = {draft.report_id for found in by_source.values() for draft in found}
     sections = {report.report_id: rules.split(report) for report in reports if report.report_id in wanted}
-    return [
-        DraftExample(
-            draft.report_id,
-            draft.source,
-            draft.task,
-            draft.input,
-            draft.output,
-            draft.flags,
-            tuple(_find_ends(sections[draft.report_id], task)),
-        )
-        for task in tasks
-        for (name, _), found in sorted(chosen.items())
-        if name == task.name
-        for draft in found
-    ]
+    examples = list[DraftExample]()
+    for task in tasks:
+        for (name, _), found in sorted(by_source.items()):
+            if name == task.name:
+                made = [_make_example(draft, sections[draft.report_id], task) for draft in found]
+                by_end = {one.sections: one for one in reversed(made)}
+                different = [one for one in made if by_end[one.sections] is one]
+                others = [one for one in made if by_end[one.sections] is not one]
+                examples += [*different, *others][:EXAMPLES_PER_SOURCE]
+    return examples
+
+
+def _make_example(draft: UncheckedDraft, sections: Sequence[Section], task: Task) -> DraftExample:
+    ends = tuple(_find_ends(sections, task))
+    return DraftExample(draft.report_id, draft.source, draft.task, draft.input, draft.output, draft.flags, ends)
 
 
 def _find_ends(sections: Sequence[Section], task: Task) -> Iterable[SectionEnd]:

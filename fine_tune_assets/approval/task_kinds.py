@@ -15,7 +15,7 @@ from fine_tune_assets.approval.flags import format_flag
 from fine_tune_assets.approval.lab_values import LabValues, format_abnormal_values, read_lab_values
 from fine_tune_assets.approval.report_passages import split_passages
 from fine_tune_assets.claims.grounding_checks import measure_word_overlap
-from fine_tune_assets.claims.repeated_lines import find_repeated_lines
+from fine_tune_assets.claims.repeated_lines import LinedReport, find_repeated_lines
 from fine_tune_assets.claims.sections import (
     Layout,
     Section,
@@ -77,8 +77,11 @@ class SectionRules:
 def read_section_rules(read: ReadReports, tasks: Sequence[Task], section_names: Collection[str]) -> SectionRules:
     """The rules for `unique_reports`. Their texts are read once if a task uses sections."""
     uses_sections = any(task.used_headings for task in tasks)
-    texts = ((report.source, report.report_id, report.text) for report in (read() if uses_sections else ()))
-    return SectionRules(tuple(list_headings(tasks)), section_names, find_repeated_lines(texts))
+    lined = (
+        LinedReport(report.source, report.report_id, report.text, {one.line for one in report.headings or ()})
+        for report in (read() if uses_sections else ())
+    )
+    return SectionRules(tuple(list_headings(tasks)), section_names, find_repeated_lines(lined))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Values such as "None" repeat too: a heading is set apart, occurs once in a repor
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fine_tune_assets.claims.heading_forms import clean_heading, read_form
@@ -31,15 +31,24 @@ class _Sampled:
     lines: _Lines = field(compare=False)
 
 
-def find_repeated_lines(reports: Iterable[tuple[str, str, str]]) -> dict[str, frozenset[str]]:
-    """Source → repeated lines in capitals without number and colon, for reports as source, id and text."""
+@dataclass(frozen=True)
+class LinedReport:
+    source: str
+    report_id: str
+    text: str
+    marked_lines: Collection[int] = ()
+    """Numbers of the lines that the format states to be bold or headings, from 1."""
+
+
+def find_repeated_lines(reports: Iterable[LinedReport]) -> dict[str, frozenset[str]]:
+    """Source → repeated lines in capitals without number and colon."""
     samples: dict[str, list[_Sampled]] = defaultdict(list)
-    for source, report_id, text in reports:
-        order, sample = -int(fingerprint_text(report_id)[:15], 16), samples[source]
+    for report in reports:
+        order, sample = -int(fingerprint_text(report.report_id)[:15], 16), samples[report.source]
         if len(sample) < SAMPLE_REPORTS:
-            heapq.heappush(sample, _Sampled(order, list(_iter_lines(text))))
+            heapq.heappush(sample, _Sampled(order, list(_iter_lines(report))))
         elif order > sample[0].order:
-            heapq.heapreplace(sample, _Sampled(order, list(_iter_lines(text))))
+            heapq.heapreplace(sample, _Sampled(order, list(_iter_lines(report))))
     return {source: _select([one.lines for one in sample]) for source, sample in samples.items()}
 
 
@@ -47,9 +56,10 @@ def normalize_line(line: str) -> str:
     return " ".join(clean_heading(line).split()).upper()
 
 
-def _iter_lines(text: str) -> Iterator[tuple[str, str | None]]:
-    lines = text.splitlines()
-    keys = [normalize_line(line) if read_form(lines, at) is not None else "" for at, line in enumerate(lines)]
+def _iter_lines(report: LinedReport) -> Iterator[tuple[str, str | None]]:
+    lines, marked = report.text.splitlines(), report.marked_lines
+    forms = (read_form(lines, at, is_bold=at + 1 in marked) for at in range(len(lines)))
+    keys = ["" if form is None else normalize_line(line) for form, line in zip(forms, lines, strict=True)]
     filled = [at for at, line in enumerate(lines) if line.strip()]
     for at, following in zip(filled, [*filled[1:], None], strict=True):
         if keys[at]:

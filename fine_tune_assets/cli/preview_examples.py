@@ -53,7 +53,7 @@ def print_unnamed_headings(preview: Preview) -> None:
 
 def print_examples(preview: Preview) -> None:
     for (task, source), examples in groupby(preview.examples, lambda one: (one.task, one.source)):
-        click.echo(f"\nFirst drafts of {task}, source {source}")
+        click.echo(f"\nDrafts of {task}, source {source}")
         for example in examples:
             _print_example(example)
 

@@ -68,6 +68,15 @@ def test_a_bold_paragraph_ends_a_section_with_a_flag(tmp_path: Path) -> None:
     assert [flag.partition(":")[0] for flag in flags] == ["possibly truncated"]
 
 
+def test_bold_headings_that_a_source_repeats_are_certain_and_examples_show_each_way_to_end(tmp_path: Path) -> None:
+    """Of ten reports in two styles, the first three alike would hide the other style."""
+    files = {f"a{n}.docx": foreign.damage_docx_in_bold() for n in range(6)}
+    found = preview(read(tmp_path, {**files, "z.docx": foreign.damage_docx()}), "Summary")
+    assert {(draft.output, draft.flags) for draft in found.drafts} == {(SUMMARY, ())}
+    assert len(found.examples) == 3
+    assert {end.evidence for one in found.examples for end in one.sections} == {Evidence.REPEATED, Evidence.STYLE}
+
+
 def test_a_markdown_section_ends_at_the_next_heading_of_its_level(tmp_path: Path) -> None:
     """With its subsection 2.1, the list under a colon, and NOTE. A recipe needs no number to name a heading."""
     output, flags = only_output(preview(read(tmp_path, {"a.md": foreign.INSPECTION}), "Findings"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.claims.repeated_lines import find_repeated_lines
+from fine_tune_assets.claims.repeated_lines import LinedReport, find_repeated_lines
 from fine_tune_assets.claims.sections import (
     Layout,
     Section,
@@ -166,7 +166,7 @@ def test_time_grows_with_the_text(unit: str) -> None:
         text = f"Plan\n\n{unit * (length // len(unit))}"
         start = time.process_time()
         split_sections(text, ["PLAN"], (), Layout({3: 2}, frozenset({"A"})))
-        find_repeated_lines([("site", "1", text)])
+        find_repeated_lines([LinedReport("site", "1", text)])
         return time.process_time() - start
 
     assert min(measure(400_000) for _ in range(2)) < max(0.5, 25 * min(measure(40_000) for _ in range(3)))
