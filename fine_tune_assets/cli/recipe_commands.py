@@ -52,14 +52,16 @@ def list_command(is_json: bool) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of a batch, or of several.",
 )
+@click.option("--drafts", "has_drafts", is_flag=True, help="Print drafts and headings, with their text.")
 @json_option
-def check(name_or_file: str | None, reports: Path | None, is_json: bool) -> None:
+def check(name_or_file: str | None, reports: Path | None, has_drafts: bool, is_json: bool) -> None:
     """Check a recipe, also against reports.
 
     NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. Refuses a recipe with which no candidate could
     be promoted, and prints the smallest gain that its gate detects and the chance of a false promotion. With --reports, prints
-    the reports read, the sections found, drafts and tokens per task, and why a report makes no draft. Nothing is stored. With
-    --json alone, prints the recipe with all defaults.
+    the reports read, the sections found, drafts and tokens per task, and why a report makes no draft; with --drafts
+    also text of reports: the headings that no setting names, and three drafts per task and source, with the end of each section.
+    Nothing is stored. With --json alone, prints the recipe with all defaults.
     """
     settings = load_settings()
     found = load_recipe(name_or_file or settings.recipe)
@@ -67,8 +69,10 @@ def check(name_or_file: str | None, reports: Path | None, is_json: bool) -> None
     if reports is not None:
         from fine_tune_assets.cli.recipe_preview_command import show_preview
 
-        show_preview(settings, found, reports, is_json=is_json)
+        show_preview(settings, found, reports, has_drafts=has_drafts, is_json=is_json)
         return
+    if has_drafts:
+        raise click.UsageError("--drafts needs --reports FOLDER.")
     if is_json:
         show_json(dump_recipe(found))
         return

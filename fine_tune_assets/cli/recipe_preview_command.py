@@ -12,6 +12,7 @@ import click
 from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
 from fine_tune_assets.approval.task_kinds import ReportText, UncheckedDraft
 from fine_tune_assets.cli.output import show_json
+from fine_tune_assets.cli.preview_examples import describe_examples, print_examples, print_unnamed_headings
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.keys import KEY_BYTES
 from fine_tune_assets.core.settings import Settings
@@ -22,8 +23,8 @@ from fine_tune_assets.tables.record_classes import iter_records
 _MAX_SHOWN = 20
 
 
-def show_preview(settings: Settings, recipe: Recipe, folder: Path, *, is_json: bool) -> None:
-    """Read the reports, and print sections, drafts, tokens, and why a report makes no draft."""
+def show_preview(settings: Settings, recipe: Recipe, folder: Path, *, has_drafts: bool, is_json: bool) -> None:
+    """Read the reports, and print sections, drafts, tokens, and why a report makes no draft; on request, text of reports."""
     pack = load_pack(recipe.domain)
     reports, unreadable = _read_reports(folder, recipe)
     preview = preview_recipe(reports, recipe.tasks, pack.section_names)
@@ -50,11 +51,20 @@ def show_preview(settings: Settings, recipe: Recipe, folder: Path, *, is_json: b
         "reports_without_draft": preview.reports_without_draft,
         "max_length": recipe.training.max_length,
         "minimum_examples": recipe.split.minimum_examples,
+        "unnamed_headings": len(preview.unnamed_headings),
+        **(describe_examples(preview) if has_drafts else {}),
     }
     if is_json:
         show_json(found)
     else:
         _print(found, pack)
+        if has_drafts:
+            print_unnamed_headings(preview)
+            print_examples(preview)
+        elif found["reports"]:
+            click.echo(
+                "See three drafts per task and source, the ends of their sections and all headings with --drafts."
+            )
 
 
 def _read_reports(folder: Path, recipe: Recipe) -> tuple[list[ReportText], Counter[str]]:
@@ -116,7 +126,9 @@ def _print(found: dict[str, Any], pack: LoadedPack) -> None:
     if len(found["sections"]) > _MAX_SHOWN:
         click.echo(f"  and {len(found['sections']) - _MAX_SHOWN} more")
     if found["uncertain_headings"]:
-        click.echo(f"  {found['uncertain_headings']} lines may be headings: add them to other_headings of a task")
+        click.echo(f"  {found['uncertain_headings']} lines may be headings: drafts that end there are flagged")
+    if found["unnamed_headings"]:
+        click.echo(f"  {found['unnamed_headings']} headings that no setting names: --drafts lists them")
     click.echo("\nDrafts")
     for one in found["tasks"]:
         click.echo(f"  {one['drafts']:>6}  {one['task']}{_describe_tokens(one, found['max_length'])}")
