@@ -24,6 +24,7 @@ from fine_tune_assets.desk.pages import (
     item_pages,
     line_pages,
     mark_pages,
+    miss_pages,
     overview_pages,
     own_decision_pages,
     quarantine_pages,
@@ -44,6 +45,7 @@ from fine_tune_assets.desk.request_context import (
 )
 from fine_tune_assets.desk.templating import make_static_response
 from fine_tune_assets.ledger.people.sessions import LINK_PATH
+from fine_tune_assets.phi.measurement.recall_report import MISSES_PAGE
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,15 @@ ROUTES: tuple[Route, ...] = (
         menu_group="Data",
     ),
     Route("GET", "/intake/{batch}", overview_pages.show_batch, allow(Action.VIEW_INTAKE)),
+    Route(
+        "GET",
+        MISSES_PAGE,
+        miss_pages.show_misses,
+        allow(Action.READ_MISSES),
+        "Missed identifiers",
+        "What the scrubber left in the labelled reports, and what would catch it.",
+        menu_group="Data",
+    ),
     Route(
         "GET",
         "/subjects",

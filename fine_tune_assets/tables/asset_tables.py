@@ -23,6 +23,7 @@ from fine_tune_assets.tables.record_classes import Record
 from fine_tune_assets.tables.report_rows import Report, UnreadableReport
 from fine_tune_assets.tables.scrubbing_rows import (
     IdentifierValue,
+    LabelledMiss,
     PhiSpan,
     PhiTagger,
     ScrubbedReport,
@@ -50,6 +51,7 @@ RECORDS: Mapping[str, type[Record]] = {
     "unreadable_reports": UnreadableReport,
     "phi_taggers": PhiTagger,
     "scrub_recall": ScrubRecall,
+    "labelled_misses": LabelledMiss,
     "scrubbed_reports": ScrubbedReport,
     "phi_spans": PhiSpan,
     "withheld_reports": WithheldReport,
@@ -89,6 +91,7 @@ RECORDS: Mapping[str, type[Record]] = {
 }
 AUXILIARY_TABLES: Mapping[str, str] = {
     "unreadable_reports": "reports",
+    "labelled_misses": "scrub_recall",
     "withheld_reports": "scrubbed_reports",
     "identifier_values": "scrubbed_reports",
     "example_lengths": "training_plans",
