@@ -20,7 +20,7 @@ from fine_tune_assets.tables.judging_rows import (
 )
 from fine_tune_assets.tables.merging_rows import BuiltRelease, MergedWeights, QuantizedWeights
 from fine_tune_assets.tables.record_classes import Record
-from fine_tune_assets.tables.report_rows import Report, UnreadableReport
+from fine_tune_assets.tables.report_rows import Report, ReportLanguage, UnreadableReport
 from fine_tune_assets.tables.scrubbing_rows import (
     IdentifierValue,
     LabelledMiss,
@@ -49,6 +49,7 @@ from fine_tune_assets.tables.training_rows import (
 RECORDS: Mapping[str, type[Record]] = {
     "reports": Report,
     "unreadable_reports": UnreadableReport,
+    "report_languages": ReportLanguage,
     "phi_taggers": PhiTagger,
     "scrub_recall": ScrubRecall,
     "labelled_misses": LabelledMiss,
@@ -91,6 +92,7 @@ RECORDS: Mapping[str, type[Record]] = {
 }
 AUXILIARY_TABLES: Mapping[str, str] = {
     "unreadable_reports": "reports",
+    "report_languages": "reports",
     "labelled_misses": "scrub_recall",
     "withheld_reports": "scrubbed_reports",
     "identifier_values": "scrubbed_reports",

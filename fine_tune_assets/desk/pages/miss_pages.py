@@ -119,8 +119,10 @@ def _read_miss(
     if documents is None:
         return ShownMiss(row, None, advice, None)
     document = documents[row.document - 1]
+    # Where a part was removed, the form of the whole is no way to find the rest.
+    is_whole = (row.start, row.end) == (row.missed_start, row.missed_end)
     value = document.text[row.start : row.end]
-    proposal = propose_pattern(value, every) if row.cause in _WITH_PATTERNS else None
+    proposal = propose_pattern(value, every) if is_whole and row.cause in _WITH_PATTERNS else None
     return ShownMiss(row, cut_context(document, row), advice, proposal)
 
 

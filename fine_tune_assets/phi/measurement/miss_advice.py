@@ -11,6 +11,7 @@ from fine_tune_assets.phi.measurement.recall import GoldDocument
 _PACK_GUIDE, _MARK_GUIDE = "how-to/add-a-domain.md", "how-to/mark-missed-phi.md"
 _DELIVER = "Identifiers that a report's metadata states are always removed, so deliver it there."
 _MIN_DIGITS, _MAX_CHARACTERS = 3, 40
+_SPECIAL = re.compile(r"[.^$*+?{}\[\]\\|()]")
 _CLASSES = (("digit", r"\d"), ("upper", "[A-Z]"), ("lower", "[a-z]"))
 
 
@@ -119,7 +120,7 @@ def describe_form(value: str) -> str | None:
     r"""Runs of digits and letters with their lengths; None for a text without a clear form.
 
     >>> describe_form("DM-2291/b")
-    '(?<![\\w-])[A-Z]{2}\\-\\d{4}/[a-z]{1}(?![\\w-])'
+    '(?<![\\w-])[A-Z]{2}-\\d{4}/[a-z]{1}(?![\\w-])'
     """
     words = value.strip()
     if sum(c.isdigit() for c in words) < _MIN_DIGITS or len(words) > _MAX_CHARACTERS or not words.isascii():
@@ -133,4 +134,4 @@ def _class_of(character: str) -> str:
 
 
 def _describe_run(name: str, run: str) -> str:
-    return f"{dict(_CLASSES)[name]}{{{len(run)}}}" if name else re.escape(run)
+    return f"{dict(_CLASSES)[name]}{{{len(run)}}}" if name else _SPECIAL.sub(r"\\\g<0>", run)

@@ -2,59 +2,21 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from fine_tune_assets.core.files import write_table
-from fine_tune_assets.core.fingerprints import fingerprint_file
 from fine_tune_assets.core.permissions import ROLES
 from fine_tune_assets.desk.pages.miss_pages import CONTEXT_CHARACTERS, MISSED, PAGE_MISSES, REMOVED, TAG, cut_context
 from fine_tune_assets.ledger.audit.audit_log import list_entries
 from fine_tune_assets.phi.measurement.recall import GoldDocument
 from fine_tune_assets.phi.spans.spans import Span
-from fine_tune_assets.tables.record_classes import table_from_rows
-from fine_tune_assets.tables.scrubbing_rows import LabelledMiss, ScrubRecall
+from fine_tune_assets.tables.scrubbing_rows import LabelledMiss
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
+from fine_tune_assets_tests.desk.labelled_misses import FAR, write_misses
 
 ACTION = "read missed identifiers"
-FAR = "far away " * 40
-TEXT = f"{FAR}Moira Quillfeather called <b>Tobias Wren</b> about DM-229-417. {FAR}Ada Lark left."
-
-
-def place(text: str, value: str, label: str) -> dict[str, Any]:
-    return {"start": text.index(value), "end": text.index(value) + len(value), "label": label}
-
-
-def write_misses(site: Site, count: int = 1) -> Path:
-    """A labelled set with `count` documents, in each of which a name and a number were missed, and its measurement."""
-    spans = [place(TEXT, "Moira Quillfeather", "NAME"), place(TEXT, "Tobias Wren", "NAME")]
-    spans += [place(TEXT, "DM-229-417", "MRN"), place(TEXT, "Ada Lark", "NAME")]
-    file = site.settings.data_dir / "evaluation" / "phi" / "own.jsonl"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps({"text": TEXT, "spans": spans}) + "\n" for _ in range(count)), encoding="utf-8")
-    shared = {"labelled_set": "own", "file_fingerprint": fingerprint_file(file), "scrubber_version": "v"}
-    surname, number = place(TEXT, "Quillfeather", "NAME"), spans[2]
-    rows = [
-        {
-            **shared,
-            **span,
-            "missed_start": left["start"],
-            "missed_end": left["end"],
-            "document": n,
-            "cause": cause,
-            "rule": None,
-        }
-        for n in range(1, count + 1)
-        for span, left, cause in ((spans[0], surname, "protected_word"), (number, number, "no_form"))
-    ]
-    write_table(site.settings.layout.table("labelled_misses"), table_from_rows(rows, LabelledMiss.SCHEMA))
-    recall = {"labelled_set": "own", "measure": "masked_recall", "label": "all", "hits": 2 * count, "total": 4 * count}
-    recall |= {"value": 0.5, "low": 0.1, "high": 0.9, "scrubber_version": "v"}
-    write_table(site.settings.layout.table("scrub_recall"), table_from_rows([recall], ScrubRecall.SCHEMA))
-    return file
 
 
 @pytest.fixture
@@ -76,13 +38,13 @@ def views(site: Site) -> list[str]:
 
 def test_a_miss_is_shown_in_its_context_with_what_would_catch_it(site: Site, ingest: Visitor) -> None:
     """Nobody can mend a rule without the words around what it missed."""
-    write_misses(site)
+    write_misses(site.settings)
     page = ingest.get("/misses")
     assert page.status_code == 200
     assert "<del>Moira </del><mark>Quillfeather</mark>" in page.text
     assert "&lt;b&gt;" in page.text
     assert "protected_words.txt" in page.text
-    assert r"(?&lt;![\w-])[A-Z]{2}\-\d{3}\-\d{3}(?![\w-])" in page.text
+    assert r"(?&lt;![\w-])[A-Z]{2}-\d{3}-\d{3}(?![\w-])" in page.text
     assert "/docs/how-to/add-a-domain.md" in page.text
     assert ingest.get("/docs/how-to/add-a-domain.md").status_code == 200
     assert "/docs/how-to/mark-missed-phi.md" in page.text
@@ -90,7 +52,7 @@ def test_a_miss_is_shown_in_its_context_with_what_would_catch_it(site: Site, ing
 
 def test_other_identifiers_and_the_rest_of_the_report_stay_hidden(site: Site, ingest: Visitor) -> None:
     """The page shows as little of a report as mending a rule needs."""
-    write_misses(site)
+    write_misses(site.settings)
     shown = ingest.get("/misses").text
     assert "Tobias" not in shown
     assert "[NAME]" in shown
@@ -101,7 +63,7 @@ def test_other_identifiers_and_the_rest_of_the_report_stay_hidden(site: Site, in
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "ingest"])
 def test_no_other_role_may_open_it(site: Site, role: str) -> None:
     """Raw text is for those who deliver it. Who can approve, sign, or manage users does not need it."""
-    write_misses(site)
+    write_misses(site.settings)
     answer = site.signed_in(f"The {role}").get("/misses")
     assert answer.status_code == 403
     assert "Quillfeather" not in answer.text
@@ -109,7 +71,7 @@ def test_no_other_role_may_open_it(site: Site, role: str) -> None:
 
 
 def test_each_view_is_recorded_without_text(site: Site, ingest: Visitor) -> None:
-    write_misses(site, 2)
+    write_misses(site.settings, 2)
     ingest.get("/misses?kind=NAME")
     ingest.get("/misses")
     assert views(site) == ["labelled documents own 1, own 2"] * 2
@@ -119,7 +81,7 @@ def test_each_view_is_recorded_without_text(site: Site, ingest: Visitor) -> None
 
 def test_a_view_that_can_not_be_recorded_shows_nothing(site: Site, ingest: Visitor) -> None:
     """Otherwise raw text could be read without a trace."""
-    write_misses(site)
+    write_misses(site.settings)
     with site.ledger.begin() as connection:
         connection.exec_driver_sql(
             "CREATE TRIGGER refuse BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -130,13 +92,13 @@ def test_a_view_that_can_not_be_recorded_shows_nothing(site: Site, ingest: Visit
 
 
 def test_no_browser_or_proxy_keeps_the_page(site: Site, ingest: Visitor) -> None:
-    write_misses(site)
+    write_misses(site.settings)
     assert ingest.get("/misses").headers["cache-control"] == "no-store"
 
 
 def test_a_page_has_a_limited_number_of_misses(site: Site, ingest: Visitor) -> None:
     """So that no single request reads a whole labelled set."""
-    write_misses(site, PAGE_MISSES)
+    write_misses(site.settings, PAGE_MISSES)
     first, second = ingest.get("/misses"), ingest.get(f"/misses?first={PAGE_MISSES}")
     assert [page.text.count("data-row") for page in (first, second)] == [PAGE_MISSES, PAGE_MISSES]
     assert f"first={PAGE_MISSES}" in first.text
@@ -149,7 +111,7 @@ def test_a_page_has_a_limited_number_of_misses(site: Site, ingest: Visitor) -> N
 
 def test_a_labelled_file_that_changed_is_not_cut_at_old_offsets(site: Site, ingest: Visitor) -> None:
     """Other words would be shown as the miss, and identifiers that were hidden would appear."""
-    file = write_misses(site)
+    file = write_misses(site.settings)
     file.write_text(
         json.dumps({"text": "Tobias Wren " * 100, "spans": [{"start": 0, "end": 11, "label": "NAME"}]}) + "\n"
     )
@@ -163,7 +125,7 @@ def test_a_labelled_file_that_changed_is_not_cut_at_old_offsets(site: Site, inge
 
 def test_a_set_without_misses_and_an_installation_without_a_measurement_say_so(site: Site, ingest: Visitor) -> None:
     assert "Not measured yet" in ingest.get("/misses").text
-    write_misses(site)
+    write_misses(site.settings)
     write_table(site.settings.layout.table("labelled_misses"), LabelledMiss.SCHEMA.empty_table())
     assert "No misses" in ingest.get("/misses").text
 
