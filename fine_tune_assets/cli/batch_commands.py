@@ -2,10 +2,10 @@
 
 import secrets
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
-import pyarrow as pa
 
 from fine_tune_assets.cli.output import json_option, show_json
 from fine_tune_assets.core.keys import KEY_BYTES
@@ -43,7 +43,7 @@ def check(folder: Path, is_json: bool) -> None:
     ]
     languages = [
         {"origin_file": file, "language": language, "reports": count}
-        for (file, language), count in _count_by_file(result.reports).items()
+        for (file, language), count in _count_by_file(result.reports.select(["origin_file", "text"]).to_pylist())
     ]
     subjects = len(set(result.reports.column("subject_key").to_pylist()))
     found = {
@@ -81,10 +81,9 @@ def check(folder: Path, is_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _count_by_file(reports: pa.Table) -> Counter[tuple[str, str]]:
-    """(File, language) → reports in that language, without English."""
+def _count_by_file(reports: Iterable[Mapping[str, str]]) -> list[tuple[tuple[str, str], int]]:
+    """(File, language) and the number of reports in that language, without English."""
     from fine_tune_assets.reports.languages import find_other_language
 
-    rows = reports.select(["origin_file", "text"]).to_pylist()
-    found = ((row["origin_file"], find_other_language(row["text"])) for row in rows)
-    return Counter((file, language) for file, language in found if language)
+    found = ((row["origin_file"], find_other_language(row["text"])) for row in reports)
+    return sorted(Counter((file, language) for file, language in found if language).items())
