@@ -83,17 +83,12 @@ def test_reports_that_are_not_in_english_are_counted_by_file(folder: Path) -> No
     """The scrubber would shred them and miss names. They can be read, so the status is 0."""
     assert json.loads(check(folder, "--json").stdout)["not_english"] == []
     assert "English" not in check(folder).stdout
-    rows = "".join(
-        json.dumps({"subject_id": number, "text": GERMAN.replace("Kowalski", MARKER)}) + "\n" for number in range(3)
-    )
-    (folder / "clinic.jsonl").write_text(rows)
+    (folder / "clinic.txt").write_text(f"---\nsubject_id: 9\n---\n{GERMAN.replace('Kowalski', MARKER)}")
     done = check(folder, "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["not_english"] == [
-        {"origin_file": "clinic.jsonl", "language": "German", "reports": 3}
-    ]
+    assert json.loads(done.stdout)["not_english"] == [{"origin_file": "clinic.txt", "language": "German", "reports": 1}]
     shown = check(folder).stdout
-    assert "clinic.jsonl: 3 not in English (German)" in shown
+    assert "clinic.txt: 1 not in English (German)" in shown
     assert MARKER not in done.stdout + shown
 
 

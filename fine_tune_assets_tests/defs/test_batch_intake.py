@@ -76,7 +76,7 @@ def test_a_batch_that_is_not_in_english_is_marked_and_read(
     assert (shown["not_english"], shown["share"], shown["batch"]) == (1, 1.0, "2026-02")
     assert "Dutch 1" in str(shown["reason"])
     assert "kortademigheid" not in str(shown)
-    assert _texts(installation_dir, "2026-02") == [PARAGRAPHS["Dutch"][0]]
+    assert [read.strip() for read in _texts(installation_dir, "2026-02")] == [PARAGRAPHS["Dutch"][0]]
     rows = pq.read_table(installation_dir / "tables" / "report_languages" / "2026-02.parquet").to_pylist()
     assert rows == [{"batch": "2026-02", "language": "Dutch", "reports": 1}]
 
