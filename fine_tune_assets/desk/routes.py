@@ -16,6 +16,7 @@ from fine_tune_assets.desk.pages import (
     ask_pages,
     audit_pages,
     case_pages,
+    correction_pages,
     decision_pages,
     disagreement_pages,
     documentation_pages,
@@ -98,6 +99,15 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/ask/stream", ask_pages.stream_answer, allow(Action.ASK)),
     Route("POST", "/ask/correct", ask_pages.correct_answer, allow(Action.CORRECT)),
     Route("POST", "/ask/rate", ask_pages.rate_answer, allow(Action.CORRECT)),
+    Route(
+        "GET",
+        "/corrections",
+        correction_pages.show_corrections,
+        allow(Action.CORRECT),
+        "My corrections",
+        "How far your corrections are.",
+        menu_group="Work",
+    ),
     Route(
         "GET",
         "/queue",

@@ -5,7 +5,12 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from fine_tune_assets.tables.approval_rows import ApprovedExample, DraftedExample, ModelDraft
-from fine_tune_assets.tables.correction_rows import ProductionDrift, QuarantinedCorrection, ScrubbedCorrection
+from fine_tune_assets.tables.correction_rows import (
+    ProductionDrift,
+    QuarantinedCorrection,
+    ScrubbedCorrection,
+    WithheldCorrection,
+)
 from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
 from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow
 from fine_tune_assets.tables.judging_rows import (
@@ -87,6 +92,7 @@ RECORDS: Mapping[str, type[Record]] = {
     "served_knowledge": ServedKnowledge,
     "served_models": ServedModel,
     "scrubbed_corrections": ScrubbedCorrection,
+    "withheld_corrections": WithheldCorrection,
     "quarantined_corrections": QuarantinedCorrection,
     "production_drift": ProductionDrift,
 }
@@ -100,6 +106,7 @@ AUXILIARY_TABLES: Mapping[str, str] = {
     "training_preflights": "training_plans",
     "sweep_trials": "adapters",
     "unreadable_documents": "knowledge_chunks",
+    "withheld_corrections": "scrubbed_corrections",
 }
 """Table → the asset whose step stores it. These tables are not assets of their own, so that the graph stays readable."""
 TABLES: Mapping[str, pa.Schema] = {name: record.SCHEMA for name, record in RECORDS.items()}
