@@ -33,7 +33,7 @@ class CorrectionState(StrEnum):
 
 MEANINGS: Mapping[CorrectionState, str] = {
     CorrectionState.RECEIVED: "The next run removes identifiers from it.",
-    CorrectionState.NOT_SCRUBBED: "It is not used: identifiers were left in it, or removing them took too much time or memory. "
+    CorrectionState.NOT_SCRUBBED: "It is not used: identifiers remained in it, or removing them took too much time or memory. "
     "Each run tries again. If it stays so, send it again, shorter and without names.",
     CorrectionState.QUARANTINED: "It waits for an approver.",
     CorrectionState.BLOCKED: "It is not used: it cites a document that not everyone may see.",

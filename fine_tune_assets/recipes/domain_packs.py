@@ -75,7 +75,7 @@ class LoadedPack:
         return frozenset(self.read_list(SECTION_NAMES).get("", ()))
 
     def list_labelled_files(self, data_dir: Path) -> list[Path]:
-        """The labelled sets of the domain. Those of another domain measure nothing here."""
+        """The labelled sets of the domain. Sets of another domain measure nothing here."""
         return sorted(path for name in self.pack.labelled_sets for path in (data_dir / name).glob("*.jsonl"))
 
     def fingerprint(self, parts: Iterable[str]) -> str:

@@ -76,7 +76,7 @@ class LabelledMiss(Record):
     document: Annotated[int, Column("Number of the document in the file, from 1")]
     start: Annotated[int, Column("Start offset of the identifier, from 0")]
     end: Annotated[int, Column("End offset, exclusive")]
-    missed_start: Annotated[int, Column("Start offset of the part that was left")]
+    missed_start: Annotated[int, Column("Start offset of the part that remained")]
     missed_end: Annotated[int, Column("End offset of that part, exclusive")]
     label: Annotated[str, Column("Kind of identifier, as labelled")]
     cause: Annotated[str, Column("Why no rule removed it, such as `no_context`; see `fine-tune phi report`")]

@@ -49,7 +49,7 @@ def test_one_text_file_gives_its_text_with_kinds(letter: Path) -> None:
 
 
 def test_a_text_in_another_language_is_scrubbed_with_a_warning_on_standard_error(tmp_path: Path, letter: Path) -> None:
-    """Its names stay and its words go, which nobody sees who does not read the output. The output is what it was."""
+    """Its names stay and its words go, which only a reader of the output notices. The output is what it was."""
     foreign = tmp_path / "brief.txt"
     foreign.write_text(PARAGRAPHS["German"][0], encoding="utf-8")
     assert "English" not in _scrub(letter).stderr

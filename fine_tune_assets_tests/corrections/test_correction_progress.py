@@ -1,4 +1,4 @@
-"""An author sees how far a correction is, and why it is not used. Before, only a count said that some were left out."""
+"""An author sees how far a correction is, and why it is not used. Before, they were only counted."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

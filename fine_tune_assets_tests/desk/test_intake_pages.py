@@ -72,7 +72,7 @@ def test_batches_are_shown_with_counts_of_read_unreadable_and_withheld_reports(s
 
 
 def test_reports_in_another_language_are_shown_by_batch(site: Site, ingest: Visitor) -> None:
-    """Whoever delivers reports is who can deliver others."""
+    """The people who deliver reports can deliver others."""
     assert "Not in English" not in ingest.get("/intake").text
     assert "none found" in ingest.get(f"/intake/{BATCH}").text
     rows = [

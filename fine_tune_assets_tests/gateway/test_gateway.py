@@ -181,7 +181,7 @@ def listed(installation: Installation, key: str, headers: dict[str, str] | None 
 
 
 def test_an_author_sees_how_far_each_own_correction_is(installation: Installation) -> None:
-    """A correction that can't be used was left out with a count only. The list has no text, and nothing of other people."""
+    """A correction that can't be used was only counted. The list has no text, and nothing of other people."""
     sent = installation.post("/v1/corrections", installation.correct_key, json=_correction(installation)).json()["id"]
     other = owned_key(installation.ledger, "other author", ["correct"]).secret
     foreign = installation.post("/v1/corrections", other, json=_correction(installation)).json()["id"]

@@ -100,7 +100,7 @@ def scrub_recall(
 def _list_misses(
     context: dg.AssetExecutionContext, worker: Worker, gold: Sequence[Path], measured: Mapping[str, Any]
 ) -> pa.Table:
-    """`labelled_misses` of the sets with a miss: those that ship with the repository, or from scrubbing these sets again."""
+    """`labelled_misses` of the sets with a miss: shipped with the repository, or from scrubbing these sets again."""
     if not gold:
         return LabelledMiss.SCHEMA.empty_table()
     shipped = load_shipped_misses(gold, measured["settings"])

@@ -35,7 +35,7 @@ PAGE_MISSES = 10
 CONTEXT_CHARACTERS = 120
 """On each side of an identifier."""
 MISSED, REMOVED, TAG = "missed", "removed", "tag"
-"""Kinds of pieces: the part that was left, the part of the identifier that was removed, and the kind of another identifier."""
+"""Kinds of pieces: the part that remained, the part of the identifier that was removed, and the kind of another identifier."""
 _WITH_PATTERNS = (MissCause.NO_FORM, MissCause.NO_RULE)
 
 

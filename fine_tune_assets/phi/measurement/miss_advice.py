@@ -28,7 +28,7 @@ _ADVICE: Mapping[MissCause, Advice] = {
         "The text took too much time or memory.", "Split the document, then measure again.", _MARK_GUIDE
     ),
     MissCause.ORDINARY_REST: Advice(
-        "The identifier was removed; only ordinary words or punctuation of the label were left.",
+        "The identifier was removed; only ordinary words or punctuation of the label remain.",
         "Check the label: it may be too long.",
         _PACK_GUIDE,
     ),

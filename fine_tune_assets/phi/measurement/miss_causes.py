@@ -46,7 +46,7 @@ class Diagnosis:
 def find_miss_cause(
     text: str, gold: Span, missed: Span, pack: LoadedPack, rules: DomainRules, score: float
 ) -> Diagnosis:
-    """`missed`: the part of the labelled identifier `gold` that was left. `score`: the recipe's minimum score of a finding."""
+    """`missed`: the part of the labelled identifier `gold` that remained. `score`: the recipe's minimum score of a finding."""
     if _is_ordinary_rest(text, gold, missed, rules):
         return Diagnosis(MissCause.ORDINARY_REST)
     for span in (gold, missed):
@@ -61,7 +61,7 @@ def find_miss_cause(
 
 
 def _is_ordinary_rest(text: str, gold: Span, missed: Span, rules: DomainRules) -> bool:
-    """Whether the rest of the label was removed, and only ordinary words or punctuation of it were left: `patient ID:`."""
+    """Whether the rest of the label was removed, and only ordinary words or punctuation of it remain: `patient ID:`."""
     if (missed.start, missed.end) == (gold.start, gold.end):
         return False
     left, vocabulary = text[missed.start : missed.end], rules.vocabulary
@@ -83,7 +83,7 @@ def _find_keeper(text: str, span: Span, pack: LoadedPack, rules: DomainRules) ->
 
 
 def _list_related_rules(label: str, value: str, rules: DomainRules) -> list[Rule]:
-    """The rules of this kind; for a label that is no kind of the pack, those that measure as the same, such as numbers."""
+    """The rules of this kind; for a label that is no kind of the pack, the rules that measure as the same, such as numbers."""
     exact = [rule for rule in rules.rules if rule.label == label.upper()]
     if exact or (group_label(label) == _NUMBERS and not any(c.isdigit() for c in value)):
         return exact

@@ -29,7 +29,7 @@ def send(site: Site, author: str) -> str:
 
 
 def test_a_correction_that_could_not_be_scrubbed_is_shown_to_its_author_with_the_reason(site: Site) -> None:
-    """It was left out with a count in Dagster, which its author never sees."""
+    """It was dropped with a count in Dagster, which its author never sees."""
     own, foreign = send(site, "Ward"), send(site, "Other")
     rows = [{"correction_id": one, "scrubber_version": "v"} for one in (own, foreign)]
     write_table(site.settings.layout.table("withheld_corrections"), table_from_rows(rows, WithheldCorrection.SCHEMA))

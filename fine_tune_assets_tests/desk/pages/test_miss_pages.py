@@ -37,7 +37,7 @@ def views(site: Site) -> list[str]:
 
 
 def test_a_miss_is_shown_in_its_context_with_what_would_catch_it(site: Site, ingest: Visitor) -> None:
-    """Nobody can mend a rule without the words around what it missed."""
+    """A rule can't be mended without the words around what it missed."""
     write_misses(site.settings)
     page = ingest.get("/misses")
     assert page.status_code == 200

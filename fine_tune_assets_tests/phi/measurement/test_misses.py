@@ -110,7 +110,7 @@ def test_a_kind_without_any_rule_is_said_to_have_none(tmp_path: Path, domain: st
 
 
 def test_words_of_a_long_label_are_not_reported_as_a_leak(domain: str) -> None:
-    """A label such as `the office in Leeds` of which `office in` was left is a question of labelling."""
+    """A label such as `the office in Leeds` of which `office in` remained is a question of labelling."""
     text = "At the office in Leeds of Sunday Boateng."
     assert diagnose(domain, text, "office in Leeds", "LOCATION", "in").cause is MissCause.ORDINARY_REST
     assert diagnose(domain, text, "office in Leeds", "LOCATION", "Leeds").cause is not MissCause.ORDINARY_REST
