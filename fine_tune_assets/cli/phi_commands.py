@@ -5,7 +5,7 @@ The identifier is never an argument: the shell history and the process list woul
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 
@@ -77,7 +77,7 @@ def _read_misses(settings: Settings) -> list[LabelledMiss]:
     return list(iter_records(LabelledMiss, pq.read_table(table))) if table.is_file() else []
 
 
-def _show_report(report: RecallReport, causes: Sequence[dict[str, object]], page: str) -> None:
+def _show_report(report: RecallReport, causes: Sequence[Mapping[str, object]], page: str) -> None:
     floors = (
         {
             "floor": f"{floor.label} identifiers",
@@ -126,7 +126,7 @@ def _show_report(report: RecallReport, causes: Sequence[dict[str, object]], page
             click.echo(floor.describe(), err=True)
 
 
-def _show_table(title: str, rows: Iterable[dict[str, object]], headers: dict[str, str | None]) -> None:
+def _show_table(title: str, rows: Iterable[Mapping[str, object]], headers: Mapping[str, str | None]) -> None:
     """With its headers, also in a pipe: figures without them can't be read."""
     named = {name: (header or name).replace("_", " ") for name, header in headers.items()}
     click.echo(f"\n{title}")

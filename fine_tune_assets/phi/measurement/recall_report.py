@@ -6,6 +6,7 @@ A floor applies to the lowest share of any labelled set. The set of reviewers' m
 from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -142,7 +143,7 @@ def _describe_sets(table: pa.Table) -> Iterable[SetFigures]:
             )
 
 
-def _share(name: str, removed: int, total: int) -> dict[str, float | int | str]:
+def _share(name: str, removed: int, total: int) -> dict[str, Any]:
     low, _ = wilson_interval(removed, total)
     return {"name": name, "identifiers": total, "missed": total - removed, "recall": removed / total, "low": low}
 
