@@ -414,6 +414,8 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /intake", _get("/intake")),
     Request("GET /intake", _arrivals_after_a_run, "after a run"),
     Request("GET /intake/{batch}", _get(f"/intake/{BATCH}")),
+    Request("GET /corrections", _get("/corrections")),
+    Request("GET /misses", _get("/misses")),
     Request("GET /subjects", _get("/subjects")),
     Request("POST /subjects", _patient),
     Request("POST /subjects", _patient_after_a_new_set, "after a new set"),

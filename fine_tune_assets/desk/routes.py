@@ -16,6 +16,7 @@ from fine_tune_assets.desk.pages import (
     ask_pages,
     audit_pages,
     case_pages,
+    correction_pages,
     decision_pages,
     disagreement_pages,
     documentation_pages,
@@ -24,6 +25,7 @@ from fine_tune_assets.desk.pages import (
     item_pages,
     line_pages,
     mark_pages,
+    miss_pages,
     overview_pages,
     own_decision_pages,
     quarantine_pages,
@@ -44,6 +46,7 @@ from fine_tune_assets.desk.request_context import (
 )
 from fine_tune_assets.desk.templating import make_static_response
 from fine_tune_assets.ledger.people.sessions import LINK_PATH
+from fine_tune_assets.phi.measurement.recall_report import MISSES_PAGE
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,15 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/ask/stream", ask_pages.stream_answer, allow(Action.ASK)),
     Route("POST", "/ask/correct", ask_pages.correct_answer, allow(Action.CORRECT)),
     Route("POST", "/ask/rate", ask_pages.rate_answer, allow(Action.CORRECT)),
+    Route(
+        "GET",
+        "/corrections",
+        correction_pages.show_corrections,
+        allow(Action.CORRECT),
+        "My corrections",
+        "How far your corrections are.",
+        menu_group="Work",
+    ),
     Route(
         "GET",
         "/queue",
@@ -233,6 +245,15 @@ ROUTES: tuple[Route, ...] = (
         menu_group="Data",
     ),
     Route("GET", "/intake/{batch}", overview_pages.show_batch, allow(Action.VIEW_INTAKE)),
+    Route(
+        "GET",
+        MISSES_PAGE,
+        miss_pages.show_misses,
+        allow(Action.READ_MISSES),
+        "Missed identifiers",
+        "What the scrubber left in the labelled reports, and what would catch it.",
+        menu_group="Data",
+    ),
     Route(
         "GET",
         "/subjects",

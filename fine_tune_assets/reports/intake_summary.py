@@ -5,7 +5,8 @@ Returns counts, reasons, kinds, sources, file names and report ids; never report
 
 import threading
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from fine_tune_assets.reports.batches import StrayEntries, find_stray_entries, l
 from fine_tune_assets.tables.duckdb_connection import open_cursor
 from fine_tune_assets.tables.stored_tables import read_rows, read_rows_if_present
 
-_TABLES = ("reports", "unreadable_reports", "withheld_reports")
+_TABLES = ("reports", "unreadable_reports", "report_languages", "withheld_reports")
 
 
 class IntakeError(FineTuneError):
@@ -38,6 +39,8 @@ class BatchSummary:
     withheld: int | None
     """Reports in which the scrubber's second pass found residual PHI; None before scrubbing."""
     read_at: datetime
+    other_languages: Mapping[str, int] = field(default_factory=dict)
+    """Language → reports, without English."""
 
 
 @dataclass(frozen=True)
@@ -166,11 +169,14 @@ class IntakeSummaryCache:
         rows = self._query_rows("reports", "batch, list(distinct source order by source), count(*)")
         read = {name: (tuple(sources), number) for name, sources, number in rows}
         refused = dict(self._query_rows("unreadable_reports", "batch, count(*)"))
+        languages: dict[str, dict[str, int]] = defaultdict(dict)
+        for batch, language, number in self._query_rows("report_languages", "batch, language, sum(reports)::int"):
+            languages[batch][language] = number
         # A batch without a withheld_reports file has not been scrubbed yet.
         withheld = dict.fromkeys(self._read_times("withheld_reports"), 0)
         withheld |= dict(self._query_rows("withheld_reports", "batch, count(distinct report_id)"))
         return [
-            BatchSummary(name, *read.get(name, ((), 0)), refused.get(name, 0), withheld.get(name), at)
+            BatchSummary(name, *read.get(name, ((), 0)), refused.get(name, 0), withheld.get(name), at, languages[name])
             for name, at in self._read_times("reports").items()
         ]
 

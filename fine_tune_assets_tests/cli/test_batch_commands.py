@@ -11,9 +11,11 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.fingerprints import fingerprint_files
 from fine_tune_assets.core.settings import PREFIX
 from fine_tune_assets_tests.conftest import DIALOGUES
+from fine_tune_assets_tests.reports.test_languages import PARAGRAPHS
 
 REPORT = "---\nsubject_id: {number}\n---\nPLAN\n\nRest, {number}.\n"
 MARKER = "Zyxomarkwort"
+GERMAN = PARAGRAPHS["German"][0] + " Frau Kowalski war dabei."
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +77,19 @@ def test_an_unreadable_file_is_reported_with_its_reason_and_without_its_text(fol
     assert all(row["reason"] for row in found["unreadable"])
     assert MARKER not in done.output
     assert "scan.pdf" in check(folder).stdout
+
+
+def test_reports_that_are_not_in_english_are_counted_by_file(folder: Path) -> None:
+    """The scrubber would shred them and miss names. They can be read, so the status is 0."""
+    assert json.loads(check(folder, "--json").stdout)["not_english"] == []
+    assert "English" not in check(folder).stdout
+    (folder / "clinic.txt").write_text(f"---\nsubject_id: 9\n---\n{GERMAN.replace('Kowalski', MARKER)}")
+    done = check(folder, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["not_english"] == [{"origin_file": "clinic.txt", "language": "German", "reports": 1}]
+    shown = check(folder).stdout
+    assert "clinic.txt: 1 not in English (German)" in shown
+    assert MARKER not in done.stdout + shown
 
 
 @pytest.mark.parametrize("name", ["2026 05", "2026-05.partial", ".2026-05", "Mai–2026", "a" * 101])

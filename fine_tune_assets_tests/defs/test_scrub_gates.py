@@ -25,7 +25,6 @@ from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import (
 )
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import (
     count_withheld,
-    list_labelled_files,
     no_surrogate_is_a_real_value,
     require_measured_scrubber,
     scrub_recall_meets_floor,
@@ -65,6 +64,13 @@ def test_a_scrubber_above_both_floors_passes() -> None:
     recall = _recall(**GOOD)
     require_measured_scrubber(Installation(), recall)
     assert scrub_recall_meets_floor(Installation(), recall).passed
+
+
+def test_the_check_names_the_command_and_the_page_that_show_the_misses() -> None:
+    """A failed check is a dead end without the way to what it counted. It has no text itself."""
+    shown = scrub_recall_meets_floor(Installation(), _recall(**{**GOOD, "all": 0.5})).metadata
+    assert shown["command"].value == "`fine-tune phi report`"
+    assert str(shown["page"].value).endswith("/misses")
 
 
 @pytest.mark.parametrize(
@@ -248,6 +254,10 @@ def test_a_batch_name_may_contain_a_dot(installation_dir: Path) -> None:
     assert collisions_by_batch(Installation()) == {"2026.01": ["h"]}
 
 
+def list_labelled(installation: Installation) -> list[Path]:
+    return installation.pack.list_labelled_files(installation.layout.data_dir)
+
+
 def test_recall_on_another_domain_does_not_open_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scrubber that is good at clinical notes may miss every matter number."""
     clinical = _recall(scrubber_version(Installation().recipe.scrubber), **GOOD)
@@ -256,7 +266,7 @@ def test_recall_on_another_domain_does_not_open_the_gate(monkeypatch: pytest.Mon
     with pytest.raises(GateClosedError):
         require_measured_scrubber(Installation(), clinical)
     assert scrub_recall_meets_floor(Installation(), _recall(**GOOD)).passed
-    assert {path.parent.name for path in list_labelled_files(Installation())} == {"law_phi"}
+    assert {path.parent.name for path in list_labelled(Installation())} == {"law_phi"}
 
 
 def test_a_domain_without_labelled_reports_can_not_be_measured(
@@ -265,5 +275,5 @@ def test_a_domain_without_labelled_reports_can_not_be_measured(
     """An empty folder must not fall back to the labelled reports of another domain."""
     monkeypatch.setenv(f"{PREFIX}RECIPE", "law_contracts")
     shutil.rmtree(installation_dir / "evaluation" / "law_phi")
-    assert list_labelled_files(Installation()) == []
+    assert list_labelled(Installation()) == []
     assert not scrub_recall_meets_floor(Installation(), ScrubRecall.SCHEMA.empty_table()).passed

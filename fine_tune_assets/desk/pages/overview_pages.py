@@ -21,6 +21,7 @@ from fine_tune_assets.ledger.reviews.feedback import count_feedback_by_release
 from fine_tune_assets.ledger.serving.release_records import list_recorded_releases
 from fine_tune_assets.reports.batches import StrayEntries
 from fine_tune_assets.reports.intake_summary import IntakeError
+from fine_tune_assets.reports.languages import describe_languages
 
 PAGE_LINES = 25
 _NO_STRAY_ENTRIES = StrayEntries((), 0)
@@ -63,6 +64,7 @@ def show_batch(desk: Desk, context: RequestContext) -> Response:
         context,
         "batch.html",
         batch=batch,
+        other_languages=describe_languages(batch.other_languages),
         withheld=withheld[:PAGE_LINES],
         rows=refused[first : first + PAGE_LINES],
         next_first=first + PAGE_LINES if len(refused) > first + PAGE_LINES else 0,
