@@ -27,6 +27,7 @@ class Action(StrEnum):
     OVERRULE_JUDGE = "overrule_judge"
     VIEW_INTAKE = "view_intake"
     REVIEW = "review"
+    SIGN_PROPOSALS = "sign_proposals"
     REVOKE_DECISIONS = "revoke_decisions"
     VIEW_HISTORY = "view_history"
     ADJUDICATE = "adjudicate"
@@ -77,6 +78,7 @@ PERMISSIONS: Mapping[Action, Permission] = {
     Action.OVERRULE_JUDGE: _permit("label statements of graded answers, against the judge", "approver"),
     Action.VIEW_INTAKE: _permit("see batches and unreadable files", "ingest", "operator"),
     Action.REVIEW: _permit("review drafts, mark identifiers, withdraw own marks, rate answers blindly", "reviewer"),
+    Action.SIGN_PROPOSALS: _permit("sign or withdraw own imported decisions", "reviewer", "approver"),
     Action.REVOKE_DECISIONS: _permit("revoke own decisions; approvers any", "reviewer", "approver"),
     Action.VIEW_HISTORY: _permit("see the history of an example", "reviewer", "approver", "operator", "auditor"),
     Action.ADJUDICATE: _permit("adjudicate disagreements", "approver"),
