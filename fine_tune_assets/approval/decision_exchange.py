@@ -131,7 +131,10 @@ def parse_decision(place: str, value: Mapping[str, Any]) -> ImportedDecision:
             raise ReviewError(f"{name} is not a text")
     if any(_has_invalid_characters(value.get(name)) for name in (*_REQUIRED_FIELDS, *_TEXT_FIELDS)):
         raise ReviewError("it contains characters that can't be stored")
-    if len(value.get("output") or "") > MAX_OUTPUT_CHARACTERS or len(value.get("reason") or "") > _MAX_REASON_CHARACTERS:
+    if (
+        len(value.get("output") or "") > MAX_OUTPUT_CHARACTERS
+        or len(value.get("reason") or "") > _MAX_REASON_CHARACTERS
+    ):
         raise ReviewError(
             f"an output can have {MAX_OUTPUT_CHARACTERS:,} characters, and a reason {_MAX_REASON_CHARACTERS:,}"
         )

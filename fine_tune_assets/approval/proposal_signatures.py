@@ -208,15 +208,14 @@ def _require_signable(
         require_open(connection, draft)
 
 
-def _require_flags_acknowledged(
-    proposal: Proposal, line: SignedLine, acknowledged: Collection[str]
-) -> tuple[str, ...]:
+def _require_flags_acknowledged(proposal: Proposal, line: SignedLine, acknowledged: Collection[str]) -> tuple[str, ...]:
     """The kinds of the acknowledged flags. Raises ReviewError unless each flag of an approved text is ticked."""
     if proposal.proposed.decision == "reject":
         return ()
     codes = {acknowledgement_code(line.fingerprint, flag) for flag in line.flags}
     if missing := len(codes - set(acknowledged)):
         raise ReviewError(
-            f"{missing} of {len(codes)} flags of example {proposal.proposed.example_id} are not ticked. Read each flag and tick it."
+            f"{missing} of {len(codes)} flags of example {proposal.proposed.example_id} are not ticked. "
+            "Read each flag and tick it."
         )
     return tuple(map(flag_kind, line.flags))

@@ -205,7 +205,10 @@ def test_bad_lines_are_reported_by_number_and_good_ones_recorded(ledger: Ledger)
     ]
     report = bring(ledger, lines)
     assert report.proposed == 2
-    assert sorted(int(fault.location.removeprefix("line ")) for fault in report.issues) == [*range(2, 17), *range(18, 22)]
+    assert sorted(int(fault.location.removeprefix("line ")) for fault in report.issues) == [
+        *range(2, 17),
+        *range(18, 22),
+    ]
     assert state(ledger) == "waiting"
     assert PLANTED not in repr(report.issues)
     expected = {2: "JSON", 4: "reviewer", 9: "decided_at", 10: "gone", 11: REPORT.example_id}

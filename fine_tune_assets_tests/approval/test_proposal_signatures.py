@@ -72,9 +72,17 @@ def sign(
     files = {proposal.file_id for proposal in waiting} or {""}
     refused = []
     for file_id in files:
-        of_file = [one for one in lines if any(p.proposal_id == one.proposal_id and p.file_id == file_id for p in waiting)]
+        of_file = [
+            one for one in lines if any(p.proposal_id == one.proposal_id and p.file_id == file_id for p in waiting)
+        ]
         refused += sign_proposals(
-            ledger, of_file, Signer(name, ROLES[name]), file_id=file_id, acknowledged=acknowledged, rules=rules, now=LATER
+            ledger,
+            of_file,
+            Signer(name, ROLES[name]),
+            file_id=file_id,
+            acknowledged=acknowledged,
+            rules=rules,
+            now=LATER,
         )
     return refused
 
@@ -195,7 +203,9 @@ def test_a_role_that_was_taken_away_since_the_import_is_refused(ledger: Ledger) 
 def test_the_author_of_a_correction_can_not_sign_a_decision_on_it(ledger: Ledger) -> None:
     """Neither import nor signature; a proposal that reached the ledger otherwise is refused too."""
     refresh_items(ledger, DRAFTS, "a-line", {}, TWO, AUTHORS, START)
-    entries = list(parse_decision_lines([line("t-1", "Ward-Key", draft=CORRECTION), line("t-2", "Ann", draft=CORRECTION)]))
+    entries = list(
+        parse_decision_lines([line("t-1", "Ward-Key", draft=CORRECTION), line("t-2", "Ann", draft=CORRECTION)])
+    )
     summary = import_decisions(ledger, entries, BY_ID.get, by="Eve", authors=AUTHORS, now=NOW)
     assert [fault.location for fault in summary.issues] == ["line 1"]
     with ledger.begin() as connection:

@@ -158,8 +158,7 @@ def export_decisions(output: Path) -> None:
 def import_file(file: Path) -> None:
     """Import decisions from JSONL as proposals.
 
-    A proposal counts after its reviewer has signed it on the desk. Each is recorded once. Invalid lines are listed, and the others
-    are still imported.
+    A proposal counts after its reviewer has signed it on the desk. Invalid lines are listed, and the others are still imported.
     """
     lines = read_text(file).split("\n")  # not splitlines: outputs may hold other line ends, such as U+2028
     with open_desk(load_settings()) as desk:
@@ -199,7 +198,9 @@ def export_label_studio(output: Path, config: Path, task: str | None) -> None:
 def import_label_studio(file: Path, reviewers: tuple[str, ...]) -> None:
     """Import Label Studio annotations as proposals.
 
-    A proposal counts after its reviewer has signed it on the desk. FILE is an export of type JSON, not JSON-MIN. An ANNOTATOR is the e-mail address or number in that file, NAME the reviewer.
+    A proposal counts after its reviewer has signed it on the desk.
+
+    FILE is an export of type JSON, not JSON-MIN. An ANNOTATOR is the e-mail address or number in that file, NAME the reviewer.
     """
     names = dict(_annotator(written) for written in reviewers)
     try:
@@ -225,7 +226,9 @@ def proposals(is_json: bool) -> None:
     show_rows(rows, {name: name.replace("_", " ") for name in names}, is_json=is_json)
 
 
-def _describe_proposal(desk: ReviewDesk, connection: sa.Connection, proposal: Proposal, now: datetime) -> dict[str, Any]:
+def _describe_proposal(
+    desk: ReviewDesk, connection: sa.Connection, proposal: Proposal, now: datetime
+) -> dict[str, Any]:
     """Without what was decided: a second reviewer must not see it."""
     name, example_id = proposal.proposed.reviewer, proposal.proposed.example_id
     user = find_enabled_user(connection, name)

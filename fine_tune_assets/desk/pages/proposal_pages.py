@@ -157,9 +157,7 @@ def _read_drafts(desk: Desk, found: Sequence[Proposal]) -> dict[str, DraftedExam
         proposal.proposal_id: draft
         for proposal in found
         if (draft := drafts.get(proposal.proposed.example_id)) is not None
-        and not desk.withheld.has_missed_term(
-            draft.subject_key, f"{proposal.proposed.output or ''}\n{proposal.reason}"
-        )
+        and not desk.withheld.has_missed_term(draft.subject_key, f"{proposal.proposed.output or ''}\n{proposal.reason}")
     }
 
 

@@ -142,9 +142,7 @@ def lapse_earlier_imports(ledger: Ledger, now: datetime) -> int:
     return len(ids)
 
 
-_OF_A_REVOKED = sa.and_(
-    proposals.c.is_earlier, proposals.c.proposal_id.in_(sa.select(revocations.c.decision_id))
-)
+_OF_A_REVOKED = sa.and_(proposals.c.is_earlier, proposals.c.proposal_id.in_(sa.select(revocations.c.decision_id)))
 _IS_WAITING = sa.and_(proposals.c.signed_id.is_(None), proposals.c.withdrawn_at.is_(None), sa.not_(_OF_A_REVOKED))
 
 

@@ -57,7 +57,9 @@ def upgrade() -> None:
 
 def _list_earlier_imports(connection: sa.Connection) -> None:
     """Earlier versions wrote `imported a decision` into the audit log, and the decision as the named person's."""
-    entries = sa.table("audit_entries", sa.column("actor"), sa.column("at", _TIME), sa.column("action"), sa.column("resource"))
+    entries = sa.table(
+        "audit_entries", sa.column("actor"), sa.column("at", _TIME), sa.column("action"), sa.column("resource")
+    )
     decisions = sa.table(
         "decisions",
         sa.column("decision_id"),
@@ -70,7 +72,9 @@ def _list_earlier_imports(connection: sa.Connection) -> None:
         sa.column("imported_at", _TIME),
         *(sa.column(name, _TIME if name == "decided_at" else None) for name in _COPIED),
     )
-    query = sa.select(entries.c.resource, entries.c.actor, entries.c.at).where(entries.c.action == "imported a decision")
+    query = sa.select(entries.c.resource, entries.c.actor, entries.c.at).where(
+        entries.c.action == "imported a decision"
+    )
     imports = {row.resource.removeprefix(_PREFIX): row for row in connection.execute(query)}
     active = decisions.c.decision_id.not_in(sa.select(revocations.c.decision_id))
     for decision_id, imported in imports.items():
