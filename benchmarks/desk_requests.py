@@ -28,7 +28,7 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "GET /quarantine/{correction_id}": "needs a correction in quarantine; reads one row, as a spot-check does",
         "POST /quarantine/{correction_id}/decide": "needs a correction in quarantine; writes one row",
         "GET /proposals": "needs imported decisions; counts rows",
-        "GET /proposals/{file_id}": "needs imported decisions; `test_proposal_pages` measures a full page",
+        "GET /proposals/{file_id}": "needs imported decisions; checks the flags and the permission of up to 50 lines",
         "POST /proposals/{file_id}/sign": "needs imported decisions; decides on up to 50 examples",
         "POST /proposals/{file_id}/withdraw": "needs imported decisions; writes a row for each line",
         "GET /docs": "redirects",

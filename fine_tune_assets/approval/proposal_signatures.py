@@ -146,7 +146,7 @@ def require_open(connection: sa.Connection, draft: DraftedExample) -> None:
     """Raise StaleItemError if the example is decided: a proposal must not replace a decision that someone signed."""
     state = require_item(connection, draft.example_id).state
     if state in _DECIDED:
-        raise StaleItemError(f"example {draft.example_id} is already {state}; to decide again, open it on the desk")
+        raise StaleItemError(f"Example {draft.example_id} is already {state}. To decide again, open it on the desk.")
 
 
 def _sign_line(

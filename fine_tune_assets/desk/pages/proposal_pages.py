@@ -153,12 +153,14 @@ def _read_drafts(desk: Desk, found: Sequence[Proposal]) -> dict[str, DraftedExam
     """Proposal id → draft, without withheld ones and proposals whose text contains a marked identifier."""
     examples = {proposal.proposed.example_id for proposal in found} - desk.withheld.example_ids()
     drafts = desk.stored_texts.find_drafts(examples, DraftedExample)
-    return {
-        proposal.proposal_id: draft
-        for proposal in found
-        if (draft := drafts.get(proposal.proposed.example_id)) is not None
-        and not desk.withheld.has_missed_term(draft.subject_key, f"{proposal.proposed.output or ''}\n{proposal.reason}")
-    }
+    known = [(proposal, draft) for proposal in found if (draft := drafts.get(proposal.proposed.example_id)) is not None]
+    hidden = desk.withheld.find_missed_terms([_own_words(*one) for one in known])
+    return {proposal.proposal_id: draft for proposal, draft in known if _own_words(proposal, draft) not in hidden}
+
+
+def _own_words(proposal: Proposal, draft: DraftedExample) -> tuple[str, str]:
+    """The subject, and what the person wrote."""
+    return draft.subject_key, f"{proposal.proposed.output or ''}\n{proposal.reason}"
 
 
 def _read_lines(desk: Desk, context: RequestContext, found: Sequence[Proposal]) -> list[ShownProposal]:
