@@ -34,10 +34,8 @@ from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.people.users import find_enabled_user
 from fine_tune_assets.ledger.reviews.decision_records import list_decision_records
 from fine_tune_assets.ledger.reviews.proposal_records import Proposal, list_waiting, withdraw_proposals
@@ -96,11 +94,8 @@ def report_withheld(count: int, kind: str) -> None:
 
 
 def open_withheld_drafts(settings: Settings, ledger: Ledger) -> WithheldDrafts:
-    key, vocabulary = (
-        read_or_create_key(settings.layout.keys, KEY_NAME),
-        load_vocabulary(load_recipe(settings.recipe).domain),
-    )
-    return WithheldDrafts(ledger, key, settings.layout, lambda: vocabulary)
+    vocabulary = load_vocabulary(load_recipe(settings.recipe).domain)
+    return WithheldDrafts(ledger, ledger.key, settings.layout, lambda: vocabulary)
 
 
 @contextmanager
