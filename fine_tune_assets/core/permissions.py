@@ -28,6 +28,7 @@ class Action(StrEnum):
     VIEW_INTAKE = "view_intake"
     READ_MISSES = "read_misses"
     REVIEW = "review"
+    SIGN_PROPOSALS = "sign_proposals"
     REVOKE_DECISIONS = "revoke_decisions"
     VIEW_HISTORY = "view_history"
     ADJUDICATE = "adjudicate"
@@ -79,6 +80,7 @@ PERMISSIONS: Mapping[Action, Permission] = {
     Action.VIEW_INTAKE: _permit("see batches and unreadable files", "ingest", "operator"),
     Action.READ_MISSES: _permit("read identifiers of labelled reports that the scrubber missed, in context", "ingest"),
     Action.REVIEW: _permit("review drafts, mark identifiers, withdraw own marks, rate answers blindly", "reviewer"),
+    Action.SIGN_PROPOSALS: _permit("sign or withdraw own imported decisions", "reviewer", "approver"),
     Action.REVOKE_DECISIONS: _permit("revoke own decisions; approvers any", "reviewer", "approver"),
     Action.VIEW_HISTORY: _permit("see the history of an example", "reviewer", "approver", "operator", "auditor"),
     Action.ADJUDICATE: _permit("adjudicate disagreements", "approver"),

@@ -30,6 +30,8 @@ class WaitingWork:
     reviews: int
     review_minutes: int | None
     """Estimated time for all reviews; None with too few decisions."""
+    proposals: int
+    """Imported decisions that this user has not signed."""
     spot_checks: int
     disagreements: int
     quarantined: int
@@ -42,6 +44,7 @@ def list_open_tasks(work: WaitingWork, roles: Collection[str]) -> list[OpenTask]
     hold = work.unsigned_hold
     found = [
         (Action.REVIEW, work.reviews, "draft", "to review", "/queue/next", work.review_minutes),
+        (Action.SIGN_PROPOSALS, work.proposals, "imported decision", "to sign", "/proposals", None),
         (Action.REVIEW, work.spot_checks, "answer", "to rate blindly", "/spot-checks/next", None),
         (Action.ADJUDICATE, work.disagreements, "disagreement", "to adjudicate", "/disagreements/next", None),
         (Action.DECIDE_QUARANTINE, work.quarantined, "quarantined correction", "to decide on", "/quarantine", None),

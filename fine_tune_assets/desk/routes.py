@@ -28,6 +28,7 @@ from fine_tune_assets.desk.pages import (
     miss_pages,
     overview_pages,
     own_decision_pages,
+    proposal_pages,
     quarantine_pages,
     queue_pages,
     sign_in_pages,
@@ -143,6 +144,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/decisions/{decision_id}/revoke", own_decision_pages.revoke_decision, allow(Action.REVOKE_DECISIONS)
     ),
+    Route("GET", "/proposals", proposal_pages.show_proposals, allow(Action.SIGN_PROPOSALS)),
+    Route("GET", "/proposals/{file_id}", proposal_pages.show_file, allow(Action.SIGN_PROPOSALS)),
+    Route("POST", "/proposals/{file_id}/sign", proposal_pages.sign_file, allow(Action.SIGN_PROPOSALS)),
+    Route("POST", "/proposals/{file_id}/withdraw", proposal_pages.withdraw_lines, allow(Action.SIGN_PROPOSALS)),
     Route(
         "GET",
         "/disagreements",

@@ -15,15 +15,15 @@ from fine_tune_assets_tests.desk.test_pipeline import facts
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 HOLD = VerdictSummary("v1", "hold", NOW, (), (), True, None)
-WORK = WaitingWork(8, 6, 5, 2, 1, HOLD, 3)
-NONE = WaitingWork(0, None, 0, 0, 0, None, 0)
+WORK = WaitingWork(8, 6, 4, 5, 2, 1, HOLD, 3)
+NONE = WaitingWork(0, None, 0, 0, 0, 0, None, 0)
 
 
 @pytest.mark.parametrize(
     ("role", "paths"),
     [
-        ("reviewer", ["/queue/next", "/spot-checks/next"]),
-        ("approver", ["/disagreements/next", "/quarantine", "/verdicts/v1"]),
+        ("reviewer", ["/queue/next", "/proposals", "/spot-checks/next"]),
+        ("approver", ["/proposals", "/disagreements/next", "/quarantine", "/verdicts/v1"]),
         ("operator", ["/intake"]),
         ("ingest", ["/intake"]),
         ("auditor", []),
@@ -41,7 +41,7 @@ def test_nothing_waits_when_every_count_is_zero() -> None:
 @pytest.mark.parametrize("minutes", [6, None])
 def test_only_reviews_have_an_estimate_of_the_time(minutes: int | None) -> None:
     tasks = list_open_tasks(replace(WORK, review_minutes=minutes), ["reviewer"])
-    assert [task.minutes for task in tasks] == [minutes, None]
+    assert [task.minutes for task in tasks] == [minutes, None, None]
 
 
 def alerts(role: str, *, drifted: tuple[str, ...] = (), **rows: int) -> list[Alert]:

@@ -44,6 +44,7 @@ from fine_tune_assets.desk.review_pace import MAX_DECISIONS, estimate_minutes
 from fine_tune_assets.drift.drift_metrics import drifted_features
 from fine_tune_assets.ledger.people.users import list_users
 from fine_tune_assets.ledger.reviews.decision_records import list_decision_times
+from fine_tune_assets.ledger.reviews.proposal_records import count_waiting
 from fine_tune_assets.ledger.reviews.review_items import count_reviewable
 from fine_tune_assets.reports.intake_summary import IntakeError
 
@@ -148,6 +149,7 @@ def _list_tasks(
     work = WaitingWork(
         reviews=reviews,
         review_minutes=estimate_minutes(times, reviews),
+        proposals=count_waiting(desk.ledger, name) if may(roles, Action.SIGN_PROPOSALS) else 0,
         spot_checks=_count_spot_checks(desk, name) if may(roles, Action.REVIEW) else 0,
         disagreements=facts.records.disagreements,
         quarantined=_count_quarantined(desk) if may(roles, Action.DECIDE_QUARANTINE) else 0,
