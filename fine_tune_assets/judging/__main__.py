@@ -50,7 +50,10 @@ def measure_judge(request: dict[str, Any], progress: Progress) -> dict[str, Any]
         version = judge.version
         criteria = [[one["name"], one["measured_by"]] for one in judge_inputs["rubric"]]
         decided_by = [version, accept_score, criteria, *_measured_from(folder)]
-        if not (is_shipped or own or examples) and (shipped := load_shipped_table("judge_agreement", decided_by)) is not None:
+        if (
+            not (is_shipped or own or examples)
+            and (shipped := load_shipped_table("judge_agreement", decided_by)) is not None
+        ):
             write_table(Path(request["output"]), shipped)
             return {"judge_version": version}
         rubric = tuple(RubricCriterion(**values) for values in judge_inputs["rubric"])

@@ -15,10 +15,10 @@ _Z_OF_CHANCE: Final = {0.5: 0.0, PLANNED_CHANCE: 0.841621}
 
 
 def needed_ratings(agreement: float, floor: float, chance: float = 0.5) -> int | None:
-    """Rated answers for which the lower end of the 95 % interval reaches `floor` with this chance, if the true rank correlation is
-    `agreement`; None if it is not above the floor.
+    """Rated answers for which the lower end of the 95 % interval reaches `floor` with this chance.
 
-    By Fisher's z with the standard error of Bonett and Wright (2000), Psychometrika 65, 23-28.
+    `agreement`: the true rank correlation; None if it is not above the floor. By Fisher's z with the standard error of Bonett and
+    Wright (2000), Psychometrika 65, 23-28.
 
     >>> needed_ratings(0.6, 0.3), needed_ratings(0.6, 0.3, 0.8), needed_ratings(0.3, 0.3)
     (34, 66, None)

@@ -56,7 +56,8 @@ def _columns(graded: Sequence[tuple[str, str, float, float]]) -> dict[str, Any]:
         return {"missing_reason": f"fewer than {MIN_RATED} rated answers"}
     tasks, scores, ratings = (np.array([one[place] for one in graded]) for place in (0, 2, 3))
     interval = bootstrap_interval(
-        lambda rows: rank_correlation_within(tasks[rows], scores[rows], ratings[rows]), [group for _, group, _, _ in graded]
+        lambda rows: rank_correlation_within(tasks[rows], scores[rows], ratings[rows]),
+        [group for _, group, _, _ in graded],
     )
     if interval is None:
         return {"missing_reason": "all grades or all ratings are equal"}

@@ -19,7 +19,6 @@ from fine_tune_assets.judging.judges.criterion_qualification import (
 )
 from fine_tune_assets.judging.judges.judge_qualification import (
     MIN_RATINGS,
-    OTHER_JUDGE,
     JudgeQualification,
     aligned_agreement,
     judge_rows,
@@ -44,6 +43,8 @@ RATED_DOMAINS: Final = frozenset({"clinical"})
 """Domains of the shipped ratings."""
 MIN_SUBJECTS: Final = 15
 """Fewer subjects give an interval that is too narrow."""
+MIN_PLANTED: Final = 20
+"""Smallest number of planted errors."""
 ADAPT: Final = "Run `fine-tune verifier adapt`."
 PAGE: Final = "on the desk's page Spot checks"
 
@@ -65,8 +66,8 @@ class OwnEvidence:
     spot_checks: int
     """Setting `judge.spot_checks`."""
     adapted: str | None
-    """Result of `fine-tune verifier adapt`: the better verifier for `judge.verifier`, empty if none was better; None if not run on
-    examples with this test split."""
+    """Result of `fine-tune verifier adapt`: the better verifier for `judge.verifier`, or empty if none was better; None before it
+    ran on examples with this test split."""
     verifier: str
     """Setting `judge.verifier`."""
 
@@ -98,7 +99,9 @@ def qualify_in_domain(table: pa.Table, judge_version: str, own: OwnEvidence) -> 
     return JudgeQualification(
         task="",
         agreement=agreement,
-        labelled_sets={row.labelled_set: row.labelled_set_fingerprint or "" for row in (planted, rated) if row is not None},
+        labelled_sets={
+            row.labelled_set: row.labelled_set_fingerprint or "" for row in (planted, rated) if row is not None
+        },
         failure_reason=why_not,
         calibration=None if why_not or rated is None else read_calibration(rated),
     )
@@ -141,8 +144,11 @@ def _examples_failure(planted: JudgeAgreement | None, own: OwnEvidence) -> str:
             f"subjects; {MIN_SUBJECTS} measure a judge. Approve examples of more subjects."
         )
     if planted is None or planted.labelled_set_fingerprint != own.examples:
+        return f"It was not measured on your approved examples of the domain {own.domain}. {materialize_hint('judge_agreement')}"
+    if planted.answer_count < MIN_PLANTED:
         return (
-            f"It was not measured on your approved examples of the domain {own.domain}. {materialize_hint('judge_agreement')}"
+            f"Only {planted.answer_count} errors could be planted into your approved answers; {MIN_PLANTED} measure a judge. Approve "
+            "more or longer answers."
         )
     return planted_failure(planted, _better_judge_step(own))
 
@@ -157,22 +163,28 @@ def _better_judge_step(own: OwnEvidence) -> str:
 
 def _ratings_failure(row: JudgeAgreement | None, own: OwnEvidence, criterion: str) -> str:
     """Why the experts' ratings do not qualify the judge; empty if they do. `criterion`: empty for the overall grade."""
-    counted = 0 if row is None or row.labelled_set_fingerprint != own.ratings else row.answer_count
-    given = sum(own.rated.values())
-    first = needed_ratings(planned_agreement(own.floor), own.floor) or MIN_RATINGS
-    missing = max([first - given, *(MIN_TASK_RATINGS - count for count in own.rated.values())])
-    if missing > 0:
-        return f"Your experts rated {given} answers of the domain {own.domain}. {_rate(missing, own, criterion)}"
-    if row is None or row.labelled_set_fingerprint != own.ratings:
+    is_current = row is not None and row.labelled_set_fingerprint == own.ratings
+    counted = row.answer_count if row is not None and is_current else 0
+    lowest = lowest_agreement(row) if row is not None and is_current else None
+    unrated = max(0, *(MIN_TASK_RATINGS - count for count in own.rated.values()))
+    if lowest is not None and lowest >= own.floor and counted >= MIN_RATINGS and not unrated:
+        return ""
+    given, first = sum(own.rated.values()), needed_ratings(planned_agreement(own.floor), own.floor) or MIN_RATINGS
+    if given < first or unrated:
+        said = f"Your experts rated {given} answers of the domain {own.domain}."
+        return f"{said} {_rate(max(first - given, unrated), own, criterion)}"
+    if row is None or not is_current:
         return f"Your experts' ratings were not compared with its grades. {materialize_hint('judge_agreement')}"
-    agreement, lowest = aligned_agreement(row), lowest_agreement(row)
     if criterion and counted < first:
         return f"Your experts rated {criterion} in {counted} answers. {_rate(first - counted, own, criterion)}"
+    agreement = aligned_agreement(row)
     if agreement is None or lowest is None:
-        return f"Its agreement with your experts is missing: {row.missing_reason or 'too many answers without a grade'}. {_better_judge_step(own)}"
-    if lowest >= own.floor:
-        return ""
-    shown = f"Its agreement with your experts is {agreement:.2f} on {counted} answers, of which {lowest:.2f} is shown, below the floor {own.floor:.2f}."
+        why = row.missing_reason or "too many answers without a grade"
+        return f"Its agreement with your experts is missing: {why}. {_better_judge_step(own)}"
+    shown = (
+        f"Its agreement with your experts is {agreement:.2f} on {counted} answers, of which {lowest:.2f} is shown, below the "
+        f"floor {own.floor:.2f}."
+    )
     enough = needed_ratings(agreement, own.floor)
     if enough is None:
         return f"{shown} {_better_judge_step(own)}"
@@ -190,7 +202,9 @@ def _rate(count: int, own: OwnEvidence, criterion: str) -> str:
     start = f"Set judge.spot_checks: {likely} in the recipe, then rate" if not own.spot_checks else "Rate"
     named = f", {criterion} too" if criterion else ""
     tasks = "".join(
-        f", at least {MIN_TASK_RATINGS - found} of the task {task}" for task, found in own.rated.items() if found < MIN_TASK_RATINGS
+        f", at least {MIN_TASK_RATINGS - found} of the task {task}"
+        for task, found in own.rated.items()
+        if found < MIN_TASK_RATINGS
     )
     return f"{start} {count} more answers {PAGE}{named}{tasks} ({certainty})."
 
@@ -200,4 +214,3 @@ def _planted_basis(row: JudgeAgreement) -> str:
         f"Errors planted into your approved answers: {row.lowered_share:.0%} lower the grade, {row.raised_share:.0%} raise it "
         f"({row.answer_count} cases); AUROC {row.auroc:.2f}, without the record {row.blind_auroc:.2f}."
     )
-

@@ -71,7 +71,11 @@ def _qualify_overall(version: str, agreement_table: pa.Table, requirements: Judg
     reasons = {
         found.task: why
         for found in qualifications
-        if (why := found.failure_reason if requirements.own else disqualification_reason(found, requirements.labelled_sets[found.task]))
+        if (
+            why := found.failure_reason
+            if requirements.own
+            else disqualification_reason(found, requirements.labelled_sets[found.task])
+        )
     }
     agreements = [qualification.agreement for qualification in qualifications if qualification.agreement is not None]
     agreement = round_finite(min(agreements)) if agreements else None

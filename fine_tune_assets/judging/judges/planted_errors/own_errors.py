@@ -26,15 +26,18 @@ _LISTS: Final = read_lists(Path(__file__).parent / "own_error_words.txt")
 LISTED: Final = tuple(_LISTS)
 KINDS: Final = (NUMBER, EXCHANGE, *LISTED, NEGATION, TERM, FOREIGN)
 """Every kind of error that can be planted."""
-_NUMBER: Final = re.compile(r"(?<![\w.,/:-])\d{1,3}(?:,\d{3})+(?![\w,/:-]|\.\d)|(?<![\w.,/:-])\d+(?:\.\d+)?(?![\w/:-]|[.,]\d)")
+_NUMBER: Final = re.compile(
+    r"(?<![\w.,/:-])\d{1,3}(?:,\d{3})+(?![\w,/:-]|\.\d)|(?<![\w.,/:-])\d+(?:\.\d+)?(?![\w/:-]|[.,]\d)"
+)
 _NOT: Final = re.compile(r"\b(?:not|never)\s+|\bno\s+(?=\w)", re.IGNORECASE)
 _VERB: Final = re.compile(
-    r"\b(?:is|are|was|were|has been|have been|will|must|should|can|could|may)\b(?!\s+(?:not|no|never|nothing)\b)", re.IGNORECASE
+    r"\b(?:is|are|was|were|has been|have been|will|must|should|can|could|may)\b(?!\s+(?:not|no|never|nothing)\b)",
+    re.IGNORECASE,
 )
 _TERM: Final = re.compile(r"(?<![\w-])[A-Za-z][a-z]{4,}(?![\w-])")
 _ENDINGS: Final = ("ing", "tion", "ed", "ly", "ies", "es", "s", "al", "ic", "er")
-_COMMON_TERMS: Final = 20
-"""The most frequent words of all answers are no terms."""
+_COMMON_SHARE: Final = 0.5
+"""Words in the answers of more of the subjects are no terms."""
 _MIN_FOREIGN_WORDS: Final = 5
 
 
@@ -65,7 +68,13 @@ Plant = Callable[[_Said, Random], str | None]
 def plant_own_errors(examples: Sequence[OwnExample]) -> list[ChangedAnswer]:
     """At most MAX_PER_KIND errors of each kind, spread over the subjects."""
     terms = _collect_terms(examples)
-    cases = [case for example in examples for case in (*_plant(example, terms), *_add_foreign(example, examples))]
+    foreign = [
+        (example.subject, statement, frozenset(content_words(stem_words(statement))))
+        for example in examples
+        for statement in split_statements(example.answered.output)
+        if len(statement.split()) >= _MIN_FOREIGN_WORDS
+    ]
+    cases = [case for example in examples for case in (*_plant(example, terms), *_add_foreign(example, foreign))]
     return [case for kind in KINDS for case in _choose([one for one in cases if one.kind == kind])]
 
 
@@ -128,7 +137,9 @@ def _exchange_listed(kind: str) -> Plant:
     def plant(said: _Said, random: Random) -> str | None:
         groups = _listed(kind)
         found = [match for match in _listed_pattern(kind).finditer(said.statement) if _states(said.record, match[0])]
-        return _replace_one(said.statement, found, lambda text: _like(text, random.choice(groups[text.lower()])), random)
+        return _replace_one(
+            said.statement, found, lambda text: _like(text, random.choice(groups[text.lower()])), random
+        )
 
     return plant
 
@@ -157,16 +168,13 @@ def _other_term(said: _Said, random: Random) -> str | None:
     return _replace_one(said.statement, found, other, random)
 
 
-def _add_foreign(example: OwnExample, examples: Sequence[OwnExample]) -> Iterator[ChangedAnswer]:
-    """A statement of another subject's answer, of which the record lacks a content word, in front."""
+def _add_foreign(example: OwnExample, statements: Sequence[tuple[str, str, frozenset[str]]]) -> Iterator[ChangedAnswer]:
+    """A statement of another subject's answer, of which the record lacks a content word, in front.
+
+    `statements`: subject, text and content words of each statement.
+    """
     own, known = example.answered.output, set(stem_words(example.answered.input))
-    found = [
-        statement
-        for other in examples
-        if other.subject != example.subject
-        for statement in split_statements(other.answered.output)
-        if len(statement.split()) >= _MIN_FOREIGN_WORDS and set(content_words(stem_words(statement))) - known
-    ]
+    found = [text for subject, text, words in statements if subject != example.subject and words - known]
     if found:
         foreign = min(found, key=lambda statement: fingerprint_text(f"{own} {statement}"))
         yield _changed(FOREIGN, example, f"{foreign.rstrip('.; ')}. {own}")
@@ -181,9 +189,7 @@ _PLANTS: Final[Mapping[str, Plant]] = {
 }
 
 
-def _replace_one(
-    text: str, found: Sequence[re.Match[str]], other: Callable[[str], str], random: Random
-) -> str | None:
+def _replace_one(text: str, found: Sequence[re.Match[str]], other: Callable[[str], str], random: Random) -> str | None:
     if not found:
         return None
     match = random.choice(found)
@@ -215,18 +221,20 @@ def _listed_pattern(kind: str) -> re.Pattern[str]:
     terms = sorted((term.strip() for line in _LISTS[kind] for term in line.split(",")), key=len, reverse=True)
     before = r"(?<=\d )" if kind == "unit" else r"(?<![\w-])"
     # Units keep their case: "t" and "T" differ.
-    return re.compile(rf"{before}(?:{'|'.join(map(re.escape, terms))})(?![\w-])", 0 if kind == "unit" else re.IGNORECASE)
+    return re.compile(
+        rf"{before}(?:{'|'.join(map(re.escape, terms))})(?![\w-])", 0 if kind == "unit" else re.IGNORECASE
+    )
 
 
 def _collect_terms(examples: Sequence[OwnExample]) -> Mapping[str, tuple[str, ...]]:
-    """Words of at least two subjects' answers without the most frequent ones, by form."""
+    """Words of the answers without the most frequent ones, by form."""
     subjects: dict[str, set[str]] = {}
     for example in examples:
         for match in _TERM.finditer(example.answered.output):
             if content_words(stem_words(match[0])):
                 subjects.setdefault(match[0], set()).add(example.subject)
-    common = Counter({word: len(found) for word, found in subjects.items()}).most_common(_COMMON_TERMS)
-    left = sorted(subjects.keys() - {word for word, _ in common})
+    most = _COMMON_SHARE * len({example.subject for example in examples})
+    left = sorted(word for word, found in subjects.items() if len(found) <= most)
     forms: dict[str, list[str]] = {}
     for word in left:
         forms.setdefault(_form(word), []).append(word)

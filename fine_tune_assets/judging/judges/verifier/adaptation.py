@@ -1,12 +1,12 @@
-"""Adapts a verifier to an installation's own approved examples: plants errors, measures, trains further, and keeps what is better.
+"""Adapts a verifier to an installation's own approved examples: plants errors, measures, trains further, keeps what is better.
 
-The test split, which judges candidates and the judge, is neither trained on nor chosen by. Statements that experts labelled belong
-to it, so they are not used either. Of the other subjects, a part trains and the rest decides whether the result is better.
+The test split, which judges candidates and the judge, neither trains the verifier nor chooses it. Statements that experts
+labelled belong to that split, so they are not used either. Of the other subjects, a part trains and the rest decides.
 """
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,11 @@ from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.embeddings.encoder import bundled_encoder_folder
+from fine_tune_assets.judging.judges.criterion_qualification import MAX_BLIND_AUROC
 from fine_tune_assets.judging.judges.grades import GradableAnswer
+from fine_tune_assets.judging.judges.own_domain import MIN_PLANTED, MIN_SUBJECTS
 from fine_tune_assets.judging.judges.planted_errors.own_error_detection import (
+    ErrorDetection,
     GradedErrors,
     fingerprint_examples,
     grade_own_errors,
@@ -27,10 +30,13 @@ from fine_tune_assets.judging.judges.planted_errors.own_error_detection import (
 from fine_tune_assets.judging.judges.planted_errors.own_errors import OwnExample
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.verifier.adaptation_record import Adaptation, write_adaptation
+from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report
 from fine_tune_assets.judging.judges.verifier.training_data.leakage import find_leaks
 from fine_tune_assets.judging.judges.verifier.training_reports import InvalidReportsError
 from fine_tune_assets.judging.judges.verifier.verifier_files import (
     SHIPPED_FOLDER,
+    Weights,
+    encoder_folder,
     read_card,
     read_labelled_groups,
     verifier_version,
@@ -46,10 +52,7 @@ from fine_tune_assets.judging.judges.verifier.verifier_sources import (
 from fine_tune_assets.judging.statistics.association import Interval, bootstrap_interval
 
 MIN_TRAINING_SUBJECTS: Final = 20
-MIN_HELD_OUT_SUBJECTS: Final = 15
-"""Fewer subjects give an interval that is too narrow."""
 HELD_OUT_SHARE: Final = 0.25
-MIN_CASES: Final = 20
 LEARNING_RATE: Final = 1e-4
 
 
@@ -60,6 +63,10 @@ class AdaptationPlan:
     pairs: int
     seed: int
     threads: int
+
+
+Trainer = Callable[[Sequence[Report], AdaptationPlan, Progress], tuple[Weights, dict[str, Any]]]
+"""Returns the trained weights by name, and facts for the card with the number of `pairs`."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +81,14 @@ def split_own_reports(reports: Sequence[OwnReport]) -> SplitReports:
     tested = [one for one in reports if one.split == "test"]
     validated = {one.report.subject for one in reports if one.split not in ("train", "test")}
     trained = sorted({one.report.subject for one in reports if one.split == "train"} - validated, key=fingerprint_text)
-    wanted = max(MIN_HELD_OUT_SUBJECTS, round(HELD_OUT_SHARE * (len(validated) + len(trained))))
+    wanted = max(MIN_SUBJECTS, round(HELD_OUT_SHARE * (len(validated) + len(trained))))
     held_out = validated | set(trained[: max(0, wanted - len(validated))])
-    missing = MIN_TRAINING_SUBJECTS + MIN_HELD_OUT_SUBJECTS - len(validated) - len(trained)
+    missing = MIN_TRAINING_SUBJECTS + MIN_SUBJECTS - len(validated) - len(trained)
     missing = max(missing, MIN_TRAINING_SUBJECTS - len(set(trained) - held_out))
     if missing > 0:
         raise InvalidReportsError(
             f"A verifier is adapted to approved examples of at least {MIN_TRAINING_SUBJECTS} subjects that train it and "
-            f"{MIN_HELD_OUT_SUBJECTS} that measure it, without the test split. The newest instruction set has "
+            f"{MIN_SUBJECTS} that measure it, without the test split. The newest instruction set has "
             f"{len(validated) + len(trained)} such subjects. Approve examples of {missing} more, then run "
             "`fine-tune materialize instruction_sets`."
         )
@@ -94,33 +101,42 @@ def split_own_reports(reports: Sequence[OwnReport]) -> SplitReports:
 
 
 def adapt_verifier(
-    layout: Layout, reports: Sequence[OwnReport], judge: StatementJudge, criterion: str, plan: AdaptationPlan, progress: Progress
+    layout: Layout,
+    reports: Sequence[OwnReport],
+    judge: StatementJudge,
+    criterion: str,
+    plan: AdaptationPlan,
+    progress: Progress,
+    train: Trainer | None = None,
 ) -> Adaptation:
     """Measure the verifier of `plan.base`, train it further, and keep the result if it is better on held-out subjects.
 
-    `judge`: with the recipe's rubric and checks. Stores the measurement, also if nothing was kept. Raises InvalidReportsError.
+    `judge`: with the recipe's rubric and checks. `train`: by default, further training with balanced pairs. Stores the
+    measurement, also if nothing was kept. Raises InvalidReportsError.
     """
-    from fine_tune_assets.judging.judges.verifier.verifier_training import VerifierPlan, train_verifier
-
     parts = split_own_reports(reports)
     examples = [_as_example(one) for one in parts.held_out]
 
     def measure(folder: Path) -> GradedErrors:
-        return grade_own_errors(replace(judge, reader=VerifierReader(folder, plan.threads)), criterion, examples, progress)
+        return grade_own_errors(
+            replace(judge, reader=VerifierReader(folder, plan.threads)), criterion, examples, progress
+        )
 
     before = measure(plan.base)
-    if len(before.cases) < MIN_CASES:
+    if len(before.cases) < MIN_PLANTED:
         raise InvalidReportsError(
-            f"Only {len(before.cases)} errors can be planted into the held-out answers; {MIN_CASES} measure a verifier. Approve more "
-            "or longer answers."
+            f"Only {len(before.cases)} errors can be planted into the held-out answers; {MIN_PLANTED} measure a verifier. Approve "
+            "more or longer answers."
         )
-    texts = [*labelled_texts(layout), *(text for one in (*parts.held_out, *parts.tested) for text in (one.report.record, one.report.note))]
+    texts = [
+        *labelled_texts(layout),
+        *(text for one in (*parts.held_out, *parts.tested) for text in (one.report.record, one.report.note)),
+    ]
     own = [one.report for one in parts.training]
     leaks = find_leaks(own, texts)
     kept = [report for report in own if report.subject not in leaks]
-    training_plan = VerifierPlan(plan.pairs, plan.seed, plan.threads, LEARNING_RATE, plan.base)
-    encoder = None if training_plan.encoder == bundled_encoder_folder() else training_plan.encoder
-    weights, facts = train_verifier(kept, [], training_plan, progress)
+    weights, facts = (train or train_further)(kept, plan, progress)
+    encoder = None if encoder_folder(plan.base) == bundled_encoder_folder() else plan.base
     layout.verifiers.mkdir(parents=True, exist_ok=True)
     scratch = layout.verifiers / f".adaptation-{os.getpid()}"
     try:
@@ -129,7 +145,7 @@ def adapt_verifier(
         after, version = measure(scratch), verifier_version(scratch)
         gain = find_gain(before, after)
         name = f"adapted-{short(version)}"
-        is_better = gain.low > 0
+        is_better = gain.low > 0 and _reads_as_well(before.summarize()[0], after.summarize()[0])
         adaptation = Adaptation(
             verifier=f"{layout.verifiers.name}/{name}" if is_better else "",
             test_examples=fingerprint_examples([_as_example(one) for one in parts.tested]),
@@ -154,12 +170,29 @@ def adapt_verifier(
     return adaptation
 
 
+def train_further(
+    reports: Sequence[Report], plan: AdaptationPlan, progress: Progress
+) -> tuple[Weights, dict[str, Any]]:
+    from fine_tune_assets.judging.judges.verifier.verifier_training import VerifierPlan, train_verifier
+
+    return train_verifier(
+        reports, [], VerifierPlan(plan.pairs, plan.seed, plan.threads, LEARNING_RATE, plan.base), progress
+    )
+
+
 def find_gain(before: GradedErrors, after: GradedErrors) -> Interval:
     """How many more of the same planted errors lower the grade and don't raise it, as a share; resampled by subject."""
     difference = after.is_detected() - before.is_detected()
     found = bootstrap_interval(lambda rows: float(np.mean(difference[rows])), [case.group for case in before.cases])
     assert found is not None  # there are cases, and no difference is NaN
     return found
+
+
+def _reads_as_well(before: ErrorDetection, after: ErrorDetection) -> bool:
+    """Whether the AUROC did not fall, and the errors are not found without the record."""
+    if before.auroc is None or after.auroc is None or after.blind_auroc is None:
+        return False
+    return after.auroc.value >= before.auroc.value and after.blind_auroc.high <= MAX_BLIND_AUROC
 
 
 def _as_example(one: OwnReport) -> OwnExample:

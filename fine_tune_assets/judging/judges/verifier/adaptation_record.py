@@ -59,7 +59,11 @@ def show_kinds(adaptation: Adaptation) -> list[dict[str, Any]]:
         {
             "kind": one.kind,
             "cases": one.cases,
-            **{f"{name}_{when}": _shown(found, name) for when, found in (("before", asdict(one)), ("after", after[one.kind])) for name in ("lowered", "auroc")},
+            **{
+                f"{name}_{when}": _shown(found, name)
+                for when, found in (("before", asdict(one)), ("after", after[one.kind]))
+                for name in ("lowered", "auroc")
+            },
         }
         for one in adaptation.before
     ]

@@ -89,7 +89,8 @@ def gather_sources(
             for number, (label, texts) in enumerate(labels)
         ],
         labelled_groups=frozenset(texts.record_fingerprint for _, texts in labels),
-        names={file.name: fingerprint_file(file) for file in files} or {"instruction set": fingerprint_reports(reports)},
+        names={file.name: fingerprint_file(file) for file in files}
+        or {"instruction set": fingerprint_reports(reports)},
         certificate=certify(kept, len(training) - len(kept), texts),
     )
 

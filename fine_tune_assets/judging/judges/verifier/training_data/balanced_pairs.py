@@ -338,7 +338,9 @@ def _turn_statement(fact: _Fact) -> Iterator[list[Pair]]:
     """The statement and its negation. The other record states the negation in place of what supports the statement."""
     other = turn_statement(fact.statement)
     lines = fact.record.split("\n")
-    hits = [at for at, line in enumerate(lines) if len(fact.said & set(stem_words(line))) >= SAME_STATEMENT * len(fact.said)]
+    hits = [
+        at for at, line in enumerate(lines) if len(fact.said & set(stem_words(line))) >= SAME_STATEMENT * len(fact.said)
+    ]
     if other != fact.statement and hits:
         changed = [other if at == hits[0] else line for at, line in enumerate(lines) if at not in hits[1:]]
         yield _block(NEGATED, fact.subject, [(fact.record, fact.statement), ("\n".join(changed), other)])
