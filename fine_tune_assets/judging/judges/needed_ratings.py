@@ -34,9 +34,9 @@ def planned_agreement(floor: float) -> float:
     """The agreement for which ratings are planned: above a high floor, too.
 
     >>> planned_agreement(0.3), planned_agreement(0.7)
-    (0.6, 0.85)
+    (0.6, 0.9)
     """
-    return max(PLANNED_AGREEMENT, (1 + floor) / 2)
+    return max(PLANNED_AGREEMENT, min(0.95, round(floor + 0.2, 2)))
 
 
 def describe_needed(floor: float) -> list[tuple[float, int | None, int | None]]:

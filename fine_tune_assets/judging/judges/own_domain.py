@@ -147,8 +147,8 @@ def _examples_failure(planted: JudgeAgreement | None, own: OwnEvidence) -> str:
         return f"It was not measured on your approved examples of the domain {own.domain}. {materialize_hint('judge_agreement')}"
     if planted.answer_count < MIN_PLANTED:
         return (
-            f"Only {planted.answer_count} errors could be planted into your approved answers; {MIN_PLANTED} measure a judge. Approve "
-            "more or longer answers."
+            f"Only {planted.answer_count} errors could be planted into your approved answers; {MIN_PLANTED} measure a judge. "
+            "Approve more or longer answers."
         )
     return planted_failure(planted, _better_judge_step(own))
 

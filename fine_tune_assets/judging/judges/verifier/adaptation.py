@@ -125,8 +125,8 @@ def adapt_verifier(
     before = measure(plan.base)
     if len(before.cases) < MIN_PLANTED:
         raise InvalidReportsError(
-            f"Only {len(before.cases)} errors can be planted into the held-out answers; {MIN_PLANTED} measure a verifier. Approve "
-            "more or longer answers."
+            f"Only {len(before.cases)} errors can be planted into the held-out answers; {MIN_PLANTED} measure a verifier. "
+            "Approve more or longer answers."
         )
     texts = [
         *labelled_texts(layout),

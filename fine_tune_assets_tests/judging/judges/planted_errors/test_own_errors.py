@@ -1,4 +1,4 @@
-"""Errors planted into an installation's own answers: every kind that they give occasion for, and only with evidence in the record."""
+"""Errors planted into an installation's own answers: every kind that they give occasion for, with evidence in the record."""
 
 import math
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ class _Reader:
     def __init__(self, silent: str = "") -> None:
         self._silent = silent
 
-    def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
+    def grade(self, answers: Sequence[GradableAnswer], _progress: Progress) -> list[Grade]:
         return [self._grade(answer) for answer in answers]
 
     def _grade(self, answer: GradableAnswer) -> Grade:
