@@ -27,6 +27,7 @@ from fine_tune_assets.defs.platform.candidate import UNFINISHED_STATUSES
 from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import WORKER_PRELOADS, Installation
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES, report_batches
+from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import list_requested_batches, report_rescrub_requests
 from fine_tune_assets.defs.sources import report_sources
 from fine_tune_assets.engines.processes import ProcessIdentity, identify, is_alive
 
@@ -34,8 +35,7 @@ PROGRESS_LOGGER = "fine_tune_assets.progress"
 SOURCES_LOGGER = "fine_tune_assets.sources"
 MAX_ROUNDS = 200
 """The graph settles in about fifteen rounds. More than this means a condition that never becomes false, which is a bug."""
-
-
+SCRUBBING_ASSETS = ("phi_spans", "scrubbed_reports")
 VERDICT_CHECK = "verdict_allows_release"
 """The blocking check of `promotion_verdicts`."""
 PROCESS_TAG = "fine_tune/process"
@@ -118,13 +118,25 @@ def materialize_stale(
     try:
         with fork_server(WORKER_PRELOADS):
             for partition, assets in wanted:
+                if "unique_reports" in assets:  # the batches come before it
+                    _scrub_requested(instance, run)
                 run(assets, partition)
+            if any("scrubbed_reports" in assets for _, assets in wanted):
+                _scrub_requested(instance, run)
             if only is None or only:
                 _run_requested(definitions, instance, only, run)
     finally:
         COUNTED_ATTEMPTS.reset(token)
     summary.unfinished = tuple(run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES)))
     return summary
+
+
+def _scrub_requested(instance: dg.DagsterInstance, run: Callable[[tuple[str, ...], str | None], None]) -> None:
+    """Scrub the batches that must be scrubbed again before their reports can be used, once each."""
+    for event in report_rescrub_requests(instance, Installation(), waits_for_batches=False):
+        instance.report_runless_asset_event(event)
+    for batch in list_requested_batches(instance):
+        run(SCRUBBING_ASSETS, batch)
 
 
 def _run_requested(

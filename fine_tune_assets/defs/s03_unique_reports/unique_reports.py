@@ -33,9 +33,12 @@ from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
 from fine_tune_assets.phi.missed_identifiers.missed_terms import TermsBySubject, flag_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
-from fine_tune_assets.tables.stored_tables import StoredTable
+from fine_tune_assets.tables.stored_tables import ChangedTableError, StoredTable
 
 GROUP = "s03_unique_reports"
+MAX_RETRIES = 3
+"""Times that a run compares the reports again because a batch was scrubbed meanwhile. After that it fails."""
+RETRY_PAUSE_SECONDS = 5
 _IGNORED_INPUTS = ("reports",)
 """Tables that decide which reports are withheld. A relevant change updates `missed_identifiers`, or scrubs a batch again."""
 BOILERPLATE_COUNTS = {
@@ -73,11 +76,16 @@ def drop_duplicates(
         require_measured_scrubber(installation, scrub_recall)
         version, collisions = scrubber_version(installation.recipe.scrubber), collisions_by_batch(installation)
         terms, vocabulary = load_missed_terms(installation), installation.vocabulary
-        eligible = {
-            name: _select_eligible(batch, version, terms, collisions, vocabulary)
-            for name, batch in scrubbed_reports.items()
-        }
-        found = _find_duplicates(installation, eligible, context.log.info)
+        try:
+            eligible = {
+                name: _select_eligible(batch, version, terms, collisions, vocabulary)
+                for name, batch in scrubbed_reports.items()
+            }
+            found = _find_duplicates(installation, eligible, context.log.info)
+        except ChangedTableError:  # a batch was scrubbed again meanwhile
+            if context.retry_number < MAX_RETRIES:
+                raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=RETRY_PAUSE_SECONDS) from None
+            raise
     stored = sum(batch.stored_count for batch in eligible.values())
     current = sum(batch.current_count for batch in eligible.values())
     reports, kinds = sum(batch.count for batch in eligible.values()), found.duplicates["kind"].to_pylist()
