@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from fine_tune_assets.cli.account_summary import print_account
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.cli.service_commands import open_instance
 from fine_tune_assets.cli.stage_lines import stage_lines
@@ -62,8 +63,12 @@ def materialize(selection: tuple[str, ...], dry_run: bool, is_json: bool) -> Non
             runs = plan_runs(defs.resolve_asset_graph(), instance, assets)
         submitted = submit_runs(settings, runs)
         click.echo(f"Submitted {len(submitted)} runs of {', '.join(assets)}: {settings.dagster_address}/runs")
+        click.echo("The account before these runs; `fine-tune status` shows it afterwards.")
+        print_account(settings, console)
     else:
-        require_no_failures(run_graph(settings, console, set() if assets else None, assets).failed)
+        summary = run_graph(settings, console, set() if assets else None, assets)
+        print_account(settings, console, summary.warnings)
+        require_no_failures(summary.failed)
 
 
 def require_selection(assets: Sequence[str]) -> None:

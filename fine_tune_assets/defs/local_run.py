@@ -24,6 +24,7 @@ from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name
 from fine_tune_assets.defs.platform.automation import COUNTED_ATTEMPTS
 from fine_tune_assets.defs.platform.automation_sensor import evaluate_conditions
 from fine_tune_assets.defs.platform.candidate import UNFINISHED_STATUSES
+from fine_tune_assets.defs.platform.check_remedies import CHECK_REMEDIES
 from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import WORKER_PRELOADS, Installation
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES, report_batches
@@ -51,6 +52,22 @@ class UnknownAssetError(FineTuneError):
 
 
 @dataclass(frozen=True)
+class CheckOutcome:
+    """The result of a check that only warns."""
+
+    asset: str
+    check: str
+    partition: str | None
+    is_passed: bool
+    reason: str
+
+    def describe(self) -> str:
+        batch = f" [{self.partition}]" if self.partition else ""
+        remedy = CHECK_REMEDIES.get(self.check, "The Dagster UI shows its figures.")
+        return " ".join(filter(None, (f"{self.check} of {self.asset}{batch}.", self.reason, remedy)))
+
+
+@dataclass(frozen=True)
 class StageRun:
     """One run: its assets and, for a batch, its partition."""
 
@@ -61,6 +78,7 @@ class StageRun:
     errors: tuple[str, ...] = ()
     is_blocked_by_verdict: bool = False
     """The run stopped only because the newest verdict does not allow a release."""
+    checks: tuple[CheckOutcome, ...] = ()
 
 
 RunCallback = Callable[[StageRun], None]
@@ -75,6 +93,12 @@ class Summary:
     @property
     def materialized(self) -> list[tuple[str, str | None]]:
         return [(asset, run.partition) for run in self.runs for asset in run.assets]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Checks of severity WARN that failed at their last run here, each with its reason and what mends it."""
+        last = {(check.asset, check.check, check.partition): check for run in self.runs for check in run.checks}
+        return [check.describe() for check in last.values() if not check.is_passed]
 
     @property
     def failed(self) -> list[StageRun]:
@@ -328,7 +352,18 @@ def execute_assets(
     closed = [check for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
     is_stopped = bool(failures) and all(_is_verdict_failure(error, closed) for error in failures)
     reasons = tuple(f"{c.check_name}: {c.metadata[REASON].value}" for c in closed if REASON in c.metadata)
-    return StageRun(assets, partition, result.success, result.run_id, (*errors, *reasons), is_stopped)
+    checks = tuple(
+        CheckOutcome(
+            asset_name(check.asset_key),
+            check.check_name,
+            check.partition or None,
+            check.passed,
+            str(check.metadata[REASON].value) if REASON in check.metadata else "",
+        )
+        for check in result.get_asset_check_evaluations()
+        if not check.blocking and (check.passed or check.severity is dg.AssetCheckSeverity.WARN)
+    )
+    return StageRun(assets, partition, result.success, result.run_id, (*errors, *reasons), is_stopped, checks)
 
 
 def _is_verdict_failure(error: Any, closed: Sequence[dg.AssetCheckEvaluation]) -> bool:

@@ -39,7 +39,9 @@ def materialize(*words: str) -> Result:
 
 
 def rows(data: Path, table: str) -> list[dict[str, Any]]:
-    return [row for path in sorted((data / "tables" / table).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return [
+        row for path in sorted((data / "tables" / table).glob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
 
 
 def count_scrubs(instance: dg.DagsterInstance, batch: str) -> int:

@@ -215,7 +215,9 @@ def _changed_partitions(context: Any, graph: Any, node: Any, instance: DagsterIn
 def list_changed_batches(instance: DagsterInstance, key: dg.AssetKey, parent: dg.AssetKey) -> list[str]:
     """Batches whose `parent` differs from the one that an asset consumed, except those whose run over it failed."""
     inputs, own = latest_by_partition(instance, parent), latest_by_partition(instance, key)
-    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(key)
+    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+        key
+    )
 
     def is_due(batch: str, now: RecordedEvent) -> bool:
         last, attempt = own.get(batch), attempts.get(batch)
