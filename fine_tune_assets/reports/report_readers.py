@@ -141,7 +141,8 @@ class BatchReader:
         elif suffix in RECORD_FORMATS:
             if about.records is None:
                 raise UnreadableError(
-                    UnreadableReason.BAD_BATCH_FILE, "batch.yaml has no `records` key that maps the columns."
+                    UnreadableReason.BAD_BATCH_FILE,
+                    "Add a batch.yaml whose `records` key maps the columns: `subject_id` and `sections`. data/README.md has an example.",
                 )
             yield from read_records(content, suffix, about.records)
         elif suffix in TEXT_FORMATS:

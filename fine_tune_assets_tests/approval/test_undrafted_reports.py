@@ -12,7 +12,7 @@ from fine_tune_assets.approval.undrafted_reports import (
     NOT_WRITTEN,
     list_undrafted_reports,
 )
-from fine_tune_assets.dataset_files.row_reports import format_row_report
+from fine_tune_assets.dataset_files.row_reports import INSTRUCTION, OUTPUT
 from fine_tune_assets.recipes.schema import ModelTask, PairTask, Task
 from fine_tune_assets.tables.approval_rows import ModelDraft, UndraftedReport
 from fine_tune_assets.tables.record_classes import table_from_records
@@ -58,11 +58,16 @@ def test_a_draft_of_a_model_that_reaches_no_reviewer_says_why(
 
 
 def test_both_halves_of_a_pair_count_as_used_and_a_single_half_lacks_its_partner() -> None:
-    assert undrafted(reports("Doctor: hello.", "Hello."), [PAIR]) == []
+    both = reports("Doctor: hello.", "Hello.")
+    of_one = both.set_column(
+        both.schema.get_field_index("subject_key"), both.schema.field("subject_key"), pa.array(["patient1"] * 2)
+    )
+    assert undrafted(of_one, [PAIR]) == []
     assert undrafted(reports("Doctor: hello."), [PAIR]) == [("b/1", "not_used", NO_PARTNER)]
 
 
 def test_what_no_task_takes_is_listed_too() -> None:
-    row = format_row_report("Explain a sprain.", "", "A torn ligament.")
+    row = f"{INSTRUCTION}\nExplain a sprain.\n{OUTPUT}\nA torn ligament."
     assert undrafted(reports(row), [PLAN]) == [("b/1", "not_used", NO_ROW_TASK)]
-    assert undrafted(reports("Free text."), [PAIR])[0][2] in (NO_TASK, NO_PARTNER)
+    third = PairTask("note", "Write it.", "pairs", "3", "4")
+    assert undrafted(reports("Free text."), [third]) == [("b/1", "not_used", NO_TASK)]

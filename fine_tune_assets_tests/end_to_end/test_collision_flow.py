@@ -1,4 +1,4 @@
-"""An invented value of one batch is a real one of another: the command that materializes scrubs the batch again, and loses nothing.
+"""An invented value of one batch is a real one of another: the command scrubs that batch again and loses nothing.
 
 A name that the scrubber invents for a batch of one installation becomes the name of a person in a second batch.
 """

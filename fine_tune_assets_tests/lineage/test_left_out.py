@@ -1,6 +1,5 @@
 """What the stages left out is listed with its count, its reason and the setting or command that would keep it."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,7 @@ from fine_tune_assets.lineage.left_out import (
     find_left_out,
     list_left_out,
 )
-from fine_tune_assets.lineage.set_history import write_excluded_examples
-from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe
-from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.tables.asset_tables import RECORDS
-from fine_tune_assets.tables.instruction_rows import ExcludedExample
 from fine_tune_assets.tables.record_classes import Record, table_from_records
 from fine_tune_assets.tables.training_rows import TooLongExamples
 from fine_tune_assets_tests.record_factory import made
