@@ -142,7 +142,7 @@ class BatchReader:
             if about.records is None:
                 raise UnreadableError(
                     UnreadableReason.BAD_BATCH_FILE,
-                    "Add a batch.yaml whose `records` key maps the columns: `subject_id` and `sections`. data/README.md has an example.",
+                    "Add a batch.yaml whose `records` key maps the columns, with `subject_id` and `sections`: see data/README",
                 )
             yield from read_records(content, suffix, about.records)
         elif suffix in TEXT_FORMATS:

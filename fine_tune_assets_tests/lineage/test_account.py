@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.lineage.account import COLUMNS, Account, AccountFacts, compute_account
 from fine_tune_assets.lineage.account_reasons import COMPARE, DRAFT, READ, REASONS, REVIEW, SCRUB, SET
 from fine_tune_assets.lineage.left_out import describe_omissions
@@ -153,3 +154,9 @@ def test_what_entered_is_what_left_and_what_was_left_out_in_any_state_of_the_tab
 def test_the_account_reads_no_text(name: str) -> None:
     columns: Callable[[str], Any] = TABLES[name].field
     assert [c for c in COLUMNS[name] if (columns(c).metadata or {}).get(b"report_text")] == []
+
+
+def test_every_reason_is_documented() -> None:
+    text = (PROJECT_DIR / "docs" / "reference" / "account.md").read_text(encoding="utf-8")
+    for name, reason in REASONS.items():
+        assert f"| `{name}` | {reason.meaning} | {reason.remedy} |" in text

@@ -22,7 +22,7 @@ from fine_tune_assets.ledger.reviews.correction_records import list_correction_m
 from fine_tune_assets.ledger.reviews.feedback import count_feedback_by_release
 from fine_tune_assets.ledger.serving.release_records import list_recorded_releases
 from fine_tune_assets.lineage.account import Account
-from fine_tune_assets.lineage.account_reasons import STAGES
+from fine_tune_assets.lineage.account_reasons import COMPARE, DRAFT, READ, SCRUB
 from fine_tune_assets.lineage.left_out import describe_omissions
 from fine_tune_assets.reports.batches import StrayEntries
 from fine_tune_assets.reports.intake_summary import IntakeError
@@ -54,7 +54,7 @@ def show_intake(desk: Desk, context: RequestContext) -> Response:
         stray=stray,
         stages=account.count_stages(),
         left_out=describe_omissions(account),
-        omitted={name: account.of_batch(name).count_omitted(*STAGES) for name in account.batches},
+        omitted={name: account.of_batch(name).count_omitted(READ, SCRUB, COMPARE, DRAFT) for name in account.batches},
     )
 
 
