@@ -14,7 +14,7 @@ def run(*checks: CheckOutcome) -> StageRun:
 
 
 def test_every_check_that_only_warns_has_a_remedy() -> None:
-    """A new check without one would be a warning that nobody can act on."""
+    """A new check without one would be a warning without a next step."""
     graph: Any = defs.resolve_asset_graph()
     assert set(CHECK_REMEDIES) == {key.name for key in graph.asset_check_keys if not graph.get(key).blocking}
 
