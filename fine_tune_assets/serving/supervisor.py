@@ -16,7 +16,6 @@ from queue import SimpleQueue
 from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.releases.release_folders import ReleaseError, ReleaseFolder
 from fine_tune_assets.core.releases.release_signing import SignedReleases
 from fine_tune_assets.core.settings import Settings
@@ -32,7 +31,6 @@ from fine_tune_assets.engines.running_server import (
 from fine_tune_assets.engines.shared_vllm import stop_if_hung, stop_unused
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.serving.canary_records import fail_canary, interrupt_canary
 from fine_tune_assets.ledger.serving.deployments import (
     CHANGED_RELEASE,
@@ -81,7 +79,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, ledger: Ledger, timings: SupervisorTimings) -> None:
         self._settings, self._ledger, self._timings = settings, ledger, timings
-        self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
+        self._key = ledger.key
         self._engines_dir = settings.layout.run / ENGINES_FOLDER
         self._engines_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._watched: dict[str, WatchedEngine] = {}

@@ -37,6 +37,7 @@ from fine_tune_assets_tests.reports.sample_files import (
     plain,
 )
 from fine_tune_assets_tests.reports.shared_reader import shared_reader
+from fine_tune_assets_tests.system_programs import TESSERACT, require_program
 
 SECRET = b"k" * 32
 FILES = Path(__file__).parent / "files"
@@ -193,9 +194,9 @@ def test_without_ocr_a_scan_is_unreadable() -> None:
 
 @pytest.fixture
 def ocr() -> OcrProgram:
+    require_program(TESSERACT)
     program = find_ocr()
-    if program is None:
-        pytest.skip("tesseract is not installed: apt-get install tesseract-ocr")
+    assert program is not None
     return program
 
 
