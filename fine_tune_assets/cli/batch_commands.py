@@ -29,13 +29,12 @@ def check(folder: Path, is_json: bool) -> None:
     from fine_tune_assets.recipes.loader import load_recipe
     from fine_tune_assets.reports.archives import ReadLimits
     from fine_tune_assets.reports.batch_reader import read_batch
-    from fine_tune_assets.reports.batches import is_batch_name
+    from fine_tune_assets.reports.batches import is_batch_name, remove_unfinished_ending
     from fine_tune_assets.reports.languages import LIMIT
 
+    name = remove_unfinished_ending(folder.resolve().name)
     is_required = load_recipe(load_settings().recipe).reports_without_subject == "refuse"
-    result = read_batch(
-        folder, folder.name, secrets.token_bytes(KEY_BYTES), ReadLimits(), is_subject_required=is_required
-    )
+    result = read_batch(folder, name, secrets.token_bytes(KEY_BYTES), ReadLimits(), is_subject_required=is_required)
     counts = result.file_counts
     unreadable = [
         {name: row[name] for name in ("origin_file", "record", "reason", "detail")}
@@ -47,8 +46,8 @@ def check(folder: Path, is_json: bool) -> None:
     ]
     subjects = len(set(result.reports.column("subject_key").to_pylist()))
     found = {
-        "batch": folder.name,
-        "is_valid_name": is_batch_name(folder.name),
+        "batch": name,
+        "is_valid_name": is_batch_name(name),
         "reports": result.reports.num_rows,
         "subjects": subjects,
         "files": counts.files,
@@ -74,9 +73,9 @@ def check(folder: Path, is_json: bool) -> None:
             f"{counts.files_unreadable} unreadable, {ignored} ignored."
         )
         if not found["is_valid_name"]:
-            click.echo(
-                f"Rename the folder before you move it to data/raw_reports: {folder.name} is not a valid batch name."
-            )
+            click.echo(f"Rename the folder before you move it to data/raw_reports: {name} is not a valid batch name.")
+        elif name != folder.resolve().name:
+            click.echo(f"The folder is read once it is renamed to {name}.")
     if unreadable or not found["is_valid_name"]:
         raise SystemExit(1)
 

@@ -18,11 +18,31 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.reports.batches import StrayEntries, find_stray_entries, list_batches
+from fine_tune_assets.reports.batches import (
+    BatchFolderError,
+    StrayEntries,
+    find_stray_entries,
+    list_batches,
+    list_files,
+)
 from fine_tune_assets.tables.duckdb_connection import open_cursor
 from fine_tune_assets.tables.stored_tables import read_rows, read_rows_if_present
 
 _TABLES = ("reports", "unreadable_reports", "report_languages", "withheld_reports")
+
+
+def count_unread_files(layout: Layout) -> dict[str, int]:
+    """Batch folder that was never read → files in it that are to be read. Raises OSError."""
+    unread = [name for name in list_batches(layout.raw_reports) if not layout.table("reports", name).is_file()]
+    return {name: _count_files(layout.raw_reports / name) for name in unread}
+
+
+def _count_files(folder: Path) -> int:
+    """At least 1: a folder that is empty or can't be listed is left out too."""
+    try:
+        return max(1, len(list_files(folder).readable))
+    except BatchFolderError:
+        return 1
 
 
 class IntakeError(FineTuneError):
@@ -56,7 +76,6 @@ class IntakeSummary:
     batches: tuple[BatchSummary, ...]
     """Most recently read first."""
     by_source: tuple[SourceYear, ...]
-    by_reason: tuple[tuple[str, int], ...]
 
     @property
     def reports(self) -> int:
@@ -154,7 +173,6 @@ class IntakeSummaryCache:
     def _count(self) -> IntakeSummary:
         try:
             years = [SourceYear(*row) for row in self._query_rows("reports", "source, year(written_on), count(*)")]
-            reasons = self._query_rows("unreadable_reports", "reason, count(*)")
             batches = self._batches()
         except (OSError, duckdb.Error):
             # Drop the cause: its message may quote a value.
@@ -162,7 +180,6 @@ class IntakeSummaryCache:
         return IntakeSummary(
             tuple(sorted(batches, key=lambda batch: (batch.read_at, batch.name), reverse=True)),
             tuple(sorted(years, key=lambda row: (row.source, -(row.year or 0)))),
-            tuple(sorted(reasons, key=lambda reason: (-reason[1], reason[0]))),
         )
 
     def _batches(self) -> list[BatchSummary]:

@@ -4,14 +4,20 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from fine_tune_assets.tables.approval_rows import ApprovedExample, DraftedExample, ModelDraft
+from fine_tune_assets.tables.approval_rows import (
+    ApprovedExample,
+    DraftedExample,
+    ModelDraft,
+    UndraftedReport,
+    WithheldExample,
+)
 from fine_tune_assets.tables.correction_rows import (
     ProductionDrift,
     QuarantinedCorrection,
     ScrubbedCorrection,
     WithheldCorrection,
 )
-from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
+from fine_tune_assets.tables.dedup_rows import DuplicateReport, UncomparedReport, UniqueReport
 from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow
 from fine_tune_assets.tables.judging_rows import (
     AnswerCheck,
@@ -64,9 +70,12 @@ RECORDS: Mapping[str, type[Record]] = {
     "identifier_values": IdentifierValue,
     "unique_reports": UniqueReport,
     "duplicate_reports": DuplicateReport,
+    "uncompared_reports": UncomparedReport,
     "model_drafts": ModelDraft,
     "drafted_examples": DraftedExample,
+    "undrafted_reports": UndraftedReport,
     "approved_examples": ApprovedExample,
+    "withheld_examples": WithheldExample,
     "general_examples": GeneralExample,
     "instruction_sets": InstructionRow,
     "base_models": BaseModel,
@@ -102,6 +111,9 @@ AUXILIARY_TABLES: Mapping[str, str] = {
     "labelled_misses": "scrub_recall",
     "withheld_reports": "scrubbed_reports",
     "identifier_values": "scrubbed_reports",
+    "uncompared_reports": "unique_reports",
+    "undrafted_reports": "drafted_examples",
+    "withheld_examples": "approved_examples",
     "example_lengths": "training_plans",
     "training_preflights": "training_plans",
     "sweep_trials": "adapters",
