@@ -92,7 +92,7 @@ class QualifyingRatings:
     """How far the ratings have come that qualify the judge in a domain without shipped ratings."""
 
     rated: int
-    """Answers that somebody rated."""
+    """Answers with a rating."""
     needed: int
     """Answers that show the planned agreement in half of the cases."""
     likely: int

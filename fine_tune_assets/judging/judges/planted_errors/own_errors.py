@@ -37,7 +37,7 @@ _VERB: Final = re.compile(
 _TERM: Final = re.compile(r"(?<![\w-])[A-Za-z][a-z]{4,}(?![\w-])")
 _ENDINGS: Final = ("ing", "tion", "ed", "ly", "ies", "es", "s", "al", "ic", "er")
 _COMMON_SHARE: Final = 0.5
-"""Words in the answers of more of the subjects are no terms."""
+"""Largest share of the subjects whose answers contain a term."""
 _MIN_FOREIGN_WORDS: Final = 5
 
 

@@ -99,6 +99,7 @@ def test_no_subject_is_in_two_parts_and_the_test_split_trains_nothing() -> None:
     assert {one.split for one in parts.training} == {"train"}
 
 
+@pytest.mark.slow
 def test_a_better_verifier_is_kept_beside_the_old_one_under_the_fingerprint_that_judges(
     tmp_path: Path, deaf: Path
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_better_verifier_is_kept_beside_the_old_one_under_the_fingerprint_that
     assert {one.kind for one in found.before} == {one.kind for one in found.after} > {"all", "number", "negation"}
 
 
+@pytest.mark.slow
 def test_a_verifier_that_is_not_better_is_deleted_and_its_measurement_stays(tmp_path: Path, deaf: Path) -> None:
     """The old one stays, and the page says that training was tried."""
     layout = Layout(tmp_path / "data")
