@@ -25,14 +25,20 @@ def check(folder: Path, is_json: bool) -> None:
     any.
     """
     from fine_tune_assets.core.settings import load_settings
+    from fine_tune_assets.recipes.domain_packs import load_pack
     from fine_tune_assets.recipes.loader import load_recipe
     from fine_tune_assets.reports.archives import ReadLimits
     from fine_tune_assets.reports.batch_reader import read_batch
     from fine_tune_assets.reports.batches import is_batch_name
 
-    is_required = load_recipe(load_settings().recipe).reports_without_subject == "refuse"
+    recipe = load_recipe(load_settings().recipe)
     result = read_batch(
-        folder, folder.name, secrets.token_bytes(KEY_BYTES), ReadLimits(), is_subject_required=is_required
+        folder,
+        folder.name,
+        secrets.token_bytes(KEY_BYTES),
+        ReadLimits(),
+        is_subject_required=recipe.reports_without_subject == "refuse",
+        own_kinds=load_pack(recipe.domain).pack.own_kinds,
     )
     counts = result.file_counts
     unreadable = [

@@ -13,7 +13,7 @@ import click
 
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.line_names import MAIN_LINE
+from fine_tune_assets.core.line_names import MAIN_LINE, name_line
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line, use_settings
 
 _MIN_FREE_BYTES = 5_000_000_000
@@ -35,7 +35,7 @@ def doctor(is_json: bool) -> None:
 
     The exit status is 1 if a check finds an error. Warnings name features that are not available here.
     """
-    findings = list(diagnose())
+    findings = [one._replace(detail=name_line(one.detail)) for one in diagnose()]
     show_rows(
         [one._asdict() for one in findings], {"check": "check", "state": "state", "detail": "detail"}, is_json=is_json
     )

@@ -11,7 +11,7 @@ import click
 
 from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
 from fine_tune_assets.approval.task_kinds import ReportText, UncheckedDraft
-from fine_tune_assets.cli.output import show_json
+from fine_tune_assets.cli.output import show_json, show_message
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.keys import KEY_BYTES
 from fine_tune_assets.core.settings import Settings
@@ -127,7 +127,7 @@ def _print(found: dict[str, Any], pack: LoadedPack) -> None:
     if drafts < found["minimum_examples"]:
         click.echo(f"{drafts} drafts are below split.minimum_examples ({found['minimum_examples']}).")
     if any(one["drafts"] and one["median_tokens"] is None for one in found["tasks"]):
-        click.echo("Tokens are not counted: run `fine-tune materialize base_models` first.")
+        show_message("Tokens are not counted: run `fine-tune materialize base_models` first.")
 
 
 def _describe_tokens(one: dict[str, Any], max_length: int) -> str:
