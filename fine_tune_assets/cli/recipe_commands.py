@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fine_tune_assets.cli.new_recipes import DEFAULT_TEMPLATE, TEMPLATE_BY_DOMAIN, ask_for_task, set_value, write_task
-from fine_tune_assets.cli.output import json_option, show_json, show_rows
+from fine_tune_assets.cli.output import json_option, show_json, show_message, show_rows
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.recipes.domain_packs import load_pack
@@ -123,7 +123,7 @@ def new(file: Path | None, template: str | None, domain: str | None, **answers: 
     text = set_value(text, "  salt", f"{target.stem.replace('_', '-')}-1")
     target.write_text(text, encoding="utf-8")
     require_reachable_gate(load_recipe(str(target)), target.name)
-    click.echo(
+    show_message(
         f"Wrote {target}. Edit it, then run `fine-tune recipe check {target} --reports FOLDER` and set "
         f"FINE_TUNE_RECIPE={target.resolve()}."
     )
