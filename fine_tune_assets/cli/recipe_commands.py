@@ -1,7 +1,7 @@
 """`fine-tune recipe`: list, check and create recipes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import click
 
 from fine_tune_assets.cli.new_recipes import DEFAULT_TEMPLATE, TEMPLATE_BY_DOMAIN, ask_for_task, set_value, write_task
 from fine_tune_assets.cli.output import json_option, show_json, show_message, show_rows
-from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.errors import FAILED, FineTuneError
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.gate_reach import find_gate_reach, require_reachable_gate
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, shipped_recipes
@@ -52,26 +52,51 @@ def list_command(is_json: bool) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of a batch, or of several.",
 )
+@click.option("--any-machine", is_flag=True, help="Leave out what this machine lacks.")
 @json_option
-def check(name_or_file: str | None, reports: Path | None, is_json: bool) -> None:
+def check(name_or_file: str | None, reports: Path | None, any_machine: bool, is_json: bool) -> None:
     """Check a recipe, also against reports.
 
     NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. Refuses a recipe with which no candidate could
     be promoted, and prints the smallest gain that its gate detects and the chance of a false promotion. With --reports, prints
     the reports read, the sections found, drafts and tokens per task, and why a report makes no draft. Nothing is stored. With
     --json alone, prints the recipe with all defaults.
+
+    The exit status is 1 if the recipe can't end in a verdict: a model, GPU or data set of the mix is missing, a task makes no
+    draft, or the reports fill no test split that is large enough. Each problem is a line with the field and what to change.
     """
     settings = load_settings()
     found = load_recipe(name_or_file or settings.recipe)
     require_reachable_gate(found, found.name)
+    problems = _find_problems(settings, found, any_machine=any_machine)
     if reports is not None:
         from fine_tune_assets.cli.recipe_preview_command import show_preview
 
-        show_preview(settings, found, reports, is_json=is_json)
-        return
-    if is_json:
+        problems = show_preview(settings, found, reports, problems, is_json=is_json)
+    elif is_json:
         show_json(dump_recipe(found))
-        return
+    else:
+        _show_summary(found)
+    if problems:
+        refuse(problems)
+
+
+def _find_problems(settings: Settings, recipe: Recipe, *, any_machine: bool) -> list[str]:
+    from fine_tune_assets.cli.recipe_problems import find_machine_problems, find_mix_problems
+    from fine_tune_assets.engines.vllm import has_gpu
+
+    here = () if any_machine else find_machine_problems(settings, recipe, has_gpu=has_gpu())
+    return [*here, *find_mix_problems(settings, recipe)]
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Print each problem on a line, and end with status 1."""
+    for problem in problems:
+        show_message(f"Problem: {problem}", is_error=True)
+    raise SystemExit(FAILED)
+
+
+def _show_summary(found: Recipe) -> None:
     tasks = ", ".join(task.name for task in found.tasks)
     click.echo(f"{found.name} is valid: base model {found.base_model.name}, {found.training.method}, tasks {tasks}")
     for line in _describe_gate(found):
