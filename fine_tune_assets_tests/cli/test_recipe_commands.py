@@ -270,7 +270,7 @@ def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("training", {"engine": "unsloth"}, "training.engine"),
         ("training", {"processes": 2}, "training.processes"),
         ("engine", "vllm", "engine"),
-        ("judge", {"kind": "statements", "model": "judges/none"}, "judge.model"),
+        ("judge", {"kind": "statements", "model": "judges/none", "backend": "folder"}, "judge.model"),
         ("judge", {"kind": "statements", "model": "m", "backend": "endpoint"}, "judge.backend"),
         ("scrub", {"entity_model": "spacy:no_such_package"}, "scrub.entity_model"),
     ],
