@@ -30,6 +30,8 @@ class FoundSection:
     """Number of different texts."""
     position: float
     """Mean place among the headings of a report."""
+    spellings: tuple[str, ...]
+    """The heading, then its other forms, such as `## Findings`."""
 
     @property
     def is_label(self) -> bool:
@@ -45,11 +47,13 @@ class TaskProposal:
 
 def find_sections(texts: Sequence[str]) -> list[FoundSection]:
     """In the order of the reports. A Markdown heading is returned without its number signs."""
-    lines_of = [list(_iter_headings(text)) for text in texts]
     seen: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    for report, lines in enumerate(lines_of):
-        for place, (heading, body) in enumerate(lines):
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for report, text in enumerate(texts):
+        for place, (written, body) in enumerate(_iter_headings(text)):
+            heading = written.lstrip("# ")
             seen[heading].append((report, place, body))
+            spellings[heading].add(written)
     found = []
     for heading, places in seen.items():
         reports = len({report for report, _, _ in places})
@@ -63,6 +67,7 @@ def find_sections(texts: Sequence[str]) -> list[FoundSection]:
                     round(median(len(body.split()) for body in bodies)),
                     len({" ".join(body.casefold().split()) for body in bodies}),
                     mean(place for _, place, _ in places),
+                    (heading, *sorted(spellings[heading] - {heading})),
                 )
             )
     return sorted(found, key=lambda one: (one.position, one.heading))
@@ -91,7 +96,7 @@ def _iter_headings(text: str) -> Iterator[tuple[str, str]]:
         if is_apart and len(written.split()) <= _MAX_WORDS and _HEADING.fullmatch(written) and not written.islower():
             if heading:
                 yield heading, "\n".join(body).strip()
-            heading, body = written.lstrip("# ").removesuffix(":").rstrip(), []
+            heading, body = written.removesuffix(":").rstrip(), []
         else:
             body.append(line)
     if heading:

@@ -31,7 +31,7 @@ from fine_tune_assets.instructions.splits import SPLITS, SplitRule
 from fine_tune_assets.recipes.domain_packs import PACK_FILE, load_pack, shipped_packs
 from fine_tune_assets.recipes.gate_reach import detectable_gain, list_obstacles
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.recipes.schema import Recipe, SplitSettings
 
 _CHARACTERS_PER_TOKEN = 2.2
 """A low estimate, so that every example fits: English has about four, codes and tables fewer."""
@@ -132,7 +132,8 @@ def _ask_task(options: WizardOptions, sections: Sequence[FoundSection], found: T
         options.instruction,
     )
     labels = _ask("labels", "Allowed outputs, separated by commas; empty for free text", "", options.labels)
-    return TaskAnswers(name, instruction, [_pick(one, headings) for one in inputs], output, _split(labels))
+    spellings = {one.heading: one.spellings for one in sections}
+    return TaskAnswers(name, instruction, [_pick(one, headings) for one in inputs], output, _split(labels), spellings)
 
 
 def _pick(answer: str, headings: Sequence[str]) -> str:
@@ -185,18 +186,15 @@ def _write(
         names = load_pack(recipe.domain).section_names
         preview = preview_recipe(read.reports, recipe.tasks, names)
         sized = _size(answers, preview)
-        target.write_text(write_recipe(sized, _choose_salt(sized, salt, preview, target)), encoding="utf-8")
+        target.write_text(write_recipe(sized, _choose_salt(sized, salt, recipe, preview)), encoding="utf-8")
         recipe = load_recipe(str(target))
         preview = preview_recipe(read.reports, recipe.tasks, names)
         _print_promise(recipe, preview)
-    here = [
-        *list_obstacles(recipe),
-        *find_machine_problems(settings, recipe, has_gpu=has_gpu),
-        *find_mix_problems(settings, recipe),
-    ]
     for step in describe_next_steps(settings, recipe):
         show_message(step)
-    return [*here, *(find_report_problems(recipe, read, preview) if read else [])]
+    here = find_machine_problems(settings, recipe, has_gpu=has_gpu)
+    stored = [*list_obstacles(recipe), *here, *find_mix_problems(settings, recipe)]
+    return [*stored, *(find_report_problems(recipe, read, preview) if read else [])]
 
 
 def _size(answers: RecipeAnswers, preview: Preview) -> RecipeAnswers:
@@ -218,22 +216,21 @@ def _round_up(characters: int, most: int) -> int:
     return min(most, _STEP * (tokens // _STEP + 1))
 
 
-def _choose_salt(answers: RecipeAnswers, stem: str, preview: Preview, target: Path) -> str:
+def _choose_salt(answers: RecipeAnswers, stem: str, recipe: Recipe, preview: Preview) -> str:
     """The first salt with which the test split has the examples that the gate needs and a few more; else the one with most."""
     plan, best = plan_split(len(answers.tasks), answers.drafts), (-1, f"{stem}-1")
     wanted = min(int(plan.test_fraction * len(preview.drafts)), int(1.2 * plan.test_examples))
     for number in range(1, _SALTS + 1):
         salt = f"{stem}-{number}"
-        target.write_text(write_recipe(answers, salt), encoding="utf-8")
-        counts = _count_splits(load_recipe(str(target)), preview)
+        counts = _count_splits(replace(recipe.split, salt=salt, test_fraction=plan.test_fraction), preview)
         if counts["test"] >= wanted and counts["validation"]:
             return salt
         best = max(best, (counts["test"] if counts["validation"] else 0, salt))
     return best[1]
 
 
-def _count_splits(recipe: Recipe, preview: Preview) -> Counter[str]:
-    rule = SplitRule(recipe.split)
+def _count_splits(split: SplitSettings, preview: Preview) -> Counter[str]:
+    rule = SplitRule(split)
     return Counter(rule.assign(draft.subject_key) for draft in preview.drafts)
 
 
@@ -242,7 +239,7 @@ def _print_promise(recipe: Recipe, preview: Preview | None) -> None:
     split, tested = recipe.split, plan.test_examples
     click.echo(f"Base model {recipe.base_model.name}, {recipe.training.method}.")
     if preview is not None:
-        counts = _count_splits(recipe, preview)
+        counts = _count_splits(recipe.split, preview)
         by_split = ", ".join(f"{counts[name]} {name}" for name in SPLITS)
         click.echo(f"{len(preview.drafts)} drafts: {by_split}, if every draft is approved and none is a duplicate.")
         tested = counts["test"]

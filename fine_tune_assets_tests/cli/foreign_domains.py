@@ -1,4 +1,4 @@
-"""Invented reports of three domains that no shipped pack covers, each in another format, as an organisation would deliver them."""
+"""Invented reports of three domains that no shipped pack covers, each in the format in which it would be delivered."""
 
 import csv
 import json
