@@ -1,10 +1,12 @@
 """A language model as judge of rated summaries, by statements and by rubric: its agreement with clinicians and its time.
 
-    python benchmarks/bench_llm_judge.py MODEL.gguf [--answers 20] [--kinds statements rubric] [--folder FOLDER]
+    python benchmarks/bench_llm_judge.py MODEL.gguf [--answers 20] [--kinds statements rubric]
+                                         [--folder FOLDER] [--without-controls]
 
-An interrupted run with `--folder` resumes from the replies in FOLDER; its seconds per answer are then too low.
 The answers are those of the rated dialogues that fitted no weight, whole dialogues in the order of a hash. A table, then one JSON
-line. The verifier is measured on the same answers.
+line. The verifier is measured on the same answers. A judge that fails its planted controls grades nothing; `--without-controls`
+shows what its grades would be worth. With `--folder` an interrupted run resumes from the replies in FOLDER; its seconds per
+answer are then too low.
 """
 
 import argparse
@@ -12,9 +14,10 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +32,15 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.judging.judges.grades import Grade
+from fine_tune_assets.engines.chat_client import ChatClient
+from fine_tune_assets.judging.judges.grades import Grade, Judge
 from fine_tune_assets.judging.judges.human_agreement import finite_score
 from fine_tune_assets.judging.judges.judge_registry import judge_request, open_judge
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet, read_rated_summaries
+from fine_tune_assets.judging.judges.llm_reader import LlmReader
+from fine_tune_assets.judging.judges.reader_prompts import Inquiry
 from fine_tune_assets.judging.judges.rubrics import Rubric, read_rubric
+from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.word_overlap_fit import is_training_dialogue
 from fine_tune_assets.judging.statistics.association import bootstrap_interval, spearman
 from fine_tune_assets.recipes.loader import load_recipe
@@ -49,6 +56,7 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=20)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--folder", type=Path, help="keeps the model's replies; a temporary folder by default")
+    parser.add_argument("--without-controls", action="store_true", help="grade even if the planted controls fail")
     given = parser.parse_args()
     go_offline()
     rated = sample(given.answers)
@@ -56,8 +64,11 @@ def main() -> None:
     for kind in given.kinds:
         with scratch_folder(given.folder) as scratch, open_judge(request(kind, given.model, scratch)) as judge:
             start = time.perf_counter()
-            grades = judge.grade([row.answered for row in rated.rows], ignore_progress)
+            asked = without_controls(judge) if given.without_controls else judge
+            grades = asked.grade([row.answered for row in rated.rows], ignore_progress)
             seconds = time.perf_counter() - start
+        for reason, count in Counter(grade.reason for grade in grades if grade.score is None).items():
+            print(f"{kind}: {count} answers without a grade: {reason}", file=sys.stderr)
         rows += [
             figures(kind, name, measure, grades, rated.rows, seconds)
             for name in ("overall", *sorted({name for grade in grades for name in grade.criteria}))
@@ -77,6 +88,21 @@ def scratch_folder(kept: Path | None) -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory() as scratch:
             yield Path(scratch)
+
+
+class UncontrolledReader(LlmReader):
+    """Accepts replies whatever the controls say."""
+
+    def _check_controls(self, client: ChatClient, inquiries: Sequence[Inquiry]) -> str:  # noqa: ARG002
+        return ""
+
+
+def without_controls(judge: Judge) -> Judge:
+    """The same judge; only one that reads statements has controls."""
+    if not isinstance(judge, StatementJudge) or not isinstance(judge.reader, LlmReader):
+        return judge
+    values = {each.name: getattr(judge.reader, each.name) for each in fields(LlmReader)}
+    return replace(judge, reader=UncontrolledReader(**values))
 
 
 def sample(count: int) -> RatedSet:

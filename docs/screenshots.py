@@ -19,9 +19,10 @@ from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.people.users import create_user
 from fine_tune_assets_tests.changed_settings import changed
-from fine_tune_assets_tests.desk.conftest import CHROMIUM, PASSWORD, sign_in_on, start_desk
+from fine_tune_assets_tests.desk.conftest import PASSWORD, sign_in_on, start_desk
 from fine_tune_assets_tests.desk.installation import fill
 from fine_tune_assets_tests.serving.tiny_releases import switched
+from fine_tune_assets_tests.system_programs import CHROMIUM
 
 IMAGES = Path(__file__).parent / "images"
 LARGEST_BYTES = 300_000
@@ -76,7 +77,7 @@ def _serve_shipped(settings: Settings, ledger: Ledger) -> None:
 
 def _take(desk: str) -> list[Path]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM.find(), args=["--no-sandbox", "--disable-gpu"])
         images = [_shoot(browser, desk, shot) for shot in SHOTS]
         browser.close()
     return images

@@ -41,6 +41,7 @@ from fine_tune_assets_tests.schedule import (
     pytest_runtest_makereport,
     pytest_xdist_make_scheduler,
 )
+from fine_tune_assets_tests.system_programs import pytest_terminal_summary
 from fine_tune_assets_tests.training.forked_trainings import trainings
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "pytest_configure",
     "pytest_ignore_collect",
     "pytest_runtest_makereport",
+    "pytest_terminal_summary",
     "pytest_xdist_make_scheduler",
     "smollm2",
     "smollm2_tokenizer",

@@ -3,7 +3,6 @@
 Use: import `postgres_server` into a conftest, and create a separate database with `create_database()`.
 """
 
-import glob
 import os
 import pwd
 import secrets
@@ -20,6 +19,8 @@ from typing import Any
 
 import psycopg2
 import pytest
+
+from fine_tune_assets_tests.system_programs import POSTGRESQL, require_program
 
 HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 60.0
@@ -110,12 +111,8 @@ def _start(folder: Path, server: PostgresServer) -> "subprocess.Popen[bytes]":
 
 
 def _program(name: str) -> str:
-    """The programs of the newest server that Debian installed, otherwise the one on the path."""
-    installed = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), key=lambda path: int(path.split("/")[4]))
-    found = installed[-1] if installed else shutil.which(name)
-    if found is None:
-        raise RuntimeError(f"The tests need PostgreSQL, and there is no {name}. Install the package postgresql.")
-    return str(Path(found).resolve())
+    """A program of the newest server."""
+    return str(Path(require_program(POSTGRESQL)).with_name(name))
 
 
 def _account() -> pwd.struct_passwd:

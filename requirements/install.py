@@ -4,6 +4,7 @@ Every file is checked against its hash, and nothing is built. Needs pip alone.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,15 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 LOCKED = ["install", "--require-hashes", "--no-deps", "--no-compile", "--only-binary", ":all:"]
 
 
+LOADED = """
+from importlib import import_module
+from fine_tune_assets.defs.platform.resources import SCRUBBING_PRELOADS, WORKER_PRELOADS
+services = ("cli.main", "definitions", "gateway.gateway_app", "desk.desk_app")
+for name in (*(f"fine_tune_assets.{service}" for service in services), *SCRUBBING_PRELOADS, *WORKER_PRELOADS):
+    import_module(name)
+"""
+
+
 def main(words: list[str]) -> None:
     began = time.monotonic()
     locks = [name for word in words for name in ([torch_lock(word[6:])] if word.startswith("torch=") else [word])]
@@ -22,6 +32,8 @@ def main(words: list[str]) -> None:
         install(HERE / f"{name}.txt")
     project = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(HERE.parent)]
     subprocess.run([*PIP, *project], check=True)
+    if "runtime" in locks:
+        compile_modules()
     print(f"Installed {', '.join(locks)} in {time.monotonic() - began:.0f} s.")
 
 
@@ -66,6 +78,14 @@ def install(lock: Path) -> None:
         print()
         sys.exit("".join(lines[-15:]))
     print(f"\r{lock.stem}: {total} packages".ljust(60))
+
+
+def compile_modules() -> None:
+    """Write the byte code of the modules that the platform loads, because a service's user may not write to the environment:
+    each process would compile them again. All files of the environment would take 80 s of CPU."""
+    show("byte code of the loaded modules")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", LOADED], env=environment, check=True)
 
 
 def show(text: str) -> None:

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,14 @@ import pyarrow.compute as pc
 from fine_tune_assets.approval.draft_checks import check_output, cross_check_drafts
 from fine_tune_assets.approval.dropped_reports import DroppedReports, flag_contradicted_drafts, read_dropped_partners
 from fine_tune_assets.approval.flags import FLAG_KINDS, distinct_kinds
-from fine_tune_assets.approval.task_kinds import MODEL_DRAFTED, ReportText, UncheckedDraft, draft_reports
+from fine_tune_assets.approval.task_kinds import (
+    MODEL_DRAFTED,
+    ReportText,
+    SectionRules,
+    UncheckedDraft,
+    draft_reports,
+    read_section_rules,
+)
 from fine_tune_assets.claims.statements import normalize_text
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.prompts.retrieval_contract import add_passages_to_example, parse_passages
@@ -48,6 +56,7 @@ def draft_examples(
     model_drafts: pa.Table | None = None,
     *,
     pack: LoadedPack,
+    rules: SectionRules | None = None,
     reviewed_flags: Collection[str] = FLAG_KINDS,
     find_pairs: PairFinder | None = None,
     dropped_reports: DroppedReports | None = None,
@@ -55,30 +64,27 @@ def draft_examples(
 ) -> pa.Table:
     """Build `drafted_examples` from unique reports and scrubbed corrections, sorted by example id.
 
-    `pack` is the domain pack: its section names, and the facts that are looked up in the input. `model_drafts` are the existing
-    `ModelDraft` rows; those without a source for every sentence make no draft. Flags in `reviewed_flags` require a reviewer.
-    `find_pairs` finds near-identical inputs; without it only equal inputs are compared. `dropped_reports` are the duplicates
-    excluded from `unique`; drafts that they contradict are flagged too. `passage_template` puts the passages of a corrected
-    answer before its question, as the gateway does; None omits them.
+    `pack` is the domain pack: its section names, and the facts that are looked up in the input. `rules` split the reports; None
+    reads them from `unique`. `model_drafts` are the existing `ModelDraft` rows; those without a source for every sentence make
+    no draft. Flags in `reviewed_flags` require a reviewer. `find_pairs` finds near-identical inputs; without it only equal inputs
+    are compared. `dropped_reports` are the duplicates excluded from `unique`; drafts that they contradict are flagged too.
+    `passage_template` puts the passages of a corrected answer before its question, as the gateway does; None omits them.
     """
     check_table(unique, UniqueReport.SCHEMA)
     check_table(corrections, ScrubbedCorrection.SCHEMA)
+    read = partial(iter_records, ReportText, unique)
+    rules = read_section_rules(read, tasks, pack.section_names) if rules is None else rules
     outputs = [] if model_drafts is None else list(iter_records(ModelDraft, model_drafts))
     halves = {} if dropped_reports is None else read_dropped_partners(dropped_reports, tasks)
     checks = pack.pack.checks
-    drafts = [
-        _make_draft(drafted, checks)
-        for drafted in draft_reports(
-            lambda: iter_records(ReportText, unique), tasks, outputs, pack.section_names, halves
-        )
-    ]
+    drafts = [_make_draft(drafted, checks) for drafted in draft_reports(read, tasks, outputs, rules, halves)]
     task_of = make_task_lookup(tasks)
     found = iter_records(ScrubbedCorrection, corrections)
     drafts += [_draft_correction(correction, task_of, passage_template, checks) for correction in found]
     # Sorted by content, so that the table does not depend on the order of reports.
     drafts.sort(key=lambda draft: draft.example_id)
     across = cross_check_drafts(drafts, find_pairs, checks)
-    by_dropped = {} if dropped_reports is None else flag_contradicted_drafts(dropped_reports, tasks, pack)
+    by_dropped = {} if dropped_reports is None else flag_contradicted_drafts(dropped_reports, tasks, rules, pack)
     always = {*reviewed_flags, MODEL_DRAFTED}
 
     def flagged(draft: DraftedExample) -> DraftedExample:

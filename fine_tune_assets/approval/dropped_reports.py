@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.approval.contradictions import MAX_NAMED_DRAFTS
 from fine_tune_assets.approval.flags import format_flag
-from fine_tune_assets.approval.task_kinds import ReportText, UncheckedDraft, draft_reports, partner_id
+from fine_tune_assets.approval.task_kinds import ReportText, SectionRules, UncheckedDraft, draft_reports, partner_id
 from fine_tune_assets.claims.statements import (
     extract_statements,
     has_conflicting_facts,
@@ -66,7 +66,7 @@ def read_dropped_partners(dropped: DroppedReports, tasks: Sequence[Task]) -> dic
 
 
 def flag_contradicted_drafts(
-    dropped: DroppedReports, tasks: Sequence[Task], pack: LoadedPack
+    dropped: DroppedReports, tasks: Sequence[Task], rules: SectionRules, pack: LoadedPack
 ) -> dict[DraftKey, list[str]]:
     """Drafts that a dropped report contradicts, with a flag per report. Skips exact copies."""
     flags: dict[DraftKey, list[str]] = defaultdict(list)
@@ -74,7 +74,7 @@ def flag_contradicted_drafts(
     others = dropped.duplicates.filter(pc.not_equal(dropped.duplicates["kind"], "exact"))
     for at in range(0, others.num_rows, _DUPLICATES_PER_CHUNK):
         duplicates = list(iter_records(DuplicateReport, others.slice(at, _DUPLICATES_PER_CHUNK)))
-        for key, found in _find_contradicted(duplicates, dropped.read, tasks, kept_by_dropped, pack):
+        for key, found in _find_contradicted(duplicates, dropped.read, tasks, kept_by_dropped, rules, pack):
             if len(flags[key]) < MAX_NAMED_DRAFTS:
                 flags[key].append(found)
     return dict(flags)
@@ -85,11 +85,12 @@ def _find_contradicted(
     read: ReadScrubbed,
     tasks: Sequence[Task],
     kept_by_dropped: Mapping[str, str],
+    rules: SectionRules,
     pack: LoadedPack,
 ) -> Iterator[tuple[DraftKey, str]]:
     reports = {report.report_id: report for report in read(_needed_report_ids(duplicates, tasks))}
     tagged = [replace(report, text=report.tagged_text) for report in reports.values()]
-    drafted = draft_reports(lambda: tagged, tasks, [], pack.section_names)
+    drafted = draft_reports(lambda: tagged, tasks, [], rules)
     drafts = {(draft.report_id, draft.task): draft for draft in drafted}
     for pair in duplicates:
         report = reports.get(pair.dropped_id)

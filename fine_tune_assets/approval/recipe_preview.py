@@ -1,19 +1,25 @@
 """What a recipe would make of reports, before anything is scrubbed: sections, drafts per task, and why a report makes none.
 
-Counts only. Names of sections come from the recipe or the domain pack; a line that only looks like a heading is report text.
+Everything but the examples and the unnamed headings is counts and names of the recipe or the domain pack.
 """
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from fine_tune_assets.approval.preview_examples import (
+    DraftExample,
+    UnnamedHeading,
+    UnnamedHeadings,
+    list_draft_examples,
+)
 from fine_tune_assets.approval.task_kinds import (
     ReportText,
     UncheckedDraft,
     build_requests,
     draft_reports,
     list_headings,
-    split_report,
+    read_section_rules,
 )
 from fine_tune_assets.claims.sections import (
     Section,
@@ -49,18 +55,22 @@ class Preview:
     tasks: tuple[TaskPreview, ...]
     drafts: tuple[UncheckedDraft, ...] = field(repr=False)
     reports_without_draft: int
+    examples: tuple[DraftExample, ...]
+    unnamed_headings: tuple[UnnamedHeading, ...]
 
 
 def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section_names: Collection[str]) -> Preview:
     """`section_names` are the known ones of the recipe's domain."""
-    drafts = list(draft_reports(lambda: reports, tasks, [], section_names))
-    requests = list(build_requests(lambda: reports, tasks, section_names))
+    rules = read_section_rules(lambda: reports, tasks, section_names)
+    drafts = list(draft_reports(lambda: reports, tasks, [], rules))
+    requests = list(build_requests(lambda: reports, tasks, rules))
     made = {(draft.report_id, draft.task) for draft in drafts} | {(one.report_id, one.task) for one in requests}
-    sections, uncertain = Counter[str](), 0
+    sections, uncertain, unnamed = Counter[str](), 0, UnnamedHeadings()
     reasons: dict[str, Counter[str]] = {task.name: Counter() for task in tasks}
     for report in reports:
-        parts = split_report(report.text, tasks, section_names)
+        parts = rules.split(report)
         sections.update({part.heading for part in parts if part.is_certain and part.heading and part.text})
+        unnamed.add(parts)
         uncertain += sum(not part.is_certain for part in parts)
         for task in tasks:
             if (report.report_id, task.name) not in made:
@@ -73,6 +83,8 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
         tasks=tuple(TaskPreview(t.name, counts[t.name], dict(sorted(reasons[t.name].items()))) for t in tasks),
         drafts=tuple(drafts),
         reports_without_draft=len(reports) - len({report_id for report_id, _ in made}),
+        examples=tuple(list_draft_examples(reports, drafts, tasks, rules)),
+        unnamed_headings=unnamed.list(),
     )
 
 

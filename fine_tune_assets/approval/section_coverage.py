@@ -14,9 +14,9 @@ from fine_tune_assets.approval.task_kinds import (
     TRUNCATED,
     ReadReports,
     ReportText,
+    SectionRules,
     list_headings,
     partner_id,
-    split_report,
 )
 from fine_tune_assets.claims.sections import (
     Section,
@@ -53,7 +53,7 @@ class SectionCoverage:
 
 
 def measure_section_coverage(
-    read: ReadReports, tasks: Sequence[Task], drafts: pa.Table, section_names: Collection[str]
+    read: ReadReports, tasks: Sequence[Task], drafts: pa.Table, rules: SectionRules
 ) -> SectionCoverage:
     """`read` yields `unique_reports`; `drafts` are the `drafted_examples` made from them."""
     made: dict[str, set[str]] = defaultdict(set)
@@ -61,15 +61,15 @@ def measure_section_coverage(
         made[report_id].add(task)
     counts: Counter[str] = Counter()
     for report in read():
-        counts.update(_measure_report(report, tasks, made, section_names))
+        counts.update(_measure_report(report, tasks, made, rules))
     counts["truncated_drafts"] = sum(TRUNCATED in distinct_kinds(flags) for flags in drafts.column("flags").to_pylist())
     return SectionCoverage(**counts)
 
 
 def _measure_report(
-    report: ReportText, tasks: Sequence[Task], made: dict[str, set[str]], section_names: Collection[str]
+    report: ReportText, tasks: Sequence[Task], made: dict[str, set[str]], rules: SectionRules
 ) -> Counter[str]:
-    sections = split_report(report.text, tasks, section_names)
+    sections = rules.split(report)
     drafted = [task for task in tasks if task.name in made.get(report.report_id, ())]
     used = [heading for task in drafted for heading in task.used_headings]
     is_whole = _is_fully_used(report.report_id, drafted, tasks, made)

@@ -15,7 +15,9 @@ from fine_tune_assets.approval.flags import format_flag
 from fine_tune_assets.approval.lab_values import LabValues, format_abnormal_values, read_lab_values
 from fine_tune_assets.approval.report_passages import split_passages
 from fine_tune_assets.claims.grounding_checks import measure_word_overlap
+from fine_tune_assets.claims.repeated_lines import LinedReport, find_repeated_lines
 from fine_tune_assets.claims.sections import (
+    Layout,
     Section,
     count_cut_off_words,
     find_section,
@@ -28,6 +30,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.dataset_files.row_reports import RowTexts, split_row_report
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, RowTask, SectionTask, Task
 from fine_tune_assets.tables.approval_rows import ModelDraft, SentenceSource
+from fine_tune_assets.tables.common_columns import HeadingLine
 from fine_tune_assets.tables.record_classes import Record
 
 BY_MODEL = "model"
@@ -43,11 +46,42 @@ class ReportText(Record):
     source: str
     subject_key: str
     text: str
+    headings: tuple[HeadingLine, ...] | None = None
 
 
 ReadReports = Callable[[], Iterable[ReportText]]
 """Yields the reports of `unique_reports`, from the start on each call."""
 NO_REPORTS: Final[Mapping[str, ReportText]] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class SectionRules:
+    """How reports are split into sections."""
+
+    headings: tuple[str, ...]
+    """Every spelling of the tasks' headings."""
+    section_names: Collection[str]
+    """The known ones of the domain."""
+    repeated: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Source → lines that its reports repeat."""
+
+    def split(self, report: ReportText) -> list[Section]:
+        """The sections. A row of a data set has none, since its texts may contain headings."""
+        if split_row_report(report.text) is not None:
+            return [Section("", report.text, is_certain=True)]
+        levels = {heading.line: heading.level for heading in report.headings or ()}
+        layout = Layout(levels, self.repeated.get(report.source, frozenset()))
+        return split_sections(report.text, self.headings, self.section_names, layout)
+
+
+def read_section_rules(read: ReadReports, tasks: Sequence[Task], section_names: Collection[str]) -> SectionRules:
+    """The rules for `unique_reports`. Their texts are read once if a task uses sections."""
+    uses_sections = any(task.used_headings for task in tasks)
+    lined = (
+        LinedReport(report.source, report.report_id, report.text, {one.line for one in report.headings or ()})
+        for report in (read() if uses_sections else ())
+    )
+    return SectionRules(tuple(list_headings(tasks)), section_names, find_repeated_lines(lined))
 
 
 @dataclass(frozen=True)
@@ -101,11 +135,10 @@ def draft_reports(
     read: ReadReports,
     tasks: Sequence[Task],
     model_drafts: Sequence[ModelDraft],
-    section_names: Collection[str],
+    rules: SectionRules,
     dropped_partners: Mapping[str, ReportText] = NO_REPORTS,
 ) -> Iterator[UncheckedDraft]:
-    """Drafts of every report by every task, in report order. `model_drafts` are rows of `model_drafts`, `section_names` the known
-    ones of the domain.
+    """Drafts of every report by every task, in report order. `model_drafts` are rows of `model_drafts`.
 
     `dropped_partners` are rows of `scrubbed_reports` that were dropped as duplicates; a note still uses its dialogue there.
     """
@@ -118,7 +151,7 @@ def draft_reports(
         if row is not None:
             yield from _draft_from_row(report, row, tasks)
             continue
-        sections = split_report(report.text, tasks, section_names)
+        sections = rules.split(report)
         for task in tasks:
             if isinstance(task, SectionTask):
                 yield from _draft_from_sections(report, sections, task)
@@ -130,11 +163,11 @@ def draft_reports(
                 yield from _draft_from_model(report, sections, task, outputs)
 
 
-def build_requests(read: ReadReports, tasks: Sequence[Task], section_names: Collection[str]) -> Iterator[DraftRequest]:
+def build_requests(read: ReadReports, tasks: Sequence[Task], rules: SectionRules) -> Iterator[DraftRequest]:
     """The requests of model tasks."""
     model_tasks = [task for task in tasks if isinstance(task, ModelTask)]
     for report in read() if model_tasks else ():
-        sections = split_report(report.text, tasks, section_names)
+        sections = rules.split(report)
         for task in model_tasks:
             for input_text in _model_inputs(report, sections, task):
                 yield DraftRequest(
@@ -152,7 +185,7 @@ def build_requests(read: ReadReports, tasks: Sequence[Task], section_names: Coll
 def count_unused_inputs(
     read: ReadReports,
     tasks: Sequence[Task],
-    section_names: Collection[str],
+    rules: SectionRules,
     dropped_partners: Mapping[str, ReportText] = NO_REPORTS,
 ) -> UnusedInputs:
     """Count inputs that made no draft."""
@@ -163,7 +196,7 @@ def count_unused_inputs(
     for report in read() if unread or counts else ():
         if split_row_report(report.text) is not None:
             continue
-        sections = split_report(report.text, tasks, section_names)
+        sections = rules.split(report)
         for task in tasks:
             if isinstance(task, FieldTask):
                 unread[task.name] += _read_section_values(report, sections, task).unparsed_lines
@@ -177,13 +210,6 @@ def count_unused_inputs(
     return UnusedInputs(unread, counts, tuple(alone))
 
 
-def split_report(text: str, tasks: Sequence[Task], section_names: Collection[str]) -> list[Section]:
-    """The sections. A row of a data set has none, since its texts may contain headings."""
-    if split_row_report(text) is not None:
-        return [Section("", text, is_certain=True)]
-    return split_sections(text, list_headings(tasks), section_names)
-
-
 def list_headings(tasks: Iterable[Task]) -> list[str]:
     """Every spelling of the tasks' headings, used or not."""
     headings = [heading for task in tasks for heading in (*task.used_headings, *task.other_headings)]
@@ -192,9 +218,7 @@ def list_headings(tasks: Iterable[Task]) -> list[str]:
 
 def _truncation_flags(sections: Sequence[Section], task: Task) -> tuple[str, ...]:
     words = count_cut_off_words(sections, task.used_headings)
-    return (
-        (format_flag(TRUNCATED, f"{words} words after a line in capitals that may not be a heading"),) if words else ()
-    )
+    return (format_flag(TRUNCATED, f"{words} words after a line that may not be a heading"),) if words else ()
 
 
 def _draft_from_sections(

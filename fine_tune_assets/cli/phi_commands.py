@@ -10,10 +10,8 @@ import click
 
 from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.output import json_option, show_rows
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.identifier_marks import IdentifierMark, list_marks, withdraw_mark
 from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_with_copies
 from fine_tune_assets.phi.missed_identifiers.marks import mark_missed_identifier
@@ -55,10 +53,9 @@ def add(report_id: str, kind: str) -> None:
     term = click.prompt("Missed identifier", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     settings = load_settings()
     with closing(open_ledger(settings)) as ledger:
-        key = read_or_create_key(settings.layout.keys, KEY_NAME)
         mark_id = mark_missed_identifier(
             ledger,
-            key,
+            ledger.key,
             settings.layout,
             load_vocabulary(load_recipe(settings.recipe).domain),
             report_id=report_id,
@@ -119,11 +116,8 @@ def _states(settings: Settings, ledger: Ledger, found: list[IdentifierMark]) -> 
     states = {one.mark_id: "removed" if one.is_active else "withdrawn" for one in found}
     if not any(one.is_active for one in found):
         return states
-    key, vocabulary = (
-        read_or_create_key(settings.layout.keys, KEY_NAME),
-        load_vocabulary(load_recipe(settings.recipe).domain),
-    )
-    terms = find_terms_with_copies(ledger, key, settings.layout.tables, vocabulary)
+    vocabulary = load_vocabulary(load_recipe(settings.recipe).domain)
+    terms = find_terms_with_copies(ledger, ledger.key, settings.layout.tables, vocabulary)
     for subject, text in read_subject_texts(settings.layout.tables / "scrubbed_reports", sorted(terms)):
         states |= {term.mark_id: "withheld" for term in terms[subject] if has_any_term(text, [term], vocabulary)}
     return states

@@ -49,15 +49,17 @@ def list_command(is_json: bool) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of a batch, or of several.",
 )
+@click.option("--drafts", "has_drafts", is_flag=True, help="Print drafts and headings, with their text.")
 @click.option("--any-machine", is_flag=True, help="Leave out what this machine lacks.")
 @json_option
-def check(name_or_file: str | None, reports: Path | None, any_machine: bool, is_json: bool) -> None:
+def check(name_or_file: str | None, reports: Path | None, has_drafts: bool, any_machine: bool, is_json: bool) -> None:
     """Check a recipe, also against reports.
 
     NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. Refuses a recipe with which no candidate could
     be promoted, and prints the smallest gain that its gate detects and the chance of a false promotion. With --reports, prints
-    the reports read, the sections found, drafts and tokens per task, and why a report makes no draft. Nothing is stored. With
-    --json alone, prints the recipe with all defaults.
+    the reports read, the sections found, drafts and tokens per task, and why a report makes no draft; with --drafts
+    also text of reports: the headings that no setting names, and three drafts per task and source, with the end of each section.
+    Nothing is stored. With --json alone, prints the recipe with all defaults.
 
     The exit status is 1 if the recipe can't end in a verdict: a model, GPU or data set of the mix is missing, a task makes no
     draft, or the reports fill no test split that is large enough. Each problem is a line with the field and what to change.
@@ -69,7 +71,9 @@ def check(name_or_file: str | None, reports: Path | None, any_machine: bool, is_
     if reports is not None:
         from fine_tune_assets.cli.recipe_preview_command import show_preview
 
-        problems = show_preview(settings, found, reports, problems, is_json=is_json)
+        problems = show_preview(settings, found, reports, problems, has_drafts=has_drafts, is_json=is_json)
+    elif has_drafts:
+        raise click.UsageError("--drafts needs --reports FOLDER.")
     elif is_json:
         show_json(dump_recipe(found))
     else:

@@ -10,6 +10,7 @@ import click
 from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
 from fine_tune_assets.approval.task_kinds import UncheckedDraft
 from fine_tune_assets.cli.output import show_json, show_message
+from fine_tune_assets.cli.preview_examples import describe_examples, print_examples, print_unnamed_headings
 from fine_tune_assets.cli.recipe_problems import find_report_problems
 from fine_tune_assets.cli.report_folder import read_report_folder
 from fine_tune_assets.core.line_names import name_line
@@ -21,9 +22,9 @@ _MAX_SHOWN = 20
 
 
 def show_preview(
-    settings: Settings, recipe: Recipe, folder: Path, problems: Sequence[str], *, is_json: bool
+    settings: Settings, recipe: Recipe, folder: Path, problems: Sequence[str], *, has_drafts: bool, is_json: bool
 ) -> list[str]:
-    """Read the reports, and print sections, drafts, tokens, and why a report makes no draft.
+    """Read the reports, and print sections, drafts, tokens, and why a report makes no draft; on request, text of reports.
 
     Returns `problems` and those that the reports show.
     """
@@ -55,12 +56,21 @@ def show_preview(
         "reports_without_draft": preview.reports_without_draft,
         "max_length": recipe.training.max_length,
         "minimum_examples": recipe.split.minimum_examples,
+        "unnamed_headings": len(preview.unnamed_headings),
+        **(describe_examples(preview) if has_drafts else {}),
         "problems": [name_line(problem) for problem in every],
     }
     if is_json:
         show_json(found)
     else:
         _print(found, pack)
+        if has_drafts:
+            print_unnamed_headings(preview)
+            print_examples(preview)
+        elif found["reports"]:
+            click.echo(
+                "See three drafts per task and source, the ends of their sections and all headings with --drafts."
+            )
     return every
 
 
@@ -101,7 +111,9 @@ def _print(found: dict[str, Any], pack: LoadedPack) -> None:
     if len(found["sections"]) > _MAX_SHOWN:
         click.echo(f"  and {len(found['sections']) - _MAX_SHOWN} more")
     if found["uncertain_headings"]:
-        click.echo(f"  {found['uncertain_headings']} lines may be headings: add them to other_headings of a task")
+        click.echo(f"  {found['uncertain_headings']} lines may be headings: drafts that end there are flagged")
+    if found["unnamed_headings"]:
+        click.echo(f"  {found['unnamed_headings']} headings that no setting names: --drafts lists them")
     click.echo("\nDrafts")
     for one in found["tasks"]:
         click.echo(f"  {one['drafts']:>6}  {one['task']}{_describe_tokens(one, found['max_length'])}")

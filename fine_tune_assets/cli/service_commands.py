@@ -308,14 +308,11 @@ def prepare(settings: Settings) -> None:
 
     A further product line gets the tombstones of the others: it may have been added after an erasure.
     """
-    from fine_tune_assets.core.keys import read_or_create_key
     from fine_tune_assets.core.product_lines import link_shared_folders
     from fine_tune_assets.ledger.database import open_ledger
-    from fine_tune_assets.ledger.encryption import KEY_NAME
     from fine_tune_assets.ledger.reviews.erasures import copy_erasures
 
     link_shared_folders(settings)
-    read_or_create_key(settings.layout.keys, KEY_NAME)
     with closing(open_ledger(settings)) as ledger:
         for name in {"", *list_lines(settings)} - {settings.line} if settings.line else ():
             with closing(open_ledger(select_line(settings.installation, name))) as other:

@@ -14,11 +14,9 @@ from rich.progress import Progress as Bar
 
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.identifier_marks import read_missed_terms
 from fine_tune_assets.ledger.reviews.statement_labels import (
     LabelledTexts,
@@ -163,12 +161,9 @@ def read_usable_labels(settings: Settings) -> list[tuple[StatementLabel, Labelle
     from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
     from fine_tune_assets.recipes.loader import load_recipe
 
-    key, vocabulary = (
-        read_or_create_key(settings.layout.keys, KEY_NAME),
-        load_vocabulary(load_recipe(settings.recipe).domain),
-    )
+    vocabulary = load_vocabulary(load_recipe(settings.recipe).domain)
     with closing(open_ledger(settings)) as ledger:
-        labels, terms = read_labelled_statements(ledger, key), read_missed_terms(ledger, key)
+        labels, terms = read_labelled_statements(ledger, ledger.key), read_missed_terms(ledger, ledger.key)
     return [
         (label, texts)
         for label, texts in labels

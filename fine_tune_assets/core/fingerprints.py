@@ -60,6 +60,22 @@ def fingerprint_listing(path: Path) -> str:
     return fingerprint_json([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files])
 
 
+FileStates = dict[str, tuple[int, ...]]
+"""Relative path → inode, size and times."""
+
+
+def read_states(path: Path) -> FileStates:
+    """The states of a file, or of a folder and all files below it; links are followed. ctime can't be set back by a program.
+
+    Raises OSError.
+    """
+    states: FileStates = {}
+    for one in (path, *sorted(path.rglob("*"))):
+        state = one.stat() if one.exists() else one.lstat()
+        states[str(one.relative_to(path))] = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    return states
+
+
 def require_unchanged_folder(folder: Path, fingerprint: str, what: str) -> None:
     """Raise ChangedFolderError unless the content of `folder` has this fingerprint."""
     if not folder.is_dir() or fingerprint_folder(folder) != fingerprint:
@@ -103,12 +119,17 @@ FileIdentity = tuple[int, int, int, int]
 
 
 class FileHashCache:
-    """`fingerprint_file` with a cache of `max_files` entries, about 400 bytes each."""
+    """`fingerprint_file` with a cache of `max_files` entries, about 400 bytes each.
+
+    A full cache keeps its entries: a scan of one file more than fits would otherwise hash every file each time. Once per
+    `max_files` hashes, the entries of deleted files leave.
+    """
 
     def __init__(self, max_files: int, now_ns: Callable[[], int]) -> None:
         self._max_files = max_files
         self._now_ns = now_ns
         self._cached: dict[str, tuple[FileIdentity, str]] = {}
+        self._misses_while_full = 0
 
     def __len__(self) -> int:
         return len(self._cached)
@@ -122,10 +143,17 @@ class FileHashCache:
             return cached[1]
         fingerprint = fingerprint_file(path)
         if is_settled and _read_identity(path, self._now_ns())[0] == before:
-            if len(self._cached) >= self._max_files:
-                self._cached.clear()  # entries of deleted files would never be removed otherwise
-            self._cached[name] = before, fingerprint
+            self._remember(name, before, fingerprint)
         return fingerprint
+
+    def _remember(self, name: str, identity: FileIdentity, fingerprint: str) -> None:
+        if name not in self._cached and len(self._cached) >= self._max_files:
+            if self._misses_while_full % self._max_files == 0:
+                self._cached = {known: entry for known, entry in self._cached.items() if os.path.exists(known)}
+            self._misses_while_full += 1
+            if len(self._cached) >= self._max_files:
+                return
+        self._cached[name] = identity, fingerprint
 
 
 class FileHashMemo:

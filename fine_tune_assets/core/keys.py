@@ -31,17 +31,21 @@ def read_or_create_key(folder: Path, name: str) -> bytes:
 
     Raises SettingsError if the file is not 32 bytes long or can be read by others.
     """
-    path = folder / f"{name}.key"
+    path = key_file(folder, name)
     if not path.exists():
         create_private_file(path, secrets.token_bytes(KEY_BYTES))
     return read_key(path)
+
+
+def key_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.key"
 
 
 def require_key(folder: Path, name: str, derived_files: Path) -> None:
     """Raise SettingsError if the key `name` is lost: it is missing, but files derived with it exist."""
     # Look for files first: a process that creates the key now creates it before the files.
     is_used = any(path.is_file() for path in derived_files.rglob("*"))
-    path = folder / f"{name}.key"
+    path = key_file(folder, name)
     if is_used and not path.exists():
         raise SettingsError(
             f"The key file {path} is missing, but the files in {derived_files} depend on it. Restore the key from the "

@@ -53,6 +53,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._limits, self._other_bytes = limits, 0
         self._is_in_body = self._is_draining = self._keep_alive = False
         self._deadline: TimerHandle | None = None
+        self._reading_deadline: TimerHandle | None = None
+        """Of a caller that does not read its answer. Kept apart, since the body may still be arriving."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -69,6 +71,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._set_deadline(None)
+        self._set_reading_deadline(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -132,11 +135,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._set_deadline(self._limits.body_seconds)
+        self._set_reading_deadline(self._limits.body_seconds)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._set_deadline(None)
+        self._set_reading_deadline(None)
 
     def shutdown(self) -> None:
         self._keep_alive = False
@@ -146,6 +149,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self._expire)
+
+    def _set_reading_deadline(self, seconds: float | None) -> None:
+        if self._reading_deadline is not None:
+            self._reading_deadline.cancel()
+        self._reading_deadline = None if seconds is None else self.loop.call_later(seconds, self._expire)
 
     def _expire(self) -> None:
         if self._is_draining or self.flow.write_paused:

@@ -318,6 +318,8 @@ class CanarySettings(_Group):
     """Minutes that a canary release lasts."""
     minimum_requests: int = Field(default=20, ge=1, le=1_000_000)
     """Minimum number of requests that a canary release needs to pass."""
+    minimum_keys: int = Field(default=2, ge=1, le=100)
+    """Number of key owners whose requests a canary release needs to pass, if there are as many; 1: any."""
     maximum_minutes: int = Field(default=1440, ge=1, le=10_080)
     """Minutes after which a canary release with too few requests fails."""
 

@@ -4,7 +4,7 @@ Pure: measurements and approvers' decisions are passed in.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -18,6 +18,7 @@ REASONS: Mapping[str, str] = {
     "outlier": "far from every approved answer to the same task",
     "contradiction": "states the opposite of an approved example with nearly the same question",
     "flood": "one of many nearly identical corrections",
+    "repeated_sentence": "adds a sentence that its author adds to many corrections",
     "missing_passages": "cites passages that no index contains any longer; who may see them is unknown, and if accepted "
     "the text may be memorized",
     "restricted_source": "cites a document that not everyone may see",
@@ -35,6 +36,7 @@ class QuarantineSignals:
     distances: Mapping[str, float | None]
     contradicted_examples: Mapping[str, Sequence[str]]
     near_duplicate_count: Mapping[str, int]
+    repeated_sentence_count: Mapping[str, int] = field(default_factory=dict)
     missing_passages: Collection[str] = ()
     restricted_sources: Collection[str] = ()
 
@@ -62,6 +64,7 @@ def quarantine_reasons(correction_id: str, signals: QuarantineSignals, settings:
         "outlier": distance is not None and distance > settings.outlier_distance,
         "contradiction": bool(signals.contradicted_examples.get(correction_id)),
         "flood": signals.near_duplicate_count.get(correction_id, 1) > settings.maximum_near_identical,
+        "repeated_sentence": signals.repeated_sentence_count.get(correction_id, 0) > settings.maximum_near_identical,
         "missing_passages": correction_id in signals.missing_passages,
         "restricted_source": correction_id in signals.restricted_sources,
     }

@@ -8,7 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache, partial
 
+from fine_tune_assets.claims.dialogues import iter_sentence_bounds
 from fine_tune_assets.claims.statements import extract_statements, has_conflicting_facts, normalize_text
+from fine_tune_assets.core.people import person_key
 from fine_tune_assets.core.prompts.retrieval_contract import EVERYONE, are_public, strip_passages
 from fine_tune_assets.core.shared_records import PairFinder
 from fine_tune_assets.embeddings.encoder import Encode, mean_vectors
@@ -19,6 +21,8 @@ from fine_tune_assets.tables.record_classes import Record
 MAX_COMPARED_ANSWERS = 500
 """Approved answers per task that a correction is compared with, first by id. Cost grows in proportion."""
 _QuestionKey = tuple[str, tuple[str, ...]]
+MIN_SENTENCE_WORDS = 6
+"""Words of a sentence whose repetition counts: shorter ones, such as "See your doctor again.", are usual in answers."""
 MAX_CONTRADICTED_EXAMPLES = 20
 """Maximum number of contradicting examples listed per correction."""
 
@@ -134,20 +138,57 @@ def count_near_identical(corrections: Sequence[ScrubbedCorrection], find_pairs: 
     ids_by_text: dict[str, list[str]] = defaultdict(list)
     for one in corrections:
         ids_by_text[normalize_text(f"{one.instruction}\n{one.input}\n{one.output}")].append(one.correction_id)
-    texts = list(ids_by_text)
-    leaders = list(range(len(texts)))
+    leaders = _find_leaders(list(ids_by_text), find_pairs)
+    sizes: dict[str, int] = defaultdict(int)
+    for text, ids in ids_by_text.items():
+        sizes[leaders[text]] += len(ids)
+    return {one: sizes[leaders[text]] for text, ids in ids_by_text.items() for one in ids}
 
-    def leader_of(place: int) -> int:
-        while leaders[place] != place:
-            place = leaders[place]
-        return place
+
+def count_repeated_sentences(
+    corrections: Sequence[ScrubbedCorrection], approved: Sequence[ApprovedAnswer], find_pairs: PairFinder
+) -> dict[str, int]:
+    """In how many corrections of its author each correction's most repeated added sentence occurs, or nearly the same one.
+
+    A sentence is added if neither the question, nor the model's answer, nor an approved example has it. This finds one message in
+    answers to many questions, which differ as whole texts. Omits corrections that add no sentence.
+    """
+    known = {sentence for example in approved for sentence in _long_sentences(example.output)}
+    by_author: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for one in corrections:
+        given = f" {normalize_text(f'{one.instruction} {one.input} {one.answer or str()}')} "
+        for sentence in _long_sentences(one.output) - known:
+            if f" {sentence} " not in given:
+                by_author[person_key(one.author)][sentence].add(one.correction_id)
+    counts: dict[str, int] = defaultdict(int)
+    for ids_by_sentence in by_author.values():
+        leaders, together = _find_leaders(list(ids_by_sentence), find_pairs), defaultdict[str, set[str]](set)
+        for sentence, ids in ids_by_sentence.items():
+            together[leaders[sentence]] |= ids
+        for ids in together.values():
+            for correction_id in ids:
+                counts[correction_id] = max(counts[correction_id], len(ids))
+    return dict(counts)
+
+
+def _long_sentences(text: str) -> set[str]:
+    """Normalized, without those that are too short to say anything about their author."""
+    sentences = (normalize_text(text[start:end]) for start, end in iter_sentence_bounds(text))
+    return {sentence for sentence in sentences if len(sentence.split()) >= MIN_SENTENCE_WORDS}
+
+
+def _find_leaders(texts: Sequence[str], find_pairs: PairFinder) -> dict[str, str]:
+    """One text for each chain of near duplicates."""
+    leaders = {text: text for text in texts}
+
+    def leader_of(text: str) -> str:
+        while leaders[text] != text:
+            text = leaders[text]
+        return text
 
     for pair in find_pairs(texts, [str(place) for place in range(len(texts))]):
-        leaders[leader_of(pair.first)] = leader_of(pair.second)
-    sizes: dict[int, int] = defaultdict(int)
-    for place, text in enumerate(texts):
-        sizes[leader_of(place)] += len(ids_by_text[text])
-    return {one: sizes[leader_of(place)] for place, text in enumerate(texts) for one in ids_by_text[text]}
+        leaders[leader_of(texts[pair.first])] = leader_of(texts[pair.second])
+    return {text: leader_of(text) for text in texts}
 
 
 def find_missing_passages(corrections: Iterable[ScrubbedCorrection]) -> frozenset[str]:

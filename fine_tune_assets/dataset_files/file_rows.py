@@ -28,6 +28,9 @@ MAX_BATCH_BYTES = 2**30
 _HEAD_BYTES = 64 * 2**10
 _CHUNK_CHARACTERS = 2**20
 _BATCH_ROWS = 256
+_PARQUET_BUFFER_BYTES = 2**20
+_PARQUET_FRAME_BYTES = 12
+"""The mark at both ends and the length of the metadata."""
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -219,8 +222,28 @@ def _delimiter(header: str) -> str:
 def _parquet(path: Path) -> Iterator[FileRow]:
     import pyarrow.parquet as pq
 
-    with _arrow_errors(), pq.ParquetFile(path) as file:
-        yield from _numbered(file.iter_batches(batch_size=_rows_per_batch(file.metadata)))
+    # Without a buffer, Arrow allocates as much for a column as the file's end claims.
+    with _arrow_errors(), pq.ParquetFile(path, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
+        _require_possible_sizes(file.metadata, path.stat().st_size)
+        number = 0
+        for number, row in _numbered(file.iter_batches(batch_size=_rows_per_batch(file.metadata))):
+            yield number, row
+        if number != file.metadata.num_rows:
+            raise _DamagedError("it claims another number of rows")
+
+
+def _require_possible_sizes(metadata: Any, file_bytes: int) -> None:
+    """Raise _DamagedError if the file's end describes columns that the file can't contain."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    if any(not 0 <= column.total_compressed_size <= file_bytes - _PARQUET_FRAME_BYTES for column in columns):
+        raise _DamagedError("a column is larger than the file")
+    if sum(column.total_compressed_size for column in columns) > file_bytes:
+        raise _DamagedError("its columns are larger than the file")
+    if any(column.total_uncompressed_size < 0 or column.num_values < 0 for column in columns):
+        raise _DamagedError("a column has a negative size")
+    if metadata.num_rows != sum(group.num_rows for group in groups):
+        raise _DamagedError("it claims another number of rows")
 
 
 def _rows_per_batch(metadata: Any) -> int:

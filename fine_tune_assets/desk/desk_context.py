@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 from jinja2 import Environment
 
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.background_checks import AgreementMonitor, ChainVerifier
@@ -26,7 +25,7 @@ from fine_tune_assets.desk.templating import make_environment
 from fine_tune_assets.desk.timed_cache import TimedCache
 from fine_tune_assets.judging.judges.spot_check_sample import JudgedAnswer
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
+from fine_tune_assets.ledger.encryption import derive_key
 from fine_tune_assets.ledger.people.sessions import SessionLimits
 from fine_tune_assets.lineage.left_out import LeftOutCache
 from fine_tune_assets.lineage.set_history import SetCache
@@ -117,7 +116,7 @@ class Desk:
 def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEntry, ...]]) -> Desk:
     """Raises SettingsError, LedgerError."""
     addresses, provider = read_addresses(settings), read_provider(settings)
-    key, ledger = read_or_create_key(settings.layout.keys, KEY_NAME), open_ledger(settings)
+    ledger = open_ledger(settings)
     known_sets = SetCache(settings.layout.instruction_sets)
     limits = SessionLimits(
         timedelta(minutes=settings.desk.idle_timeout_minutes), timedelta(hours=settings.desk.session_hours)
@@ -126,15 +125,15 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         settings,
         addresses,
         ledger,
-        key,
-        derive_key(key, "desk-forms"),
-        derive_key(key, "desk-sign-in"),
+        ledger.key,
+        derive_key(ledger.key, "desk-forms"),
+        derive_key(ledger.key, "desk-sign-in"),
         limits,
         make_environment(),
         menu,
         provider,
         StoredTexts(settings.layout),
-        WithheldDrafts(ledger, key, settings.layout, partial(_load_vocabulary, settings)),
+        WithheldDrafts(ledger, ledger.key, settings.layout, partial(_load_vocabulary, settings)),
         AgreementMonitor(ledger),
         IntakeSummaryCache(settings.layout),
         ChainVerifier(ledger),

@@ -16,7 +16,7 @@ SOCKETS_FOLDER = "sockets"
 _UNIX_PREFIX = "unix:"
 _SOCKET_BASE_URL = "http://engine/v1"
 """The host name is ignored; the transport connects to the socket."""
-_MAX_PATH_BYTES = 107
+MAX_PATH_BYTES = 107
 """Linux's limit for the path of a Unix socket."""
 _WAITING, _CONNECTED = "02", "03"
 """States in /proc/net/unix: a connection that the server has not accepted yet, and an accepted one."""
@@ -29,9 +29,9 @@ class AddressError(FineTuneError):
 def new_socket_path(folder: Path) -> Path:
     """A path in `folder`, which becomes private to this user. Raises AddressError if the path is too long for a socket."""
     path = folder / f"{secrets.token_hex(4)}.sock"
-    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
         raise AddressError(
-            f"{path} is longer than {_MAX_PATH_BYTES} bytes, the limit for a Unix socket. "
+            f"{path} is longer than {MAX_PATH_BYTES} bytes, the limit for a Unix socket. "
             "Choose a shorter FINE_TUNE_DATA_DIR."
         )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -15,7 +15,7 @@ import httpx
 
 from fine_tune_assets.core.serving_engines import RESERVED_SLOTS
 from fine_tune_assets.core.settings import VllmSettings
-from fine_tune_assets.engines.listen_addresses import socket_address
+from fine_tune_assets.engines.listen_addresses import MAX_PATH_BYTES, socket_address
 from fine_tune_assets.engines.running_server import (
     HOST,
     SHUTDOWN_SECONDS,
@@ -28,6 +28,8 @@ from fine_tune_assets.engines.running_server import (
 )
 
 PROGRAM = "vLLM"
+_SOCKET_NAME_BYTES = 37
+"""Of a UUID, which vLLM names its sockets by, and a slash."""
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The LoRA ranks that vLLM supports as a maximum."""
 
@@ -69,7 +71,7 @@ def start_vllm(
     return launch_engine(
         [*command, *listen],
         # vLLM's default cache is half of the memory.
-        _environment(api_key, (serving or VllmSettings()).kv_cache_gb) | environment,
+        _environment(api_key, (serving or VllmSettings()).kv_cache_gb) | environment | _internal_sockets(folder),
         alias,
         url,
         api_key,
@@ -206,6 +208,16 @@ def _lora_rank(adapter: Path) -> int:
             "Set judge.engine: transformers, and let vLLM serve merged weights."
         )
     return max(ranks)
+
+
+def _internal_sockets(folder: Path) -> dict[str, str]:
+    """Where vLLM's processes connect to each other: in the run folder instead of `/tmp`, if its path is short enough, and on
+    loopback instead of the host's address. vLLM leaves the sockets behind."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_socket():
+            path.unlink()
+    is_short = len(os.fsencode(folder)) + _SOCKET_NAME_BYTES <= MAX_PATH_BYTES
+    return {"VLLM_HOST_IP": HOST} | ({"VLLM_RPC_BASE_PATH": str(folder)} if is_short else {})
 
 
 def _environment(api_key: str, cache_gib: int) -> dict[str, str]:

@@ -20,7 +20,6 @@ from starlette.types import ASGIApp
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError, summarize_exception
 from fine_tune_assets.core.fingerprints import fingerprint_text
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.limited_http import limit_sources
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.permissions import Action, scope_of
@@ -66,7 +65,6 @@ from fine_tune_assets.gateway.wire_format import (
     unavailable,
 )
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.ledger_errors import DailyLimitError, IdempotencyError, SealError, UnknownRecordError
 from fine_tune_assets.ledger.reviews.correction_records import record_correction
 from fine_tune_assets.ledger.reviews.feedback import record_feedback
@@ -152,7 +150,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, ledger: Ledger, metrics: Metrics) -> None:
         self._settings, self._ledger, self.metrics = settings, ledger, metrics
-        self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
+        self._key = ledger.key
         self._prompt_key = derive_prompt_key(self._key)
         self._counter = OutcomeCounter(ledger)
         self._gate = create_gate(settings)

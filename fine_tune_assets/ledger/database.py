@@ -17,7 +17,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.keys import key_file, read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.audit_head import advance_head
 from fine_tune_assets.ledger.encryption import KEY_NAME
@@ -173,13 +174,13 @@ def open_database(url: str, keys: Path) -> Ledger:
     """Open the ledger at a SQLAlchemy URL; create and migrate it if needed. `keys`: the folder with the key that seals its rows.
 
     Safe to call from several processes at once. Raises LedgerError if the database is of an unsupported kind, is unreachable, or
-    has a schema from another version, and SettingsError if the key can't be used.
+    has a schema from another version, and SettingsError if the key can't be used, or is missing although the ledger has rows.
     """
-    parsed, key = _parse_url(url), read_or_create_key(keys, KEY_NAME)
+    parsed = _parse_url(url)
     try:
         if parsed.get_backend_name() == "sqlite":
-            return _open_sqlite(parsed, key, keys)
-        return _open_postgresql(parsed, key, keys)
+            return _open_sqlite(parsed, keys)
+        return _open_postgresql(parsed, keys)
     except sa.exc.OperationalError as error:
         reason = type(error.orig).__name__
         where = parsed.render_as_string(hide_password=True)
@@ -204,7 +205,7 @@ def _parse_url(url: str) -> sa.URL:
     raise LedgerError(f"The ledger does not support {parsed.drivername}. Use a SQLite file or postgresql+psycopg2.")
 
 
-def _open_sqlite(url: sa.URL, key: bytes, keys: Path) -> Ledger:
+def _open_sqlite(url: sa.URL, keys: Path) -> Ledger:
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(path, os.O_CREAT, 0o600))
@@ -212,8 +213,9 @@ def _open_sqlite(url: sa.URL, key: bytes, keys: Path) -> Ledger:
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _set_wal(engine)
-        with Ledger(engine, key, keys).begin() as connection:
+        with engine.connect().execution_options(**{_WRITES: True, _DURABLE: True}) as connection, connection.begin():
             _migrate(connection)
+            key = _find_key(connection, keys)
     install_seals(engine, key)
     return Ledger(engine, key, keys)
 
@@ -260,13 +262,28 @@ def _set_wal(engine: sa.Engine) -> None:
         raw.close()
 
 
-def _open_postgresql(url: sa.URL, key: bytes, keys: Path) -> Ledger:
+def _open_postgresql(url: sa.URL, keys: Path) -> Ledger:
     engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
     with engine.connect() as connection, connection.begin():
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         _migrate(connection)
+        key = _find_key(connection, keys)
     install_seals(engine, key)
     return Ledger(engine, key, keys)
+
+
+def _find_key(connection: sa.Connection, keys: Path) -> bytes:
+    """The ledger's key; creates it for a ledger without rows.
+
+    With a new key, a second host or a restored database would add rows that no other process accepts.
+    """
+    path = key_file(keys, KEY_NAME)
+    if not path.exists() and connection.execute(sa.text("SELECT 1 FROM audit_entries LIMIT 1")).first() is not None:
+        raise SettingsError(
+            f"The key file {path} is missing, but the ledger has rows that depend on it. Copy {path.name} from the host that "
+            "created the ledger, or restore it from the backup."
+        )
+    return read_or_create_key(keys, KEY_NAME)
 
 
 def _migrate(connection: sa.Connection) -> None:

@@ -29,7 +29,7 @@ from fine_tune_assets.reports.report_readers import RecordOutcome
 from fine_tune_assets.reports.sample_reports import SubjectKeys, assign_subject_keys
 from fine_tune_assets.reports.stated_identifiers import AcceptedReport, IdentifierKind, normalize_unicode
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
-from fine_tune_assets.tables.common_columns import KnownIdentifier
+from fine_tune_assets.tables.common_columns import HeadingLine, KnownIdentifier
 from fine_tune_assets.tables.record_classes import table_from_records
 from fine_tune_assets.tables.report_rows import Report, UnreadableReport
 
@@ -224,6 +224,7 @@ def _report_row(report: AcceptedReport, path: Path, batch: str, source: str, key
         origin_file=format_path(path),
         written_on=report.written_on,
         fingerprint=fingerprint_text(text),
+        headings=tuple(HeadingLine(line=heading.line, level=heading.level) for heading in report.headings),
     )
 
 

@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from fine_tune_assets.reports.heading_marks import BOLD_LEVEL, TITLE_LEVEL, MarkedLine
 from fine_tune_assets.reports.report_metadata import ParsedReport, ReportMetadata
 from fine_tune_assets.reports.report_readers import RecordOutcome
 from fine_tune_assets.reports.stated_identifiers import AcceptedReport, Identifier, read_kind, validate_id
@@ -14,6 +15,7 @@ FILE, READ, MAX_BYTES, SOURCE, REJECTED, OUTCOME, FINISHED = (
     "file", "read", "max_bytes", "source", "rejected", "outcome", "finished",
 )  # fmt: skip
 """Keys of the messages about a batch."""
+_MAX_LINES = 2**31
 _REASON, _DETAIL, _WRITTEN_ON = "reason", "detail", "written_on"
 
 
@@ -50,6 +52,7 @@ def decode_report(message: dict[str, Any]) -> ParsedReport:
         found,
         None if reference is None else _text(reference),
         bool(message["is_reference_complete"]),
+        _decode_headings(message["headings"]),
     )
 
 
@@ -80,7 +83,15 @@ def _decode_accepted(message: dict[str, Any]) -> AcceptedReport:
         _text(message["text"]),
         _decode_identifiers(message["identifiers"]),
         _decode_date(message[_WRITTEN_ON]),
+        _decode_headings(message["headings"]),
     )
+
+
+def _decode_headings(items: Any) -> tuple[MarkedLine, ...]:
+    headings = tuple(MarkedLine(int(item["line"]), int(item["level"])) for item in items)
+    if not all(0 < one.line < _MAX_LINES and TITLE_LEVEL <= one.level <= BOLD_LEVEL for one in headings):
+        raise ValueError("not a heading")
+    return headings
 
 
 def _decode_identifiers(items: Any) -> tuple[Identifier, ...]:

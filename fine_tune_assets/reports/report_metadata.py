@@ -6,12 +6,13 @@ Parses the metadata keys of front matter, sidecar files and batch.yaml (document
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
 from fine_tune_assets.core.strict_parsing import load_texts
 from fine_tune_assets.quantities.metadata_dates import read_first_day
+from fine_tune_assets.reports.heading_marks import MarkedLine, mark_lines, take_headings
 from fine_tune_assets.reports.stated_identifiers import Identifier, IdentifierKind, read_kind, read_values
 from fine_tune_assets.reports.unreadable_files import UnreadableError
 
@@ -121,6 +122,25 @@ class ParsedReport:
     """The same text from an independent parser, for comparison; None if there is none."""
     is_reference_complete: bool = True
     """False if the text may contain more than the reference text, such as result names or OCR pages."""
+    headings: tuple[MarkedLine, ...] = ()
+    """Lines of the text that the format states to be headings."""
+
+    @classmethod
+    def from_marked(
+        cls,
+        marked: str,
+        metadata: ReportMetadata = EMPTY_METADATA,
+        reference_text: str | None = None,
+        is_reference_complete: bool = True,
+    ) -> Self:
+        """A report whose text contains the marks of `heading_marks`."""
+        text, headings = take_headings(marked)
+        return cls(text, metadata, reference_text, is_reference_complete, headings)
+
+    @property
+    def marked_text(self) -> str:
+        """The text with its headings marked, to be put into another text."""
+        return mark_lines(self.text, self.headings)
 
 
 ParsedRecord = tuple[int | None, ParsedReport | UnreadableError]

@@ -29,7 +29,8 @@ from fine_tune_assets.reports.stated_identifiers import AcceptedReport, identify
 from fine_tune_assets.reports.text_files import read_records, read_text_report
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
-TEXT_FORMATS = (".txt", ".md")
+MARKDOWN = ".md"
+TEXT_FORMATS = (".txt", MARKDOWN)
 RECORD_FORMATS = (".csv", ".jsonl")
 HL7_FORMATS = (".hl7",)
 ARCHIVE_FORMATS = (".zip",)
@@ -145,7 +146,7 @@ class BatchReader:
                 )
             yield from read_records(content, suffix, about.records)
         elif suffix in TEXT_FORMATS:
-            yield None, read_text_report(content)
+            yield None, read_text_report(content, is_markdown=suffix == MARKDOWN)
         else:
             yield None, self._read_document(KIND_BY_SUFFIX[suffix], content)
 
@@ -207,6 +208,7 @@ def accept_report(
 ) -> AcceptedReport:
     """Apply the checks that all formats share. Raises UnreadableError. `batch`: see BatchReader."""
     text = found.text.strip() + "\n"
+    leading_lines = len(f"{found.text[: len(found.text) - len(found.text.lstrip())]}.".splitlines()) - 1
     if not text.strip():
         raise UnreadableError(UnreadableReason.EMPTY, "The report contains no text.")
     if len(text) > limits.max_report_characters:
@@ -223,6 +225,7 @@ def accept_report(
         text,
         found.metadata.identifiers,
         found.metadata.written_on,
+        tuple(dataclasses.replace(heading, line=heading.line - leading_lines) for heading in found.headings),
     )
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from fine_tune_assets.core.fingerprints import keyed_hash
+from fine_tune_assets.reports.heading_marks import MarkedLine
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _MAX_ID_CHARACTERS = 200
@@ -60,6 +61,7 @@ class AcceptedReport:
     text: str
     identifiers: tuple[Identifier, ...]
     written_on: datetime.date | None = None
+    headings: tuple[MarkedLine, ...] = ()
 
 
 def make_subject_key(secret: bytes, subject: str) -> str:

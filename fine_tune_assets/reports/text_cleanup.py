@@ -6,6 +6,8 @@ without the pieces of large brackets.
 
 import re
 
+from fine_tune_assets.reports.heading_marks import remove_marks
+
 _UNCHANGED = "0123456789 .,%+()/<=>:;[]{}|&!?#_"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _GREEK = "ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖαβχδεφγηιϕκλμνοπθρστυϖωξψζ"
@@ -26,7 +28,7 @@ def decode_symbol_font(text: str) -> str:
     return _CODES.sub(lambda match: SYMBOL_FONT.get(ord(match.group()) - _PRIVATE_USE_OFFSET, match.group()), text)
 
 
-_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\u00ad\ufeff\u200b\u2060\ufffe\uffff\ufffc]")
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x10\x13-\x1f\x7f\u00ad\ufeff\u200b\u2060\ufffe\uffff\ufffc]")
 _BREAKS = re.compile("\r\n?|[\x0b\x0c\u2028\u2029]")
 _SPACES = re.compile("[\u00a0\u2000-\u200a\u202f]")
 # Not NFKC, which would turn 10⁹ into 109.
@@ -36,7 +38,12 @@ _TYPOGRAPHIC_FORMS = str.maketrans(
 
 
 def normalize_layout(text: str) -> str:
-    """Normalize line ends to `\\n`, strip trailing blanks, and allow at most one blank line in a row."""
+    """As `normalize_marked`, without marks."""
+    return normalize_marked(remove_marks(text))
+
+
+def normalize_marked(text: str) -> str:
+    """Normalize line ends to `\\n`, strip trailing blanks, allow one blank line in a row, and keep the marks of headings."""
     plain = _SPACES.sub(" ", _INVISIBLE.sub("", _BREAKS.sub("\n", decode_symbol_font(text)))).translate(
         _TYPOGRAPHIC_FORMS
     )

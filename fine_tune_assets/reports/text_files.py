@@ -6,12 +6,15 @@ affect the others.
 
 import csv
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from fine_tune_assets.core.strict_parsing import load_json, parse_finite
 from fine_tune_assets.quantities.metadata_dates import read_first_day
 from fine_tune_assets.reports.batch_file import RecordColumns
 from fine_tune_assets.reports.file_contents import decode_text, require_text
+from fine_tune_assets.reports.formats.markdown_headings import find_markdown_headings
+from fine_tune_assets.reports.heading_marks import MarkedLine
 from fine_tune_assets.reports.report_metadata import (
     MetadataError,
     ParsedRecords,
@@ -23,14 +26,16 @@ from fine_tune_assets.reports.stated_identifiers import Identifier, IdentifierKi
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _FENCE = "---"
+COLUMN_LEVEL = 1
+"""Level of the heading that `batch.yaml` gives to a column."""
 
 
-def read_text_report(content: bytes) -> ParsedReport:
+def read_text_report(content: bytes, *, is_markdown: bool) -> ParsedReport:
     """Raises UnreadableError."""
     metadata, text = split_front_matter(decode_text(content))
     if not text.strip():
         raise UnreadableError(UnreadableReason.EMPTY, "The file contains no text below its front matter.")
-    return ParsedReport(text, metadata)
+    return ParsedReport(text, metadata, headings=find_markdown_headings(text) if is_markdown else ())
 
 
 def split_front_matter(text: str) -> tuple[ReportMetadata, str]:
@@ -158,13 +163,16 @@ def _parse_report(row: Row, columns: RecordColumns) -> ParsedReport:
         raise _record_error(
             "A value is neither text nor a number, an id is not an integer, or a text is not valid Unicode."
         ) from error
-    text = "\n\n".join(f"{heading}\n\n{body}" for heading, body in sections.items() if body)
-    if not text:
+    parts = [f"{heading}\n\n{body}" for heading, body in sections.items() if body]
+    if not parts:
         raise UnreadableError(UnreadableReason.EMPTY, "All sections are empty.")
     metadata = ReportMetadata(
         subject_id=subject_id, report_id=own_id, identifiers=identifiers, written_on=read_first_day(written)
     )
-    return ParsedReport(text, metadata)
+    # A blank line follows each part.
+    lines = accumulate((len(part.splitlines()) + 1 for part in parts[:-1]), initial=1)
+    headings = tuple(MarkedLine(line=line, level=COLUMN_LEVEL) for line in lines)
+    return ParsedReport("\n\n".join(parts), metadata, headings=headings)
 
 
 def _read_section(value: Any) -> str:

@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_json, fingerprint_listing, short
+from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_json, read_states, short
 from fine_tune_assets.core.releases.release_folders import WEIGHTS, ReleaseFolder
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running_server import EngineError
@@ -51,7 +51,7 @@ def find_base_folder(release: ReleaseFolder, settings: Settings) -> Path:
     """The folder of the base model, found by its content. Raises EngineError."""
     wanted = str(release.manifest["base_fingerprint"])
     for folder in _list_base_folders(settings):
-        if _fingerprint(folder, fingerprint_listing(folder)) == wanted:
+        if _fingerprint(folder, fingerprint_json(read_states(folder))) == wanted:
             return folder
     raise EngineError(
         f"Release {release.release_id} is an adapter on the base model {release.manifest['base_model']} ({short(wanted)}), which "
@@ -71,5 +71,5 @@ def _list_base_folders(settings: Settings) -> list[Path]:
 
 
 @lru_cache(maxsize=16)
-def _fingerprint(folder: Path, _listing: str) -> str:
+def _fingerprint(folder: Path, _states: str) -> str:
     return fingerprint_folder(folder)

@@ -3,12 +3,18 @@
 It uses the limits of the automatic rollback: a release that would be rolled back does not go live.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from fine_tune_assets.core.people import person_key
+from fine_tune_assets.core.permissions import Action, scope_of
 from fine_tune_assets.core.settings import RollbackSettings, Settings
+from fine_tune_assets.ledger.audit.request_log import count_answers_by_caller
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.people.api_keys import ApiKey, list_keys
 from fine_tune_assets.ledger.reviews.correction_records import count_corrections_since
 from fine_tune_assets.ledger.serving.canary_records import (
     fail_canary,
@@ -28,6 +34,16 @@ class CanaryMetrics:
 
     outcomes: RequestOutcomes
     corrections: int
+    answered_by_owner: tuple[int, ...] = ()
+    """Complete answers of each key's owner; measured only at the end."""
+    required_owners: int = 1
+
+    def count_requests(self, minimum: int) -> int:
+        """Requests that count towards `minimum`. Each owner counts for its equal part of it, so that no key reaches it alone."""
+        if self.required_owners == 1:
+            return self.outcomes.requests
+        most = -(-minimum // self.required_owners)
+        return self.outcomes.failed + sum(min(count, most) for count in self.answered_by_owner)
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,8 @@ def decide_canary(
     if canary.ends_at is None or canary.deadline is None:
         return None
     minimum = canary.plan.minimum_requests
-    is_last = now >= canary.ends_at and metrics.outcomes.requests >= minimum
+    counted = metrics.count_requests(minimum)
+    is_last = now >= canary.ends_at and min(counted, metrics.outcomes.requests) >= minimum
     applied = limits.model_copy(update={"minimum_requests": 1}) if is_last else limits
     reason = find_exceeded_limit(metrics.outcomes, metrics.corrections, applied)
     if reason is not None:
@@ -68,14 +85,14 @@ def decide_canary(
     if is_last:
         return CanaryDecision("passed", describe_counts(metrics))
     if now >= canary.deadline:
-        reason = (
-            f"only {metrics.outcomes.requests} of {minimum} requests in {canary.plan.maximum_seconds / 60:g} minutes"
-        )
-        return CanaryDecision("failed", reason)
+        reason = f"only {min(counted, metrics.outcomes.requests)} of {minimum} requests"
+        if counted < metrics.outcomes.requests:
+            reason += f" by {metrics.required_owners} owners of keys"
+        return CanaryDecision("failed", f"{reason} in {canary.plan.maximum_seconds / 60:g} minutes")
     return None
 
 
-def advance_canary(ledger: Ledger, limits: RollbackSettings, now: datetime) -> str | None:
+def advance_canary(ledger: Ledger, settings: Settings, now: datetime) -> str | None:
     """Start the pending canary release when its deployment is ready, and end it when decided. Returns a line for the log."""
     found = find_open_canary(ledger)
     if found is None:
@@ -88,7 +105,11 @@ def advance_canary(ledger: Ledger, limits: RollbackSettings, now: datetime) -> s
         return f"canary release of deployment {deployment.deployment_id} started"
     closed = find_closed_gate(ledger, deployment.release_id)
     metrics = measure_canary(ledger, canary, deployment.release_id)
-    decision = decide_canary(canary, metrics, limits, now) if closed is None else CanaryDecision("failed", closed)
+    if canary.ends_at is not None and now >= canary.ends_at:
+        metrics = _add_owners(ledger, settings, canary.started_at, deployment.release_id, metrics, now)
+    decision = (
+        decide_canary(canary, metrics, settings.rollback, now) if closed is None else CanaryDecision("failed", closed)
+    )
     if decision is None:
         return None
     end = pass_canary if decision.outcome == "passed" else fail_canary
@@ -103,6 +124,34 @@ def measure_canary(ledger: Ledger, canary: CanaryRelease, release_id: str) -> Ca
         sum_outcomes_at_fault(ledger, canary.deployment_id, canary.started_at),
         count_corrections_since(ledger, release_id, canary.started_at),
     )
+
+
+def _add_owners(
+    ledger: Ledger, settings: Settings, started_at: datetime, release_id: str, metrics: CanaryMetrics, now: datetime
+) -> CanaryMetrics:
+    keys = list_keys(ledger)
+    required = count_required_owners(keys, settings, now)
+    if required == 1:
+        return metrics
+    owners, answered = {f"key:{key.key_id}": _owner_of(key) for key in keys}, Counter[str]()
+    for caller, count in count_answers_by_caller(ledger, release_id, started_at).items():
+        answered[owners.get(caller, caller)] += count
+    return replace(metrics, answered_by_owner=tuple(answered.values()), required_owners=required)
+
+
+def count_required_owners(keys: Sequence[ApiKey], settings: Settings, now: datetime) -> int:
+    """`canary.minimum_keys`, or the number of owners of valid keys if there are fewer. With tokens of a provider there may be any
+    number."""
+    if settings.gateway.oidc_issuer:
+        return settings.canary.minimum_keys
+    can_ask = scope_of(Action.ASK)
+    valid = [key for key in keys if key.revoked_at is None and (key.expires_at is None or now < key.expires_at)]
+    owners = {_owner_of(key) for key in valid if can_ask in key.scopes}
+    return max(1, min(settings.canary.minimum_keys, len(owners)))
+
+
+def _owner_of(key: ApiKey) -> str:
+    return f"key:{key.key_id}" if key.owner is None else person_key(key.owner)
 
 
 def describe_counts(metrics: CanaryMetrics) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fine_tune_assets.core.errors import ChangedFolderError
 from fine_tune_assets.core.processes.memory import available_bytes
 from fine_tune_assets.core.releases.release_folders import ReleaseFolder
 from fine_tune_assets.core.serving_engines import llama_cpp_slots
@@ -20,7 +21,7 @@ from fine_tune_assets.engines.listen_addresses import SOCKETS_FOLDER, AddressErr
 from fine_tune_assets.engines.llama_cpp import GgufFiles, find_llama_server, start_llama_cpp
 from fine_tune_assets.engines.running_server import EngineError, RunningEngine, adopt_engine, recorded_program
 from fine_tune_assets.engines.vllm import has_gpu, start_vllm
-from fine_tune_assets.serving.adapter_releases import find_shared_engine, is_adapter
+from fine_tune_assets.serving.adapter_releases import find_base_folder, find_shared_engine, is_adapter
 
 GIB = 2**30
 LLAMA_OVERHEAD_BYTES = int(0.5 * GIB)
@@ -36,16 +37,29 @@ _DEFAULT_CACHE_BYTES = 131_072
 
 
 def find_gguf_files(release: ReleaseFolder) -> GgufFiles:
-    """Raises EngineError if the release is an adapter whose base GGUF is not installed."""
+    """Raises EngineError if the release is an adapter whose base GGUF is not installed or has changed."""
     if not release.base_gguf:
         return GgufFiles(release.model)
-    base = find_base_gguf(release.base_gguf)
+    try:
+        base = find_base_gguf(release.base_gguf)
+    except ChangedFolderError as error:
+        raise EngineError(str(error)) from error
     if base is None:
         raise EngineError(
             f"Release {release.release_id} is an adapter on the base model {release.base_gguf[:12]}, which is not installed. "
             "Run `make setup`, or build the release with an export that contains the whole model."
         )
     return GgufFiles(base, release.model)
+
+
+def find_base(release: ReleaseFolder, settings: Settings) -> Path | None:
+    """The GGUF file or folder of the base model that the release's adapter is loaded on; None without one.
+
+    It lies outside the release's folder, and its content has been compared with the release's manifest. Raises EngineError.
+    """
+    if is_adapter(release):
+        return find_base_folder(release, settings)
+    return find_gguf_files(release).model if release.base_gguf else None
 
 
 @dataclass(frozen=True)

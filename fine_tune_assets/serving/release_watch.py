@@ -1,14 +1,15 @@
-"""Watches the files of served releases: an engine maps its model, so it would answer with changed weights at once.
+"""Watches the files of served releases and of the base models below them: an engine maps its model, so it would answer with
+changed weights at once.
 
 A release whose files' sizes, times or inodes changed is verified again, and every release once a day. Finds only; the supervisor
 acts.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from fine_tune_assets.core.fingerprints import FileStates, fingerprint_file, fingerprint_folder, read_states
 from fine_tune_assets.core.releases.release_folders import ReleaseError, ReleaseFolder
 from fine_tune_assets.core.releases.release_signing import SignedReleases
 from fine_tune_assets.core.settings import Settings
@@ -17,10 +18,9 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.serving.deployments import Deployment, list_current_deployments
 from fine_tune_assets.ledger.serving.imported_releases import find_import_key
 from fine_tune_assets.ledger.serving.release_records import find_release
-from fine_tune_assets.serving.engine_start import find_gguf_files
+from fine_tune_assets.serving.engine_start import find_base
 
 VERIFY_AGAIN = timedelta(days=1)
-FileStates = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class ChangedRelease:
 @dataclass(frozen=True)
 class _Verified:
     files: FileStates
+    base: Path | None
     at: datetime
 
 
@@ -55,38 +56,39 @@ class ReleaseWatch:
         if release is None:
             return ChangedRelease(deployment.deployment_id, f"Release {deployment.release_id} is not in the ledger.")
         folder = self._settings.data_dir / release.folder
+        known = self._verified.get(deployment.deployment_id)
         try:
             files = read_states(folder)
         except OSError:
             return None
-        known = self._verified.get(deployment.deployment_id)
-        if known is not None and known.files == files and now - known.at < VERIFY_AGAIN:
+        if known is not None and known.files == files | read_base_states(known.base) and now - known.at < VERIFY_AGAIN:
             return None
         key = find_import_key(self._ledger, release.release_id)
         try:
             # A new verifier each time: a cached hash is what the daily check must not rely on.
-            _require_base(SignedReleases(self._settings.layout.keys).verify(folder, release.release_id, key))
+            verified = SignedReleases(self._settings.layout.keys).verify(folder, release.release_id, key)
+            base = find_base(verified, self._settings)
+            files |= read_base_states(base)
+            if base is not None and known is not None:
+                _require_base(verified, base)
         except OSError:
             return None  # unreadable for now: it is looked at again, and the engine has its model open
         except (ReleaseError, EngineError) as error:
             return ChangedRelease(deployment.deployment_id, str(error))
-        self._verified[deployment.deployment_id] = _Verified(files, now)
+        self._verified[deployment.deployment_id] = _Verified(files, base, now)
         return None
 
 
-def _require_base(release: ReleaseFolder) -> None:
-    """Raises EngineError if the base model of an adapter is not the one that it was judged on."""
-    if release.base_gguf:
-        find_gguf_files(release)
+def _require_base(release: ReleaseFolder, base: Path) -> None:
+    """Hash the base model, without a cache. Raises ReleaseError if it is not the one that the adapter was judged on."""
+    wanted = release.base_gguf or release.manifest["base_fingerprint"]
+    if wanted != (fingerprint_folder(base) if base.is_dir() else fingerprint_file(base)):
+        raise ReleaseError(f"Release {release.release_id}: its base model {base.name} has changed.")
 
 
-def read_states(folder: Path) -> FileStates:
-    """Relative path → inode, size and times of the folder and each file. ctime can't be set back by a program.
-
-    Raises OSError.
-    """
-    states = {}
-    for path in (folder, *sorted(folder.rglob("*"))):
-        state = path.lstat()
-        states[str(path.relative_to(folder))] = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    return states
+def read_base_states(base: Path | None) -> FileStates:
+    """The states of the base model's files, under names that no file of a release has. A missing one has none."""
+    try:
+        return {} if base is None else {f"base model/{name}": state for name, state in read_states(base).items()}
+    except OSError:
+        return {}

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.keys import read_or_create_key
+from fine_tune_assets.core.fingerprints import FileStates, read_states
 from fine_tune_assets.core.releases.release_folders import ReleaseError, ReleaseFolder
 from fine_tune_assets.core.releases.release_signing import SignedReleases
 from fine_tune_assets.core.settings import Settings
@@ -32,7 +32,6 @@ from fine_tune_assets.engines.running_server import (
 from fine_tune_assets.engines.shared_vllm import stop_if_hung, stop_unused
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.serving.canary_records import fail_canary, interrupt_canary
 from fine_tune_assets.ledger.serving.deployments import (
     CHANGED_RELEASE,
@@ -61,12 +60,12 @@ from fine_tune_assets.ledger.serving.rollbacks import (
 )
 from fine_tune_assets.serving.adapter_releases import shared_root
 from fine_tune_assets.serving.canary_releases import advance_canary
-from fine_tune_assets.serving.engine_start import require_memory, start_engine
+from fine_tune_assets.serving.engine_start import find_base, require_memory, start_engine
 from fine_tune_assets.serving.fault_tolerance import describe_error, log_and_continue
 from fine_tune_assets.serving.orphaned_engines import ENGINES_FOLDER, remove_dead_sockets, single_instance_lock
 from fine_tune_assets.serving.reconciliation import Action, EngineStatus, SupervisorTimings, plan_actions
 from fine_tune_assets.serving.release_probes import ProbeError, probe_engine, result_to_json
-from fine_tune_assets.serving.release_watch import ChangedRelease, FileStates, ReleaseWatch, read_states
+from fine_tune_assets.serving.release_watch import ChangedRelease, ReleaseWatch, read_base_states
 from fine_tune_assets.serving.rollback_rules import ENGINE_FAILED, REPORT_TIME, RollbackWatch, is_crash_explained
 from fine_tune_assets.serving.watched_engines import WatchedEngine, missed_health_checks
 
@@ -81,7 +80,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, ledger: Ledger, timings: SupervisorTimings) -> None:
         self._settings, self._ledger, self._timings = settings, ledger, timings
-        self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
+        self._key = ledger.key
         self._engines_dir = settings.layout.run / ENGINES_FOLDER
         self._engines_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._watched: dict[str, WatchedEngine] = {}
@@ -224,6 +223,7 @@ class Supervisor:
         try:
             files = self._read_files(deployment)
             release = self._verify(deployment)
+            files |= read_base_states(find_base(release, self._settings))
             if deployment.state != "live":
                 require_memory(release, self._settings)
                 record_state(self._ledger, deployment.deployment_id, "starting")
@@ -255,7 +255,8 @@ class Supervisor:
         watched = self._watched[deployment.deployment_id]
         try:
             release = self._verify(deployment)
-            if self._read_files(deployment) != watched.files:
+            files = self._read_files(deployment) | read_base_states(find_base(release, self._settings))
+            if files != watched.files:
                 _log.error(
                     "deployment %s: files changed while its engine loaded them: it starts again",
                     deployment.deployment_id,
@@ -380,7 +381,7 @@ def _watch_live_release(
     watch = RollbackWatch(ledger, settings.layout.run / ENGINES_FOLDER, limits)
     while not shutdown.wait(timings.tick_seconds):
         with log_and_continue("advance the canary release"):
-            change = advance_canary(ledger, limits, datetime.now(UTC))
+            change = advance_canary(ledger, settings, datetime.now(UTC))
             if change is not None:
                 _log.info(change)
         try:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from fine_tune_assets.core.fingerprints import FileStates
 from fine_tune_assets.engines.listen_addresses import count_connections
 from fine_tune_assets.engines.processes import cpu_seconds
 from fine_tune_assets.engines.running_server import RunningEngine, is_answering, is_healthy
-from fine_tune_assets.serving.release_watch import FileStates
 
 _BUSY_CPU_SECONDS = 0.05
 """CPU time since the last check, at least half a second ago. Measured: a busy engine uses a whole core, an idle one 0.002."""
@@ -18,7 +18,7 @@ class WatchedEngine:
     started_at: datetime
     retry_at: datetime
     files: FileStates | None = None
-    """Of the release, from before they were verified and the engine opened them; None for an engine that was adopted."""
+    """Of the release and its base model, from before they were verified and the engine opened them; None for an adopted one."""
     is_warm: bool = False
     was_alive: bool = True
     down_since: datetime | None = None

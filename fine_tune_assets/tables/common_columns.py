@@ -26,6 +26,20 @@ class KnownIdentifier(Record):
     value: str
 
 
+class HeadingLine(Record):
+    """A line that the format of the report states to be a heading."""
+
+    line: int
+    """Number of the line, from 1."""
+    level: int
+    """0 for the title, 1 to 9 for heading styles, 10 for a bold line without one."""
+
+
+Headings = Annotated[
+    tuple[HeadingLine, ...] | None, Column("Lines that the report's format states to be headings, and their levels")
+]
+
+
 class Message(Record):
     """A turn of a conversation."""
 

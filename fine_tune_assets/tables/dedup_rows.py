@@ -2,7 +2,15 @@
 
 from typing import Annotated
 
-from fine_tune_assets.tables.common_columns import BatchName, ReportId, Source, SubjectKey, TextFingerprint, WrittenOn
+from fine_tune_assets.tables.common_columns import (
+    BatchName,
+    Headings,
+    ReportId,
+    Source,
+    SubjectKey,
+    TextFingerprint,
+    WrittenOn,
+)
 from fine_tune_assets.tables.record_classes import Column, Record
 
 
@@ -17,6 +25,7 @@ class UniqueReport(Record):
     scrubber_version: Annotated[str | None, Column("Fingerprint of the scrubber")]
     written_on: WrittenOn
     fingerprint: TextFingerprint
+    headings: Headings = None
 
 
 class DuplicateReport(Record):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fine_tune_assets.tables.common_columns import (
     BatchName,
+    Headings,
     KnownIdentifier,
     ReportId,
     Source,
@@ -28,6 +29,7 @@ class Report(Record):
     origin_file: Annotated[str, Column("File in the batch folder; archive entries as `archive.zip/entry`")]
     written_on: Annotated[date | None, Column("Date of the report from its metadata", is_report_text=True)]
     fingerprint: TextFingerprint
+    headings: Headings = None
 
 
 class UnreadableReport(Record):

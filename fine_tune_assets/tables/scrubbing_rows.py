@@ -2,7 +2,15 @@
 
 from typing import Annotated
 
-from fine_tune_assets.tables.common_columns import BatchName, ReportId, Source, SubjectKey, TextFingerprint, WrittenOn
+from fine_tune_assets.tables.common_columns import (
+    BatchName,
+    Headings,
+    ReportId,
+    Source,
+    SubjectKey,
+    TextFingerprint,
+    WrittenOn,
+)
 from fine_tune_assets.tables.record_classes import Column, Record
 
 
@@ -19,6 +27,7 @@ class ScrubbedReport(Record):
     scrubber_version: Annotated[str, Column("Fingerprint of the scrubber's rules, models and replacement")]
     written_on: WrittenOn
     fingerprint: TextFingerprint
+    headings: Headings = None
 
 
 class WithheldReport(Record):

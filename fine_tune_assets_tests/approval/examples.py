@@ -9,14 +9,15 @@ import pyarrow as pa
 
 from fine_tune_assets.approval.approvals import Approval, approve_examples
 from fine_tune_assets.approval.drafts import content_fingerprint, draft_examples
+from fine_tune_assets.approval.task_kinds import ReportText, SectionRules, read_section_rules
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.shared_records import Decision
-from fine_tune_assets.recipes.schema import ReviewSettings, SectionTask
+from fine_tune_assets.recipes.schema import ReviewSettings, SectionTask, Task
 from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft, SentenceSource
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.dedup_rows import UniqueReport
 from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
-from fine_tune_assets_tests.clinical_domain import PACK
+from fine_tune_assets_tests.clinical_domain import PACK, SECTION_NAMES
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = SectionTask("plan", "Write the plan.", ("FINDINGS",), "PLAN")
@@ -38,6 +39,10 @@ def reports(*texts: str, source: str = "clinic") -> pa.Table:
         for number, text in enumerate(texts, start=1)
     ]
     return table_from_rows(rows, UniqueReport.SCHEMA)
+
+
+def section_rules(unique: pa.Table, *tasks: Task) -> SectionRules:
+    return read_section_rules(lambda: iter_records(ReportText, unique), tasks, SECTION_NAMES)
 
 
 def corrections(*authors: str) -> pa.Table:

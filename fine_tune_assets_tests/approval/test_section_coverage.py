@@ -7,8 +7,8 @@ from fine_tune_assets.approval.section_coverage import SectionCoverage, measure_
 from fine_tune_assets.approval.task_kinds import ReportText
 from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, Task
 from fine_tune_assets.tables.record_classes import iter_records
-from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports
-from fine_tune_assets_tests.clinical_domain import PACK, SECTION_NAMES
+from fine_tune_assets_tests.approval.examples import PLAN, corrections, reports, section_rules
+from fine_tune_assets_tests.clinical_domain import PACK
 
 
 def account(unique: pa.Table, *tasks: Task) -> SectionCoverage:
@@ -16,7 +16,7 @@ def account(unique: pa.Table, *tasks: Task) -> SectionCoverage:
         lambda: iter_records(ReportText, unique),
         tasks,
         draft_examples(unique, corrections(), tasks, pack=PACK),
-        SECTION_NAMES,
+        section_rules(unique, *tasks),
     )
 
 
@@ -73,5 +73,7 @@ def test_report_that_a_model_reads_in_passages_omits_nothing() -> None:
     unique = reports("Introduction\n\nALLERGIES\nNone.")
     drafts = pa.table({"report_id": ["b/0"], "task": ["questions"], "flags": pa.array([[]], pa.list_(pa.string()))})
     drafts = drafts.set_column(0, "report_id", unique.column("report_id"))
-    found = measure_section_coverage(lambda: iter_records(ReportText, unique), [task], drafts, SECTION_NAMES)
+    found = measure_section_coverage(
+        lambda: iter_records(ReportText, unique), [task], drafts, section_rules(unique, task)
+    )
     assert found == SectionCoverage(words_in_drafts=2)

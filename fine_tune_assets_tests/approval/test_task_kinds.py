@@ -30,9 +30,10 @@ from fine_tune_assets_tests.approval.examples import (
     corrections,
     drafted,
     reports,
+    section_rules,
     supported,
 )
-from fine_tune_assets_tests.clinical_domain import PACK, SECTION_NAMES
+from fine_tune_assets_tests.clinical_domain import PACK
 
 ROWS = RowTask("faq", "rows")
 ROW = f"{INSTRUCTION}\n\nName the dose.\n\n{INPUT}\n\nPLAN:\nRest.\n\n{OUTPUT}\n\nPLAN:\nRest."
@@ -46,7 +47,7 @@ def draft(table: pa.Table, *tasks: Task, written: pa.Table | None = None) -> lis
 
 
 def requests(table: pa.Table, *tasks: Task) -> list[DraftRequest]:
-    return list(build_requests(lambda: iter_records(ReportText, table), tasks, SECTION_NAMES))
+    return list(build_requests(lambda: iter_records(ReportText, table), tasks, section_rules(table, *tasks)))
 
 
 def renamed(table: pa.Table, *ids: str) -> pa.Table:
@@ -121,7 +122,7 @@ def test_laboratory_values_become_the_abnormal_ones() -> None:
     assert found.output == "WBC: high, 13.2 x10^9/L (4.0-11.0)"
     assert (found.drafted_by, found.flags) == ("fields", ())
     assert count_unused_inputs(
-        lambda: iter_records(ReportText, reports(text)), [FIELDS], SECTION_NAMES
+        lambda: iter_records(ReportText, reports(text)), [FIELDS], section_rules(reports(text), FIELDS)
     ).unparsed_lab_lines == {"abnormal": 1}
 
 
@@ -153,13 +154,13 @@ def test_pair_of_two_subjects_is_counted_and_makes_no_draft() -> None:
     """One subject's words in another's note would be the worst possible example."""
     table = renamed(reports("Dialogue", "Note"), "b/visit7.dialogue", "b/visit7.note")
     assert draft(table, PAIRS) == []
-    assert count_unused_inputs(lambda: iter_records(ReportText, table), [PAIRS], SECTION_NAMES).without_partner == {
-        "note": 2
-    }
+    assert count_unused_inputs(
+        lambda: iter_records(ReportText, table), [PAIRS], section_rules(table, PAIRS)
+    ).without_partner == {"note": 2}
     alone = renamed(reports("Note"), "b/visit8.note")
-    assert count_unused_inputs(lambda: iter_records(ReportText, alone), [PAIRS], SECTION_NAMES).without_partner == {
-        "note": 1
-    }
+    assert count_unused_inputs(
+        lambda: iter_records(ReportText, alone), [PAIRS], section_rules(alone, PAIRS)
+    ).without_partner == {"note": 1}
 
 
 def test_model_output_is_a_draft_that_no_source_is_trusted_for() -> None:

@@ -1,10 +1,15 @@
 """How a report is split into sections."""
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fine_tune_assets.claims.repeated_lines import LinedReport, find_repeated_lines
 from fine_tune_assets.claims.sections import (
+    Layout,
     Section,
     count_cut_off_words,
     extract_section_texts,
@@ -139,6 +144,35 @@ def test_section_names_are_stored_in_normalized_form() -> None:
     assert [name for name in names if split_sections(f"{name}\nText.", (), NAMES) != [Section(name, "Text.")]] == []
 
 
+@given(
+    st.lists(
+        st.sampled_from(["", "Plan", "Plan:", "NKDA", "2. Exam", "3. Plan", "# Plan", "**Plan**", "---", "Fine."]),
+        max_size=14,
+    ),
+    st.dictionaries(st.integers(1, 14), st.integers(0, 10), max_size=6),
+)
+def test_splitting_by_layout_loses_no_word(lines: list[str], levels: dict[int, int]) -> None:
+    """Whatever evidence there is: only numbers, markup and underlines of headings are omitted."""
+    sections = split_sections("\n".join(lines), ["PLAN"], (), Layout(levels, frozenset({"EXAM"})))
+    found = [word for s in sections for word in _WORD.findall(f"{s.heading}\n{s.text}".upper())]
+    assert found == _WORD.findall("\n".join(lines).upper())
+
+
+@pytest.mark.parametrize("unit", ["1. A\n\n", "Plan:\n", "**a** ", "# ", "A ", "I.I.", "\n", "---\n"])
+def test_time_grows_with_the_text(unit: str) -> None:
+    """A text of repeated units must not stop a stage."""
+
+    def measure(length: int) -> float:
+        text = f"Plan\n\n{unit * (length // len(unit))}"
+        start = time.process_time()
+        split_sections(text, ["PLAN"], (), Layout({3: 2}, frozenset({"A"})))
+        find_repeated_lines([LinedReport("site", "1", text)])
+        return time.process_time() - start
+
+    assert min(measure(400_000) for _ in range(2)) < max(0.5, 25 * min(measure(40_000) for _ in range(3)))
+
+
+_WORD = re.compile(r"[A-Z]{2,}")
 _LINES = st.sampled_from(
     ["", "PLAN", "Plan", "plan", "NKDA", "HPC:", "FOOT CLINIC", "FOOT CLINIC:", "EXAM", "Fine.", "a b"]
 )

@@ -165,6 +165,22 @@ def test_no_text_of_a_report_is_printed(tmp_path: Path) -> None:
     assert _check(tmp_path)["uncertain_headings"] == 1
 
 
+def test_drafts_are_printed_on_request_with_the_ends_of_their_sections(tmp_path: Path) -> None:
+    """A section that ran on into the next one was found only by opening drafts on the desk."""
+    for number in range(4):
+        text = f"CLAUSE\n\nPay {number} euros.\n\n# Fees\n\nNone.\n\n# Obligation\n\nPay\x1b[31m.\n\n# Notes\n\nOld.\n"
+        (tmp_path / f"{number}.md").write_text(f"---\nsubject_id: a\n---\n{text}")
+    shown = recipe("check", "law_contracts", "--reports", tmp_path, "--drafts")
+    assert shown.exit_code == 0
+    assert shown.stdout.count("CLAUSE ends at FEES (heading style)") == 3
+    assert shown.stdout.count("OBLIGATION ends at NOTES (heading style)") == 3
+    assert "\x1b" not in shown.stdout
+    found = json.loads(recipe("check", "law_contracts", "--reports", tmp_path, "--drafts", "--json").stdout)
+    assert [one["heading"] for one in found["headings"]] == ["FEES", "NOTES"]
+    assert len(found["draft_examples"]) == 3
+    assert recipe("check", "law_contracts", "--drafts").exit_code == 2
+
+
 def test_a_folder_without_a_readable_report_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("")
     assert recipe("check", "law_contracts", "--reports", tmp_path).exit_code == 1

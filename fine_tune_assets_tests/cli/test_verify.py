@@ -19,6 +19,7 @@ from fine_tune_assets.core.releases.release_folders import ReleaseFolder
 from fine_tune_assets.core.releases.release_keys import ensure_signing_key
 from fine_tune_assets_tests.ledger.ledger_rows import make_verdict
 from fine_tune_assets_tests.merging.whole_release import EVIDENCE, whole_release
+from fine_tune_assets_tests.system_programs import IPROUTE2, require_program
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,7 @@ def test_it_needs_no_network_no_model_library_no_ledger_and_no_settings(
     built: tuple[ReleaseFolder, Path], tmp_path: Path
 ) -> None:
     """Runs with only the folder and the key, in an isolated network namespace that counts every attempt."""
+    require_program(IPROUTE2)
     release, key = built
     folder = shutil.copytree(release.folder, tmp_path / "copied")
     (tmp_path / "home").mkdir()

@@ -82,6 +82,31 @@ def test_the_cache_is_bounded(tmp_path: Path, clock: Clock) -> None:
         assert len(hashes) <= 3
 
 
+def test_one_file_too_many_costs_one_hash(tmp_path: Path, clock: Clock) -> None:
+    """A sensor scans all raw files at each tick; a cache that empties itself when full would read all of them each time."""
+    files = [tmp_path / str(number) for number in range(11)]
+    for file in files:
+        file.write_bytes(b"x" * 1_000_000)
+    hashes = FileHashCache(10, clock)
+    clock.ahead_ns = SETTLE_NS
+    first, before = [hashes(file) for file in files], bytes_read()
+    assert [hashes(file) for file in files] == first
+    assert bytes_read() - before < 2_000_000
+
+
+def test_entries_of_deleted_files_make_room(tmp_path: Path, clock: Clock) -> None:
+    """Otherwise a daemon that runs for months would cache nothing new."""
+    hashes = FileHashCache(10, clock)
+    clock.ahead_ns = SETTLE_NS
+    for number in range(10):
+        (tmp_path / str(number)).write_text("old")
+        hashes(tmp_path / str(number))
+        (tmp_path / str(number)).unlink()
+    (tmp_path / "new").write_text("new")
+    hashes(tmp_path / "new")
+    assert len(hashes) == 1
+
+
 def test_a_deleted_file_raises_even_if_it_was_cached(tmp_path: Path, clock: Clock) -> None:
     """The deletion must change the batch's version."""
     (tmp_path / "a").write_text("a")

@@ -25,8 +25,11 @@ CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 
 
 async def _echo_length(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the body's length; `/unread` answers without reading it, `/source` with the caller's
-    address, `/large` with 50 MB."""
+    """Answers with the body's length; `/duplex` sends 50 MB first, `/unread` does not read it, `/source` sends the caller's
+    address, `/large` 50 MB."""
+    if scope["path"] == "/duplex":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 50_000_000, "more_body": True})
     size, is_more = 0, scope["path"] != "/unread"
     while is_more:
         message = await receive()
@@ -215,6 +218,20 @@ def test_a_caller_that_does_not_read_its_answer_is_disconnected(short: int) -> N
         connection.sendall(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n")
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             _send_empty_lines(connection, seconds=20)
+
+
+def test_an_answer_that_was_paused_does_not_end_the_deadline_of_a_body() -> None:
+    """A caller that reads late would otherwise keep its unfinished request open for ever."""
+    with _serving(ConnectionSettings(body_seconds=2.0)) as number, _connect(number) as connection:
+        connection.sendall(b"POST /duplex HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nx")
+        time.sleep(0.5)  # so that the answer is paused
+        started = time.monotonic()
+        try:
+            while connection.recv(1_000_000):
+                assert time.monotonic() - started < 10
+        except ConnectionResetError:
+            pass
+        assert time.monotonic() - started < 10
 
 
 def _send_empty_lines(connection: socket.socket, seconds: float) -> None:

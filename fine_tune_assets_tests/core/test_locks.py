@@ -6,6 +6,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -179,3 +180,15 @@ def test_setup_extras_installs_every_extra_named_in_errors() -> None:
     for module, extra in EXTRA_BY_MODULE.items():
         names = {canonicalize_name(Requirement(one).name) for one in extras[extra]}
         assert names & {canonicalize_name(module), f"{module}-skinny"}
+
+
+@pytest.mark.slow
+def test_an_installation_has_byte_code_even_if_the_environment_forbids_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service's user can't write to the environment: each start would compile Dagster and Presidio again."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
+    _lock_module("install").compile_modules()
+    compiled = {path.parent.name for path in tmp_path.rglob("__init__.*.pyc")}
+    assert {"dagster", "presidio_analyzer", "transformers", "trl", "fastapi"} <= compiled

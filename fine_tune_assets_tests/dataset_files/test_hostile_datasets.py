@@ -2,6 +2,7 @@
 
 import gzip
 import resource
+import struct
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,3 +70,45 @@ def test_a_huge_value_that_many_rows_share_is_refused_row_by_row(tmp_path: Path,
     assert contents[:rows] == [Refusal.TOO_LARGE] * rows
     assert not isinstance(contents[rows], Refusal)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 3 * 2**20
+
+
+def _forge(path: Path, name: str, value: int, hole: int = 0) -> None:
+    """Write a Parquet file whose end claims another value for its columns, after `hole` bytes that take no room on the disk."""
+    texts = [f"text {number}" for number in range(1000)]
+    pq.write_table(pa.table({"instruction": texts, "output": texts}), path, use_dictionary=False)
+    with pq.ParquetFile(path) as file:
+        old = getattr(file.metadata.row_group(0).column(0), name)
+    data = path.read_bytes()
+    (length,) = struct.unpack("<I", data[-8:-4])
+    end = data[-8 - length : -8]
+    assert _varint(old) in end
+    forged = end.replace(_varint(old), _varint(value))
+    with path.open("wb") as written:
+        written.write(data[: -8 - length])
+        written.seek(hole, 1)
+        written.write(forged + struct.pack("<I", len(forged)) + b"PAR1")
+
+
+def _varint(number: int) -> bytes:
+    """As Thrift's compact protocol writes an integer."""
+    number, written = number * 2, bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*written, number])
+
+
+@pytest.mark.parametrize("name", ["total_compressed_size", "num_values"])
+def test_a_parquet_file_that_claims_more_than_it_contains_is_refused(tmp_path: Path, name: str) -> None:
+    """A file with a thousand rows that claims a trillion would otherwise count as complete."""
+    _forge(tmp_path / "rows.parquet", name, 10**12)
+    with pytest.raises(DatasetError):
+        list(open_dataset(tmp_path / "rows.parquet").rows())
+
+
+def test_a_column_is_not_read_into_memory_at_the_size_that_it_claims(tmp_path: Path) -> None:
+    """A file with a hole of a gigabyte takes a few kilobytes on the disk."""
+    _forge(tmp_path / "rows.parquet", "total_compressed_size", 5 * 10**8, hole=11 * 10**8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(list(open_dataset(tmp_path / "rows.parquet").rows())) == 1000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10

@@ -79,7 +79,7 @@ def test_a_candidate_that_learned_a_missed_identifier_gets_no_verdict(stored: St
     with Installation().ledger() as ledger:
         record_mark(
             ledger,
-            Installation().corrections_key,
+            ledger.key,
             report_id="b/1",
             batch="b",
             subject_key=learned["subject_key"],

@@ -25,8 +25,8 @@ from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.installation import fill
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import start_app
+from fine_tune_assets_tests.system_programs import CHROMIUM, require_program
 
-CHROMIUM = "/usr/bin/chromium"
 PASSWORD = "seven grey herons at dusk"
 _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 
@@ -170,7 +170,9 @@ def site(serve: Callable[..., Site]) -> Site:
 def browser() -> Iterator[Browser]:
     """For one module only: as long as it is open nothing else in this thread may run a loop of asyncio's."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        opened = playwright.chromium.launch(
+            executable_path=require_program(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+        )
         yield opened
         opened.close()
 

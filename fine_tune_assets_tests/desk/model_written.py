@@ -1,5 +1,6 @@
 """Questions and answers that a model wrote about the ward's notes, for the desk's tests; the shipped verifier checks them."""
 
+from functools import partial
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -7,7 +8,7 @@ import pyarrow.parquet as pq
 from fine_tune_assets.approval.draft_generation import build_model_draft
 from fine_tune_assets.approval.draft_questions import Question
 from fine_tune_assets.approval.draft_sources import record_checks, select_unchecked
-from fine_tune_assets.approval.task_kinds import ReportText, build_requests
+from fine_tune_assets.approval.task_kinds import ReportText, build_requests, read_section_rules
 from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import ignore_progress
@@ -42,9 +43,9 @@ def fill_with_model_drafts(settings: Settings, ledger: Ledger, filler: int = 0) 
     """An installation with two answers per note, one of which is wrong; its settings and a draft of the right one."""
     own = fill(settings, ledger, count=2, filler=filler, review={"guidelines": {}}, tasks=[TASK])
     scrubbed = pq.read_table(own.layout.table("scrubbed_reports", BATCH))
-    requests = list(
-        build_requests(lambda: iter_records(ReportText, scrubbed), load_recipe(own.recipe).tasks, SECTION_NAMES)
-    )
+    tasks = load_recipe(own.recipe).tasks
+    read = partial(iter_records, ReportText, scrubbed)
+    requests = list(build_requests(read, tasks, read_section_rules(read, tasks, SECTION_NAMES)))
     rows = [
         build_model_draft(request, output, True, "abc", Question(number, QUESTION, False))
         for request in requests

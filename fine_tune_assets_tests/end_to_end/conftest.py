@@ -22,6 +22,7 @@ from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.recipes.loader import shipped_recipes
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues
 from fine_tune_assets_tests.desk.conftest import browser
+from fine_tune_assets_tests.system_programs import IPROUTE2, require_program
 
 __all__ = ["browser"]
 
@@ -167,6 +168,7 @@ class Day:
 @pytest.fixture(scope="session")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     """Run the whole graph with loopback as the only network. The base model is imported from its package in that run."""
+    require_program(IPROUTE2)
     small = Small(tmp_path_factory.mktemp("alone"))
     try:
         done = subprocess.run(

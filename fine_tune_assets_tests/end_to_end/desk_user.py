@@ -9,7 +9,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.people.users import create_user
-from fine_tune_assets_tests.desk.conftest import CHROMIUM, PASSWORD, sign_in_on
+from fine_tune_assets_tests.desk.conftest import PASSWORD, sign_in_on
+from fine_tune_assets_tests.system_programs import CHROMIUM, require_program
 
 ANSWER_MS = 120_000
 QUESTION = "What brings somebody to the doctor who coughs?"
@@ -27,7 +28,9 @@ def add_user(settings: Settings, name: str) -> None:
 def signed_in(settings: Settings, name: str) -> Iterator[Page]:
     """While it is open, nothing else in this thread may run an asyncio event loop."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=require_program(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page()
         sign_in_on(page, settings.desk_address, name)
         yield page

@@ -1,6 +1,5 @@
 """The shipped nginx configuration in front of a desk and a gateway: a real nginx with TLS, on other ports."""
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -25,11 +24,10 @@ from fine_tune_assets.gateway.gateway_app import create_line_apps
 from fine_tune_assets.gateway.host_guard import HostGuard, find_host_names
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import start_app
+from fine_tune_assets_tests.system_programs import NGINX, require_program
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 CONFIGURATION = PROJECT_DIR / "deploy/nginx/fine-tune.conf"
 DESK, GATEWAY = "desk.clinic.example", "models.clinic.example"
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def _start_nginx(folder: Path, port: int, settings: Settings) -> Callable[[], No
     http = "\n".join([*lines, f"include {folder}/fine-tune.conf;"])
     main = f"daemon off;\npid {folder}/nginx.pid;\nevents {{}}\nhttp {{\n{http}\n}}\n"
     (folder / "nginx.conf").write_text(main, encoding="utf-8")
-    command = [str(NGINX), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
+    command = [require_program(NGINX), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     process = subprocess.Popen(command)
@@ -119,6 +117,18 @@ def test_desk_and_gateway_are_reached_at_their_names(front: Front) -> None:
 def test_another_name_is_refused(front: Front, host: str) -> None:
     """Before it reaches the desk or the gateway."""
     assert front.get("/health", host).status_code == 421
+
+
+def test_old_versions_of_tls_are_refused(front: Front) -> None:
+    """They have known weaknesses, and plain HTTP at this port reaches no service."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", front.port)) as plain:
+        context.wrap_socket(plain)
+    reply = front.client.get(f"http://127.0.0.1:{front.port}/health", headers={"host": DESK})
+    assert reply.status_code == 400
 
 
 def test_a_body_that_is_too_large_is_refused(front: Front) -> None:

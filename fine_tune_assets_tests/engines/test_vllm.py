@@ -3,13 +3,14 @@
 The server is not installed in this environment; `make bench-judge` runs it."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from fine_tune_assets.core.settings import VllmSettings
 from fine_tune_assets.engines.running_server import EngineError, stop_engine
-from fine_tune_assets.engines.vllm import limit_context, start_vllm, vllm_command
+from fine_tune_assets.engines.vllm import _internal_sockets, limit_context, start_vllm, vllm_command
 from fine_tune_assets_tests.serving.load import wait
 
 PYTHON = Path("/opt/vllm/bin/python")
@@ -83,6 +84,18 @@ def test_it_gets_its_cache_size_and_sends_no_usage_statistics(tmp_path: Path, mo
     assert (variables["VLLM_CPU_KVCACHE_SPACE"], variables["VLLM_API_KEY"]) == ("7", engine.api_key)
     assert (variables["VLLM_NO_USAGE_STATS"], variables["DO_NOT_TRACK"], variables["HF_HUB_OFFLINE"]) == ("1", "1", "1")
     assert not {"PYTHONPATH", "PYTHONHOME", "TQDM_DISABLE"} & variables.keys()
+
+
+def test_its_processes_connect_to_each_other_in_the_run_folder(short_path: Path) -> None:
+    """In `/tmp`, whose names other users see, and with the host's address they would be reachable by others. A long path is not
+    possible."""
+    left, folder = short_path / "run" / "left", short_path / "run"
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(left))
+    assert _internal_sockets(folder) == {"VLLM_HOST_IP": "127.0.0.1", "VLLM_RPC_BASE_PATH": str(folder)}
+    assert not left.exists()
+    assert _internal_sockets(short_path / ("long" * 30)) == {"VLLM_HOST_IP": "127.0.0.1"}
 
 
 def test_the_context_is_limited_to_the_models(tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ async def chat(request: Request) -> Response:
 
     if body.get("stream"):
         return StreamingResponse(stream(), media_type="text/event-stream")
-    return JSONResponse({"path": loaded[body["model"]], "asked": body})
+    choice = {"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
+    return JSONResponse({"path": loaded[body["model"]], "asked": body, "choices": [choice], "usage": usage})
 
 
 routes = [

@@ -26,7 +26,7 @@ from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.gateway.listeners import check_listener
 from fine_tune_assets.ledger.audit.request_log import verify_requests
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.people.api_keys import KeyLimits, create_key
+from fine_tune_assets.ledger.people.api_keys import KeyLimits, create_key, revoke_key
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.postgres import PostgresServer, postgres_server
@@ -159,6 +159,21 @@ def test_both_processes_share_a_limit_and_one_hash_chain(pair: Pair) -> None:
         text = client.get("/metrics", headers={"Authorization": f"Bearer {key}"}).text
     counted = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if 'route="/openapi.json",status="' in line]
     assert sum(counted) == 100
+
+
+@pytest.mark.slow
+def test_every_process_refuses_a_revoked_key_at_once(pair: Pair) -> None:
+    """A process that remembered keys would serve a stolen one for as long as it remembers."""
+    key = create_key(pair.ledger, "stolen", ["chat"])
+
+    def ask(_: int) -> int:
+        with pair.client(pair.caller) as client:  # a connection each, so that both processes answer
+            return client.get("/openapi.json", headers={"Authorization": f"Bearer {key.secret}"}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(24))) == {200}
+        revoke_key(pair.ledger, key.key_id)
+        assert set(pool.map(ask, range(24))) == {401}
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import MIGRATIONS_DIR, Ledger, open_database
 from fine_tune_assets.ledger.ledger_errors import LedgerError
@@ -34,6 +35,18 @@ def test_migrations_create_exactly_the_schema_tables(empty_url: str) -> None:
 
     with open_database(empty_url, keys_of(empty_url)).read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_no_key_is_created_beside_a_ledger_with_rows(ledger: Ledger, ledger_url: str, tmp_path: Path) -> None:
+    """A second host, or a database restored without its key, would write rows that every other process refuses."""
+    elsewhere = tmp_path / "second host"
+    open_database(ledger_url, elsewhere).close()  # nothing depends on a key yet
+    (elsewhere / "ledger.key").unlink()
+    audit.append(ledger, "ann", "created a user", "user ann")
+    with pytest.raises(SettingsError, match=r"ledger\.key"):
+        open_database(ledger_url, elsewhere)
+    assert not (elsewhere / "ledger.key").exists()
+    open_database(ledger_url, ledger.keys).close()
 
 
 def test_a_ledger_of_an_earlier_revision_keeps_its_items(empty_url: str) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.keys import create_private_file
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.audit_head import HEAD_FILE
 from fine_tune_assets.ledger.database import Ledger, open_database
@@ -250,7 +251,8 @@ def test_a_seal_belongs_to_its_row_and_its_installation(filled: Ledger, tmp_path
     attack(filled, "UPDATE users SET roles = 'operator', seal = :seal WHERE name = 'Ada'", seal=seal)
     with pytest.raises(SealError):
         find_user(filled, "Ada")
-    other = open_database(filled.engine.url.render_as_string(hide_password=False), tmp_path / "other keys")
+    create_private_file(tmp_path / "ledger.key", bytes(32))
+    other = open_database(filled.engine.url.render_as_string(hide_password=False), tmp_path)
     with pytest.raises(SealError):
         find_user(other, "Bo")
     other.close()

@@ -1,6 +1,7 @@
 """One report in every format: numbers, units, sides, negations and the people it names are the same."""
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import BatchResult, read_batch
 from fine_tune_assets.reports.fidelity import count_differences
 from fine_tune_assets.reports.formats.document_formats import read_document
+from fine_tune_assets.reports.formats.html import read_html
+from fine_tune_assets.reports.formats.rtf import read_rtf
 from fine_tune_assets.reports.isolated_reader import IsolatedReader
 from fine_tune_assets.reports.ocr import OcrProgram, find_ocr, parse_word_table
 from fine_tune_assets.reports.report_metadata import deduplicate_identifiers
@@ -37,6 +40,7 @@ from fine_tune_assets_tests.reports.sample_files import (
     plain,
 )
 from fine_tune_assets_tests.reports.shared_reader import shared_reader
+from fine_tune_assets_tests.system_programs import TESSERACT, require_program
 
 SECRET = b"k" * 32
 FILES = Path(__file__).parent / "files"
@@ -76,6 +80,53 @@ def test_every_format_yields_the_same_report(tmp_path: Path, ending: str) -> Non
     check_signs(row["text"])
     assert {("id", REPORT.subject_id)} <= {(i["kind"], i["value"]) for i in row["known_identifiers"]}
     assert "99" not in row["text"], "a script is not text"
+
+
+@pytest.mark.parametrize(
+    ("ending", "level"), [("hl7", 1), ("xml", 1), ("docx", 2), ("html", 2), ("rtf", 10), ("txt", None), ("pdf", None)]
+)
+def test_a_format_with_heading_styles_states_the_headings_by_line(
+    tmp_path: Path, ending: str, level: int | None
+) -> None:
+    """Sections end there, whatever the recipe names. The text itself is the same as without them."""
+    (tmp_path / f"visit.{ending}").write_bytes({**WITH_PATIENT, **WITH_SIDECAR}[ending](REPORT))
+    if ending in WITH_SIDECAR:
+        (tmp_path / "visit.yaml").write_text(front_matter(REPORT))
+    (row,) = read(tmp_path).reports.to_pylist()
+    lines = row["text"].splitlines()
+    found = [(lines[heading["line"] - 1], heading["level"]) for heading in row["headings"]]
+    assert found[:2] == ([] if level is None else [(heading, level) for heading, _ in REPORT.sections[:2]])
+    assert not {"\x11", "\x12"} & set(row["text"])
+
+
+def test_a_composition_states_the_titles_of_its_sections(tmp_path: Path) -> None:
+    """Also of the sections within them, and of the page in a narrative."""
+    div = "<div xmlns='http://www.w3.org/1999/xhtml'><p>{}</p></div>"
+    inner = {"title": "Roof", "text": {"div": div.format("Leaks.")}}
+    composition = {
+        "resourceType": "Composition",
+        "subject": {"reference": "Patient/p"},
+        "section": [
+            {"title": "Findings", "text": {"div": div.format("Wet.")}, "section": [inner]},
+            {"title": "Plan", "text": {"div": div.format("<b>Now</b>")}},
+        ],
+    }
+    patient = {"resourceType": "Patient", "id": "p", "identifier": [{"value": "A-1"}]}
+    bundle = {"resourceType": "Bundle", "type": "document", "entry": [{"resource": r} for r in (composition, patient)]}
+    (tmp_path / "a.json").write_text(json.dumps(bundle))
+    (row,) = read(tmp_path).reports.to_pylist()
+    lines = row["text"].splitlines()
+    found = [(lines[heading["line"] - 1], heading["level"]) for heading in row["headings"]]
+    assert found == [("Findings", 1), ("Roof", 2), ("Plan", 1), ("Now", 10)]
+
+
+def test_no_mark_of_a_heading_stays_in_a_text() -> None:
+    """A stranger's file may contain any character. A forged mark makes a heading at most, as a style would."""
+    rtf = read_rtf(rb"{\rtf1\ansi \'111\'12Scope\par\par Text\'11.}")
+    html = read_html(b"<p>&#x11;1&#x12;Scope</p><h2></h2><p>Text</p>")
+    for found in (rtf, html):
+        assert not {"\x11", "\x12"} & set(found.text)
+    assert [one for one in html.headings if one.level == 2] == [], "an empty heading marks nothing"
 
 
 @pytest.mark.parametrize("ending", ["hl7", "json", "ndjson", "xml"])
@@ -193,9 +244,9 @@ def test_without_ocr_a_scan_is_unreadable() -> None:
 
 @pytest.fixture
 def ocr() -> OcrProgram:
+    require_program(TESSERACT)
     program = find_ocr()
-    if program is None:
-        pytest.skip("tesseract is not installed: apt-get install tesseract-ocr")
+    assert program is not None
     return program
 
 

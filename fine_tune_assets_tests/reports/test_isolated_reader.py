@@ -140,13 +140,20 @@ def test_a_reply_can_only_contain_data() -> None:
     """A compromised reader must not reach into the run."""
     with pytest.raises(UnreadableError):
         decode_report(encode_error(UnreadableError(UnreadableReason.EMPTY, "Nothing.")))
-    report = {"local_id": "a", "subject": "s", "text": "t", "identifiers": [], "written_on": None}
+    report = {"local_id": "a", "subject": "s", "text": "t", "identifiers": [], "written_on": None, "headings": []}
     place = {"path": "a.txt", "record": None, "size_bytes": 1}
     assert decode_outcome({**place, **report}).path == Path("a.txt")
     for reply in ({}, {"text": "x"}, {"reason": "made up", "detail": ""}, {"text": 1, "metadata": {"identifiers": []}}):
         with pytest.raises((KeyError, ValueError, TypeError)):
             decode_report(reply)
-    for change in ({"text": 1}, {"path": 2}, {"local_id": "a\nb"}, {"identifiers": [{"kind": "x", "value": "y"}]}):
+    for change in (
+        {"text": 1},
+        {"path": 2},
+        {"local_id": "a\nb"},
+        {"identifiers": [{"kind": "x", "value": "y"}]},
+        {"headings": [{"line": 2**70, "level": 1}]},
+        {"headings": [{"line": 1, "level": 11}]},
+    ):
         with pytest.raises((KeyError, ValueError, TypeError, UnreadableError)):
             decode_outcome({**place, **report, **change})
 

@@ -1,7 +1,4 @@
-"""Both stores. pgvector is tested if the tests' server has the extension, or on the database of FINE_TUNE_TEST_PGVECTOR_URL.
-
-On Debian, install for example postgresql-15-pgvector.
-"""
+"""Both stores. pgvector is tested if the tests' server has the extension, or on the database of FINE_TUNE_TEST_PGVECTOR_URL."""
 
 import os
 from collections.abc import Iterator
@@ -15,6 +12,7 @@ from fine_tune_assets.retrieval.pgvector_store import PgvectorStore
 from fine_tune_assets.retrieval.stores import KnowledgeStoreError, Store
 from fine_tune_assets.tables.serving_rows import KnowledgeChunk
 from fine_tune_assets_tests.postgres import PostgresServer
+from fine_tune_assets_tests.system_programs import PGVECTOR, skip_without
 
 PGVECTOR_URL = os.environ.get("FINE_TUNE_TEST_PGVECTOR_URL")
 
@@ -38,8 +36,8 @@ def pgvector_url(request: pytest.FixtureRequest) -> str:
     pgvector = PgvectorStore(url)
     try:
         pgvector.build("0" * 64, KnowledgeChunk.SCHEMA.empty_table(), np.zeros((0, 0), np.float32))
-    except KnowledgeStoreError as error:
-        pytest.skip(str(error))
+    except KnowledgeStoreError:
+        skip_without(PGVECTOR)
     _empty(pgvector)
     return url
 

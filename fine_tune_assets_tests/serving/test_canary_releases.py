@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune_assets.core.settings import RollbackSettings, Settings
+from fine_tune_assets.core.settings import CanarySettings, RollbackSettings, Settings
+from fine_tune_assets.ledger.audit.request_log import RequestEntry, record_requests
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.people.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.serving.canary_records import interrupt_canary, start_canary
 from fine_tune_assets.ledger.serving.canary_rows import CanaryPlan, CanaryRelease
 from fine_tune_assets.ledger.serving.deployments import Deployment, switch_traffic
@@ -28,7 +30,7 @@ from fine_tune_assets.serving.canary_releases import (
     describe_canary,
 )
 from fine_tune_assets.serving.rollout import ServingError, wait_for_canary
-from fine_tune_assets_tests.ledger.ledger_rows import deployment_of, live_of, make_verdict, trial_of
+from fine_tune_assets_tests.ledger.ledger_rows import deployment_of, live_of, make_verdict, owned_key, trial_of
 from fine_tune_assets_tests.serving.tiny_releases import make_ready, switched
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,6 +39,7 @@ PLAN = CanaryPlan(traffic_percent=10, duration_seconds=600, minimum_requests=20,
 LIMITS = RollbackSettings(
     window_minutes=0, minimum_requests=20, error_percent=20, p95_seconds=10, identifier_count=1, corrections_percent=25
 )
+SETTINGS = Settings(rollback=LIMITS.model_dump() | {"identifier_count": 0})
 OFF = RollbackSettings(window_minutes=0, minimum_requests=0, error_percent=0, on_engine_failure=False)
 GOING, OVER, LAST = NOW + timedelta(seconds=599), NOW + timedelta(seconds=600), NOW + timedelta(seconds=3600)
 TRIAL = CanaryRelease("d", PLAN, NOW, None, None, "")
@@ -110,35 +113,88 @@ def test_only_the_percentage_enables_canary_releases() -> None:
 def start_green_canary(ledger: Ledger) -> Deployment:
     switched(ledger, "r-1")
     green = make_ready(ledger, "r-2", trial=PLAN)
-    assert "started" in (advance_canary(ledger, LIMITS, NOW) or "")
+    assert "started" in (advance_canary(ledger, SETTINGS, NOW) or "")
     return green
 
 
 def test_a_canary_release_starts_and_passes_at_its_end(ledger: Ledger) -> None:
     """Only requests since its start count."""
-    assert advance_canary(ledger, LIMITS, NOW) is None  # nothing to do
+    assert advance_canary(ledger, SETTINGS, NOW) is None  # nothing to do
     switched(ledger, "r-1")
     green = make_ready(ledger, "r-2", upto="requested", trial=PLAN)
-    assert advance_canary(ledger, LIMITS, NOW) is None  # it is not ready
+    assert advance_canary(ledger, SETTINGS, NOW) is None  # it is not ready
     make_ready(ledger, "r-2", trial=PLAN)
     add_outcomes(ledger, {green.deployment_id: outcomes(0, 50)}, NOW - timedelta(minutes=1))
-    advance_canary(ledger, LIMITS, NOW)
+    advance_canary(ledger, SETTINGS, NOW)
     add_outcomes(ledger, {green.deployment_id: outcomes(20)}, NOW + timedelta(seconds=20))
-    assert advance_canary(ledger, LIMITS, GOING) is None
+    assert advance_canary(ledger, SETTINGS, GOING) is None
     words = describe_canary(ledger, green.deployment_id, "r-2")
     assert words == "10 % of callers until 00:10 UTC and 20 requests: 20 user requests, 0 failed"
-    assert "passed" in (advance_canary(ledger, LIMITS, OVER) or "")
-    assert advance_canary(ledger, LIMITS, LAST) is None
+    assert "passed" in (advance_canary(ledger, SETTINGS, OVER) or "")
+    assert advance_canary(ledger, SETTINGS, LAST) is None
     wait_for_canary(ledger, green.deployment_id, 5)
     assert switch_traffic(ledger, green.deployment_id).state == "live"
     assert describe_canary(ledger, green.deployment_id, "r-2") == "passed: 20 user requests, 0 failed"
+
+
+def _answer(ledger: Ledger, name: str, caller: str, requests: int) -> None:
+    """Complete answers of the canary release, as the gateway records them."""
+    at = NOW + timedelta(seconds=30)
+    entry = RequestEntry(at, caller, "/v1/chat/completions", 200, None, "r-2", 1, 1, 300, None, None)
+    record_requests(ledger, [entry] * requests, {}, at)
+    add_outcomes(ledger, {name: outcomes(requests)}, at)
+
+
+def test_one_key_does_not_reach_the_minimum_alone(ledger: Ledger) -> None:
+    """Under whatever names it asks: a release would pass on what one caller chose to send."""
+    first, second = (create_key(ledger, name, ["chat"]).key_id for name in ("first", "second"))
+    green = start_green_canary(ledger)
+    for person in range(50):
+        _answer(ledger, green.deployment_id, f"key:{first} for Person {person}", 2)
+    assert advance_canary(ledger, SETTINGS, OVER) is None
+    _answer(ledger, green.deployment_id, f"key:{second}", 9)
+    assert advance_canary(ledger, SETTINGS, OVER) is None
+    _answer(ledger, green.deployment_id, f"key:{second} for Person 1", 1)
+    assert "passed: 110 user requests" in (advance_canary(ledger, SETTINGS, OVER) or "")
+
+
+def test_a_canary_release_of_one_key_fails_at_its_deadline(ledger: Ledger) -> None:
+    """The reason says what was missing."""
+    first, _ = (create_key(ledger, name, ["chat"]).key_id for name in ("first", "second"))
+    green = start_green_canary(ledger)
+    _answer(ledger, green.deployment_id, f"key:{first}", 50)
+    assert "only 10 of 20 requests by 2 owners" in (advance_canary(ledger, SETTINGS, LAST) or "")
+
+
+def test_two_keys_of_one_user_count_as_one(ledger: Ledger) -> None:
+    owned = owned_key(ledger, "owner", ["chat"])
+    mine = [owned.key_id, create_key(ledger, "second", ["chat"], owner="owner").key_id]
+    create_key(ledger, "other", ["chat"])
+    green = start_green_canary(ledger)
+    for key_id in mine:
+        _answer(ledger, green.deployment_id, f"key:{key_id}", 20)
+    assert advance_canary(ledger, SETTINGS, OVER) is None
+
+
+@pytest.mark.parametrize("minimum_keys", [1, 2])
+def test_where_only_one_key_can_ask_its_requests_suffice(ledger: Ledger, minimum_keys: int) -> None:
+    """Otherwise no release of a small installation could pass. Revoked keys, and those that can't ask, do not count."""
+    only = create_key(ledger, "only", ["chat"]).key_id
+    revoke_key(ledger, create_key(ledger, "revoked", ["chat"]).key_id)
+    create_key(ledger, "metrics", ["metrics"])
+    if minimum_keys == 1:
+        create_key(ledger, "other", ["chat"])
+    green = start_green_canary(ledger)
+    _answer(ledger, green.deployment_id, f"key:{only}", 20)
+    chosen = SETTINGS.model_copy(update={"canary": CanarySettings(minimum_keys=minimum_keys)})
+    assert "passed" in (advance_canary(ledger, chosen, OVER) or "")
 
 
 def test_a_failed_canary_release_ends_the_waiting_step_with_the_reason(ledger: Ledger) -> None:
     """The live release stays live."""
     green = start_green_canary(ledger)
     add_outcomes(ledger, {green.deployment_id: outcomes(10, 10)}, NOW + timedelta(seconds=20))
-    assert "10 of 20 requests failed" in (advance_canary(ledger, LIMITS, GOING) or "")
+    assert "10 of 20 requests failed" in (advance_canary(ledger, SETTINGS, GOING) or "")
     with pytest.raises(ServingError, match=f"{green.deployment_id} .*10 of 20 requests failed"):
         wait_for_canary(ledger, green.deployment_id, 5)
     assert live_of(ledger).release_id == "r-1"
@@ -148,7 +204,7 @@ def test_a_canary_release_fails_when_its_verdict_is_withdrawn(ledger: Ledger) ->
     """The reason is the gate's message."""
     green = start_green_canary(ledger)
     record_verdict(ledger, make_verdict("refuse", adapter_id="adapter of r-2"))
-    advance_canary(ledger, LIMITS, GOING)
+    advance_canary(ledger, SETTINGS, GOING)
     failed = deployment_of(ledger, green.deployment_id)
     assert (failed.state, "is refuse" in failed.detail) == ("failed", True)
 
@@ -159,9 +215,9 @@ def test_a_canary_release_is_not_decided_while_its_engine_restarts(ledger: Ledge
     add_outcomes(ledger, {green.deployment_id: outcomes(0, 50)}, NOW + timedelta(seconds=20))
     interrupt_canary(ledger, green.deployment_id)
     assert describe_canary(ledger, green.deployment_id, "r-2") == "starts when the deployment is ready"
-    advance_canary(ledger, LIMITS, NOW + timedelta(seconds=60))
+    advance_canary(ledger, SETTINGS, NOW + timedelta(seconds=60))
     assert trial_of(ledger, green.deployment_id).started_at == NOW + timedelta(seconds=60)
-    assert advance_canary(ledger, LIMITS, NOW + timedelta(seconds=70)) is None
+    assert advance_canary(ledger, SETTINGS, NOW + timedelta(seconds=70)) is None
 
 
 def test_waiting_ends_at_once_when_no_release_is_live(ledger: Ledger) -> None:

@@ -79,7 +79,7 @@ def test_every_release_is_verified_again_once_a_day(settings: Settings, ledger: 
     assert watch.find_changed(NOW) == []
     (name,) = watch._verified
     change(next(served.glob("*.gguf")))
-    watch._verified[name] = release_watch._Verified(release_watch.read_states(served), NOW)
+    watch._verified[name] = release_watch._Verified(release_watch.read_states(served), None, NOW)
     assert watch.find_changed(NOW + VERIFY_AGAIN - timedelta(seconds=1)) == []
     assert len(watch.find_changed(NOW + VERIFY_AGAIN)) == 1
 

@@ -32,10 +32,8 @@ from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.output import show_message
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_text
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.decision_records import list_decision_records
 from fine_tune_assets.ledger.reviews.review_items import list_items
 from fine_tune_assets.ledger.reviews.review_rows import OPEN, REVIEW_STATES, QueueFilter
@@ -92,11 +90,8 @@ def report_withheld(count: int, kind: str) -> None:
 
 
 def open_withheld_drafts(settings: Settings, ledger: Ledger) -> WithheldDrafts:
-    key, vocabulary = (
-        read_or_create_key(settings.layout.keys, KEY_NAME),
-        load_vocabulary(load_recipe(settings.recipe).domain),
-    )
-    return WithheldDrafts(ledger, key, settings.layout, lambda: vocabulary)
+    vocabulary = load_vocabulary(load_recipe(settings.recipe).domain)
+    return WithheldDrafts(ledger, ledger.key, settings.layout, lambda: vocabulary)
 
 
 @contextmanager

@@ -31,7 +31,6 @@ from fine_tune_assets.defs.platform.dagster_compat.private_names import DagsterP
 from fine_tune_assets.defs.platform.parquet_io_manager import ParquetIOManager
 from fine_tune_assets.defs.platform.ray_cluster import run_on_cluster
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.erasures import list_erased_subjects
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary, load_vocabulary
 from fine_tune_assets.recipes.domain_packs import LoadedPack, load_pack
@@ -83,10 +82,6 @@ class Installation(dg.ConfigurableResource):
         folder = self.settings.subject_keys
         require_key(folder, SUBJECTS_KEY, self.layout.tables / "reports")
         return read_or_create_key(folder, SUBJECTS_KEY)
-
-    @property
-    def corrections_key(self) -> bytes:
-        return read_or_create_key(self.layout.keys, KEY_NAME)
 
     def stored_path(self, path: str) -> str:
         """The form of a path in tables: relative if below the data folder, which may move."""

@@ -48,7 +48,7 @@ def load_missed_terms(installation: Installation) -> TermsBySubject:
     """
     with installation.ledger() as ledger:
         folder = installation.tables_folder(*TERM_TABLES)
-        return find_terms_with_copies(ledger, installation.corrections_key, folder, installation.vocabulary)
+        return find_terms_with_copies(ledger, ledger.key, folder, installation.vocabulary)
 
 
 def count_missed_identifiers(installation: Installation, instruction_set: pa.Table) -> int:
@@ -85,7 +85,7 @@ def gold_files(installation: Installation, labelled: Sequence[Path], scratch: Pa
             f"The labelled set {REVIEWER_MARKS}.jsonl has a reserved name, which is used for reviewers' marks. Rename it."
         )
     with installation.ledger() as ledger:
-        cases = read_labelled_cases(ledger, installation.corrections_key)
+        cases = read_labelled_cases(ledger, ledger.key)
     marked = scratch.with_name(f"{REVIEWER_MARKS}.jsonl")
     try:
         # Marks alone must not qualify a scrubber.

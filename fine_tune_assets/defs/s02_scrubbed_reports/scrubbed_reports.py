@@ -30,6 +30,7 @@ from fine_tune_assets.defs.platform.metadata import (
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
+from fine_tune_assets.defs.s02_scrubbed_reports.heading_places import add_headings
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
     gold_files,
     load_missed_terms,
@@ -174,7 +175,13 @@ def scrub_reports(
             context, "phi", {**request, **{name: str(p) for name, p in zip(OUTPUTS, made, strict=True)}}
         )
         scrubbed, spans, withheld, values = (pq.read_table(path) for path in made)
-    shown = {"identifiers_removed": counts["spans"], "withheld": counts["withheld"], "cache_hits": counts["cache_hits"]}
+    scrubbed, lost_headings = add_headings(scrubbed, reports, spans)
+    shown = {"headings_lost": lost_headings} if lost_headings else {}
+    shown |= {
+        "identifiers_removed": counts["spans"],
+        "withheld": counts["withheld"],
+        "cache_hits": counts["cache_hits"],
+    }
     installation.stored("withheld_reports").write(withheld, context.partition_key)
     installation.stored("identifier_values").write(values, context.partition_key)
     yield table_result("scrubbed_reports", scrubbed, fingerprint_table(scrubbed), **shown)

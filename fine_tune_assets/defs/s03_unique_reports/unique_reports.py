@@ -56,7 +56,7 @@ BOILERPLATE_COUNTS = {
         # A report with a marked identifier is removed before its batch is scrubbed again.
         condition=on_new_inputs_or_source("missed_identifiers", ignored=_IGNORED_INPUTS),
         # Change this when the columns change, so that both tables are rebuilt.
-        code_version="2",  # adds where the two disagree
+        code_version="3",  # adds the headings of reports
     ),
     deps=[*_IGNORED_INPUTS, recipe_section("dedup"), missed_identifiers],
     # A batch that could not be scrubbed is skipped and must not block the others.

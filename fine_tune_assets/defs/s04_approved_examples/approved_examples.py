@@ -23,7 +23,7 @@ from fine_tune_assets.approval.reviewer_agreement import (
     read_agreement,
 )
 from fine_tune_assets.approval.section_coverage import measure_section_coverage
-from fine_tune_assets.approval.task_kinds import ReportText, UnusedInputs, count_unused_inputs
+from fine_tune_assets.approval.task_kinds import ReportText, UnusedInputs, count_unused_inputs, read_section_rules
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.automation import with_new_inputs
@@ -66,7 +66,7 @@ APPROVED_CODE_VERSION = "2"  # adds signed repairs
 
 _MAX_PARTNERS_SHOWN = 20
 _INCOMPLETE_SECTIONS = (
-    "Some reports have lines in capitals that may not be headings, or headings with text on the same line. Review the drafts "
+    "Some reports have lines that may not be headings, or headings with text on the same line. Review the drafts "
     "with the flag `possibly truncated`. Add real headings to the task's `other_headings`, and move text after a heading to the "
     "next line."
 )
@@ -91,7 +91,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="7",  # a line such as NKDA does not end a section
+    code_version="8",  # style, form and repetition end a section
     deps=[
         "scrubbed_reports",
         incoming_corrections,
@@ -114,21 +114,23 @@ def drafted_examples(
         recipe, pack, corrections = installation.recipe, installation.pack, read_corrections(installation)
         authors, quarantined = correction_authors(corrections), installation.stored(QUARANTINED).table()
         dropped = _dropped_reports(installation, duplicate_reports)
+        read = partial(iter_records, ReportText, unique_reports)
+        rules = read_section_rules(read, recipe.tasks, pack.section_names)
         drafts = draft_examples(
             unique_reports,
             drop_quarantined(corrections, quarantined),
             recipe.tasks,
             model_drafts,
             pack=pack,
+            rules=rules,
             reviewed_flags=recipe.reviewed_flags,
             find_pairs=near_input_finder(installation),
             dropped_reports=dropped,
             passage_template=recipe.passage_template,
         )
-        read = partial(iter_records, ReportText, unique_reports)
         partners = read_dropped_partners(dropped, recipe.tasks)
-        unused = count_unused_inputs(read, recipe.tasks, pack.section_names, partners)
-        coverage = measure_section_coverage(read, recipe.tasks, drafts, pack.section_names)
+        unused = count_unused_inputs(read, recipe.tasks, rules, partners)
+        coverage = measure_section_coverage(read, recipe.tasks, drafts, rules)
         queue = refresh_items(
             ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC)
         )
@@ -191,8 +193,9 @@ def drafts_contain_complete_sections(
 ) -> dg.AssetCheckResult:
     """Only a warning, since a possibly truncated draft needs a reviewer's approval anyway."""
     read = partial(iter_records, ReportText, unique_reports)
-    names = installation.pack.section_names
-    coverage = measure_section_coverage(read, installation.recipe.tasks, drafted_examples, names)
+    tasks = installation.recipe.tasks
+    rules = read_section_rules(read, tasks, installation.pack.section_names)
+    coverage = measure_section_coverage(read, tasks, drafted_examples, rules)
     reason = None if coverage.is_complete else _INCOMPLETE_SECTIONS
     return warning_result(coverage.is_complete, reason, **asdict(coverage))
 

@@ -42,7 +42,7 @@ def find_drafting_model(installation: Installation) -> LiveEngine | DraftingBase
         release = None if live is None else find_release(ledger, live.release_id)
     if live is not None and live.engine_url is not None and release is not None:
         prompt_settings = read_release(installation.layout.data_dir / release.folder).prompt_settings
-        api_key = open_engine_key(installation.corrections_key, live.deployment_id, live.engine_key)
+        api_key = open_engine_key(ledger.key, live.deployment_id, live.engine_key)
         return LiveEngine(live.engine_url, prompt_settings, release.release_id, api_key)
     imported = installation.stored("base_models").rows(("folder", "fingerprint"))
     return DraftingBaseModel(installation.path(imported[0]["folder"]), imported[0]["fingerprint"]) if imported else None

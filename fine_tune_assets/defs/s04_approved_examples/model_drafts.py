@@ -15,7 +15,7 @@ from fine_tune_assets.approval.draft_generation import (
     write_with_engine,
 )
 from fine_tune_assets.approval.draft_sources import count_dropped, count_unchecked, record_checks, select_unchecked
-from fine_tune_assets.approval.task_kinds import DraftRequest, ReportText, build_requests
+from fine_tune_assets.approval.task_kinds import DraftRequest, ReportText, build_requests, read_section_rules
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
@@ -174,4 +174,5 @@ def every_model_draft_is_written(
 
 def _build_requests(installation: Installation, unique_reports: pa.Table) -> list[DraftRequest]:
     read = partial(iter_records, ReportText, unique_reports)
-    return list(build_requests(read, installation.recipe.tasks, installation.pack.section_names))
+    tasks = installation.recipe.tasks
+    return list(build_requests(read, tasks, read_section_rules(read, tasks, installation.pack.section_names)))

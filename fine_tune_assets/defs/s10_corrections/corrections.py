@@ -43,7 +43,7 @@ def scrubbed_corrections(
 ) -> dg.MaterializeResult[pa.Table]:
     with user_facing_errors(), installation.ledger() as ledger:
         require_measured_scrubber(installation, scrub_recall)
-        raw = raw_corrections_table(list_corrections(ledger, installation.corrections_key), installation.subject_secret)
+        raw = raw_corrections_table(list_corrections(ledger, ledger.key), installation.subject_secret)
     if raw.num_rows == 0:
         return table_result("scrubbed_corrections", raw, fingerprint_table(raw))
     with installation.scratch(context, "corrections", "scrubbed") as (source, output):

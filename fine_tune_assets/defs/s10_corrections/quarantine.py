@@ -29,6 +29,7 @@ from fine_tune_assets.corrections.quarantine_signals import (
     LabelledSource,
     contradicted_examples,
     count_near_identical,
+    count_repeated_sentences,
     find_missing_passages,
     find_restricted_corrections,
     find_restricted_sources,
@@ -60,7 +61,7 @@ quarantine_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="3",  # adds the passages behind an answer
+    code_version="4",  # counts sentences that an author repeats
     deps=[
         ACCESS_TABLE,
         "approved_examples",
@@ -118,6 +119,7 @@ def _quarantine(installation: Installation, corrections: pa.Table, decisions: Se
             _with_drafted_question(new, recipe), approved, find_pairs, installation.pack.pack.checks
         ),
         near_duplicate_count=count_near_identical(rows, find_pairs),
+        repeated_sentence_count=count_repeated_sentences(rows, approved, find_pairs),
         missing_passages=find_missing_passages(new) if recipe.passage_template is not None else (),
         restricted_sources=restricted,
     )

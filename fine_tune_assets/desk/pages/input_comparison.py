@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fine_tune_assets.claims.sections import Section, normalize_heading, split_sections
+from fine_tune_assets.core.text_alignment import place_parts
 from fine_tune_assets.desk.pages.marked_text import SOURCED, Piece, TextSpan, diff_words, mark_spans
 from fine_tune_assets.desk.stored_texts import StoredReport
 from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
@@ -172,22 +173,13 @@ def _name_sections(sections: Sequence[Section], article: str) -> str:
 
 
 def align_texts(text: str, tagged: str, domain: str) -> list[tuple[Range, Range]] | None:
-    """The parts that both texts share between placeholders: place in `text`, place in `tagged`. None if they do not match.
-
-    Takes the first possible place of each part. If any places fit, these do.
-    """
+    """The parts that both texts share between placeholders: place in `text`, place in `tagged`. None if they do not match."""
     ends = [match.span() for match in load_vocabulary(domain).tag.finditer(tagged)]
-    starts, stops = [0, *(end for _, end in ends)], [*(start for start, _ in ends), len(tagged)]
-    aligned, at = list[tuple[Range, Range]](), 0
-    for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-        part = tagged[start:stop]
-        earliest = at + (1 if number else 0)  # a surrogate is not empty
-        place = len(text) - len(part) if stop == len(tagged) else text.find(part, earliest)
-        if place < earliest or (number == 0 and place > 0) or not text.startswith(part, place):
-            return None
-        at = place + len(part)
-        aligned.append(((place, at), (start, stop)))
-    return aligned
+    parts = list(zip([0, *(end for _, end in ends)], [*(start for start, _ in ends), len(tagged)], strict=True))
+    places = place_parts([tagged[start:stop] for start, stop in parts], text)
+    if places is None:
+        return None
+    return [((at, at + stop - start), (start, stop)) for at, (start, stop) in zip(places, parts, strict=True)]
 
 
 def _map_ranges(ranges: Iterable[Range], report: StoredReport, domain: str) -> list[Range] | None:

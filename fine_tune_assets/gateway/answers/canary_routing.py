@@ -40,8 +40,9 @@ class CanaryRouter:
 def is_in_canary(key: bytes, deployment_id: str, principal: str, percent: int) -> bool:
     """Whether a keyed hash of the principal falls into the first `percent` of 100.
 
-    A caller never alternates between two releases, and cannot choose a name that selects a side. The share is of callers, not
-    of requests: a caller who sends many requests counts once.
+    A caller never alternates between two releases. A key that acts for people can find out by trial which names get which
+    release, but not predict it, and the decision counts its requests as those of one key. The share is of callers, not of
+    requests.
     """
     digest = hmac.digest(key, f"{deployment_id} {principal}".encode(), "sha256")
     return int.from_bytes(digest[:8], "big") % 100 < percent

@@ -13,7 +13,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.prompts.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.serving_engines import find_features
 from fine_tune_assets.core.settings import Settings
@@ -53,7 +52,6 @@ from fine_tune_assets.gateway.requests.request_parsing import Permissions, build
 from fine_tune_assets.gateway.requests.schema_guard import SchemaGuard
 from fine_tune_assets.gateway.wire_format import ApiError, invalid, unavailable
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.serving.request_outcomes import FAILED, make_answered_outcome
 from fine_tune_assets.ledger.serving.routing_targets import RoutingTarget, find_targets
 
@@ -114,9 +112,9 @@ class ChatService:
     ) -> None:
         self._settings, self._ledger, self._counter, self._gate = settings, ledger, counter, gate
         self._traffic, self._has_canaries = traffic, bool(settings.canary.percent)
-        self.engines = EnginePool(settings)
-        self._crashes, self._schemas = CrashTracker(settings, ledger), SchemaGuard()
-        self._canary_router = CanaryRouter(ledger, read_or_create_key(settings.layout.keys, KEY_NAME))
+        self.engines = EnginePool(settings, ledger.key)
+        self._crashes, self._schemas = CrashTracker(ledger), SchemaGuard()
+        self._canary_router = CanaryRouter(ledger, ledger.key)
         self.knowledge = KnowledgeBase(settings, ledger)
         self._open_requests = OpenRequests(settings.gateway.max_concurrent_requests)
 

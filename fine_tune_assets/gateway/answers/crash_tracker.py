@@ -14,12 +14,10 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from fine_tune_assets.core.keys import read_or_create_key
-from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.gateway.callers.authentication import read_ledger
 from fine_tune_assets.gateway.wire_format import ApiError
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.encryption import KEY_NAME, derive_key
+from fine_tune_assets.ledger.encryption import derive_key
 from fine_tune_assets.ledger.serving.crash_suspects import CrashSuspect, identify_engine, list_refused, record_suspects
 from fine_tune_assets.ledger.serving.routing_targets import RoutingTarget
 
@@ -33,9 +31,9 @@ _TRANSPORT_FIELDS = frozenset({"stream", "stream_options", "model"})
 class CrashTracker:
     """Used from one event loop."""
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._key = derive_key(read_or_create_key(settings.layout.keys, KEY_NAME), "crash-suspects")
+        self._key = derive_key(ledger.key, "crash-suspects")
         self._refused: frozenset[str] = frozenset()
         self._read_at: float | None = None
         self._engines: set[str] = set()

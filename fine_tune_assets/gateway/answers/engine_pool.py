@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.serving_engines import shared_slots
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.listen_addresses import SOCKETS_FOLDER, socket_path
@@ -10,7 +9,6 @@ from fine_tune_assets.gateway.answers.engine_client import AnswerLimits, EngineA
 from fine_tune_assets.gateway.answers.fair_queue import FairQueue
 from fine_tune_assets.gateway.requests.request_models import LIVE_MODEL
 from fine_tune_assets.gateway.wire_format import unavailable
-from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.serving.deployments import open_engine_key
 from fine_tune_assets.ledger.serving.routing_targets import RoutingTarget
@@ -21,8 +19,8 @@ RESTARTING_MESSAGE = "The engine is restarting. Retry in a moment."
 class EnginePool:
     """The engines of one gateway process."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._key = read_or_create_key(settings.layout.keys, KEY_NAME)
+    def __init__(self, settings: Settings, ledger_key: bytes) -> None:
+        self._key = ledger_key
         self._settings, self._sockets = settings, settings.layout.run / SOCKETS_FOLDER
         self._clients = EngineClients()
         self._engine_keys: dict[tuple[str, bytes | None], str] = {}

@@ -4,6 +4,7 @@ An entry contains a keyed hash of the prompt, never text. Counters use UTC minut
 old entries are pruned, an audit log entry records the last pruned hash, so that the rest stays verifiable.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -73,6 +74,8 @@ def _add(connection: sa.Connection, caller: str, kind: UsageKind, slot: datetime
 
 ANSWER_ROUTES = ("/v1/chat/completions", "/v1/completions")
 """Routes whose answers come from a release."""
+MAX_COUNTED_REQUESTS = 100_000
+"""Newest entries that are read to count answers by caller: the log can be large."""
 _PRUNED_BY, _PRUNED = "gateway", "pruned request log up to"
 
 
@@ -152,6 +155,28 @@ def count_answers_by_release(ledger: Ledger) -> dict[str, int]:
         older = sa.select(deployments.c.release_id).where(deployments.c.requested_at < oldest)
         requested_earlier = set(connection.execute(older).scalars())
     return {name: count for name, count in counted.items() if name not in requested_earlier}
+
+
+def count_answers_by_caller(ledger: Ledger, release_id: str, since: datetime) -> dict[str, int]:
+    """`key:ID` or `oidc:SUBJECT` → complete answers of the release since then, among the newest MAX_COUNTED_REQUESTS requests.
+
+    The people that a key acts for count as the key: it chooses their names.
+    """
+    columns = request_entries.c
+    names = ("at", "caller", "route", "status", "code", "release_id")
+    newest = sa.select(*(columns[name] for name in names)).order_by(columns.position.desc()).limit(MAX_COUNTED_REQUESTS)
+    found = newest.subquery().c
+    is_answer = found.route.in_(ANSWER_ROUTES) & (found.status == 200) & found.code.is_(None)
+    query = (
+        sa.select(found.caller, sa.func.count())
+        .where(is_answer, found.release_id == release_id, found.at >= since, found.caller.is_not(None))
+        .group_by(found.caller)
+    )
+    counted: Counter[str] = Counter()
+    with ledger.read() as connection:
+        for caller, count in connection.execute(query):
+            counted[caller.partition(" for ")[0]] += count
+    return dict(counted)
 
 
 def list_recent_answers(ledger: Ledger, release_id: str, limit: int) -> list[tuple[datetime, int, int | None]]:

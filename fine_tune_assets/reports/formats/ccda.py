@@ -3,6 +3,7 @@
 The report text is the sections' narrative, which people read; the coded entries repeat it for machines and are skipped.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,8 @@ from lxml import etree
 from fine_tune_assets.quantities.metadata_dates import read_first_day
 from fine_tune_assets.reports.file_contents import decode_base64
 from fine_tune_assets.reports.formats.hl7_fields import to_iso_date
-from fine_tune_assets.reports.formats.markup import extract_text, local_name
+from fine_tune_assets.reports.formats.markup import extract_marked_text, local_name
+from fine_tune_assets.reports.heading_marks import MAX_LEVEL, format_mark
 from fine_tune_assets.reports.report_metadata import ParsedReport, ReportMetadata, deduplicate_identifiers
 from fine_tune_assets.reports.stated_identifiers import Identifier, IdentifierKind
 from fine_tune_assets.reports.text_cleanup import collapse_whitespace
@@ -42,8 +44,8 @@ def read_ccda(content: bytes, read_attachment: Callable[[bytes, str], ParsedRepo
     body = root.find("c:component/c:structuredBody", _NS)
     if body is None:
         raise UnreadableError(UnreadableReason.EMPTY, "The document has no body.")
-    sections = [text for section in body.findall("c:component/c:section", _NS) for text in _read_section(section)]
-    return ParsedReport("\n\n".join(sections), metadata, reference_text=_read_reference_text(content))
+    sections = [text for section in body.findall("c:component/c:section", _NS) for text in _read_section(section, 1)]
+    return ParsedReport.from_marked("\n\n".join(sections), metadata, reference_text=_read_reference_text(content))
 
 
 def _parse(content: bytes) -> Any:
@@ -66,12 +68,16 @@ def _parse(content: bytes) -> Any:
     return root
 
 
-def _read_section(section: Any) -> list[str]:
+def _read_section(section: Any, level: int) -> list[str]:
     title = collapse_whitespace("".join(section.findtext("c:title", "", _NS)))
     narrative = section.find("c:text", _NS)
-    text = "" if narrative is None else extract_text(narrative)
-    own = "\n\n".join(part for part in (title, text) if part)
-    inner = [found for nested in section.findall("c:component/c:section", _NS) for found in _read_section(nested)]
+    text = "" if narrative is None else extract_marked_text(narrative)
+    marked = f"{format_mark(level)}{title}" if title else ""
+    own = "\n\n".join(part for part in (marked, text) if part)
+    below = min(level + 1, MAX_LEVEL)
+    inner = [
+        found for nested in section.findall("c:component/c:section", _NS) for found in _read_section(nested, below)
+    ]
     return [found for found in (own, *inner) if found]
 
 
@@ -87,7 +93,7 @@ def _read_attached(
         return ParsedReport("".join(attached.itertext()), metadata)
     content = decode_base64("".join(attached.itertext()), validate=False)
     found = read_attachment(content, attached.get("mediaType", "text/plain"))
-    return ParsedReport(found.text, metadata, found.reference_text, found.is_reference_complete)
+    return dataclasses.replace(found, metadata=metadata)
 
 
 def _extract_metadata(root: Any) -> ReportMetadata:

@@ -16,8 +16,10 @@ import docx
 from docx.opc.exceptions import OpcError
 from docx.oxml import parse_xml
 
+from fine_tune_assets.reports.formats.docx_styles import DocumentStyles, read_styles
+from fine_tune_assets.reports.heading_marks import format_mark, remove_marks
 from fine_tune_assets.reports.report_metadata import ParsedReport
-from fine_tune_assets.reports.text_cleanup import SYMBOL_FONT, collapse_whitespace, normalize_layout
+from fine_tune_assets.reports.text_cleanup import SYMBOL_FONT, collapse_whitespace, normalize_marked
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -45,18 +47,19 @@ def read_docx(content: bytes) -> ParsedReport:
         raise UnreadableError(
             UnreadableReason.CORRUPT_FILE, "The file is not a valid DOCX file. Save it again."
         ) from error
+    styles = read_styles(document)
     parts = {str(part.partname): part for part in _iter_text_parts(document.part)}
-    before = [
-        _read_part_text(part) for name, part in sorted(parts.items()) if _is_part_of_kind(name, _PARTS_BEFORE_BODY)
-    ]
-    after = [_read_part_text(part) for name, part in sorted(parts.items()) if _is_part_of_kind(name, _PARTS_AFTER_BODY)]
-    body = _iter_lines(document.element.body)
-    text = "\n\n".join(text for text in [*before, normalize_layout("\n".join(body)), *after] if text)
-    if len("".join(text.split())) < _MIN_CHARACTERS and _has_picture(document.part):
+    before, after = (
+        [_read_part_text(part, styles) for name, part in sorted(parts.items()) if _is_part_of_kind(name, kinds)]
+        for kinds in (_PARTS_BEFORE_BODY, _PARTS_AFTER_BODY)
+    )
+    body = normalize_marked("\n".join(_iter_lines(document.element.body, styles)))
+    text = "\n\n".join(text for text in [*before, body, *after] if text)
+    if len("".join(remove_marks(text).split())) < _MIN_CHARACTERS and _has_picture(document.part):
         raise UnreadableError(
             UnreadableReason.NO_TEXT_LAYER, "The text is a picture. Save the file as PDF, or export text."
         )
-    return ParsedReport(
+    return ParsedReport.from_marked(
         text, reference_text=_read_reference_text(content, ["/" + str(document.part.partname).lstrip("/"), *parts])
     )
 
@@ -86,55 +89,60 @@ def _is_part_of_kind(name: str, kinds: tuple[str, ...]) -> bool:
     return re.fullmatch(rf".*/({'|'.join(kinds)})\d*\.xml", name) is not None
 
 
-def _read_part_text(part: Any) -> str:
+def _read_part_text(part: Any, styles: DocumentStyles) -> str:
     element = part.element if hasattr(part, "element") else parse_xml(part.blob)
-    return normalize_layout("\n".join(_iter_lines(element)))
+    return normalize_marked("\n".join(_iter_lines(element, styles)))
 
 
-def _iter_lines(element: Any) -> Iterator[str]:
-    """One line per paragraph and table row, at any nesting depth."""
+def _iter_lines(element: Any, styles: DocumentStyles) -> Iterator[str]:
+    """One line per paragraph and table row, at any nesting depth. Headings are marked."""
     for child in element:
         if child.tag in _SKIPPED or _is_separator(child):
             continue
         if child.tag == f"{_W}p":
-            yield from _iter_paragraph_lines(child)
+            yield from _iter_paragraph_lines(child, styles)
         elif child.tag == f"{_W}tbl":
             yield ""
-            yield from _iter_table_rows(child)
+            yield from _iter_table_rows(child, styles)
             yield ""
         else:
-            yield from _iter_lines(child)
+            yield from _iter_lines(child, styles)
 
 
 def _is_separator(note: Any) -> bool:
     return note.tag in (f"{_W}footnote", f"{_W}endnote") and note.get(f"{_W}type") not in (None, "normal")
 
 
-def _iter_paragraph_lines(paragraph: Any) -> Iterator[str]:
+def _iter_paragraph_lines(paragraph: Any, styles: DocumentStyles) -> Iterator[str]:
     inside: list[Any] = []
-    line = "".join(_iter_runs(paragraph, inside))
-    style = paragraph.find(f"{_W}pPr/{_W}pStyle")
-    is_heading = style is not None and "heading" in str(style.get(f"{_W}val")).lower()
-    if is_heading:
+    line = remove_marks("".join(_iter_runs(paragraph, inside)))
+    is_spaced, level = styles.has_heading_style(paragraph), styles.find_level(paragraph)
+    if is_spaced:
         yield ""
-    yield from re.sub(r"\^{2,}", "^", line).split("\n")
-    if is_heading:
+    first, *others = re.sub(r"\^{2,}", "^", line.lstrip("\n") if level is not None else line).split("\n")
+    yield first if level is None or not first.strip() else f"{format_mark(level)}{first}"
+    yield from others
+    if is_spaced:
         yield ""
     for box in inside:
-        yield from _iter_lines(box)
+        yield from _iter_lines(box, styles)
 
 
-def _iter_table_rows(table: Any) -> Iterator[str]:
+def _iter_table_rows(table: Any, styles: DocumentStyles) -> Iterator[str]:
     for row in table.iter(f"{_W}tr"):
         if next((a for a in row.iterancestors(f"{_W}tbl")), None) is not table:
             continue  # a nested table, yielded with its cell
-        cells = [list(_iter_lines(cell)) for cell in row.iter(f"{_W}tc") if next(cell.iterancestors(f"{_W}tr")) is row]
+        cells = [
+            list(_iter_lines(cell, styles))
+            for cell in row.iter(f"{_W}tc")
+            if next(cell.iterancestors(f"{_W}tr")) is row
+        ]
         filled = [cell for cell in cells if any(line.strip() for line in cell)]
         if len(filled) == 1 or any(len([line for line in cell if line.strip()]) > 3 for cell in filled):
             for cell in filled:  # a layout table
                 yield from cell
         else:
-            yield " | ".join(collapse_whitespace(" ".join(cell)) for cell in cells)
+            yield " | ".join(collapse_whitespace(remove_marks(" ".join(cell))) for cell in cells)
 
 
 def _iter_runs(element: Any, boxes: list[Any]) -> Iterator[str]:

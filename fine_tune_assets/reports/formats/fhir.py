@@ -28,7 +28,7 @@ from fine_tune_assets.reports.formats.fhir_text import (
     require_not_withdrawn,
 )
 from fine_tune_assets.reports.report_metadata import ParsedRecords, ParsedReport, ReadDocument
-from fine_tune_assets.reports.text_cleanup import normalize_layout
+from fine_tune_assets.reports.text_cleanup import normalize_marked
 from fine_tune_assets.reports.unreadable_files import UnreadableError
 
 _REPORT_TYPES = ("DiagnosticReport", "DocumentReference", "Composition")
@@ -95,7 +95,9 @@ class FhirFolder:
         facts = extract_metadata(
             report, lambda reference, holder: self._resolve(reference, holder, own), self._make_relatives_lookup(own)
         )
-        return ParsedReport(normalize_layout(written.text), facts, written.reference_text, is_reference_complete=False)
+        return ParsedReport.from_marked(
+            normalize_marked(written.text), facts, written.reference_text, is_reference_complete=False
+        )
 
     def _collect_results(self, report: Resource, own: ResourceIndex) -> list[Resource]:
         """Observations that a report refers to, panels with their members, without repeats."""

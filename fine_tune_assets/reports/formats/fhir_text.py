@@ -11,6 +11,7 @@ from typing import Any
 from fine_tune_assets.reports.file_contents import decode_base64
 from fine_tune_assets.reports.formats.document_formats import detect_attachment_kind
 from fine_tune_assets.reports.formats.fhir_resources import Resource, as_dicts, as_text, concept_text
+from fine_tune_assets.reports.heading_marks import MAX_LEVEL, format_mark
 from fine_tune_assets.reports.report_metadata import ParsedReport, ReadDocument
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
@@ -49,7 +50,7 @@ def render_diagnostic_report(
     conclusion = report.get("conclusion") if isinstance(report.get("conclusion"), str) else ""
     parts, evidence = [title], [conclusion or ""]
     if form is not None:
-        parts.append(form.text)
+        parts.append(form.marked_text)
         evidence.append(form.reference_text or "")
     else:
         parts.append("\n".join(line for result in results for line in render_observation_lines(result)))
@@ -71,13 +72,13 @@ def render_document_reference(document: Resource, fetch: FetchResource, read_doc
         raise UnreadableError(
             UnreadableReason.UNSUPPORTED_FORMAT, "The document is not in the batch. Add it as a file, with a sidecar."
         )
-    return RenderedText(form.text, form.reference_text or "")
+    return RenderedText(form.marked_text, form.reference_text or "")
 
 
 def render_composition(composition: Resource, read_document: ReadDocument) -> RenderedText:
     """Render the narrative section by section. Raises UnreadableError."""
     require_not_withdrawn(composition)
-    parts = list(_render_sections(composition, read_document))
+    parts = list(_render_sections(composition, read_document, 1))
     if not any(part.text.strip() for part in parts):
         raise UnreadableError(UnreadableReason.EMPTY, "No section has a narrative.")
     title = as_text(composition.get("title")) or concept_text(composition.get("type"))
@@ -87,13 +88,16 @@ def render_composition(composition: Resource, read_document: ReadDocument) -> Re
     )
 
 
-def _render_sections(holder: Resource, read_document: ReadDocument) -> Iterator[RenderedText]:
+def _render_sections(holder: Resource, read_document: ReadDocument, level: int) -> Iterator[RenderedText]:
     for section in as_dicts(holder.get("section")):
         narrative = next((d["div"] for d in as_dicts(section.get("text")) if isinstance(d.get("div"), str)), "")
         found = read_document("html", narrative.encode("utf-8", "replace")) if narrative else ParsedReport("")
         title = as_text(section.get("title")) if found.text.strip() else ""
-        yield RenderedText("\n\n".join(part for part in (title, found.text) if part), found.reference_text or "")
-        yield from _render_sections(section, read_document)
+        marked = f"{format_mark(level)}{title}" if title else ""
+        yield RenderedText(
+            "\n\n".join(part for part in (marked, found.marked_text) if part), found.reference_text or ""
+        )
+        yield from _render_sections(section, read_document, min(level + 1, MAX_LEVEL))
 
 
 def iter_entry_references(holder: Resource) -> Iterator[str]:
@@ -118,7 +122,7 @@ def _render_narrative(report: Resource, title: str, read_document: ReadDocument)
             UnreadableReason.EMPTY, "The report has no form, result, conclusion or narrative in the batch."
         )
     found = read_document("html", divs[0].encode("utf-8", "replace"))
-    return RenderedText(f"{title}\n\n{found.text}", found.reference_text or "")
+    return RenderedText(f"{title}\n\n{found.marked_text}", found.reference_text or "")
 
 
 def read_attached_form(

@@ -16,8 +16,9 @@ from fine_tune_assets.reports.file_contents import decode_base64
 from fine_tune_assets.reports.formats.document_formats import detect_attachment_kind
 from fine_tune_assets.reports.formats.hl7_fields import read_field, read_repetitions, read_text, to_iso_date, unescape
 from fine_tune_assets.reports.formats.hl7_people import extract_metadata
+from fine_tune_assets.reports.heading_marks import format_mark
 from fine_tune_assets.reports.report_metadata import ParsedRecords, ParsedReport, ReadDocument
-from fine_tune_assets.reports.text_cleanup import normalize_layout
+from fine_tune_assets.reports.text_cleanup import normalize_marked
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _MESSAGE_START = re.compile(rb"^[\xef\xbb\xbf\x0b\s]*(?:MSH|FHS|BHS)[^A-Za-z0-9\s]")
@@ -121,7 +122,7 @@ class _Writer:
 
     def start_block(self, heading: str) -> None:
         if heading and heading != self.heading:
-            self.lines += ["", heading, ""]
+            self.lines += ["", f"{format_mark(1)}{heading}", ""]
         self.heading = heading
 
 
@@ -148,8 +149,8 @@ def _read_report(lines: list[str], read_document: ReadDocument) -> ParsedReport:
             UnreadableReason.UNSUPPORTED_FORMAT,
             "The message refers to an external document. Add that to the batch, with a sidecar.",
         )
-    return ParsedReport(
-        normalize_layout("\n".join(writer.lines)),
+    return ParsedReport.from_marked(
+        normalize_marked("\n".join(writer.lines)),
         extract_metadata(message),
         "\n".join(writer.reference_lines),
         is_reference_complete=False,
@@ -183,7 +184,7 @@ def _write_observation(message: Any, segment: Any, writer: _Writer, read_documen
         writer.start_block(name)
         for repetition in read_repetitions(segment, 5):
             found = _read_attachment([unescape(message, part) for part in repetition], read_document)
-            writer.lines.append(found.text)
+            writer.lines.append(found.marked_text)
             writer.reference_lines += [] if found.reference_text is None else [found.reference_text]
     elif kind == _REFERENCE_POINTER:
         writer.has_external_document = True

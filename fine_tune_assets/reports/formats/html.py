@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from lxml import html
 
 from fine_tune_assets.reports.file_contents import require_text
-from fine_tune_assets.reports.formats.markup import extract_text
+from fine_tune_assets.reports.formats.markup import extract_marked_text
 from fine_tune_assets.reports.report_metadata import ParsedReport
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
@@ -21,7 +21,7 @@ def read_html(content: bytes) -> ParsedReport:
         raise UnreadableError(UnreadableReason.CORRUPT_FILE, "The file is not HTML: it contains no elements.")
     # huge_tree stays off to keep libxml2's depth limits.
     tree = html.document_fromstring(text.encode("utf-8"), parser=html.HTMLParser(encoding="utf-8"))
-    return ParsedReport(extract_text(tree), reference_text=_ReferenceParser.extract_text(text))
+    return ParsedReport.from_marked(extract_marked_text(tree), reference_text=_ReferenceParser.extract_text(text))
 
 
 def _decode(content: bytes) -> str:

@@ -9,8 +9,10 @@ import re
 from striprtf.striprtf import rtf_to_text
 
 from fine_tune_assets.core.bounded_patterns import compile_bounded
+from fine_tune_assets.reports.formats.rtf_headings import TOKEN, mark_rtf_headings
+from fine_tune_assets.reports.heading_marks import remove_marks
 from fine_tune_assets.reports.report_metadata import ParsedReport
-from fine_tune_assets.reports.text_cleanup import normalize_layout
+from fine_tune_assets.reports.text_cleanup import normalize_marked
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _SHAPE = re.compile(r"\\\*\s*\\shpinst\b|\\shp(?:grp|txt)?(?![a-z])")
@@ -36,13 +38,13 @@ def read_rtf(content: bytes) -> ParsedReport:
     raw = content.decode("latin-1").strip("\x00")
     if not raw.rstrip("\x00\r\n \t").endswith("}"):
         raise UnreadableError(UnreadableReason.CORRUPT_FILE, "The file is truncated. Export it again.")
-    raw = _decode_symbols(_DELETED.sub("", _LIST_TEXT.sub("", raw)))
-    prepared = _SUPERSCRIPT.sub(r"\1\2^", raw)
+    raw = _decode_symbols(_DELETED.sub("", _LIST_TEXT.sub("", remove_marks(raw))))
+    prepared = _SUPERSCRIPT.sub(r"\1\2^", mark_rtf_headings(raw))
     prepared = _SKIPPED_BY_STRIPRTF.sub(r"\\par ", _SHAPE.sub(r"\\par ", prepared))
     text = rtf_to_text(prepared, errors="replace")
     # striprtf adds a link's address after its text, which the reference text lacks.
-    return ParsedReport(
-        normalize_layout(_CELL_END.sub(_format_cell_end, text)),
+    return ParsedReport.from_marked(
+        normalize_marked(_CELL_END.sub(_format_cell_end, text)),
         reference_text=_ReferenceText().extract_text(raw),
         is_reference_complete="HYPERLINK" not in raw,
     )
@@ -69,7 +71,6 @@ def _format_cell_end(match: re.Match[str]) -> str:
 class _ReferenceText:
     """Collects the text outside control words and hidden groups."""
 
-    _TOKEN = re.compile(r"\\'([0-9a-fA-F]{2})|\\u(-?\d+)[ ]?|\\([a-zA-Z]+)(-?\d+)?[ ]?|\\([^a-zA-Z])|([{}])|([^\\{}]+)")
     _HIDDEN = frozenset(
         """fonttbl colortbl stylesheet info pict object fldinst listtable listoverridetable listtext pntext rsidtbl
         generator themedata datastore latentstyles xmlnstbl shprslt sp nonshppict bkmkstart bkmkend filetbl revtbl
@@ -89,7 +90,7 @@ class _ReferenceText:
         self._skip = 0
 
     def extract_text(self, raw: str) -> str:
-        return "".join(self._render_match(match) for match in self._TOKEN.finditer(raw))
+        return "".join(self._render_match(match) for match in TOKEN.finditer(raw))
 
     def _render_match(self, match: re.Match[str]) -> str:
         hexed, code, word, number, sign, brace, plain = match.groups(default="")

@@ -22,6 +22,7 @@ from fine_tune_assets.core.processes.confined_process import (
 from fine_tune_assets.core.processes.confined_worker import Channel
 from fine_tune_assets.core.processes.confinement import Access, Confinement, Means, ResourceLimits
 from fine_tune_assets.core.settings import PREFIX
+from fine_tune_assets_tests.system_programs import is_continuous_integration
 
 TESTS = str(Path(__file__).parents[2])
 LIMITS = ProcessLimits(seconds=10, cpu_seconds=1, memory_bytes=2**30, output_bytes=2**20, file_bytes=1000)
@@ -98,7 +99,7 @@ def confined_system() -> None:
     means = probe_confinement("/").means
     if not Confinement(means).is_complete:
         message = f"this system confines no process: it has {sorted(means)}"
-        pytest.fail(message) if "CI" in os.environ else pytest.skip(message)
+        pytest.fail(message) if is_continuous_integration() else pytest.skip(message)
 
 
 def _confine_with(means: str) -> str:

@@ -54,7 +54,7 @@ def _mark(report_id: str = "b/1", patient: str = "p", term: str = TERM) -> str:
     with Installation().ledger() as ledger:
         return record_mark(
             ledger,
-            Installation().corrections_key,
+            ledger.key,
             report_id=report_id,
             batch=report_id.partition("/")[0],
             subject_key=patient,

@@ -404,7 +404,7 @@ def test_every_gateway_process_refuses_the_request_once_the_engine_has_restarted
     ledger = fresh_ledger(settings)
     deployment = make_live(settings, ledger, tmp_path / "before.sock", "One.")
     target = RoutingTarget(deployment.deployment_id, "r", "releases/r", "live", "unix:before", None)
-    first, second = CrashTracker(settings, ledger), CrashTracker(settings, ledger)
+    first, second = CrashTracker(ledger), CrashTracker(ledger)
     fingerprint = first.fingerprint(target, {"messages": []})
 
     async def stop_engine_once() -> None:

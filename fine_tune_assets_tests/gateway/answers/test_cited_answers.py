@@ -4,6 +4,7 @@ a fake on a socket that records its requests. `test_live_facts` uses a real engi
 import json
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fine_tune_assets.ledger.audit.request_log import verify_requests
 from fine_tune_assets.ledger.ledger_tables import corrections
 from fine_tune_assets.ledger.people.api_keys import KeyLimits, create_key
 from fine_tune_assets_tests.gateway.answers.test_chat_completions import Answering, Engine, answering
+from fine_tune_assets_tests.gateway.canary_gateway import said
 from fine_tune_assets_tests.retrieval.small_index import LEAVE, SALARIES, document
 from fine_tune_assets_tests.retrieval.test_retriever import FORMAT, go_live
 
@@ -144,6 +146,24 @@ def test_a_caller_without_a_documents_label_gets_nothing_of_it(house: House, sco
     assert ("pay.md" in reply.text) == sees
     assert (house.engine.asked == 1) == sees
     assert house.ask(QUESTION, scopes).json()["citations"][0]["source"] == "leave.md"
+
+
+def test_a_question_of_a_labelled_user_does_not_answer_others(house: House) -> None:
+    """The same question in turn and at once, plain and as a stream: nothing of one user's documents is kept for another."""
+    go_live(house.settings, house.ledger, document("leave.md", LEAVE), document("pay.md", SALARIES, ("hr",)))
+
+    def ask(number: int, **fields: Any) -> tuple[bool, str]:
+        return number % 2 == 1, house.send(PAY, ("label:hr",) if number % 2 else (), **fields).text
+
+    house.engine.body = said("Band 12 [1].")
+    answers = list(map(ask, (1, 0, 1, 0)))
+    house.engine.body = streamed("Band 12 ", "[1].")
+    with ThreadPoolExecutor(8) as pool:
+        answers += pool.map(lambda number: ask(number, stream=True), range(48))
+    for labelled, text in answers:
+        assert ("pay.md" in text, "Band" in text) == (labelled, labelled)
+    stored = b"".join(path.read_bytes() for path in house.settings.data_dir.rglob("*.log"))
+    assert b"pay scale" not in stored
 
 
 def test_a_caller_can_not_request_a_label(house: House) -> None:
