@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fine_tune_assets.core.errors import RecipeError, TableError
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.lineage.account import Account
@@ -58,7 +59,7 @@ def print_account(settings: Settings, console: Console, warnings: Sequence[str] 
                 stage.title, f"{count.entered:,} {stage.enters}", f"{count.left:,} {stage.leaves}", f"{count.omitted:,}"
             )
         console.print(shown)
-    lines = [f"{row.text} {at_line(row.remedy, settings.line)}" for row in (*describe_omissions(account), *later)]
+    lines = [name_line(f"{row.text} {row.remedy}") for row in (*describe_omissions(account), *later)]
     for line in (*(f"Left out: {text}" for text in lines), *(f"Check failed: {text}" for text in warnings)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -77,8 +78,3 @@ def account_json(settings: Settings) -> dict[str, Any]:
         ],
         "later": [asdict(row) for row in find_left_out(settings.layout)],
     }
-
-
-def at_line(remedy: str, line: str) -> str:
-    """The remedy with its command for a product line."""
-    return remedy.replace("fine-tune ", f"fine-tune --line {line} ", 1) if line else remedy

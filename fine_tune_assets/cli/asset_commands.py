@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from fine_tune_assets.cli.account_summary import print_account
-from fine_tune_assets.cli.output import json_option, show_rows
+from fine_tune_assets.cli.output import json_option, show_message, show_rows
 from fine_tune_assets.cli.service_commands import open_instance
 from fine_tune_assets.cli.stage_lines import stage_lines
 from fine_tune_assets.core.dagster_ui import DAEMON
@@ -151,7 +151,7 @@ def _run_graph(instance: Any, console: Console, only: set[str] | None, forced: S
     finally:
         sources.removeHandler(faults)
     if summary.unfinished:
-        console.print(
+        show_message(
             f"{len(summary.unfinished)} runs that another process started are unfinished; their assets were skipped. "
             "If they were interrupted, `fine-tune up dagster-daemon` marks them as failed."
         )

@@ -26,6 +26,7 @@ def check(folder: Path, is_json: bool) -> None:
     not in English. The exit status is 1 if a file is unreadable.
     """
     from fine_tune_assets.core.settings import load_settings
+    from fine_tune_assets.recipes.domain_packs import load_pack
     from fine_tune_assets.recipes.loader import load_recipe
     from fine_tune_assets.reports.archives import ReadLimits
     from fine_tune_assets.reports.batch_reader import read_batch
@@ -33,8 +34,15 @@ def check(folder: Path, is_json: bool) -> None:
     from fine_tune_assets.reports.languages import LIMIT
 
     name = remove_unfinished_ending(folder.resolve().name)
-    is_required = load_recipe(load_settings().recipe).reports_without_subject == "refuse"
-    result = read_batch(folder, name, secrets.token_bytes(KEY_BYTES), ReadLimits(), is_subject_required=is_required)
+    recipe = load_recipe(load_settings().recipe)
+    result = read_batch(
+        folder,
+        name,
+        secrets.token_bytes(KEY_BYTES),
+        ReadLimits(),
+        is_subject_required=recipe.reports_without_subject == "refuse",
+        own_kinds=load_pack(recipe.domain).pack.own_kinds,
+    )
     counts = result.file_counts
     unreadable = [
         {name: row[name] for name in ("origin_file", "record", "reason", "detail")}

@@ -13,8 +13,8 @@ import click
 
 from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.line_names import MAIN_LINE
-from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line, use_settings
+from fine_tune_assets.core.line_names import MAIN_LINE, name_line
+from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 
 _MIN_FREE_BYTES = 5_000_000_000
 _GB = 1e9
@@ -35,7 +35,7 @@ def doctor(is_json: bool) -> None:
 
     The exit status is 1 if a check finds an error. Warnings name features that are not available here.
     """
-    findings = list(diagnose())
+    findings = [one._replace(detail=name_line(one.detail)) for one in diagnose()]
     show_rows(
         [one._asdict() for one in findings], {"check": "check", "state": "state", "detail": "detail"}, is_json=is_json
     )
@@ -86,14 +86,12 @@ def _check_recipe(settings: Settings) -> Finding:
 
 
 def _check_lines(settings: Settings) -> Finding:
-    from fine_tune_assets.recipes.loader import load_recipe
+    from fine_tune_assets.recipes.loader import load_line_recipe
 
     names, faults = list_lines(settings), []
     for name in names:
         try:
-            line = select_line(settings.installation, name)
-            with use_settings(line):  # a domain pack is in the line's data folder
-                load_recipe(line.recipe)
+            load_line_recipe(select_line(settings.installation, name))
         except FineTuneError as error:
             faults.append(f"{name}: {error}")
     if faults:

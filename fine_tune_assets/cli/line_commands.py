@@ -17,7 +17,7 @@ from fine_tune_assets.core.settings import Settings, list_lines, load_settings, 
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.serving.deployments import find_live_deployment
 from fine_tune_assets.recipes.gate_reach import list_obstacles
-from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
+from fine_tune_assets.recipes.loader import load_line_recipe, shipped_recipes
 
 
 @click.group()
@@ -37,15 +37,21 @@ def lines() -> None:
 def add(name: str, recipe: str, reports_of: str | None, ledger_url: str) -> None:
     """Add a product line.
 
-    Writes `lines/NAME/line.yaml` in the data folder. Add settings to it that differ from the installation's.
+    Writes `lines/NAME/line.yaml` in the data folder. Add settings to it that differ from the installation's. Refuses a recipe or
+    domain pack that the line can't load.
     """
     settings = load_settings().installation
     # A path must not depend on the folder from which a service is started.
     wanted = recipe if recipe in shipped_recipes() else str(Path(recipe).expanduser().resolve())
-    obstacles = list_obstacles(load_recipe(wanted))
     source = "" if reports_of == MAIN_LINE else reports_of
     file = create_line(settings, name, wanted, reports_of=source, ledger_url=ledger_url)
-    prepare(select_line(settings, name))
+    try:
+        line = select_line(settings, name)
+        obstacles = list_obstacles(load_line_recipe(line))
+        prepare(line)
+    except FineTuneError:
+        file.unlink()
+        raise
     click.echo(f"Product line {name}: {file}")
     click.echo(f"Batch folders: {file.parent / 'raw_reports'}")
     if obstacles:
@@ -58,7 +64,10 @@ def add(name: str, recipe: str, reports_of: str | None, ledger_url: str) -> None
 @lines.command("list")
 @json_option
 def list_command(is_json: bool) -> None:
-    """List the product lines."""
+    """List the product lines.
+
+    The exit status is 1 if a line can't load its recipe or domain pack, or open its ledger.
+    """
     settings = load_settings().installation
     rows = [_describe(settings, name) for name in ("", *list_lines(settings))]
     headers = {
@@ -69,6 +78,8 @@ def list_command(is_json: bool) -> None:
         "problem": "problem",
     }
     show_rows(rows, headers, is_json=is_json)
+    if any(row["problem"] for row in rows):
+        raise SystemExit(1)
 
 
 def _describe(settings: Settings, name: str) -> dict[str, Any]:
@@ -79,6 +90,7 @@ def _describe(settings: Settings, name: str) -> dict[str, Any]:
         with closing(open_ledger(line)) as ledger:
             live = find_live_deployment(ledger)
         row |= {"production": live.release_id if live else ""}
+        load_line_recipe(line)
     except FineTuneError as error:
         row |= {"problem": str(error)}
     except (SQLAlchemyError, DatabaseError) as error:  # a damaged ledger

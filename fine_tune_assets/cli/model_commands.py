@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fine_tune_assets.cli.output import json_option, show_json
+from fine_tune_assets.cli.output import json_option, show_json, show_message
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.training.base_models.model_facts import ModelFacts, read_model_facts
@@ -72,7 +72,7 @@ def list_command(is_json: bool) -> None:
         console.print(f"{_short_facts(row['facts'])}; licence {row['licence']}; {row['source']}", markup=False)
         console.print(_uses(row["capabilities"]))
     if not found and not is_json:
-        console.print("There are no base models. Run `fine-tune models import PATH`.")
+        show_message("There are no base models. Run `fine-tune models import PATH`.")
 
 
 def _as_json(row: Mapping[str, Any]) -> dict[str, object]:

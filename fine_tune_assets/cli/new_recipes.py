@@ -1,37 +1,50 @@
-"""Writes a new recipe from a shipped one: the task from a few questions, the rest with the comments of the shipped file."""
+"""Writes the text of a new recipe: the template with a task, the numbers of its gate, and values for the hardware."""
 
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from string import Template
 from typing import Final
 
-import click
+from fine_tune_assets.recipes.error_levels import ALPHA, fewest_subjects
+from fine_tune_assets.recipes.schema import GateSettings
 
-from fine_tune_assets.core.bounded_patterns import compile_bounded
-
-DEFAULT_TEMPLATE: Final = "llama3_8b_qlora_24gb"
-TEMPLATE_BY_DOMAIN: Final[Mapping[str, str]] = {"law": "law_contracts", "finance": "finance_complaints"}
-"""Shipped recipe of a domain; the others start from `DEFAULT_TEMPLATE`."""
-_FILE_COMMENT: Final = re.compile(r"\A(?:#.*\n)+")
-_SOURCES: Final = compile_bounded(r"^(?:#.*\n)*trusted_sources:.*\n(?:[ \t].*\n)*", re.MULTILINE, repeats=400)
-_SOURCES_COMMENT: Final = (
-    "# Drafts from these sources count as approved; drafts from any other wait for a reviewer. Anyone who can write to\n"
-    "# data/raw_reports can name a source, so restrict write access.\n"
-)
-_TASKS: Final = re.compile(r"^tasks:.*\n(?:[ \t].*\n|\n(?=[ \t]))*", re.MULTILINE)
-_GUIDELINES: Final = re.compile(r"^  guidelines:.*\n(?:    .*\n|\n(?=    ))*", re.MULTILINE)
-_GUIDELINES_HEAD: Final = (
-    "  guidelines:                  # what reviewers see next to a draft, as Markdown; changes no result\n"
-)
-_GUIDELINE: Final = (
-    "**Correct:** state what a right output is.\n\n**Repair** if something small is missing or wrong.\n\n"
-    "**Reject** if the input does not support the output."
-)
-_SYSTEM_PROMPT: Final = "Use only what the text says."
+TEMPLATE: Final = Path(__file__).parents[1] / "recipes" / "templates" / "new_recipe.yaml"
+TASK_TEST_EXAMPLES: Final = 20
+"""Test examples of each task: the gate's minimum in the template."""
+_FRACTION, _HIGHEST_FRACTION = 0.28, 0.4
+"""Shares of the test split: usually, and with few reports."""
+_RESERVE: Final = 1.2
+"""Test examples per needed one, as far as the reports allow: some drafts are rejected."""
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?: [A-Za-z0-9_-]+)*")
 _RESERVED: Final = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
+_SMALL: Final = {
+    "base_model": "  name: SmolLM2-135M-Instruct  # bundled; trains on a processor\n  licence: Apache-2.0",
+    "method": "lora",
+    "dropout": "0.0",
+    "learning_rate": "1.0e-3",
+    "batch_size": "4",
+    "gradient_accumulation": "1",
+    "maximum_merge_kl": "0.002",
+    "minimum_merge_top1": "0.995",
+    "merged_dtype": "float16",
+    "export": "lora_f16",
+}
+_LARGE: Final = {
+    "method": "qlora",
+    "dropout": "0.05",
+    "learning_rate": "2.0e-4",
+    "batch_size": "2",
+    "gradient_accumulation": "8",
+    "maximum_merge_kl": "0.01",
+    "minimum_merge_top1": "0.98",
+    "merged_dtype": "bfloat16",
+    "export": "q8_0",
+}
+"""For a base model that is not bundled, on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -40,90 +53,100 @@ class TaskAnswers:
     instruction: str
     inputs: Sequence[str]
     output: str
-    labels: Sequence[str]
-    source: str
+    labels: Sequence[str] = ()
+    spellings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Heading → all its forms in the reports, the heading first."""
 
 
-def ask_for_task(
-    name: str | None,
-    instruction: str | None,
-    inputs: Sequence[str],
-    output: str | None,
-    labels: str | None,
-    source: str | None,
-) -> TaskAnswers:
-    """The answers given as options, and the others asked for on a terminal. Raises click.UsageError without one."""
-    return TaskAnswers(
-        name or _ask("task", "Name of the task, such as clause_type"),
-        instruction or _ask("instruction", "Instruction to the model"),
-        inputs or [_ask("input", "Heading of the section that the model reads; for several, repeat --input")],
-        output or _ask("output", "Heading of the section that it learns to write"),
-        _split(_ask("labels", "Allowed outputs, separated by commas; empty for free text", "", labels)),
-        _ask("source", "Source whose texts need no review; empty for none", "", source),
+@dataclass(frozen=True)
+class RecipeAnswers:
+    name: str
+    domain: str
+    rubric: str
+    tasks: Sequence[TaskAnswers]
+    source: str = ""
+    base_folder: str = ""
+    """Of an imported model, for a GPU; empty: the bundled model."""
+    drafts: int | None = None
+    """Different drafts of the task with the fewest; None without reports."""
+    max_length: int = 1024
+    max_new_tokens: int = 256
+    is_subject_required: bool = True
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    test_examples: int
+    """That the gate needs."""
+    test_fraction: float
+    minimum_examples: int
+
+
+def plan_split(tasks: int, drafts: int | None) -> SplitPlan:
+    """The gate's own minimum decides: its test examples per task, and the fewest subjects that show a gain.
+
+    `drafts`: of one task; a report usually makes a draft of each.
+    """
+    level = min(ALPHA, GateSettings.yearly_false_promotions / GateSettings.verdicts_per_year)  # as in the template
+    needed = max(TASK_TEST_EXAMPLES, fewest_subjects(level) or TASK_TEST_EXAMPLES)
+    fraction = (
+        _FRACTION
+        if not drafts
+        else min(_HIGHEST_FRACTION, max(_FRACTION, ceil(100 * _RESERVE * needed / drafts) / 100))
     )
+    return SplitPlan(tasks * needed, fraction, tasks * ceil(needed / fraction - 1e-9))
 
 
-def _ask(option: str, question: str, default: str | None = None, given: str | None = None) -> str:
-    if given is not None:
-        return given
-    if sys.stdin.isatty():
-        return str(click.prompt(question, default=default, show_default=False))
-    if default is not None:
-        return default
-    raise click.UsageError(f"--{option} is missing.")
-
-
-def _split(labels: str) -> list[str]:
-    return [label.strip() for label in labels.split(",") if label.strip()]
-
-
-def write_task(text: str, domain: str, rubric: str, answers: TaskAnswers) -> str:
-    """The text of a recipe with another domain and this task as its only one."""
-    sources = "trusted_sources: {}  # every draft waits for a reviewer\n"
-    if answers.source:
-        sources = f"trusted_sources:\n  {_quote(answers.source)}: {_quote(f'Authors of {answers.source}')}\n"
-    guideline = "".join(f"      {line}".rstrip() + "\n" for line in _GUIDELINE.splitlines())
-    blocks = {
-        _SOURCES: _SOURCES_COMMENT + sources,
-        _TASKS: _write_tasks(answers) + "\n",
-        _GUIDELINES: f"{_GUIDELINES_HEAD}    {_quote(answers.name)}: |\n{guideline}\n",
+def write_recipe(answers: RecipeAnswers, salt: str) -> str:
+    """The text of the recipe."""
+    split = plan_split(len(answers.tasks), answers.drafts)
+    base = {"base_model": f"  name: {_quote(Path(answers.base_folder).name)}\n  folder: {_quote(answers.base_folder)}"}
+    described = ". ".join(f"{task.instruction.rstrip('.')}, from {', '.join(task.inputs)}" for task in answers.tasks)
+    values: Mapping[str, object] = {
+        "name": _quote(answers.name),
+        "description": _quote(described + "."),
+        "domain": _quote(answers.domain),
+        "rubric": answers.rubric,
+        "trusted_sources": _write_sources(answers.source),
+        "reports_without_subject": "refuse" if answers.is_subject_required else "allow",
+        "tasks": "\n".join(map(_write_task, answers.tasks)),
+        "guidelines": "\n".join(map(_write_guideline, answers.tasks)),
+        "test_fraction": f"{split.test_fraction:.2f}",
+        "minimum_examples": split.minimum_examples,
+        "gate_examples": TASK_TEST_EXAMPLES,
+        "group_examples": TASK_TEST_EXAMPLES,
+        "judged_examples": max(60, split.test_examples),
+        "salt": _quote(salt),
+        "max_length": answers.max_length,
+        "max_new_tokens": answers.max_new_tokens,
+        **(_LARGE | base if answers.base_folder else _SMALL),
     }
-    for pattern, block in blocks.items():
-        text = _replace(pattern, block, text)
-    description = f"{answers.instruction.rstrip('.')}, from {', '.join(answers.inputs)}."
-    values = {
-        "domain": _quote(domain),
-        "  rubric": rubric,
-        "description": _quote(description),
-        "system_prompt": _SYSTEM_PROMPT,
-    }
-    for key, value in values.items():
-        text = set_value(text, key, value)
-    return _FILE_COMMENT.sub("", text)
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
 
 
-def _write_tasks(answers: TaskAnswers) -> str:
+def _write_sources(source: str) -> str:
+    if not source:
+        return "trusted_sources: {}  # every draft waits for a reviewer"
+    return f"trusted_sources:\n  {_quote(source)}: {_quote(f'Authors of {source}')}"
+
+
+def _write_task(task: TaskAnswers) -> str:
+    inputs = ", ".join(_quote_heading(task, one) for one in task.inputs)
     lines = [
-        "tasks:",
-        f"  - name: {_quote(answers.name)}",
-        f"    instruction: {_quote(answers.instruction)}",
-        f"    input_sections: {_quote_all(answers.inputs)}  # headings of the reports; a list in the list names spellings",
-        f"    output_section: {_quote(answers.output)}",
-        *([f"    labels: {_quote_all(answers.labels)}  # any other output makes no example"] if answers.labels else []),
+        f"  - name: {_quote(task.name)}",
+        f"    instruction: {_quote(task.instruction)}",
+        f"    input_sections: [{inputs}]  # headings of the reports; a list in the list names spellings",
+        f"    output_section: {_quote_heading(task, task.output)}",
+        *([f"    labels: {_quote_all(task.labels)}  # any other output makes no example"] if task.labels else []),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
-def _replace(pattern: re.Pattern[str], block: str, text: str) -> str:
-    """Replace a block, followed by one blank line if one follows it."""
-    found = pattern.search(text)
-    assert found is not None
+def _write_guideline(task: TaskAnswers) -> str:
     return (
-        text[: found.start()]
-        + block.rstrip("\n")
-        + "\n"
-        + ("\n" if found[0].endswith("\n\n") else "")
-        + text[found.end() :]
+        f"    {_quote(task.name)}: |\n      **Correct:** state what a right output is.\n\n"
+        "      **Repair** if something small is missing or wrong.\n\n"
+        "      **Reject** if the input does not support the output."
     )
 
 
@@ -141,6 +164,11 @@ def _quote(value: str) -> str:
     """The value as YAML, which contains JSON."""
     is_plain = _PLAIN.fullmatch(value) is not None and value.lower() not in _RESERVED
     return value if is_plain else json.dumps(value, ensure_ascii=False)
+
+
+def _quote_heading(task: TaskAnswers, heading: str) -> str:
+    spellings = task.spellings.get(heading, ())
+    return _quote_all(spellings) if len(spellings) > 1 else _quote(heading)
 
 
 def _quote_all(values: Sequence[str]) -> str:

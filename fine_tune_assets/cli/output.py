@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from fine_tune_assets.core.line_names import name_line
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -27,7 +29,7 @@ def show_rows(
     lines = [[_cell(row.get(name)) for name in headers] for row in rows]
     if not lines:
         if empty:
-            click.echo(empty)
+            show_message(empty)
         return
     titles = list(headers.values())
     widths = [max(len(line[place]) for line in [titles, *lines]) for place in range(len(titles))]
@@ -35,6 +37,11 @@ def show_rows(
         click.echo(click.style(_line(titles, widths), bold=True))
     for line in lines:
         click.echo(_line(line, widths))
+
+
+def show_message(text: str, *, is_error: bool = False) -> None:
+    """Print a message of this program, which names the product line in the commands that it quotes. Never text of a report."""
+    click.echo(name_line(text), err=is_error)
 
 
 def show_json(value: object) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.processes.memory import available_bytes
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.model_sizes import ModelShape, read_model_shape
@@ -211,7 +212,9 @@ def describe_later_parts(later: LaterParts) -> Iterator[str]:
     if later.serving.is_gpu and later.serving.engine == "llama_cpp":
         yield "llama.cpp uses a GPU only if FINE_TUNE_LLAMA_SERVER names a llama-server that was built for it."
     if later.while_training_bytes is not None and later.while_training_bytes > later.while_training_limit_bytes:
-        yield "A training does not fit next to a running engine: stop it first with `fine-tune down`, or serve elsewhere."
+        yield name_line(
+            "A training does not fit next to a running engine: stop it first with `fine-tune down`, or serve elsewhere."
+        )
 
 
 def _describe_fit(part: str, fits: bool | None) -> str:

@@ -1,22 +1,19 @@
 """`fine-tune recipe`: list, check and create recipes."""
 
-import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fine_tune_assets.cli.new_recipes import DEFAULT_TEMPLATE, TEMPLATE_BY_DOMAIN, ask_for_task, set_value, write_task
-from fine_tune_assets.cli.output import json_option, show_json, show_rows
-from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.recipes.domain_packs import load_pack
+from fine_tune_assets.cli.new_recipes import set_value
+from fine_tune_assets.cli.output import json_option, show_json, show_message, show_rows
+from fine_tune_assets.core.errors import FAILED
+from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.gate_reach import find_gate_reach, require_reachable_gate
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import Recipe
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
 @click.group()
@@ -53,8 +50,9 @@ def list_command(is_json: bool) -> None:
     help="Folder of a batch, or of several.",
 )
 @click.option("--drafts", "has_drafts", is_flag=True, help="Print drafts and headings, with their text.")
+@click.option("--any-machine", is_flag=True, help="Leave out what this machine lacks.")
 @json_option
-def check(name_or_file: str | None, reports: Path | None, has_drafts: bool, is_json: bool) -> None:
+def check(name_or_file: str | None, reports: Path | None, has_drafts: bool, any_machine: bool, is_json: bool) -> None:
     """Check a recipe, also against reports.
 
     NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. Refuses a recipe with which no candidate could
@@ -62,20 +60,44 @@ def check(name_or_file: str | None, reports: Path | None, has_drafts: bool, is_j
     the reports read, the sections found, drafts and tokens per task, and why a report makes no draft; with --drafts
     also text of reports: the headings that no setting names, and three drafts per task and source, with the end of each section.
     Nothing is stored. With --json alone, prints the recipe with all defaults.
+
+    The exit status is 1 if the recipe can't end in a verdict: a model, GPU or data set of the mix is missing, a task makes no
+    draft, or the reports fill no test split that is large enough. Each problem is a line with the field and what to change.
     """
     settings = load_settings()
     found = load_recipe(name_or_file or settings.recipe)
     require_reachable_gate(found, found.name)
+    problems = _find_problems(settings, found, any_machine=any_machine)
     if reports is not None:
         from fine_tune_assets.cli.recipe_preview_command import show_preview
 
-        show_preview(settings, found, reports, has_drafts=has_drafts, is_json=is_json)
-        return
-    if has_drafts:
+        problems = show_preview(settings, found, reports, problems, has_drafts=has_drafts, is_json=is_json)
+    elif has_drafts:
         raise click.UsageError("--drafts needs --reports FOLDER.")
-    if is_json:
+    elif is_json:
         show_json(dump_recipe(found))
-        return
+    else:
+        _show_summary(found)
+    if problems:
+        refuse(problems)
+
+
+def _find_problems(settings: Settings, recipe: Recipe, *, any_machine: bool) -> list[str]:
+    from fine_tune_assets.cli.recipe_problems import find_machine_problems, find_mix_problems
+    from fine_tune_assets.engines.vllm import has_gpu
+
+    here = () if any_machine else find_machine_problems(settings, recipe, has_gpu=has_gpu())
+    return [*here, *find_mix_problems(settings, recipe)]
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Print each problem on a line, and end with status 1."""
+    for problem in problems:
+        show_message(f"Problem: {problem}", is_error=True)
+    raise SystemExit(FAILED)
+
+
+def _show_summary(found: Recipe) -> None:
     tasks = ", ".join(task.name for task in found.tasks)
     click.echo(f"{found.name} is valid: base model {found.base_model.name}, {found.training.method}, tasks {tasks}")
     for line in _describe_gate(found):
@@ -98,47 +120,56 @@ def _describe_gate(recipe: Recipe) -> Iterator[str]:
 
 @recipe.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--from", "template", type=click.Choice(list(shipped_recipes())), help="Shipped recipe to copy.")
-@click.option("--domain", metavar="PACK", help="Domain pack; asks for a task.")
+@click.option("--from", "template", type=click.Choice(list(shipped_recipes())), help="Copy this shipped recipe.")
+@click.option(
+    "--reports", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of reports to plan for."
+)
+@click.option("--domain", metavar="PACK", help="Domain pack: a name, or its folder.")
 @click.option("--task", "name", metavar="NAME", help="Name of the task.")
 @click.option("--instruction", metavar="TEXT", help="Instruction to the model.")
 @click.option("--input", "inputs", metavar="HEADING", multiple=True, help="Section of the input; repeatable.")
 @click.option("--output", metavar="HEADING", help="Section that the model learns to write.")
 @click.option("--labels", metavar="A,B,C", help="Allowed outputs; empty for free text.")
 @click.option("--source", metavar="NAME", help="Trusted source; empty: review every draft.")
-def new(file: Path | None, template: str | None, domain: str | None, **answers: Any) -> None:
-    """Create a recipe file from a shipped one.
+@click.option("--hardware", type=click.Choice(["cpu", "gpu"]), help="What trains; default: this machine.")
+@click.option("--base-model", metavar="FOLDER", help="Imported base model, for a GPU.")
+def new(file: Path | None, template: str | None, **answers: Any) -> None:
+    """Create a recipe from your reports.
 
-    The name of FILE becomes the name of the recipe, and its split salt is set to match. With --domain, asks for the task, or
-    takes it from the other options; FILE is then PACK.yaml if absent. Without it, copies the recipe that --from names
-    (llama3_8b_qlora_24gb).
+    Finds the sections of the reports, asks for domain, task and hardware, and writes a recipe for this machine: on a processor,
+    with the bundled model. Prints how many approved examples the gate needs and which gain they show. Options answer the
+    questions; without a terminal, what is missing follows from the reports. The exit status is 1 if the recipe can't end in a
+    verdict; the file is kept.
+
+    With --from, copies a shipped recipe instead. The name of FILE becomes the name of the recipe; without FILE it is PACK.yaml.
     """
-    if domain is None and (file is None or any(answers.values())):
+    from fine_tune_assets.cli.recipe_wizard import WizardOptions, require_new, run_wizard
+    from fine_tune_assets.engines.vllm import has_gpu
+
+    if file is not None:
+        require_new(file)
+    elif answers["domain"]:
+        require_new(Path(f"{Path(answers['domain']).name}.yaml"))
+    if template is not None:
+        if file is None or any(answers.values()):
+            raise click.UsageError("--from needs a FILE and no other option.")
+        _copy(file, template)
+        return
+    if file is None and not answers["domain"] and not sys.stdin.isatty():
         raise click.UsageError("Name a FILE, or use --domain.")
-    target = file or Path(f"{Path(domain or '').name}.yaml")
-    _require_new(target)
-    text = shipped_recipes()[template or TEMPLATE_BY_DOMAIN.get(domain or "", DEFAULT_TEMPLATE)].read_text(
-        encoding="utf-8"
+    target, problems = run_wizard(load_settings(), file, WizardOptions(**answers), has_gpu=has_gpu())
+    reports = answers["reports"] or "FOLDER"
+    show_message(
+        f"Wrote {target}. Edit it, then run `fine-tune recipe check {target} --reports {reports}` and set "
+        f"FINE_TUNE_RECIPE={target.resolve()}."
     )
-    if domain is not None:
-        rubric = "domain" if load_pack(domain).rubric_file.is_file() else "general"
-        text = write_task(text, domain, rubric, ask_for_task(**answers))
+    if problems:
+        refuse(problems)
+
+
+def _copy(target: Path, template: str) -> None:
+    text = shipped_recipes()[template].read_text(encoding="utf-8")
     text = set_value(text, "name", target.stem)
     text = set_value(text, "  salt", f"{target.stem.replace('_', '-')}-1")
     target.write_text(text, encoding="utf-8")
-    require_reachable_gate(load_recipe(str(target)), target.name)
-    click.echo(
-        f"Wrote {target}. Edit it, then run `fine-tune recipe check {target} --reports FOLDER` and set "
-        f"FINE_TUNE_RECIPE={target.resolve()}."
-    )
-
-
-def _require_new(file: Path) -> None:
-    if file.suffix != ".yaml" or not _NAME.fullmatch(file.stem):
-        raise FineTuneError(
-            f"{file.name} is not a valid recipe file: use lower-case letters, digits, _ and the ending .yaml."
-        )
-    if file.exists():
-        raise FineTuneError(f"{file} exists. Remove it, or use another name.")
-    if not file.parent.is_dir():
-        raise FineTuneError(f"There is no folder {file.parent}. Create it, or use another one.")
+    show_message(f"Wrote {target}. Edit it, then run `fine-tune recipe check {target} --reports FOLDER`.")

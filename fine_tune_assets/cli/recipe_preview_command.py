@@ -1,8 +1,6 @@
 """`fine-tune recipe check RECIPE --reports FOLDER`: what a recipe makes of reports, before anything is scrubbed or trained."""
 
-import secrets
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,30 +8,37 @@ from typing import Any
 import click
 
 from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
-from fine_tune_assets.approval.task_kinds import ReportText, UncheckedDraft
-from fine_tune_assets.cli.output import show_json
+from fine_tune_assets.approval.task_kinds import UncheckedDraft
+from fine_tune_assets.cli.output import show_json, show_message
 from fine_tune_assets.cli.preview_examples import describe_examples, print_examples, print_unnamed_headings
-from fine_tune_assets.core.errors import FineTuneError
-from fine_tune_assets.core.keys import KEY_BYTES
+from fine_tune_assets.cli.recipe_problems import find_report_problems
+from fine_tune_assets.cli.report_folder import read_report_folder
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.recipes.domain_packs import LoadedPack, load_pack
 from fine_tune_assets.recipes.schema import Recipe
-from fine_tune_assets.tables.record_classes import iter_records
 
 _MAX_SHOWN = 20
 
 
-def show_preview(settings: Settings, recipe: Recipe, folder: Path, *, has_drafts: bool, is_json: bool) -> None:
-    """Read the reports, and print sections, drafts, tokens, and why a report makes no draft; on request, text of reports."""
+def show_preview(
+    settings: Settings, recipe: Recipe, folder: Path, problems: Sequence[str], *, has_drafts: bool, is_json: bool
+) -> list[str]:
+    """Read the reports, and print sections, drafts, tokens, and why a report makes no draft; on request, text of reports.
+
+    Returns `problems` and those that the reports show.
+    """
     pack = load_pack(recipe.domain)
-    reports, unreadable = _read_reports(folder, recipe)
-    preview = preview_recipe(reports, recipe.tasks, pack.section_names)
+    is_required = recipe.reports_without_subject == "refuse"
+    read = read_report_folder(settings, folder, recipe.domain, is_subject_required=is_required)
+    preview = preview_recipe(read.reports, recipe.tasks, pack.section_names)
+    every = [*problems, *find_report_problems(recipe, read, preview)]
     found = {
         "recipe": recipe.name,
         "domain": recipe.domain,
         "reports": preview.reports,
-        "subjects": len({report.subject_key for report in reports}),
-        "unreadable": dict(unreadable),
+        "subjects": read.subjects,
+        "unreadable": read.unreadable,
         "sections": [
             {"heading": name, "reports": count, "share": round(count / preview.reports, 3)}
             for name, count in preview.sections.items()
@@ -53,6 +58,7 @@ def show_preview(settings: Settings, recipe: Recipe, folder: Path, *, has_drafts
         "minimum_examples": recipe.split.minimum_examples,
         "unnamed_headings": len(preview.unnamed_headings),
         **(describe_examples(preview) if has_drafts else {}),
+        "problems": [name_line(problem) for problem in every],
     }
     if is_json:
         show_json(found)
@@ -65,28 +71,7 @@ def show_preview(settings: Settings, recipe: Recipe, folder: Path, *, has_drafts
             click.echo(
                 "See three drafts per task and source, the ends of their sections and all headings with --drafts."
             )
-
-
-def _read_reports(folder: Path, recipe: Recipe) -> tuple[list[ReportText], Counter[str]]:
-    """The reports of a batch folder, or of every batch folder in a folder, and the unreadable ones by reason."""
-    from fine_tune_assets.reports.archives import ReadLimits
-    from fine_tune_assets.reports.batch_reader import read_batch
-    from fine_tune_assets.reports.batches import BATCH_FILE
-
-    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    batches = [folder] if (folder / BATCH_FILE).is_file() or not inner else inner
-    key, is_required = secrets.token_bytes(KEY_BYTES), recipe.reports_without_subject == "refuse"
-    reports: list[ReportText] = []
-    unreadable: Counter[str] = Counter()
-    for batch in batches:
-        result = read_batch(batch, batch.name, key, ReadLimits(), is_subject_required=is_required)
-        reports += iter_records(ReportText, result.reports.select(ReportText.SCHEMA.names))
-        unreadable.update(result.unreadable.column("reason").to_pylist())
-    if not reports:
-        raise FineTuneError(
-            f"{folder} holds no readable report. Run `fine-tune batch check {folder}`, which lists the reasons."
-        )
-    return reports, unreadable
+    return every
 
 
 def _count_tokens(settings: Settings, recipe: Recipe, preview: Preview, task: str) -> dict[str, Any]:
@@ -135,11 +120,8 @@ def _print(found: dict[str, Any], pack: LoadedPack) -> None:
         for reason, count in one["left_out"].items():
             click.echo(f"          no draft: {count}, {reason}")
     click.echo(f"\n{found['reports_without_draft']} {report} make no example.")
-    drafts = sum(one["drafts"] for one in found["tasks"])
-    if drafts < found["minimum_examples"]:
-        click.echo(f"{drafts} drafts are below split.minimum_examples ({found['minimum_examples']}).")
     if any(one["drafts"] and one["median_tokens"] is None for one in found["tasks"]):
-        click.echo("Tokens are not counted: run `fine-tune materialize base_models` first.")
+        show_message("Tokens are not counted: run `fine-tune materialize base_models` first.")
 
 
 def _describe_tokens(one: dict[str, Any], max_length: int) -> str:

@@ -15,7 +15,7 @@ from fine_tune_assets.core.errors import FineTuneError, RecipeError, summarize_e
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line
 from fine_tune_assets.recipes.gate_reach import require_reachable_gate
-from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.recipes.loader import load_line_recipe, load_recipe
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -197,7 +197,7 @@ def up(names: tuple[str, ...]) -> None:
     if set(DAGSTER_SERVICES) & set(wanted):
         prepare_dagster(settings, before_daemon=DAEMON in wanted)
     # First, since Dagster's webserver and daemon connect to every line's code server when they start.
-    faults = [] if names else _start_lines(settings)
+    faults = [] if names else start_lines(settings)
     start_services(settings, wanted)
     show_status(settings)
     if DESK in wanted:
@@ -215,7 +215,7 @@ class ProductLineError(FineTuneError):
     """A product line did not start."""
 
 
-def _start_lines(settings: Settings) -> list[str]:
+def start_lines(settings: Settings) -> list[str]:
     """Start the services of the further lines. Returns the names of those that failed, which stop no other line."""
     from sqlite3 import DatabaseError
 
@@ -227,6 +227,7 @@ def _start_lines(settings: Settings) -> list[str]:
     for name in () if settings.line else list_lines(settings):
         try:
             line = select_line(settings, name)
+            load_line_recipe(line)  # without it, the services run and every asset fails
             prepare(line)
             start_services(line, tuple(known_services(line)))
         except FineTuneError as error:

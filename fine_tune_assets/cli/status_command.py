@@ -7,12 +7,12 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from fine_tune_assets.cli.account_summary import at_line, list_all_left_out
+from fine_tune_assets.cli.account_summary import list_all_left_out
 from fine_tune_assets.cli.output import json_option, show_json
 from fine_tune_assets.cli.trace_command import find_current_lapse
-from fine_tune_assets.core.errors import FineTuneError, RecipeError, TableError
+from fine_tune_assets.core.errors import FineTuneError, RecipeError, TableError, materialize_hint
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.line_names import MAIN_LINE
+from fine_tune_assets.core.line_names import MAIN_LINE, name_line
 from fine_tune_assets.core.releases.release_folders import read_release
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -47,7 +47,7 @@ def show_status(settings: Settings, *, is_json: bool = False) -> None:
     production = found["production"]
     if found["other_lines"]:
         others = ", ".join(found["other_lines"])
-        _show("Product line", f"{found['line']}  (others: {others}; `fine-tune lines list`)")
+        _show("Product line", name_line(f"{found['line']}  (others: {others}; `fine-tune lines list`)"))
     if production is None:
         _show("Production", "none")
     else:
@@ -69,13 +69,13 @@ def show_status(settings: Settings, *, is_json: bool = False) -> None:
     if found["left_out"] is None:
         _show("Left out", "unknown: a table can't be read now")
     for row in found["left_out"] or ():
-        _show("Left out", f"{row['text']} {at_line(row['remedy'], settings.line)}")
+        _show("Left out", name_line(f"{row['text']} {row['remedy']}"))
     click.echo("Services")
     for service in found["services"]:
         pid = f"pid {service['pid']}" if service["pid"] else ""
         click.echo(f"  {service['name']:<18} {service['state']:<18} {pid:<12} {service['place']}")
     for subject_key in found["unfinished_erasures"]:
-        _show("Unfinished", f"erasure of subject {subject_key}: run `fine-tune subjects erase` again")
+        _show("Unfinished", name_line(f"erasure of subject {subject_key}: run `fine-tune subjects erase` again"))
 
 
 def _show(label: str, text: str) -> None:
@@ -152,15 +152,13 @@ def _read_production(settings: Settings, ledger: Ledger, live: Deployment) -> di
 def _read_warnings(settings: Settings, ledger: Ledger, release_id: str) -> list[str]:
     found = []
     if erased := sum(mark.is_trained_on for mark in list_release_marks(ledger, release_id)):
-        found.append(f"trained on {erased} subjects who were erased since: run `fine-tune materialize adapters+`")
+        found.append(f"trained on {erased} subjects who were erased since. {materialize_hint('adapters+')}")
     try:
         release = find_release(ledger, release_id)
         rows = None if release is None else read_learned_rows(settings.layout, ledger, release)
         lapse = find_current_lapse(settings, ledger)
         if lapsed := sum(lapse(row) is not None for row in rows or ()):
-            found.append(
-                f"trained on {lapsed} examples that are no longer approved: run `fine-tune materialize adapters+`"
-            )
+            found.append(f"trained on {lapsed} examples that are no longer approved. {materialize_hint('adapters+')}")
     except RecipeError as error:  # a recipe that is being edited must not hide the production model
         found.append(f"approvals unknown: {error}")
     return found

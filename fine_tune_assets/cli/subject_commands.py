@@ -17,7 +17,7 @@ from fine_tune_assets.cli.output import json_option, show_rows
 from fine_tune_assets.cli.service_commands import open_instance
 from fine_tune_assets.core.errors import FineTuneError, materialize_hint
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_key
-from fine_tune_assets.core.line_names import MAIN_LINE
+from fine_tune_assets.core.line_names import MAIN_LINE, name_line
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.sample_subjects import SUBJECT_KEY, sample_subject_key
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, working_on
@@ -50,7 +50,7 @@ _YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 def _checked_key(value: str) -> str:
     if not _KEY.fullmatch(value):
-        raise click.BadParameter("A subject key has 64 characters, as `fine-tune subjects key` prints it.")
+        raise click.BadParameter(name_line("A subject key has 64 characters, as `fine-tune subjects key` prints it."))
     return value
 
 

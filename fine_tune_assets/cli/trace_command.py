@@ -11,6 +11,7 @@ import click
 from fine_tune_assets.approval.lapsed_approvals import find_lapse_reason, read_current_decisions
 from fine_tune_assets.cli.output import json_option, show_json
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -179,7 +180,7 @@ def _training_lines(step: "TrainingStep") -> Iterator[str]:
 def _subject_lines(found: "SubjectTrace") -> Iterator[str]:
     yield f"Subject        {found.subject_key}"
     if found.erased_at:
-        state = "" if found.is_erasure_finished else ", not finished: run `fine-tune subjects erase` again"
+        state = name_line("" if found.is_erasure_finished else ", not finished: run `fine-tune subjects erase` again")
         yield f"Erased         {_day(found.erased_at)}{state}"
     for report in found.reports:
         yield from _report_lines(report)

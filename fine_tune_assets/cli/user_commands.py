@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 
 from fine_tune_assets.cli.identity import operating_system_user
-from fine_tune_assets.cli.output import json_option, show_rows
+from fine_tune_assets.cli.output import json_option, show_message, show_rows
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.permissions import ROLES
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -53,7 +54,7 @@ def create_link(settings: Settings, name: str | None = None) -> str:
 def print_link(settings: Settings, console: Console) -> None:
     """Print a sign-in link; if the installation has its own users, only the address of the desk."""
     try:
-        lines = [create_link(settings), f"  ({LINK_NOTE})"]
+        lines = [create_link(settings), f"  ({name_line(LINK_NOTE)})"]
     except LinkError:
         lines = [f"{settings.desk_page_url('')}  (sign in with your own user)"]
     console.print()
@@ -143,7 +144,7 @@ def link(name: str | None) -> None:
     Without NAME: for the user `demo`, created if no users exist.
     """
     click.echo(create_link(load_settings(), name))
-    click.echo(f"({LINK_NOTE})", err=True)
+    show_message(f"({LINK_NOTE})", is_error=True)
 
 
 def _state(user: User, now: datetime) -> str:

@@ -12,7 +12,7 @@ import click
 import pyarrow.parquet as pq
 
 from fine_tune_assets.cli.identity import authenticate
-from fine_tune_assets.cli.output import json_option, show_json, show_rows
+from fine_tune_assets.cli.output import json_option, show_json, show_message, show_rows
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_table, short
 from fine_tune_assets.core.keys import SignatureError, public_key_file
@@ -110,9 +110,9 @@ def list_command(limit: int, is_json: bool) -> None:
     for verdict, signers in found:
         click.echo(_headline(verdict, signers))
         for reason in verdict.reasons:
-            click.echo(f"  {reason}")
+            show_message(f"  {reason}")
     if not found:
-        click.echo("There are no verdicts yet. Run `fine-tune materialize +promotion_verdicts`.")
+        show_message("There are no verdicts yet. Run `fine-tune materialize +promotion_verdicts`.")
 
 
 @verdicts.command()
@@ -131,7 +131,7 @@ def show(verdict_id: str, is_json: bool) -> None:
         return
     click.echo(_headline(verdict, signers))
     for reason in verdict.reasons:
-        click.echo(f"  {reason}")
+        show_message(f"  {reason}")
     try:
         metrics = read_evidence(verdict.evidence).metrics
     except ValueError:

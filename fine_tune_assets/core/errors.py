@@ -3,21 +3,16 @@
 A message states what happened, to which id, and what to do next. It contains ids, kinds and counts, never report text.
 """
 
-import os
 import traceback
 
-from fine_tune_assets.core.line_names import LINE_VARIABLE
+from fine_tune_assets.core.line_names import name_line
 
 
 def materialize_hint(*assets: str) -> str:
     """The command for the assets in their order; without assets, the one that updates everything."""
-    line = os.environ.get(LINE_VARIABLE)
     if not assets:
-        command = f"`fine-tune --line {line} materialize`" if line else "`fine-tune materialize`"
-        return f"Run {command}; while the Dagster daemon runs, it does this automatically."
-    if line:
-        return f"Run {', then '.join(f'`fine-tune --line {line} materialize {asset}`' for asset in assets)}."
-    return f"Run {', then '.join(f'`fine-tune materialize {asset}`' for asset in assets)}."
+        return name_line("Run `fine-tune materialize`; while the Dagster daemon runs, it does this automatically.")
+    return name_line(f"Run {', then '.join(f'`fine-tune materialize {asset}`' for asset in assets)}.")
 
 
 def summarize_exception(error: BaseException) -> str:
@@ -34,6 +29,9 @@ class FineTuneError(Exception):
     """Base of every error that this project raises on purpose."""
 
     exit_status = FAILED
+
+    def __str__(self) -> str:
+        return name_line(super().__str__())
 
 
 class SettingsError(FineTuneError):

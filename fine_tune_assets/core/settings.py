@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX, asset_path
 from fine_tune_assets.core.errors import SettingsError
-from fine_tune_assets.core.line_names import LINE_FILE, LINE_NAME, LINE_VARIABLE, MAIN_LINE
+from fine_tune_assets.core.line_names import LINE_FILE, LINE_NAME, LINE_VARIABLE, MAIN_LINE, use_line
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.strict_parsing import load_values
 
@@ -510,7 +510,8 @@ def use_settings(settings: Settings) -> Iterator[None]:
     """Let `load_settings` return these settings in this task and the threads that it starts: for a service of several lines."""
     token = _settings_in_use.set(settings)
     try:
-        yield
+        with use_line(settings.line):
+            yield
     finally:
         _settings_in_use.reset(token)
 

@@ -23,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 
 from fine_tune_assets.core.errors import FineTuneError, SettingsError
 from fine_tune_assets.core.keys import create_private_file, read_private_file
-from fine_tune_assets.core.line_names import MAIN_LINE
+from fine_tune_assets.core.line_names import MAIN_LINE, name_line
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.core.web_services import LOOPBACK_HOSTS
 from fine_tune_assets.ledger.database import Ledger
@@ -49,7 +49,7 @@ class GatewayRefusedError(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message = status, name_line(message)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
 from fine_tune_assets.core.fingerprints import fingerprint_bytes
-from fine_tune_assets.core.line_names import MAIN_LINE
+from fine_tune_assets.core.line_names import MAIN_LINE, name_line, use_line
 from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.desk.error_pages import not_found
 from fine_tune_assets.desk.readable_names import sentence_case
@@ -73,8 +73,9 @@ def make_environment() -> Environment:
 
 
 def at_line(text: str, line: str) -> str:
-    """A text with one command, which names the product line unless it is the main one."""
-    return text if line == MAIN_LINE else text.replace("fine-tune", f"fine-tune --line {line}", 1)
+    """A text whose commands name the product line unless it is the main one. HTML stays HTML."""
+    with use_line("" if line == MAIN_LINE else line):
+        return type(text)(name_line(text))
 
 
 def format_age(at: datetime, now: datetime) -> str:

@@ -10,13 +10,15 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from fine_tune_assets.core.line_names import name_line
+
 
 class ApiError(Exception):
     """Ends a request with a status and a message for the caller."""
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers
+        self.status, self.code, self.message, self.headers = status, code, name_line(message), headers
 
     @property
     def body(self) -> dict[str, dict[str, str | None]]:

@@ -96,14 +96,22 @@ def shipped_packs() -> dict[str, Path]:
 
 
 def load_pack(domain: str) -> LoadedPack:
-    """A shipped pack by its name, or one in a folder relative to the data folder. Raises DomainPackError with every fault."""
-    folder = shipped_packs().get(domain) or load_settings().data_dir / Path(domain).expanduser()
+    """A shipped pack by its name, or one in a folder relative to the installation's data folder, which all product lines share.
+
+    Raises DomainPackError with every fault.
+    """
+    folder = shipped_packs().get(domain) or locate_pack(domain)
     if not (folder / PACK_FILE).is_file():
         raise DomainPackError(
-            f"Domain pack {domain} not found. Shipped: {', '.join(shipped_packs())}. For your own, name a folder with "
-            f"{PACK_FILE}, relative to the data folder."
+            f"Domain pack {domain} not found: there is no {folder / PACK_FILE}. Shipped: {', '.join(shipped_packs())}. For your "
+            "own, name a folder relative to the data folder, such as packs/claims."
         )
     return _read_pack(domain, folder, fingerprint_listing(folder))
+
+
+def locate_pack(domain: str) -> Path:
+    """The folder of a pack that is not shipped. One place for all lines, so that they can't differ in a pack of the same name."""
+    return load_settings().installation.data_dir / Path(domain).expanduser()
 
 
 @lru_cache(maxsize=16)

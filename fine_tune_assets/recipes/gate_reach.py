@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.recipes.error_levels import ALPHA, fewest_subjects, gain_level
-from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.recipes.schema import GateSettings, Recipe
 
 GRADE_SPREAD = 2.2
 """Standard deviation of the grade differences between two models, in points, as measured in the demo."""
@@ -39,15 +39,21 @@ class GateReach:
 
 def find_gate_reach(recipe: Recipe) -> GateReach:
     """Planned for one test example per subject."""
+    gate, examples = recipe.gate, _count_asked(recipe)
+    level = gate.verdict_level
+    return GateReach(examples, detectable_gain(gate, examples), level, min(1.0, level * gate.verdicts_per_year))
+
+
+def detectable_gain(gate: GateSettings, examples: int) -> float | None:
+    """The smallest gain in points that a verdict on this many test examples finds with a power of 80 %; None if it finds none."""
     from scipy.stats import t
 
-    gate, examples = recipe.gate, _count_asked(recipe)
-    level, gain = gate.verdict_level, None
-    if examples >= (fewest_subjects(level) or examples + 1):
-        tail, freedom = gain_level(level, examples), examples - 1
-        multiple = float(t.isf(tail, freedom) + t.ppf(_PLANNED_POWER, freedom))
-        gain = gate.minimum_gain + multiple * GRADE_SPREAD / sqrt(examples)
-    return GateReach(examples, gain, level, min(1.0, level * gate.verdicts_per_year))
+    level = gate.verdict_level
+    if examples < (fewest_subjects(level) or examples + 1):
+        return None
+    tail, freedom = gain_level(level, examples), examples - 1
+    multiple = float(t.isf(tail, freedom) + t.ppf(_PLANNED_POWER, freedom))
+    return gate.minimum_gain + multiple * GRADE_SPREAD / sqrt(examples)
 
 
 def require_reachable_gate(recipe: Recipe, origin: str) -> None:

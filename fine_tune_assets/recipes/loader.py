@@ -9,6 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fine_tune_assets.core.errors import RecipeError
+from fine_tune_assets.core.settings import Settings, use_settings
 from fine_tune_assets.core.strict_parsing import DuplicateKeyError, load_values
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, FieldTask, Recipe
@@ -33,6 +34,12 @@ def load_recipe(name_or_path: str) -> Recipe:
     except (ValueError, yaml.YAMLError) as error:  # bytes that are not UTF-8, or a date that does not exist
         raise RecipeError(f"Recipe {path.name} is not valid YAML: {error}") from error
     return parse_recipe(values, path.name)
+
+
+def load_line_recipe(line: Settings) -> Recipe:
+    """The recipe of a product line, read with the line's own settings. Raises RecipeError, DomainPackError."""
+    with use_settings(line):
+        return load_recipe(line.recipe)
 
 
 def dump_recipe(recipe: Recipe) -> dict[str, Any]:

@@ -117,6 +117,8 @@ def section_values(recipe: Recipe, sections: Iterable[str]) -> dict[str, dict[st
     for name in sections:
         parts = {"domain": pack.fingerprint(PACK_PARTS[name])} if name in PACK_PARTS else {}
         found[name] = {field: _get_value(values, field) for field in SECTIONS[name]} | parts
+        if name == "subjects":  # metadata of reports may state these kinds
+            found[name]["kinds"] = list(pack.pack.own_kinds)
     return found
 
 

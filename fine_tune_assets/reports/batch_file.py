@@ -5,19 +5,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from fine_tune_assets.core.strict_parsing import load_texts, load_values
 from fine_tune_assets.reports.batches import BATCH_FILE
 from fine_tune_assets.reports.file_contents import Contents
 from fine_tune_assets.reports.report_metadata import MetadataError, ReportMetadata, metadata_from_values
-from fine_tune_assets.reports.stated_identifiers import IdentifierKind
+from fine_tune_assets.reports.stated_identifiers import read_kind
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _STRICT = ConfigDict(extra="forbid")
 _MAX_BYTES = 1_000_000
 Column = Annotated[str, Field(min_length=1, strict=True)]
+Kind = Annotated[str, BeforeValidator(read_kind)]
 Heading = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\r\n]+$", strict=True)]
 
 
@@ -28,7 +29,7 @@ class RecordColumns:
     subject_id: Column
     sections: Annotated[dict[Column, Heading], Field(min_length=1)]
     report_id: Column | None = None
-    identifiers: dict[Column, IdentifierKind] = field(default_factory=dict)
+    identifiers: dict[Column, Kind] = field(default_factory=dict)
     written_on: Column | None = None
 
     @property
@@ -97,7 +98,7 @@ _KNOWN_KEYS = {
 
 def _describe_error(place: tuple[int | str, ...], kind: str) -> str:
     known = ".".join(str(part) for part in place if part in _KNOWN_KEYS) or "top level"
-    what = {"unexpected_keyword_argument": "unknown key", "missing": "missing", "enum": "unknown kind"}
+    what = {"unexpected_keyword_argument": "unknown key", "missing": "missing", "value_error": "unknown kind"}
     return f"{known}: {what.get(kind, 'wrong value')}"
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_text
+from fine_tune_assets.core.identifier_kinds import KINDS
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batches import (
     BatchFiles,
@@ -26,7 +27,7 @@ from fine_tune_assets.reports.isolated_reader import IsolatedReader
 from fine_tune_assets.reports.ocr import find_ocr
 from fine_tune_assets.reports.report_readers import RecordOutcome
 from fine_tune_assets.reports.sample_reports import SubjectKeys, assign_subject_keys
-from fine_tune_assets.reports.stated_identifiers import AcceptedReport, normalize_unicode
+from fine_tune_assets.reports.stated_identifiers import AcceptedReport, IdentifierKind, normalize_unicode
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 from fine_tune_assets.tables.common_columns import HeadingLine, KnownIdentifier
 from fine_tune_assets.tables.record_classes import table_from_records
@@ -92,6 +93,7 @@ def read_batch_version(
     version: str | None,
     erased_subjects: Collection[str],
     is_subject_required: bool = True,
+    own_kinds: Collection[str] = (),
 ) -> BatchResult:
     """Read a batch folder and check that it matches `version` (None accepts any version).
 
@@ -107,6 +109,7 @@ def read_batch_version(
             limits,
             erased_subjects=erased_subjects,
             is_subject_required=is_subject_required,
+            own_kinds=own_kinds,
         )
     except BatchFolderError as error:
         if version in (None, error.version):
@@ -133,12 +136,13 @@ def read_batch(
     files: BatchFiles | None = None,
     is_subject_required: bool = True,
     reader: IsolatedReader | None = None,
+    own_kinds: Collection[str] = (),
 ) -> BatchResult:
     """Read every file of a batch folder in name order. Raises BatchFolderError.
 
     `files` is an earlier listing; None lists the folder now. A listed file that no longer exists becomes `file_missing`. If no
     subject is required, a report that names none is its own subject. `reader` is an open reader with these limits; None starts
-    one for this batch.
+    one for this batch. `own_kinds` are the kinds of identifiers that the domain pack adds.
     """
     contents = BatchContents(folder, list_files(folder) if files is None else files)
     with IsolatedReader(limits, find_ocr()) if reader is None else nullcontext(reader) as opened:
@@ -146,7 +150,8 @@ def read_batch(
     keys = assign_subject_keys(reading.outcomes, subject_secret, batch, reading.source)
     reports: list[Report] = []
     unreadable: list[UnreadableReport] = []
-    for outcome in _reject_repeated_ids(_reject_erased(reading.outcomes, keys, erased_subjects)):
+    known = _reject_unknown_kinds(reading.outcomes, {*IdentifierKind, *KINDS, *own_kinds})
+    for outcome in _reject_repeated_ids(_reject_erased(known, keys, erased_subjects)):
         if isinstance(outcome.result, AcceptedReport):
             reports.append(_report_row(outcome.result, outcome.path, batch, reading.source, keys))
         else:
@@ -161,6 +166,22 @@ def read_batch(
         ignored={format_path(path): reason for path, reason in reading.ignored.items()},
         version=contents.fingerprint(),
     )
+
+
+def _reject_unknown_kinds(outcomes: Iterable[RecordOutcome], kinds: Collection[str]) -> Iterator[RecordOutcome]:
+    """Replace reports that state a kind which the scrubber can't replace. The kind is not named: with kind and value confused,
+    it is a value."""
+    for outcome in outcomes:
+        stated = outcome.result.identifiers if isinstance(outcome.result, AcceptedReport) else ()
+        if any(one.kind not in kinds for one in stated):
+            refused = UnreadableError(
+                UnreadableReason.UNKNOWN_KIND,
+                "The metadata states a kind of identifier that the recipe's domain does not have. Add it to `identifiers` of the "
+                f"domain pack, or use one of {', '.join(sorted(kinds))}.",
+            )
+            yield RecordOutcome(outcome.path, outcome.record, refused, outcome.size_bytes)
+        else:
+            yield outcome
 
 
 def _reject_repeated_ids(outcomes: Iterator[RecordOutcome]) -> Iterator[RecordOutcome]:
@@ -198,7 +219,7 @@ def _report_row(report: AcceptedReport, path: Path, batch: str, source: str, key
         subject_key=keys.get_key(report.subject),
         text=text,
         known_identifiers=tuple(
-            KnownIdentifier(kind=i.kind.value, value=normalize_unicode(i.value)) for i in report.identifiers
+            KnownIdentifier(kind=str(i.kind), value=normalize_unicode(i.value)) for i in report.identifiers
         ),
         origin_file=format_path(path),
         written_on=report.written_on,

@@ -8,7 +8,7 @@ from typing import Any
 from fine_tune_assets.reports.heading_marks import BOLD_LEVEL, TITLE_LEVEL, MarkedLine
 from fine_tune_assets.reports.report_metadata import ParsedReport, ReportMetadata
 from fine_tune_assets.reports.report_readers import RecordOutcome
-from fine_tune_assets.reports.stated_identifiers import AcceptedReport, Identifier, IdentifierKind, validate_id
+from fine_tune_assets.reports.stated_identifiers import AcceptedReport, Identifier, read_kind, validate_id
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 FILE, READ, MAX_BYTES, SOURCE, REJECTED, OUTCOME, FINISHED = (
@@ -95,7 +95,7 @@ def _decode_headings(items: Any) -> tuple[MarkedLine, ...]:
 
 
 def _decode_identifiers(items: Any) -> tuple[Identifier, ...]:
-    return tuple(Identifier(IdentifierKind(item["kind"]), _text(item["value"])) for item in items)
+    return tuple(Identifier(read_kind(item["kind"]), _text(item["value"])) for item in items)
 
 
 def _encode_date(day: date | None) -> str | None:

@@ -13,7 +13,7 @@ import yaml
 from fine_tune_assets.core.strict_parsing import load_texts
 from fine_tune_assets.quantities.metadata_dates import read_first_day
 from fine_tune_assets.reports.heading_marks import MarkedLine, mark_lines, take_headings
-from fine_tune_assets.reports.stated_identifiers import Identifier, IdentifierKind, read_values
+from fine_tune_assets.reports.stated_identifiers import Identifier, IdentifierKind, read_kind, read_values
 from fine_tune_assets.reports.unreadable_files import UnreadableError
 
 _REPORT_ID = "report_id"
@@ -109,8 +109,8 @@ def _read_identifiers(values: Mapping[str, Any]) -> tuple[Identifier, ...]:
     others = values.get(_IDENTIFIERS) or {}
     if not isinstance(others, dict):
         raise ValueError("not a mapping")
-    stated = [(KIND_BY_KEY[key], value) for key, value in values.items() if key in KIND_BY_KEY]
-    stated += [(IdentifierKind(kind), value) for kind, value in others.items()]
+    stated: list[tuple[str, Any]] = [(KIND_BY_KEY[key], value) for key, value in values.items() if key in KIND_BY_KEY]
+    stated += [(read_kind(kind), value) for kind, value in others.items()]
     return tuple(Identifier(kind, text) for kind, value in stated for text in read_values(value))
 
 

@@ -59,7 +59,7 @@ def iter_reports(outcomes: Iterable[RecordOutcome]) -> Iterator[AcceptedReport]:
 
 def fingerprint_sample_report(report: AcceptedReport, batch: str, source: str) -> str:
     """Fingerprint everything that determines a row of `reports`."""
-    identifiers = [[identifier.kind.value, normalize_unicode(identifier.value)] for identifier in report.identifiers]
+    identifiers = [[str(identifier.kind), normalize_unicode(identifier.value)] for identifier in report.identifiers]
     written_on = None if report.written_on is None else report.written_on.isoformat()
     fields = [
         f"{batch}/{report.local_id}",

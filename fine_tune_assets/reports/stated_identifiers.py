@@ -1,6 +1,7 @@
 """Identifiers stated in a report's metadata, and the subject key derived from them."""
 
 import datetime
+import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,7 @@ from fine_tune_assets.reports.heading_marks import MarkedLine
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
 _MAX_ID_CHARACTERS = 200
+_PACK_KIND = re.compile(r"[A-Z][A-Z_]{1,29}", re.ASCII)
 _FIRST_INEXACT_FLOAT = 2.0**53
 """From here on, a float no longer represents every integer exactly."""
 
@@ -31,8 +33,23 @@ class IdentifierKind(StrEnum):
 
 @dataclass(frozen=True)
 class Identifier:
-    kind: IdentifierKind
+    kind: str
+    """An IdentifierKind, or a kind in capitals that the scrubber or the domain pack has, such as `POLICY_NUMBER`."""
     value: str
+
+
+def read_kind(written: Any) -> str:
+    """The kind of identifier that metadata names, in any case. Raises ValueError if it can't be one.
+
+    Whether the domain pack declares a kind in capitals is checked by `batch_reader`: the confined reader knows no domain.
+    """
+    if not isinstance(written, str):
+        raise ValueError("not a text")
+    if written.lower() in set(IdentifierKind):
+        return written.lower()
+    if _PACK_KIND.fullmatch(written.upper()) is None:
+        raise ValueError("not a kind of identifier")
+    return written.upper()
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def _parse_report(row: Row, columns: RecordColumns) -> ParsedReport:
     try:
         subject_id = read_id(row[columns.subject_id])
         own_id = "" if columns.report_id is None else validate_id(read_id(row[columns.report_id]))
-        stated = [
+        stated: list[tuple[str, Any]] = [
             (IdentifierKind.ID, row[columns.subject_id]),
             *((kind, row[c]) for c, kind in columns.identifiers.items()),
         ]

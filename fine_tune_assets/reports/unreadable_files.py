@@ -23,6 +23,7 @@ class UnreadableReason(StrEnum):
     DUPLICATE_ID = "duplicate_id"
     BAD_ID = "bad_id"
     BAD_BATCH_FILE = "bad_batch_file"
+    UNKNOWN_KIND = "unknown_kind"
     NO_REPORTS = "no_reports"
     BAD_SIDECAR = "bad_sidecar"
     CORRUPT_FILE = "corrupt_file"

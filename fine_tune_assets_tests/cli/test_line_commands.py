@@ -1,6 +1,9 @@
 """`fine-tune lines`, and the commands that work on several product lines."""
 
+import ast
 import json
+import re
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -8,12 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
+from fine_tune_assets.cli.service_commands import start_lines
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import PREFIX, Settings, list_lines, load_settings, select_line
+from fine_tune_assets.core.settings import PREFIX, Settings, list_lines, load_settings, select_line, use_settings
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.people.api_keys import create_key, list_keys
 from fine_tune_assets.ledger.reviews.erasures import SubjectIds, list_erased_subjects, list_erasures, record_erasure
+from fine_tune_assets.recipes.domain_packs import load_pack, shipped_packs
+from fine_tune_assets.recipes.loader import load_line_recipe
 
 SUBJECT = "5" * 64
 RECIPE = PROJECT_DIR / "fine_tune_assets" / "recipes" / "law_contracts.yaml"
@@ -101,3 +107,141 @@ def test_services_that_all_lines_share_are_not_started_for_one(settings: Setting
     assert refused.exit_code == 1
     assert "without --line" in refused.stderr
     assert settings.line == ""
+
+
+def _write_own_pack(settings: Settings, folder: str = "packs/claims") -> Path:
+    """A pack in the installation's data folder, and a recipe that names it."""
+    shutil.copytree(shipped_packs()["law"], settings.data_dir / folder)
+    text = RECIPE.read_text(encoding="utf-8").replace("domain: law ", f"domain: {folder} ")
+    file = settings.data_dir / "claims.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_line_uses_a_pack_of_the_installation(settings: Settings) -> None:
+    """The pack was looked for in the line's own folder, where nothing puts it, and no command said so."""
+    recipe = _write_own_pack(settings)
+    assert _run("lines", "add", "claims", "--recipe", recipe).exit_code == 0
+    line = select_line(settings, "claims")
+    assert load_line_recipe(line).domain == "packs/claims"
+    checked = _run("--line", "claims", "recipe", "check", recipe)
+    assert "valid" in checked.stdout
+    assert _run("lines", "list").exit_code == 0
+
+
+def test_lines_read_one_copy_of_a_pack(settings: Settings) -> None:
+    """A copy in a line's folder would be a second truth under the same name."""
+    recipe = _write_own_pack(settings)
+    _run("lines", "add", "claims", "--recipe", recipe)
+    shutil.copytree(settings.data_dir / "packs", settings.layout.lines / "claims" / "packs")
+    with use_settings(select_line(settings, "claims")):
+        assert load_pack("packs/claims").folder == settings.data_dir / "packs" / "claims"
+
+
+@pytest.mark.parametrize("fault", ["missing", "invalid"])
+def test_a_line_whose_pack_can_t_be_loaded_is_not_created(settings: Settings, fault: str) -> None:
+    recipe = _write_own_pack(settings)
+    _break_pack(settings, fault)
+    refused = _run("lines", "add", "claims", "--recipe", recipe)
+    assert (refused.exit_code, "packs/claims" in refused.stderr) == (1, True)
+    assert list_lines(settings) == ()
+
+
+def _break_pack(settings: Settings, fault: str) -> None:
+    file = settings.data_dir / "packs" / "claims" / "pack.yaml"
+    if fault == "missing":
+        file.unlink()
+    else:
+        file.write_text("description: [", encoding="utf-8")
+
+
+@pytest.mark.parametrize("fault", ["missing", "invalid"])
+def test_a_line_whose_pack_was_broken_later_is_listed_with_the_problem(settings: Settings, fault: str) -> None:
+    """It was called healthy, while each of its assets failed."""
+    recipe = _write_own_pack(settings)
+    assert _run("lines", "add", "claims", "--recipe", recipe).exit_code == 0
+    _break_pack(settings, fault)
+    listed = _run("lines", "list", "--json")
+    problems = {row["line"]: row["problem"] for row in json.loads(listed.stdout)}
+    assert (listed.exit_code, problems["main"], "packs/claims" in problems["claims"]) == (1, "", True)
+
+
+def test_services_of_a_line_that_can_t_load_its_recipe_are_not_started(settings: Settings) -> None:
+    recipe = _write_own_pack(settings)
+    assert _run("lines", "add", "claims", "--recipe", recipe).exit_code == 0
+    recipe.write_text("name: x\n", encoding="utf-8")
+    assert start_lines(settings) == ["claims"]
+    assert not list((settings.layout.lines / "claims" / "run").glob("*.pid"))
+
+
+_IN_HINT = re.compile(r"`fine-tune (?P<words>[^`]*)`")
+_REPRESENTATIVE = (
+    ("status",),
+    ("doctor",),
+    ("users", "list"),
+    ("keys", "list"),
+    ("releases", "list"),
+    ("releases", "import", "missing.tar", "--public-key", "missing.pub"),
+    ("releases", "deploy", "none"),
+    ("verdicts", "list"),
+    ("verdicts", "show", "none"),
+    ("review", "list"),
+    ("review", "show", "none"),
+    ("tables",),
+    ("models", "list"),
+    ("datasets", "list"),
+    ("trace", "release", "none"),
+    ("trace", "subject", "none"),
+    ("keys", "revoke", "none"),
+    ("keys", "accept", "none"),
+    ("users", "roles", "Nobody", "user"),
+    ("phi", "mark", "list"),
+    ("subjects", "key", "4711"),
+    ("subjects", "erase", "short", "--reason", "case 7"),
+    ("recipe", "check", "law_contracts", "--reports", str(PROJECT_DIR / "data" / "samples" / "law")),
+)
+
+
+def test_each_hint_names_its_line(settings: Settings) -> None:  # noqa: ARG001
+    """`--line claims releases import` told people to run a command on the main line, where it changes another model."""
+    assert _run("lines", "add", "law", "--recipe", "law_contracts").exit_code == 0
+    hints = []
+    for words in _REPRESENTATIVE:
+        hints += [(words, hint["words"]) for hint in _IN_HINT.finditer(_run("--line", "law", *words).output)]
+    assert len({words for words, _ in hints}) >= 10, "most of these commands give a hint"
+    of_installation = {"lines", "up", "down", "demo", "completion"}
+    for words, hint in hints:
+        named, command = re.fullmatch(r"(?:--line (\w+) )?(\S+).*", hint, re.DOTALL).groups()  # type: ignore[union-attr]
+        assert named == ("main" if command in of_installation else "law"), (words, hint)
+
+
+def test_no_hint_of_the_main_line_names_a_line(settings: Settings) -> None:  # noqa: ARG001
+    for words in (("status",), ("users", "list"), ("releases", "list"), ("verdicts", "list")):
+        found = _run(*words)
+        assert all(not hint["words"].startswith("--line") for hint in _IN_HINT.finditer(found.output))
+
+
+_NAMING_CALLS = {"name_line", "show_message", "show_rows"}
+
+
+def test_every_hint_that_a_command_prints_goes_through_the_one_place_that_names_its_line() -> None:
+    """Errors name it by themselves. A hint in a plain `click.echo` would not."""
+    found = []
+    for file in (PROJECT_DIR / "fine_tune_assets" / "cli").rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            if name not in ("echo", "print", "secho") or "demo" in file.parts:
+                continue
+            inner = {
+                getattr(one.func, "attr", getattr(one.func, "id", ""))
+                for one in ast.walk(call)
+                if isinstance(one, ast.Call)
+            }
+            texts = [
+                one.value for one in ast.walk(call) if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            ]
+            hints = [text for text in texts if "`fine-tune " in text and "`fine-tune --line " not in text]
+            if hints and not inner & _NAMING_CALLS:
+                found.append(f"{file.name}:{call.lineno}")
+    assert not [one for one in found if not one.startswith("line_commands.py")], "`lines add` names the line itself"

@@ -10,10 +10,14 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.approval.recipe_preview import EMPTY_SECTION, INLINE_HEADING, NO_SECTION, OTHER_LABEL
 from fine_tune_assets.cli.main import main
+from fine_tune_assets.cli.recipe_problems import find_machine_problems
+from fine_tune_assets.core.keys import SUBJECTS_KEY, read_or_create_key
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import PREFIX
+from fine_tune_assets.core.settings import PREFIX, load_settings
+from fine_tune_assets.instructions.splits import SplitRule
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import SectionTask
+from fine_tune_assets.reports.stated_identifiers import make_subject_key
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +52,7 @@ def test_a_new_recipe_is_a_valid_copy_with_its_own_name_and_salt(name: str, tmp_
     made, template = load_recipe(str(file)), load_recipe(name)
     assert (made.name, made.training, made.tasks) == ("ward_notes", template.training, template.tasks)
     assert made.split.salt == "ward-notes-1"
-    assert recipe("check", file).exit_code == 0
+    assert recipe("check", file, "--any-machine").exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["Ward.yaml", "ward notes.yaml", "ward.yml", "ward", "-ward.yaml", "_ward.yaml"])
@@ -114,8 +118,9 @@ TASK = ("--task", "deadline", "--instruction", "Name the deadline.", "--input", 
 
 def _check(folder: Path, name: str = "law_contracts") -> dict[str, Any]:
     checked = recipe("check", name, "--reports", folder, "--json")
-    assert checked.exit_code == 0, checked.output
-    return dict(json.loads(checked.stdout))
+    found = dict(json.loads(checked.stdout))
+    assert checked.exit_code == (1 if found["problems"] else 0)
+    return found
 
 
 def test_a_recipe_is_checked_against_the_reports_at_hand() -> None:
@@ -213,3 +218,129 @@ def test_without_a_file_the_recipe_is_named_after_its_domain(tmp_path: Path, mon
     assert recipe("new", "--domain", "law", *TASK).exit_code == 0
     assert load_recipe("law.yaml").name == "law"
     assert recipe("new").exit_code == 2
+
+
+def _write_reports(folder: Path, count: int, subjects: int | None = None) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        text = f"CLAUSE\n\nPay invoice {number} within {number + 3} days.\n\nCLAUSE TYPE\n\npayment\n"
+        subject = number % (subjects or count)
+        (folder / f"r{number}.txt").write_text(f"---\nsubject_id: s{subject}\n---\n{text}", encoding="utf-8")
+    return folder
+
+
+def _write_recipe(tmp_path: Path, **changes: Any) -> Path:
+    """A recipe with one task, for the CPU."""
+    values = yaml.safe_load(shipped_recipes()["law_contracts"].read_text(encoding="utf-8"))
+    values |= {"tasks": values["tasks"][:1], "review": {**values["review"], "guidelines": {}}}
+    for name, change in changes.items():
+        values[name] = {**values[name], **change} if isinstance(change, dict) and name != "mix" else change
+    file = tmp_path / "my_line.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return file
+
+
+def _problems(*words: object) -> list[str]:
+    checked = recipe("check", *words)
+    found = [line.removeprefix("Problem: ") for line in checked.stderr.splitlines()]
+    assert checked.exit_code == (1 if found else 0), checked.output
+    return found
+
+
+def test_a_recipe_that_can_end_in_a_verdict_has_no_problem(tmp_path: Path) -> None:
+    folder = _write_reports(tmp_path / "batch", 120)
+    file = _write_recipe(tmp_path, split={"minimum_examples": 80, "test_fraction": 0.28})
+    assert _problems(file, "--reports", folder) == []
+
+
+def test_zero_drafts_are_refused_with_the_headings_that_no_report_has(tmp_path: Path) -> None:
+    """The check ended with 0, and the recipe was found to be useless after the scrubbing."""
+    folder = _write_reports(tmp_path / "batch", 3)
+    task = {"name": "loss", "instruction": "Name the loss.", "input_sections": ["CLAUSE"], "output_section": "LOSS"}
+    (problem,) = _problems(_write_recipe(tmp_path, tasks=[task]), "--reports", folder)
+    assert problem.startswith("tasks.loss: ")
+    assert all(name in problem for name in ("LOSS", "CLAUSE TYPE"))
+
+
+def test_one_task_without_drafts_is_refused_although_another_has_some(tmp_path: Path) -> None:
+    folder = _write_reports(tmp_path / "batch", 3)
+    found = _problems("law_contracts", "--reports", folder)
+    assert [problem.split(":")[0] for problem in found] == ["tasks.obligation"]
+
+
+def test_an_unknown_data_set_of_the_mix_is_refused(tmp_path: Path) -> None:
+    """The instruction set would fail on it, after the reviews."""
+    (problem,) = _problems(_write_recipe(tmp_path, mix={"bundled": 0.1, "no_such_set": 0.2}))
+    assert problem.startswith("mix.no_such_set: ")
+
+
+def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (problem,) = _problems(_write_recipe(tmp_path, base_model={"folder": "base_models/none"}))
+    assert problem.startswith("base_model.folder: ")
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "field"),
+    [
+        ("training", {"method": "qlora"}, "training.method"),
+        ("training", {"engine": "unsloth"}, "training.engine"),
+        ("training", {"processes": 2}, "training.processes"),
+        ("engine", "vllm", "engine"),
+        ("judge", {"kind": "statements", "model": "judges/none", "backend": "folder"}, "judge.model"),
+        ("judge", {"kind": "statements", "model": "m", "backend": "endpoint"}, "judge.backend"),
+        ("scrub", {"entity_model": "spacy:no_such_package"}, "scrub.entity_model"),
+    ],
+)
+def test_what_this_machine_lacks_is_refused_with_its_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, change: Any, field: str
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}VLLM_PYTHON", str(tmp_path / "none"))
+    loaded = load_recipe(str(_write_recipe(tmp_path, **{section: change})))
+    assert [one.split(":")[0] for one in find_machine_problems(load_settings(), loaded, has_gpu=False)] == [field]
+
+
+def test_a_recipe_for_a_gpu_is_accepted_where_one_is_and_with_any_machine(tmp_path: Path) -> None:
+    file = _write_recipe(tmp_path, training={"method": "qlora"})
+    assert list(find_machine_problems(load_settings(), load_recipe(str(file)), has_gpu=True)) == []
+    assert _problems(file, "--any-machine") == []
+
+
+def test_a_test_split_that_the_gate_would_hold_is_refused_before_the_reviews(tmp_path: Path) -> None:
+    """A split of 16 where the gate needs 20 was said after 60 reviews."""
+    folder = _write_reports(tmp_path / "batch", 60)
+    file = _write_recipe(tmp_path, split={"minimum_examples": 75, "test_fraction": 0.27})
+    found = _problems(file, "--reports", folder)
+    assert [problem.split(":")[0] for problem in found] == [
+        "split.minimum_examples",
+        "split.test_fraction",
+        "split.test_fraction",
+    ]
+    assert all(part in found[1] for part in ("about 16 of 60", "75 drafts", "0.34"))
+
+
+def test_with_the_keys_of_the_installation_the_split_is_counted_and_not_estimated(tmp_path: Path) -> None:
+    """The expected share of a small set says little: subjects fall into the test split by chance."""
+    folder, settings = _write_reports(tmp_path / "batch", 80), load_settings()
+    key = read_or_create_key(settings.subject_keys, SUBJECTS_KEY)
+    file = _write_recipe(tmp_path, split={"minimum_examples": 72, "test_fraction": 0.28})
+    rule = SplitRule(load_recipe(str(file)).split)
+    tested = sum(rule.assign(make_subject_key(key, f"s{number}")) == "test" for number in range(80))
+    found = _problems(file, "--reports", folder)
+    assert bool(found) == (tested < 20)
+    assert all(f" {tested} of 80" in problem and "about" not in problem for problem in found[:2])
+
+
+def test_too_few_subjects_are_refused_although_the_examples_are_enough(tmp_path: Path) -> None:
+    """Examples of one subject count once when a gain is tested."""
+    folder = _write_reports(tmp_path / "batch", 120, subjects=30)
+    (problem,) = _problems(_write_recipe(tmp_path), "--reports", folder)[-1:]
+    assert "about 8 subjects" in problem
+
+
+def test_equal_drafts_count_once(tmp_path: Path) -> None:
+    """An instruction set keeps one of them."""
+    folder = _write_reports(tmp_path / "batch", 2)
+    for number in range(100):
+        text = "CLAUSE\n\nPay.\n\nCLAUSE TYPE\n\npayment\n"
+        (folder / f"same{number}.txt").write_text(f"---\nsubject_id: t{number}\n---\n{text}", encoding="utf-8")
+    assert "make 3 different drafts" in _problems(_write_recipe(tmp_path), "--reports", folder)[0]

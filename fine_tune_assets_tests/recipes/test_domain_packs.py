@@ -155,7 +155,7 @@ def _change_sections(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "parts", "sections"),
     [
-        (_change_rules, {"scrub"}, {"scrub"}),
+        (_change_rules, {"scrub"}, {"scrub", "subjects"}),
         (_change_words, {"scrub"}, {"scrub"}),
         (_change_sections, {"sections"}, {"tasks", "checks"}),
         (lambda folder: _edit(folder, checks=["numbers"]), {"checks"}, {"tasks", "checks", "judge"}),

@@ -259,3 +259,47 @@ def test_a_report_that_is_its_own_subject_can_be_erased(tmp_path: Path) -> None:
     read = read_batch(tmp_path, "b1", SECRET, ReadLimits(), erased_subjects={erased}, is_subject_required=False)
     assert read.reports.num_rows == 0
     assert read.unreadable.column("reason").to_pylist() == ["erased_subject"]
+
+
+def _write_rows(folder: Path, kind: str) -> None:
+    (folder / "batch.yaml").write_text(
+        f"records: {{subject_id: p, sections: {{t: LOSS}}, identifiers: {{policy: {kind}}}}}\n", encoding="utf-8"
+    )
+    row = {"p": "4711", "policy": "ZK 12/887-Q", "t": "Policy zk 12/887-q covers the roof."}
+    (folder / "v.jsonl").write_text(json.dumps(row), encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["POLICY_NUMBER", "policy_number"])
+def test_metadata_may_state_a_kind_of_the_domain_pack(tmp_path: Path, kind: str) -> None:
+    """Without it, a value with no distinctive form can't be removed for certain, or only under a kind that it is not."""
+    _write_rows(tmp_path, kind)
+    (tmp_path / "a.txt").write_text(f"---\nsubject_id: 7\nidentifiers: {{{kind}: QQ-1}}\n---\nLOSS\n\nRoof.\n")
+    read = read_batch(tmp_path, "b1", SECRET, ReadLimits(), own_kinds=("POLICY_NUMBER",))
+    stated = {(i["kind"], i["value"]) for row in read.reports.to_pylist() for i in row["known_identifiers"]}
+    assert {("POLICY_NUMBER", "ZK 12/887-Q"), ("POLICY_NUMBER", "QQ-1")} <= stated
+
+
+def test_a_kind_that_no_scrubber_could_replace_is_refused_and_not_named(tmp_path: Path) -> None:
+    """Read anyway, the value would stay in the text or be tagged with a kind that nothing counts. With kind and value confused,
+    the kind is the value."""
+    _write_rows(tmp_path, "POLICY_NUMER")
+    (tmp_path / "a.txt").write_text("---\nsubject_id: 7\nidentifiers: {Anna_Moore: NAME}\n---\nLOSS\n\nRoof.\n")
+    read = read_batch(tmp_path, "b1", SECRET, ReadLimits(), own_kinds=("POLICY_NUMBER",))
+    assert read.reports.num_rows == 0
+    assert set(read.unreadable["reason"].to_pylist()) == {"unknown_kind"}
+    assert all(
+        "NUMER" not in detail and "ANNA" not in detail.upper() for detail in read.unreadable["detail"].to_pylist()
+    )
+    assert read.file_counts.is_balanced
+
+
+def test_a_domain_without_a_kind_refuses_reports_that_state_it(tmp_path: Path) -> None:
+    _write_rows(tmp_path, "POLICY_NUMBER")
+    assert read_batch(tmp_path, "b1", SECRET, ReadLimits()).unreadable["reason"].to_pylist() == ["unknown_kind"]
+
+
+@pytest.mark.parametrize("kind", ["[a]", "12", "no kind", "{a: b}"])
+def test_what_can_t_be_a_kind_keeps_the_whole_batch_from_being_read(tmp_path: Path, kind: str) -> None:
+    _write_rows(tmp_path, kind)
+    read = read_batch(tmp_path, "b1", SECRET, ReadLimits(), own_kinds=("POLICY_NUMBER",))
+    assert set(read.unreadable["reason"].to_pylist()) == {"bad_batch_file"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from fine_tune_assets.cli.identity import operating_system_user
-from fine_tune_assets.cli.output import json_option, show_rows
+from fine_tune_assets.cli.output import json_option, show_message, show_rows
 from fine_tune_assets.cli.releases.release_proofs import prove_release, verify_command
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import FileHashMemo, short
@@ -165,7 +165,7 @@ def import_command(file: Path, public_key: Path, placeholder: bool) -> None:
             here.ledger,
             click.echo,
         )
-    click.echo(f"Imported release {release_id}. To deploy it, run `fine-tune releases deploy {release_id}`.")
+    show_message(f"Imported release {release_id}. To deploy it, run `fine-tune releases deploy {release_id}`.")
 
 
 @releases.command()

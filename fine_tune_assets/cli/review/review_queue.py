@@ -31,7 +31,7 @@ from fine_tune_assets.approval.proposal_signatures import Signer, find_obstacle
 from fine_tune_assets.approval.review_actions import refresh_items
 from fine_tune_assets.approval.sign_off import ReviewError
 from fine_tune_assets.cli.identity import operating_system_user
-from fine_tune_assets.cli.output import json_option, show_rows
+from fine_tune_assets.cli.output import json_option, show_message, show_rows
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.settings import Settings, load_settings
@@ -90,7 +90,7 @@ def withheld_error(example_id: str) -> ReviewError:
 
 def report_withheld(count: int, kind: str) -> None:
     if count:
-        click.echo(f"{count} {kind} withheld because of a mark (`fine-tune phi mark list`)")
+        show_message(f"{count} {kind} withheld because of a mark (`fine-tune phi mark list`)")
 
 
 def open_withheld_drafts(settings: Settings, ledger: Ledger) -> WithheldDrafts:

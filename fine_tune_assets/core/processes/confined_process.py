@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.processes.confined_worker import ERROR, OUT_OF_MEMORY, Channel, try_access
 from fine_tune_assets.core.processes.confinement import Access, Confinement, Means, ResourceLimits, confined_environment
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
@@ -254,5 +255,5 @@ def _require_confinement(confinement: Confinement) -> None:
 @cache
 def _warn_once(means: str) -> None:
     logging.getLogger(__name__).warning(
-        "Files are read without complete confinement (in force: %s). See `fine-tune doctor`.", means
+        name_line("Files are read without complete confinement (in force: %s). See `fine-tune doctor`."), means
     )

@@ -10,6 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.column_lineage import column_lineage, describe_sources
 from fine_tune_assets.tables.asset_tables import TABLES
@@ -137,13 +138,17 @@ def table_outs(
 
 def check_result(passed: bool, why: str | None = None, /, **shown: Any) -> dg.AssetCheckResult:
     """The result of a check: its figures and, if given, the reason."""
-    return dg.AssetCheckResult(passed=passed, metadata={**shown, **({REASON: why} if why else {})})
+    return dg.AssetCheckResult(passed=passed, metadata=_show_reason(why, shown))
 
 
 def warning_result(passed: bool, why: str | None = None, /, **shown: Any) -> dg.AssetCheckResult:
     """The result of a check that only warns."""
-    metadata = {**shown, **({REASON: why} if why else {})}
-    return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
+    return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=_show_reason(why, shown))
+
+
+def _show_reason(why: str | None, shown: dict[str, Any]) -> dict[str, Any]:
+    reason = why or shown.get(REASON)
+    return {**shown, **({REASON: name_line(reason)} if isinstance(reason, str) else {})}
 
 
 def table_result(name: str, table: pa.Table, version: str, **metadata: Any) -> dg.MaterializeResult:

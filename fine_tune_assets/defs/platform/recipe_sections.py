@@ -8,7 +8,7 @@ from fine_tune_assets.defs.platform.metadata import OWNERS
 GROUP = "recipe"
 """One group, so that the sections fold into a single node of the graph."""
 SECTIONS = {
-    "subjects": "whether reports without a subject are read",
+    "subjects": "whether reports without a subject are read, and the kinds of identifiers that the domain adds",
     "scrub": "how identifiers are found, and the minimum share to find",
     "tagger": "how a custom tagger is trained",
     "dedup": "the similarity from which two texts count as duplicates",

@@ -17,6 +17,7 @@ from upath import UPath
 
 from fine_tune_assets.core.errors import FineTuneError, summarize_exception
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_or_create_key, require_key
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.paths import PROJECT_DIR, Layout
 from fine_tune_assets.core.processes.fork_server import ForkServer, fork_server, reserve_server
 from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
@@ -314,7 +315,7 @@ def retry_when_killed() -> Iterator[None]:
             raise
         was_killed = isinstance(error, DagsterPipesExecutionError | WorkerCrash)
         if was_killed and dg.AssetExecutionContext.get().op_execution_context.retry_number >= _MAX_RETRIES:
-            raise dg.Failure(WORKER_KILLED, allow_retries=False) from error
+            raise dg.Failure(name_line(WORKER_KILLED), allow_retries=False) from error
         raise dg.RetryRequested(max_retries=_MAX_RETRIES, seconds_to_wait=5) from error
 
 

@@ -30,6 +30,7 @@ from fine_tune_assets.defs.platform.metadata import (
 from fine_tune_assets.defs.platform.production_checks import report_changed_check
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import ChangedBatchError, FileCounts, count_by_reason, read_batch_version
 from fine_tune_assets.reports.batches import StrayEntries, find_stray_entries, fingerprint_batch, list_batches
@@ -91,7 +92,14 @@ def reports(context: dg.AssetExecutionContext, installation: Installation) -> dg
         is_required = installation.recipe.reports_without_subject == "refuse"
         try:
             reading = read_batch_version(
-                folder, batch, installation.subject_secret, ReadLimits(), version, erased, is_required
+                folder,
+                batch,
+                installation.subject_secret,
+                ReadLimits(),
+                version,
+                erased,
+                is_required,
+                load_pack(installation.recipe.domain).pack.own_kinds,
             )
         except ChangedBatchError:
             # Report the current version here, since the sensor reports nothing if the folder is back at the previous version.

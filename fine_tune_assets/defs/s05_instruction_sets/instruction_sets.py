@@ -141,7 +141,7 @@ def _curation_sections(recipe: Recipe) -> list[str]:
 
 def curation_values(recipe: Recipe) -> dict[str, dict[str, Any]]:
     values = section_values(recipe, _curation_sections(recipe))
-    del values["instructions"]["mix"], values["instructions"]["domain"]
+    del values["instructions"]["mix"], values["instructions"]["domain"], values["subjects"]["kinds"]
     replay = {"replay_fraction": recipe.mix.get(PREVIOUS_SET, 0.0)}
     searched = load_pack(recipe.domain).pack.final_texts
     values["instructions"] |= {

@@ -12,6 +12,7 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -143,7 +144,7 @@ def describe_serving(installation: Installation, base: BaseModel, plan: Training
     model = ServedModel.of_recipe(recipe, shape, weights, worst_case_settings(recipe).rank)
     is_gpu = has_gpu() and uses_gpu(recipe.engine, settings)
     needs = describe_needs(plan_serving(model, settings, ServingHost("", plan.limit_bytes if is_gpu else 0)))
-    return f"{needs}. `fine-tune plan RECIPE` says whether they fit."
+    return name_line(f"{needs}. `fine-tune plan RECIPE` says whether they fit.")
 
 
 def memory_rows(plan: TrainingPlan) -> list[dict[str, Any]]:

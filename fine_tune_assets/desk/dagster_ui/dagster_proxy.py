@@ -35,6 +35,7 @@ from fine_tune_assets.core.dagster_ui import (
     split_subject,
     webserver_socket,
 )
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.core.settings import list_lines
 from fine_tune_assets.desk.dagster_ui.graphql_policy import (
@@ -188,7 +189,8 @@ class DagsterProxy:
         try:
             reply = await self._client.send(sent, stream=True)
         except httpx.ConnectError:
-            return _refuse(NOT_RUNNING, 503) if content is None else _refuse_operation(NOT_RUNNING, 503)
+            stopped = name_line(NOT_RUNNING)
+            return _refuse(stopped, 503) if content is None else _refuse_operation(stopped, 503)
         except httpx.HTTPError:
             return _refuse(NO_ANSWER, 504) if content is None else _refuse_operation(NO_ANSWER, 504)
         kept = {name: reply.headers[name] for name in _RETURNED if name in reply.headers}

@@ -11,6 +11,7 @@ from typing import Final
 
 from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS, check_answer
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.judging.judges.grade_scales import FOUND_FROM
 from fine_tune_assets.judging.judges.rule_evidence import find_vetoes
@@ -48,11 +49,15 @@ def find_verifier_failure(folder: Path = SHIPPED_FOLDER) -> str | None:
     Its card must show that it finds planted errors, and that it does not find them without the record.
     """
     if not (folder / WEIGHTS_FILE).is_file():
-        return f"judge.verifier: the folder holds no {WEIGHTS_FILE}. Train one with `fine-tune verifier train`."
+        return name_line(
+            f"judge.verifier: the folder holds no {WEIGHTS_FILE}. Train one with `fine-tune verifier train`."
+        )
     by_kind = {one["kind"]: one for one in read_card(folder).get("measured", ())}
     right, blind = (by_kind.get(ALL_KINDS, {}).get(name) for name in ("auroc", "blind_auroc"))
     if right is None or blind is None:
-        return "judge.verifier: its card states no measurement. Train it again with `fine-tune verifier train`."
+        return name_line(
+            "judge.verifier: its card states no measurement. Train it again with `fine-tune verifier train`."
+        )
     if right < MIN_CARD_AUROC or blind > MAX_CARD_BLIND_AUROC:
         return (
             f"judge.verifier: on planted errors its AUROC is {right} (at least {MIN_CARD_AUROC}), and {blind} without the "

@@ -1,0 +1,267 @@
+"""The questions of `fine-tune recipe new`: reports, domain, task and hardware, and what can be promised with the answers.
+
+Each question can be answered by an option. Without a terminal, what the reports show is taken as the answer, or the option is
+named. Text of reports is never printed.
+"""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
+from fine_tune_assets.approval.section_proposals import FoundSection, TaskProposal, find_sections, propose_task
+from fine_tune_assets.cli.new_recipes import RecipeAnswers, TaskAnswers, plan_split, write_recipe
+from fine_tune_assets.cli.output import show_message
+from fine_tune_assets.cli.recipe_problems import (
+    describe_next_steps,
+    find_machine_problems,
+    find_mix_problems,
+    find_report_problems,
+)
+from fine_tune_assets.cli.report_folder import ReportFolder, read_report_folder
+from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.keys import SUBJECTS_KEY, read_or_create_key
+from fine_tune_assets.core.settings import Settings
+from fine_tune_assets.instructions.splits import SPLITS, SplitRule
+from fine_tune_assets.recipes.domain_packs import PACK_FILE, load_pack, shipped_packs
+from fine_tune_assets.recipes.gate_reach import detectable_gain, list_obstacles
+from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.recipes.schema import Recipe, SplitSettings
+
+_CHARACTERS_PER_TOKEN = 2.2
+"""A low estimate, so that every example fits: English has about four, codes and tables fewer."""
+_LONGEST, _STEP = 2048, 64
+_SALTS = 50
+"""Splits that are tried. They depend on subject keys alone, so none favours a result."""
+
+
+@dataclass(frozen=True)
+class WizardOptions:
+    """Answers given as options; None: ask."""
+
+    reports: Path | None
+    domain: str | None
+    name: str | None
+    instruction: str | None
+    inputs: Sequence[str]
+    output: str | None
+    labels: str | None
+    source: str | None
+    hardware: str | None
+    base_model: str | None
+
+
+def run_wizard(
+    settings: Settings, file: Path | None, options: WizardOptions, *, has_gpu: bool
+) -> tuple[Path, list[str]]:
+    """Ask, write the file, and print what it promises. Returns the file and what is wrong with it."""
+    folder = options.reports or _ask_folder()
+    domain = resolve_domain(settings, options.domain or _ask_domain(settings))
+    pack = load_pack(domain)
+    read, sections = None, list[FoundSection]()
+    if folder is not None:
+        read_or_create_key(settings.subject_keys, SUBJECTS_KEY)  # the split follows from it
+        read = read_report_folder(settings, folder, domain, is_subject_required=True)
+        sections = find_sections([report.text for report in read.reports])
+        _print_sections(read, sections)
+    task = _ask_task(options, sections, propose_task(sections))
+    target = file or Path(f"{Path(domain).name}.yaml")
+    answers = RecipeAnswers(
+        name=target.stem,
+        domain=domain,
+        rubric="domain" if pack.rubric_file.is_file() else "general",
+        tasks=[task],
+        source=_ask("source", "Source whose texts need no review; empty for none", "", options.source),
+        base_folder=_choose_base(options, has_gpu=has_gpu),
+    )
+    return target, _write(settings, target, answers, read, has_gpu=has_gpu)
+
+
+def resolve_domain(settings: Settings, named: str) -> str:
+    """A shipped pack, or a folder relative to the data folder; a path from the current folder is accepted too."""
+    if named in shipped_packs() or (settings.installation.data_dir / named / PACK_FILE).is_file():
+        return named
+    folder, root = Path(named).expanduser().resolve(), settings.installation.data_dir
+    if not (folder / PACK_FILE).is_file():
+        return named  # load_pack says what is missing
+    return str(folder.relative_to(root)) if folder.is_relative_to(root) else str(folder)
+
+
+def _ask_folder() -> Path | None:
+    if not sys.stdin.isatty():
+        return None
+    named = click.prompt("Folder of reports; empty for none", default="", show_default=False)
+    if named and not Path(named).is_dir():
+        raise click.UsageError(f"There is no folder {named}.")
+    return Path(named) if named else None
+
+
+def _ask_domain(settings: Settings) -> str:
+    root = settings.installation.data_dir
+    own = sorted(str(file.parent.relative_to(root)) for file in root.glob(f"packs/*/{PACK_FILE}"))
+    return _ask("domain", f"Domain pack ({', '.join([*shipped_packs(), *own])})")
+
+
+def _print_sections(read: ReportFolder, sections: Sequence[FoundSection]) -> None:
+    unreadable = ", ".join(f"{count} {reason}" for reason, count in read.unreadable.items()) or "none"
+    click.echo(f"{len(read.reports)} reports of {read.subjects} subjects; unreadable: {unreadable}")
+    for number, one in enumerate(sections, 1):
+        kind = f"{one.values} different short texts" if one.is_label else f"{one.words} words in the middle"
+        click.echo(f"  {number:>2}  {one.heading}: in {one.reports} reports, {kind}")
+
+
+def _ask_task(options: WizardOptions, sections: Sequence[FoundSection], found: TaskProposal | None) -> TaskAnswers:
+    headings = [one.heading for one in sections]
+    output = _pick(
+        _ask("output", "Section that the model learns to write", found and found.output, options.output), headings
+    )
+    proposed = [name for name in (found.inputs if found else ()) if name != output]
+    inputs = list(options.inputs) or _split(
+        _ask("input", "Sections that the model reads, separated by commas", ", ".join(proposed) or None)
+    )
+    name = _ask("task", "Name of the task", _slug(output) if found else None, options.name)
+    instruction = _ask(
+        "instruction",
+        "Instruction to the model",
+        f"Write the section {output}." if found else None,
+        options.instruction,
+    )
+    labels = _ask("labels", "Allowed outputs, separated by commas; empty for free text", "", options.labels)
+    spellings = {one.heading: one.spellings for one in sections}
+    return TaskAnswers(name, instruction, [_pick(one, headings) for one in inputs], output, _split(labels), spellings)
+
+
+def _pick(answer: str, headings: Sequence[str]) -> str:
+    """The heading with this number, or the answer itself."""
+    return headings[int(answer) - 1] if answer.isdecimal() and 0 < int(answer) <= len(headings) else answer
+
+
+def _ask(option: str, question: str, default: str | None = None, given: str | None = None) -> str:
+    if given is not None:
+        return given
+    if sys.stdin.isatty():
+        return str(click.prompt(question, default=default, show_default=bool(default)))
+    if default is not None:
+        return default
+    raise click.UsageError(f"--{option} is missing.")
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"\W+", "_", heading.lower(), flags=re.ASCII).strip("_") or "task"
+
+
+def _choose_base(options: WizardOptions, *, has_gpu: bool) -> str:
+    """The folder of an imported model for a GPU; empty: the bundled model, which trains everywhere."""
+    detected = "gpu" if has_gpu else "cpu"
+    hardware = _ask("hardware", "Hardware that trains (cpu, gpu)", detected, options.hardware)
+    if hardware not in ("cpu", "gpu"):
+        raise click.UsageError("--hardware must be cpu or gpu.")
+    if hardware == "cpu":
+        if options.base_model:
+            raise click.UsageError("--base-model needs a GPU. Use --hardware gpu, or leave it out.")
+        return ""
+    question = "Folder of the base model, as `fine-tune models list` prints it; empty for the bundled one"
+    return _ask("base-model", question, "", options.base_model)
+
+
+def _write(
+    settings: Settings, target: Path, answers: RecipeAnswers, read: ReportFolder | None, *, has_gpu: bool
+) -> list[str]:
+    """Write it once to count its drafts, and again with the numbers that follow from them."""
+    salt = answers.name.replace("_", "-")
+    target.write_text(write_recipe(answers, f"{salt}-1"), encoding="utf-8")
+    recipe = load_recipe(str(target))
+    if read is None:
+        _print_promise(recipe, None)
+    else:
+        names = load_pack(recipe.domain).section_names
+        preview = preview_recipe(read.reports, recipe.tasks, names)
+        sized = _size(answers, preview)
+        target.write_text(write_recipe(sized, _choose_salt(sized, salt, recipe, preview)), encoding="utf-8")
+        recipe = load_recipe(str(target))
+        preview = preview_recipe(read.reports, recipe.tasks, names)
+        _print_promise(recipe, preview)
+    for step in describe_next_steps(settings, recipe):
+        show_message(step)
+    here = find_machine_problems(settings, recipe, has_gpu=has_gpu)
+    stored = [*list_obstacles(recipe), *here, *find_mix_problems(settings, recipe)]
+    return [*stored, *(find_report_problems(recipe, read, preview) if read else [])]
+
+
+def _size(answers: RecipeAnswers, preview: Preview) -> RecipeAnswers:
+    drafts = preview.drafts
+    if not drafts:
+        return answers
+    longest = max(len(one.instruction) + len(one.input) + len(one.output) for one in drafts)
+    output = max(len(one.output) for one in drafts)
+    return replace(
+        answers,
+        drafts=min(len({one.input for one in drafts if one.task == task.name}) for task in answers.tasks),
+        max_length=_round_up(longest + 200, _LONGEST),
+        max_new_tokens=_round_up(output, 512),
+    )
+
+
+def _round_up(characters: int, most: int) -> int:
+    tokens = int(characters / _CHARACTERS_PER_TOKEN)
+    return min(most, _STEP * (tokens // _STEP + 1))
+
+
+def _choose_salt(answers: RecipeAnswers, stem: str, recipe: Recipe, preview: Preview) -> str:
+    """The first salt with which the test split has the examples that the gate needs and a few more; else the one with most."""
+    plan, best = plan_split(len(answers.tasks), answers.drafts), (-1, f"{stem}-1")
+    wanted = min(int(plan.test_fraction * len(preview.drafts)), int(1.2 * plan.test_examples))
+    for number in range(1, _SALTS + 1):
+        salt = f"{stem}-{number}"
+        counts = _count_splits(replace(recipe.split, salt=salt, test_fraction=plan.test_fraction), preview)
+        if counts["test"] >= wanted and counts["validation"]:
+            return salt
+        best = max(best, (counts["test"] if counts["validation"] else 0, salt))
+    return best[1]
+
+
+def _count_splits(split: SplitSettings, preview: Preview) -> Counter[str]:
+    rule = SplitRule(split)
+    return Counter(rule.assign(draft.subject_key) for draft in preview.drafts)
+
+
+def _print_promise(recipe: Recipe, preview: Preview | None) -> None:
+    plan = plan_split(len(recipe.tasks), None)
+    split, tested = recipe.split, plan.test_examples
+    click.echo(f"Base model {recipe.base_model.name}, {recipe.training.method}.")
+    if preview is not None:
+        counts = _count_splits(recipe.split, preview)
+        by_split = ", ".join(f"{counts[name]} {name}" for name in SPLITS)
+        click.echo(f"{len(preview.drafts)} drafts: {by_split}, if every draft is approved and none is a duplicate.")
+        tested = counts["test"]
+    spare = tested - plan.test_examples
+    click.echo(
+        f"The gate needs {split.minimum_examples} approved examples, {plan.test_examples} of them in the test split"
+        + (f"; {spare} test examples may be rejected." if preview is not None and spare >= 0 else ".")
+    )
+    gain = detectable_gain(recipe.gate, min(tested, recipe.judge.test_examples))
+    if gain is None:
+        click.echo(f"{tested} test examples show no gain, however large.")
+    else:
+        click.echo(f"{tested} test examples detect a gain of {gain:.2f} points (grades from 1 to 10) with 80 % power.")
+
+
+def require_new(file: Path) -> None:
+    """Raises FineTuneError unless a recipe can be written there."""
+    if file.suffix != ".yaml" or re.fullmatch(r"[a-z0-9][a-z0-9_]*", file.stem) is None:
+        raise FineTuneError(
+            f"{file.name} is not a valid recipe file: use lower-case letters, digits, _ and the ending .yaml."
+        )
+    if file.exists():
+        raise FineTuneError(f"{file} exists. Remove it, or use another name.")
+    if not file.parent.is_dir():
+        raise FineTuneError(f"There is no folder {file.parent}. Create it, or use another one.")
