@@ -78,8 +78,17 @@ def check(name_or_file: str | None, reports: Path | None, has_drafts: bool, any_
         show_json(dump_recipe(found))
     else:
         _show_summary(found)
+    if not is_json:
+        show_next_steps(settings, found)
     if problems:
         refuse(problems)
+
+
+def show_next_steps(settings: Settings, recipe: Recipe) -> None:
+    from fine_tune_assets.cli.recipe_problems import describe_next_steps
+
+    for step in describe_next_steps(settings, recipe):
+        show_message(step)
 
 
 def _find_problems(settings: Settings, recipe: Recipe, *, any_machine: bool) -> list[str]:

@@ -200,10 +200,11 @@ def _count_tested(recipe: Recipe, folder: ReportFolder, drafts: Sequence[Uncheck
 
 
 def describe_next_steps(settings: Settings, recipe: Recipe) -> Iterator[str]:
-    """What else is needed before a verdict that decides, and is no fault of the recipe."""
-    missing = [name for name in load_pack(recipe.domain).pack.labelled_sets if not (settings.data_dir / name).is_dir()]
+    """What has to be there before drafts are made, and is no fault of the recipe."""
+    folders = {name: settings.data_dir / name for name in load_pack(recipe.domain).pack.labelled_sets}
+    missing = [name for name, folder in folders.items() if not any(folder.glob("*.jsonl"))]
     if missing:
         yield (
-            f"Before training, measure the scrubber: label reports in {', '.join(missing)}, below the data folder "
-            "(docs/how-to/add-a-domain.md)."
+            f"Next: label identifiers of some reports in {', '.join(missing)}, below the data folder. Until the scrubber is measured "
+            "on them, no draft is made (docs/how-to/add-a-domain.md)."
         )

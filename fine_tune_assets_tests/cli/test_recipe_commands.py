@@ -171,7 +171,7 @@ def test_drafts_are_printed_on_request_with_the_ends_of_their_sections(tmp_path:
         text = f"CLAUSE\n\nPay {number} euros.\n\n# Fees\n\nNone.\n\n# Obligation\n\nPay\x1b[31m.\n\n# Notes\n\nOld.\n"
         (tmp_path / f"{number}.md").write_text(f"---\nsubject_id: a\n---\n{text}")
     shown = recipe("check", "law_contracts", "--reports", tmp_path, "--drafts")
-    assert shown.exit_code == 0
+    assert shown.exit_code == 1, "four reports are too few"
     assert shown.stdout.count("CLAUSE ends at FEES (heading style)") == 3
     assert shown.stdout.count("OBLIGATION ends at NOTES (heading style)") == 3
     assert "\x1b" not in shown.stdout
@@ -328,6 +328,16 @@ def test_with_the_keys_of_the_installation_the_split_is_counted_and_not_estimate
     found = _problems(file, "--reports", folder)
     assert bool(found) == (tested < 20)
     assert all(f" {tested} of 80" in problem and "about" not in problem for problem in found[:2])
+
+
+def test_a_domain_without_labelled_reports_is_told_what_comes_first(tmp_path: Path) -> None:
+    """Without them no draft is made, and the first run ended with an error of another stage."""
+    file = _write_recipe(tmp_path)
+    assert "evaluation/law_phi" in recipe("check", file).stdout
+    labelled = load_settings().data_dir / "evaluation" / "law_phi"
+    labelled.mkdir(parents=True)
+    (labelled / "reports.jsonl").write_text("{}\n", encoding="utf-8")
+    assert "law_phi" not in recipe("check", file).stdout
 
 
 def test_too_few_subjects_are_refused_although_the_examples_are_enough(tmp_path: Path) -> None:
