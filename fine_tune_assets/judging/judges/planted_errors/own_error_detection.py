@@ -72,7 +72,7 @@ class GradedErrors:
         rows = np.flatnonzero(chosen & is_graded)
         right, wrong = self.right[rows], self.wrong[rows]
         blind_right, blind_wrong = self.blind_right[rows], self.blind_wrong[rows]
-        groups = [self.cases[row].group for row in rows]
+        groups = [self.cases[row].group for row in rows.tolist()]
         found: list[Interval | None] = [None] * 4
         if len(rows) >= MIN_CASES:
             found = [
