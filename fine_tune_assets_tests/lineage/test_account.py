@@ -1,6 +1,5 @@
 """The account of what entered each stage, what left it and what was left out: it always adds up, and every reason is in it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from fine_tune_assets.lineage.left_out import describe_omissions
 from fine_tune_assets.tables.approval_rows import UndraftedReason, WithheldExampleReason
 from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.dedup_rows import UncomparedReason
+from fine_tune_assets.tables.record_classes import list_displayable_columns
 from fine_tune_assets_tests.lineage.omitted_rows import CASES, STATES, Case
 
 
@@ -152,8 +152,8 @@ def test_what_entered_is_what_left_and_what_was_left_out_in_any_state_of_the_tab
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_the_account_reads_no_text(name: str) -> None:
-    columns: Callable[[str], Any] = TABLES[name].field
-    assert [c for c in COLUMNS[name] if (columns(c).metadata or {}).get(b"report_text")] == []
+    """Every page and command shows it, and reading the texts of a million reports takes minutes."""
+    assert set(COLUMNS[name]) <= set(list_displayable_columns(TABLES[name]))
 
 
 def test_every_reason_is_documented() -> None:
