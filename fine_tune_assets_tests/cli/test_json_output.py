@@ -65,9 +65,9 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("verdicts", "list"): (),
     ("verdicts", "show"): (VERDICT.verdict_id,),
 }
-ELSEWHERE = {("knowledge", "search"), ("trace", "correction"), ("verifier", "measure")}
+ELSEWHERE = {("knowledge", "search"), ("trace", "correction"), ("verifier", "measure"), ("review", "proposals")}
 """The first needs a document index and is tested in test_knowledge.py; the second has a separate test below; the third is slow
-(test_verifier_commands.py)."""
+(test_verifier_commands.py); the fourth needs an import (test_review_commands.py)."""
 
 
 @pytest.fixture

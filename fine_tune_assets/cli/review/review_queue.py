@@ -247,7 +247,7 @@ def _describe_proposal(
 @click.command("withdraw-proposals")
 @click.argument("proposal_ids", nargs=-1, required=True, metavar="PROPOSAL_ID...")
 def withdraw_command(proposal_ids: tuple[str, ...]) -> None:
-    """Withdraw imported decisions without a signature.
+    """Withdraw unsigned imported decisions.
 
     Use it for proposals that no one will sign. Decisions that were signed stay.
     """
