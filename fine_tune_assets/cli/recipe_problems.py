@@ -205,6 +205,6 @@ def describe_next_steps(settings: Settings, recipe: Recipe) -> Iterator[str]:
     missing = [name for name, folder in folders.items() if not any(folder.glob("*.jsonl"))]
     if missing:
         yield (
-            f"Next: label identifiers of some reports in {', '.join(missing)}, below the data folder. Until the scrubber is measured "
-            "on them, no draft is made (docs/how-to/add-a-domain.md)."
+            f"Next: label identifiers of some reports in {', '.join(missing)}, below the data folder. Until the scrubber is "
+            "measured on them, no draft is made (docs/how-to/add-a-domain.md)."
         )
