@@ -10,7 +10,7 @@ import pyarrow as pa
 from fine_tune_assets.cli.account_summary import list_all_left_out
 from fine_tune_assets.cli.output import json_option, show_json
 from fine_tune_assets.cli.trace_command import find_current_lapse
-from fine_tune_assets.core.errors import FineTuneError, RecipeError, TableError, materialize_hint
+from fine_tune_assets.core.errors import FineTuneError, RecipeError, TableError
 from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.line_names import MAIN_LINE, name_line
 from fine_tune_assets.core.releases.release_folders import read_release
@@ -152,13 +152,19 @@ def _read_production(settings: Settings, ledger: Ledger, live: Deployment) -> di
 def _read_warnings(settings: Settings, ledger: Ledger, release_id: str) -> list[str]:
     found = []
     if erased := sum(mark.is_trained_on for mark in list_release_marks(ledger, release_id)):
-        found.append(f"trained on {erased} subjects who were erased since. {materialize_hint('adapters+')}")
+        found.append(
+            name_line(f"trained on {erased} subjects who were erased since: run `fine-tune materialize adapters+`")
+        )
     try:
         release = find_release(ledger, release_id)
         rows = None if release is None else read_learned_rows(settings.layout, ledger, release)
         lapse = find_current_lapse(settings, ledger)
         if lapsed := sum(lapse(row) is not None for row in rows or ()):
-            found.append(f"trained on {lapsed} examples that are no longer approved. {materialize_hint('adapters+')}")
+            found.append(
+                name_line(
+                    f"trained on {lapsed} examples that are no longer approved: run `fine-tune materialize adapters+`"
+                )
+            )
     except RecipeError as error:  # a recipe that is being edited must not hide the production model
         found.append(f"approvals unknown: {error}")
     return found
