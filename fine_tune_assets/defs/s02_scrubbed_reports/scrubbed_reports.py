@@ -16,6 +16,7 @@ from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.keys import SUBJECTS_KEY
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.automation import on_new_batches, on_new_inputs
 from fine_tune_assets.defs.platform.column_lineage import source_columns
@@ -130,7 +131,7 @@ def scrub_recall_meets_floor(installation: Installation, scrub_recall: pa.Table)
     missed = " ".join(f.describe() for f in floors if not f.is_met)
     shown = {**{f"{f.label}_floor": f.floor for f in floors}, **figures}
     page = dg.MetadataValue.url(installation.settings.desk_page_url(MISSES_PAGE))
-    return check_result(not missed, missed or None, **shown, command=REPORT_COMMAND, page=page)
+    return check_result(not missed, missed or None, **shown, command=name_line(REPORT_COMMAND), page=page)
 
 
 def measure_floors(installation: Installation, scrub_recall: pa.Table) -> list[MeasuredFloor]:
