@@ -26,6 +26,7 @@ from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, read_training_set
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
+from fine_tune_assets.judging.judges.adaptation_record import read_adaptation
 from fine_tune_assets.judging.judges.grades import (
     EvaluationExample,
     describe_blind_spots,
@@ -49,7 +50,6 @@ from fine_tune_assets.judging.judges.own_measurement import own_examples, own_ex
 from fine_tune_assets.judging.judges.planted_errors.own_error_detection import fingerprint_examples
 from fine_tune_assets.judging.judges.planted_errors.own_errors import OwnExample
 from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
-from fine_tune_assets.judging.judges.verifier.adaptation_record import read_adaptation
 from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER, WEIGHTS_FILE
 from fine_tune_assets.judging.judges.word_overlap import word_overlap
 from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, judge_status
