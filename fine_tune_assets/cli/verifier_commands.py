@@ -25,7 +25,7 @@ from fine_tune_assets.ledger.reviews.statement_labels import (
 )
 
 if TYPE_CHECKING:
-    from fine_tune_assets.judging.judges.adaptation.adaptation_record import Adaptation
+    from fine_tune_assets.judging.judges.adaptation_record import Adaptation
 
 _files = click.option(
     "--reports",
@@ -127,11 +127,7 @@ def adapt(pairs: int, seed: int, is_json: bool) -> None:
     below `verifiers` in the data folder if it detects more errors in subjects that it was not trained on, by the lower end of the
     interval; otherwise it is deleted. The test split is not used. 20,000 pairs take about 10 minutes on two cores.
     """
-    from fine_tune_assets.judging.judges.adaptation.verifier_adaptation import (
-        AdaptationPlan,
-        adapt_verifier,
-        base_folder,
-    )
+    from fine_tune_assets.judging.judges.adaptation import AdaptationPlan, adapt_verifier, base_folder
     from fine_tune_assets.judging.judges.own_domain import needs_own_ratings, prose_tasks
     from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
     from fine_tune_assets.judging.judges.statement_judge import StatementJudge
@@ -163,7 +159,7 @@ def adapt(pairs: int, seed: int, is_json: bool) -> None:
 @json_option
 def adaptation(is_json: bool) -> None:
     """Print the last adaptation."""
-    from fine_tune_assets.judging.judges.adaptation.adaptation_record import read_adaptation
+    from fine_tune_assets.judging.judges.adaptation_record import read_adaptation
 
     found = read_adaptation(load_settings().layout.verifiers)
     if found is None:
@@ -208,7 +204,7 @@ def card(folder: Path | None) -> None:
 
 def _show_adaptation(found: "Adaptation", *, is_json: bool) -> None:
     """The figures of both verifiers, and which one is kept."""
-    from fine_tune_assets.judging.judges.adaptation.adaptation_record import show_kinds
+    from fine_tune_assets.judging.judges.adaptation_record import show_kinds
 
     if is_json:
         show_json({**asdict(found), "is_better": found.is_better})

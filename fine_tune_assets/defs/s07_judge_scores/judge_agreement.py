@@ -26,7 +26,7 @@ from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, read_training_set
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
-from fine_tune_assets.judging.judges.adaptation.adaptation_record import read_adaptation
+from fine_tune_assets.judging.judges.adaptation_record import read_adaptation
 from fine_tune_assets.judging.judges.grades import (
     EvaluationExample,
     describe_blind_spots,

@@ -30,6 +30,7 @@ def _example(number: int, split: str = "train", **changes: object) -> dict[str, 
         "split": split,
         "subject_key": f"s{number}",
         "is_general": False,
+        "task": "plan",
         "source": "reports",
         "messages": [
             {"role": "system", "content": "Be brief."},

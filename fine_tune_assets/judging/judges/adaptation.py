@@ -18,7 +18,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_text, short
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.embeddings.encoder import bundled_encoder_folder
-from fine_tune_assets.judging.judges.adaptation.adaptation_record import Adaptation, write_adaptation
+from fine_tune_assets.judging.judges.adaptation_record import Adaptation, write_adaptation
 from fine_tune_assets.judging.judges.criterion_qualification import MAX_BLIND_AUROC
 from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.own_domain import MIN_PLANTED, MIN_SUBJECTS

@@ -11,13 +11,13 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.progress import Progress, ignore_progress
-from fine_tune_assets.judging.judges.adaptation.adaptation_record import read_adaptation
-from fine_tune_assets.judging.judges.adaptation.verifier_adaptation import (
+from fine_tune_assets.judging.judges.adaptation import (
     MIN_TRAINING_SUBJECTS,
     AdaptationPlan,
     adapt_verifier,
     split_own_reports,
 )
+from fine_tune_assets.judging.judges.adaptation_record import read_adaptation
 from fine_tune_assets.judging.judges.own_domain import MIN_SUBJECTS
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
