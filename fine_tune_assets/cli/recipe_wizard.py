@@ -118,7 +118,8 @@ def _print_sections(read: ReportFolder, sections: Sequence[FoundSection]) -> Non
 def _ask_task(options: WizardOptions, sections: Sequence[FoundSection], found: TaskProposal | None) -> TaskAnswers:
     headings = [one.heading for one in sections]
     output = _pick(
-        _ask("output", "Section that the model learns to write", found and found.output, options.output), headings
+        _ask("output", "Section that the model learns to write", found.output if found else None, options.output),
+        headings,
     )
     proposed = [name for name in (found.inputs if found else ()) if name != output]
     inputs = list(options.inputs) or _split(
