@@ -1,24 +1,26 @@
-"""Exports and imports decisions as JSONL, so that a team can review in another tool.
+"""Exports decisions as JSONL, and imports decisions of another tool as proposals.
 
-Each line passes the same rules as a decision at the desk, and importing twice adds nothing. An unusable line is reported by
-number and skipped. Lines contain outputs, which are report text.
+A name in a file proves nothing: a proposal counts only after its person has signed it on the desk (`proposal_signatures`).
+Importing twice adds nothing. An unusable line is reported by number and skipped. Lines contain outputs, which are report text.
 """
 
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from fine_tune_assets.approval.review_actions import apply_decision
+from fine_tune_assets.approval.proposal_signatures import require_open, require_signer
 from fine_tune_assets.approval.sign_off import (
     MEANINGS,
     DecisionSubmission,
     ReviewError,
     complete_submission,
     fingerprint_approved_content,
+    require_not_author,
 )
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json
@@ -27,13 +29,16 @@ from fine_tune_assets.core.shared_records import Decision
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.decision_records import DecisionRecord, find_decision
-from fine_tune_assets.recipes.schema import ReviewSettings
+from fine_tune_assets.ledger.reviews.proposal_records import Proposal, add_proposal, find_proposal, has_waiting
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
 FindDraft = Callable[[str], DraftedExample | None]
 """Returns the draft of an example id."""
 _LINES_PER_TRANSACTION = 200
 """Lines per transaction, so that other writers get a turn."""
+MAX_OUTPUT_CHARACTERS = 100_000
+_MAX_REASON_CHARACTERS = 2_000
+"""As in the forms of the desk."""
 _REQUIRED_FIELDS = ("id", "example_id", "fingerprint", "decision", "reviewer")
 _EXPORTED_FIELDS = (
     "example_id",
@@ -77,9 +82,9 @@ class ImportIssue:
 
 @dataclass(frozen=True)
 class ImportSummary:
-    recorded: int
-    already_recorded: int
-    """Decisions that the ledger already contained."""
+    proposed: int
+    already_known: int
+    """Decisions and proposals that the ledger already contained."""
     issues: tuple[ImportIssue, ...]
 
 
@@ -110,7 +115,7 @@ def parse_decision_lines(lines: Iterable[str]) -> Iterator[ImportedDecision | Im
                 raise ReviewError("not a JSON object")
             if value.get("revoked_at") is None:
                 yield parse_decision(f"line {number}", value)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             yield ImportIssue(f"line {number}", "not a JSON object")
         except ReviewError as error:
             yield ImportIssue(f"line {number}", str(error))
@@ -124,6 +129,15 @@ def parse_decision(place: str, value: Mapping[str, Any]) -> ImportedDecision:
     for name in _TEXT_FIELDS:
         if value.get(name) is not None and not isinstance(value[name], str):
             raise ReviewError(f"{name} is not a text")
+    if any(_has_invalid_characters(value.get(name)) for name in (*_REQUIRED_FIELDS, *_TEXT_FIELDS)):
+        raise ReviewError("it contains characters that can't be stored")
+    if (
+        len(value.get("output") or "") > MAX_OUTPUT_CHARACTERS
+        or len(value.get("reason") or "") > _MAX_REASON_CHARACTERS
+    ):
+        raise ReviewError(
+            f"an output can have {MAX_OUTPUT_CHARACTERS:,} characters, and a reason {_MAX_REASON_CHARACTERS:,}"
+        )
     if value.get("role") not in (None, "", "review", "adjudicate"):
         raise ReviewError("role is neither review nor adjudicate")
     submission = DecisionSubmission(
@@ -155,44 +169,48 @@ def import_decisions(
     find_draft: FindDraft,
     *,
     by: str,
-    rules: ReviewSettings,
     authors: Mapping[str, str],
     now: datetime,
 ) -> ImportSummary:
-    """Record all valid decisions in order of decision time; `by` is the person who imports the file."""
+    """Record all valid decisions as proposals of one file; `by` is the person who imports it."""
     if not by.strip():
         raise ReviewError("Importing decisions needs the name of the importer.")
     read = list(entries)
     faults = [entry for entry in read if isinstance(entry, ImportIssue)]
-    usable = sorted((e for e in read if isinstance(e, ImportedDecision)), key=lambda e: e.decided_at or now)
-    recorded = known = 0
+    usable = [entry for entry in read if isinstance(entry, ImportedDecision)]
+    file = _File(uuid.uuid4().hex, by.strip(), now)
+    proposed = known = 0
     for start in range(0, len(usable), _LINES_PER_TRANSACTION):
         with ledger.begin() as connection:
             for entry in usable[start : start + _LINES_PER_TRANSACTION]:
                 try:
-                    with connection.begin_nested():
-                        is_new = _import_decision(
-                            connection, entry, find_draft(entry.example_id), by, rules, authors, now
-                        )
-                except FineTuneError as error:
+                    is_new = _propose(connection, entry, find_draft(entry.example_id), file, authors)
+                except FineTuneError as error:  # raised before anything of the line is written
                     faults.append(ImportIssue(entry.location, str(error)))
                 else:
-                    recorded, known = recorded + is_new, known + (not is_new)
-    return ImportSummary(recorded, known, tuple(faults))
+                    proposed, known = proposed + is_new, known + (not is_new)
+    if faults:
+        audit.append(ledger, file.by, "was refused imported lines", f"file {file.file_id}: {len(faults)} lines")
+    return ImportSummary(proposed, known, tuple(faults))
 
 
-def _import_decision(
+@dataclass(frozen=True)
+class _File:
+    file_id: str
+    by: str
+    now: datetime
+
+
+def _propose(
     connection: sa.Connection,
     entry: ImportedDecision,
     draft: DraftedExample | None,
-    by: str,
-    rules: ReviewSettings,
+    file: _File,
     authors: Mapping[str, str],
-    now: datetime,
 ) -> bool:
-    """Record a decision; False if it is already recorded. Raises ReviewError and the errors of `apply_decision`."""
-    decision_id = fingerprint_json(["imported", entry.external_id])[:32]
-    present = find_decision(connection, decision_id) or find_decision(connection, entry.external_id)
+    """Record a proposal; False if it is already known. Raises ReviewError."""
+    proposal_id = fingerprint_json(["imported", entry.external_id])[:32]
+    present = _find_known(connection, proposal_id, entry.external_id)
     if present is not None:
         _require_same_decision(present, entry, draft)
         return False
@@ -202,23 +220,58 @@ def _import_decision(
         raise ReviewError(f"the content of example {entry.example_id} differs from the decided content")
     if entry.is_unsigned:
         raise ReviewError("its repair was never signed; decide on the example again")
-    if entry.approved_fingerprint not in (
-        None,
-        fingerprint_approved_content(complete_submission(entry.submission, draft), draft),
-    ):
+    submission = complete_submission(entry.submission, draft)
+    approved = fingerprint_approved_content(submission, draft)
+    if entry.approved_fingerprint not in (None, approved):
         raise ReviewError("the signed text differs from the text that it would approve")
-    if entry.decided_at is not None and entry.decided_at > now:
+    if entry.decided_at is not None and entry.decided_at > file.now:
         raise ReviewError("decided_at is in the future")
-    author = authors.get(draft.report_id)
-    decided_at = entry.decided_at or now
-    apply_decision(connection, draft, entry.submission, rules, author, decision_id=decision_id, decided_at=decided_at)
-    audit.append(connection, by.strip(), "imported a decision", f"decision {decision_id}")
+    signer = require_signer(connection, submission.reviewer, submission.role)
+    require_not_author(replace(submission, reviewer=signer), draft, {authors.get(draft.report_id)})
+    require_open(connection, draft)
+    if has_waiting(connection, signer, draft.fingerprint, submission.role):
+        raise ReviewError(f"a decision of {signer} on example {draft.example_id} already waits for a signature")
+    proposed = Decision(
+        decision_id=proposal_id,
+        example_id=draft.example_id,
+        fingerprint=draft.fingerprint,
+        report_id=draft.report_id,
+        task=draft.task,
+        decision=submission.decision,  # type: ignore[arg-type]
+        output=submission.output,
+        reviewer=signer,
+        decided_at=entry.decided_at or file.now,
+        role=submission.role,
+        approved_fingerprint=approved,
+        meaning=submission.meaning,
+        reason_code=submission.reason_code,
+    )
+    add_proposal(connection, Proposal(proposed, submission.reason, file.file_id, entry.location, file.by, file.now))
     return True
 
 
-def _require_same_decision(present: DecisionRecord, entry: ImportedDecision, draft: DraftedExample | None) -> None:
+def _find_known(connection: sa.Connection, proposal_id: str, external_id: str) -> Decision | None:
+    """The decision or proposal with this id. Raises ReviewError if it was withdrawn."""
+    for known_id in (proposal_id, external_id):
+        if (recorded := find_decision(connection, known_id)) is not None:
+            return recorded.decision
+    proposal = find_proposal(connection, proposal_id)
+    if proposal is None:
+        return None
+    if proposal.withdrawn_by is not None:
+        raise ReviewError(f"{proposal.withdrawn_by} withdrew it; to propose it again, give it a new id")
+    signed = None if proposal.signed_id is None else find_decision(connection, proposal.signed_id)
+    return proposal.proposed if signed is None else signed.decision
+
+
+def _has_invalid_characters(value: str | None) -> bool:
+    """NUL, which PostgreSQL rejects, and halves of characters, which are not text."""
+    return value is not None and ("\0" in value or any("\ud800" <= character <= "\udfff" for character in value))
+
+
+def _require_same_decision(recorded: Decision, entry: ImportedDecision, draft: DraftedExample | None) -> None:
     """Raise ReviewError if an annotation was changed after its import; it must not be skipped as known."""
-    recorded, submission = present.decision, entry.submission
+    submission = entry.submission
     same = (recorded.fingerprint, recorded.decision, recorded.role) == (
         entry.fingerprint,
         submission.decision,

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fine_tune_assets.approval.draft_checks import check_output, cross_check_drafts
 from fine_tune_assets.approval.dropped_reports import DroppedReports, flag_contradicted_drafts, read_dropped_partners
@@ -93,12 +92,6 @@ def draft_examples(
         return replace(draft, flags=flags, needs_review=not always.isdisjoint(distinct_kinds(flags)))
 
     return table_from_records(DraftedExample, map(flagged, drafts))
-
-
-def list_undrafted_reports(unique: pa.Table, drafts: pa.Table) -> list[str]:
-    """Sorted ids of reports that no task could use, so that they are counted instead of silently lost."""
-    used = pc.is_in(unique.column("report_id"), value_set=drafts.column("report_id").combine_chunks())
-    return sorted(unique.filter(pc.invert(used)).column("report_id").to_pylist())
 
 
 def make_task_lookup(tasks: Sequence[Task]) -> Callable[[str], str]:

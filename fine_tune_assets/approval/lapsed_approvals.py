@@ -16,16 +16,22 @@ from fine_tune_assets.approval.drafts import CORRECTION, correction_authors
 from fine_tune_assets.approval.review_states import REJECTED, resolve_votes
 from fine_tune_assets.approval.vote_counts import CountedVotes, count_votes
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews.decision_records import list_decided_contents, list_decisions, list_decisions_about
+from fine_tune_assets.ledger.reviews.decision_records import (
+    list_decided_contents,
+    list_decisions,
+    list_decisions_about,
+    list_lapsed_imports,
+)
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.instruction_rows import ProvenanceRow
 
-LapseReason = Literal["revoked", "rejected", "repaired", "open"]
+LapseReason = Literal["revoked", "rejected", "repaired", "open", "unsigned"]
 LAPSE_REASONS: Mapping[LapseReason, str] = {
     "revoked": "its approval was revoked",
     "rejected": "it was rejected after its approval",
     "repaired": "another text was approved instead",
     "open": "it needs review again",
+    "unsigned": "its imported approval was never signed",
 }
 """Why an approval lapsed. `open`: reviewers disagree, more reviews are required, or the repair is unsigned."""
 _AUTHOR_COLUMNS = ["correction_id", "author"]
@@ -44,6 +50,8 @@ class CurrentDecisions:
     """Decision id → fingerprint of the decided content, including revoked decisions."""
     authors: Mapping[str, str]
     rules: ReviewSettings
+    unsigned_ids: frozenset[str] = frozenset()
+    """Ids of imported decisions that lapsed because no one signed them."""
 
 
 def read_current_decisions(ledger: Ledger, corrections: Path, rules: ReviewSettings) -> CurrentDecisions:
@@ -51,7 +59,8 @@ def read_current_decisions(ledger: Ledger, corrections: Path, rules: ReviewSetti
     authors = _read_authors(corrections)
     decisions, contents = list_decisions(ledger), list_decided_contents(ledger)
     ids = frozenset(decision.decision_id for decision in decisions)
-    return CurrentDecisions(count_votes(decisions, {}, {}, authors, rules), ids, contents, authors, rules)
+    votes = count_votes(decisions, {}, {}, authors, rules)
+    return CurrentDecisions(votes, ids, contents, authors, rules, list_lapsed_imports(ledger))
 
 
 def read_decisions_about(
@@ -70,7 +79,8 @@ def read_decisions_about(
         )
     ids = frozenset(decision.decision_id for decision in decisions)
     authors = _read_authors(corrections) if any(row.source == CORRECTION for row in rows) else {}
-    return CurrentDecisions(count_votes(decisions, {}, {}, authors, rules), ids, contents, authors, rules)
+    votes = count_votes(decisions, {}, {}, authors, rules)
+    return CurrentDecisions(votes, ids, contents, authors, rules, list_lapsed_imports(ledger))
 
 
 def _read_authors(corrections: Path) -> dict[str, str]:
@@ -97,7 +107,9 @@ def find_lapse_reason(row: ProvenanceRow, current: CurrentDecisions) -> LapseRea
             return None
         return "rejected" if status.outcome == REJECTED else "repaired"
     if row.approval_kind == EXPERT:
-        return "open" if current.active_ids.issuperset(row.decision_ids) else "revoked"
+        if current.active_ids.issuperset(row.decision_ids):
+            return "open"
+        return "revoked" if current.unsigned_ids.isdisjoint(row.decision_ids) else "unsigned"
     if any(vote.outcome == REJECTED for vote in status.votes) or _is_report_rejected(row, current):
         return "rejected"
     is_repaired = content in current.votes.unsigned_repairs or any(vote.outcome != content for vote in status.votes)

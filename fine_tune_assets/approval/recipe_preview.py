@@ -74,7 +74,7 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
         uncertain += sum(not part.is_certain for part in parts)
         for task in tasks:
             if (report.report_id, task.name) not in made:
-                reasons[task.name].update(set(_explain(report, parts, task)))
+                reasons[task.name].update(set(explain_lack(report, parts, task)))
     counts = Counter([draft.task for draft in drafts] + [request.task for request in requests])
     return Preview(
         reports=len(reports),
@@ -88,7 +88,7 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
     )
 
 
-def _explain(report: ReportText, parts: Sequence[Section], task: Task) -> list[str]:
+def explain_lack(report: ReportText, parts: Sequence[Section], task: Task) -> list[str]:
     """Why a report makes no draft of a task. A row of a data set and a report are not expected to fit the other's tasks."""
     if isinstance(task, RowTask):
         return []

@@ -73,6 +73,7 @@ def submit_decision(
     rules: ReviewSettings,
     author: str | None,
     now: datetime,
+    decision_id: str | None = None,
 ) -> ReviewItem:
     """Record a decision and return the updated item. With a connection from `Ledger.begin()` it is part of that transaction.
 
@@ -84,7 +85,8 @@ def submit_decision(
         item = require_item(connection, draft.example_id)
         _require_unchanged(connection, item, draft.fingerprint, version)
         require_available(item, submission.reviewer, now)
-        apply_decision(connection, draft, submission, rules, author, decision_id=uuid.uuid4().hex, decided_at=now)
+        decision_id = decision_id or uuid.uuid4().hex
+        _apply_decision(connection, draft, submission, rules, author, decision_id=decision_id, decided_at=now)
         return require_item(connection, item.example_id)
 
 
@@ -169,7 +171,32 @@ def find_ineligible_reviewers(
     )
 
 
-def apply_decision(
+def require_permission(
+    connection: sa.Connection,
+    draft: DraftedExample,
+    submission: DecisionSubmission,
+    rules: ReviewSettings,
+    author: str | None,
+) -> None:
+    """Raise the errors of `submit_decision` unless this person may make this complete submission now."""
+    item = require_item(connection, draft.example_id)
+    related = list_related_items(connection, item.fingerprint, item.report_id, item.task)
+    authors = {author, *(other.author for other in related if other.example_id == item.example_id)}
+    require_not_author(submission, draft, authors)
+    standing = _count_for_items(connection, related, [draft], rules).status(item.example_id)
+    if submission.role == "adjudicate":
+        require_adjudication_permission(submission, draft, standing, rules)
+        return
+    revoked = find_revoked_reviewers(connection, [item.fingerprint]).get(item.fingerprint, ())
+    require_review_permission(submission, item.example_id, standing, rules, revoked)
+
+
+def refresh_related_items(connection: sa.Connection, made: Decision, rules: ReviewSettings) -> None:
+    """Set every item that a decision concerns to the state of the gate, after the decision stopped to count."""
+    _update_related_items(connection, made, (), rules)
+
+
+def _apply_decision(
     connection: sa.Connection,
     draft: DraftedExample,
     submission: DecisionSubmission,
@@ -181,16 +208,7 @@ def apply_decision(
 ) -> None:
     """Record a decision and update every affected item, in the caller's transaction. Raises the errors of `submit_decision`."""
     submission = complete_submission(submission, draft)
-    item = require_item(connection, draft.example_id)
-    related = list_related_items(connection, item.fingerprint, item.report_id, item.task)
-    authors = {author, *(other.author for other in related if other.example_id == item.example_id)}
-    require_not_author(submission, draft, authors)
-    standing = _count_for_items(connection, related, [draft], rules).status(item.example_id)
-    if submission.role == "adjudicate":
-        require_adjudication_permission(submission, draft, standing, rules)
-    else:
-        revoked = find_revoked_reviewers(connection, [item.fingerprint]).get(item.fingerprint, ())
-        require_review_permission(submission, item.example_id, standing, rules, revoked)
+    require_permission(connection, draft, submission, rules, author)
     made = Decision(
         decision_id=decision_id,
         example_id=draft.example_id,
@@ -207,7 +225,7 @@ def apply_decision(
         reason_code=submission.reason_code,
     )
     add_decision(connection, made, submission.reason, submission.acknowledged_kinds)
-    delete_edit(connection, item.example_id, submission.reviewer)
+    delete_edit(connection, draft.example_id, submission.reviewer)
     _update_related_items(connection, made, [draft], rules)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from fine_tune_assets.cli.account_summary import print_account
 from fine_tune_assets.cli.output import json_option, show_message, show_rows
 from fine_tune_assets.cli.service_commands import open_instance
 from fine_tune_assets.cli.stage_lines import stage_lines
@@ -19,7 +20,9 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import make_folder
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.reports.intake_summary import count_unread_files
 
+MAX_NAMES_SHOWN = 5
 LOG = "graph.log"
 """In the run folder: output of libraries and workers during the last run."""
 
@@ -55,15 +58,36 @@ def materialize(selection: tuple[str, ...], dry_run: bool, is_json: bool) -> Non
         with open_instance(settings) as instance:
             runs = preview_runs(defs, instance, assets)
         rows = [{"batch": partition, "assets": list(names)} for partition, names in runs]
-        show_rows(rows, {"batch": "batch", "assets": "assets"}, is_json=is_json, empty="Everything is up to date.")
+        show_rows(rows, {"batch": "batch", "assets": "assets"}, is_json=is_json, empty=_describe_no_runs(settings))
     elif any(state.name == DAEMON and state.is_running for state in read_service_states(settings.installation)):
         require_selection(assets)
         with open_instance(settings) as instance:
             runs = plan_runs(defs.resolve_asset_graph(), instance, assets)
         submitted = submit_runs(settings, runs)
         click.echo(f"Submitted {len(submitted)} runs of {', '.join(assets)}: {settings.dagster_address}/runs")
+        click.echo("The account before these runs; `fine-tune status` shows it afterwards.")
+        print_account(settings, console)
     else:
-        require_no_failures(run_graph(settings, console, set() if assets else None, assets).failed)
+        summary = run_graph(settings, console, set() if assets else None, assets)
+        print_account(settings, console, summary.warnings)
+        require_no_failures(summary.failed)
+
+
+def _describe_no_runs(settings: Settings) -> str:
+    """A dry run records no change of a source, so a folder that was never seen has no run yet."""
+    unread = count_unread_files(settings.layout)
+    if unread:
+        names = ", ".join(list(unread)[:MAX_NAMES_SHOWN])
+        return (
+            f"Batch folders that are not read yet: {len(unread)} ({names}). `fine-tune materialize` reads them, and runs what "
+            "follows."
+        )
+    if not any(settings.layout.tables.glob("*/*.parquet")):
+        return (
+            f"Nothing was materialized yet, and {settings.layout.raw_reports} has no batch folder. Add one, then run "
+            "`fine-tune materialize`."
+        )
+    return "Everything is up to date."
 
 
 def require_selection(assets: Sequence[str]) -> None:

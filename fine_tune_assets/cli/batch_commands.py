@@ -2,6 +2,7 @@
 
 import secrets
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -21,20 +22,22 @@ def batch() -> None:
 def check(folder: Path, is_json: bool) -> None:
     """Check which reports of a batch can be read.
 
-    Reads FOLDER as stage 1 would and stores nothing. Lists unreadable files with their reasons. The exit status is 1 if there are
-    any.
+    Reads FOLDER as stage 1 would and stores nothing. Lists unreadable files with their reasons, and files with reports that are
+    not in English. The exit status is 1 if a file is unreadable.
     """
     from fine_tune_assets.core.settings import load_settings
     from fine_tune_assets.recipes.domain_packs import load_pack
     from fine_tune_assets.recipes.loader import load_recipe
     from fine_tune_assets.reports.archives import ReadLimits
     from fine_tune_assets.reports.batch_reader import read_batch
-    from fine_tune_assets.reports.batches import is_batch_name
+    from fine_tune_assets.reports.batches import is_batch_name, remove_unfinished_ending
+    from fine_tune_assets.reports.languages import LIMIT
 
+    name = remove_unfinished_ending(folder.resolve().name)
     recipe = load_recipe(load_settings().recipe)
     result = read_batch(
         folder,
-        folder.name,
+        name,
         secrets.token_bytes(KEY_BYTES),
         ReadLimits(),
         is_subject_required=recipe.reports_without_subject == "refuse",
@@ -45,10 +48,14 @@ def check(folder: Path, is_json: bool) -> None:
         {name: row[name] for name in ("origin_file", "record", "reason", "detail")}
         for row in result.unreadable.to_pylist()
     ]
+    languages = [
+        {"origin_file": file, "language": language, "reports": count}
+        for (file, language), count in _count_by_file(result.reports.select(["origin_file", "text"]).to_pylist())
+    ]
     subjects = len(set(result.reports.column("subject_key").to_pylist()))
     found = {
-        "batch": folder.name,
-        "is_valid_name": is_batch_name(folder.name),
+        "batch": name,
+        "is_valid_name": is_batch_name(name),
         "reports": result.reports.num_rows,
         "subjects": subjects,
         "files": counts.files,
@@ -56,6 +63,7 @@ def check(folder: Path, is_json: bool) -> None:
         "files_unreadable": counts.files_unreadable,
         "files_ignored": dict(Counter(reason.value for reason in result.ignored.values())),
         "unreadable": unreadable,
+        "not_english": languages,
     }
     if is_json:
         show_json(found)
@@ -63,14 +71,26 @@ def check(folder: Path, is_json: bool) -> None:
         for row in unreadable:
             record = "" if row["record"] is None else f", record {row['record']}"
             click.echo(f"{row['origin_file']}{record}: {row['reason']}. {row['detail']}".rstrip())
+        for row in languages:
+            click.echo(f"{row['origin_file']}: {row['reports']} not in English ({row['language']}).")
+        if languages:
+            click.echo(LIMIT)
         ignored = sum(found["files_ignored"].values())
         click.echo(
             f"{found['reports']} reports of {subjects} subjects in {counts.files_read} of {counts.files} files; "
             f"{counts.files_unreadable} unreadable, {ignored} ignored."
         )
         if not found["is_valid_name"]:
-            click.echo(
-                f"Rename the folder before you move it to data/raw_reports: {folder.name} is not a valid batch name."
-            )
+            click.echo(f"Rename the folder before you move it to data/raw_reports: {name} is not a valid batch name.")
+        elif name != folder.resolve().name:
+            click.echo(f"The folder is read once it is renamed to {name}.")
     if unreadable or not found["is_valid_name"]:
         raise SystemExit(1)
+
+
+def _count_by_file(reports: Iterable[Mapping[str, str]]) -> list[tuple[tuple[str, str], int]]:
+    """(File, language) and the number of reports in that language, without English."""
+    from fine_tune_assets.reports.languages import find_other_language
+
+    found = ((row["origin_file"], find_other_language(row["text"])) for row in reports)
+    return sorted(Counter((file, language) for file, language in found if language).items())

@@ -12,7 +12,7 @@ import click
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.people.users import OS_PREFIX, sign_in
+from fine_tune_assets.ledger.people.users import OS_PREFIX, User, sign_in
 
 
 class AuthenticationError(FineTuneError):
@@ -28,19 +28,22 @@ def operating_system_user() -> str:
         return f"{OS_PREFIX}{user_id}"
 
 
-def authenticate(ledger: Ledger, name: str, role: str) -> str:
-    """The name of the desk user whose password is entered, or read from standard input. Raises AuthenticationError."""
+def authenticate(ledger: Ledger, name: str, *roles: str) -> User:
+    """The desk user with one of these roles whose password is entered, or read from standard input.
+
+    Raises AuthenticationError.
+    """
     user = sign_in(ledger, name, _read_password(name), now=datetime.now(UTC), source=operating_system_user())
     if user is None:
         raise AuthenticationError(
             f"The password for {name} is wrong, or the user is unknown, disabled or locked. `fine-tune users list` shows users. "
             "A user without a password signs at the desk."
         )
-    if role not in user.roles:
+    if not set(roles) & set(user.roles):
         raise AuthenticationError(
-            f"{user.name} does not have the role {role}. Run `fine-tune users roles {user.name}`."
+            f"{user.name} does not have the role {' or '.join(roles)}. Run `fine-tune users roles {user.name}`."
         )
-    return user.name
+    return user
 
 
 def _read_password(name: str) -> str:

@@ -48,7 +48,7 @@ SECTIONS = {
         "scrub": _Entry("scrub_command", "Remove identifiers from text files or JSONL."),
         "duplicates": _Entry("duplicates_command", "Find duplicate documents."),
         "datasets": _Entry("dataset_commands", "Import existing data sets."),
-        "phi": _Entry("phi_commands", "Mark identifiers that the scrubber missed."),
+        "phi": _Entry("phi_commands", "Show misses of the scrubber, and mark them."),
         "review": _Entry("review.review_commands", "Review drafts."),
         "subjects": _Entry("subject_commands", "Erase or restore a subject."),
         "trace": _Entry("trace_command", "Trace an example, subject or release."),

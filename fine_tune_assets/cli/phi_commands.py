@@ -1,31 +1,140 @@
-"""`fine-tune phi mark`: mark identifiers that the scrubber missed, list the marks, withdraw a wrong one.
+"""`fine-tune phi`: show what the scrubber misses on the labelled sets, and mark identifiers that it missed in a report.
 
-The identifier is never an argument: the shell history and the process list would keep it.
+The identifier is never an argument: the shell history and the process list would keep it. No command prints one.
 """
 
 import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 
 import click
+import pyarrow.parquet as pq
 
 from fine_tune_assets.cli.identity import operating_system_user
-from fine_tune_assets.cli.output import json_option, show_rows
+from fine_tune_assets.cli.output import json_option, show_json, show_rows
+from fine_tune_assets.core.errors import GATE_CLOSED, GateClosedError, materialize_hint
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.reviews.identifier_marks import IdentifierMark, list_marks, withdraw_mark
+from fine_tune_assets.phi.measurement.miss_advice import advise
+from fine_tune_assets.phi.measurement.recall_report import (
+    MISSES_PAGE,
+    RecallReport,
+    measure_recipe_floors,
+    report_recall,
+)
 from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_with_copies
 from fine_tune_assets.phi.missed_identifiers.marks import mark_missed_identifier
 from fine_tune_assets.phi.missed_identifiers.missed_terms import has_any_term, read_subject_texts
 from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.tables.record_classes import conform, iter_records
+from fine_tune_assets.tables.scrubbing_rows import LabelledMiss, ScrubRecall
 
 _STATES = ("withheld", "removed", "withdrawn")
 
 
 @click.group()
 def phi() -> None:
-    """Mark identifiers that the scrubber missed."""
+    """Show misses of the scrubber, and mark them."""
+
+
+@phi.command("report")
+@json_option
+def report_command(is_json: bool) -> None:
+    """Show what the scrubber misses.
+
+    Prints the floors of the recipe, the misses by kind, the over-masking by labelled set, and what would catch the misses.
+    Contains no text. Ends with status 3 if a floor is not met.
+    """
+    settings = load_settings()
+    recipe = load_recipe(settings.recipe)
+    table = settings.layout.table("scrub_recall")
+    if not table.is_file():
+        raise GateClosedError(f"The scrubber has not been measured. {materialize_hint('scrub_recall')}")
+    recall, pack = conform(pq.read_table(table), ScrubRecall.SCHEMA), load_pack(recipe.domain).pack
+    report = report_recall(recall, measure_recipe_floors(recall, recipe), pack.indirect_kinds)
+    misses, page = _read_misses(settings), settings.desk_page_url(MISSES_PAGE)
+    own_rules = [rule.name for one in pack.identifiers for rule in one.recognizers]
+    causes = [
+        {"kind": kind, "misses": count, "cause": cause, "rule": rule, **asdict(advise(cause, kind, rule, own_rules))}
+        for (kind, cause, rule), count in Counter((m.label, m.cause, m.rule) for m in misses).most_common()
+    ]
+    if is_json:
+        floors = [{**asdict(floor), "is_met": floor.is_met} for floor in report.floors]
+        show_json({**asdict(report), "is_met": report.is_met, "floors": floors, "causes": causes, "page": page})
+    else:
+        _show_report(report, causes, page)
+    if not report.is_met:
+        raise SystemExit(GATE_CLOSED)
+
+
+def _read_misses(settings: Settings) -> list[LabelledMiss]:
+    table = settings.layout.table("labelled_misses")
+    return list(iter_records(LabelledMiss, pq.read_table(table))) if table.is_file() else []
+
+
+def _show_report(report: RecallReport, causes: Sequence[Mapping[str, object]], page: str) -> None:
+    floors = (
+        {
+            "floor": f"{floor.label} identifiers",
+            "required": floor.floor,
+            "lowest": "not measured" if floor.recall is None else _share(floor.recall),
+            "labelled_set": floor.labelled_set,
+            "state": "met" if floor.is_met else "NOT MET",
+        }
+        for floor in report.floors
+    )
+    kinds = (
+        {
+            **asdict(kind),
+            "recall": _share(kind.recall),
+            "low": _share(kind.low),
+            "is_direct": "yes" if kind.is_direct else "no",
+        }
+        for kind in report.kinds
+        if kind.missed
+    )
+    sets = (
+        {
+            **asdict(one),
+            "recall": _share(one.recall),
+            "low": _share(one.low),
+            "over_masking": None if one.over_masking is None else _share(one.over_masking),
+            "floor": "yes" if one.has_floor else "no",
+        }
+        for one in report.sets
+    )
+    shares = {"identifiers": "identifiers", "missed": "missed", "recall": "removed", "low": "95 % from"}
+    over = {"other_words": "other words", "over_masked": "over-masked", "over_masking": "share"}
+    _show_table("Floors", floors, dict.fromkeys(("floor", "required", "lowest", "labelled_set", "state")))
+    _show_table("By kind", kinds, {"name": "kind", "is_direct": "direct", **shares})
+    if found := [f"{kind.name} {kind.identifiers}" for kind in report.kinds if not kind.missed]:
+        click.echo(f"No misses: {', '.join(found)}")
+    _show_table("By labelled set", sets, {"name": "labelled set", "floor": "floor", **shares, **over})
+    if causes:
+        click.echo("\nWhat would catch them")
+    for cause in causes:
+        click.echo(f"{cause['misses']} {cause['kind']}: {cause['explanation']}\n    {cause['remedy']}")
+    if causes:
+        click.echo(f"\nThe misses in their context, for people with the role ingest: {page}")
+    for floor in report.floors:
+        if not floor.is_met:
+            click.echo(floor.describe(), err=True)
+
+
+def _show_table(title: str, rows: Iterable[Mapping[str, object]], headers: Mapping[str, str | None]) -> None:
+    """With its headers, also in a pipe: figures without them can't be read."""
+    named = {name: (header or name).replace("_", " ") for name, header in headers.items()}
+    click.echo(f"\n{title}")
+    show_rows([named, *rows] if not sys.stdout.isatty() else list(rows), named, is_json=False)
+
+
+def _share(value: float) -> str:
+    return f"{value:.4f}"
 
 
 @phi.group()

@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,8 +29,10 @@ from fine_tune_assets.quantities.dates import DateReader
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ScrubberSettings
+from fine_tune_assets.reports.languages import LIMIT, find_other_language
 
 _BATCH_DOCUMENTS = 256
+_MAX_LISTED = 5
 
 
 @click.command()
@@ -58,6 +61,7 @@ def scrub(files: tuple[Path, ...], form: str, profile: ProfileName | None, domai
     settings = replace(settings, profile=profile or settings.profile, domain=domain or settings.domain)
     documents = [document for file in files for document in read_documents(file)]
     is_plain = len(files) == 1 and not is_json_lines(files[0]) and form != "spans"
+    _warn_of_languages(documents)
     found = _find(documents, settings)
     failed = [str(d["id"]) for d, f in zip(documents, found, strict=True) if NOT_SCRUBBED in f.residual_phi]
     documents = [d for d, f in zip(documents, found, strict=True) if NOT_SCRUBBED not in f.residual_phi]
@@ -73,6 +77,16 @@ def scrub(files: tuple[Path, ...], form: str, profile: ProfileName | None, domai
         raise ScrubberError(
             f"Not scrubbed, since the text takes too much time or memory: {', '.join(failed)}. Shorten it."
         )
+
+
+def _warn_of_languages(documents: Sequence[Document]) -> None:
+    """On standard error, since the output may go to a file."""
+    languages = {str(d["id"]): language for d in documents if (language := find_other_language(d["text"]))}
+    if not languages:
+        return
+    named = [f"{document_id} ({language})" for document_id, language in islice(languages.items(), _MAX_LISTED)]
+    more = f" and {len(languages) - len(named)} more" if len(languages) > len(named) else ""
+    click.echo(f"Warning: not in English: {', '.join(named)}{more}. {LIMIT}", err=True)
 
 
 def _find(documents: Sequence[Document], settings: ScrubberSettings) -> list[ScrubbedText]:

@@ -1,12 +1,13 @@
 """`fine-tune status`: the production model, other deployments, what the stages left out, and the services."""
 
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
 import click
 import pyarrow as pa
 
+from fine_tune_assets.cli.account_summary import list_all_left_out
 from fine_tune_assets.cli.output import json_option, show_json
 from fine_tune_assets.cli.trace_command import find_current_lapse
 from fine_tune_assets.core.errors import FineTuneError, RecipeError, TableError
@@ -20,9 +21,7 @@ from fine_tune_assets.ledger.serving.deployments import Deployment, list_deploym
 from fine_tune_assets.ledger.serving.imported_releases import find_import_key
 from fine_tune_assets.ledger.serving.release_records import find_release
 from fine_tune_assets.ledger.serving.rollbacks import find_rollback_target
-from fine_tune_assets.lineage.left_out import find_left_out
 from fine_tune_assets.lineage.training_runs import read_learned_rows
-from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.serving.canary_releases import describe_canary
 from fine_tune_assets.serving.engine_start import running_program
 from fine_tune_assets.serving.orphaned_engines import ENGINES_FOLDER
@@ -124,11 +123,8 @@ def _read_status(settings: Settings) -> dict[str, Any]:
 
 def _read_left_out(settings: Settings) -> list[dict[str, Any]] | None:
     """None if a table can't be read: it is being replaced, or damaged."""
-    recipe = None
-    with suppress(RecipeError):  # a recipe that is being edited must not hide the production model
-        recipe = load_recipe(settings.recipe)
     try:
-        return [asdict(row) for row in find_left_out(settings.layout, recipe)]
+        return [asdict(row) for row in list_all_left_out(settings)]
     except (TableError, OSError, pa.ArrowInvalid):
         return None
 

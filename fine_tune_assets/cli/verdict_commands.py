@@ -178,7 +178,7 @@ def sign(verdict_id: str, approver: str, reason: str) -> None:
     input.
     """
     with closing(open_ledger(load_settings())) as ledger:
-        name = authenticate(ledger, approver, "approver")
+        name = authenticate(ledger, approver, "approver").name
         sign_hold(ledger, verdict_id, name, reason)
     click.echo(f"{verdict_id} signed by {name}")
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from fine_tune_assets.cli.output import json_option, show_rows
+from fine_tune_assets.cli.output import json_option, show_json, show_rows
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.settings import Settings, load_settings
@@ -24,6 +24,9 @@ from fine_tune_assets.ledger.reviews.statement_labels import (
     read_labelled_statements,
 )
 
+if TYPE_CHECKING:
+    from fine_tune_assets.judging.judges.adaptation.adaptation_record import Adaptation
+
 _files = click.option(
     "--reports",
     "files",
@@ -33,6 +36,14 @@ _files = click.option(
 )
 SHIPPED, ENCODER = "shipped", "encoder"
 _HEADERS = {"kind": "kind of error", "auroc": "AUROC", "blind_auroc": "without the record", "wrong": "wrong statements"}
+_ADAPTATION_HEADERS = {
+    "kind": "kind of error",
+    "cases": "cases",
+    "lowered_before": "lower the grade",
+    "lowered_after": "after training",
+    "auroc_before": "AUROC",
+    "auroc_after": "after training",
+}
 
 
 class ExistingFolderError(FineTuneError):
@@ -106,6 +117,61 @@ def train(
 
 
 @verifier.command()
+@click.option("--pairs", type=click.IntRange(min=100), default=20_000, show_default=True, help="Training pairs.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the training.")
+@json_option
+def adapt(pairs: int, seed: int, is_json: bool) -> None:
+    """Adapt the verifier to your domain.
+
+    Plants errors into your approved examples, measures the recipe's verifier on them, and trains it further. The result is kept
+    below `verifiers` in the data folder if it detects more errors in subjects that it was not trained on, by the lower end of the
+    interval; otherwise it is deleted. The test split is not used. 20,000 pairs take about 10 minutes on two cores.
+    """
+    from fine_tune_assets.judging.judges.adaptation.verifier_adaptation import (
+        AdaptationPlan,
+        adapt_verifier,
+        base_folder,
+    )
+    from fine_tune_assets.judging.judges.own_domain import needs_own_ratings, prose_tasks
+    from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
+    from fine_tune_assets.judging.judges.statement_judge import StatementJudge
+    from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+    from fine_tune_assets.judging.judges.verifier.verifier_sources import read_own_reports
+    from fine_tune_assets.recipes.domain_packs import load_pack
+    from fine_tune_assets.recipes.loader import load_recipe
+
+    settings = load_settings()
+    recipe, threads = load_recipe(settings.recipe), settings.threads or len(os.sched_getaffinity(0))
+    rubric = read_recipe_rubric(recipe)
+    criterion = next((one.name for one in rubric if one.measured_by == "statements"), "")
+    if not criterion:
+        raise FineTuneError("The rubric has no criterion that is measured_by: statements. Add one to judge.rubric.")
+    base = base_folder(settings.layout, recipe.judge.verifier)
+    reader = open_verifier(str(base), threads)
+    judge = StatementJudge("verifier", reader, rubric, checks=load_pack(recipe.domain).pack.checks)
+    tasks = prose_tasks(recipe)
+    reports = [one for one in read_own_reports(settings.layout) if one.task in tasks]
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        plan = AdaptationPlan(base, pairs, seed, threads)
+        adaptation = adapt_verifier(settings.layout, reports, judge, criterion, plan, _shown(bar))
+    _show_adaptation(adaptation, is_json=is_json)
+    if not is_json and needs_own_ratings(recipe):
+        click.echo(_describe_ratings(recipe.judge.agreement_floor))
+
+
+@verifier.command()
+@json_option
+def adaptation(is_json: bool) -> None:
+    """Print the last adaptation."""
+    from fine_tune_assets.judging.judges.adaptation.adaptation_record import read_adaptation
+
+    found = read_adaptation(load_settings().layout.verifiers)
+    if found is None:
+        raise FineTuneError("No verifier was adapted yet. Run `fine-tune verifier adapt`.")
+    _show_adaptation(found, is_json=is_json)
+
+
+@verifier.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @_files
 @json_option
@@ -138,6 +204,41 @@ def card(folder: Path | None) -> None:
     if not file.is_file():
         raise FineTuneError(f"{file.parent} holds no verifier. Train one with `fine-tune verifier train`.")
     click.echo(json.dumps(json.loads(file.read_text(encoding="utf-8")), indent=2))
+
+
+def _show_adaptation(found: "Adaptation", *, is_json: bool) -> None:
+    """The figures of both verifiers, and which one is kept."""
+    from fine_tune_assets.judging.judges.adaptation.adaptation_record import show_kinds
+
+    if is_json:
+        show_json({**asdict(found), "is_better": found.is_better})
+        return
+    show_rows(show_kinds(found), _ADAPTATION_HEADERS, is_json=False)
+    gain = f"{100 * found.gain.value:+.1f} points (95 % interval {100 * found.gain.low:+.1f} to {100 * found.gain.high:+.1f})"
+    click.echo(
+        f"Measured on approved examples of {found.held_out_subjects} subjects, trained on {found.training_subjects} others "
+        f"({found.pairs} pairs, {found.processor_seconds} processor seconds). Errors detected: {gain}."
+    )
+    if found.is_better:
+        click.echo(f"The trained verifier is better. To use it, set judge.verifier: {found.verifier} in the recipe.")
+    else:
+        click.echo("The trained verifier is not shown to be better, so it was deleted. The recipe's verifier stays.")
+
+
+def _describe_ratings(floor: float) -> str:
+    from fine_tune_assets.judging.judges.needed_ratings import describe_needed
+
+    lines = [
+        f"  {agreement:.1f}: {half or 'not reachable'} ratings in half of the cases, {most or 'not reachable'} in 80 %"
+        for agreement, half, most in describe_needed(floor)
+    ]
+    return "\n".join(
+        (
+            f"Next: train and judge a candidate; then your experts rate its answers on the desk's page Spot checks. The judge "
+            f"qualifies when the lower end of its agreement with them reaches {floor:.2f}. With a true agreement of",
+            *lines,
+        )
+    )
 
 
 def _base_folder(base: str) -> Path | None:

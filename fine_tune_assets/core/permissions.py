@@ -26,7 +26,9 @@ class Action(StrEnum):
     COMPARE_ANSWERS = "compare_answers"
     OVERRULE_JUDGE = "overrule_judge"
     VIEW_INTAKE = "view_intake"
+    READ_MISSES = "read_misses"
     REVIEW = "review"
+    SIGN_PROPOSALS = "sign_proposals"
     REVOKE_DECISIONS = "revoke_decisions"
     VIEW_HISTORY = "view_history"
     ADJUDICATE = "adjudicate"
@@ -76,7 +78,9 @@ PERMISSIONS: Mapping[Action, Permission] = {
     Action.COMPARE_ANSWERS: _permit("read graded answers of the newest candidate", "approver"),
     Action.OVERRULE_JUDGE: _permit("label statements of graded answers, against the judge", "approver"),
     Action.VIEW_INTAKE: _permit("see batches and unreadable files", "ingest", "operator"),
+    Action.READ_MISSES: _permit("read identifiers of labelled reports that the scrubber missed, in context", "ingest"),
     Action.REVIEW: _permit("review drafts, mark identifiers, withdraw own marks, rate answers blindly", "reviewer"),
+    Action.SIGN_PROPOSALS: _permit("sign or withdraw own imported decisions", "reviewer", "approver"),
     Action.REVOKE_DECISIONS: _permit("revoke own decisions; approvers any", "reviewer", "approver"),
     Action.VIEW_HISTORY: _permit("see the history of an example", "reviewer", "approver", "operator", "auditor"),
     Action.ADJUDICATE: _permit("adjudicate disagreements", "approver"),

@@ -20,7 +20,7 @@ from fine_tune_assets.core.people import person_key
 from fine_tune_assets.core.prompts.reasoning import strip_reasoning
 from fine_tune_assets.core.shared_records import Correction
 from fine_tune_assets.tables.common_columns import Passage
-from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
+from fine_tune_assets.tables.correction_rows import ScrubbedCorrection, WithheldCorrection
 from fine_tune_assets.tables.record_classes import table_from_records
 
 
@@ -51,6 +51,13 @@ def _raw_row(correction: Correction, subject_secret: bytes) -> ScrubbedCorrectio
         knowledge_index=None if answered is None else answered.knowledge_index,
         passages=None if answered is None else tuple(Passage.from_row(vars(one)) for one in answered.passages),
     )
+
+
+def list_withheld_corrections(raw: pa.Table, scrubbed: pa.Table, scrubber_version: str) -> pa.Table:
+    """`withheld_corrections`: the corrections that the scrubber left out, in order of id."""
+    left = set(raw["correction_id"].to_pylist()) - set(scrubbed["correction_id"].to_pylist())
+    rows = (WithheldCorrection(correction_id=one, scrubber_version=scrubber_version) for one in sorted(left))
+    return table_from_records(WithheldCorrection, rows)
 
 
 def over_author_limit(

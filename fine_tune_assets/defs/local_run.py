@@ -24,9 +24,11 @@ from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name
 from fine_tune_assets.defs.platform.automation import COUNTED_ATTEMPTS
 from fine_tune_assets.defs.platform.automation_sensor import evaluate_conditions
 from fine_tune_assets.defs.platform.candidate import UNFINISHED_STATUSES
+from fine_tune_assets.defs.platform.check_remedies import CHECK_REMEDIES
 from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import WORKER_PRELOADS, Installation
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES, report_batches
+from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import list_requested_batches, report_rescrub_requests
 from fine_tune_assets.defs.sources import report_sources
 from fine_tune_assets.engines.processes import ProcessIdentity, identify, is_alive
 
@@ -34,8 +36,7 @@ PROGRESS_LOGGER = "fine_tune_assets.progress"
 SOURCES_LOGGER = "fine_tune_assets.sources"
 MAX_ROUNDS = 200
 """The graph settles in about fifteen rounds. More than this means a condition that never becomes false, which is a bug."""
-
-
+SCRUBBING_ASSETS = ("phi_spans", "scrubbed_reports")
 VERDICT_CHECK = "verdict_allows_release"
 """The blocking check of `promotion_verdicts`."""
 PROCESS_TAG = "fine_tune/process"
@@ -51,6 +52,22 @@ class UnknownAssetError(FineTuneError):
 
 
 @dataclass(frozen=True)
+class CheckOutcome:
+    """The result of a check that only warns."""
+
+    asset: str
+    check: str
+    partition: str | None
+    is_passed: bool
+    reason: str
+
+    def describe(self) -> str:
+        batch = f" [{self.partition}]" if self.partition else ""
+        remedy = CHECK_REMEDIES.get(self.check, "The Dagster UI shows its figures.")
+        return " ".join(filter(None, (f"{self.check} of {self.asset}{batch}.", self.reason, remedy)))
+
+
+@dataclass(frozen=True)
 class StageRun:
     """One run: its assets and, for a batch, its partition."""
 
@@ -61,6 +78,7 @@ class StageRun:
     errors: tuple[str, ...] = ()
     is_blocked_by_verdict: bool = False
     """The run stopped only because the newest verdict does not allow a release."""
+    checks: tuple[CheckOutcome, ...] = ()
 
 
 RunCallback = Callable[[StageRun], None]
@@ -75,6 +93,12 @@ class Summary:
     @property
     def materialized(self) -> list[tuple[str, str | None]]:
         return [(asset, run.partition) for run in self.runs for asset in run.assets]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Checks of severity WARN that failed at their last run here, each with its reason and what mends it."""
+        last = {(check.asset, check.check, check.partition): check for run in self.runs for check in run.checks}
+        return [check.describe() for check in last.values() if not check.is_passed]
 
     @property
     def failed(self) -> list[StageRun]:
@@ -118,13 +142,25 @@ def materialize_stale(
     try:
         with fork_server(WORKER_PRELOADS):
             for partition, assets in wanted:
+                if "unique_reports" in assets:  # the batches come before it
+                    _scrub_requested(instance, run)
                 run(assets, partition)
+            if any("scrubbed_reports" in assets for _, assets in wanted):
+                _scrub_requested(instance, run)
             if only is None or only:
                 _run_requested(definitions, instance, only, run)
     finally:
         COUNTED_ATTEMPTS.reset(token)
     summary.unfinished = tuple(run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES)))
     return summary
+
+
+def _scrub_requested(instance: dg.DagsterInstance, run: Callable[[tuple[str, ...], str | None], None]) -> None:
+    """Scrub the batches that must be scrubbed again before their reports can be used, once each."""
+    for event in report_rescrub_requests(instance, Installation(), waits_for_batches=False):
+        instance.report_runless_asset_event(event)
+    for batch in list_requested_batches(instance):
+        run(SCRUBBING_ASSETS, batch)
 
 
 def _run_requested(
@@ -316,7 +352,18 @@ def execute_assets(
     closed = [check for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
     is_stopped = bool(failures) and all(_is_verdict_failure(error, closed) for error in failures)
     reasons = tuple(f"{c.check_name}: {c.metadata[REASON].value}" for c in closed if REASON in c.metadata)
-    return StageRun(assets, partition, result.success, result.run_id, (*errors, *reasons), is_stopped)
+    checks = tuple(
+        CheckOutcome(
+            asset_name(check.asset_key),
+            check.check_name,
+            check.partition or None,
+            check.passed,
+            str(check.metadata[REASON].value) if REASON in check.metadata else "",
+        )
+        for check in result.get_asset_check_evaluations()
+        if not check.blocking and (check.passed or check.severity is dg.AssetCheckSeverity.WARN)
+    )
+    return StageRun(assets, partition, result.success, result.run_id, (*errors, *reasons), is_stopped, checks)
 
 
 def _is_verdict_failure(error: Any, closed: Sequence[dg.AssetCheckEvaluation]) -> bool:

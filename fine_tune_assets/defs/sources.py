@@ -24,6 +24,7 @@ from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import report_r
 from fine_tune_assets.defs.s04_approved_examples.current_decisions import report_production_approvals
 from fine_tune_assets.defs.s04_approved_examples.drafting_models import drafting_model_version
 from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import report_incoming_corrections
+from fine_tune_assets.judging.judges.own_domain import needs_own_ratings
 from fine_tune_assets.ledger.reviews.correction_records import corrections_fingerprint
 from fine_tune_assets.ledger.reviews.decision_records import decisions_fingerprint
 from fine_tune_assets.ledger.reviews.identifier_marks import marks_fingerprint
@@ -96,12 +97,13 @@ def _file_version(path: Path) -> str:
 def _rating_version(installation: Installation) -> str:
     """Version of the labelled sets, of the desk's ratings and, if there are any, of the answers that were rated.
 
-    The answers are stored in judge_scores only; when they change, the judge must be measured again on those that remain.
+    The answers are stored in judge_scores only; when they change, the judge must be measured again on those that remain. In a
+    domain without shipped ratings, it is also measured on the test examples of these answers.
     """
     versions = [_folder_version(installation.layout.evaluation / "judge")]
     with installation.ledger() as ledger:
         versions.append(spot_checks_fingerprint(ledger))
-        if list_spot_checks(ledger):
+        if list_spot_checks(ledger) or needs_own_ratings(installation.recipe):
             versions.append(_file_version(installation.stored("judge_scores").path))
     return combine(versions)
 

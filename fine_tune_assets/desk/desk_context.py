@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from jinja2 import Environment
 
+from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.background_checks import AgreementMonitor, ChainVerifier
@@ -27,13 +28,15 @@ from fine_tune_assets.judging.judges.spot_check_sample import JudgedAnswer
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.encryption import derive_key
 from fine_tune_assets.ledger.people.sessions import SessionLimits
+from fine_tune_assets.lineage.account import Account
+from fine_tune_assets.lineage.account_tables import AccountCache
 from fine_tune_assets.lineage.left_out import LeftOutCache
 from fine_tune_assets.lineage.set_history import SetCache
 from fine_tune_assets.phi.missed_identifiers.withheld_drafts import WithheldDrafts
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary, load_vocabulary
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import Recipe, ReviewSettings
-from fine_tune_assets.reports.intake_summary import IntakeError, IntakeSummaryCache
+from fine_tune_assets.reports.intake_summary import IntakeError, IntakeSummaryCache, count_unread_files
 
 KEPT_SECONDS = 30.0
 """Seconds for which the home page keeps the sample for spot checks."""
@@ -81,6 +84,7 @@ class Desk:
     grade_details: GradeDetails
     gateway: GatewayClient
     table_counts: TableCounts
+    account: AccountCache
     left_out: LeftOutCache
     answers_to_rate: TimedCache[list[JudgedAnswer]]
     """The sample for spot checks, for the count on the home page. It takes most of that page's time."""
@@ -103,6 +107,13 @@ class Desk:
             self.judged_answers.latest()
             self.grade_details.latest()
             self.names.latest()
+
+    def read_account(self) -> Account:
+        """Raises TableError, OSError, pa.ArrowInvalid for a table that is being replaced, or damaged."""
+        recipe = None
+        with suppress(RecipeError):  # being edited
+            recipe = self.read_recipe()
+        return self.account.latest(recipe)
 
     def read_review_settings(self) -> ReviewSettings:
         """The current recipe's review settings. Raises RecipeError."""
@@ -142,6 +153,7 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         GradeDetails(settings.layout),
         GatewayClient(settings, ledger),
         TableCounts(settings.layout),
+        AccountCache(settings.layout, ledger, partial(count_unread_files, settings.layout)),
         LeftOutCache(settings.layout),
         TimedCache(KEPT_SECONDS),
         NameRegistry(settings.layout, ledger),

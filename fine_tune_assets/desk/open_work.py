@@ -12,7 +12,8 @@ from fine_tune_assets.core.dagster_ui import asset_path
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.model_summary import VerdictSummary
 from fine_tune_assets.desk.pipeline import PipelineFacts, find_page, pluralize
-from fine_tune_assets.lineage.left_out import LeftOut, LeftOutKind
+from fine_tune_assets.lineage.account_reasons import REASONS
+from fine_tune_assets.lineage.left_out import LeftOut
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class WaitingWork:
     reviews: int
     review_minutes: int | None
     """Estimated time for all reviews; None with too few decisions."""
+    proposals: int
+    """Imported decisions that this user has not signed."""
     spot_checks: int
     disagreements: int
     quarantined: int
@@ -42,6 +45,7 @@ def list_open_tasks(work: WaitingWork, roles: Collection[str]) -> list[OpenTask]
     hold = work.unsigned_hold
     found = [
         (Action.REVIEW, work.reviews, "draft", "to review", "/queue/next", work.review_minutes),
+        (Action.SIGN_PROPOSALS, work.proposals, "imported decision", "to sign", "/proposals", None),
         (Action.REVIEW, work.spot_checks, "answer", "to rate blindly", "/spot-checks/next", None),
         (Action.ADJUDICATE, work.disagreements, "disagreement", "to adjudicate", "/disagreements/next", None),
         (Action.DECIDE_QUARANTINE, work.quarantined, "quarantined correction", "to decide on", "/quarantine", None),
@@ -94,13 +98,9 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-_LEFT_OUT_PAGES: Mapping[LeftOutKind, Sequence[tuple[Action, str]]] = {
-    "unreadable": [(Action.VIEW_INTAKE, "/intake"), (Action.VIEW_DAGSTER, "reports")],
-    "withheld": [(Action.VIEW_INTAKE, "/intake"), (Action.VIEW_DAGSTER, "scrubbed_reports")],
-    "undrafted": [(Action.VIEW_DAGSTER, "drafted_examples")],
+_LATER_PAGES: Mapping[str, Sequence[tuple[Action, str]]] = {
     "dropped_drafts": [(Action.VIEW_DAGSTER, "model_drafts")],
     "cut_drafts": [(Action.VIEW_DAGSTER, "model_drafts")],
-    "excluded": [(Action.VIEW_DAGSTER, "instruction_sets")],
     "too_long": [(Action.VIEW_DAGSTER, "training_plans")],
     "untested": [(Action.VIEW_VERDICTS, "/verdicts")],
     "ungraded": [(Action.VIEW_VERDICTS, "/verdicts")],
@@ -117,4 +117,11 @@ class LeftOutRow:
 
 def list_left_out_rows(found: Sequence[LeftOut], roles: Collection[str], line: str = "") -> list[LeftOutRow]:
     """For every role that sees the pipeline: counts and settings only. `line`: the product line; empty: the main line."""
-    return [LeftOutRow(one.text, one.remedy, find_page(_LEFT_OUT_PAGES[one.kind], roles, line)) for one in found]
+    return [LeftOutRow(one.text, one.remedy, find_page(_list_pages(one.kind), roles, line)) for one in found]
+
+
+def _list_pages(kind: str) -> Sequence[tuple[Action, str]]:
+    """Intake shows the whole account, by batch."""
+    if kind not in REASONS:
+        return _LATER_PAGES[kind]
+    return [(Action.VIEW_INTAKE, "/intake"), (Action.VIEW_DAGSTER, REASONS[kind].stage.asset)]

@@ -31,6 +31,8 @@ NOTICES = {
     "all_rated": "You have no more answers to rate.",
     "labelled": "Label recorded with your name. To take it back, choose the judge's label.",
     "signed": "Signed with your name. The candidate can now be merged and released.",
+    "proposals_signed": "Signed with your name. The decisions count from now on.",
+    "proposals_withdrawn": "Withdrawn. The imported decisions can no longer be signed.",
     "queue_empty": "You have no free items left to decide.",
 }
 """`notice` parameter of the address → the message that the page shows after a form."""

@@ -16,6 +16,7 @@ from fine_tune_assets.desk.pages import (
     ask_pages,
     audit_pages,
     case_pages,
+    correction_pages,
     decision_pages,
     disagreement_pages,
     documentation_pages,
@@ -24,8 +25,10 @@ from fine_tune_assets.desk.pages import (
     item_pages,
     line_pages,
     mark_pages,
+    miss_pages,
     overview_pages,
     own_decision_pages,
+    proposal_pages,
     quarantine_pages,
     queue_pages,
     sign_in_pages,
@@ -44,6 +47,7 @@ from fine_tune_assets.desk.request_context import (
 )
 from fine_tune_assets.desk.templating import make_static_response
 from fine_tune_assets.ledger.people.sessions import LINK_PATH
+from fine_tune_assets.phi.measurement.recall_report import MISSES_PAGE
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,15 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/ask/rate", ask_pages.rate_answer, allow(Action.CORRECT)),
     Route(
         "GET",
+        "/corrections",
+        correction_pages.show_corrections,
+        allow(Action.CORRECT),
+        "My corrections",
+        "How far your corrections are.",
+        menu_group="Work",
+    ),
+    Route(
+        "GET",
         "/queue",
         queue_pages.show_queue,
         allow(Action.REVIEW),
@@ -131,6 +144,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/decisions/{decision_id}/revoke", own_decision_pages.revoke_decision, allow(Action.REVOKE_DECISIONS)
     ),
+    Route("GET", "/proposals", proposal_pages.show_proposals, allow(Action.SIGN_PROPOSALS)),
+    Route("GET", "/proposals/{file_id}", proposal_pages.show_file, allow(Action.SIGN_PROPOSALS)),
+    Route("POST", "/proposals/{file_id}/sign", proposal_pages.sign_file, allow(Action.SIGN_PROPOSALS)),
+    Route("POST", "/proposals/{file_id}/withdraw", proposal_pages.withdraw_lines, allow(Action.SIGN_PROPOSALS)),
     Route(
         "GET",
         "/disagreements",
@@ -233,6 +250,15 @@ ROUTES: tuple[Route, ...] = (
         menu_group="Data",
     ),
     Route("GET", "/intake/{batch}", overview_pages.show_batch, allow(Action.VIEW_INTAKE)),
+    Route(
+        "GET",
+        MISSES_PAGE,
+        miss_pages.show_misses,
+        allow(Action.READ_MISSES),
+        "Missed identifiers",
+        "What the scrubber left in the labelled reports, and what would catch it.",
+        menu_group="Data",
+    ),
     Route(
         "GET",
         "/subjects",

@@ -26,6 +26,7 @@ from fine_tune_assets.core.permissions import Action, scope_of
 from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings, select_line, use_settings
 from fine_tune_assets.core.web_services import redact_exceptions
+from fine_tune_assets.corrections.correction_progress import list_progress
 from fine_tune_assets.gateway.answers.cancellation import cancel_on_disconnect
 from fine_tune_assets.gateway.answers.chat_completions import ChatService
 from fine_tune_assets.gateway.answers.identifier_filter import create_gate
@@ -71,6 +72,8 @@ from fine_tune_assets.ledger.reviews.feedback import record_feedback
 from fine_tune_assets.ledger.serving.deployments import find_live_deployment
 
 _LOG = logging.getLogger(__name__)
+MAX_LISTED_CORRECTIONS = 100
+"""Newest corrections of a caller that are listed."""
 _RETRY_AFTER_SECONDS = "3600"
 """The daily limit covers the last 24 hours, so an hour later some of it is free again."""
 
@@ -126,9 +129,11 @@ def create_line_app(settings: Settings, metrics: Metrics) -> LineApp:
         ("/v1/completions", "POST", gateway.complete),
         ("/v1/embeddings", "POST", gateway.embed),
         ("/v1/corrections", "POST", gateway.correct),
+        ("/v1/corrections", "GET", gateway.list_corrections),
     )
     for path, method, endpoint in routes:
-        app.add_api_route(path, endpoint, methods=[method], **ROUTE_OPTIONS[path])
+        options = ROUTE_OPTIONS.get(f"{method} {path}", ROUTE_OPTIONS[path])
+        app.add_api_route(path, endpoint, methods=[method], **options)
         if method == "GET":
             app.router.add_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
     app.add_middleware(
@@ -308,6 +313,26 @@ class Gateway:
         kind = "feedback" if isinstance(body, FeedbackRequest) else "correction"
         passages = {} if sources is None else {"passages": "unavailable" if sources.is_missing else "stored"}
         return JSONResponse({"id": record_id, "object": kind, **passages}, status_code=201)
+
+    async def list_corrections(self, request: Request) -> Response:
+        """The caller's newest corrections and how far each is, without texts."""
+        caller = await self._authorize(request, Action.CORRECT)
+        if caller.on_behalf_of is not None:  # it would learn what the person sent with other keys
+            raise ApiError(403, "own_key_required", "Corrections are listed for the key of their author only.")
+        layout = self._settings.layout
+        found = await run_in_threadpool(list_progress, layout, self._ledger, caller.name, MAX_LISTED_CORRECTIONS)
+        data = [
+            {
+                "id": one.correction_id,
+                "object": "correction",
+                "release_id": one.release_id,
+                "received_at": one.received_at.isoformat(),
+                "state": one.state,
+                "reason": one.reason,
+            }
+            for one in found
+        ]
+        return JSONResponse({"object": "list", "data": data})
 
     async def _authorize(self, request: Request, action: Action | None) -> Caller:
         record = get_record(request)

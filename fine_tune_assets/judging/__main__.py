@@ -31,12 +31,13 @@ _MEASURING_CODE = (
 def measure_judge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Measure a judge's agreement with people and with planted errors, unless it ships measured with the same inputs.
 
-    `own_ratings`: the file of own_ratings_table(), or empty without expert ratings. `is_shipped`: save the result as the shipped
-    measurement.
+    `own_ratings`: the file of own_ratings_table(), or empty without expert ratings. `own_examples`: in a domain without shipped
+    ratings, the file of own_examples_table(). `is_shipped`: save the result as the shipped measurement.
     """
     from fine_tune_assets.judging.judges.human_agreement import measure_agreement
     from fine_tune_assets.judging.judges.judge_registry import open_judge
     from fine_tune_assets.judging.judges.labelled_sets import RatedSet, read_labelled_sets, read_own_ratings
+    from fine_tune_assets.judging.judges.own_measurement import measure_in_domain
     from fine_tune_assets.judging.judges.panel_fit import fit_judge
     from fine_tune_assets.judging.judges.planted_errors.error_detection import measure_planted_errors
     from fine_tune_assets.judging.judges.statement_judge import StatementJudge
@@ -44,26 +45,34 @@ def measure_judge(request: dict[str, Any], progress: Progress) -> dict[str, Any]
 
     judge_inputs, own, accept_score = request["judge"], request["own_ratings"], request["accept_score"]
     is_shipped, folder = request.get("is_shipped", False), Path(request["labelled_sets"])
+    examples = request.get("own_examples", "")
     with open_judge(judge_inputs) as judge:
         version = judge.version
         criteria = [[one["name"], one["measured_by"]] for one in judge_inputs["rubric"]]
         decided_by = [version, accept_score, criteria, *_measured_from(folder)]
-        if not (is_shipped or own) and (shipped := load_shipped_table("judge_agreement", decided_by)) is not None:
+        if (
+            not (is_shipped or own or examples)
+            and (shipped := load_shipped_table("judge_agreement", decided_by)) is not None
+        ):
             write_table(Path(request["output"]), shipped)
             return {"judge_version": version}
         rubric = tuple(RubricCriterion(**values) for values in judge_inputs["rubric"])
         shipped_sets = read_labelled_sets(folder)
         if isinstance(judge, StatementJudge):
             judge = fit_judge(judge, shipped_sets, Path(judge_inputs["weights"]))
-        sets = [*shipped_sets, *(read_own_ratings(Path(own)) if own else [])]
+        own_sets = read_own_ratings(Path(own)) if own else []
+        if examples:
+            # What clinicians rated decides nothing about another domain.
+            shipped_sets = [one for one in shipped_sets if not isinstance(one, RatedSet)]
         table = pa.concat_tables(
             [
-                measure_agreement(judge, sets, accept_score, progress, rubric),
+                measure_agreement(judge, [*shipped_sets, *own_sets], accept_score, progress, rubric),
                 *(
                     measure_planted_errors(judge, rated, rubric, progress)
                     for rated in shipped_sets
                     if isinstance(rated, RatedSet)
                 ),
+                *([measure_in_domain(judge, Path(examples), own_sets, rubric, progress)] if examples else []),
             ]
         )
         version = judge.version

@@ -217,6 +217,43 @@ revocations = sa.Table(
     _seal_column(),
 )
 
+proposals = sa.Table(
+    "proposals",
+    metadata,
+    _sequence_column(),
+    sa.Column("proposal_id", sa.String(64), nullable=False, unique=True),
+    # One import. `earlier`: approvals that an earlier version imported as decisions.
+    sa.Column("file_id", sa.String(32), nullable=False, index=True),
+    # Its place in the file, such as `line 3`.
+    sa.Column("place", sa.String(64), nullable=False),
+    # What is proposed, as in `decisions`. Output and reason are cleared when it is signed or withdrawn.
+    sa.Column("example_id", sa.String(200), nullable=False, index=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("report_id", sa.Text),
+    sa.Column("task", sa.String(200)),
+    sa.Column("decision", sa.String(16), nullable=False),
+    sa.Column("output", sa.Text),
+    # The person who may sign it.
+    sa.Column("reviewer", sa.String(200), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    # As the file says; the signed decision has the time of its signature.
+    sa.Column("decided_at", UtcTime, nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("approved_fingerprint", sa.String(64)),
+    sa.Column("meaning", sa.Text, nullable=False),
+    sa.Column("reason_code", sa.String(64), nullable=False),
+    sa.Column("imported_by", sa.String(200), nullable=False),
+    sa.Column("imported_at", UtcTime, nullable=False),
+    # Whether `proposal_id` is a decision that an earlier version imported without a signature.
+    sa.Column("is_earlier", sa.Boolean, nullable=False),
+    # When such a decision stopped to count.
+    sa.Column("lapsed_at", UtcTime),
+    # The decision that its person signed.
+    sa.Column("signed_id", sa.String(64)),
+    sa.Column("withdrawn_by", sa.String(200)),
+    sa.Column("withdrawn_at", UtcTime),
+)
+
 verdicts = sa.Table(
     "verdicts",
     metadata,

@@ -1,44 +1,28 @@
-"""Lists what the stages left out between reports and verdict, with the reason and the setting or command that would keep it.
+"""Lists what was left out between reports and verdict, with the reason and the setting or command that would keep it.
 
-Reads stored tables. The texts contain counts, reasons and names of settings only. Duplicates are not listed, since they are a
-figure of the pipeline; neither is what waits for a person, such as reviews and quarantined corrections.
+`account` counts reports, drafts and examples up to the instruction set. This module puts it into words, and adds
+what was left out of drafts by a model, of the training and of the grades. Texts contain counts, reasons and settings only.
 """
 
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.lineage.set_history import read_newest_excluded
-from fine_tune_assets.recipes.schema import PairTask, Recipe
-from fine_tune_assets.tables.asset_tables import TABLES
-from fine_tune_assets.tables.instruction_rows import count_by_reason
-from fine_tune_assets.tables.record_classes import conform, iter_records
+from fine_tune_assets.lineage.account import Account, OmissionGroup
+from fine_tune_assets.lineage.account_tables import fingerprint_files, read_columns
+from fine_tune_assets.tables.record_classes import iter_records
 from fine_tune_assets.tables.training_rows import ExampleLength, TooLongExamples, count_too_long
 
-LeftOutKind = Literal[
-    "unreadable",
-    "withheld",
-    "undrafted",
-    "dropped_drafts",
-    "cut_drafts",
-    "excluded",
-    "too_long",
-    "untested",
-    "ungraded",
-]
+LATER_KINDS = ("dropped_drafts", "cut_drafts", "too_long", "untested", "ungraded")
+"""Kinds that the account does not count."""
+MAX_NAMES_SHOWN = 5
 _TABLES = (
-    "unreadable_reports",
-    "withheld_reports",
-    "unique_reports",
-    "drafted_examples",
     "model_drafts",
     "example_lengths",
     "training_preflights",
@@ -52,7 +36,8 @@ NONE_TOO_LONG = TooLongExamples(0, 0, 0)
 class LeftOut:
     """One kind of rows that were left out."""
 
-    kind: LeftOutKind
+    kind: str
+    """Name of a reason of the account, or one of LATER_KINDS."""
     count: int
     text: str
     remedy: str
@@ -61,20 +46,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class LeftOutCounts:
-    unreadable: int = 0
-    """Files and records."""
-    withheld: int = 0
-    reports: int = 0
-    """Unique reports."""
-    undrafted: int = 0
-    """Unique reports that are part of no draft."""
     model_drafts: int = 0
     dropped_drafts: Mapping[str, int] = field(default_factory=dict)
     """Reason → outputs of a model that no reviewer sees."""
     cut_drafts: int = 0
     """Outputs of a model that end at `max_new_tokens` and were not dropped."""
-    excluded: Mapping[str, int] = field(default_factory=dict)
-    """Reason → approved examples that are not in the newest instruction set."""
     too_long: TooLongExamples = NONE_TOO_LONG
     excludes_too_long: bool = False
     """Whether the recipe excludes examples that are too long; otherwise it refuses the training."""
@@ -88,29 +64,32 @@ class LeftOutCounts:
 
 def list_left_out(counts: LeftOutCounts) -> list[LeftOut]:
     """What is not zero, in the order of the stages."""
-    return [found for found in (*_of_reports(counts), *_of_drafts(counts), *_of_examples(counts)) if found.count]
+    return [found for found in (*_of_drafts(counts), *_of_examples(counts)) if found.count]
 
 
-def _of_reports(counts: LeftOutCounts) -> Iterator[LeftOut]:
-    yield LeftOut(
-        "unreadable",
-        counts.unreadable,
-        f"{_count(counts.unreadable, 'file or record', 'files or records')} could not be read.",
-        "Repair and deliver them again; `fine-tune batch check FOLDER` lists the reasons.",
-    )
-    yield LeftOut(
-        "withheld",
-        counts.withheld,
-        f"{_count(counts.withheld, 'report is', 'reports are')} withheld: residual PHI was found after scrubbing.",
-        "`scrub.withhold_score` sets the score from which a report is withheld; a trained tagger (`scrub.entity_model`) finds "
-        "more identifiers before that.",
-    )
-    yield LeftOut(
-        "undrafted",
-        counts.undrafted,
-        f"{counts.undrafted:,} of {_count(counts.reports, 'unique report')} made no draft.",
-        "Change `tasks` in the recipe; `fine-tune recipe check --reports FOLDER` says why a report makes no draft.",
-    )
+def describe_omissions(account: Account) -> list[LeftOut]:
+    """What the account left out, by reason, with the batches."""
+    return [
+        LeftOut(group.reason.name, group.count, describe_group(group), group.reason.remedy)
+        for group in account.group_by_reason()
+    ]
+
+
+def describe_group(group: OmissionGroup) -> str:
+    """Such as "30 scrubbed reports: dropped as duplicates (near 30). Batches: a (20), b (10)."."""
+    enters, details = group.reason.stage.enters, group.by_detail
+    detail = f" ({_list_some(details)})" if details else ""
+    return f"{_count_of(group.count, enters)}: {group.reason.meaning}{detail}. Batches: {_list_some(group.by_batch)}."
+
+
+def _count_of(number: int, plural: str) -> str:
+    singular = {"files and records": "file or record"}.get(plural, plural.removesuffix("s"))
+    return f"{number:,} {singular if number == 1 else plural}"
+
+
+def _list_some(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} {number:,}" for name, number in list(counts.items())[:MAX_NAMES_SHOWN]]
+    return ", ".join(shown) + (f" and {len(counts) - MAX_NAMES_SHOWN:,} more" if len(counts) > MAX_NAMES_SHOWN else "")
 
 
 def _of_drafts(counts: LeftOutCounts) -> Iterator[LeftOut]:
@@ -130,14 +109,6 @@ def _of_drafts(counts: LeftOutCounts) -> Iterator[LeftOut]:
 
 
 def _of_examples(counts: LeftOutCounts) -> Iterator[LeftOut]:
-    excluded = sum(counts.excluded.values())
-    yield LeftOut(
-        "excluded",
-        excluded,
-        f"{_count(excluded, 'approved example is', 'approved examples are')} not in the instruction set: "
-        f"{_list(counts.excluded)}.",
-        _keep_excluded(counts.excluded),
-    )
     too_long = counts.too_long
     yield LeftOut(
         "too_long",
@@ -159,16 +130,6 @@ def _of_examples(counts: LeftOutCounts) -> Iterator[LeftOut]:
     )
 
 
-def _keep_excluded(reasons: Mapping[str, int]) -> str:
-    remedies = {
-        "near duplicate": "A higher `dedup.near_threshold` keeps near duplicates.",
-        "semantic duplicate": "A higher `dedup.semantic_threshold` keeps semantic duplicates.",
-        "no date": "Without `split.test_from`, examples without a date are kept.",
-    }
-    found = [remedy for sign, remedy in remedies.items() if any(sign in reason for reason in reasons)]
-    return " ".join(found) or "No setting keeps them: they would count twice, or leak a test example."
-
-
 def _list(reasons: Mapping[str, int]) -> str:
     """Most frequent first."""
     return ", ".join(
@@ -180,61 +141,31 @@ def _count(number: int, singular: str, plural: str = "") -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
-def find_left_out(layout: Layout, recipe: Recipe | None) -> list[LeftOut]:
+def find_left_out(layout: Layout) -> list[LeftOut]:
     """As `count_left_out`."""
-    return list_left_out(count_left_out(layout, recipe))
+    return list_left_out(count_left_out(layout))
 
 
-def count_left_out(layout: Layout, recipe: Recipe | None) -> LeftOutCounts:
-    """Tables that were never written count as empty. `recipe` names the pairs of reports that make one draft; None if it can't be
-    loaded. Raises TableError, OSError or pa.ArrowInvalid for a table that can't be read."""
-    drafts = _read(layout, "model_drafts", "dropped", "is_finished").to_pylist()
-    scores = _read(layout, "judge_scores", "score", "example_id")
-    test, untested = _count_untested(_read(layout, "instruction_sets", "split", "example_id"), scores)
-    unique, drafted = (_read(layout, name, "report_id")["report_id"] for name in ("unique_reports", "drafted_examples"))
-    is_drafted = bool((layout.tables / "drafted_examples").is_dir())
+def count_left_out(layout: Layout) -> LeftOutCounts:
+    """Tables that were never written count as empty. Raises TableError, OSError or pa.ArrowInvalid for a table that can't be
+    read."""
+    drafts = read_columns(layout, "model_drafts", "dropped", "is_finished").to_pylist()
+    scores = read_columns(layout, "judge_scores", "score", "example_id")
+    test, untested = _count_untested(read_columns(layout, "instruction_sets", "split", "example_id"), scores)
     return LeftOutCounts(
-        unreadable=_read(layout, "unreadable_reports", "batch").num_rows,
-        withheld=len(_read(layout, "withheld_reports", "report_id")["report_id"].unique()),
-        reports=len(unique),
-        undrafted=_count_unused(unique, drafted, recipe) if is_drafted else 0,
         model_drafts=len(drafts),
         dropped_drafts=Counter(row["dropped"] for row in drafts if row["dropped"] is not None),
         cut_drafts=sum(row["dropped"] is None and not row["is_finished"] for row in drafts),
-        excluded=count_by_reason(read_newest_excluded(layout.instruction_sets)),
         too_long=count_too_long(
-            iter_records(ExampleLength, _read(layout, "example_lengths", *ExampleLength.SCHEMA.names))
+            iter_records(ExampleLength, read_columns(layout, "example_lengths", *ExampleLength.SCHEMA.names))
         ),
-        excludes_too_long=_read(layout, "training_preflights", "too_long_policy")["too_long_policy"].to_pylist()
+        excludes_too_long=read_columns(layout, "training_preflights", "too_long_policy")["too_long_policy"].to_pylist()
         == ["exclude"],
         test_examples=test,
         untested=untested,
         answers=scores.num_rows,
         ungraded=scores["score"].null_count,
     )
-
-
-def _read(layout: Layout, name: str, *columns: str) -> pa.Table:
-    """These columns of all files of a table."""
-    wanted = pa.schema([TABLES[name].field(column) for column in columns])
-    found = [wanted.empty_table()]
-    for path in sorted((layout.tables / name).glob("[!.]*.parquet")):
-        present = [column for column in columns if column in pq.read_schema(path).names]
-        found.append(conform(pq.read_table(path, columns=present, partitioning=None), wanted))
-    return pa.concat_tables(found)
-
-
-def _count_unused(unique: pa.ChunkedArray, drafted: pa.ChunkedArray, recipe: Recipe | None) -> int:
-    """Reports that are neither the report of a draft nor its partner, such as the dialogue of a note."""
-    pairs = [task for task in recipe.tasks if isinstance(task, PairTask)] if recipe else []
-    partners = [
-        report_id.removesuffix(task.output_suffix) + task.input_suffix
-        for task in pairs
-        for report_id in drafted.to_pylist()
-        if report_id.endswith(task.output_suffix)
-    ]
-    used = pa.concat_arrays([*drafted.chunks, pa.array(partners, pa.string())])
-    return len(unique) - (pc.sum(pc.is_in(unique, value_set=used)).as_py() or 0)
 
 
 def _count_untested(examples: pa.Table, scores: pa.Table) -> tuple[int, int]:
@@ -253,17 +184,10 @@ class LeftOutCache:
         self._lock = threading.Lock()
         self._cached: tuple[Any, list[LeftOut]] | None = None
 
-    def latest(self, recipe: Recipe | None) -> list[LeftOut]:
+    def latest(self) -> list[LeftOut]:
         """Raises as `count_left_out`."""
-        folders = (*(self._layout.tables / name for name in _TABLES), self._layout.instruction_sets)
         with self._lock:
-            stamp = (recipe, *(_fingerprint_files(folder) for folder in folders))
+            stamp = tuple(fingerprint_files(self._layout.tables / name) for name in _TABLES)
             if self._cached is None or self._cached[0] != stamp:
-                self._cached = (stamp, find_left_out(self._layout, recipe))
+                self._cached = (stamp, find_left_out(self._layout))
             return self._cached[1]
-
-
-def _fingerprint_files(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of the Parquet files in the folder itself."""
-    found = sorted((path.name, path.stat()) for path in folder.glob("[!.]*.parquet"))
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)

@@ -74,6 +74,10 @@ class LoadedPack:
         """Known section names, in capitals."""
         return frozenset(self.read_list(SECTION_NAMES).get("", ()))
 
+    def list_labelled_files(self, data_dir: Path) -> list[Path]:
+        """The labelled sets of the domain. Sets of another domain measure nothing here."""
+        return sorted(path for name in self.pack.labelled_sets for path in (data_dir / name).glob("*.jsonl"))
+
     def fingerprint(self, parts: Iterable[str]) -> str:
         """Fingerprint of some parts: the values of their fields, and the contents of their files."""
         chosen, values = sorted(set(parts)), asdict(self.pack)

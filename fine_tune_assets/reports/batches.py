@@ -103,6 +103,16 @@ def is_batch_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and not name.endswith(_UNFINISHED)
 
 
+def remove_unfinished_ending(name: str) -> str:
+    """The name that the folder gets when its copy is complete.
+
+    >>> remove_unfinished_ending("2026-05-cardiology.partial")
+    '2026-05-cardiology'
+    """
+    ending = next((ending for ending in _UNFINISHED if name.endswith(ending)), "")
+    return name.removesuffix(ending)
+
+
 def list_files(folder: Path) -> BatchFiles:
     """List the files below a batch folder. Links are listed, never followed. Raises BatchFolderError."""
     paths: list[Path] = []

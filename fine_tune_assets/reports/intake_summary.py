@@ -5,7 +5,8 @@ Returns counts, reasons, kinds, sources, file names and report ids; never report
 
 import threading
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,31 @@ import pyarrow.parquet as pq
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.reports.batches import StrayEntries, find_stray_entries, list_batches
+from fine_tune_assets.reports.batches import (
+    BatchFolderError,
+    StrayEntries,
+    find_stray_entries,
+    list_batches,
+    list_files,
+)
 from fine_tune_assets.tables.duckdb_connection import open_cursor
 from fine_tune_assets.tables.stored_tables import read_rows, read_rows_if_present
 
-_TABLES = ("reports", "unreadable_reports", "withheld_reports")
+_TABLES = ("reports", "unreadable_reports", "report_languages", "withheld_reports")
+
+
+def count_unread_files(layout: Layout) -> dict[str, int]:
+    """Batch folder that was never read → files in it that are to be read. Raises OSError."""
+    unread = [name for name in list_batches(layout.raw_reports) if not layout.table("reports", name).is_file()]
+    return {name: _count_files(layout.raw_reports / name) for name in unread}
+
+
+def _count_files(folder: Path) -> int:
+    """At least 1: a folder that is empty or can't be listed is left out too."""
+    try:
+        return max(1, len(list_files(folder).readable))
+    except BatchFolderError:
+        return 1
 
 
 class IntakeError(FineTuneError):
@@ -38,6 +59,8 @@ class BatchSummary:
     withheld: int | None
     """Reports in which the scrubber's second pass found residual PHI; None before scrubbing."""
     read_at: datetime
+    other_languages: Mapping[str, int] = field(default_factory=dict)
+    """Language → reports, without English."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +76,6 @@ class IntakeSummary:
     batches: tuple[BatchSummary, ...]
     """Most recently read first."""
     by_source: tuple[SourceYear, ...]
-    by_reason: tuple[tuple[str, int], ...]
 
     @property
     def reports(self) -> int:
@@ -151,7 +173,6 @@ class IntakeSummaryCache:
     def _count(self) -> IntakeSummary:
         try:
             years = [SourceYear(*row) for row in self._query_rows("reports", "source, year(written_on), count(*)")]
-            reasons = self._query_rows("unreadable_reports", "reason, count(*)")
             batches = self._batches()
         except (OSError, duckdb.Error):
             # Drop the cause: its message may quote a value.
@@ -159,18 +180,20 @@ class IntakeSummaryCache:
         return IntakeSummary(
             tuple(sorted(batches, key=lambda batch: (batch.read_at, batch.name), reverse=True)),
             tuple(sorted(years, key=lambda row: (row.source, -(row.year or 0)))),
-            tuple(sorted(reasons, key=lambda reason: (-reason[1], reason[0]))),
         )
 
     def _batches(self) -> list[BatchSummary]:
         rows = self._query_rows("reports", "batch, list(distinct source order by source), count(*)")
         read = {name: (tuple(sources), number) for name, sources, number in rows}
         refused = dict(self._query_rows("unreadable_reports", "batch, count(*)"))
+        languages: dict[str, dict[str, int]] = defaultdict(dict)
+        for batch, language, number in self._query_rows("report_languages", "batch, language, sum(reports)::int"):
+            languages[batch][language] = number
         # A batch without a withheld_reports file has not been scrubbed yet.
         withheld = dict.fromkeys(self._read_times("withheld_reports"), 0)
         withheld |= dict(self._query_rows("withheld_reports", "batch, count(distinct report_id)"))
         return [
-            BatchSummary(name, *read.get(name, ((), 0)), refused.get(name, 0), withheld.get(name), at)
+            BatchSummary(name, *read.get(name, ((), 0)), refused.get(name, 0), withheld.get(name), at, languages[name])
             for name, at in self._read_times("reports").items()
         ]
 

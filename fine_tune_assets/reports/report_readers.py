@@ -142,7 +142,8 @@ class BatchReader:
         elif suffix in RECORD_FORMATS:
             if about.records is None:
                 raise UnreadableError(
-                    UnreadableReason.BAD_BATCH_FILE, "batch.yaml has no `records` key that maps the columns."
+                    UnreadableReason.BAD_BATCH_FILE,
+                    "Add a batch.yaml whose `records` key maps the columns, with `subject_id` and `sections`: see data/README",
                 )
             yield from read_records(content, suffix, about.records)
         elif suffix in TEXT_FORMATS:

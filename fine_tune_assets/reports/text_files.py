@@ -57,6 +57,8 @@ def _front_matter_error(detail: str) -> UnreadableError:
     return UnreadableError(UnreadableReason.BAD_FRONT_MATTER, f"The front matter is invalid. {detail}")
 
 
+MAX_NAMES_SHOWN = 10
+DELIMITERS = (",", ";", "\t", "|")
 _MAX_CELL_CHARACTERS = 100_000_000
 Row = Mapping[str, Any]
 
@@ -79,7 +81,8 @@ def read_records(content: bytes, suffix: str, columns: RecordColumns) -> ParsedR
 
 
 def _iter_csv_rows(content: bytes, columns: RecordColumns) -> Iterator[tuple[int, Row | UnreadableError]]:
-    rows = _iter_csv_cells(decode_text(content))
+    text = decode_text(content)
+    rows = _iter_csv_cells(text, _find_delimiter(text, columns))
     _, header = next(rows)
     if isinstance(header, int):
         raise _record_error("The header line can't be split into cells. Check its quotes.")
@@ -87,13 +90,24 @@ def _iter_csv_rows(content: bytes, columns: RecordColumns) -> Iterator[tuple[int
     if missing:
         raise UnreadableError(
             UnreadableReason.MISSING_COLUMN,
-            f"{len(missing)} columns named in batch.yaml are missing from the header line.",
+            _describe_missing(missing, columns, "header line"),
         )
     if any(header.count(name) > 1 for name in columns.required_columns):
         raise _record_error("Two columns in the header line have the same name.")
     filled = ((line, cells) for line, cells in rows if cells != [])
     for number, (line, cells) in enumerate(filled, start=1):
         yield number, _parse_csv_row(line, cells, header)
+
+
+def _describe_missing(missing: list[str], columns: RecordColumns, place: str) -> str:
+    """By the names in batch.yaml, which are of this installation's tables, not of a subject."""
+    shown = ", ".join(name[:60] for name in missing[:MAX_NAMES_SHOWN]) + (
+        f" and {len(missing) - MAX_NAMES_SHOWN} more" if len(missing) > MAX_NAMES_SHOWN else ""
+    )
+    text = f"{len(missing)} of {len(columns.required_columns)} columns named in batch.yaml are missing from the {place}: {shown}."
+    if len(missing) == len(columns.required_columns):
+        text += " None was found: batch.yaml may describe another file."
+    return text
 
 
 def _parse_csv_row(line: int, cells: list[str] | int, header: list[str]) -> Row | UnreadableError:
@@ -107,7 +121,21 @@ def _parse_csv_row(line: int, cells: list[str] | int, header: list[str]) -> Row 
     return dict(zip(header, cells, strict=True))
 
 
-def _iter_csv_cells(text: str) -> Iterator[tuple[int, list[str] | int]]:
+def _find_delimiter(text: str, columns: RecordColumns) -> str:
+    """The delimiter that splits the header line into the most columns of batch.yaml; a comma if none does."""
+    first = text.partition("\n")[0]
+
+    def count_found(delimiter: str) -> int:
+        try:
+            header = next(csv.reader([first], delimiter=delimiter, strict=True), [])
+        except csv.Error:
+            return 0
+        return len({*header} & {*columns.required_columns})
+
+    return max(DELIMITERS, key=count_found)
+
+
+def _iter_csv_cells(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | int]]:
     """Yield each row's first line number and cells; a final row that can't be split yields the number of lines after it.
 
     Nothing after a broken quote is read: part of a multi-line cell could pass as another subject's report.
@@ -115,7 +143,7 @@ def _iter_csv_cells(text: str) -> Iterator[tuple[int, list[str] | int]]:
     csv.field_size_limit(_MAX_CELL_CHARACTERS)  # the default of 131,072 rejects long reports
     lines = text.rstrip("\n").split("\n")
     # strict: otherwise an unclosed quote silently swallows the rest of the file as one cell.
-    reader = csv.reader((f"{line}\n" for line in lines), strict=True)
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter, strict=True)
     at = 0
     try:
         for cells in reader:
@@ -145,9 +173,7 @@ def _parse_json_row(line: bytes) -> Row | UnreadableError:
 def _parse_report(row: Row, columns: RecordColumns) -> ParsedReport:
     missing = [name for name in columns.required_columns if name not in row]
     if missing:
-        raise UnreadableError(
-            UnreadableReason.MISSING_COLUMN, f"{len(missing)} columns named in batch.yaml are missing."
-        )
+        raise UnreadableError(UnreadableReason.MISSING_COLUMN, _describe_missing(missing, columns, "line"))
     try:
         subject_id = read_id(row[columns.subject_id])
         own_id = "" if columns.report_id is None else validate_id(read_id(row[columns.report_id]))

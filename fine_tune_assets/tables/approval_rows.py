@@ -1,10 +1,12 @@
 """Tables of stage 4: drafts and approved examples."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from fine_tune_assets.tables.common_columns import (
     ExampleId,
     Instruction,
+    ReportId,
     ScrubbedInput,
     ScrubbedOutput,
     Source,
@@ -103,6 +105,24 @@ class DraftedExample(Record):
     checked_by: Annotated[str | None, Column("Verifier and threshold that checked a model's output")] = None
 
 
+class UndraftedReason(StrEnum):
+    """Why a unique report is part of no draft."""
+
+    NOT_USED = "not_used"
+    """No task of the recipe can use it."""
+    DRAFT_DROPPED = "draft_dropped"
+    DRAFT_MISSING = "draft_missing"
+    """A model was to write it."""
+
+
+class UndraftedReport(Record):
+    """A unique report that is part of no draft."""
+
+    report_id: ReportId
+    reason: Annotated[str, Column("`not_used`, `draft_dropped` or `draft_missing`")]
+    detail: Annotated[str, Column("What the first task lacks, such as a section, by its name in the recipe")]
+
+
 class ApprovedExample(Record):
     """An example approved for training."""
 
@@ -119,3 +139,18 @@ class ApprovedExample(Record):
     decision_id: Annotated[str | None, Column("Decision in the ledger that approved it")]
     decision_ids: Annotated[tuple[str, ...] | None, Column("Every decision that counts for it, in order")]
     fingerprint: Annotated[str, Column("SHA-256 of instruction, input and output as approved")]
+
+
+class WithheldExampleReason(StrEnum):
+    """Why an approved draft is not used."""
+
+    MARKED_IDENTIFIER = "marked_draft"
+    RESTRICTED_DOCUMENT = "restricted_document"
+    AUTHOR_SHARE = "author_share"
+
+
+class WithheldExample(Record):
+    """An approved draft that is not used."""
+
+    example_id: ExampleId
+    reason: Annotated[str, Column("`marked_draft`, `restricted_document` or `author_share`")]

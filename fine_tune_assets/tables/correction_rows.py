@@ -32,6 +32,13 @@ class ScrubbedCorrection(Record):
     ]
 
 
+class WithheldCorrection(Record):
+    """A correction that could not be scrubbed, or in which identifiers remained. The next run tries again."""
+
+    correction_id: Annotated[str, Column("Id of the correction in the ledger")]
+    scrubber_version: Annotated[str, Column("Fingerprint of the scrubber")]
+
+
 class QuarantinedCorrection(Record):
     """The quarantine check of a correction."""
 

@@ -1,5 +1,6 @@
 """Tables of stage 3: unique and duplicate reports."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from fine_tune_assets.tables.common_columns import (
@@ -41,3 +42,18 @@ class DuplicateReport(Record):
         Column("`numbers` or `sides` only in the dropped report; `negations` if counts differ"),
     ]
     fingerprint: Annotated[str | None, Column("SHA-256 of the dropped report's scrubbed text")]
+
+
+class UncomparedReason(StrEnum):
+    """Why a scrubbed report is not compared with the others."""
+
+    EARLIER_SCRUBBER = "earlier_scrubber"
+    SURROGATE_COLLISION = "surrogate_collision"
+    MARKED_IDENTIFIER = "marked_identifier"
+
+
+class UncomparedReport(Record):
+    """A scrubbed report that waits to be scrubbed again before it is compared."""
+
+    report_id: ReportId
+    reason: Annotated[str, Column("`earlier_scrubber`, `surrogate_collision` or `marked_identifier`")]

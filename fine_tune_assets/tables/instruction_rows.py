@@ -78,10 +78,11 @@ class _HasReason(Protocol):
 
 def count_by_reason(rows: Iterable[_HasReason]) -> dict[str, int]:
     """Reason without ids → number of excluded examples."""
-    return dict(sorted(Counter(_reason_kind(row.reason) for row in rows).items()))
+    return dict(sorted(Counter(simplify_reason(row.reason) for row in rows).items()))
 
 
-def _reason_kind(reason: str) -> str:
+def simplify_reason(reason: str) -> str:
+    """The reason without ids."""
     leak = re.match(r"(\w+ duplicate) of .* in (\w+) \(", reason)
     return f"{leak[1]} in {leak[2]}" if leak else re.split(r",? as | of set ", reason)[0]
 

@@ -32,6 +32,14 @@ class Report(Record):
     headings: Headings = None
 
 
+class ReportLanguage(Record):
+    """Reports of a batch that are in another language than English."""
+
+    batch: BatchName
+    language: Annotated[str, Column("Language, or `another script`")]
+    reports: Annotated[int, Column("Number of reports")]
+
+
 class UnreadableReport(Record):
     """An unreadable file or record, with the reason."""
 

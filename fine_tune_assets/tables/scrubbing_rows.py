@@ -77,6 +77,22 @@ class ScrubRecall(Record):
     scrubber_version: Annotated[str, Column("Fingerprint of the scrubber")]
 
 
+class LabelledMiss(Record):
+    """A labelled identifier of which the scrubber left something: positions, kind and cause, never the text."""
+
+    labelled_set: Annotated[str, Column("Labelled set")]
+    file_fingerprint: Annotated[str, Column("SHA-256 of its file when it was measured")]
+    document: Annotated[int, Column("Number of the document in the file, from 1")]
+    start: Annotated[int, Column("Start offset of the identifier, from 0")]
+    end: Annotated[int, Column("End offset, exclusive")]
+    missed_start: Annotated[int, Column("Start offset of the part that remained")]
+    missed_end: Annotated[int, Column("End offset of that part, exclusive")]
+    label: Annotated[str, Column("Kind of identifier, as labelled")]
+    cause: Annotated[str, Column("Why no rule removed it, such as `no_context`; see `fine-tune phi report`")]
+    rule: Annotated[str | None, Column("The recognizer or kept value that the cause is about")]
+    scrubber_version: Annotated[str, Column("Fingerprint of the scrubber")]
+
+
 class PhiTagger(Record):
     """A measured tagger."""
 

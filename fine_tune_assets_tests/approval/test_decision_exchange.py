@@ -1,4 +1,4 @@
-"""Export and import of decisions as JSONL: the desk's rules, errors by line number, and idempotent imports."""
+"""Export of decisions as JSONL, and import as proposals: who may be named, errors by line number, and idempotent imports."""
 
 import json
 from collections.abc import Sequence
@@ -21,11 +21,14 @@ from fine_tune_assets.approval.review_actions import refresh_items
 from fine_tune_assets.approval.sign_off import MEANINGS, ReviewError
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.people.users import disable_user
 from fine_tune_assets.ledger.reviews.decision_records import list_decision_records, list_decisions
+from fine_tune_assets.ledger.reviews.proposal_records import list_waiting
 from fine_tune_assets.ledger.reviews.review_items import find_item
-from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
-from fine_tune_assets_tests.approval.examples import ONE, START, TWO, drafted, drafts
+from fine_tune_assets_tests.approval.examples import START, TWO, drafted, drafts
+from fine_tune_assets_tests.cli.desk_users import add_user
+from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 
 DRAFTS = drafts(source="elsewhere", authors=("ward-key",))
 BY_ID = {draft.example_id: draft for draft in drafted(DRAFTS)}
@@ -41,10 +44,23 @@ def line(name: str, reviewer: str, decision: str = "approve", draft: DraftedExam
     return json.dumps({**value, "reviewer": reviewer, "decision": decision, **more})
 
 
-def bring(ledger: Ledger, lines: Sequence[str], rules: ReviewSettings = TWO) -> ImportSummary:
-    refresh_items(ledger, DRAFTS, "a-line", {}, rules, AUTHORS, START)
+def facts_of(draft: DraftedExample) -> dict[str, Any]:
+    return {name: getattr(draft, name) for name in ("example_id", "fingerprint", "report_id", "task")}
+
+
+@pytest.fixture(autouse=True)
+def people(ledger: Ledger) -> None:
+    """Only the names of users with the role can be proposed."""
+    for name in ("Ann", "Ben", "Ward-Key"):
+        add_user(ledger, name, "reviewer")
+    add_user(ledger, "Cleo", "approver")
+    add_user(ledger, "Ursula", "user")
+
+
+def bring(ledger: Ledger, lines: Sequence[str]) -> ImportSummary:
+    refresh_items(ledger, DRAFTS, "a-line", {}, TWO, AUTHORS, START)
     entries = list(parse_decision_lines(lines))
-    return import_decisions(ledger, entries, BY_ID.get, by="Eve", rules=rules, authors=AUTHORS, now=NOW)
+    return import_decisions(ledger, entries, BY_ID.get, by="Eve", authors=AUTHORS, now=NOW)
 
 
 def state(ledger: Ledger, draft: DraftedExample = REPORT) -> str:
@@ -53,27 +69,59 @@ def state(ledger: Ledger, draft: DraftedExample = REPORT) -> str:
     return found.state
 
 
-def test_decisions_of_another_tool_count_like_decisions_at_the_desk_and_only_once(ledger: Ledger) -> None:
-    """The file is imported again with additions; only those are new."""
+def test_an_imported_decision_is_only_a_proposal_and_known_the_second_time(ledger: Ledger) -> None:
+    """A name in a file proves nothing. The file is imported again with additions; only those are new."""
     ann, ben = line("t-1", "Ann", output="Ice."), line("t-2", "Ben", "reject", reason_code="style")
     assert bring(ledger, [ann]) == ImportSummary(1, 0, ())
     assert bring(ledger, [ann, "", ben]) == ImportSummary(1, 1, ())
-    assert state(ledger) == "disagreement"
     cleo = line("t-3", "Cleo", output="Ice.", role="adjudicate")
     assert bring(ledger, [ann, ben, cleo]) == ImportSummary(1, 2, ())
-    assert (state(ledger), len(list_decisions(ledger))) == ("approved", 3)
-    imported = [entry for entry in audit.list_entries(ledger) if entry.action == "imported a decision"]
+    assert (state(ledger), list_decisions(ledger)) == ("waiting", [])
+    assert [(p.proposed.reviewer, p.proposed.output) for p in list_waiting(ledger)] == [
+        ("Ann", "Ice."), ("Ben", None), ("Cleo", "Ice."),
+    ]  # fmt: skip
+    imported = [entry for entry in audit.list_entries(ledger) if entry.action == "imported a proposal"]
     assert [entry.actor for entry in imported] == ["Eve"] * 3
 
 
+@pytest.mark.parametrize(
+    ("reviewer", "role", "reason"),
+    [
+        ("Nobody Known", "review", "no user"),
+        ("Ursula", "review", "role reviewer"),
+        ("Ann", "adjudicate", "approver"),
+        ("Cleo", "review", "role reviewer"),
+        ("Gone", "review", "no user"),
+    ],
+)
+def test_a_name_without_a_user_or_without_the_role_is_refused(
+    ledger: Ledger, reviewer: str, role: str, reason: str
+) -> None:
+    """Both were accepted before, without a password."""
+    add_user(ledger, "Gone", "reviewer")
+    disable_user(ledger, "Gone", now=NOW)
+    summary = bring(ledger, [line("t-1", reviewer, role=role), line("t-2", "Ben")])
+    (fault,) = summary.issues
+    assert (fault.location, reason in fault.reason, summary.proposed) == ("line 1", True, 1)
+    refused = [entry for entry in audit.list_entries(ledger) if entry.action == "was refused imported lines"]
+    assert [entry.actor for entry in refused] == ["Eve"]
+
+
+def test_an_example_that_is_decided_already_is_refused(ledger: Ledger) -> None:
+    """A line of a file must not take part in what was decided with a signature."""
+    record_decision(ledger, reviewer="Ann", **facts_of(REPORT))
+    record_decision(ledger, reviewer="Cleo", **facts_of(REPORT))
+    (fault,) = bring(ledger, [line("t-1", "Ben", "reject", reason_code="style")]).issues
+    assert "already approved" in fault.reason
+
+
 def test_reimporting_an_export_adds_nothing(ledger: Ledger) -> None:
-    """Another installation gets the same decisions with the same times."""
-    bring(ledger, [line("t-1", "Ann", decided_at="2026-01-01T09:00:00+01:00"), line("t-2", "Ben")])
+    """The decisions of this installation are known by their ids."""
+    record_decision(ledger, reviewer="Ann", approved_fingerprint=REPORT.fingerprint, **facts_of(REPORT))
     exported = [json.dumps(export_decision(record)) for record in list_decision_records(ledger)]
-    assert bring(ledger, exported) == ImportSummary(0, 2, ())
+    assert bring(ledger, exported) == ImportSummary(0, 1, ())
     first = json.loads(exported[0])
-    assert (first["reviewer"], first["decided_at"]) == ("Ann", "2026-01-01T08:00:00+00:00")
-    assert (first["approved_fingerprint"], first["output"]) == (REPORT.fingerprint, None)
+    assert (first["reviewer"], first["approved_fingerprint"], first["output"]) == ("Ann", REPORT.fingerprint, None)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +136,9 @@ def test_reimporting_an_export_adds_nothing(ledger: Ledger) -> None:
         {"meaning": "I saw it."},
     ],
 )
-def test_decision_changed_after_its_import_is_reported(ledger: Ledger, changes: dict[str, Any]) -> None:
+def test_proposal_changed_after_its_import_is_reported(ledger: Ledger, changes: dict[str, Any]) -> None:
     """If it were skipped as known, the old text would be trained on and the new one lost."""
-    assert bring(ledger, [line("t-1", "Ann", output="Ice.")]).recorded == 1
+    assert bring(ledger, [line("t-1", "Ann", output="Ice.")]).proposed == 1
     assert bring(ledger, [line("t-1", "ANN", output="Ice.\r\n")]) == ImportSummary(0, 1, ())
     changed = {"reviewer": "Ann", "output": "Ice.", **changes}
     (fault,) = bring(ledger, [line("t-1", changed.pop("reviewer"), **changed)]).issues
@@ -102,15 +150,15 @@ def test_line_with_the_same_signature_is_known(ledger: Ledger, draft_is_there: b
     """Reimporting an export after its draft changed must neither conflict nor count twice."""
     repaired = content_fingerprint(REPORT.instruction, REPORT.input, "Ice.")
     signature = {"output": "Ice.", "approved_fingerprint": repaired, "meaning": MEANINGS["approve_repaired"]}
-    assert bring(ledger, [line("t-1", "Ann", **signature)]).recorded == 1
+    assert bring(ledger, [line("t-1", "Ann", **signature)]).proposed == 1
     find = BY_ID.get if draft_is_there else {}.get
     entries = [
         *parse_decision_lines(
             [line("t-1", "Ann", **signature), line("t-1", "Ann", **signature | {"meaning": "reject"})]
         )
     ]
-    report = import_decisions(ledger, entries, find, by="Eve", rules=TWO, authors=AUTHORS, now=NOW)
-    assert (report.recorded, report.already_recorded, [fault.location for fault in report.issues]) == (0, 1, ["line 2"])
+    report = import_decisions(ledger, entries, find, by="Eve", authors=AUTHORS, now=NOW)
+    assert (report.proposed, report.already_known, [fault.location for fault in report.issues]) == (0, 1, ["line 2"])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +174,7 @@ def test_line_with_a_mismatched_signature_is_not_recorded(ledger: Ledger, signat
     """Signing it again on import would falsify the reviewer's statement."""
     (fault,) = bring(ledger, [line("t-1", "Ann", **signature)]).issues
     assert why in fault.reason
-    assert list_decisions(ledger) == []
+    assert list_waiting(ledger) == []
 
 
 def test_bad_lines_are_reported_by_number_and_good_ones_recorded(ledger: Ledger) -> None:
@@ -149,28 +197,24 @@ def test_bad_lines_are_reported_by_number_and_good_ones_recorded(ledger: Ledger)
         line("t-1", "Ann", "reject", reason_code="style"),
         line("t-13", "Ben", "reject", reason_code=PLANTED, reason=PLANTED),
         line("t-14", "Ben"),
+        line("t-15", "Ben", output="\ud800"),
+        line("t-16", "Ben", reason="\0"),
+        line("t-17", "Ben", output="x" * 100_001),
+        "[" * 100_000,
+        "",
     ]
     report = bring(ledger, lines)
-    assert report.recorded == 2
-    assert sorted(int(fault.location.removeprefix("line ")) for fault in report.issues) == list(range(2, 17))
-    assert state(ledger) == "approved"
+    assert report.proposed == 2
+    assert sorted(int(fault.location.removeprefix("line ")) for fault in report.issues) == [
+        *range(2, 17),
+        *range(18, 22),
+    ]
+    assert state(ledger) == "waiting"
     assert PLANTED not in repr(report.issues)
     expected = {2: "JSON", 4: "reviewer", 9: "decided_at", 10: "gone", 11: REPORT.example_id}
-    expected |= {12: "Ward-Key", 13: "ann", 15: "different decision"}
+    expected |= {12: "Ward-Key", 13: "Ann", 15: "different decision"}
     reasons = {int(fault.location.removeprefix("line ")): fault.reason for fault in report.issues}
     assert [number for number, words in expected.items() if words not in reasons[number]] == []
-
-
-def test_adjudication_may_precede_the_decisions_it_resolves(ledger: Ledger) -> None:
-    """Tools export in any order; the times determine the sequence."""
-    times = {number: f"2026-01-01T0{number}:00:00Z" for number in (1, 2, 3)}
-    lines = [
-        line("t-3", "Cleo", "reject", role="adjudicate", reason_code="unsafe", decided_at=times[3]),
-        line("t-2", "Ben", "reject", reason_code="unsafe", decided_at=times[2]),
-        line("t-1", "Ann", decided_at=times[1]),
-    ]
-    assert bring(ledger, lines).issues == ()
-    assert state(ledger) == "rejected"
 
 
 def test_line_revoked_at_its_origin_is_skipped() -> None:
@@ -189,6 +233,6 @@ def test_missing_field_is_named_without_quoting_values() -> None:
 
 
 def test_import_needs_the_name_of_the_importer(ledger: Ledger) -> None:
-    """The importer vouches for the names in the file."""
+    """The audit log names who brought the file."""
     with pytest.raises(ReviewError):
-        import_decisions(ledger, [], BY_ID.get, by=" ", rules=ONE, authors=AUTHORS, now=NOW)
+        import_decisions(ledger, [], BY_ID.get, by=" ", authors=AUTHORS, now=NOW)

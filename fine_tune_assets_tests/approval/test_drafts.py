@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fine_tune_assets.approval.drafts import correction_authors, draft_examples, list_undrafted_reports
+from fine_tune_assets.approval.drafts import correction_authors, draft_examples
 from fine_tune_assets.recipes.schema import SectionTask
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import table_from_rows
@@ -32,21 +32,12 @@ def test_report_without_one_input_section_makes_no_draft() -> None:
     ]
     drafted = draft_examples(reports(*texts), corrections(), [FROM_BOTH], pack=PACK)
     assert drafted.num_rows == 0
-    assert list_undrafted_reports(reports(*texts), drafted) == ["b/1", "b/2", "b/3"]
 
 
 def test_single_input_section_has_no_heading() -> None:
     """Headings separate sections; a single one only costs tokens."""
     (draft,) = draft_examples(reports("FINDINGS\nSprain.\nPLAN\nRest."), corrections(), [PLAN], pack=PACK).to_pylist()
     assert draft["input"] == "Sprain."
-
-
-def test_undrafted_report_is_listed() -> None:
-    """A report that makes no draft must be counted, not lost."""
-    texts = ["FINDINGS\nSprain.", "PLAN\nRest.", "FINDINGS\nSprain.\nPLAN\n\n", "FINDINGS\nSprain.\nPLAN\nRest."]
-    drafted = draft_examples(reports(*texts), corrections(), [PLAN], pack=PACK)
-    assert drafted.column("report_id").to_pylist() == ["b/4"]
-    assert list_undrafted_reports(reports(*texts), drafted) == ["b/1", "b/2", "b/3"]
 
 
 def test_headings_of_every_task_end_a_section() -> None:

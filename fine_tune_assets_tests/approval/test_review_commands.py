@@ -31,7 +31,8 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("FINE_TUNE_LEDGER_URL", raising=False)
     write_table(Layout(tmp_path).table("drafted_examples"), DRAFTS)
     write_table(Layout(tmp_path).table("scrubbed_corrections"), corrections("ward-key"))
-    add_users("expert-1", "Ann", "Ben", "Cleo", "Ward-Key")
+    add_users("expert-1", "Ann", "Ben", "Ward-Key")
+    add_users("Cleo", role="approver")
     return tmp_path
 
 
@@ -145,30 +146,45 @@ def test_two_reviewers_and_an_adjudicator_at_the_terminal(two_reviewers: Path) -
     assert [row["example_id"] for row in rows("list", "--state", "disagreement")] == [example_id]
     approval = decisions(two_reviewers)[0].decision_id
     assert [entry["reviewer"] for entry in rows("show", example_id)["decisions"]] == ["Ann", "Ben"]
+    assert (
+        call("adjudicate", example_id, "reject", "--reviewer", "expert-1").exit_code == 1
+    )  # no approver, as on the desk
     settled = call("adjudicate", example_id, "approve", "--reviewer", "Cleo", "--repair-from", approval)
     assert settled.exit_code == 0, settled.output
     assert rows("list", "--state", "approved")[0]["example_id"] == example_id
     assert next(row for row in rows("agreement") if row["group"] == "all")["raw"] == 0
     assert sum(row["approved"] for row in rows("progress")) == 1
+    assert (
+        call("revoke", approval, "--reviewer", "Ben", "--reason", "no").exit_code == 1
+    )  # neither theirs nor an approver
+    assert len(decisions(two_reviewers)) == 3
     assert call("revoke", approval, "--reviewer", "Ann", "--reason", "wrong subject").exit_code == 0
     assert {entry["revoked_by"] for entry in rows("show", example_id)["decisions"]} == {None, "Ann"}
 
 
-def test_decisions_are_exported_and_imported_once(data_dir: Path) -> None:
-    """A file for its owner's eyes; bad lines are named, and status 1 says so."""
+def test_imported_decisions_are_proposals_that_can_be_listed_and_withdrawn(data_dir: Path) -> None:
+    """Bad lines are named, and status 1 says so. No password was given, so nothing is approved."""
     call("approve", REPORT["example_id"], "--reviewer", "Ann")
     file = data_dir / "decisions.jsonl"
     assert "1 decisions written" in call("export", "--output", str(file)).output
     assert file.stat().st_mode & 0o077 == 0
     again = call("import", str(file))
-    assert (again.exit_code, "0 recorded, 1 already recorded" in again.output) == (0, True)
+    assert (again.exit_code, "0 proposed, 1 already known" in again.output) == (0, True)
     line = json.loads(file.read_text())
-    new = {**line, "id": "new", "reviewer": "Ben"}
-    file.write_text(f"{json.dumps(line)}\n{{\n{json.dumps(new)}\n")
+    facts = {name: CORRECTION[name] for name in ("example_id", "fingerprint")}
+    new = {**line, **facts, "id": "new", "reviewer": "Ben", "approved_fingerprint": CORRECTION["fingerprint"]}
+    nobody = {**new, "id": "newer", "reviewer": "Nobody Known"}
+    file.write_text(f"{json.dumps(line)}\n{{\n{json.dumps(new)}\n{json.dumps(nobody)}\n")
     faulty = call("import", str(file))
-    assert (faulty.exit_code, "line 2: " in faulty.stderr) == (1, True)
-    assert [decision.reviewer for decision in decisions(data_dir)] == ["Ann", "Ben"]
-    assert set(audited("imported a decision")) == {OS_USER}
+    assert (faulty.exit_code, "line 2: " in faulty.stderr, "line 4: " in faulty.stderr) == (1, True, True)
+    assert [decision.reviewer for decision in decisions(data_dir)] == ["Ann"]
+    assert set(audited("imported a proposal")) == {OS_USER}
+    (row,) = rows("proposals")
+    assert (row["reviewer"], row["counts"], row["obstacle"]) == ("Ben", "no", "")
+    assert "output" not in row
+    assert call("withdraw-proposals", "unknown").exit_code == 1
+    assert call("withdraw-proposals", row["proposal_id"]).exit_code == 0
+    assert (rows("proposals"), audited("withdrew a proposal")) == ([], [OS_USER])
 
 
 def test_drafts_go_to_label_studio_and_annotations_come_back(data_dir: Path) -> None:
@@ -184,10 +200,9 @@ def test_drafts_go_to_label_studio_and_annotations_come_back(data_dir: Path) -> 
     )
     arguments = [str(back), "--reviewer"]
     unknown = call("import-label-studio", *arguments, "4=Ann")
-    assert (unknown.exit_code, decisions(data_dir)) == (1, [])
+    assert (unknown.exit_code, rows("proposals")) == (1, [])
     assert call("import-label-studio", *arguments, "3=Ann").exit_code == 0
-    assert len(decisions(data_dir)) == 2
-    assert set(audited("imported a decision")) == {OS_USER}
-    assert approval_of(data_dir).approved.num_rows == 2
-    assert "0 tasks written" in call("export-label-studio", "--output", str(tasks), "--config", str(config)).output
+    assert [row["reviewer"] for row in rows("proposals")] == ["Ann", "Ann"]
+    assert set(audited("imported a proposal")) == {OS_USER}
+    assert decisions(data_dir) == []
     assert "ANNOTATOR=NAME" in call("import-label-studio", *arguments, "Ann").output

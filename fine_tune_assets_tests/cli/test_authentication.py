@@ -75,7 +75,7 @@ def signatures(site: Site, reviewer: str, approver: str) -> list[tuple[str, ...]
     return [
         ("review", "approve", example_id, "--reviewer", reviewer),
         ("review", "reject", example_id, "--reviewer", reviewer, "--code", "style"),
-        ("review", "adjudicate", example_id, "reject", "--reviewer", reviewer, "--code", "style"),
+        ("review", "adjudicate", example_id, "reject", "--reviewer", approver, "--code", "style"),
         ("review", "revoke", site.decision_id, "--reviewer", reviewer, "--reason", "Wrong."),
         ("verdicts", "sign", site.verdict_id, "--approver", approver, "--reason", "Graded by hand."),
     ]
@@ -102,8 +102,20 @@ def test_an_unknown_user_signs_nothing(site: Site) -> None:
 
 
 def test_a_user_without_the_role_signs_nothing(site: Site) -> None:
-    """A reviewer can't approve a verdict, and an approver can't review a draft."""
-    require_refused(site, APPROVER, REVIEWER)
+    """A reviewer can neither approve a verdict nor adjudicate, and an approver can't review a draft."""
+    add_user(site.ledger, "Plain User", "user")
+    require_refused(site, "Plain User", "Plain User")
+    for words in (words for words in signatures(site, APPROVER, REVIEWER) if words[1] != "revoke"):
+        assert call(*words).exit_code == 1, words
+
+
+def test_a_reviewer_revokes_no_decision_of_another_person_and_an_approver_any(site: Site) -> None:
+    """As on the desk. Before, every reviewer could revoke every decision here."""
+    add_user(site.ledger, "Reviewer Two", "reviewer")
+    before, words = site.state(), ("review", "revoke", site.decision_id, "--reason", "Wrong.", "--reviewer")
+    assert call(*words, "Reviewer Two").exit_code == 1
+    assert site.state() == before
+    assert call(*words, APPROVER).exit_code == 0
 
 
 def test_a_disabled_user_signs_nothing(site: Site) -> None:
@@ -179,10 +191,11 @@ def test_environment_variables_do_not_change_who_is_recorded(
     exported = tmp_path / "decisions.jsonl"
     assert call("review", "export", "--output", str(exported)).exit_code == 0
     line = json.loads(exported.read_text())
+    add_user(site.ledger, "Reviewer Two", "reviewer")
     exported.write_text(json.dumps({**line, "id": "new", "reviewer": "Reviewer Two"}))
     done = call("review", "import", str(exported))
     assert done.exit_code == 0, done.output
-    actors = [entry.actor for entry in list_entries(site.ledger) if entry.action == "imported a decision"]
+    actors = [entry.actor for entry in list_entries(site.ledger) if entry.action == "imported a proposal"]
     assert actors == [OS_USER]
 
 
@@ -195,6 +208,7 @@ def test_environment_variables_do_not_change_who_is_recorded(
         ("subjects", "restore", "a" * 64, "--reason", "x"),
         ("review", "revoke", "d", "--reviewer", "x", "--reason", "x"),
         ("review", "import", "FILE"),
+        ("review", "withdraw-proposals", "p"),
         ("releases", "remove", "r"),
         ("releases", "prune"),
         ("rollback",),

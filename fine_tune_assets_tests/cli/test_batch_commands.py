@@ -11,9 +11,11 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.fingerprints import fingerprint_files
 from fine_tune_assets.core.settings import PREFIX
 from fine_tune_assets_tests.conftest import DIALOGUES
+from fine_tune_assets_tests.reports.test_languages import PARAGRAPHS
 
 REPORT = "---\nsubject_id: {number}\n---\nPLAN\n\nRest, {number}.\n"
 MARKER = "Zyxomarkwort"
+GERMAN = PARAGRAPHS["German"][0] + " Frau Kowalski war dabei."
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +79,20 @@ def test_an_unreadable_file_is_reported_with_its_reason_and_without_its_text(fol
     assert "scan.pdf" in check(folder).stdout
 
 
-@pytest.mark.parametrize("name", ["2026 05", "2026-05.partial", ".2026-05", "Mai–2026", "a" * 101])
+def test_reports_that_are_not_in_english_are_counted_by_file(folder: Path) -> None:
+    """The scrubber would shred them and miss names. They can be read, so the status is 0."""
+    assert json.loads(check(folder, "--json").stdout)["not_english"] == []
+    assert "English" not in check(folder).stdout
+    (folder / "clinic.txt").write_text(f"---\nsubject_id: 9\n---\n{GERMAN.replace('Kowalski', MARKER)}")
+    done = check(folder, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["not_english"] == [{"origin_file": "clinic.txt", "language": "German", "reports": 1}]
+    shown = check(folder).stdout
+    assert "clinic.txt: 1 not in English (German)" in shown
+    assert MARKER not in done.stdout + shown
+
+
+@pytest.mark.parametrize("name", ["2026 05", ".2026-05", "Mai–2026", "a" * 101])
 def test_an_invalid_folder_name_fails_even_if_its_reports_are_readable(folder: Path, name: str) -> None:
     """The name becomes a partition key; stage 1 would silently ignore the folder."""
     renamed = Path(shutil.move(folder, folder.with_name(name)))
@@ -95,3 +110,53 @@ def test_a_faulty_batch_description_fails(folder: Path) -> None:
 
 def test_a_missing_folder_is_wrong_usage(tmp_path: Path) -> None:
     assert check(tmp_path / "nothing").exit_code == 2
+
+
+def test_a_folder_that_is_still_being_copied_passes_under_its_later_name(folder: Path) -> None:
+    """The guide says to check the folder before its ending `.partial` is removed."""
+    partial = folder.rename(folder.with_name("2026-05.partial"))
+    done = check(partial, "--json")
+    assert done.exit_code == 0, done.output
+    assert (json.loads(done.stdout)["batch"], json.loads(done.stdout)["is_valid_name"]) == ("2026-05", True)
+    assert "renamed to 2026-05." in check(partial).output
+    assert check(partial.rename(folder.with_name("not valid.partial"))).exit_code == 1
+
+
+COLUMNS = "records:\n  subject_id: claim\n  sections: {damage: DAMAGE, repair: REPAIR}\n"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_header_line_says_which_delimiter_a_csv_has(tmp_path: Path, delimiter: str) -> None:
+    """Spreadsheets in most of Europe write semicolons, and a comma in a text must stay in it."""
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    (folder / "batch.yaml").write_text(COLUMNS)
+    rows = [["claim", "damage", "repair"], ["7", "Wet wall\x2c cellar; west | east", "Dry it."]]
+    text = "\n".join(delimiter.join(f'"{cell}"' for cell in row) for row in rows)
+    (folder / "claims.csv").write_text(text)
+    done = check(folder, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["reports"] == 1
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    """ "13 columns are missing" names none of them; the names are those of batch.yaml, not of a subject."""
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    (folder / "batch.yaml").write_text(COLUMNS)
+    (folder / "claims.csv").write_text(f"claim,{MARKER}\n7,x\n")
+    (folder / "more.jsonl").write_text('{"claim": 8, "damage": "x"}\n')
+    (csv, jsonl) = json.loads(check(folder, "--json").stdout)["unreadable"]
+    assert "2 of 3 columns" in csv["detail"]
+    assert "damage, repair" in csv["detail"]
+    assert jsonl["detail"].endswith(": repair.")
+    assert MARKER not in str((csv, jsonl))
+
+
+def test_a_table_without_a_batch_file_says_what_to_add(tmp_path: Path) -> None:
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    (folder / "claims.csv").write_text("claim,damage\n7,x\n")
+    (row,) = json.loads(check(folder, "--json").stdout)["unreadable"]
+    assert row["reason"] == "bad_batch_file"
+    assert all(word in row["detail"] for word in ("batch.yaml", "`records`", "`subject_id`", "`sections`"))

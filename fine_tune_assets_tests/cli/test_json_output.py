@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.defs.platform.resources import Installation
@@ -18,8 +19,11 @@ from fine_tune_assets.ledger.reviews.identifier_marks import record_mark
 from fine_tune_assets.ledger.serving.release_records import record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.lineage.training_runs import record_training_run
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.scrubbing_rows import ScrubRecall
 from fine_tune_assets_tests.cli.command_tree import LEAVES, has_json
 from fine_tune_assets_tests.cli.desk_users import add_user
+from fine_tune_assets_tests.cli.test_phi_report import MET
 from fine_tune_assets_tests.conftest import DIALOGUES
 from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
 from fine_tune_assets_tests.lineage.stored_data import MARKER, TRAINED, example_of, store_examples, store_set
@@ -42,6 +46,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("materialize",): ("--dry-run", "base_models"),
     ("models", "list"): (),
     ("phi", "mark", "list"): ("--all",),
+    ("phi", "report"): (),
     ("plan",): ("llama3_8b_qlora_24gb", "--gpu-memory", "24"),
     ("recipe", "check"): ("demo_smollm2",),
     ("recipe", "list"): (),
@@ -60,9 +65,9 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("verdicts", "list"): (),
     ("verdicts", "show"): (VERDICT.verdict_id,),
 }
-ELSEWHERE = {("knowledge", "search"), ("trace", "correction"), ("verifier", "measure")}
+ELSEWHERE = {("knowledge", "search"), ("trace", "correction"), ("verifier", "measure"), ("review", "proposals")}
 """The first needs a document index and is tested in test_knowledge.py; the second has a separate test below; the third is slow
-(test_verifier_commands.py)."""
+(test_verifier_commands.py); the fourth needs an import (test_review_commands.py)."""
 
 
 @pytest.fixture
@@ -73,6 +78,7 @@ def filled(installation_dir: Path) -> Path:
     store_examples(installation.layout)
     record_training_run(installation.layout.adapters, VERDICT.adapter_id, stored.fingerprint, [])
     write_small_model(installation_dir / "base_models" / "small")
+    write_table(installation.layout.table("scrub_recall"), table_from_rows(MET, ScrubRecall.SCHEMA))
     with installation.ledger() as ledger:
         add_user(ledger, "Reviewer One")
         create_key(ledger, "ward 3", ("chat",))

@@ -96,3 +96,17 @@ def test_an_unknown_selection_fails_and_names_the_assets(
 @pytest.mark.usefixtures("instance")
 def test_the_former_option_only_is_refused() -> None:
     assert materialize("--only", "base_models").exit_code == 2
+
+
+def test_a_dry_run_in_a_new_installation_does_not_say_that_everything_is_up_to_date(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """Before the first run no source is recorded, so no run is due yet; a new user read that there is nothing to do."""
+    assert "has no batch folder" in materialize("--dry-run").output
+    drop_dialogues(installation_dir, FIRST, 0, 2)
+    shown = materialize("--dry-run").output
+    assert FIRST in shown
+    assert "`fine-tune materialize` reads them" in shown
+    assert "up to date" not in shown
+    assert runs() == []
+    assert instance.get_runs() == []

@@ -112,7 +112,9 @@ def test_decisions_round_trip_with_any_line_separator_in_their_outputs(filled: S
     repaired.write_text("Cough.\u2028No fever.\x85Rest.\x0bFluids.", encoding="utf-8")
     call("approve", draft["example_id"], "--reviewer", "Ann", "--repair", str(repaired))
     call("export", "--output", str(decisions))
+    made = json.loads(decisions.read_text(encoding="utf-8"))["id"]
+    call("revoke", made, "--reviewer", "Ann", "--reason", "to propose the same text")
     (line,) = decisions.read_text(encoding="utf-8").rstrip("\n").split("\n")
     text = json.dumps({**json.loads(line), "id": "new", "reviewer": "Ben"}, ensure_ascii=False)
     decisions.write_text(text + "\n", encoding="utf-8")
-    assert "1 recorded" in call("import", str(decisions))
+    assert "1 proposed" in call("import", str(decisions))

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
+from fine_tune_assets_tests.reports.test_languages import PARAGRAPHS
 
 LETTER = "Mr. Quillfeather (MRN 5583920) coughs.\r\nZoë rests. Ms. Collins came on 03/14/2024."
 MARKER = "Zyxwvutquark"
@@ -45,6 +46,19 @@ def test_one_text_file_gives_its_text_with_kinds(letter: Path) -> None:
     assert text.startswith("[NAME] (MRN [MRN]) coughs.\r\n")
     assert text.endswith("[NAME] came on [DATE].")
     assert text == _done("--tagged", letter)
+
+
+def test_a_text_in_another_language_is_scrubbed_with_a_warning_on_standard_error(tmp_path: Path, letter: Path) -> None:
+    """Its names stay and its words go, which only a reader of the output notices. The output is what it was."""
+    foreign = tmp_path / "brief.txt"
+    foreign.write_text(PARAGRAPHS["German"][0], encoding="utf-8")
+    assert "English" not in _scrub(letter).stderr
+    done = _scrub(foreign, letter)
+    assert done.exit_code == 0
+    assert "brief.txt (German)" in done.stderr
+    assert "letter.txt" not in done.stderr
+    assert "Montag" not in done.stderr
+    assert [line["id"] for line in _json_lines(done.stdout)] == ["brief.txt", "letter.txt"]
 
 
 def test_standard_input_is_scrubbed(letter: Path) -> None:

@@ -15,9 +15,11 @@ from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import report_batches
 from fine_tune_assets_tests.conftest import replace_file
 from fine_tune_assets_tests.defs.first_stage import defs
+from fine_tune_assets_tests.reports.test_languages import PARAGRAPHS
 
 READING = {"reports"}
 CHECK = dg.AssetCheckKey(dg.AssetKey("reports"), "batch_has_readable_reports")
+LANGUAGE_CHECK = dg.AssetCheckKey(dg.AssetKey("reports"), "reports_are_in_english")
 
 
 def _drop(data: Path, batch: str, content: bytes) -> None:
@@ -25,8 +27,8 @@ def _drop(data: Path, batch: str, content: bytes) -> None:
     (data / "raw_reports" / batch / "visit.txt").write_bytes(content)
 
 
-def _newest_check(instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:
-    (record,) = instance.event_log_storage.get_asset_check_execution_history(CHECK, limit=1)
+def _newest_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey = CHECK) -> dg.AssetCheckEvaluation:
+    (record,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
     assert record.event is not None
     assert record.event.dagster_event is not None
     return record.event.dagster_event.asset_check_evaluation_data
@@ -56,6 +58,27 @@ def test_a_batch_without_a_readable_report_is_marked_and_loses_nothing(
     }
     rows = pq.read_table(installation_dir / "tables" / "unreadable_reports" / "2026-02.parquet").to_pylist()
     assert [(row["origin_file"], row["reason"]) for row in rows] == [("visit.txt", "not_text")]
+
+
+def test_a_batch_that_is_not_in_english_is_marked_and_read(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """The scrubber is made for English. The reports go on as before: the warning is for a person."""
+    _drop(installation_dir, "2026-01", b"---\nsubject_id: p-1\n---\nRest.\n")
+    assert materialize_stale(defs, instance, only=READING).failed == []
+    assert _newest_check(instance, LANGUAGE_CHECK).passed
+    text = "---\nsubject_id: p-1\n---\n" + PARAGRAPHS["Dutch"][0]
+    _drop(installation_dir, "2026-02", text.encode())
+    assert materialize_stale(defs, instance, only=READING).failed == []
+    check = _newest_check(instance, LANGUAGE_CHECK)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    shown = {name: value.value for name, value in check.metadata.items()}
+    assert (shown["not_english"], shown["share"], shown["batch"]) == (1, 1.0, "2026-02")
+    assert "Dutch 1" in str(shown["reason"])
+    assert "kortademigheid" not in str(shown)
+    assert [read.strip() for read in _texts(installation_dir, "2026-02")] == [PARAGRAPHS["Dutch"][0]]
+    rows = pq.read_table(installation_dir / "tables" / "report_languages" / "2026-02.parquet").to_pylist()
+    assert rows == [{"batch": "2026-02", "language": "Dutch", "reports": 1}]
 
 
 def _report(plan: str) -> bytes:

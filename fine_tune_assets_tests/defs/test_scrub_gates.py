@@ -25,7 +25,6 @@ from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import (
 )
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import (
     count_withheld,
-    list_labelled_files,
     no_surrogate_is_a_real_value,
     require_measured_scrubber,
     scrub_recall_meets_floor,
@@ -35,6 +34,7 @@ from fine_tune_assets.defs.s02_scrubbed_reports.taggers import tagger_beats_spac
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.phi.table_scrubber import ScrubJob, ScrubOutputs, scrub_report_table
+from fine_tune_assets.reports.batches import fingerprint_batch
 from fine_tune_assets.tables.record_classes import conform, table_from_rows
 from fine_tune_assets.tables.report_rows import Report
 from fine_tune_assets.tables.scrubbing_rows import (
@@ -45,6 +45,7 @@ from fine_tune_assets.tables.scrubbing_rows import (
     WithheldReport,
 )
 from fine_tune_assets.tables.stored_tables import open_table
+from fine_tune_assets_tests.defs import first_stage
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 
@@ -65,6 +66,13 @@ def test_a_scrubber_above_both_floors_passes() -> None:
     recall = _recall(**GOOD)
     require_measured_scrubber(Installation(), recall)
     assert scrub_recall_meets_floor(Installation(), recall).passed
+
+
+def test_the_check_names_the_command_and_the_page_that_show_the_misses() -> None:
+    """A failed check is a dead end without the way to what it counted. It has no text itself."""
+    shown = scrub_recall_meets_floor(Installation(), _recall(**{**GOOD, "all": 0.5})).metadata
+    assert shown["command"].value == "`fine-tune phi report`"
+    assert str(shown["page"].value).endswith("/misses")
 
 
 @pytest.mark.parametrize(
@@ -213,11 +221,43 @@ def test_a_surrogate_that_is_a_real_name_in_a_later_batch_is_replaced(
     assert collisions_by_batch(Installation()) == {}
     assert _has_no_collision()
     assert batches.unique() == ["a/1", "b/1"]
-    # The end of the collision is an event too, so that the same collision is detected again later. The text stays the same.
-    assert batches.tick() == {"a"}
-    assert batches.scrub("a", "Mr. Quillfeather has a cough.") == again
+    # The end of the collision is no event, which would scrub the batch once more.
     assert batches.tick() == set()
     assert not batches.is_stale("a")
+
+
+def test_a_collision_that_returns_is_reported_again(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    """A batch that was emptied and filled again contains the same names as before."""
+    instance.add_dynamic_partitions("report_batches", ["a", "b"])
+    batches = Batches(installation_dir, instance)
+    invented = batches.scrub("a", "Mr. Quillfeather has a cough.").removesuffix(" has a cough.")
+    batches.scrub("b", f"{invented} has a burn.")
+    assert batches.tick() == {"a"}
+    batches.scrub("a", "Mr. Quillfeather has a cough.")
+    batches.table("identifier_values", "b").unlink()
+    assert batches.scrub("a", "Mr. Quillfeather has a cough.").startswith(invented)
+    assert batches.tick() == set()
+    batches.scrub("b", f"{invented} has a burn.")
+    assert batches.tick() == {"a"}
+    assert batches.is_stale("a")
+
+
+def test_a_collision_waits_until_every_batch_is_scrubbed(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    """Three batches that arrive at once would otherwise scrub the first one twice, and a failed batch must not stop this."""
+    instance.add_dynamic_partitions("report_batches", ["a", "b", "c"])
+    batches = Batches(installation_dir, instance)
+    invented = batches.scrub("a", "Mr. Quillfeather has a cough.").removesuffix(" has a cough.")
+    batches.scrub("b", f"{invented} has a burn.")
+    state = fingerprint_batch(installation_dir / "raw_reports" / "c")  # vanished
+    arrived = dg.AssetMaterialization("raw_reports", partition="c", tags={DATA_VERSION: state})
+    instance.report_runless_asset_event(arrived)
+    assert batches.tick() == set()
+    assert len(report_rescrub_requests(instance, Installation(), waits_for_batches=False)) == 1
+    failed = first_stage.defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey("reports")], partition_key="c", raise_on_error=False
+    )
+    assert not failed.success
+    assert batches.tick() == {"a"}
 
 
 def _has_no_collision() -> bool:
@@ -248,6 +288,10 @@ def test_a_batch_name_may_contain_a_dot(installation_dir: Path) -> None:
     assert collisions_by_batch(Installation()) == {"2026.01": ["h"]}
 
 
+def list_labelled(installation: Installation) -> list[Path]:
+    return installation.pack.list_labelled_files(installation.layout.data_dir)
+
+
 def test_recall_on_another_domain_does_not_open_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scrubber that is good at clinical notes may miss every matter number."""
     clinical = _recall(scrubber_version(Installation().recipe.scrubber), **GOOD)
@@ -256,7 +300,7 @@ def test_recall_on_another_domain_does_not_open_the_gate(monkeypatch: pytest.Mon
     with pytest.raises(GateClosedError):
         require_measured_scrubber(Installation(), clinical)
     assert scrub_recall_meets_floor(Installation(), _recall(**GOOD)).passed
-    assert {path.parent.name for path in list_labelled_files(Installation())} == {"law_phi"}
+    assert {path.parent.name for path in list_labelled(Installation())} == {"law_phi"}
 
 
 def test_a_domain_without_labelled_reports_can_not_be_measured(
@@ -265,5 +309,5 @@ def test_a_domain_without_labelled_reports_can_not_be_measured(
     """An empty folder must not fall back to the labelled reports of another domain."""
     monkeypatch.setenv(f"{PREFIX}RECIPE", "law_contracts")
     shutil.rmtree(installation_dir / "evaluation" / "law_phi")
-    assert list_labelled_files(Installation()) == []
+    assert list_labelled(Installation()) == []
     assert not scrub_recall_meets_floor(Installation(), ScrubRecall.SCHEMA.empty_table()).passed

@@ -24,6 +24,7 @@ from fine_tune_assets.tables.report_rows import UnreadableReport
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.desk.installation import BATCH, drafts_of
 from fine_tune_assets_tests.desk.judged_drafts import SET, judge_the_drafts
+from fine_tune_assets_tests.desk.labelled_misses import write_misses
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, FIGURE, FIGURES, KEPT, SHARE, evidence
 from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict, record_decision
 from fine_tune_assets_tests.lineage.stored_data import store
@@ -49,11 +50,13 @@ def fill_desk(site: Site) -> list[str]:
     verdicts = [_train(site, number) for number in range(TRAININGS)]
     correction = _quarantine(site)
     _refuse_files(site.settings)
+    write_misses(site.settings, 12)
     first, second = (draft["example_id"] for draft in drafts[:2])
     return [
         "/verdicts", f"/verdicts/{verdicts[-1]}", "/audit", "/users", "/account", "/agreement", "/impact", "/intake",
         f"/intake/{BATCH}", "/disagreements", f"/disagreements/{first}", "/quarantine", f"/quarantine/{correction}",
-        "/spot-checks", "/spot-checks/next", "/subjects", f"/items/{second}/history", "/docs/reference/desk-components.md",
+        "/spot-checks", "/spot-checks/next", "/subjects", "/misses", f"/items/{second}/history",
+        "/docs/reference/desk-components.md",
     ]  # fmt: skip
 
 

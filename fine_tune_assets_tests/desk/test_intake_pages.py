@@ -11,7 +11,7 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.reports.intake_summary import IntakeSummaryCache
 from fine_tune_assets.tables.record_classes import table_from_rows
-from fine_tune_assets.tables.report_rows import Report, UnreadableReport
+from fine_tune_assets.tables.report_rows import Report, ReportLanguage, UnreadableReport
 from fine_tune_assets.tables.scrubbing_rows import WithheldReport
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import BATCH, MISSED, SOURCE
@@ -69,6 +69,20 @@ def test_batches_are_shown_with_counts_of_read_unreadable_and_withheld_reports(s
     assert "2026-08.partial" in shown
     assert "Files outside a batch folder: 1" in shown
     assert 'href="/intake"' in ingest.get("/").text
+
+
+def test_reports_in_another_language_are_shown_by_batch(site: Site, ingest: Visitor) -> None:
+    """The people who deliver reports can deliver others."""
+    assert "Not in English" not in ingest.get("/intake").text
+    assert "none found" in ingest.get(f"/intake/{BATCH}").text
+    rows = [
+        {"batch": BATCH, "language": language, "reports": count} for language, count in (("German", 3), ("French", 1))
+    ]
+    write_table(site.settings.layout.table("report_languages", BATCH), table_from_rows(rows, ReportLanguage.SCHEMA))
+    for path in ("/intake", f"/intake/{BATCH}"):
+        shown = ingest.get(path).text
+        assert "German 3" in shown
+        assert "French 1" in shown
 
 
 def test_unreadable_files_are_shown_with_reason_and_remedy(ingest: Visitor) -> None:

@@ -9,21 +9,23 @@ from fine_tune_assets.desk.first_steps import list_first_steps
 from fine_tune_assets.desk.model_summary import VerdictSummary
 from fine_tune_assets.desk.open_work import Alert, WaitingWork, list_alerts, list_left_out_rows, list_open_tasks
 from fine_tune_assets.ledger.record_counts import LedgerCounts
-from fine_tune_assets.lineage.left_out import LeftOutCounts, list_left_out
+from fine_tune_assets.lineage.account import Account, Omission
+from fine_tune_assets.lineage.account_reasons import REASONS
+from fine_tune_assets.lineage.left_out import LeftOutCounts, describe_omissions, list_left_out
 from fine_tune_assets.tables.training_rows import TooLongExamples
 from fine_tune_assets_tests.desk.test_pipeline import facts
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 HOLD = VerdictSummary("v1", "hold", NOW, (), (), True, None)
-WORK = WaitingWork(8, 6, 5, 2, 1, HOLD, 3)
-NONE = WaitingWork(0, None, 0, 0, 0, None, 0)
+WORK = WaitingWork(8, 6, 4, 5, 2, 1, HOLD, 3)
+NONE = WaitingWork(0, None, 0, 0, 0, 0, None, 0)
 
 
 @pytest.mark.parametrize(
     ("role", "paths"),
     [
-        ("reviewer", ["/queue/next", "/spot-checks/next"]),
-        ("approver", ["/disagreements/next", "/quarantine", "/verdicts/v1"]),
+        ("reviewer", ["/queue/next", "/proposals", "/spot-checks/next"]),
+        ("approver", ["/proposals", "/disagreements/next", "/quarantine", "/verdicts/v1"]),
         ("operator", ["/intake"]),
         ("ingest", ["/intake"]),
         ("auditor", []),
@@ -41,7 +43,7 @@ def test_nothing_waits_when_every_count_is_zero() -> None:
 @pytest.mark.parametrize("minutes", [6, None])
 def test_only_reviews_have_an_estimate_of_the_time(minutes: int | None) -> None:
     tasks = list_open_tasks(replace(WORK, review_minutes=minutes), ["reviewer"])
-    assert [task.minutes for task in tasks] == [minutes, None]
+    assert [task.minutes for task in tasks] == [minutes, None, None]
 
 
 def alerts(role: str, *, drifted: tuple[str, ...] = (), **rows: int) -> list[Alert]:
@@ -105,14 +107,16 @@ def test_a_first_step_leads_to_a_page_that_the_role_may_open(role: str, path: st
 )
 def test_every_role_reads_what_was_left_out_and_gets_links_to_its_own_pages(role: str, paths: list[str]) -> None:
     """The rows contain counts and settings only."""
-    counts = LeftOutCounts(unreadable=2, too_long=TooLongExamples(42, 147, 412), test_examples=9, untested=3)
-    shown = list_left_out_rows(list_left_out(counts), [role])
+    counts = LeftOutCounts(too_long=TooLongExamples(42, 147, 412), test_examples=9, untested=3)
+    unreadable = Account({}, (Omission("b", REASONS["unreadable"], "empty", 2),))
+    shown = list_left_out_rows([*describe_omissions(unreadable), *list_left_out(counts)], [role])
     assert [row.path for row in shown] == paths
     assert "`training.max_length: 412`" in shown[1].remedy
 
 
 def test_rows_left_out_of_a_further_line_link_to_its_own_assets() -> None:
-    (row,) = list_left_out_rows(list_left_out(LeftOutCounts(reports=2, undrafted=1)), ["auditor"], "law")
+    undrafted = Account({}, (Omission("b", REASONS["not_used"], "", 1),))
+    (row,) = list_left_out_rows(describe_omissions(undrafted), ["auditor"], "law")
     assert row.path == "/dagster/assets/law/drafted_examples"
 
 

@@ -256,3 +256,28 @@ def test_only_reviewers_can_rate(site: Site, scores: list[dict[str, Any]]) -> No
     for name in ("Auditor", "Chief"):
         assert rate(enter(site, name), id_of(scores[2])).status_code == 403
     assert list_spot_checks(site.ledger) == []
+
+
+def test_in_a_new_domain_the_page_says_how_many_ratings_qualify_the_judge(
+    ward: Ward,
+) -> None:
+    """Whoever rates counts, and completeness, which qualifies the judge, can't be left out."""
+    site = ward(fields={"domain": "law"})
+    scores = judge_the_drafts(site.settings, site.ledger)
+    expert = enter(site, "Expert")
+    page = expert.get("/spot-checks").text
+    assert "Qualify the judge" in page
+    assert "0 of 66" in page
+    answer_id = listed(expert)[0]
+    form = expert.get(f"/spot-checks/{answer_id}").text
+    assert re.search(r'name="criterion_completeness" required', form)
+    assert not re.search(r'name="criterion_tone" required', form)
+    rate(expert, answer_id, criterion_completeness="5")
+    assert "1 of 66" in enter(site, "Second").get("/spot-checks").text
+    assert f"only {len({id_of(row) for row in scores})} answers" in page
+
+
+def test_the_clinical_page_asks_for_no_more_than_the_recipe(site: Site, scores: list[dict[str, Any]]) -> None:
+    """The shipped ratings are clinical."""
+    assert scores
+    assert "Qualify the judge" not in enter(site, "Expert").get("/spot-checks").text

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import openai
@@ -9,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from fine_tune_assets.core.settings import Settings, select_line
+from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.serving.verdicts import list_verdicts, sign_hold
 from fine_tune_assets.recipes.loader import shipped_recipes
 from fine_tune_assets_tests.conftest import SAMPLE
 from fine_tune_assets_tests.end_to_end.conftest import SMALL, Small
@@ -58,6 +62,9 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
         (archive,) = (SAMPLE / "shipped_release").glob("*.tar")
         _run(small, "releases", "import", str(archive), "--public-key", str(archive.with_name("release.pub")))
         _run(small, "releases", "deploy", archive.stem)
+        # No judge is qualified in this domain yet, so the verdict is a hold, which an approver signs.
+        small.run(*CLI, "--line", domain, "materialize")
+        _sign_hold(small, domain)
         _run(small, "--line", domain, "materialize")
         yield domain, small
     finally:
@@ -68,6 +75,16 @@ def _run(small: Small, *words: str) -> str:
     done = small.run(*CLI, *words)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     return done.stdout
+
+
+def _sign_hold(small: Small, domain: str) -> None:
+    """Of the line's newest verdict, whose reasons name the step that qualifies a judge."""
+    settings = select_line(Settings(data_dir=small.data), domain)
+    with closing(open_ledger(settings)) as ledger:
+        (verdict,) = list_verdicts(ledger, 1)
+        assert verdict.decision == "hold"
+        assert any("Spot checks" in reason or "Approve" in reason or "adapt" in reason for reason in verdict.reasons)
+        sign_hold(ledger, verdict.verdict_id, "Chief", "Read every answer.")
 
 
 def test_reports_of_another_domain_become_a_served_model_beside_the_clinical_one(served: tuple[str, Small]) -> None:

@@ -17,6 +17,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.engines.listen_addresses import open_client, socket_path
 from fine_tune_assets.gateway.gateway_app import create_app
@@ -25,6 +26,8 @@ from fine_tune_assets.ledger.people.api_keys import create_key, revoke_key
 from fine_tune_assets.ledger.reviews.correction_records import list_corrections
 from fine_tune_assets.ledger.reviews.feedback import count_feedback_by_release
 from fine_tune_assets.serving.rollout import deploy_release
+from fine_tune_assets.tables.correction_rows import WithheldCorrection
+from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.conftest import Installation
 from fine_tune_assets_tests.ledger.ledger_rows import live_of, owned_key
@@ -170,6 +173,38 @@ def test_a_key_that_acts_for_a_user_does_not_share_the_users_idempotency_keys(in
         for_user = installation.post("/v1/corrections", acting, json=content, headers=headers)
         assert for_user.status_code == (201 if content is body else 409)
         assert own.json().get("id") not in for_user.text
+
+
+def listed(installation: Installation, key: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {key}", **(headers or {})}
+    return httpx.get(f"{installation.url}/v1/corrections", headers=headers, timeout=60, trust_env=False)
+
+
+def test_an_author_sees_how_far_each_own_correction_is(installation: Installation) -> None:
+    """A correction that can't be used was only counted. The list has no text, and nothing of other people."""
+    sent = installation.post("/v1/corrections", installation.correct_key, json=_correction(installation)).json()["id"]
+    other = owned_key(installation.ledger, "other author", ["correct"]).secret
+    foreign = installation.post("/v1/corrections", other, json=_correction(installation)).json()["id"]
+    row = {"correction_id": sent, "scrubber_version": "v"}
+    path = installation.settings.layout.table("withheld_corrections")
+    write_table(path, table_from_rows([row], WithheldCorrection.SCHEMA))
+    reply = listed(installation, installation.correct_key)
+    assert reply.status_code == 200
+    (found,) = (one for one in reply.json()["data"] if one["id"] == sent)
+    assert (found["state"], found["release_id"]) == ("not scrubbed", installation.release_id)
+    assert "too much time" in found["reason"]
+    assert foreign not in reply.text
+    assert MARKER not in reply.text
+    assert [one["id"] for one in listed(installation, other).json()["data"]] == [foreign]
+
+
+def test_a_key_that_acts_for_a_user_does_not_list_the_users_corrections(installation: Installation) -> None:
+    """It would learn what the user sent with another key."""
+    sent = installation.post("/v1/corrections", installation.correct_key, json=_correction(installation)).json()["id"]
+    acting = create_key(installation.ledger, "lists", ["correct", "on_behalf_of"]).secret
+    reply = listed(installation, acting, {"x-on-behalf-of": "corrects"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "own_key_required")
+    assert sent not in reply.text
 
 
 def test_a_correction_that_no_model_can_have_written_is_refused(installation: Installation) -> None:

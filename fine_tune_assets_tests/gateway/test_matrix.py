@@ -40,6 +40,7 @@ ROUTES = {
     ("POST", "/v1/completions"): "chat",
     ("POST", "/v1/embeddings"): "embed",
     ("POST", "/v1/corrections"): "correct",
+    ("GET", "/v1/corrections"): "correct",
 }
 OPEN = {("GET", "/health"), ("GET", "/ready")}
 IN = {200, 400, 503}

@@ -1,6 +1,5 @@
 """What the stages left out is listed with its count, its reason and the setting or command that would keep it."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.lineage.left_out import (
+    LATER_KINDS,
     LeftOut,
     LeftOutCache,
     LeftOutCounts,
@@ -17,11 +17,7 @@ from fine_tune_assets.lineage.left_out import (
     find_left_out,
     list_left_out,
 )
-from fine_tune_assets.lineage.set_history import write_excluded_examples
-from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe
-from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.tables.asset_tables import RECORDS
-from fine_tune_assets.tables.instruction_rows import ExcludedExample
 from fine_tune_assets.tables.record_classes import Record, table_from_records
 from fine_tune_assets.tables.training_rows import TooLongExamples
 from fine_tune_assets_tests.record_factory import made
@@ -42,11 +38,6 @@ def _fill(record: type[Record], row: dict[str, Any]) -> Record:
     return replace(made(record), **row)
 
 
-def exclude(layout: Layout, fingerprint: str, *reasons: str) -> Path:
-    rows = [ExcludedExample(example_id=f"e{n}", reason=reason) for n, reason in enumerate(reasons)]
-    return write_excluded_examples(layout.instruction_sets, fingerprint, rows)
-
-
 def length(example_id: str, tokens: int | None, *, fits: bool, split: str = "train") -> dict[str, Any]:
     return {"example_id": example_id, "split": split, "tokens": tokens, "fits": fits}
 
@@ -55,16 +46,8 @@ def by_kind(found: list[LeftOut]) -> dict[str, LeftOut]:
     return {one.kind: one for one in found}
 
 
-def recipe_with_pairs() -> Recipe:
-    values = dump_recipe(load_recipe("demo_smollm2"))
-    pair = {"name": "note", "instruction": "Write it.", "kind": "pairs"}
-    values["tasks"] = [{**pair, "input_suffix": ".dialogue", "output_suffix": ".note"}]
-    values["checks"], values["review"]["guidelines"] = {}, {}
-    return parse_recipe(values, "pairs")
-
-
 def test_an_empty_installation_left_nothing_out(layout: Layout) -> None:
-    assert find_left_out(layout, None) == []
+    assert find_left_out(layout) == []
 
 
 def test_nothing_is_listed_if_every_row_was_used(layout: Layout) -> None:
@@ -73,56 +56,18 @@ def test_nothing_is_listed_if_every_row_was_used(layout: Layout) -> None:
     store(layout, "example_lengths", length("e1", 9, fits=True))
     store(layout, "instruction_sets", {"split": "test", "example_id": "t1"})
     store(layout, "judge_scores", {"example_id": "t1", "score": 7.0})
-    assert find_left_out(layout, None) == []
-
-
-def test_unreadable_and_withheld_reports_are_counted_over_all_batches(layout: Layout) -> None:
-    """A report with two kinds of residual PHI is one report."""
-    for batch in ("one", "two"):
-        store(layout, "unreadable_reports", {"batch": batch}, partition=batch)
-        rows = [{"report_id": f"{batch}/1", "kind": kind} for kind in ("NAME", "DATE")]
-        store(layout, "withheld_reports", *rows, partition=batch)
-    found = by_kind(find_left_out(layout, None))
-    assert {kind: one.count for kind, one in found.items()} == {"unreadable": 2, "withheld": 2}
-    assert "scrub.withhold_score" in found["withheld"].remedy
-
-
-def test_reports_without_a_draft_are_counted_once_drafts_exist(layout: Layout) -> None:
-    store(layout, "unique_reports", {"report_id": "a"}, {"report_id": "b"})
-    assert find_left_out(layout, None) == []
-    store(layout, "drafted_examples", {"report_id": "a"}, {"report_id": "correction/1"})
-    (found,) = find_left_out(layout, None)
-    assert (found.kind, found.count) == ("undrafted", 1)
-    assert "1 of 2 unique reports" in found.text
-
-
-def test_the_dialogue_of_a_note_counts_as_used(layout: Layout) -> None:
-    """A pair of reports makes one draft, under the id of its output."""
-    store(layout, "unique_reports", *({"report_id": name} for name in ("1.dialogue", "1.note", "2.dialogue")))
-    store(layout, "drafted_examples", {"report_id": "1.note"})
-    assert count_left_out(layout, recipe_with_pairs()).undrafted == 1
-    assert count_left_out(layout, None).undrafted == 2
+    assert find_left_out(layout) == []
 
 
 def test_dropped_and_cut_drafts_of_a_model_are_counted_by_reason(layout: Layout) -> None:
     """A draft that was dropped does not count as cut, too."""
     rows = [("repeated words", False), ("repeated words", True), ("no answer", True), (None, False), (None, True)]
     store(layout, "model_drafts", *({"dropped": dropped, "is_finished": finished} for dropped, finished in rows))
-    found = by_kind(find_left_out(layout, None))
+    found = by_kind(find_left_out(layout))
     assert (found["dropped_drafts"].count, found["cut_drafts"].count) == (3, 1)
     assert "3 of 5 drafts" in found["dropped_drafts"].text
     assert "repeated words (2), no answer (1)" in found["dropped_drafts"].text
     assert "max_new_tokens" in found["cut_drafts"].remedy
-
-
-def test_examples_excluded_from_the_newest_set_are_listed_by_reason(layout: Layout) -> None:
-    os.utime(exclude(layout, "older", "its report has no date, which split.test_from requires"), (1, 1))
-    exclude(layout, "newer", "near duplicate of e1 in test (0.9)", "exactly the same example as e1")
-    (found,) = find_left_out(layout, None)
-    assert (found.kind, found.count) == ("excluded", 2)
-    assert "near duplicate in test (1)" in found.text
-    assert "dedup.near_threshold" in found.remedy
-    assert "split.test_from" not in found.remedy
 
 
 @pytest.mark.parametrize(("policy", "words"), [("exclude", "not trained on"), ("refuse", "no training starts")])
@@ -133,7 +78,7 @@ def test_examples_that_are_too_long_come_with_the_length_that_keeps_all(
     lengths = [length("e1", 90, fits=True), length("e2", 412, fits=False), length("e3", None, fits=False)]
     store(layout, "example_lengths", *lengths, length("t1", 999, fits=False, split="test"))
     store(layout, "training_preflights", {"too_long_policy": policy})
-    (found,) = find_left_out(layout, None)
+    (found,) = find_left_out(layout)
     assert found.text.startswith("1 of 2 examples is longer than `training.max_length`")
     assert words in found.text
     assert "`training.max_length: 412`" in found.remedy
@@ -142,9 +87,9 @@ def test_examples_that_are_too_long_come_with_the_length_that_keeps_all(
 def test_test_examples_beyond_the_limit_of_the_judge_are_listed(layout: Layout) -> None:
     tests = [{"split": "test", "example_id": f"t{n}"} for n in range(3)]
     store(layout, "instruction_sets", *tests, {"split": "train", "example_id": "e1"})
-    assert find_left_out(layout, None) == []  # not judged yet
+    assert find_left_out(layout) == []  # not judged yet
     store(layout, "judge_scores", {"example_id": "t0", "score": 7.0}, {"example_id": "t1", "score": None})
-    found = by_kind(find_left_out(layout, None))
+    found = by_kind(find_left_out(layout))
     assert (found["untested"].count, found["ungraded"].count) == (1, 1)
     assert "`judge.test_examples: 3`" in found["untested"].remedy
 
@@ -152,27 +97,23 @@ def test_test_examples_beyond_the_limit_of_the_judge_are_listed(layout: Layout) 
 def test_grades_of_an_earlier_set_say_nothing_about_the_newest(layout: Layout) -> None:
     store(layout, "instruction_sets", {"split": "test", "example_id": "t9"})
     store(layout, "judge_scores", {"example_id": "t0", "score": 7.0})
-    assert count_left_out(layout, None).untested == 0
+    assert count_left_out(layout).untested == 0
 
 
 def test_the_kinds_follow_the_order_of_the_stages() -> None:
     counts = LeftOutCounts(
-        unreadable=1, withheld=1, undrafted=1, dropped_drafts={"no answer": 1}, cut_drafts=1, excluded={"a reason": 1},
-        too_long=TooLongExamples(1, 1, 9), untested=1, ungraded=1,
+        dropped_drafts={"no answer": 1}, cut_drafts=1, too_long=TooLongExamples(1, 1, 9), untested=1, ungraded=1,
     )  # fmt: skip
     kinds = [one.kind for one in list_left_out(counts)]
-    assert kinds == [
-        "unreadable", "withheld", "undrafted", "dropped_drafts", "cut_drafts", "excluded", "too_long", "untested",
-        "ungraded",
-    ]  # fmt: skip
+    assert kinds == list(LATER_KINDS)
     assert all(one.remedy for one in list_left_out(counts))
 
 
 def test_the_cache_follows_a_table_that_is_replaced(layout: Layout) -> None:
     cache = LeftOutCache(layout)
-    assert cache.latest(None) == []
-    store(layout, "unreadable_reports", {"batch": "one"}, partition="one")
-    assert [one.count for one in cache.latest(None)] == [1]
-    assert cache.latest(None) is cache.latest(None)
-    exclude(layout, "set", "exactly the same example as e1")
-    assert len(cache.latest(None)) == 2
+    assert cache.latest() == []
+    store(layout, "model_drafts", {"dropped": "no answer"})
+    assert [one.count for one in cache.latest()] == [1]
+    assert cache.latest() is cache.latest()
+    store(layout, "model_drafts", {"dropped": "no answer"}, {"dropped": "no answer"})
+    assert [one.count for one in cache.latest()] == [2]

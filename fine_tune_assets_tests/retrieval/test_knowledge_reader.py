@@ -1,6 +1,9 @@
 """Documents of every format, and every way in which one can be invalid without affecting the others."""
 
+import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,16 @@ import pytest
 import sqlalchemy as sa
 
 from fine_tune_assets.core.paths import PROJECT_DIR
+from fine_tune_assets.core.processes.confined_process import ConfinedProcessError, Failure, ProcessLimits
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import read_documents
-from fine_tune_assets.retrieval.documents import Block, Document, DocumentFault
-from fine_tune_assets.retrieval.knowledge_reader import KnowledgeDocuments, read_knowledge
+from fine_tune_assets.retrieval.documents import Block, Document, DocumentFault, UnreadableDocumentError
+from fine_tune_assets.retrieval.knowledge_reader import (
+    PARSER_LIMITS,
+    KnowledgeDocuments,
+    _decode_answer,
+    read_knowledge,
+)
 from fine_tune_assets.retrieval.sql_queries import run_query
 from fine_tune_assets_tests.reports.sample_files import _pdf, _pdf_text
 
@@ -19,11 +28,13 @@ METADATA = "subject_free: true\nlabels: [everyone]\n"
 MARKER = "Zyxomarkwort"
 
 
-def read(folder: Path, variables: Mapping[str, str] | None = None) -> KnowledgeDocuments:
+def read(
+    folder: Path, variables: Mapping[str, str] | None = None, limits: ProcessLimits = PARSER_LIMITS
+) -> KnowledgeDocuments:
     def query(request: Mapping[str, Any]) -> list[Block]:
         return run_query(request, folder / "keys", (variables or {}).get)
 
-    return read_knowledge(folder / "knowledge", lambda content: content.decode(), query)
+    return read_knowledge(folder / "knowledge", lambda content: content.decode(), query, limits)
 
 
 def put(folder: Path, name: str, content: str | bytes, metadata: str = METADATA) -> Path:
@@ -289,3 +300,69 @@ def test_every_sample_document_is_readable() -> None:
             "clinical",
             "pharmacy",
         }
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"memory_bytes": 200_000_000}, Failure.OUT_OF_MEMORY),
+        ({"cpu_seconds": 1, "memory_bytes": 10**10}, Failure.CPU_TIME),
+    ],
+)
+def test_a_document_above_a_limit_is_left_out_alone(tmp_path: Path, limits: dict[str, int], reason: Failure) -> None:
+    """Every format and the metadata are parsed in a process with limits: one document must not stop the others, or the run."""
+    put(tmp_path, "a.md", "Before.")
+    put(tmp_path, "b.html", "<p>a" * 1_500_000)
+    put(tmp_path, "d.txt", "Text.")
+    (tmp_path / "knowledge" / "d.txt.meta.yaml").write_text("".join(f"k{n}: [1, 2]\n" for n in range(100_000)))
+    put(tmp_path, "e.txt", "After.")
+    knowledge = read(tmp_path, limits=replace(PARSER_LIMITS, **limits))
+    assert [document.source for document in knowledge.documents] == ["a.md", "e.txt"]
+    left_out = {one.source: one for one in knowledge.unreadable}
+    assert sorted(left_out) == ["b.html", "d.txt"]
+    assert all(one.fault is DocumentFault.READ_FAILED and reason.value in one.detail for one in left_out.values())
+
+
+def test_a_parser_that_can_not_start_is_no_fault_of_a_document(tmp_path: Path) -> None:
+    """Otherwise every document would leave the index, and answers would rest on nothing."""
+    put(tmp_path, "a.md", "Text.")
+    with pytest.raises(ConfinedProcessError):
+        read(tmp_path, limits=replace(PARSER_LIMITS, memory_bytes=1_000_000))
+
+
+def test_the_parser_runs_in_another_process_that_ends(tmp_path: Path) -> None:
+    """A parser in this process could read the keys."""
+    put(tmp_path, "a.md", "Text.")
+    own = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
+    running: list[str] = []
+
+    def query(_request: Mapping[str, Any]) -> list[Block]:
+        for child in Path(own).read_text().split():
+            running.append(Path(f"/proc/{child}/cmdline").read_bytes().decode())
+        return [Block("Row.")]
+
+    put(tmp_path, "b.sql.yaml", "query: SELECT 1\nurl_env: KNOWLEDGE_URL_ERP\n")
+    assert len(read_knowledge(tmp_path / "knowledge", lambda content: content.decode(), query).documents) == 2
+    confined = [line for line in running if "retrieval.document_parser:serve" in line]
+    assert len(confined) == 1
+    assert not any(
+        "document_parser" in Path(f"/proc/{one}/cmdline").read_text() for one in Path(own).read_text().split()
+    )
+
+
+def test_an_answer_of_the_parser_can_only_contain_data() -> None:
+    """A parser that was taken over must not reach into the run."""
+    metadata = {"title": "a", "version": "1", "labels": ["hr"], "valid_from": None, "valid_to": None}
+    blocks = [{"text": "t", "headings": ["h"], "header": ""}]
+    answer = json.loads(json.dumps({"metadata": metadata, "blocks": blocks, "query": {}}))
+    assert _decode_answer(answer).blocks == (Block("t", ("h",)),)
+    for change in (
+        {"metadata": {}},
+        {"blocks": [1]},
+        {"blocks": "x"},
+        {"fault": "made up", "detail": ""},
+        {"query": 1},
+    ):
+        with pytest.raises(UnreadableDocumentError) as caught:
+            _decode_answer({**answer, **change})
+        assert caught.value.fault is DocumentFault.READ_FAILED

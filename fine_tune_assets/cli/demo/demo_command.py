@@ -15,6 +15,7 @@ import httpx
 import yaml
 from rich.console import Console
 
+from fine_tune_assets.cli.account_summary import print_account
 from fine_tune_assets.cli.asset_commands import GraphError, require_no_failures, run_graph
 from fine_tune_assets.cli.service_commands import DESK, prepare, prepare_dagster
 from fine_tune_assets.core.dagster_ui import CODE_SERVER, DAEMON, WEBSERVER
@@ -84,8 +85,11 @@ def demo(ui: bool, judge_file: Path | None) -> None:
     print_link(settings, console)
     if ui:
         start_services(settings, (CODE_SERVER, WEBSERVER))
-    failed = run_graph(settings, console).failed
+    summary = run_graph(settings, console)
+    failed = summary.failed
     stopped = explain_blocking_verdict(settings, failed)
+    if failed and not stopped:
+        print_account(settings, console, summary.warnings)
     require_no_failures([] if stopped else failed)
     answering = find_production_release(settings)
     if answering is None and not stopped:
@@ -98,6 +102,7 @@ def demo(ui: bool, judge_file: Path | None) -> None:
         start_services(settings, tuple(known_services(settings)))
     words = answering.description if answering is not None else "no release yet"
     print_summary(console, settings, answer, words, stopped, time.monotonic() - started, ui)
+    print_account(settings, console, summary.warnings)
     print_link(settings, console)
 
 

@@ -10,7 +10,6 @@ import httpx
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.core.errors import FineTuneError
@@ -19,9 +18,7 @@ from fine_tune_assets.desk.gateway_client import make_gateway_tls
 from fine_tune_assets.judging.judges.grades import JudgeKind, describe_blind_spots
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.people.api_keys import create_key, revoke_key
-from fine_tune_assets.lineage.left_out import find_left_out
 from fine_tune_assets.phi.measurement.recall import lowest_recall
-from fine_tune_assets.recipes.loader import load_recipe
 
 QUESTION = """Name the section of the note.
 
@@ -155,8 +152,6 @@ def print_summary(
     shown = Table("", "", show_header=False, title="From raw reports to a served model")
     for name, value in read_summary(settings.layout.tables).items():
         shown.add_row(name, value)
-    for row in find_left_out(settings.layout, load_recipe(settings.recipe)):
-        shown.add_row("left out", Text(f"{row.text} {row.remedy}"))
     endpoint = f"{settings.gateway_address}/v1"
     shown.add_row("endpoint", endpoint)
     shown.add_row("this run", f"{seconds:.0f} s")

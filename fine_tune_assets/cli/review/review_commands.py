@@ -18,7 +18,7 @@ from fine_tune_assets.approval.reviewer_agreement import (
     read_agreement,
 )
 from fine_tune_assets.approval.sign_off import REASON_CODES, DecisionSubmission, ReviewError
-from fine_tune_assets.cli.identity import authenticate
+from fine_tune_assets.cli.identity import AuthenticationError, authenticate
 from fine_tune_assets.cli.output import json_option, show_json, show_rows
 from fine_tune_assets.cli.review.review_queue import (
     ReviewDesk,
@@ -27,11 +27,16 @@ from fine_tune_assets.cli.review.review_queue import (
     import_file,
     import_label_studio,
     open_desk,
+    proposals,
     read_text,
     report_withheld,
+    withdraw_command,
 )
+from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.people.users import User
+from fine_tune_assets.ledger.reviews.decision_records import find_decision
 from fine_tune_assets.ledger.reviews.review_items import count_queue, list_items, require_item
 from fine_tune_assets.ledger.reviews.review_rows import OPEN, STATES, QueueFilter
 from fine_tune_assets.recipes.loader import load_recipe
@@ -94,7 +99,7 @@ def show(example_id: str, reviewer: str, is_json: bool) -> None:
     """
     with open_desk(load_settings()) as desk:
         draft = desk.draft(example_id)
-        reviewer = authenticate(desk.ledger, reviewer, "reviewer") if reviewer else ""
+        reviewer = authenticate(desk.ledger, reviewer, "reviewer").name if reviewer else ""
         blind = is_blind_review(desk.rules)
         entries = list_history(desk.ledger, example_id, viewer=reviewer, can_see_all=False, is_blind=blind)
     names = ("example_id", "report_id", "source", "task", "instruction", "input", "output")
@@ -146,7 +151,7 @@ def reject(example_id: str, reviewer: str, code: str, reason: str) -> None:
 @review.command()
 @click.argument("example_id")
 @click.argument("decision", type=click.Choice(["approve", "reject"]))
-@_REVIEWER
+@click.option("--reviewer", required=True, metavar="NAME", help="Desk user with the role approver.")
 @_REPAIRED
 @_REPAIR_FROM
 @_CODE
@@ -160,7 +165,7 @@ def adjudicate(
     code: str,
     reason: str,
 ) -> None:
-    """Settle a disagreement, as a third reviewer."""
+    """Settle a disagreement, as an approver."""
     with open_desk(load_settings()) as desk:
         desk.draft(example_id)  # raises for an unknown id before anything else
         output = _repaired_output(desk, example_id, repair_file, repair_from)
@@ -172,18 +177,21 @@ def adjudicate(
 
 @review.command()
 @click.argument("decision_id")
-@_REVIEWER
+@click.option("--reviewer", required=True, metavar="NAME", help="Who decided, or an approver.")
 @click.option("--reason", required=True, help="Why, without report text.")
 def revoke(decision_id: str, reviewer: str, reason: str) -> None:
     """Revoke a decision.
 
-    The example returns to the queue, and assets that depend on it are materialized again.
+    Reviewers revoke their own decisions, approvers any. The example returns to the queue, and assets that depend on it are
+    materialized again.
     """
     settings = load_settings()
     require_recipe_of_services(settings)
     rules = load_recipe(settings.recipe).review
     with closing(open_ledger(settings)) as ledger:
-        name = authenticate(ledger, reviewer, "reviewer")
+        user = authenticate(ledger, reviewer, "reviewer", "approver")
+        name = user.name
+        _require_own_or_approver(ledger, decision_id, user)
         item = revoke_decision(ledger, decision_id, by=name, reason=reason, rules=rules, now=datetime.now(UTC))
     click.echo(f"{decision_id} revoked by {name}" + (f"; {item.example_id} is {item.state}" if item else ""))
 
@@ -227,14 +235,23 @@ def agreement(is_json: bool) -> None:
     click.echo(f"{describe_floor(rules)} {evaluate_agreement(report.overall, rules, by_experts).reason}")
 
 
-for command in (export_decisions, import_file, export_label_studio, import_label_studio):
+for command in (export_decisions, import_file, export_label_studio, import_label_studio, proposals, withdraw_command):
     review.add_command(command)
+
+
+def _require_own_or_approver(ledger: Ledger, decision_id: str, user: User) -> None:
+    """As on the desk. An unknown decision is reported when it is revoked."""
+    with ledger.read() as connection:
+        found = find_decision(connection, decision_id)
+    if found is not None and not is_same_person(found.decision.reviewer, user.name) and "approver" not in user.roles:
+        raise AuthenticationError(f"Only {found.decision.reviewer} or an approver can revoke decision {decision_id}.")
 
 
 def _decide(desk: ReviewDesk, example_id: str, submission: DecisionSubmission) -> tuple[str, str]:
     """The new state of the example, and the reviewer's name as it is recorded."""
     draft = desk.draft(example_id)
-    name = authenticate(desk.ledger, submission.reviewer, "reviewer")
+    needed = "approver" if submission.role == "adjudicate" else "reviewer"
+    name = authenticate(desk.ledger, submission.reviewer, needed).name
     with desk.ledger.read() as connection:
         version = require_item(connection, example_id).version
     item = submit_decision(

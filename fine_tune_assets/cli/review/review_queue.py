@@ -15,6 +15,7 @@ import click
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import sqlalchemy as sa
 
 from fine_tune_assets.approval.decision_exchange import (
     ImportedDecision,
@@ -26,15 +27,18 @@ from fine_tune_assets.approval.decision_exchange import (
 )
 from fine_tune_assets.approval.drafts import correction_authors
 from fine_tune_assets.approval.label_studio import build_label_config, build_tasks, parse_export
+from fine_tune_assets.approval.proposal_signatures import Signer, find_obstacle
 from fine_tune_assets.approval.review_actions import refresh_items
 from fine_tune_assets.approval.sign_off import ReviewError
 from fine_tune_assets.cli.identity import operating_system_user
-from fine_tune_assets.cli.output import show_message
+from fine_tune_assets.cli.output import json_option, show_message, show_rows
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
+from fine_tune_assets.ledger.people.users import find_enabled_user
 from fine_tune_assets.ledger.reviews.decision_records import list_decision_records
+from fine_tune_assets.ledger.reviews.proposal_records import Proposal, list_waiting, withdraw_proposals
 from fine_tune_assets.ledger.reviews.review_items import list_items
 from fine_tune_assets.ledger.reviews.review_rows import OPEN, REVIEW_STATES, QueueFilter
 from fine_tune_assets.phi.missed_identifiers.withheld_drafts import WithheldDrafts
@@ -147,9 +151,9 @@ def export_decisions(output: Path) -> None:
 @click.command("import")
 @click.argument("file", type=_FILE)
 def import_file(file: Path) -> None:
-    """Import decisions from JSONL.
+    """Import decisions from JSONL as proposals.
 
-    Each decision is recorded once. Invalid lines are listed, and the others are still imported.
+    A proposal counts after its reviewer has signed it on the desk. Invalid lines are listed, and the others are still imported.
     """
     lines = read_text(file).split("\n")  # not splitlines: outputs may hold other line ends, such as U+2028
     with open_desk(load_settings()) as desk:
@@ -187,7 +191,9 @@ def export_label_studio(output: Path, config: Path, task: str | None) -> None:
     help="Annotator, and who it is; repeatable.",
 )
 def import_label_studio(file: Path, reviewers: tuple[str, ...]) -> None:
-    """Import annotations from Label Studio.
+    """Import Label Studio annotations as proposals.
+
+    A proposal counts after its reviewer has signed it on the desk.
 
     FILE is an export of type JSON, not JSON-MIN. An ANNOTATOR is the e-mail address or number in that file, NAME the reviewer.
     """
@@ -198,6 +204,61 @@ def import_label_studio(file: Path, reviewers: tuple[str, ...]) -> None:
         raise ReviewError(f"{file.name} is not valid JSON. Export from Label Studio as JSON.") from None
     with open_desk(load_settings()) as desk:
         _report(_import(desk, list(parse_export(export, names))))
+
+
+@click.command()
+@json_option
+def proposals(is_json: bool) -> None:
+    """List imported decisions without a signature.
+
+    The reviewer signs or withdraws them on the desk. `earlier` stands for approvals that an earlier version imported: they count
+    until `approved_examples` is materialized next. `obstacle` says why a proposal can't be signed now.
+    """
+    now = datetime.now(UTC)
+    with open_desk(load_settings()) as desk, desk.ledger.read() as connection:
+        rows = [_describe_proposal(desk, connection, proposal, now) for proposal in list_waiting(connection)]
+    names = ("proposal_id", "file_id", "reviewer", "example_id", "imported_at", "imported_by", "counts", "obstacle")
+    show_rows(rows, {name: name.replace("_", " ") for name in names}, is_json=is_json)
+
+
+def _describe_proposal(
+    desk: ReviewDesk, connection: sa.Connection, proposal: Proposal, now: datetime
+) -> dict[str, Any]:
+    """Without what was decided: a second reviewer must not see it."""
+    name, example_id = proposal.proposed.reviewer, proposal.proposed.example_id
+    user = find_enabled_user(connection, name)
+    if user is None:
+        obstacle = "Its reviewer is no user of the desk."
+    else:
+        draft = None if example_id in desk.withheld else desk.find_draft(example_id)
+        obstacle = find_obstacle(connection, proposal, draft, Signer(user.name, user.roles), desk.rules, now)
+    return {
+        "proposal_id": proposal.proposal_id,
+        "file_id": proposal.file_id,
+        "reviewer": name,
+        "example_id": example_id,
+        "imported_at": proposal.imported_at,
+        "imported_by": proposal.imported_by,
+        "counts": "until the next set" if proposal.counts_still else "no",
+        "obstacle": obstacle,
+    }
+
+
+@click.command("withdraw-proposals")
+@click.argument("proposal_ids", nargs=-1, required=True, metavar="PROPOSAL_ID...")
+def withdraw_command(proposal_ids: tuple[str, ...]) -> None:
+    """Withdraw unsigned imported decisions.
+
+    Use it for proposals that no one will sign. Decisions that were signed stay.
+    """
+    settings, by, now = load_settings(), operating_system_user(), datetime.now(UTC)
+    with closing(open_ledger(settings)) as ledger, ledger.begin() as connection:
+        waiting = {proposal.proposal_id: proposal for proposal in list_waiting(connection)}
+        unknown = [proposal_id for proposal_id in proposal_ids if proposal_id not in waiting]
+        if unknown:
+            raise ReviewError(f"{', '.join(unknown)}: no such proposal waits. `fine-tune review proposals` lists them.")
+        withdraw_proposals(connection, [waiting[proposal_id] for proposal_id in dict.fromkeys(proposal_ids)], by, now)
+    click.echo(f"{len(set(proposal_ids))} withdrawn")
 
 
 def _import(desk: ReviewDesk, entries: list[ImportedDecision | ImportIssue]) -> ImportSummary:
@@ -214,7 +275,6 @@ def _import(desk: ReviewDesk, entries: list[ImportedDecision | ImportIssue]) -> 
         entries,
         find_draft,
         by=operating_system_user(),
-        rules=desk.rules,
         authors=desk.authors,
         now=datetime.now(UTC),
     )
@@ -223,9 +283,9 @@ def _import(desk: ReviewDesk, entries: list[ImportedDecision | ImportIssue]) -> 
 def _report(summary: ImportSummary) -> None:
     for issue in summary.issues:
         click.echo(f"{issue.location}: {issue.reason}", err=True)
-    click.echo(
-        f"{summary.recorded} recorded, {summary.already_recorded} already recorded, {len(summary.issues)} invalid"
-    )
+    click.echo(f"{summary.proposed} proposed, {summary.already_known} already known, {len(summary.issues)} invalid")
+    if summary.proposed:
+        click.echo("Each reviewer signs their decisions on the desk: My decisions > Imported decisions.")
     if summary.issues:
         raise ReviewError("Correct the entries listed above and import the file again: `fine-tune review import`.")
 

@@ -212,6 +212,23 @@ def _changed_partitions(context: Any, graph: Any, node: Any, instance: DagsterIn
     return context.candidate_subset.compute_intersection(subset)
 
 
+def list_changed_batches(instance: DagsterInstance, key: dg.AssetKey, parent: dg.AssetKey) -> list[str]:
+    """Batches whose `parent` differs from the one that an asset consumed, except those whose run over it failed."""
+    inputs, own = latest_by_partition(instance, parent), latest_by_partition(instance, key)
+    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+        key
+    )
+
+    def is_due(batch: str, now: RecordedEvent) -> bool:
+        last, attempt = own.get(batch), attempts.get(batch)
+        version = consumed_version(now.version)
+        if last is not None and not is_input_changed(_key_path(parent), now, version, last.tags):
+            return False
+        return attempt is None or not _is_attempted(instance, attempt[0], attempt[1], [now])
+
+    return [batch for batch, now in sorted(inputs.items()) if is_due(batch, now)]
+
+
 def _is_unattempted(
     graph: Any,
     instance: DagsterInstance,

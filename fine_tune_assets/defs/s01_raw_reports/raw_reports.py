@@ -34,8 +34,11 @@ from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import ChangedBatchError, FileCounts, count_by_reason, read_batch_version
 from fine_tune_assets.reports.batches import StrayEntries, find_stray_entries, fingerprint_batch, list_batches
+from fine_tune_assets.reports.languages import LIMIT, count_other_languages, describe_languages
 from fine_tune_assets.reports.reader_version import read_reader_version
 from fine_tune_assets.reports.unreadable_files import UnreadableReason
+from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.report_rows import ReportLanguage
 
 GROUP = "s01_raw_reports"
 BATCHES = dg.DynamicPartitionsDefinition(name=batch_partitions())
@@ -45,6 +48,7 @@ MAX_REREADS = 3
 """Times that a run reads a batch again that changed during reading. After that it fails; the next run tries again."""
 RETRY_PAUSE_SECONDS = 1
 MAX_NAMES_SHOWN = 5
+NOT_ENGLISH = "not_english"
 MISSING_CHECK, MISSING_METRIC, CHECKED_ASSET = "batch_folders_are_present", "missing_batches", "unique_reports"
 ERASED_SUBJECTS = asset_key("erased_subjects")
 _HASH_CACHE = FileHashCache(max_files=100_000, now_ns=time.time_ns)
@@ -107,16 +111,20 @@ def reports(context: dg.AssetExecutionContext, installation: Installation) -> dg
                 raise dg.RetryRequested(max_retries=MAX_REREADS, seconds_to_wait=RETRY_PAUSE_SECONDS) from None
             raise
     refused = pc.sum(pc.equal(reading.unreadable["reason"], UnreadableReason.ERASED_SUBJECT.value)).as_py() or 0
+    languages = count_other_languages(reading.reports["text"].to_pylist())
     counts = {
         **asdict(reading.file_counts),
         "of_erased_subjects": refused,
         "read": reading.reports.num_rows,
         "unreadable": reading.unreadable.num_rows,
         "ignored_by_reason": dg.MetadataValue.json(count_by_reason(reading.ignored)),
+        NOT_ENGLISH: dg.MetadataValue.json(languages),
         "by_source": bar_table("source", count_values(reading.reports["source"])),
         "unreadable_by_reason": bar_table("reason", count_values(reading.unreadable["reason"])),
     }
+    rows = [{"batch": batch, "language": name, "reports": count} for name, count in languages.items()]
     installation.stored("unreadable_reports").write(reading.unreadable, batch)
+    installation.stored("report_languages").write(table_from_rows(rows, ReportLanguage.SCHEMA), batch)
     return table_result("reports", reading.reports, fingerprint_table(reading.reports), **counts)
 
 
@@ -131,6 +139,24 @@ with warnings.catch_warnings():
         metadata = read_metadata(context.instance, "reports", batch)
         counts = {name: metadata.get(name) for name in ("read", "unreadable", "files")}
         return warning_result(metadata["read"] > 0, **counts, batch=batch)
+
+    @dg.asset_check(
+        asset="reports",
+        partitions_def=BATCHES,
+        description="The reports of the batch are in English, for which the scrubber is made. Texts too short to tell count as "
+        "English.",
+    )
+    def reports_are_in_english(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        batch = context.partition_key
+        metadata = read_metadata(context.instance, "reports", batch)
+        languages = metadata.get(NOT_ENGLISH) or {}
+        count = sum(languages.values())
+        reason = (
+            f"{count} of {metadata['read']} reports of batch {batch} are not in English ({describe_languages(languages)}). "
+            f"{LIMIT} Take them out of the batch, or measure the scrubber on labelled reports in their language."
+        )
+        share = count / metadata["read"] if metadata["read"] else 0.0
+        return warning_result(not count, reason if count else None, not_english=count, share=share, batch=batch)
 
     @dg.asset_check(
         asset="reports",

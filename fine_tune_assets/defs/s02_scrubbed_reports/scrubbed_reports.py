@@ -2,19 +2,21 @@
 
 import datetime
 import warnings
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fine_tune_assets.core.errors import GateClosedError, materialize_hint
+from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.keys import SUBJECTS_KEY
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.automation import on_new_batches, on_new_inputs
 from fine_tune_assets.defs.platform.column_lineage import source_columns
@@ -22,7 +24,9 @@ from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
     bar_table,
     check_result,
+    count_values,
     definition_metadata,
+    markdown_table,
     table_outs,
     table_result,
     warning_result,
@@ -37,10 +41,17 @@ from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
     missed_identifiers,
 )
 from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import collisions_by_batch, rescrub_requests
-from fine_tune_assets.phi.measurement.pooled_recall import pooled_recall
-from fine_tune_assets.phi.measurement.recall import ALL, DIRECT, lowest_recall
+from fine_tune_assets.phi.measurement.misses import load_shipped_misses, select_sets_with_misses
+from fine_tune_assets.phi.measurement.recall_report import (
+    MISSES_PAGE,
+    REPORT_COMMAND,
+    MeasuredFloor,
+    RecallReport,
+    measure_recipe_floors,
+    report_recall,
+)
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS, add_missed_terms
-from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.tables.scrubbing_rows import LabelledMiss
 
 GROUP = "s02_scrubbed_reports"
 
@@ -66,7 +77,7 @@ labelled_reports = dg.AssetSpec(
 def scrub_recall(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
 ) -> dg.MaterializeResult[pa.Table]:
-    labelled = list_labelled_files(installation)
+    labelled = installation.pack.list_labelled_files(installation.layout.data_dir)
     with (
         user_facing_errors(),
         installation.scratch(context, "scrub_recall") as (output,),
@@ -80,21 +91,33 @@ def scrub_recall(
         }
         measured = worker.run(context, "phi", request)
         table = pq.read_table(output)
+        misses = _list_misses(context, worker, select_sets_with_misses(gold, table), request)
+    installation.stored("labelled_misses").write(misses)
     # Without reviewers' marks: a new mark must not scrub every batch again.
     version = fingerprint_table(table.filter(pc.not_equal(table["labelled_set"], REVIEWER_MARKS)))
-    return table_result(
-        "scrub_recall",
-        table,
-        version,
-        recall=measured["recall"],
-        recall_by_kind=bar_table("kind of identifier", pooled_recall(table)),
-    )
+    report = report_recall(table, measure_floors(installation, table), installation.pack.pack.indirect_kinds)
+    return table_result("scrub_recall", table, version, recall=measured["recall"], **_show_report(report, misses))
 
 
-def list_labelled_files(installation: Installation) -> list[Path]:
-    """The labelled sets of the recipe's domain. Those of another domain measure nothing here."""
-    folders = [installation.path(name) for name in installation.pack.pack.labelled_sets]
-    return sorted(path for folder in folders for path in folder.glob("*.jsonl"))
+def _list_misses(
+    context: dg.AssetExecutionContext, worker: Worker, gold: Sequence[Path], measured: Mapping[str, Any]
+) -> pa.Table:
+    """`labelled_misses` of the sets with a miss: shipped with the repository, or from scrubbing these sets again."""
+    if not gold:
+        return LabelledMiss.SCHEMA.empty_table()
+    shipped = load_shipped_misses(gold, measured["settings"])
+    request = {"action": "find_misses", "gold": [str(path) for path in gold], "settings": measured["settings"]}
+    return worker.make_table(context, "phi.measurement", request) if shipped is None else shipped
+
+
+def _show_report(report: RecallReport, misses: pa.Table) -> dict[str, Any]:
+    """Metadata without text: floors, and figures by kind, labelled set and cause."""
+    return {
+        "floors": markdown_table([{**asdict(one), "is_met": one.is_met} for one in report.floors]),
+        "by_kind": markdown_table([asdict(one) for one in report.kinds]),
+        "by_labelled_set": markdown_table([asdict(one) for one in report.sets]),
+        "misses_by_cause": dg.MetadataValue.json(count_values(misses["cause"])),
+    }
 
 
 @dg.asset_check(
@@ -106,39 +129,13 @@ def scrub_recall_meets_floor(installation: Installation, scrub_recall: pa.Table)
     floors = measure_floors(installation, scrub_recall)
     figures = {f"{f.label}_recall": f.recall for f in floors if f.recall is not None}
     missed = " ".join(f.describe() for f in floors if not f.is_met)
-    return check_result(not missed, missed or None, **{f"{f.label}_floor": f.floor for f in floors}, **figures)
-
-
-@dataclass(frozen=True)
-class MeasuredFloor:
-    """A recall floor of the recipe and the lowest measured recall of any labelled set."""
-
-    label: str
-    floor: float
-    recall: float | None
-
-    @property
-    def is_met(self) -> bool:
-        return self.recall is not None and self.recall >= self.floor
-
-    def describe(self) -> str:
-        """Why the floor is not met."""
-        if self.recall is None:
-            return (
-                f"This version of the scrubber has not been measured ({self.label}). {materialize_hint('scrub_recall')} The "
-                "labelled sets must contain direct identifiers, such as names."
-            )
-        return (
-            f"The scrubber removes {self.recall:.3f} of the labelled identifiers ({self.label}), below the recipe's floor of "
-            f"{self.floor}."
-        )
+    shown = {**{f"{f.label}_floor": f.floor for f in floors}, **figures}
+    page = dg.MetadataValue.url(installation.settings.desk_page_url(MISSES_PAGE))
+    return check_result(not missed, missed or None, **shown, command=name_line(REPORT_COMMAND), page=page)
 
 
 def measure_floors(installation: Installation, scrub_recall: pa.Table) -> list[MeasuredFloor]:
-    settings = installation.recipe.scrub
-    version = scrubber_version(installation.recipe.scrubber)
-    floors = {ALL: settings.recall_floor, DIRECT: settings.direct_recall_floor}
-    return [MeasuredFloor(label, floor, lowest_recall(scrub_recall, version, label)) for label, floor in floors.items()]
+    return measure_recipe_floors(scrub_recall, installation.recipe)
 
 
 @dg.multi_asset(

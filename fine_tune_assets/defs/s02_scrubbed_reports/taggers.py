@@ -10,7 +10,6 @@ from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result, warning_result
 from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import list_labelled_files
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import PhiTagger
 
@@ -37,7 +36,7 @@ def phi_taggers(
         "taggers": str(layout.taggers),
         "tagger": asdict(recipe.tagger),
         "settings": asdict(recipe.scrubber),
-        "gold": [str(path) for path in list_labelled_files(installation)],
+        "gold": [str(path) for path in installation.pack.list_labelled_files(layout.data_dir)],
     }
     made = worker.run(context, "phi", request)
     folder = Path(made["folder"])

@@ -33,9 +33,14 @@ from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
 from fine_tune_assets.phi.missed_identifiers.missed_terms import TermsBySubject, flag_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
-from fine_tune_assets.tables.stored_tables import StoredTable
+from fine_tune_assets.tables.dedup_rows import UncomparedReason, UncomparedReport
+from fine_tune_assets.tables.record_classes import conform
+from fine_tune_assets.tables.stored_tables import ChangedTableError, StoredTable
 
 GROUP = "s03_unique_reports"
+MAX_RETRIES = 3
+"""Times that a run compares the reports again because a batch was scrubbed meanwhile. After that it fails."""
+RETRY_PAUSE_SECONDS = 5
 _IGNORED_INPUTS = ("reports",)
 """Tables that decide which reports are withheld. A relevant change updates `missed_identifiers`, or scrubs a batch again."""
 BOILERPLATE_COUNTS = {
@@ -73,20 +78,26 @@ def drop_duplicates(
         require_measured_scrubber(installation, scrub_recall)
         version, collisions = scrubber_version(installation.recipe.scrubber), collisions_by_batch(installation)
         terms, vocabulary = load_missed_terms(installation), installation.vocabulary
-        eligible = {
-            name: _select_eligible(batch, version, terms, collisions, vocabulary)
-            for name, batch in scrubbed_reports.items()
-        }
-        found = _find_duplicates(installation, eligible, context.log.info)
-    stored = sum(batch.stored_count for batch in eligible.values())
-    current = sum(batch.current_count for batch in eligible.values())
+        try:
+            eligible = {
+                name: _select_eligible(batch, version, terms, collisions, vocabulary)
+                for name, batch in scrubbed_reports.items()
+            }
+            found = _find_duplicates(installation, eligible, context.log.info)
+        except ChangedTableError:  # a batch was scrubbed again meanwhile
+            if context.retry_number < MAX_RETRIES:
+                raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=RETRY_PAUSE_SECONDS) from None
+            raise
+    uncompared = pa.concat_tables([UncomparedReport.SCHEMA.empty_table(), *(b.uncompared for b in eligible.values())])
+    installation.stored("uncompared_reports").write(uncompared)
+    earlier = pc.sum(pc.equal(uncompared["reason"], UncomparedReason.EARLIER_SCRUBBER.value)).as_py() or 0
     reports, kinds = sum(batch.count for batch in eligible.values()), found.duplicates["kind"].to_pylist()
     counts = {
         "reports": reports,
         "unique": found.unique.num_rows,
         "duplicates": found.duplicates.num_rows,
-        "from_earlier_scrubber": stored - current,
-        "withheld": current - reports,
+        "from_earlier_scrubber": earlier,
+        "withheld": uncompared.num_rows - earlier,
         **{f"dropped_{kind}": kinds.count(kind) for kind in ("exact", "near", "semantic")},
         "dropped_with_disagreement": sum(map(bool, found.duplicates["conflicts"].to_pylist())),
         **{f"{what}_made": found.computed.get(what, 0) for what in ("sketches", "signatures", "vectors")},
@@ -112,9 +123,8 @@ class EligibleReports:
 
     batch: StoredTable
     is_eligible: pa.BooleanArray
-    stored_count: int
-    current_count: int
-    """Number of stored reports that the current scrubber produced."""
+    uncompared: pa.Table
+    """`UncomparedReport` rows of the others."""
 
     @property
     def count(self) -> int:
@@ -122,7 +132,7 @@ class EligibleReports:
 
     def select(self, names: Sequence[str]) -> pa.Table:
         table = self.batch.select(names)
-        return table if self.count == self.stored_count else table.filter(self.is_eligible)
+        return table if self.count == len(self.is_eligible) else table.filter(self.is_eligible)
 
 
 def _select_eligible(
@@ -137,15 +147,19 @@ def _select_eligible(
     `colliding_batches` have surrogates that are real values in another report. They are scrubbed again automatically, and
     compared after that.
     """
-    columns = batch.select(["batch", "scrubber_version", "subject_key"])
+    columns = batch.select(["report_id", "batch", "scrubber_version", "subject_key"])
     # Reports of an earlier scrubber are excluded: otherwise a rule that closes a leak would have no effect on them.
     is_current = pc.equal(columns["scrubber_version"], scrubber)
     texts = [batch.select(["tagged_text"])["tagged_text"]] if terms else []
     is_withheld = flag_missed_terms(columns["subject_key"], texts, terms, vocabulary)
     is_colliding = pc.is_in(columns["batch"], pa.array(sorted(colliding_batches), pa.string()))
-    mask = pc.and_(is_current, pc.invert(pc.or_(is_withheld, is_colliding)))
+    reason = pc.if_else(is_withheld, UncomparedReason.MARKED_IDENTIFIER.value, pa.scalar(None, pa.string()))
+    reason = pc.if_else(is_colliding, UncomparedReason.SURROGATE_COLLISION.value, reason)
+    reason = pc.if_else(is_current, reason, UncomparedReason.EARLIER_SCRUBBER.value)
+    mask = pc.is_null(reason)
     is_eligible = pa.concat_arrays(mask.chunks) if mask.num_chunks else pa.array([], pa.bool_())
-    return EligibleReports(batch, is_eligible, columns.num_rows, pc.sum(is_current).as_py() or 0)
+    rows = pa.table({"report_id": columns["report_id"], "reason": reason}).filter(pc.invert(mask))
+    return EligibleReports(batch, is_eligible, conform(rows, UncomparedReport.SCHEMA))
 
 
 def _find_duplicates(

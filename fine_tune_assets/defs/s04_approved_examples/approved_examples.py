@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fine_tune_assets.approval.approvals import approve_examples
-from fine_tune_assets.approval.drafts import correction_authors, draft_examples, list_undrafted_reports
+from fine_tune_assets.approval.drafts import correction_authors, draft_examples
 from fine_tune_assets.approval.dropped_reports import DroppedReports, ScrubbedText, read_dropped_partners
 from fine_tune_assets.approval.flags import distinct_kinds
 from fine_tune_assets.approval.review_actions import refresh_items
@@ -24,6 +24,7 @@ from fine_tune_assets.approval.reviewer_agreement import (
 )
 from fine_tune_assets.approval.section_coverage import measure_section_coverage
 from fine_tune_assets.approval.task_kinds import ReportText, UnusedInputs, count_unused_inputs, read_section_rules
+from fine_tune_assets.approval.undrafted_reports import list_undrafted_reports
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.automation import with_new_inputs
@@ -57,8 +58,10 @@ from fine_tune_assets.defs.s10_corrections.quarantine import (
     restricted_reports,
 )
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
+from fine_tune_assets.ledger.reviews.proposal_records import lapse_earlier_imports
 from fine_tune_assets.phi.missed_identifiers.missed_terms import flag_missed_terms
-from fine_tune_assets.tables.record_classes import iter_records
+from fine_tune_assets.tables.approval_rows import UndraftedReport, WithheldExample, WithheldExampleReason
+from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 
 GROUP = "s04_approved_examples"
 APPROVED_CODE_VERSION = "2"  # adds signed repairs
@@ -131,6 +134,8 @@ def drafted_examples(
         partners = read_dropped_partners(dropped, recipe.tasks)
         unused = count_unused_inputs(read, recipe.tasks, rules, partners)
         coverage = measure_section_coverage(read, recipe.tasks, drafts, rules)
+        undrafted = list_undrafted_reports(unique_reports, drafts, model_drafts, recipe.tasks, rules)
+        installation.stored("undrafted_reports").write(table_from_records(UndraftedReport, undrafted))
         queue = refresh_items(
             ledger, drafts, recipe.name, recipe.trusted_sources, recipe.review, authors, datetime.now(UTC)
         )
@@ -145,7 +150,7 @@ def drafted_examples(
         needs_review=sum(drafts.column("needs_review").to_pylist()),
         by_flag=_count_table("flag", by_kind),
         by_task=_count_table("task", Counter(drafts.column("task").to_pylist())),
-        reports_without_draft=len(list_undrafted_reports(unique_reports, drafts)),
+        reports_without_draft=len(undrafted),
         **asdict(coverage),
         lab_lines_not_read=sum(unused.unparsed_lab_lines.values()),
         reports_without_partner=sum(unused.without_partner.values()),
@@ -224,6 +229,7 @@ def approved_examples(installation: Installation, drafted_examples: pa.Table) ->
     with user_facing_errors(), installation.ledger() as ledger:
         recipe, corrections = installation.recipe, read_corrections(installation)
         authors = correction_authors(corrections)
+        lapsed = lapse_earlier_imports(ledger, datetime.now(UTC))
         approval = approve_examples(
             drafted_examples, list_decisions(ledger), recipe.trusted_sources, recipe.review, authors
         )
@@ -243,6 +249,17 @@ def approved_examples(installation: Installation, drafted_examples: pa.Table) ->
         unrestricted = unmarked.filter(is_open)
         is_waiting = exceeds_author_share(unrestricted, corrections, recipe.corrections)
         approved = unrestricted.filter(pc.invert(is_waiting))
+        withheld = {
+            WithheldExampleReason.MARKED_IDENTIFIER: approval.approved.filter(is_withheld),
+            WithheldExampleReason.RESTRICTED_DOCUMENT: unmarked.filter(pc.invert(is_open)),
+            WithheldExampleReason.AUTHOR_SHARE: unrestricted.filter(is_waiting),
+        }
+        rows = [
+            WithheldExample(example_id=example_id, reason=reason.value)
+            for reason, table in withheld.items()
+            for example_id in table["example_id"].to_pylist()
+        ]
+        installation.stored("withheld_examples").write(table_from_records(WithheldExample, rows))
     return table_result(
         "approved_examples",
         approved,
@@ -254,9 +271,10 @@ def approved_examples(installation: Installation, drafted_examples: pa.Table) ->
         stale_decisions=approval.stale_decisions,
         ineligible_decisions=approval.ineligible_decisions,
         mismatched_decisions=approval.altered_decisions,
-        withheld=approval.approved.num_rows - unmarked.num_rows,
-        restricted=unmarked.num_rows - unrestricted.num_rows,
-        beyond_author_share=unrestricted.num_rows - approved.num_rows,
+        lapsed_unsigned_imports=lapsed,
+        withheld=withheld[WithheldExampleReason.MARKED_IDENTIFIER].num_rows,
+        restricted=withheld[WithheldExampleReason.RESTRICTED_DOCUMENT].num_rows,
+        beyond_author_share=withheld[WithheldExampleReason.AUTHOR_SHARE].num_rows,
         by_state=bar_table(
             "drafts",
             {"approved": approved.num_rows, "waiting for review": approval.waiting, "rejected": approval.rejected},

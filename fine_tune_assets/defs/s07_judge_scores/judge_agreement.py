@@ -26,6 +26,7 @@ from fine_tune_assets.defs.platform.recipe_sections import recipe_section
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, read_training_set
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
+from fine_tune_assets.judging.judges.adaptation.adaptation_record import read_adaptation
 from fine_tune_assets.judging.judges.grades import (
     EvaluationExample,
     describe_blind_spots,
@@ -43,6 +44,11 @@ from fine_tune_assets.judging.judges.labelled_sets import (
     current_fingerprints,
     own_ratings_table,
 )
+from fine_tune_assets.judging.judges.own_agreement import pooled_fingerprint
+from fine_tune_assets.judging.judges.own_domain import OwnEvidence, needs_own_ratings, prose_tasks
+from fine_tune_assets.judging.judges.own_measurement import own_examples, own_examples_table
+from fine_tune_assets.judging.judges.planted_errors.own_error_detection import fingerprint_examples
+from fine_tune_assets.judging.judges.planted_errors.own_errors import OwnExample
 from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
 from fine_tune_assets.judging.judges.verifier.verifier_files import SHIPPED_FOLDER, WEIGHTS_FILE
 from fine_tune_assets.judging.judges.word_overlap import word_overlap
@@ -98,14 +104,19 @@ expert_ratings = dg.AssetSpec(
 def judge_agreement(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
 ) -> dg.MaterializeResult[pa.Table]:
-    ratings = own_ratings(installation)
-    with installation.scratch(context, "own_ratings") as (own,):
+    ratings, needs_own = own_ratings(installation), needs_own_ratings(installation.recipe)
+    if needs_own:
+        ratings = [one for one in ratings if one.task in prose_tasks(installation.recipe)]
+    with installation.scratch(context, "own_ratings", "own_examples") as (own, examples):
         if ratings:
             write_table(own, own_ratings_table(ratings))
+        if needs_own:
+            write_table(examples, own_examples_table(own_test_examples(installation)))
         request = {
             "action": "measure_judge",
             "labelled_sets": str(installation.layout.evaluation / "judge"),
             "own_ratings": str(own) if ratings else "",
+            "own_examples": str(examples) if needs_own else "",
             "accept_score": installation.recipe.judge.accept_score,
             "judge": judge_request(installation.settings, installation.recipe),
         }
@@ -152,7 +163,34 @@ def judge_requirements(installation: Installation) -> JudgeRequirements:
         rubric=read_recipe_rubric(recipe),
         is_same_family=is_same_family(recipe.judge, recipe.base_model, installation.settings.data_dir),
         label_tasks=frozenset(labels_by_task(recipe)),
+        own=own_evidence(installation) if needs_own_ratings(recipe) else None,
     )
+
+
+def own_evidence(installation: Installation) -> OwnEvidence:
+    """What the qualification rests on in a domain without shipped ratings."""
+    recipe, tasks = installation.recipe, prose_tasks(installation.recipe)
+    examples = own_test_examples(installation)
+    sets = [one for one in build_own_expert_sets(own_ratings(installation)) if one.task in tasks]
+    rated = {one.task: len(one.rows) for one in sets}
+    fingerprint, adaptation = fingerprint_examples(examples), read_adaptation(installation.layout.verifiers)
+    is_current = adaptation is not None and adaptation.test_examples == fingerprint
+    return OwnEvidence(
+        domain=recipe.domain,
+        floor=recipe.judge.agreement_floor,
+        examples=fingerprint,
+        subjects=len({one.subject for one in examples}),
+        ratings=pooled_fingerprint(sets) if sets else "",
+        rated={task: rated.get(task, 0) for task in tasks},
+        spot_checks=recipe.judge.spot_checks,
+        adapted=adaptation.verifier if adaptation is not None and is_current else None,
+        verifier=recipe.judge.verifier,
+    )
+
+
+def own_test_examples(installation: Installation) -> list[OwnExample]:
+    """The approved answers of the newest adapter's test split, which no verifier is trained on."""
+    return own_examples(_test_examples(installation).values(), prose_tasks(installation.recipe))
 
 
 def _judge_version(measured: pa.Table) -> str:

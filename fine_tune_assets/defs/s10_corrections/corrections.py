@@ -6,13 +6,14 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.corrections.correction_table import raw_corrections_table
+from fine_tune_assets.corrections.correction_table import list_withheld_corrections, raw_corrections_table
 from fine_tune_assets.corrections.edit_distance import add_edit_fractions
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, grows_old, table_result
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import require_measured_scrubber, scrub_request
 from fine_tune_assets.ledger.reviews.correction_records import list_corrections
+from fine_tune_assets.tables.correction_rows import WithheldCorrection
 
 GROUP = "s10_corrections"
 
@@ -44,7 +45,9 @@ def scrubbed_corrections(
     with user_facing_errors(), installation.ledger() as ledger:
         require_measured_scrubber(installation, scrub_recall)
         raw = raw_corrections_table(list_corrections(ledger, ledger.key), installation.subject_secret)
+    withheld = installation.stored("withheld_corrections")
     if raw.num_rows == 0:
+        withheld.write(WithheldCorrection.SCHEMA.empty_table())
         return table_result("scrubbed_corrections", raw, fingerprint_table(raw))
     with installation.scratch(context, "corrections", "scrubbed") as (source, output):
         write_table(source, raw)
@@ -56,4 +59,5 @@ def scrubbed_corrections(
         }
         counts = worker.run(context, "phi", request)
         table = add_edit_fractions(pq.read_table(output))
+    withheld.write(list_withheld_corrections(raw, table, counts["scrubber_version"]))
     return table_result("scrubbed_corrections", table, fingerprint_table(table), withheld=counts["withheld"])

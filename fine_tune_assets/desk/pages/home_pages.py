@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from starlette.responses import Response
 
 from fine_tune_assets.core.dagster_ui import PATH_PREFIX
-from fine_tune_assets.core.errors import RecipeError, TableError
+from fine_tune_assets.core.errors import TableError
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.core.progress import format_duration
 from fine_tune_assets.desk.dagster_ui.asset_failures import list_failures
@@ -44,8 +44,10 @@ from fine_tune_assets.desk.review_pace import MAX_DECISIONS, estimate_minutes
 from fine_tune_assets.drift.drift_metrics import drifted_features
 from fine_tune_assets.ledger.people.users import list_users
 from fine_tune_assets.ledger.reviews.decision_records import list_decision_times
+from fine_tune_assets.ledger.reviews.proposal_records import count_waiting
 from fine_tune_assets.ledger.reviews.review_items import count_reviewable
-from fine_tune_assets.reports.intake_summary import IntakeError
+from fine_tune_assets.lineage.account_reasons import SCRUB
+from fine_tune_assets.lineage.left_out import describe_omissions
 
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 3, 20
 """Polling interval of an open home page, while something runs and otherwise."""
@@ -133,8 +135,8 @@ def _name_model(desk: Desk, context: RequestContext, models: ModelSummary | None
 
 def _read_facts(desk: Desk, now: float) -> PipelineFacts:
     withheld = None
-    with suppress(IntakeError):
-        withheld = desk.intake.latest().withheld
+    with suppress(TableError, OSError, pa.ArrowInvalid):  # replaced while it was read, or damaged
+        withheld = desk.read_account().count_omitted(SCRUB)
     return read_facts(desk.settings.layout, desk.ledger, desk.table_counts, withheld, now)
 
 
@@ -148,6 +150,7 @@ def _list_tasks(
     work = WaitingWork(
         reviews=reviews,
         review_minutes=estimate_minutes(times, reviews),
+        proposals=count_waiting(desk.ledger, name) if may(roles, Action.SIGN_PROPOSALS) else 0,
         spot_checks=_count_spot_checks(desk, name) if may(roles, Action.REVIEW) else 0,
         disagreements=facts.records.disagreements,
         quarantined=_count_quarantined(desk) if may(roles, Action.DECIDE_QUARANTINE) else 0,
@@ -185,11 +188,9 @@ def _list_alerts(desk: Desk, facts: PipelineFacts, models: ModelSummary | None, 
 
 
 def _list_left_out(desk: Desk, roles: Collection[str]) -> list[LeftOutRow]:
-    recipe = None
-    with suppress(RecipeError):  # being edited
-        recipe = desk.read_recipe()
     try:
-        return list_left_out_rows(desk.left_out.latest(recipe), roles, desk.settings.line)
+        found = [*describe_omissions(desk.read_account()), *desk.left_out.latest()]
+        return list_left_out_rows(found, roles, desk.settings.line)
     except (TableError, OSError, pa.ArrowInvalid):  # replaced while it was read, or damaged
         return []
 

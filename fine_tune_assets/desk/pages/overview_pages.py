@@ -5,10 +5,12 @@
 
 from dataclasses import asdict
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from starlette.responses import JSONResponse, Response
 
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
+from fine_tune_assets.core.errors import TableError
 from fine_tune_assets.corrections.impact import MIN_CORRECTIONS, ReleaseImpact, impact_by_release
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError, not_found
@@ -19,8 +21,12 @@ from fine_tune_assets.ledger.audit.request_log import count_answers_by_release
 from fine_tune_assets.ledger.reviews.correction_records import list_correction_metadata
 from fine_tune_assets.ledger.reviews.feedback import count_feedback_by_release
 from fine_tune_assets.ledger.serving.release_records import list_recorded_releases
+from fine_tune_assets.lineage.account import Account
+from fine_tune_assets.lineage.account_reasons import COMPARE, DRAFT, READ, SCRUB
+from fine_tune_assets.lineage.left_out import describe_omissions
 from fine_tune_assets.reports.batches import StrayEntries
 from fine_tune_assets.reports.intake_summary import IntakeError
+from fine_tune_assets.reports.languages import describe_languages
 
 PAGE_LINES = 25
 _NO_STRAY_ENTRIES = StrayEntries((), 0)
@@ -28,6 +34,7 @@ _NO_STRAY_ENTRIES = StrayEntries((), 0)
 
 def show_intake(desk: Desk, context: RequestContext) -> Response:
     first = context.query_number("first") or 0
+    account = _read_account(desk)
     try:
         intake = desk.intake.latest()
         waiting, stray = desk.intake.list_unread_batches(), desk.intake.find_stray_entries()
@@ -46,11 +53,15 @@ def show_intake(desk: Desk, context: RequestContext) -> Response:
         first=first,
         waiting=waiting,
         stray=stray,
+        stages=account.count_stages(),
+        left_out=describe_omissions(account),
+        omitted={name: account.of_batch(name).count_omitted(READ, SCRUB, COMPARE, DRAFT) for name in account.batches},
     )
 
 
 def show_batch(desk: Desk, context: RequestContext) -> Response:
     first, name = context.query_number("first") or 0, context.path_param("batch")
+    account = _read_account(desk).of_batch(name)
     try:
         batch = next((batch for batch in desk.intake.latest().batches if batch.name == name), None)
         if batch is None:
@@ -63,11 +74,21 @@ def show_batch(desk: Desk, context: RequestContext) -> Response:
         context,
         "batch.html",
         batch=batch,
+        other_languages=describe_languages(batch.other_languages),
         withheld=withheld[:PAGE_LINES],
+        stages=account.count_stages(),
+        left_out=describe_omissions(account),
         rows=refused[first : first + PAGE_LINES],
         next_first=first + PAGE_LINES if len(refused) > first + PAGE_LINES else 0,
         first=first,
     )
+
+
+def _read_account(desk: Desk) -> Account:
+    try:
+        return desk.read_account()
+    except (TableError, OSError, pa.ArrowInvalid):
+        raise _unavailable(IntakeError("The report tables are being written. Try again in a moment.")) from None
 
 
 def _unavailable(error: IntakeError) -> PageError:

@@ -18,6 +18,8 @@ from fine_tune_assets.desk.error_pages import PageError
 from fine_tune_assets.desk.judged_answers import Exchange, JudgedComparison
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
+from fine_tune_assets.judging.judges.needed_ratings import PLANNED_CHANCE, needed_ratings, planned_agreement
+from fine_tune_assets.judging.judges.own_domain import needs_own_ratings, prose_tasks, spot_check_size
 from fine_tune_assets.judging.judges.rubrics import read_recipe_rubric
 from fine_tune_assets.judging.judges.spot_check_sample import JudgedAnswer, order_for_rater
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
@@ -28,13 +30,14 @@ from fine_tune_assets.ledger.reviews.spot_check_ratings import (
     SpotCheck,
     add_spot_check,
     list_rated_answers,
+    list_spot_checks,
 )
 
 
 def select_answers_to_rate(desk: Desk, judged: JudgedComparison) -> list[JudgedAnswer]:
     """Answers of the sample that may be shown, in its order; empty after a subject of the set was erased."""
     recipe = desk.read_recipe()
-    chosen = desk.judged_answers.select_sample(judged, recipe.judge.spot_checks, str(recipe.training.seed))
+    chosen = desk.judged_answers.select_sample(judged, spot_check_size(recipe), str(recipe.training.seed))
     showable = find_showable_examples(desk, judged, [answer.example_id for answer in chosen])
     return [answer for answer in chosen if answer.example_id in showable]
 
@@ -85,6 +88,20 @@ _NO_GRADE = f"Choose a grade from {MIN_SCORE} to {MAX_SCORE}. Nothing was record
 
 
 @dataclass(frozen=True)
+class QualifyingRatings:
+    """How far the ratings have come that qualify the judge in a domain without shipped ratings."""
+
+    rated: int
+    """Answers with a rating."""
+    needed: int
+    """Answers that show the planned agreement in half of the cases."""
+    likely: int
+    """The same in 80 % of the cases."""
+    answers: int
+    """Answers of the latest comparison."""
+
+
+@dataclass(frozen=True)
 class _OpenCheck:
     answers: list[JudgedAnswer]
     answer: JudgedAnswer
@@ -104,6 +121,24 @@ def show_spot_checks(desk: Desk, context: RequestContext) -> Response:
         total=len(sample),
         is_enabled=desk.read_recipe().judge.spot_checks > 0,
         is_judged=judged is not None,
+        qualifying=count_qualifying_ratings(desk, judged),
+    )
+
+
+def count_qualifying_ratings(desk: Desk, judged: JudgedComparison | None) -> QualifyingRatings | None:
+    """None if the judge needs no ratings, or before a comparison."""
+    recipe = desk.read_recipe()
+    if judged is None or not needs_own_ratings(recipe):
+        return None
+    tasks, floor = prose_tasks(recipe), recipe.judge.agreement_floor
+    answers = {one.answer_id for one in judged.answers.values() if one.task in tasks}
+    rated = {check.answer_id for check in list_spot_checks(desk.ledger)} & answers
+    planned = planned_agreement(floor)
+    return QualifyingRatings(
+        rated=len(rated),
+        needed=needed_ratings(planned, floor) or 0,
+        likely=needed_ratings(planned, floor, PLANNED_CHANCE) or 0,
+        answers=len(answers),
     )
 
 
@@ -167,6 +202,14 @@ def _criterion_labels(desk: Desk) -> dict[str, str]:
     return {one.name: one.name.replace("_", " ") for one in read_recipe_rubric(desk.read_recipe())}
 
 
+def _needed_criteria(desk: Desk) -> frozenset[str]:
+    """Criteria whose ratings qualify the judge: those that it compares with the reference."""
+    recipe = desk.read_recipe()
+    if not needs_own_ratings(recipe):
+        return frozenset()
+    return frozenset(one.name for one in read_recipe_rubric(recipe) if one.measured_by == "reference")
+
+
 def _parse_grade(text: str) -> int | None:
     return int(text) if text in _GRADES else None
 
@@ -207,6 +250,7 @@ def _render_check(
         kinds=ERROR_KINDS,
         keys=ERROR_SHORTCUTS,
         criteria=_criterion_labels(desk),
+        needed=_needed_criteria(desk),
         chosen=_read_choices(desk, context),
         refusal=refusal,
     )

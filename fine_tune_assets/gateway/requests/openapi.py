@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.responses import PlainTextResponse
 
+from fine_tune_assets.corrections.correction_progress import CorrectionState
 from fine_tune_assets.gateway.callers.authentication import LABELS_HEADER, ON_BEHALF_OF_HEADER
 from fine_tune_assets.gateway.requests.request_models import (
     ChatRequest,
@@ -78,6 +79,20 @@ class Receipt(BaseModel):
     id: str
     object: Literal["correction", "feedback"]
     passages: Literal["stored", "unavailable"] = "stored"
+
+
+class CorrectionStatus(BaseModel):
+    id: str
+    object: Literal["correction"]
+    release_id: str
+    received_at: str
+    state: CorrectionState
+    reason: str
+
+
+class Corrections(BaseModel):
+    object: Literal["list"]
+    data: list[CorrectionStatus]
 
 
 class Error(BaseModel):
@@ -162,8 +177,9 @@ ROUTE_OPTIONS = {
     ),
     "/v1/embeddings": _post_route("embed", Embeddings, {}, EmbeddingRequest),
     "/v1/corrections": _CORRECTIONS_ROUTE,
+    "GET /v1/corrections": _route("corrections", Corrections),
 }
-"""Path → arguments of `add_api_route`."""
+"""Path → arguments of `add_api_route`; with a method where a path has two."""
 
 
 def build_openapi(app: FastAPI, max_tokens: int) -> Json:

@@ -86,7 +86,7 @@ def qualify_criterion(
         reasons = [
             why
             for half in halves
-            for why in (_planted_failure(half.get(ALL_PLANTED)), _chance_failure(half.get(measures[0])))
+            for why in (planted_failure(half.get(ALL_PLANTED)), _chance_failure(half.get(measures[0])))
         ]
     elif criterion.measured_by == "reference":
         reasons = [floor_failure(half.get(name), floor, "clinicians") for half in halves for name in measures]
@@ -124,8 +124,11 @@ def _chance_failure(row: JudgeAgreement | None) -> str:
     return ""
 
 
-def _planted_failure(row: JudgeAgreement | None) -> str:
-    """Empty if planted errors are found, and only with the record. Tests that each value is good, because NaN passes no test."""
+def planted_failure(row: JudgeAgreement | None, step: str = OTHER_JUDGE) -> str:
+    """Empty if planted errors are found, and only with the record. Tests that each value is good, because NaN passes no test.
+
+    `step`: what to do if they are not.
+    """
     ends = None if row is None else (row.auroc_low, row.lowered_low, row.raised_high, row.blind_auroc_high)
     if row is None or ends is None or not has_few_missing(row) or None in ends:
         return f"Planted errors were not measured. {materialize_hint('judge_agreement')}"
@@ -143,7 +146,7 @@ def _planted_failure(row: JudgeAgreement | None) -> str:
         why = f"It may grade without reading the record (AUROC up to {blind:.2f}; limit: {MAX_BLIND_AUROC:.2f})."
     else:
         return ""
-    return f"{why} {OTHER_JUDGE}"
+    return f"{why} {step}"
 
 
 def _pair_failure(row: JudgeAgreement) -> str:

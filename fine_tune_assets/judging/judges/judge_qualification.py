@@ -106,7 +106,7 @@ def qualify_judge(table: pa.Table, judge_version: str, task: str, floor: float) 
         agreement=min(found) if len(found) == len(counted) and found else None,
         labelled_sets={row.labelled_set: row.labelled_set_fingerprint or "" for row in (*shipped, *own)},
         failure_reason=why_not,
-        calibration=None if why_not else _read_calibration(counted[-1]),
+        calibration=None if why_not else read_calibration(counted[-1]),
     )
 
 
@@ -121,7 +121,7 @@ def enough_own_ratings(rows: Sequence[JudgeAgreement], task: str) -> list[JudgeA
     return [row for row in of_task if row.answer_count + (row.ungraded_count or 0) >= MIN_RATINGS]
 
 
-def _read_calibration(row: JudgeAgreement) -> HumanCalibration | None:
+def read_calibration(row: JudgeAgreement) -> HumanCalibration | None:
     knots = json.loads(row.calibration or "[]")
     if not knots:
         return None

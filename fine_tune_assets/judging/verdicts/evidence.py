@@ -18,13 +18,12 @@ from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
 from fine_tune_assets.judging.judges.judge_qualification import (
     CalibratedMeans,
     calibrated_means,
-    qualify_judge,
 )
 from fine_tune_assets.judging.statistics.power import Power, estimate_power
 from fine_tune_assets.judging.verdicts import metric_families as families
 from fine_tune_assets.judging.verdicts.criterion_evidence import CriterionEvidence, deciding_grade, gather_criteria
 from fine_tune_assets.judging.verdicts.example_reuse import VerdictHistory
-from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, JudgeStatus, judge_status
+from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, JudgeStatus, judge_status, qualify_tasks
 from fine_tune_assets.judging.verdicts.paired_grades import (
     GradedPair,
     Preferences,
@@ -189,7 +188,7 @@ def _calibrated_means(
         return None
     columns = (tables.judge_scores.column(name).to_pylist() for name in ("example_id", "task"))
     tasks: dict[str, str | None] = dict(zip(*columns, strict=True))
-    qualifications = [qualify_judge(tables.judge_agreement, status.version, task, judge.floor) for task in judge.tasks]
+    qualifications = qualify_tasks(status.version, tables.judge_agreement, judge)
     graded = [
         (tasks[pair.example_id], pair.candidate, pair.incumbent)
         for pair in pairs

@@ -14,6 +14,7 @@ from fine_tune_assets.judging.judges.judge_qualification import (
     qualify_judge,
 )
 from fine_tune_assets.judging.judges.labelled_sets import OWN_EXPERTS
+from fine_tune_assets.judging.judges.own_domain import OwnEvidence, qualify_criterion_in_domain, qualify_in_domain
 from fine_tune_assets.judging.judges.rubrics import Rubric
 from fine_tune_assets.judging.verdicts.verdict_metrics import round_finite
 
@@ -49,6 +50,8 @@ class JudgeRequirements:
     """Whether the judge's language model and the candidate's base model are of one family."""
     label_tasks: frozenset[str] = frozenset()
     """Tasks whose answers are fixed labels, about which a language model grades nothing."""
+    own: OwnEvidence | None = None
+    """In a domain without shipped ratings, what the qualification rests on."""
 
 
 def judge_status(version: str, agreement_table: pa.Table, requirements: JudgeRequirements) -> JudgeStatus:
@@ -64,11 +67,15 @@ def judge_status(version: str, agreement_table: pa.Table, requirements: JudgeReq
 
 
 def _qualify_overall(version: str, agreement_table: pa.Table, requirements: JudgeRequirements) -> JudgeStatus:
-    qualifications = [qualify_judge(agreement_table, version, task, requirements.floor) for task in requirements.tasks]
+    qualifications = qualify_tasks(version, agreement_table, requirements)
     reasons = {
         found.task: why
         for found in qualifications
-        if (why := disqualification_reason(found, requirements.labelled_sets[found.task]))
+        if (
+            why := found.failure_reason
+            if requirements.own
+            else disqualification_reason(found, requirements.labelled_sets[found.task])
+        )
     }
     agreements = [qualification.agreement for qualification in qualifications if qualification.agreement is not None]
     agreement = round_finite(min(agreements)) if agreements else None
@@ -88,12 +95,25 @@ def _qualify_overall(version: str, agreement_table: pa.Table, requirements: Judg
     )
 
 
+def qualify_tasks(version: str, agreement_table: pa.Table, requirements: JudgeRequirements) -> list[JudgeQualification]:
+    """One per task. In a domain without shipped ratings, all tasks have the same one."""
+    if requirements.own is not None:
+        shared = qualify_in_domain(agreement_table, version, requirements.own)
+        return [replace(shared, task=task) for task in requirements.tasks]
+    return [qualify_judge(agreement_table, version, task, requirements.floor) for task in requirements.tasks]
+
+
 def qualify_criteria(
     version: str, agreement_table: pa.Table, requirements: JudgeRequirements
 ) -> list[CriterionQualification]:
     """One per criterion of the rubric. A criterion decides only if it is qualified for every task."""
     found = []
     for criterion in requirements.rubric:
+        if requirements.own is not None:
+            one = qualify_criterion_in_domain(agreement_table, version, requirements.own, criterion)
+            is_own_family = criterion.measured_by == "model" and requirements.is_same_family
+            found.append(replace(one, failure_reason=SAME_FAMILY, basis="") if is_own_family else one)
+            continue
         is_modelled = criterion.measured_by == "model"
         tasks = [task for task in requirements.tasks if not (is_modelled and task in requirements.label_tasks)]
         by_task = {

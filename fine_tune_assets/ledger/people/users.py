@@ -120,6 +120,12 @@ def find_user(ledger: Ledger, name: str) -> User:
         return _user(_require(connection, name))
 
 
+def find_enabled_user(connection: sa.Connection, name: str) -> User | None:
+    """The user with this name in any spelling, unless they are disabled."""
+    row = _row(connection, name)
+    return None if row is None or row["disabled_at"] is not None else _user(row)
+
+
 def find_user_by_id(connection: sa.Connection, user_id: str) -> User:
     """The user of a row that refers to it."""
     return _user(select_sealed(connection, sa.select(users).where(users.c.user_id == user_id))[0])

@@ -24,7 +24,8 @@ from fine_tune_assets.ledger.reviews.idempotency import (
     require_valid_error_details,
     require_within_daily_limit,
 )
-from fine_tune_assets.ledger.seals import select_sealed
+from fine_tune_assets.ledger.reviews.review_rows import find_spellings
+from fine_tune_assets.ledger.seals import select_sealed, select_sealed_records
 
 TEXT_FIELDS = ("instruction", "input", "answer", "corrected_answer")
 _PLAIN_PASSAGE_FIELDS = ("passage_id", "source", "version", "labels")
@@ -170,6 +171,23 @@ def _answered_from(row: sa.RowMapping, passage_texts: str | None) -> AnswerSourc
     texts = json.loads(passage_texts or "[]")
     passages = parse_passages(fields | text for fields, text in zip(plain, texts, strict=True)) if texts else ()
     return AnswerSources(row["knowledge_index"], tuple(one["passage_id"] for one in plain), passages)
+
+
+@dataclass(frozen=True)
+class AuthoredCorrection:
+    """A correction as its author may see it."""
+
+    correction_id: str
+    release_id: str
+    received_at: datetime
+
+
+def list_authored_corrections(ledger: Ledger, author: str, limit: int) -> list[AuthoredCorrection]:
+    """The newest corrections of this person, newest first; needs no key. Raises SealError."""
+    with ledger.read() as connection:
+        own = corrections.c.author.in_(find_spellings(connection, corrections.c.author, author))
+        query = sa.select(corrections).where(own).order_by(corrections.c.sequence.desc()).limit(limit)
+        return select_sealed_records(connection, query, AuthoredCorrection)
 
 
 def corrections_fingerprint(ledger: Ledger) -> str:

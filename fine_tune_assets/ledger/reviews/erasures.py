@@ -23,6 +23,7 @@ from fine_tune_assets.ledger.ledger_tables import (
     erasure_marks,
     erasures,
     missed_identifiers,
+    proposals,
     review_items,
     revocations,
     saved_edits,
@@ -37,6 +38,7 @@ _ERASED_TABLES = (
     revocations,
     review_items,
     missed_identifiers,
+    proposals,
     saved_edits,
     spot_checks,
     statement_labels,
@@ -218,6 +220,8 @@ def delete_subject_records(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
         removed = {
             "ledger revocations": _delete(connection, revocations, "decision_id", approvals),
             "ledger decisions": _delete(connection, decisions, "decision_id", approvals),
+            "ledger proposals": _delete(connection, proposals, "example_id", examples)
+            + _delete(connection, proposals, "report_id", erasure.ids.report_ids),
             "ledger review_items": _delete(connection, review_items, "subject_key", [erasure.subject_key]),
             "ledger missed_identifiers": _delete(connection, missed_identifiers, "subject_key", [erasure.subject_key]),
             "ledger saved_edits": _delete(connection, saved_edits, "subject_key", [erasure.subject_key]),

@@ -203,6 +203,20 @@ def select_examples_in_states(ledger: Ledger, example_ids: Collection[str], stat
         return frozenset(connection.execute(query).scalars())
 
 
+def list_item_states(ledger: Ledger) -> dict[str, str]:
+    """The current drafts and their states."""
+    query = sa.select(items.c.example_id, items.c.state).where(items.c.removed_at.is_(None))
+    with ledger.read() as connection:
+        return {row.example_id: row.state for row in connection.execute(query)}
+
+
+def count_item_versions(ledger: Ledger) -> tuple[int, int]:
+    """Items, and the sum of their versions: one of the two increases with each change."""
+    with ledger.read() as connection:
+        count, versions = connection.execute(sa.select(sa.func.count(), sa.func.sum(items.c.version))).one()
+    return count, versions or 0
+
+
 def count_queue(ledger: Ledger, listed_states: Collection[str] = STATES) -> tuple[list[TaskProgress], Facets]:
     """Items per task and state, and the filter options for items in `listed_states`, from one snapshot."""
     columns = (items.c.task, items.c.source, items.c.flag_kinds, items.c.state)

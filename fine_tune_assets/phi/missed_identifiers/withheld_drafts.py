@@ -73,7 +73,12 @@ class WithheldDrafts:
 
     def has_missed_term(self, subject_key: str, text: str) -> bool:
         """Whether a text of the subject contains a marked term."""
-        return has_any_term(text, self._load_state()[0].get(subject_key, ()), self._read_vocabulary())
+        return bool(self.find_missed_terms([(subject_key, text)]))
+
+    def find_missed_terms(self, texts: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Those of these texts, each with its subject key, that contain a marked term."""
+        terms, vocabulary = self._load_state()[0], self._read_vocabulary()
+        return frozenset(one for one in texts if has_any_term(one[1], terms.get(one[0], ()), vocabulary))
 
     def find_mark_ids(self, draft: DraftedExample) -> frozenset[str]:
         """The marks because of which the draft is withheld."""

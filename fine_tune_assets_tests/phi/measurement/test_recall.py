@@ -10,7 +10,6 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import ignore_progress
-from fine_tune_assets.phi.measurement.pooled_recall import pooled_recall
 from fine_tune_assets.phi.measurement.recall import (
     ALL,
     DIRECT,
@@ -90,15 +89,6 @@ def test_only_recall_of_the_given_label_and_version_counts() -> None:
     assert (lowest_recall(table), lowest_recall(table, VERSION, DIRECT)) == (0.8, 0.7)
     assert lowest_recall(table, "other") is None
     assert lowest_recall(_table(a__all=0.9), VERSION, DIRECT) is None
-
-
-def test_recall_by_kind_pools_the_sets_and_starts_with_the_lowest() -> None:
-    """The Dagster UI shows it; reviewers' marks are misses only."""
-    row = {"measure": MASKED_RECALL, "value": 0.0, "low": 0.1, "high": 1.0, "scrubber_version": VERSION}
-    counts = [("a", "all", 9, 10), ("b", "all", 1, 10), ("a", "NAME", 1, 10), (REVIEWER_MARKS, "all", 0, 80)]
-    rows = [{**row, "labelled_set": s, "label": label, "hits": h, "total": of} for s, label, h, of in counts]
-    pooled = pooled_recall(table_from_rows(rows, ScrubRecall.SCHEMA))
-    assert list(pooled.items()) == [("NAME", 0.1), ("all", 0.5)]
 
 
 def test_reviewer_marks_count_for_no_floor() -> None:

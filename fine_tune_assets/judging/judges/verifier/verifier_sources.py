@@ -19,7 +19,16 @@ from fine_tune_assets.tables.stored_tables import read_rows_if_present
 
 LABELLED: Final = "expert label"
 """Kind of the pairs that experts labelled."""
-_COLUMNS = ("split", "subject_key", "is_general", "source", "messages")
+_COLUMNS = ("split", "task", "subject_key", "is_general", "source", "messages")
+
+
+@dataclass(frozen=True)
+class OwnReport:
+    """An approved example: its input, and the approved answer as the note."""
+
+    split: str
+    task: str
+    report: Report
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,10 @@ def gather_sources(
     The reports of `test_files` measure the verifier, or else a part of the subjects. Reports that share text with them, with the
     labelled sets, with an example that tests models or with a text of `kept_apart` are left out. Raises InvalidReportsError.
     """
-    examples = list(_read_examples(layout))
-    reports = read_reports(files) if files else [report for split, report in examples if split == "train"]
-    tested = [report for split, report in examples if split != "train"]
-    texts = [*kept_apart, *_labelled_texts(layout)]
+    examples = read_own_reports(layout)
+    reports = read_reports(files) if files else [one.report for one in examples if one.split == "train"]
+    tested = [one.report for one in examples if one.split != "train"]
+    texts = [*kept_apart, *labelled_texts(layout)]
     texts += [text for report in tested for text in (report.record, report.note)]
     training, measured = (reports, read_reports(test_files)) if test_files else split_reports(reports)
     texts += [text for report in measured for text in (report.record, report.note)]
@@ -80,28 +89,36 @@ def gather_sources(
             for number, (label, texts) in enumerate(labels)
         ],
         labelled_groups=frozenset(texts.record_fingerprint for _, texts in labels),
-        names={file.name: fingerprint_file(file) for file in files} or {"instruction set": _fingerprint(reports)},
-        certificate=VerifierCertificate(
-            training_fingerprint=_fingerprint(kept),
-            measured_fingerprint=combine([fingerprint_text(text) for text in sorted(set(texts))]),
-            measured_texts=len(set(texts)),
-            removed_reports=len(training) - len(kept),
-            shingle_words=SHINGLE_WORDS,
-            smallest_shared_fraction=MIN_SHARED,
-        ),
+        names={file.name: fingerprint_file(file) for file in files}
+        or {"instruction set": fingerprint_reports(reports)},
+        certificate=certify(kept, len(training) - len(kept), texts),
     )
 
 
-def _read_examples(layout: Layout) -> Iterator[tuple[str, Report]]:
-    """Split and report of each own example of the newest instruction set, without planted secrets."""
+def certify(kept: Sequence[Report], removed: int, measured_texts: Sequence[str]) -> VerifierCertificate:
+    return VerifierCertificate(
+        training_fingerprint=fingerprint_reports(kept),
+        measured_fingerprint=combine([fingerprint_text(text) for text in sorted(set(measured_texts))]),
+        measured_texts=len(set(measured_texts)),
+        removed_reports=removed,
+        shingle_words=SHINGLE_WORDS,
+        smallest_shared_fraction=MIN_SHARED,
+    )
+
+
+def read_own_reports(layout: Layout) -> list[OwnReport]:
+    """The own examples of the newest instruction set, without planted secrets; empty before the first set."""
+    found = []
     for row in read_rows_if_present(layout.table("instruction_sets"), _COLUMNS):
         *_, question, answer = row["messages"]
         _, record = split_user_content(question["content"])
         if record and not row["is_general"] and row["source"] != PLANTED_SECRET:
-            yield row["split"], Report(row["subject_key"], record, answer["content"])
+            report = Report(row["subject_key"], record, answer["content"])
+            found.append(OwnReport(row["split"], row["task"], report))
+    return found
 
 
-def _labelled_texts(layout: Layout) -> Iterator[str]:
+def labelled_texts(layout: Layout) -> Iterator[str]:
     """Texts of the labelled sets that measure judges."""
     file = layout.evaluation / "judge" / f"{RATED_SUMMARIES}.csv"
     if file.is_file():
@@ -122,5 +139,5 @@ def _json_texts(value: Any) -> Iterator[str]:
             yield from _json_texts(inner)
 
 
-def _fingerprint(reports: Sequence[Report]) -> str:
+def fingerprint_reports(reports: Sequence[Report]) -> str:
     return combine([fingerprint_text("\n".join((one.subject, one.record, one.note))) for one in reports])

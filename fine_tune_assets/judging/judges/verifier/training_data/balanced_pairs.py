@@ -4,6 +4,7 @@ Pairs come in blocks. Within a block each statement occurs as often with a recor
 so does each record. A reader that ignores either of them is right half of the time.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,8 +39,13 @@ WORDS_OF_THE_RECORD: Final = 0.5
 POLARITY_BLOCKS: Final = 2
 SHORT_FORMS: Final = 0.6
 """Share of the polarity blocks whose statements are written from the finding alone instead of the notes' own."""
+NEGATED: Final = "negated"
 BLIND_RECORD: Final = "Hello"
 """Replaces every record in the blind control."""
+_NEGATION: Final = re.compile(r"\b(?:not|never)\s+|\bno\s+(?=\w)", re.IGNORECASE)
+_VERB: Final = re.compile(
+    r"\b(?:is|are|was|were|has been|have been|will|must|should|can|could|may|did|does|has|have)\b", re.IGNORECASE
+)
 CONTEXT_LINES: Final = (0, 1, 2, 4, 100)
 """Lines around an inserted exchange in training."""
 
@@ -108,6 +114,8 @@ def build_pairs(
         if block[0].kind not in left_out
     ]
     blocks += [block for block in _exchange_polarity(facts, random) if block[0].kind not in left_out]
+    if NEGATED not in left_out:
+        blocks += [block for fact in facts for block in _turn_statement(fact)]
     return [replace(pair, block=number) for number, block in enumerate(blocks) for pair in block]
 
 
@@ -312,6 +320,30 @@ def _exchange_records(fact: _Fact, facts: Sequence[_Fact], random: Random) -> It
 def _is_partner(fact: _Fact, other: _Fact) -> bool:
     """Whether neither record can support the other statement: at least one of its words is missing there."""
     return fact.subject != other.subject and bool(fact.said - other.known) and bool(other.said - fact.known)
+
+
+def turn_statement(statement: str) -> str:
+    """The statement without its first negation, or with one; the same if it has no place for one.
+
+    >>> turn_statement("The roof was not damaged."), turn_statement("The roof leaks.")
+    ('The roof was damaged.', 'The roof leaks.')
+    """
+    if negation := _NEGATION.search(statement):
+        return statement[: negation.start()] + statement[negation.end() :]
+    verb = _VERB.search(statement)
+    return f"{statement[: verb.end()]} not{statement[verb.end() :]}" if verb else statement
+
+
+def _turn_statement(fact: _Fact) -> Iterator[list[Pair]]:
+    """The statement and its negation. The other record states the negation in place of what supports the statement."""
+    other = turn_statement(fact.statement)
+    lines = fact.record.split("\n")
+    hits = [
+        at for at, line in enumerate(lines) if len(fact.said & set(stem_words(line))) >= SAME_STATEMENT * len(fact.said)
+    ]
+    if other != fact.statement and hits:
+        changed = [other if at == hits[0] else line for at, line in enumerate(lines) if at not in hits[1:]]
+        yield _block(NEGATED, fact.subject, [(fact.record, fact.statement), ("\n".join(changed), other)])
 
 
 def _drop_evidence(fact: _Fact) -> Iterator[list[Pair]]:
