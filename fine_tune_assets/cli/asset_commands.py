@@ -65,7 +65,7 @@ def materialize(selection: tuple[str, ...], dry_run: bool, is_json: bool) -> Non
             runs = plan_runs(defs.resolve_asset_graph(), instance, assets)
         submitted = submit_runs(settings, runs)
         click.echo(f"Submitted {len(submitted)} runs of {', '.join(assets)}: {settings.dagster_address}/runs")
-        click.echo("The account before these runs; `fine-tune status` shows it afterwards.")
+        show_message("The account before these runs; `fine-tune status` shows it afterwards.")
         print_account(settings, console)
     else:
         summary = run_graph(settings, console, set() if assets else None, assets)

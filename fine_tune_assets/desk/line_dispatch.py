@@ -43,7 +43,7 @@ class LineDispatch:
             await self._lifespan(scope, receive, send)
             return
         chosen = self._find_line(HTTPConnection(scope))
-        with use_settings(chosen.settings):  # a domain pack is read relative to the line's data folder
+        with use_settings(chosen.settings):  # for the domain pack, and for the line in hints
             await chosen.app(scope, receive, send)
 
     def _find_line(self, connection: HTTPConnection) -> LineApp:

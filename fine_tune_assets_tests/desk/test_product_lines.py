@@ -255,10 +255,10 @@ def test_a_line_that_cannot_be_opened_is_reported_and_left_out(
     assert "finance" in message
 
 
-def test_a_line_reads_domain_packs_in_its_own_data_folder(settings: Settings) -> None:
-    """A recipe of a line can name a pack that the main line does not have."""
+def test_a_line_reads_domain_packs_of_the_installation(settings: Settings) -> None:
+    """A recipe of a line can name a pack that the main line's recipe does not name."""
     line = add_line(settings, LAW, count=1)
-    shutil.copytree(shipped_packs()["clinical"], line.data_dir / "own_pack")
+    shutil.copytree(shipped_packs()["clinical"], settings.data_dir / "own_pack")
     write_recipe(line.data_dir, {}, domain="own_pack")
     with closing(fresh_ledger(line)) as ledger:
         law = Site(line, ledger)
