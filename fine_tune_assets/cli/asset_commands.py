@@ -34,17 +34,18 @@ class GraphError(FineTuneError):
 @click.command()
 @click.argument("selection", nargs=-1, metavar="[SELECTION]...")
 @click.option("--dry-run", is_flag=True, help="Show the runs without starting them.")
+@click.option("--no-wait", is_flag=True, help="Return once running services have the runs.")
 @json_option
-def materialize(selection: tuple[str, ...], dry_run: bool, is_json: bool) -> None:
+def materialize(selection: tuple[str, ...], dry_run: bool, no_wait: bool, is_json: bool) -> None:
     """Materialize selected or outdated assets.
 
     SELECTION uses Dagster's syntax: `drafted_examples`, `+drafted_examples` (with everything upstream), `adapters+` (with
     everything downstream), `group:s07_judge_scores`. Selected assets run even if they are up to date, in each batch.
 
-    While services run, the runs are submitted to Dagster, and the command returns immediately. It refuses if the running services
-    use another recipe.
+    While services run, Dagster executes the runs, and the command waits for them. It refuses if the running services use another
+    recipe. It ends with the account: what entered each stage, what left it, and what was left out.
     """
-    from fine_tune_assets.cli.run_submission import submit_runs
+    from fine_tune_assets.cli.service_runs import run_in_services
     from fine_tune_assets.definitions import defs
     from fine_tune_assets.defs.local_run import plan_runs, preview_runs, select_assets
     from fine_tune_assets.serving.service_recipes import require_recipe_of_services
@@ -63,10 +64,11 @@ def materialize(selection: tuple[str, ...], dry_run: bool, is_json: bool) -> Non
         require_selection(assets)
         with open_instance(settings) as instance:
             runs = plan_runs(defs.resolve_asset_graph(), instance, assets)
-        submitted = submit_runs(settings, runs)
-        click.echo(f"Submitted {len(submitted)} runs of {', '.join(assets)}: {settings.dagster_address}/runs")
-        show_message("The account before these runs; `fine-tune status` shows it afterwards.")
-        print_account(settings, console)
+            summary = run_in_services(settings, instance, runs, show_message, is_waiting=not no_wait)
+        if no_wait:
+            show_message("The account before these runs; `fine-tune status` shows it afterwards.")
+        print_account(settings, console, summary.warnings)
+        require_no_failures(summary.failed)
     else:
         summary = run_graph(settings, console, set() if assets else None, assets)
         print_account(settings, console, summary.warnings)

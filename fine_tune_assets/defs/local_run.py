@@ -347,9 +347,21 @@ def execute_assets(
         raise_on_error=False,
         tags={"trigger": "local", PROCESS_TAG: _process_tag()},
     )
-    failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return describe_run(assets, partition, result.run_id, result.success, result.all_events)
+
+
+def describe_run(
+    assets: tuple[str, ...], partition: str | None, run_id: str, is_success: bool, events: Sequence[dg.DagsterEvent]
+) -> StageRun:
+    """How a run ended, by its events."""
+    failures = [event.step_failure_data.error for event in events if event.is_step_failure]
     errors = tuple(str(error.message).strip() if error else "failed" for error in failures)
-    closed = [check for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
+    evaluations = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    closed = [check for check in evaluations if not check.passed and check.blocking]
     is_stopped = bool(failures) and all(_is_verdict_failure(error, closed) for error in failures)
     reasons = tuple(f"{c.check_name}: {c.metadata[REASON].value}" for c in closed if REASON in c.metadata)
     checks = tuple(
@@ -360,10 +372,10 @@ def execute_assets(
             check.passed,
             str(check.metadata[REASON].value) if REASON in check.metadata else "",
         )
-        for check in result.get_asset_check_evaluations()
+        for check in evaluations
         if not check.blocking and (check.passed or check.severity is dg.AssetCheckSeverity.WARN)
     )
-    return StageRun(assets, partition, result.success, result.run_id, (*errors, *reasons), is_stopped, checks)
+    return StageRun(assets, partition, is_success, run_id, (*errors, *reasons), is_stopped, checks)
 
 
 def _is_verdict_failure(error: Any, closed: Sequence[dg.AssetCheckEvaluation]) -> bool:

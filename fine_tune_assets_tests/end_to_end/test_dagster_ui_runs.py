@@ -10,8 +10,10 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
+from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.settings import PREFIX
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import materialize_stale
@@ -127,6 +129,18 @@ def test_an_operator_finds_the_instruction_set_materializes_it_and_reads_its_che
     actor, action, subject = ui.audited()[-1]
     assert (actor, action) == ("operator one", "Dagster: launchPipelineExecution")
     assert subject.endswith("assets instruction_sets")
+
+
+@pytest.mark.usefixtures("ui")
+def test_the_command_waits_for_the_runs_of_the_services_and_ends_with_the_account(instance: dg.DagsterInstance) -> None:
+    """Whoever submits a run must see what it left out, without looking for it in another program."""
+    done = CliRunner().invoke(main, ["materialize", "+drafted_examples"])
+    assert done.exit_code == 0, done.output
+    submitted = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": "2026-02"}), limit=1)
+    assert [run.status for run in submitted] == [dg.DagsterRunStatus.SUCCESS]
+    runs, account = done.output.split("Account of 1 batch")
+    assert "[2026-02]" in runs
+    assert "drafts" in account
 
 
 def _all_but_the_training() -> set[str]:
