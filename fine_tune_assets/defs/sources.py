@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from fine_tune_assets.core.errors import FineTuneError, ModelFolderError
+from fine_tune_assets.core.errors import FineTuneError, ModelFolderError, RecipeError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_folder, fingerprint_listing
 from fine_tune_assets.core.strict_parsing import load_texts
 from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name
@@ -94,6 +94,14 @@ def _file_version(path: Path) -> str:
     return fingerprint_file(path) if path.is_file() else "none"
 
 
+def _needs_own_ratings(installation: Installation) -> bool:
+    """False while the recipe can't be read, which must not hold up new ratings."""
+    try:
+        return needs_own_ratings(installation.recipe)
+    except RecipeError:
+        return False
+
+
 def _rating_version(installation: Installation) -> str:
     """Version of the labelled sets, of the desk's ratings and, if there are any, of the answers that were rated.
 
@@ -103,7 +111,7 @@ def _rating_version(installation: Installation) -> str:
     versions = [_folder_version(installation.layout.evaluation / "judge")]
     with installation.ledger() as ledger:
         versions.append(spot_checks_fingerprint(ledger))
-        if list_spot_checks(ledger) or needs_own_ratings(installation.recipe):
+        if list_spot_checks(ledger) or _needs_own_ratings(installation):
             versions.append(_file_version(installation.stored("judge_scores").path))
     return combine(versions)
 

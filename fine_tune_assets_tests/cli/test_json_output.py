@@ -65,9 +65,12 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("verdicts", "list"): (),
     ("verdicts", "show"): (VERDICT.verdict_id,),
 }
-ELSEWHERE = {("knowledge", "search"), ("trace", "correction"), ("verifier", "measure"), ("review", "proposals")}
-"""The first needs a document index and is tested in test_knowledge.py; the second has a separate test below; the third is slow
-(test_verifier_commands.py); the fourth needs an import (test_review_commands.py)."""
+ELSEWHERE = {
+    ("knowledge", "search"),  # needs a document index: test_knowledge.py
+    ("trace", "correction"),  # has a separate test below
+    *(("verifier", name) for name in ("adapt", "adaptation", "measure")),  # slow: test_verifier_commands.py
+    ("review", "proposals"),  # needs an import: test_review_commands.py
+}
 
 
 @pytest.fixture

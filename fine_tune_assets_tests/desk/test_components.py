@@ -23,6 +23,7 @@ CALLS = {
     "facts": '{{ facts([("Adapter", named(known)), ("Source", "a < b")]) }}',
     "listing": '{% call listing("Batches", {"Batch": "", "Reports": "number"}, wide=true) %}<tr></tr>{% endcall %}',
     "pager": '{{ pager("More", [("Older", false), ("Newest", "/v")]) }}',
+    "code_text": '{{ code_text("Run `fine-tune status`, a < b.") }}',
     "contents": '{{ contents([("reasons", "Reasons"), none]) }}',
 }
 

@@ -144,7 +144,6 @@ def test_a_folder_without_a_readable_file_gives_an_empty_table(tmp_path: Path) -
         "source: x\ncolour: red\n",
         "records: {subject_id: p, sections: {}}\n",
         "records: {sections: {a: B}}\n",
-        "records: {subject_id: p, sections: {a: B}, identifiers: {c: shoe_size}}\n",
         "records: {subject_id: p, sections: {a: B}, identifiers: {c: name, c: id}}\n",
         "source: 2026-13-45\n",
         "- a list\n",

@@ -29,5 +29,6 @@ CHECK_REMEDIES: Mapping[str, str] = {
     "production_model_excludes_erased_subjects": "Run `fine-tune materialize adapters+` to train without them.",
     "production_model_uses_only_approved_examples": "Run `fine-tune materialize adapters+` to train without them.",
     "batch_folders_are_present": "Restore the folders in `data/raw_reports`.",
+    "reports_are_in_english": "`fine-tune batch check FOLDER` counts them by file. Scrubber and judge know English only.",
     "every_readable_report_is_accounted_for": "Run `fine-tune materialize`; the account names the batches.",
 }

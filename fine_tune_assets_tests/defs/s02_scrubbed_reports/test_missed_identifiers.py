@@ -25,10 +25,10 @@ from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
     require_no_missed_identifiers,
 )
 from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import report_rescrub_requests
-from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import lowest_recall
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import drop_duplicates
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import approved_examples
 from fine_tune_assets.ledger.reviews.identifier_marks import list_marks, record_mark, withdraw_mark
+from fine_tune_assets.phi.measurement.recall import lowest_recall
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.tables.approval_rows import DraftedExample

@@ -1,6 +1,7 @@
 """Model drafts in the graph: what is missing waits in sight, and what was written stays."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from fine_tune_assets.approval.draft_generation import build_model_draft
-from fine_tune_assets.approval.task_kinds import ReportText, build_requests
+from fine_tune_assets.approval.task_kinds import DraftRequest, ReportText, build_requests, read_section_rules
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.defs.platform.resources import Installation, Worker
@@ -47,6 +48,11 @@ def run(instance: dg.DagsterInstance, unique: pa.Table) -> dg.MaterializeResult[
         return model_drafts(context, installation=Installation(), worker=Worker(), unique_reports=unique)  # type: ignore[return-value]
 
 
+def _requests(unique: pa.Table) -> list[DraftRequest]:
+    read, tasks = partial(iter_records, ReportText, unique), Installation().recipe.tasks
+    return list(build_requests(read, tasks, read_section_rules(read, tasks, SECTION_NAMES)))
+
+
 @pytest.mark.usefixtures("installation_dir")
 def test_a_recipe_without_such_a_task_waits_for_no_model(instance: dg.DagsterInstance) -> None:
     """Most recipes: another release must not touch their drafts."""
@@ -74,7 +80,7 @@ def test_drafts_are_kept_until_their_report_disappears(asked: Path, instance: dg
     """The draft of a withheld report may contain the text for which the report was withheld."""
     assert asked.is_dir()
     before = reports("FINDINGS\nSprain.", "FINDINGS\nFracture.")
-    requests = build_requests(lambda: iter_records(ReportText, before), Installation().recipe.tasks, SECTION_NAMES)
+    requests = _requests(before)
     rows = [supported(build_model_draft(request, "A draft.", True, "abc")) for request in requests]
     write_table(Installation().layout.table("model_drafts"), table_from_records(ModelDraft, rows))
     made = run(instance, reports("FINDINGS\nSprain."))
@@ -106,7 +112,7 @@ def test_without_a_usable_verifier_no_draft_is_made_and_the_reason_is_shown(
 def test_an_unchecked_draft_closes_the_check(asked: Path) -> None:
     assert asked.is_dir()
     unique = reports("FINDINGS\nSprain.")
-    (request,) = build_requests(lambda: iter_records(ReportText, unique), Installation().recipe.tasks, SECTION_NAMES)
+    (request,) = _requests(unique)
     unchecked = build_model_draft(request, "A draft.", True, "abc")
     for draft, is_passed in ((unchecked, False), (supported(unchecked), True)):
         checked: Any = every_model_draft_is_written(Installation(), table_from_records(ModelDraft, [draft]), unique)
@@ -118,7 +124,7 @@ def test_written_drafts_are_checked_in_a_process_of_their_own(asked: Path) -> No
     """With the real worker and the real verifier: the contradiction is dropped and counted, the other gets its source."""
     text = "FINDINGS\nThe left knee of Zyxwvutquark is swollen.\nNo fever was measured."
     unique = reports(text, text.replace("left", "right"))
-    requests = build_requests(lambda: iter_records(ReportText, unique), Installation().recipe.tasks, SECTION_NAMES)
+    requests = _requests(unique)
     rows = [build_model_draft(request, "The left knee is swollen.", True, "abc") for request in requests]
     write_table(Installation().layout.table("model_drafts"), table_from_records(ModelDraft, rows))
     assert asked.is_dir()
