@@ -20,6 +20,7 @@ from fine_tune_assets.approval.sign_off import (
     ReviewError,
     complete_submission,
     fingerprint_approved_content,
+    make_decision,
     require_not_author,
 )
 from fine_tune_assets.core.errors import FineTuneError
@@ -221,31 +222,17 @@ def _propose(
     if entry.is_unsigned:
         raise ReviewError("its repair was never signed; decide on the example again")
     submission = complete_submission(entry.submission, draft)
-    approved = fingerprint_approved_content(submission, draft)
-    if entry.approved_fingerprint not in (None, approved):
+    if entry.approved_fingerprint not in (None, fingerprint_approved_content(submission, draft)):
         raise ReviewError("the signed text differs from the text that it would approve")
     if entry.decided_at is not None and entry.decided_at > file.now:
         raise ReviewError("decided_at is in the future")
     signer = require_signer(connection, submission.reviewer, submission.role)
-    require_not_author(replace(submission, reviewer=signer), draft, {authors.get(draft.report_id)})
+    submission = replace(submission, reviewer=signer)
+    require_not_author(submission, draft, {authors.get(draft.report_id)})
     require_open(connection, draft)
     if has_waiting(connection, signer, draft.fingerprint, submission.role):
         raise ReviewError(f"a decision of {signer} on example {draft.example_id} already waits for a signature")
-    proposed = Decision(
-        decision_id=proposal_id,
-        example_id=draft.example_id,
-        fingerprint=draft.fingerprint,
-        report_id=draft.report_id,
-        task=draft.task,
-        decision=submission.decision,  # type: ignore[arg-type]
-        output=submission.output,
-        reviewer=signer,
-        decided_at=entry.decided_at or file.now,
-        role=submission.role,
-        approved_fingerprint=approved,
-        meaning=submission.meaning,
-        reason_code=submission.reason_code,
-    )
+    proposed = make_decision(submission, draft, decision_id=proposal_id, decided_at=entry.decided_at or file.now)
     add_proposal(connection, Proposal(proposed, submission.reason, file.file_id, entry.location, file.by, file.now))
     return True
 

@@ -26,7 +26,7 @@ from fine_tune_assets.approval.sign_off import (
     DecisionSubmission,
     StaleItemError,
     complete_submission,
-    fingerprint_approved_content,
+    make_decision,
     require_adjudication_permission,
     require_not_author,
     require_review_permission,
@@ -209,21 +209,7 @@ def _apply_decision(
     """Record a decision and update every affected item, in the caller's transaction. Raises the errors of `submit_decision`."""
     submission = complete_submission(submission, draft)
     require_permission(connection, draft, submission, rules, author)
-    made = Decision(
-        decision_id=decision_id,
-        example_id=draft.example_id,
-        fingerprint=draft.fingerprint,
-        report_id=draft.report_id,
-        task=draft.task,
-        decision=submission.decision,  # type: ignore[arg-type]
-        output=submission.output,
-        reviewer=submission.reviewer,
-        decided_at=decided_at,
-        role=submission.role,
-        approved_fingerprint=fingerprint_approved_content(submission, draft),
-        meaning=submission.meaning,
-        reason_code=submission.reason_code,
-    )
+    made = make_decision(submission, draft, decision_id=decision_id, decided_at=decided_at)
     add_decision(connection, made, submission.reason, submission.acknowledged_kinds)
     delete_edit(connection, draft.example_id, submission.reviewer)
     _update_related_items(connection, made, [draft], rules)

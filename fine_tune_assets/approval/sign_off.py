@@ -5,6 +5,7 @@ Also defines the reason codes and signature meanings. Pure: reads no stored data
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 from fine_tune_assets.approval.drafts import CORRECTION, content_fingerprint
@@ -12,6 +13,7 @@ from fine_tune_assets.approval.review_states import REJECTED, ReviewStatus
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.core.people import is_same_person, person_key
+from fine_tune_assets.core.shared_records import Decision
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
@@ -98,6 +100,27 @@ def complete_submission(word: DecisionSubmission, draft: DraftedExample) -> Deci
             f"The signed meaning for example {example_id} does not match the decision. Open the example again."
         )
     return replace(word, reviewer=word.reviewer.strip(), output=output, reason=reason, meaning=meaning)
+
+
+def make_decision(
+    submission: DecisionSubmission, draft: DraftedExample, *, decision_id: str, decided_at: datetime
+) -> Decision:
+    """The decision that a complete submission makes about the draft."""
+    return Decision(
+        decision_id=decision_id,
+        example_id=draft.example_id,
+        fingerprint=draft.fingerprint,
+        report_id=draft.report_id,
+        task=draft.task,
+        decision=submission.decision,  # type: ignore[arg-type]
+        output=submission.output,
+        reviewer=submission.reviewer,
+        decided_at=decided_at,
+        role=submission.role,
+        approved_fingerprint=fingerprint_approved_content(submission, draft),
+        meaning=submission.meaning,
+        reason_code=submission.reason_code,
+    )
 
 
 def fingerprint_approved_content(word: DecisionSubmission, draft: DraftedExample) -> str | None:
