@@ -4,6 +4,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,7 +32,6 @@ def check(folder: Path, is_json: bool) -> None:
     from fine_tune_assets.reports.archives import ReadLimits
     from fine_tune_assets.reports.batch_reader import read_batch
     from fine_tune_assets.reports.batches import is_batch_name, remove_unfinished_ending
-    from fine_tune_assets.reports.languages import LIMIT
 
     name = remove_unfinished_ending(folder.resolve().name)
     recipe = load_recipe(load_settings().recipe)
@@ -52,12 +52,11 @@ def check(folder: Path, is_json: bool) -> None:
         {"origin_file": file, "language": language, "reports": count}
         for (file, language), count in _count_by_file(result.reports.select(["origin_file", "text"]).to_pylist())
     ]
-    subjects = len(set(result.reports.column("subject_key").to_pylist()))
     found = {
         "batch": name,
         "is_valid_name": is_batch_name(name),
         "reports": result.reports.num_rows,
-        "subjects": subjects,
+        "subjects": len(set(result.reports.column("subject_key").to_pylist())),
         "files": counts.files,
         "files_read": counts.files_read,
         "files_unreadable": counts.files_unreadable,
@@ -68,24 +67,31 @@ def check(folder: Path, is_json: bool) -> None:
     if is_json:
         show_json(found)
     else:
-        for row in unreadable:
-            record = "" if row["record"] is None else f", record {row['record']}"
-            click.echo(f"{row['origin_file']}{record}: {row['reason']}. {row['detail']}".rstrip())
-        for row in languages:
-            click.echo(f"{row['origin_file']}: {row['reports']} not in English ({row['language']}).")
-        if languages:
-            click.echo(LIMIT)
-        ignored = sum(found["files_ignored"].values())
-        click.echo(
-            f"{found['reports']} reports of {subjects} subjects in {counts.files_read} of {counts.files} files; "
-            f"{counts.files_unreadable} unreadable, {ignored} ignored."
-        )
-        if not found["is_valid_name"]:
-            click.echo(f"Rename the folder before you move it to data/raw_reports: {name} is not a valid batch name.")
-        elif name != folder.resolve().name:
+        _print_check(found)
+        if found["is_valid_name"] and name != folder.resolve().name:
             click.echo(f"The folder is read once it is renamed to {name}.")
     if unreadable or not found["is_valid_name"]:
         raise SystemExit(1)
+
+
+def _print_check(found: Mapping[str, Any]) -> None:
+    from fine_tune_assets.reports.languages import LIMIT
+
+    for row in found["unreadable"]:
+        record = "" if row["record"] is None else f", record {row['record']}"
+        click.echo(f"{row['origin_file']}{record}: {row['reason']}. {row['detail']}".rstrip())
+    for row in found["not_english"]:
+        click.echo(f"{row['origin_file']}: {row['reports']} not in English ({row['language']}).")
+    if found["not_english"]:
+        click.echo(LIMIT)
+    click.echo(
+        f"{found['reports']} reports of {found['subjects']} subjects in {found['files_read']} of {found['files']} files; "
+        f"{found['files_unreadable']} unreadable, {sum(found['files_ignored'].values())} ignored."
+    )
+    if not found["is_valid_name"]:
+        click.echo(
+            f"Rename the folder before you move it to data/raw_reports: {found['batch']} is not a valid batch name."
+        )
 
 
 def _count_by_file(reports: Iterable[Mapping[str, str]]) -> list[tuple[tuple[str, str], int]]:

@@ -75,6 +75,10 @@ class SplitReports:
     held_out: list[OwnReport]
     tested: list[OwnReport]
 
+    @property
+    def measuring_texts(self) -> list[str]:
+        return [text for one in (*self.held_out, *self.tested) for text in (one.report.record, one.report.note)]
+
 
 def split_own_reports(reports: Sequence[OwnReport]) -> SplitReports:
     """By subject: validation examples are held out, and a part of the training examples. Raises InvalidReportsError."""
@@ -128,13 +132,8 @@ def adapt_verifier(
             f"Only {len(before.cases)} errors can be planted into the held-out answers; {MIN_PLANTED} measure a verifier. "
             "Approve more or longer answers."
         )
-    texts = [
-        *labelled_texts(layout),
-        *(text for one in (*parts.held_out, *parts.tested) for text in (one.report.record, one.report.note)),
-    ]
-    own = [one.report for one in parts.training]
-    leaks = find_leaks(own, texts)
-    kept = [report for report in own if report.subject not in leaks]
+    texts = [*labelled_texts(layout), *parts.measuring_texts]
+    kept, removed = _remove_leaks([one.report for one in parts.training], texts)
     weights, facts = (train or train_further)(kept, plan, progress)
     encoder = None if encoder_folder(plan.base) == bundled_encoder_folder() else plan.base
     layout.verifiers.mkdir(parents=True, exist_ok=True)
@@ -153,7 +152,7 @@ def adapt_verifier(
             trained=version,
             training_subjects=len({report.subject for report in kept}),
             held_out_subjects=len({one.subject for one in examples}),
-            removed_reports=len(own) - len(kept),
+            removed_reports=removed,
             pairs=facts["pairs"],
             gain=gain,
             before=tuple(before.summarize()),
@@ -162,12 +161,19 @@ def adapt_verifier(
         )
         if is_better and not (layout.verifiers / name).exists():
             with atomic_folder(layout.verifiers / name) as made:
-                certificate = certify(kept, len(own) - len(kept), texts)
+                certificate = certify(kept, removed, texts)
                 write_verifier(made, weights, _card(adaptation, facts, kept, plan), asdict(certificate), encoder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     write_adaptation(layout.verifiers, adaptation)
     return adaptation
+
+
+def _remove_leaks(reports: Sequence[Report], texts: Sequence[str]) -> tuple[list[Report], int]:
+    """The reports of subjects without a near copy among the texts that measure, and the number of the others."""
+    leaks = find_leaks(reports, texts)
+    kept = [report for report in reports if report.subject not in leaks]
+    return kept, len(reports) - len(kept)
 
 
 def train_further(
