@@ -70,9 +70,16 @@ class Document:
     blocks: tuple[Block, ...]
 
 
+_MAX_NAMED_KEYS = 10
+"""Unknown keys that a reason names."""
+
+
 def parse_metadata(stated: Mapping[str, Any], title: str, version: str) -> DocumentMetadata:
-    """Validate metadata, with defaults for title and version. Raises UnreadableDocumentError that lists every problem."""
-    problems = [f"unknown key {_describe_key(key)}" for key in stated if key not in METADATA_KEYS]
+    """Validate metadata, with defaults for title and version. Raises UnreadableDocumentError that lists the problems."""
+    unknown = [key for key in stated if key not in METADATA_KEYS]
+    problems = [f"unknown key {_describe_key(key)}" for key in unknown[:_MAX_NAMED_KEYS]]
+    if len(unknown) > _MAX_NAMED_KEYS:
+        problems.append(f"{len(unknown) - _MAX_NAMED_KEYS:,} other unknown keys")
     labels = _parse_labels(stated.get("labels"), problems)
     days = {name: _parse_day(name, stated.get(name), problems) for name in ("valid_from", "valid_to")}
     texts = {name: _parse_text(name, stated.get(name), problems) for name in ("title", "version")}

@@ -291,6 +291,15 @@ def test_the_nearest_metadata_takes_precedence(tmp_path: Path) -> None:
     assert (metadata.labels, metadata.valid_to, metadata.title) == (("hr",), "2026-06-30", "Bands")
 
 
+def test_a_thousand_unknown_keys_are_counted_and_ten_named(tmp_path: Path) -> None:
+    """The reason is stored, and shown on a page."""
+    put(tmp_path, "a.txt", "Text.")
+    (tmp_path / "knowledge" / "a.txt.meta.yaml").write_text("".join(f"k{n}: 1\n" for n in range(1000)))
+    (left_out,) = read(tmp_path).unreadable
+    assert left_out.fault is DocumentFault.INVALID_METADATA
+    assert "unknown key k9; 990 other unknown keys" in left_out.detail
+
+
 def test_every_sample_document_is_readable() -> None:
     with read_documents(Settings(data_dir=PROJECT_DIR / "data")) as knowledge:
         assert knowledge.unreadable == ()
@@ -314,7 +323,7 @@ def test_a_document_above_a_limit_is_left_out_alone(tmp_path: Path, limits: dict
     put(tmp_path, "a.md", "Before.")
     put(tmp_path, "b.html", "<p>a" * 1_500_000)
     put(tmp_path, "d.txt", "Text.")
-    (tmp_path / "knowledge" / "d.txt.meta.yaml").write_text("".join(f"k{n}: [1, 2]\n" for n in range(100_000)))
+    (tmp_path / "knowledge" / "d.txt.meta.yaml").write_text("".join(f"k{n}: [1, 2]\n" for n in range(500_000)))
     put(tmp_path, "e.txt", "After.")
     knowledge = read(tmp_path, limits=replace(PARSER_LIMITS, **limits))
     assert [document.source for document in knowledge.documents] == ["a.md", "e.txt"]
