@@ -4,6 +4,7 @@ import dagster as dg
 
 from fine_tune_assets.defs.dropped_datasets import import_incoming, list_incoming
 from fine_tune_assets.defs.platform.asset_keys import line_tags
+from fine_tune_assets.defs.platform.kept_instance import kept_instance
 from fine_tune_assets.defs.platform.resources import Installation
 
 MAX_ATTEMPTS = 3
@@ -35,15 +36,14 @@ def import_dropped_datasets() -> None:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Detects data sets in `data/datasets/incoming`, and starts `import_dropped_datasets`.",
 )
-def dataset_drop_sensor(
-    context: dg.SensorEvaluationContext, installation: Installation
-) -> dg.RunRequest | dg.SkipReason:
+def dataset_drop_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    installation = Installation()
     incoming = list_incoming(installation.layout)
     waiting = f" {incoming.waiting} wait for a YAML file next to them." if incoming.waiting else ""
     if not incoming.ready:
         return dg.SkipReason(f"No data set is ready.{waiting}")
     version = f"{installation.settings.line}{incoming.version}"
-    attempts = context.instance.get_runs_count(
+    attempts = kept_instance(context).get_runs_count(
         dg.RunsFilter(job_name=import_dropped_datasets.name, tags={_VERSION_TAG: version})
     )
     if attempts >= MAX_ATTEMPTS:

@@ -16,6 +16,7 @@ from fine_tune_assets.core.fingerprints import combine, fingerprint_file, finger
 from fine_tune_assets.core.strict_parsing import load_texts
 from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, latest_events
+from fine_tune_assets.defs.platform.kept_instance import kept_instance
 from fine_tune_assets.defs.platform.prompt_files import fingerprint_prompt_files
 from fine_tune_assets.defs.platform.recipe_sections import SECTIONS
 from fine_tune_assets.defs.platform.resources import Installation
@@ -172,8 +173,8 @@ def _source_versions(installation: Installation) -> Mapping[str, Callable[[], st
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Detects changes of the recipe, the base model and labelled files, and new records in the ledger.",
 )
-def source_sensor(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SensorResult | dg.SkipReason:
-    return report_sources(context.instance, installation, context.log.error)
+def source_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    return report_sources(kept_instance(context), Installation(), lambda message: context.log.error(message))
 
 
 def report_sources(

@@ -31,9 +31,12 @@ class SupervisorTimings:
     """An answer still in progress this long after the switch is cut off."""
     backoff_maximum_seconds: float = 60.0
     stop_grace_seconds: float = 10.0
-    max_missed_health_checks: int = 120
-    """Consecutive missed checks before an engine is stopped. Each takes 2.5 s, so about 5 minutes: less than the gateway's
-    timeout (900 s)."""
+    health_check_seconds: float = 5.0
+    """Between two health checks of an engine that answered the last one, while no deployment changes. Whether its process is alive
+    is looked at in every tick."""
+    max_missed_health_checks: int = 118
+    """Consecutive missed checks before an engine is stopped. Each takes 2.5 s, so at most 5 minutes with the wait for the first one:
+    less than the gateway's timeout (900 s)."""
 
 
 @dataclass(frozen=True)

@@ -77,16 +77,25 @@ class RollbackWatch:
 
         Raises GateClosedError if the previous release's verdict no longer allows it.
         """
-        live, window = find_live_deployment(self._ledger), timedelta(minutes=self._limits.window_minutes)
-        if live is None or live.live_since is None or not window or now - live.live_since >= window:
-            return None
-        back = find_rollback_target(self._ledger, is_automatic=True)
-        if back is None or not back.is_running:
+        live = self._find_watched(now)
+        if live is None:
             return None
         reason = find_rollback_reason(self._measure(live, now), self._limits)
         if reason is not None:
             roll_back(self._ledger, ROLLBACK_ACTOR, expected_live_id=live.deployment_id, reason=reason)
         return reason
+
+    def is_needed(self, now: datetime) -> bool:
+        """Whether the live release may be rolled back. If not, only a commit in the ledger changes that."""
+        return self._find_watched(now) is not None
+
+    def _find_watched(self, now: datetime) -> Deployment | None:
+        """The live release, if it is new and the previous one is still running."""
+        live, window = find_live_deployment(self._ledger), timedelta(minutes=self._limits.window_minutes)
+        if live is None or live.live_since is None or not window or now - live.live_since >= window:
+            return None
+        back = find_rollback_target(self._ledger, is_automatic=True)
+        return live if back is not None and back.is_running else None
 
     def _measure(self, live: Deployment, now: datetime) -> DeploymentMetrics:
         assert live.live_since is not None

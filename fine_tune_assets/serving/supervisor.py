@@ -8,6 +8,7 @@ stops the previous one after its last answer. `reconciliation` plans these steps
 import logging
 import signal
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,8 +32,9 @@ from fine_tune_assets.engines.running_server import (
 )
 from fine_tune_assets.engines.shared_vllm import stop_if_hung, stop_unused
 from fine_tune_assets.ledger.audit import audit_log as audit
+from fine_tune_assets.ledger.commit_counter import CommitCounter
 from fine_tune_assets.ledger.database import Ledger, open_ledger
-from fine_tune_assets.ledger.serving.canary_records import fail_canary, interrupt_canary
+from fine_tune_assets.ledger.serving.canary_records import fail_canary, find_open_canary, interrupt_canary
 from fine_tune_assets.ledger.serving.deployments import (
     CHANGED_RELEASE,
     ENDED,
@@ -70,6 +72,8 @@ from fine_tune_assets.serving.rollback_rules import ENGINE_FAILED, REPORT_TIME, 
 from fine_tune_assets.serving.watched_engines import WatchedEngine, missed_health_checks
 
 HEARTBEAT_FILE = "supervisor.heartbeat"
+_SETTLED = ("live", "standby")
+"""States in which nobody waits for an engine to start, to answer or to end."""
 _STABLE_SECONDS = 60.0
 """An engine that ran this long is not in a crash loop: it is restarted without delay."""
 _log = logging.getLogger(__name__)
@@ -86,6 +90,8 @@ class Supervisor:
         self._watched: dict[str, WatchedEngine] = {}
         self._releases = SignedReleases(settings.layout.keys)
         self._changed: SimpleQueue[ChangedRelease] = SimpleQueue()
+        self._commits = CommitCounter(settings.database_url)
+        self._deployments: tuple[int | None, Sequence[Deployment]] | None = None
         self._adopt()
 
     def _adopt(self) -> None:
@@ -112,11 +118,13 @@ class Supervisor:
         """Apply the planned actions and return them."""
         while not self._changed.empty():
             self._take_out(self._changed.get())
-        deployments = list_current_deployments(self._ledger)
+        deployments = self._list_deployments()
         in_use = {d.deployment_id for d in deployments if d.state != "draining"}
         for name in self._watched.keys() - {d.deployment_id for d in deployments}:
             self._watched[name].unused_since = self._watched[name].unused_since or now
-        statuses = {name: self._observe(name, now, name not in in_use) for name in self._watched}
+        is_settled = all(d.state in _SETTLED for d in deployments)
+        check_interval = timedelta(seconds=self._timings.health_check_seconds if is_settled else 0)
+        statuses = {name: self._observe(name, now, name not in in_use, check_interval) for name in self._watched}
         actions = plan_actions(deployments, statuses, now, self._timings)
         by_id = {d.deployment_id: d for d in deployments}
         for action in actions:
@@ -125,6 +133,13 @@ class Supervisor:
             with log_and_continue(f"{action.kind} {action.deployment_id}"):
                 self._apply(action, by_id.get(action.deployment_id), now)
         return actions
+
+    def _list_deployments(self) -> Sequence[Deployment]:
+        """The current deployments, read again only after a commit in the ledger."""
+        version = self._commits.read()
+        if self._deployments is None or version is None or self._deployments[0] != version:
+            self._deployments = version, list_current_deployments(self._ledger)
+        return self._deployments[1]
 
     def report_changed(self, changed: ChangedRelease) -> None:
         """Stop the engine of a changed release at once, and have the next tick record it. Can be called from any thread: a tick
@@ -147,7 +162,7 @@ class Supervisor:
         else:
             self._fail(deployment, changed.reason, kill=True)
 
-    def _observe(self, name: str, now: datetime, is_draining: bool) -> EngineStatus:
+    def _observe(self, name: str, now: datetime, is_draining: bool, check_interval: timedelta) -> EngineStatus:
         watched = self._watched[name]
         is_alive = watched.engine.is_alive
         if watched.was_alive and not is_alive:
@@ -162,7 +177,7 @@ class Supervisor:
             started_at=watched.started_at,
             retry_at=watched.retry_at,
             connections=count_connections(watched.engine.url) if is_draining else 0,
-            missed_health_checks=missed_health_checks(watched)
+            missed_health_checks=missed_health_checks(watched, now, check_interval)
             if is_alive and watched.is_warm and not is_draining
             else 0,
             unused_since=watched.unused_since,
@@ -379,7 +394,13 @@ def _watch_live_release(
     """Advance the canary release and roll back the live release if a limit is exceeded, until `shutdown` is set."""
     limits, last_fault = settings.rollback, ""
     watch = RollbackWatch(ledger, settings.layout.run / ENGINES_FOLDER, limits)
+    commits, unwatched_at = CommitCounter(settings.database_url), None
     while not shutdown.wait(timings.tick_seconds):
+        with log_and_continue("look for a release to watch"):
+            version = commits.read()
+            if version is not None and version == unwatched_at:
+                continue
+            unwatched_at = None if watch.is_needed(datetime.now(UTC)) or find_open_canary(ledger) else version
         with log_and_continue("advance the canary release"):
             change = advance_canary(ledger, settings, datetime.now(UTC))
             if change is not None:

@@ -120,7 +120,7 @@ def test_a_repeated_name_replaces_nothing(layout: Layout) -> None:
 
 def look(instance: dg.DagsterInstance) -> Any:
     with dg.build_sensor_context(instance=instance) as context:
-        return dataset_drop_sensor(context, installation=Installation())
+        return dataset_drop_sensor(context)
 
 
 def test_the_sensor_starts_the_import_once_per_drop(installation_dir: Path, instance: dg.DagsterInstance) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from fine_tune_assets.defs.platform.dagster_compat.private_names import SensorExecutionData
+from fine_tune_assets.defs.platform.kept_instance import kept_instance
 
 MAX_IDLE_SECONDS = 300.0
 _RUNS_READ = 5
@@ -41,7 +42,7 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
     def evaluate_tick(self, context: Any) -> SensorExecutionData:
         """Evaluate, or skip. Reads the activity first, so that events during the evaluation cause another one."""
         sources = context.repository_def.asset_graph.external_asset_keys
-        seen, now = read_activity(context.instance, sources), time.monotonic()
+        seen, now = read_activity(kept_instance(context), sources), time.monotonic()
         idle = self._idle
         if idle is not None and idle.seen == seen and now - idle.at < MAX_IDLE_SECONDS:
             return SensorExecutionData(

@@ -14,6 +14,7 @@ from fine_tune_assets.core.dagster_ui import PATH_PREFIX, code_location
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.corrections.quarantine_rules import PENDING
+from fine_tune_assets.defs.platform.kept_instance import kept_instance
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.notification_log import (
@@ -40,7 +41,8 @@ RETRY_DELAY = timedelta(seconds=20)
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Sends a webhook or mail for failed runs, candidates on hold, rollbacks, drift, and corrections in quarantine.",
 )
-def notification_sensor(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SkipReason:
+def notification_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    installation = Installation()
     settings = installation.settings
     if not configured_channels(settings):
         return dg.SkipReason(
@@ -51,7 +53,7 @@ def notification_sensor(context: dg.SensorEvaluationContext, installation: Insta
     try:
         with installation.ledger() as ledger:
             for message in [
-                *failed_runs(context.instance, settings, ledger, now),
+                *failed_runs(kept_instance(context), settings, ledger, now),
                 *recent_messages(installation, ledger, now),
                 *tampering_messages(context, ledger, now),
             ]:

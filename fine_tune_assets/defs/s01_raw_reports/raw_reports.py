@@ -15,6 +15,7 @@ from fine_tune_assets.defs.jobs import INGEST_BATCH, plan_ingest
 from fine_tune_assets.defs.platform.asset_keys import asset_key, batch_partitions
 from fine_tune_assets.defs.platform.automation import batch_event, batch_versions, on_new_batches
 from fine_tune_assets.defs.platform.column_lineage import file_column
+from fine_tune_assets.defs.platform.kept_instance import kept_instance
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
     REASON,
@@ -180,17 +181,16 @@ with warnings.catch_warnings():
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Detects new and changed batch folders, and starts `ingest_batch`.",
 )
-def raw_report_sensor(
-    context: dg.SensorEvaluationContext, installation: Installation
-) -> dg.SensorResult | dg.SkipReason:
-    found = report_batches(context.instance, installation)
+def raw_report_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    instance = kept_instance(context)
+    found = report_batches(instance, Installation())
     if isinstance(found, dg.SkipReason):
         return found
     assert context.repository_def is not None
     reported = [event for event in found.asset_events if isinstance(event, dg.AssetMaterialization)]
     batches = [event.partition for event in reported if event.partition is not None]
     return dg.SensorResult(
-        run_requests=plan_ingest(context.repository_def.asset_graph, context.instance, batches),
+        run_requests=plan_ingest(context.repository_def.asset_graph, instance, batches),
         dynamic_partitions_requests=found.dynamic_partitions_requests,
         asset_events=found.asset_events,
     )

@@ -109,7 +109,7 @@ def _run_of(instance: dg.DagsterInstance, location: str) -> str:
 
 def test_without_a_channel_the_sensor_skips(instance: dg.DagsterInstance) -> None:
     """This is the default: no connection to anywhere."""
-    skip = notification_sensor(dg.build_sensor_context(instance=instance), installation=Installation())
+    skip = notification_sensor(dg.build_sensor_context(instance=instance))
     assert isinstance(skip, dg.SkipReason)
     assert "FINE_TUNE_NOTIFY_WEBHOOK_URL" in str(skip.skip_message)
 
@@ -146,7 +146,7 @@ def test_a_hold_a_refusal_and_a_pending_quarantine_are_sent_and_a_promotion_is_n
     with web_server() as (url, posted):
         monkeypatch.setenv("FINE_TUNE_NOTIFY_WEBHOOK_URL", url)
         for _ in range(2):
-            notification_sensor(dg.build_sensor_context(instance=instance), installation=Installation())
+            notification_sensor(dg.build_sensor_context(instance=instance))
     assert [message["event"] for _, message in posted] == ["verdict_hold", "verdict_refuse"]
 
 
