@@ -32,11 +32,11 @@ class SupervisorTimings:
     backoff_maximum_seconds: float = 60.0
     stop_grace_seconds: float = 10.0
     health_check_seconds: float = 5.0
-    """Between two health checks of an engine that answered the last one, while no deployment changes. Whether its process is alive
-    is looked at in every tick."""
+    """Between two health checks of an engine that answered the last one, while no deployment changes. Whether its process is
+    alive is looked at in every tick."""
     max_missed_health_checks: int = 118
-    """Consecutive missed checks before an engine is stopped. Each takes 2.5 s, so at most 5 minutes with the wait for the first one:
-    less than the gateway's timeout (900 s)."""
+    """Consecutive missed checks before an engine is stopped. Each takes 2.5 s, so 5 minutes with the wait for the first one: less
+    than the gateway's timeout (900 s)."""
 
 
 @dataclass(frozen=True)

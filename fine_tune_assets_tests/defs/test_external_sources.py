@@ -1,6 +1,10 @@
 """External sources are reported by content: once per change, and never without a change."""
 
 import os
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +22,8 @@ from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import (
     report_incoming_corrections,
 )
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import find_incumbent
-from fine_tune_assets.defs.sources import report_sources
+from fine_tune_assets.defs.source_state import read_source_state
+from fine_tune_assets.defs.sources import report_if_changed, report_sources
 from fine_tune_assets.ledger.serving.deployments import record_state, request_deployment, switch_traffic
 from fine_tune_assets.ledger.serving.imported_releases import make_import
 from fine_tune_assets.ledger.serving.release_records import import_transaction, record_release
@@ -49,6 +54,96 @@ def test_every_source_is_reported_once(installation_dir: Path, instance: dg.Dags
     assert {f"recipe/{name}" for name in SECTIONS} < first
     assert {"base_model_files", "verdict_signatures", "corrections"} < first
     assert _reported(instance) == set()
+
+
+NOW = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
+
+
+def _tick(instance: dg.DagsterInstance, errors: list[str] | None = None) -> bool:
+    """Whether the sensor reported a change; as the daemon does, its events are recorded."""
+    found = report_if_changed(instance, Installation(), [].append if errors is None else errors.append, NOW)
+    for event in found.asset_events if isinstance(found, dg.SensorResult) else ():
+        instance.report_runless_asset_event(event)
+    return isinstance(found, dg.SensorResult)
+
+
+@pytest.fixture
+def settled(instance: dg.DagsterInstance, installation_dir: Path) -> Path:
+    """Everything was reported, and a tick found no change."""
+    with Installation().ledger():  # its files exist
+        pass
+    assert [_tick(instance), _tick(instance), _tick(instance)] == [True, False, False]
+    return installation_dir
+
+
+CHANGES: dict[str, Callable[[Path, dg.DagsterInstance], object]] = {
+    "recipe": lambda folder, _: write_recipe(folder, gate={"minimum_gain": 0.5}),
+    "general data": lambda _, __: _touch(Installation().layout.general_data / "more.jsonl"),
+    "a judge's labelled set": lambda _, __: _touch(Installation().layout.evaluation / "judge" / "more.jsonl"),
+    "own questions": lambda _, __: _touch(Installation().layout.evaluation / "retrieval" / "own.jsonl"),
+    "knowledge": lambda _, __: _touch(Installation().layout.knowledge / "more.md"),
+    "judged answers": lambda _, __: _touch(Installation().stored("judge_scores").path),
+    "ledger": lambda _, __: _record_verdict(),
+    "event of Dagster": lambda _, instance: instance.report_runless_asset_event(dg.AssetMaterialization("any")),
+}
+
+
+def _touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}", encoding="utf-8")
+
+
+def _record_verdict() -> None:
+    with Installation().ledger() as ledger:
+        record_verdict(ledger, make_verdict("hold"))
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_no_tick_is_left_out_after_a_change(
+    settled: Path, instance: dg.DagsterInstance, change: Callable[[Path, dg.DagsterInstance], object]
+) -> None:
+    """Only a tick that certainly finds nothing is left out: a correction must not wait."""
+    before = read_source_state(instance, Installation(), NOW)
+    assert before is not None
+    assert before == read_source_state(instance, Installation(), NOW)
+    change(settled, instance)
+    assert read_source_state(instance, Installation(), NOW) != before
+
+
+def test_each_change_is_reported_at_the_first_tick(settled: Path, instance: dg.DagsterInstance) -> None:
+    write_recipe(settled, gate={"minimum_gain": 0.5})
+    assert _tick(instance)
+    _touch(Installation().layout.knowledge / "more.md")
+    assert _tick(instance)
+
+
+def test_the_sources_are_read_in_each_minute(settled: Path, instance: dg.DagsterInstance) -> None:
+    """The next slot of a database query begins without any change of a file."""
+    assert settled.is_dir()
+    states = [read_source_state(instance, Installation(), NOW + timedelta(seconds=after)) for after in (0, 29, 30)]
+    assert states[0] == states[1] != states[2]
+
+
+def test_a_tick_without_a_change_costs_a_fraction(settled: Path, instance: dg.DagsterInstance) -> None:
+    """An idle installation ticks 5,760 times a day."""
+    assert settled.is_dir()
+
+    def cost(call: Callable[[], object]) -> float:
+        started = time.thread_time()
+        for _ in range(5):
+            call()
+        return time.thread_time() - started
+
+    assert cost(lambda: _tick(instance)) < cost(lambda: report_sources(instance, Installation(), print)) / 3
+
+
+def test_a_source_that_can_not_be_read_is_reported_at_every_tick(settled: Path, instance: dg.DagsterInstance) -> None:
+    assert settled.is_dir()
+    shutil.rmtree(Installation().layout.evaluation / "judge")
+    errors: list[str] = []
+    for _ in range(3):
+        _tick(instance, errors)
+    assert len([error for error in errors if "expert_ratings" in error]) == 3
 
 
 def test_a_changed_section_is_reported_alone(installation_dir: Path, instance: dg.DagsterInstance) -> None:

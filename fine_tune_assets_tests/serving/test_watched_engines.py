@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from fine_tune_assets.engines.running_server import (
     stop_recorded_engine,
     wait_until_healthy,
 )
+from fine_tune_assets.serving.reconciliation import SupervisorTimings
 from fine_tune_assets.serving.watched_engines import WatchedEngine, missed_health_checks
 from fine_tune_assets_tests.serving.tiny_releases import held_connection
 
@@ -91,7 +92,7 @@ def _hang(engine: RunningEngine) -> None:
 def _looks(engine: RunningEngine, count: int = 3) -> int:
     watched = WatchedEngine(engine, datetime.now(UTC), datetime.now(UTC), is_warm=True)
     for _ in range(count):
-        missed_health_checks(watched)
+        missed_health_checks(watched, datetime.now(UTC), timedelta(0))
         time.sleep(0.1)
     return watched.missed_health_checks
 
@@ -113,6 +114,22 @@ def test_a_healthy_engine_that_answers_no_request_hangs(start: Start) -> None:
         # The first check has no CPU time to compare with.
         assert _looks(engine) == 2
     assert is_healthy(engine)
+
+
+def test_a_hanging_engine_is_noticed_within_the_interval_and_then_checked_at_every_tick(start: Start) -> None:
+    """An engine that answered is left alone for a while: twice a second, the checks took 3 % of a core."""
+    engine, now, interval = start("waits"), datetime.now(UTC), timedelta(seconds=5)
+    watched = WatchedEngine(engine, now, now, is_warm=True)
+    assert missed_health_checks(watched, now, interval) == 0
+    _hang(engine)
+    counts = [missed_health_checks(watched, now + timedelta(seconds=after), interval) for after in (0.5, 4.5, 5, 5.5)]
+    assert counts == [0, 0, 1, 2]
+
+
+def test_an_engine_hangs_for_five_minutes_at_most() -> None:
+    """A check of a hanging engine takes 2 seconds, and a tick follows half a second later."""
+    timings = SupervisorTimings()
+    assert timings.health_check_seconds + timings.max_missed_health_checks * (2 + timings.tick_seconds) <= 300
 
 
 def test_a_stop_waits_for_the_engines_shutdown_time(start: Start) -> None:
