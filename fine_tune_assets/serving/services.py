@@ -45,13 +45,13 @@ START_TIMEOUT_SECONDS = 120.0
 STOP_GRACE_SECONDS = 30.0
 """Time in which Dagster stops its runs. The supervisor gets more, for the last answers of its engines."""
 SUPERVISOR = "supervisor"
-QUIET_ENVIRONMENT = {
+_QUIET = {
     # Policies allow days, so a look every five minutes instead of every 30 seconds is enough.
     "FRESHNESS_DAEMON_INTERVAL_SECONDS": "300",
     # Otherwise each thread that allocates gets its own heap, and what it frees is not returned.
     "MALLOC_ARENA_MAX": "2",
 }
-"""What makes idle services cheaper. The environment in which `fine-tune up` was called takes precedence."""
+"""Environment of every service but the code server, whose runs train models. What is set already takes precedence."""
 _LOCK_FILE, _LOOPBACK = "services.lock", "127.0.0.1"
 
 
@@ -189,7 +189,7 @@ def _start(settings: Settings, service: Service) -> tuple[ProcessIdentity, float
     process = start_process(
         service.command,
         cwd=PROJECT_DIR,
-        environment=build_environment(settings),
+        environment=({} if service.name == CODE_SERVER else _QUIET) | build_environment(settings),
         log=log_file(settings, service.name),
         die_with_parent=False,
     )
@@ -217,8 +217,7 @@ def _wait_until_up(
 def build_environment(settings: Settings) -> dict[str, str]:
     """This process's environment with exactly these settings, and with model and data set downloads disabled."""
     base = {name: value for name, value in os.environ.items() if name != SETTINGS_FILE}
-    own = settings.environment() | OFFLINE_ENVIRONMENT | {"DAGSTER_HOME": str(settings.dagster.home)}
-    return QUIET_ENVIRONMENT | base | own
+    return base | settings.environment() | OFFLINE_ENVIRONMENT | {"DAGSTER_HOME": str(settings.dagster.home)}
 
 
 def _pid_file(settings: Settings, name: str) -> Path:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,11 +22,13 @@ audit.append(open_ledger(load_settings()), "me", "did", "it")
 
 
 @pytest.fixture
-def counter(ledger: Ledger) -> CommitCounter:
-    return CommitCounter(str(ledger.engine.url))
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(open_database(f"sqlite:///{tmp_path / 'ledger.sqlite'}", tmp_path / "keys")) as opened:
+        yield opened
 
 
-def test_each_commit_is_seen_and_reading_is_none(counter: CommitCounter, ledger: Ledger) -> None:
+def test_each_commit_is_seen_and_reading_is_none(ledger: Ledger) -> None:
+    counter = CommitCounter(str(ledger.engine.url))
     for _ in range(3):
         before = counter.read()
         assert before is not None
