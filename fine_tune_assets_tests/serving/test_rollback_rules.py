@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.settings import RollbackSettings
+from fine_tune_assets.ledger.commit_counter import CommitCounter
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_tables import deployment_outcomes
 from fine_tune_assets.ledger.serving.crash_suspects import CrashSuspect, record_suspects
@@ -145,6 +146,19 @@ def test_an_automatic_rollback_needs_a_running_previous_release(ledger: Ledger, 
     assert live.release_id == "r-1"
     # No rollback of a rollback: releases must not alternate.
     assert watch.roll_back_if_needed(now + 2 * REPORT_TIME) is None
+
+
+def test_the_watch_rests_until_a_commit_makes_a_rollback_possible(ledger: Ledger, tmp_path: Path) -> None:
+    """While it rests it does not read the ledger, so a commit must wake it."""
+    commits, now = CommitCounter(str(ledger.engine.url)), datetime.now(UTC)
+    watch = RollbackWatch(ledger, tmp_path, LIMITS)
+    switched(ledger, "r-1")
+    before = commits.read()
+    assert not watch.is_needed(now)
+    switched(ledger, "r-2")
+    assert before is None or commits.read() != before  # None on PostgreSQL, where it does not rest
+    assert watch.is_needed(now)
+    assert not watch.is_needed(now + timedelta(minutes=LIMITS.window_minutes + 1))
 
 
 Suspect = tuple[str, str, str]
