@@ -1,5 +1,5 @@
-"""Deterministic checks of every answer: grounding, format, completeness, length and readable words. Each check is a metric that can
-veto (metric_families.py). The table holds counts, no answer text.
+"""Deterministic checks of every answer: grounding, format, completeness, length and readable words. Each check is a metric that
+can veto (metric_families.py). The table holds counts, no answer text.
 """
 
 import json
