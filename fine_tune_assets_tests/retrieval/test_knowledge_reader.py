@@ -291,6 +291,16 @@ def test_the_nearest_metadata_takes_precedence(tmp_path: Path) -> None:
     assert (metadata.labels, metadata.valid_to, metadata.title) == (("hr",), "2026-06-30", "Bands")
 
 
+@pytest.mark.parametrize("name", ["knowledge.yaml", "a.txt.meta.yaml"])
+def test_metadata_of_any_size_is_not_loaded(tmp_path: Path, name: str) -> None:
+    """Each document reads the metadata of its folders. A part of it could lack the labels that restrict the document."""
+    put(tmp_path, "a.txt", "Text.")
+    with open(tmp_path / "knowledge" / name, "a", encoding="utf-8") as file:
+        file.truncate(10_000_000_000)  # without taking space on disk
+    kind, detail = fault(read(tmp_path))
+    assert (kind, detail) == (DocumentFault.INVALID_METADATA, f"{name} is larger than 100000 bytes.")
+
+
 def test_a_thousand_unknown_keys_are_counted_and_ten_named(tmp_path: Path) -> None:
     """The reason is stored, and shown on a page."""
     put(tmp_path, "a.txt", "Text.")
