@@ -332,13 +332,12 @@ def test_a_document_above_a_limit_is_left_out_alone(tmp_path: Path, limits: dict
     """Every format and the metadata are parsed in a process with limits: one document must not stop the others, or the run."""
     put(tmp_path, "a.md", "Before.")
     put(tmp_path, "b.html", "<p>a" * 1_500_000)
-    put(tmp_path, "d.txt", "Text.")
-    (tmp_path / "knowledge" / "d.txt.meta.yaml").write_text("".join(f"k{n}: [1, 2]\n" for n in range(500_000)))
+    put(tmp_path, "d.md", "---\n" + "".join(f"k{n}: [1, 2]\n" for n in range(500_000)) + "---\nText.")
     put(tmp_path, "e.txt", "After.")
     knowledge = read(tmp_path, limits=replace(PARSER_LIMITS, **limits))
     assert [document.source for document in knowledge.documents] == ["a.md", "e.txt"]
     left_out = {one.source: one for one in knowledge.unreadable}
-    assert sorted(left_out) == ["b.html", "d.txt"]
+    assert sorted(left_out) == ["b.html", "d.md"]
     assert all(one.fault is DocumentFault.READ_FAILED and reason.value in one.detail for one in left_out.values())
 
 
