@@ -131,6 +131,9 @@ def test_old_versions_of_tls_are_refused(front: Front) -> None:
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", front.port)) as plain:
         context.wrap_socket(plain)
+    context.maximum_version = context.minimum_version = ssl.TLSVersion.TLSv1_2  # the version was the reason
+    with socket.create_connection(("127.0.0.1", front.port)) as plain, context.wrap_socket(plain) as encrypted:
+        assert encrypted.version() == "TLSv1.2"
     reply = front.client.get(f"http://127.0.0.1:{front.port}/health", headers={"host": DESK})
     assert reply.status_code == 400
 
