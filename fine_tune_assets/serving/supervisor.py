@@ -73,7 +73,7 @@ from fine_tune_assets.serving.watched_engines import WatchedEngine, missed_healt
 
 HEARTBEAT_FILE = "supervisor.heartbeat"
 _SETTLED = ("live", "standby")
-"""States in which nobody waits for an engine to start, to answer or to end."""
+"""States of a deployment between changes."""
 _STABLE_SECONDS = 60.0
 """An engine that ran this long is not in a crash loop: it is restarted without delay."""
 _log = logging.getLogger(__name__)
