@@ -394,7 +394,8 @@ def _watch_live_release(
     """Advance the canary release and roll back the live release if a limit is exceeded, until `shutdown` is set."""
     limits, last_fault = settings.rollback, ""
     watch = RollbackWatch(ledger, settings.layout.run / ENGINES_FOLDER, limits)
-    commits, unwatched_at = CommitCounter(settings.database_url), None
+    commits = CommitCounter(settings.database_url)
+    unwatched_at: int | None = None
     while not shutdown.wait(timings.tick_seconds):
         with log_and_continue("look for a release to watch"):
             version = commits.read()

@@ -61,7 +61,8 @@ NOW = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
 
 def _tick(instance: dg.DagsterInstance, errors: list[str] | None = None) -> bool:
     """Whether the sensor reported a change; as the daemon does, its events are recorded."""
-    found = report_if_changed(instance, Installation(), [].append if errors is None else errors.append, NOW)
+    seen = [] if errors is None else errors
+    found = report_if_changed(instance, Installation(), seen.append, NOW)
     for event in found.asset_events if isinstance(found, dg.SensorResult) else ():
         instance.report_runless_asset_event(event)
     return isinstance(found, dg.SensorResult)
