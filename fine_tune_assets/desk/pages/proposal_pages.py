@@ -87,17 +87,25 @@ def show_proposals(desk: Desk, context: RequestContext) -> Response:
     )
 
 
-def show_file(desk: Desk, context: RequestContext, refusal: str = "") -> Response:
+def show_file(
+    desk: Desk, context: RequestContext, refusal: str = "", refused: Sequence[RefusedLine] = (), signed: int = 0
+) -> Response:
+    """The lines that wait, with those of a refused form as the person had left them."""
     file_id = context.path_param("file_id")
     waiting = list_waiting(desk.ledger, context.user.name, file_id)
+    if not waiting and refused:
+        return render_page(
+            desk, context, "refused_proposals.html", status=409, refused=refused, signed=signed, file_id=file_id
+        )
     if not waiting:
         raise not_found()
     lines = _read_lines(desk, context, waiting[:MAX_LINES])
+    chosen, seen = _list_ticked(context), set(context.form.get_all("shown"))
     return render_page(
         desk,
         context,
         "proposal_file.html",
-        status=400 if refusal else 200,
+        status=400 if refusal else 409 if refused else 200,
         file_id=file_id,
         is_earlier=file_id == EARLIER_FILE,
         first=waiting[0],
@@ -109,9 +117,14 @@ def show_file(desk: Desk, context: RequestContext, refusal: str = "") -> Respons
         ),
         reasons=REASON_CODES,
         refusal=refusal,
-        ticked=context.form.get_all("line"),
+        refused=refused,
+        signed=signed,
+        ticked={
+            line.proposal.proposal_id
+            for line in lines
+            if not line.obstacle and (line.proposal.proposal_id in chosen or line.proposal.proposal_id not in seen)
+        },
         checked_flags=context.form.get_all("acknowledged"),
-        is_form=context.method == "POST",
     )
 
 
@@ -133,20 +146,24 @@ def sign_file(desk: Desk, context: RequestContext) -> Response:
         now=context.now,
     )
     if refused:
-        return _show_refused(desk, context, refused, len(signed) - len(refused))
+        return show_file(desk, context, refused=refused, signed=len(signed) - len(refused))
     return redirect_to("/proposals?notice=proposals_signed")
 
 
 def withdraw_lines(desk: Desk, context: RequestContext) -> Response:
     """Withdraw the ticked lines. Lines of others and lines that were signed meanwhile are left alone."""
-    file_id = context.path_param("file_id")
-    ticked = {field.split(" ")[0] for field in context.form.get_all("line")}
+    file_id, ticked = context.path_param("file_id"), _list_ticked(context)
     if not ticked:
         return show_file(desk, context, _NO_LINE)
     with desk.ledger.begin() as connection:
         own = list_waiting(connection, context.user.name, file_id)
         withdraw_proposals(connection, [p for p in own if p.proposal_id in ticked], context.user.name, context.now)
     return redirect_to("/proposals?notice=proposals_withdrawn")
+
+
+def _list_ticked(context: RequestContext) -> set[str]:
+    """Proposals whose line the person had ticked."""
+    return {field.split(" ")[0] for field in context.form.get_all("line")}
 
 
 def _read_drafts(desk: Desk, found: Sequence[Proposal]) -> dict[str, DraftedExample]:
@@ -201,17 +218,3 @@ def _read_signed_line(
         text = draft.output if proposal.proposed.output is None else proposal.proposed.output
         flags = tuple(flag_text(draft, text, desk.read_recipe().domain)[0])
     return SignedLine(proposal_id, draft, -1 if number is None else number, fingerprint, flags)
-
-
-def _show_refused(desk: Desk, context: RequestContext, refused: Sequence[RefusedLine], signed: int) -> Response:
-    file_id = context.path_param("file_id")
-    return render_page(
-        desk,
-        context,
-        "refused_proposals.html",
-        status=409,
-        refused=refused,
-        signed=signed,
-        file_id=file_id,
-        is_waiting=bool(list_waiting(desk.ledger, context.user.name, file_id)),
-    )
