@@ -3,7 +3,7 @@
 Everyone sees only their own proposals, so that a second review stays blind. Approvers also see who has how many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -21,7 +21,7 @@ from fine_tune_assets.approval.sign_off import REASON_CODES, acknowledgement_cod
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import not_found
-from fine_tune_assets.desk.pages.item_pages import flag_text
+from fine_tune_assets.desk.pages.item_pages import flag_checked
 from fine_tune_assets.desk.pages.marked_text import DiffPiece, Piece, diff_words, mark_spans
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext, parse_whole_number
@@ -33,6 +33,7 @@ from fine_tune_assets.ledger.reviews.proposal_records import (
     withdraw_proposals,
 )
 from fine_tune_assets.ledger.reviews.review_items import find_items
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
 MAX_LINES = 50
@@ -135,7 +136,8 @@ def sign_file(desk: Desk, context: RequestContext) -> Response:
         return show_file(desk, context, _TOO_MANY if ticked else _NO_LINE)
     own = {p.proposal_id: p for p in list_waiting(desk.ledger, context.user.name, file_id)}
     drafts = _read_drafts(desk, [own[field.split(" ")[0]] for field in ticked if field.split(" ")[0] in own])
-    signed = [_read_signed_line(desk, field, own, drafts) for field in ticked]
+    checks = load_pack(desk.read_recipe().domain).pack.checks
+    signed = [_read_signed_line(field, own, drafts, checks) for field in ticked]
     refused = sign_proposals(
         desk.ledger,
         signed,
@@ -183,32 +185,32 @@ def _own_words(proposal: Proposal, draft: DraftedExample) -> tuple[str, str]:
 def _read_lines(desk: Desk, context: RequestContext, found: Sequence[Proposal]) -> list[ShownProposal]:
     drafts, rules = _read_drafts(desk, found), desk.read_review_settings()
     items = find_items(desk.ledger, {proposal.proposed.example_id for proposal in found})
-    signer, domain = Signer(context.user.name, context.user.roles), desk.read_recipe().domain
+    signer, checks = Signer(context.user.name, context.user.roles), load_pack(desk.read_recipe().domain).pack.checks
     lines = []
     with desk.ledger.read() as connection:
         for proposal in found:
             draft, item = drafts.get(proposal.proposal_id), items.get(proposal.proposed.example_id)
             obstacle = find_obstacle(connection, proposal, draft, signer, rules, context.now)
             version = -1 if item is None else item.version
-            lines.append(_make_line(proposal, draft, version, obstacle, domain))
+            lines.append(_make_line(proposal, draft, version, obstacle, checks))
     return lines
 
 
 def _make_line(
-    proposal: Proposal, draft: DraftedExample | None, version: int, obstacle: str, domain: str
+    proposal: Proposal, draft: DraftedExample | None, version: int, obstacle: str, checks: Collection[str]
 ) -> ShownProposal:
     """Without texts if the draft is absent; the text of another draft would not be what was decided."""
     made = proposal.proposed
     if draft is None or draft.fingerprint != made.fingerprint:
         return ShownProposal(proposal, None, version, obstacle or ABSENT, (), [], [])
     text = draft.output if made.output is None else made.output
-    flags, spans = flag_text(draft, text, domain) if made.decision == "approve" else ([], [])
+    flags, spans = flag_checked(draft, text, checks) if made.decision == "approve" else ([], [])
     changes = [] if made.output is None else diff_words(draft.output, made.output)
     return ShownProposal(proposal, draft, version, obstacle, tuple(flags), mark_spans(text, spans), changes)
 
 
 def _read_signed_line(
-    desk: Desk, field: str, own: dict[str, Proposal], drafts: dict[str, DraftedExample]
+    field: str, own: dict[str, Proposal], drafts: dict[str, DraftedExample], checks: Collection[str]
 ) -> SignedLine:
     """What the page showed for a line. A missing part makes it a changed one."""
     proposal_id, version, fingerprint = [*field.split(" "), "", ""][:3]
@@ -216,5 +218,5 @@ def _read_signed_line(
     flags: tuple[str, ...] = ()
     if proposal is not None and draft is not None and proposal.proposed.decision == "approve":
         text = draft.output if proposal.proposed.output is None else proposal.proposed.output
-        flags = tuple(flag_text(draft, text, desk.read_recipe().domain)[0])
+        flags = tuple(flag_checked(draft, text, checks)[0])
     return SignedLine(proposal_id, draft, -1 if number is None else number, fingerprint, flags)
