@@ -77,7 +77,7 @@ def list_progress(layout: Layout, ledger: Ledger, author: str, limit: int) -> li
 def decide_state(
     sent: AuthoredCorrection, withheld: Mapping[str, bool], quarantine: Mapping[str, str], item: ReviewItem | None
 ) -> CorrectionState:
-    """By correction id, `withheld`: whether identifiers remained, and `quarantine`: the state there. `item`: its draft in the queue."""
+    """`item`: its draft in the queue. Correction id → `withheld`: whether identifiers remained; `quarantine`: its state."""
     if sent.correction_id in withheld:
         return CorrectionState.HAS_IDENTIFIERS if withheld[sent.correction_id] else CorrectionState.NOT_SCRUBBED
     found = quarantine.get(sent.correction_id)
