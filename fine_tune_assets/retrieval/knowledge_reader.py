@@ -34,6 +34,7 @@ RunQuery = Callable[[Mapping[str, Any]], list[Block]]
 PARSER_LIMITS = ProcessLimits(seconds=120, cpu_seconds=60, memory_bytes=2_000_000_000, output_bytes=200_000_000)
 """For one document."""
 _MAX_BYTES = 20_000_000
+_MAX_METADATA_BYTES = 100_000
 _KINDS = {
     ".md": "markdown",
     ".markdown": "markdown",
@@ -132,7 +133,15 @@ def _read_metadata(folder: Path, path: Path) -> list[tuple[str, str]]:
     parents = [parent for parent in path.parents if parent == folder or parent.is_relative_to(folder)]
     files = [(FOLDER_METADATA, parent / FOLDER_METADATA) for parent in reversed(parents)]
     files.append((METADATA_SUFFIX.removeprefix("."), path.with_name(path.name + METADATA_SUFFIX)))
-    return [(name, file.read_text(encoding="utf-8")) for name, file in files if file.is_file()]
+    return [(name, _read_metadata_file(file)) for name, file in files if file.is_file()]
+
+
+def _read_metadata_file(path: Path) -> str:
+    """A part of it could lack the labels that restrict a document, so an oversized file is refused and not cut."""
+    if path.stat().st_size > _MAX_METADATA_BYTES:
+        detail = f"{path.name} is larger than {_MAX_METADATA_BYTES} bytes."
+        raise UnreadableDocumentError(DocumentFault.INVALID_METADATA, detail)
+    return path.read_text(encoding="utf-8")
 
 
 class _ConfinedParser:

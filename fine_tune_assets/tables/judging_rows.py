@@ -123,7 +123,9 @@ class AnswerCheck(Record):
     subject_key: SubjectKey
     check: Annotated[
         str,
-        Column("`numbers`, `units`, `dates`, `sides`, `negations`, `medications`, `format`, `finished` or `length`"),
+        Column(
+            "`numbers`, `units`, `dates`, `sides`, `negations`, `medications`, `format`, `finished`, `length` or `readable`"
+        ),
     ]
     is_passed: Annotated[bool | None, Column("Whether the answer passes; absent if the check does not apply")]
     violation_count: Annotated[int, Column("Number of unsupported statements or format errors; never text")]

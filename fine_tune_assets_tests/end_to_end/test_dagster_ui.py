@@ -316,6 +316,33 @@ def test_an_operator_terminates_a_run(ui: Ui, page: Page) -> None:
     assert ui.audited()[-1][1] in ("Dagster: terminateRuns", "Dagster: terminateRun")
 
 
+def test_nobody_else_terminates_a_run(ui: Ui) -> None:
+    """By any spelling that Dagster understands."""
+    run_id = ui.launch(ui.signed_in("operator"), "scrub_recall")["run"]["runId"]
+    attempts = (
+        f'mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}',
+        f'mutation {{ a: terminateRuns(runIds: ["{run_id}"], terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {{ __typename }} }}',
+        f'mutation {{ terminatePipelineExecution(runId: "{run_id}") {{ __typename }} }}',
+        f'query Q {{ version }} mutation M {{ terminateRun(runId: "{run_id}") {{ __typename }} }}',
+        f'mutation {{ ...f }} fragment f on Mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}',
+        f'mutation {{ deletePipelineRun(runId: "{run_id}") {{ __typename }} }}',
+    )
+    with dg.DagsterInstance.get() as instance:
+        until(lambda: _is_started(instance, run_id), ui.settings, 60, "the start of the run")
+        for role in ("approver", "auditor", "reviewer"):
+            visitor = ui.signed_in(role)
+            for query in attempts:
+                for reply in (
+                    ui.send(visitor, query),
+                    visitor.client.get("/dagster/graphql", params={"query": query}),
+                    visitor.client.post("/dagster/graphql", json=[{"query": query}], headers={"origin": ui.url}),
+                ):
+                    assert reply.status_code in {400, 403, 405}, reply.text
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        assert run.status in {dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS}
+
+
 def _is_started(instance: dg.DagsterInstance, run_id: str) -> bool:
     run = instance.get_run_by_id(run_id)
     return run is not None and run.status is dg.DagsterRunStatus.STARTED

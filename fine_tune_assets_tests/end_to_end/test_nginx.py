@@ -5,8 +5,9 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,8 @@ from fine_tune_assets.desk.desk_app import create_app as create_desk
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.gateway.gateway_app import create_line_apps
 from fine_tune_assets.gateway.host_guard import HostGuard, find_host_names
+from fine_tune_assets.ledger.people.users import LOCKOUT_THRESHOLD, create_user
+from fine_tune_assets_tests.desk.conftest import PASSWORD, Visitor
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import start_app
 from fine_tune_assets_tests.system_programs import NGINX, require_program
@@ -48,7 +51,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         gateway={"port": free_port(), "hosts": GATEWAY},
         connections={"trusted_proxies": "127.0.0.1"},
     )
-    fresh_ledger(settings).close()
+    with closing(fresh_ledger(settings)) as ledger:
+        create_user(ledger, "Reviewer One", ["reviewer"], password=PASSWORD, oidc_identity=None, now=datetime.now(UTC))
     with ExitStack() as stack:
         options = {**build_server_options(settings.connections), "log_level": "error"}
         gateway = HostGuard(create_line_apps(settings), find_host_names(settings))
@@ -127,6 +131,9 @@ def test_old_versions_of_tls_are_refused(front: Front) -> None:
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", front.port)) as plain:
         context.wrap_socket(plain)
+    context.maximum_version = context.minimum_version = ssl.TLSVersion.TLSv1_2  # the version was the reason
+    with socket.create_connection(("127.0.0.1", front.port)) as plain, context.wrap_socket(plain) as encrypted:
+        assert encrypted.version() == "TLSv1.2"
     reply = front.client.get(f"http://127.0.0.1:{front.port}/health", headers={"host": DESK})
     assert reply.status_code == 400
 
@@ -138,6 +145,19 @@ def test_a_body_that_is_too_large_is_refused(front: Front) -> None:
             f"https://127.0.0.1:{front.port}/sign-in", content=b"x" * size, headers={"host": host}
         )
         assert reply.status_code == 413
+
+
+def test_invented_addresses_are_replaced_by_the_callers(front: Front) -> None:
+    """Each guess of a password would otherwise come from a new source, and none would wait."""
+    visitor = Visitor(f"https://{DESK}")
+    with httpx.Client(base_url=f"https://127.0.0.1:{front.port}", verify=False, trust_env=False, timeout=30) as client:
+        visitor.client = client
+        client.headers["host"] = DESK
+        for number in range(LOCKOUT_THRESHOLD):
+            address = f"10.0.0.{number}"
+            client.headers.update({"x-forwarded-for": address, "x-real-ip": address, "forwarded": f"for={address}"})
+            assert visitor.sign_in("Reviewer One", "the wrong words, every time").status_code == 401
+        assert visitor.sign_in("Reviewer One").status_code == 401
 
 
 def test_repeated_sign_ins_are_slowed_down(front: Front) -> None:

@@ -21,13 +21,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.gateway.listeners import check_listener
 from fine_tune_assets.ledger.audit.request_log import verify_requests
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.people.api_keys import KeyLimits, create_key, revoke_key
+from fine_tune_assets.ledger.reviews.correction_records import list_corrections
 from fine_tune_assets.serving.services import start_services, stop_services
+from fine_tune_assets_tests.ledger.ledger_rows import owned_key, record_promoted
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.postgres import PostgresServer, postgres_server
 from fine_tune_assets_tests.serving.load import wait
@@ -174,6 +178,29 @@ def test_every_process_refuses_a_revoked_key_at_once(pair: Pair) -> None:
         assert set(pool.map(ask, range(24))) == {200}
         revoke_key(pair.ledger, key.key_id)
         assert set(pool.map(ask, range(24))) == {401}
+
+
+@pytest.mark.slow
+def test_a_correction_that_is_sent_to_both_processes_at_once_is_stored_once(pair: Pair) -> None:
+    """A client that times out sends it again while the first request runs."""
+    release = record_promoted(pair.ledger, f"release of {pair.settings.data_dir.name}").release_id
+    key = owned_key(pair.ledger, "corrects", ["correct"]).secret
+    texts = dict.fromkeys(("instruction", "input", "answer", "corrected_answer"), "Rest.")
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "one"}
+
+    def send(answer: str) -> tuple[int, str]:
+        with pair.client(pair.caller) as client:
+            body = {"release_id": release, **texts, "answer": answer}
+            reply = client.post("/v1/corrections", json=body, headers=headers)
+            return reply.status_code, reply.json().get("id", "")
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = set(pool.map(send, ["Rest."] * 24))
+    ((status, stored_id),) = replies
+    assert status == 201
+    assert send("Other.") == (409, "")
+    stored = list_corrections(pair.ledger, read_or_create_key(pair.settings.layout.keys, KEY_NAME))
+    assert [correction.correction_id for correction in stored] == [stored_id]
 
 
 @pytest.mark.slow

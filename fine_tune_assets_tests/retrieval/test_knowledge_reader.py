@@ -291,6 +291,16 @@ def test_the_nearest_metadata_takes_precedence(tmp_path: Path) -> None:
     assert (metadata.labels, metadata.valid_to, metadata.title) == (("hr",), "2026-06-30", "Bands")
 
 
+@pytest.mark.parametrize("name", ["knowledge.yaml", "a.txt.meta.yaml"])
+def test_metadata_of_any_size_is_not_loaded(tmp_path: Path, name: str) -> None:
+    """Each document reads the metadata of its folders. A part of it could lack the labels that restrict the document."""
+    put(tmp_path, "a.txt", "Text.")
+    with open(tmp_path / "knowledge" / name, "a", encoding="utf-8") as file:
+        file.truncate(10_000_000_000)  # without taking space on disk
+    kind, detail = fault(read(tmp_path))
+    assert (kind, detail) == (DocumentFault.INVALID_METADATA, f"{name} is larger than 100000 bytes.")
+
+
 def test_a_thousand_unknown_keys_are_counted_and_ten_named(tmp_path: Path) -> None:
     """The reason is stored, and shown on a page."""
     put(tmp_path, "a.txt", "Text.")
@@ -322,13 +332,12 @@ def test_a_document_above_a_limit_is_left_out_alone(tmp_path: Path, limits: dict
     """Every format and the metadata are parsed in a process with limits: one document must not stop the others, or the run."""
     put(tmp_path, "a.md", "Before.")
     put(tmp_path, "b.html", "<p>a" * 1_500_000)
-    put(tmp_path, "d.txt", "Text.")
-    (tmp_path / "knowledge" / "d.txt.meta.yaml").write_text("".join(f"k{n}: [1, 2]\n" for n in range(500_000)))
+    put(tmp_path, "d.md", "---\n" + "".join(f"k{n}: [1, 2]\n" for n in range(500_000)) + "---\nText.")
     put(tmp_path, "e.txt", "After.")
     knowledge = read(tmp_path, limits=replace(PARSER_LIMITS, **limits))
     assert [document.source for document in knowledge.documents] == ["a.md", "e.txt"]
     left_out = {one.source: one for one in knowledge.unreadable}
-    assert sorted(left_out) == ["b.html", "d.txt"]
+    assert sorted(left_out) == ["b.html", "d.md"]
     assert all(one.fault is DocumentFault.READ_FAILED and reason.value in one.detail for one in left_out.values())
 
 

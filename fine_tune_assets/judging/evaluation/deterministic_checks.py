@@ -1,5 +1,5 @@
-"""Deterministic checks of every answer: grounding, format, completeness and length. Each check is a metric that can veto
-(metric_families.py). The table holds counts, no answer text.
+"""Deterministic checks of every answer: grounding, format, completeness, length and readable words. Each check is a metric that
+can veto (metric_families.py). The table holds counts, no answer text.
 """
 
 import json
@@ -13,6 +13,7 @@ import pyarrow as pa
 from fine_tune_assets.claims.grounding_checks import GROUNDING_CHECKS, check_answer
 from fine_tune_assets.claims.sections import extract_section_texts, find_section, list_heading_variants
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
+from fine_tune_assets.judging.evaluation.readable_words import KnownWords
 from fine_tune_assets.recipes.domain_packs import LoadedPack
 from fine_tune_assets.recipes.schema import CheckSettings, OutputFormat
 from fine_tune_assets.tables.instruction_rows import InstructionRow
@@ -21,7 +22,7 @@ from fine_tune_assets.tables.record_classes import iter_records, table_from_reco
 
 GROUNDING_CHECK_NAMES: Final = tuple(GROUNDING_CHECKS)
 """Checks that the statements of an answer are in its input."""
-FORMAT_CHECKS: Final = ("format", "finished", "length")
+FORMAT_CHECKS: Final = ("format", "finished", "length", "readable")
 CHECK_NAMES: Final = (*GROUNDING_CHECK_NAMES, *FORMAT_CHECKS)
 MIN_REFERENCES: Final = 10
 """Minimum number of approved answers of a task for length bounds."""
@@ -44,12 +45,13 @@ def check_answers(scores: pa.Table, instruction_set: pa.Table, settings: CheckSe
             f"{len(unknown)} graded examples are not in the test split of this instruction set. "
             + materialize_hint("judge_scores")
         )
-    own = [(row.task, row.messages[-1].content) for row in examples.values() if not row.is_general]
-    bounds = length_bounds(own, settings)
+    own = [row for row in examples.values() if not row.is_general]
+    bounds = length_bounds(((row.task, row.messages[-1].content) for row in own), settings)
+    known_words = KnownWords([(row.task, row.messages[-2].content, row.messages[-1].content) for row in own])
     checks = (
         check
         for score in iter_records(JudgeScore, scores)
-        for check in _check_rows(score, examples[score.example_id], settings, bounds, pack)
+        for check in _check_rows(score, examples[score.example_id], settings, bounds, known_words, pack)
     )
     return table_from_records(AnswerCheck, checks)
 
@@ -59,15 +61,18 @@ def _check_rows(
     example: InstructionRow,
     settings: CheckSettings,
     bounds: Mapping[str, LengthBounds],
+    known_words: KnownWords,
     pack: LoadedPack,
 ) -> Iterator[AnswerCheck]:
-    answer, task = score.answer, example.task
-    unsupported = check_answer(answer, example.messages[-2].content, pack.pack.checks)
+    answer, task, question = score.answer, example.task, example.messages[-2].content
+    unsupported = check_answer(answer, question, pack.pack.checks)
     found: dict[str, int | None] = {name: len(facts) for name, facts in unsupported.items()}
     expected, length_bound = settings.formats.get(task), bounds.get(task)
     found["format"] = None if expected is None else count_format_errors(answer, expected, pack.section_names)
     found["finished"] = int(not score.is_finished)
     found["length"] = None if length_bound is None else int(not is_length_within(answer, length_bound))
+    is_readable = known_words.is_readable(task, question, answer)
+    found["readable"] = None if is_readable is None else int(not is_readable)
     for check in CHECK_NAMES:
         count = found.get(check)
         yield AnswerCheck(

@@ -19,7 +19,7 @@ from fine_tune_assets_tests.instructions.examples import SEARCH, built
 from fine_tune_assets_tests.record_factory import made
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
-PLANTED = "Quixotease"
+PLANTED = "Quixot"
 
 
 @pytest.fixture
@@ -75,9 +75,10 @@ def test_answers_as_good_as_those_of_what_serves_pass_both_checks(stored: Stored
 @pytest.mark.parametrize(
     ("wrong", "passed", "why"),
     [
-        (f"Rest {PLANTED} 99.", [False, True], "The check numbers "),
-        (f"Left {PLANTED} knee.", [False, True], "The check sides "),
-        (f"Rest {PLANTED}. " * 9, [True, False], "The check length "),
+        (f"Rest {PLANTED} rest 99.", [False, True], "The check numbers "),
+        (f"Left {PLANTED} knee.", [False, False], "The check sides "),
+        (f"Rest {PLANTED} rest. " * 9, [True, False], "The check length "),
+        (PLANTED, [True, False], "The check readable "),
     ],
 )
 def test_a_worse_candidate_closes_its_check(

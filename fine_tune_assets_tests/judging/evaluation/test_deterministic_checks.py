@@ -1,5 +1,6 @@
 """Deterministic checks of answers: what they find, when they do not apply, and when they veto."""
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.judging.evaluation.deterministic_checks import CHECK_NAMES, check_answers, incumbent_fingerprint
+from fine_tune_assets.judging.evaluation.readable_words import KnownWords
 from fine_tune_assets.judging.verdicts.metric_families import check_metrics
 from fine_tune_assets.judging.verdicts.promotion_rule import family_objections
 from fine_tune_assets.judging.verdicts.verdict_metrics import Metric, adjust_metrics
@@ -30,7 +32,8 @@ WRONG = {
     "sides": RIGHT.replace("Right", "Left"),
     "negations": RIGHT.replace("without fever", "with fever"),
     "medications": RIGHT.replace("tid", "bid"),
-    "length": RIGHT + " Rest and ice are good for it." * 20,
+    "length": RIGHT + " Right knee pain." * 40,
+    "readable": RIGHT + " gnillewstnioj ssensrednetdnassenffits" * 2,
 }
 """Check → an answer that fails only this check."""
 
@@ -109,6 +112,30 @@ def test_correct_answers_pass_every_check() -> None:
     assert {row["check"] for row in table.to_pylist() if row["is_passed"] is None} == {"format"}
     assert _failed(table, "adapter") == set()
     assert _vetoes(table) == []
+
+
+UNREADABLE = {
+    "reversed": RIGHT[::-1],
+    "without blanks": RIGHT.replace(" ", ""),
+    "single letters": " ".join(RIGHT),
+    "rotated by 13": codecs.encode(RIGHT, "rot13"),
+    "Cyrillic look-alikes": RIGHT.translate(str.maketrans("aeopcxi", "аеорсхі")),
+}
+
+
+@pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
+def test_text_that_nobody_can_read_vetoes(answer: str) -> None:
+    """A judge that compares words or statements may find nothing wrong in it."""
+    table = _checked([answer] * 2 + [RIGHT] * 8, [RIGHT] * 10)
+    assert "readable" in _failed(table, "adapter")
+    assert any(" readable " in reason for reason in _vetoes(table))
+
+
+def test_where_approved_answers_have_no_blanks_answers_need_none() -> None:
+    """Words can't be told apart in Chinese, for example, so the approved answers set the limit."""
+    texts = [("t", "患者主诉", f"右膝疼痛{chr(0x4E00 + number)}周无发热") for number in range(20)]
+    assert KnownWords(texts).is_readable("t", "患者主诉", "左膝疼痛三周") is True
+    assert KnownWords(texts[:9]).is_readable("t", "患者主诉", "左膝疼痛三周") is None
 
 
 @pytest.mark.parametrize("check", WRONG)
