@@ -31,6 +31,7 @@ from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.decision_records import DecisionRecord, find_decision
 from fine_tune_assets.ledger.reviews.proposal_records import Proposal, add_proposal, find_proposal, has_waiting
+from fine_tune_assets.ledger.reviews.review_items import require_item
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
 FindDraft = Callable[[str], DraftedExample | None]
@@ -229,7 +230,7 @@ def _propose(
     signer = require_signer(connection, submission.reviewer, submission.role)
     submission = replace(submission, reviewer=signer)
     require_not_author(submission, draft, {authors.get(draft.report_id)})
-    require_open(connection, draft)
+    require_open(require_item(connection, draft.example_id))
     if has_waiting(connection, signer, draft.fingerprint, submission.role):
         raise ReviewError(f"a decision of {signer} on example {draft.example_id} already waits for a signature")
     proposed = make_decision(submission, draft, decision_id=proposal_id, decided_at=entry.decided_at or file.now)

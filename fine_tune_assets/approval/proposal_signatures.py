@@ -27,7 +27,7 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.people.users import find_enabled_user
 from fine_tune_assets.ledger.reviews.proposal_records import Proposal, find_proposal, lapse_import, mark_signed
-from fine_tune_assets.ledger.reviews.review_items import AssignedError, require_available, require_item
+from fine_tune_assets.ledger.reviews.review_items import AssignedError, ReviewItem, require_available, require_item
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
@@ -142,11 +142,12 @@ def require_signer(connection: sa.Connection, name: str, role: str) -> str:
     return user.name
 
 
-def require_open(connection: sa.Connection, draft: DraftedExample) -> None:
+def require_open(item: ReviewItem) -> None:
     """Raise StaleItemError if the example is decided: a proposal must not replace a decision that someone signed."""
-    state = require_item(connection, draft.example_id).state
-    if state in _DECIDED:
-        raise StaleItemError(f"Example {draft.example_id} is already {state}. To decide again, open it on the desk.")
+    if item.state in _DECIDED:
+        raise StaleItemError(
+            f"Example {item.example_id} is already {item.state}. To decide again, open it on the desk."
+        )
 
 
 def _sign_line(
@@ -159,9 +160,8 @@ def _sign_line(
     now: datetime,
 ) -> None:
     draft = line.draft
-    _require_signable(connection, proposal, draft, signer, now)
+    item = _require_signable(connection, proposal, draft, signer, now)
     assert draft is not None
-    item = require_item(connection, draft.example_id)
     if item.version != line.version:
         raise StaleItemError(f"Example {draft.example_id} changed after the page was opened. Open the page again.")
     if line.fingerprint != fingerprint_to_sign(proposal):
@@ -170,7 +170,7 @@ def _sign_line(
     if proposal.counts_still:
         lapse_import(connection, proposal, now)
         refresh_related_items(connection, proposal.proposed, rules)
-        require_open(connection, draft)
+        require_open(require_item(connection, draft.example_id))
     decision_id = uuid.uuid4().hex
     submit_decision(
         connection,
@@ -187,8 +187,8 @@ def _sign_line(
 
 def _require_signable(
     connection: sa.Connection, proposal: Proposal, draft: DraftedExample | None, signer: Signer, now: datetime
-) -> None:
-    """Raise an error unless the proposal waits for this person, and its draft is the one that was decided."""
+) -> ReviewItem:
+    """The item. Raises an error unless the proposal waits for this person, and its draft is the one that was decided."""
     proposed = proposal.proposed
     if not is_same_person(proposed.reviewer, signer.name):
         raise NotAllowedError(f"Only {proposed.reviewer} can sign the decision on example {proposed.example_id}.")
@@ -203,9 +203,11 @@ def _require_signable(
         raise StaleItemError(ABSENT)
     if draft.fingerprint != proposed.fingerprint:
         raise StaleItemError(f"The draft of example {draft.example_id} changed after it was decided.")
-    require_available(require_item(connection, draft.example_id), signer.name, now)
+    item = require_item(connection, draft.example_id)
+    require_available(item, signer.name, now)
     if not proposal.counts_still:
-        require_open(connection, draft)
+        require_open(item)
+    return item
 
 
 def _require_flags_acknowledged(proposal: Proposal, line: SignedLine, acknowledged: Collection[str]) -> tuple[str, ...]:

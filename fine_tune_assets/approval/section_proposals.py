@@ -1,28 +1,26 @@
-"""Finds the sections that reports have in common before a recipe names any, and proposes a task from them.
+"""Finds the sections that reports have in common before a recipe names any, and proposes tasks from them.
 
-A heading is a short line of its own that many reports repeat, followed by text. Values of sections are counted, never returned: a
-value that repeats can be a name.
+A heading is a line that the reports of a source repeat (`claims/repeated_lines.py`). Values of sections are counted, never
+returned: a value that repeats can be a name.
 """
 
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import mean, median
 
-_MIN_REPORTS, _MIN_SHARE = 3, 0.2
-_MAX_PER_REPORT = 1.1
-"""Occurrences of a heading in a report that has it; a value such as "None" repeats within a report."""
-_HEADING = re.compile(r"(?:#{1,6} +)?(?:\d{1,2}(?:\.\d{1,2}){0,3}[.)]? +)?[^\W\d_][^.;!?|]{0,58}?:?")
-_MAX_WORDS = 8
+from fine_tune_assets.approval.task_kinds import ReportText, to_lined_report
+from fine_tune_assets.claims.heading_forms import clean_heading
+from fine_tune_assets.claims.repeated_lines import find_repeated_lines, list_keys
+
 _MAX_LABEL_WORDS, _MAX_LABELS, _MIN_PER_LABEL = 5, 15, 3
 
 
 @dataclass(frozen=True)
 class FoundSection:
     heading: str
-    """As the reports write it, without a colon."""
+    """As most reports write it, without markup, number and colon."""
     reports: int
     words: int
     """In the middle report."""
@@ -30,8 +28,6 @@ class FoundSection:
     """Number of different texts."""
     position: float
     """Mean place among the headings of a report."""
-    spellings: tuple[str, ...]
-    """The heading, then its other forms, such as `## Findings`."""
 
     @property
     def is_label(self) -> bool:
@@ -39,65 +35,58 @@ class FoundSection:
         return self.words <= _MAX_LABEL_WORDS and self.values <= min(_MAX_LABELS, self.reports // _MIN_PER_LABEL)
 
 
-@dataclass(frozen=True)
-class TaskProposal:
-    inputs: tuple[str, ...]
-    output: str
+@dataclass
+class _Seen:
+    spellings: Counter[str] = field(default_factory=Counter)
+    reports: set[int] = field(default_factory=set)
+    places: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
 
-def find_sections(texts: Sequence[str]) -> list[FoundSection]:
-    """In the order of the reports. A Markdown heading is returned without its number signs."""
-    seen: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    spellings: dict[str, set[str]] = defaultdict(set)
-    for report, text in enumerate(texts):
-        for place, (written, body) in enumerate(_iter_headings(text)):
-            heading = written.lstrip("# ")
-            seen[heading].append((report, place, body))
-            spellings[heading].add(written)
-    found = []
-    for heading, places in seen.items():
-        reports = len({report for report, _, _ in places})
-        bodies = [body for _, _, body in places if body]
-        is_common = reports >= max(_MIN_REPORTS, ceil(_MIN_SHARE * len(texts)))
-        if is_common and len(places) <= _MAX_PER_REPORT * reports and len(bodies) * 2 > len(places):
-            found.append(
-                FoundSection(
-                    heading,
-                    reports,
-                    round(median(len(body.split()) for body in bodies)),
-                    len({" ".join(body.casefold().split()) for body in bodies}),
-                    mean(place for _, place, _ in places),
-                    (heading, *sorted(spellings[heading] - {heading})),
-                )
-            )
+def find_sections(reports: Sequence[ReportText]) -> list[FoundSection]:
+    """In the order of the reports."""
+    repeated = find_repeated_lines(map(to_lined_report, reports))
+    seen: dict[str, _Seen] = defaultdict(_Seen)
+    for number, report in enumerate(reports):
+        for place, (key, heading, text) in enumerate(_iter_sections(report, repeated[report.source])):
+            one = seen[key]
+            one.spellings[heading] += 1
+            one.reports.add(number)
+            one.places.append(place)
+            one.texts += [text] if text else []
+    found = [
+        FoundSection(
+            max(one.spellings, key=lambda spelling: (one.spellings[spelling], spelling)),
+            len(one.reports),
+            round(median(len(text.split()) for text in one.texts)),
+            len({" ".join(text.casefold().split()) for text in one.texts}),
+            mean(one.places),
+        )
+        for one in seen.values()
+        if one.texts
+    ]
     return sorted(found, key=lambda one: (one.position, one.heading))
 
 
-def propose_task(sections: Sequence[FoundSection]) -> TaskProposal | None:
-    """The task that a small model learns soonest; None with fewer than two sections.
+def propose_output(sections: Sequence[FoundSection]) -> str | None:
+    """The output that a small model learns soonest: the last section of repeated short texts, else the last section.
 
-    The output is the last section of repeated short texts, else the last section; the input is the longer ones.
+    None with fewer than two sections.
     """
     if len(sections) < 2:
         return None
-    output = next((one for one in reversed(sections) if one.is_label), sections[-1])
-    others = [one for one in sections if one is not output]
-    inputs = [one.heading for one in others if not one.is_label] or [one.heading for one in others]
-    return TaskProposal(tuple(inputs), output.heading)
+    return next((one for one in reversed(sections) if one.is_label), sections[-1]).heading
 
 
-def _iter_headings(text: str) -> Iterator[tuple[str, str]]:
-    """Each line that may be a heading, with the text up to the next one."""
-    heading, body = "", list[str]()
-    lines = text.splitlines()
-    for at, line in enumerate(lines):
-        written = line.strip()
-        is_apart = at == 0 or not lines[at - 1].strip() or written.startswith("#") or written.endswith(":")
-        if is_apart and len(written.split()) <= _MAX_WORDS and _HEADING.fullmatch(written) and not written.islower():
-            if heading:
-                yield heading, "\n".join(body).strip()
-            heading, body = written.removesuffix(":").rstrip(), []
-        else:
-            body.append(line)
-    if heading:
-        yield heading, "\n".join(body).strip()
+def propose_inputs(sections: Sequence[FoundSection], outputs: Sequence[str]) -> list[str]:
+    """The sections that no task writes, without the short repeated ones if others are left."""
+    others = [one for one in sections if one.heading not in outputs]
+    return [one.heading for one in others if not one.is_label] or [one.heading for one in others]
+
+
+def _iter_sections(report: ReportText, repeated: frozenset[str]) -> Iterator[tuple[str, str, str]]:
+    """Normalized heading, heading and text of each section, from the first repeated line on."""
+    lines, keys = report.text.splitlines(), list_keys(to_lined_report(report))
+    starts = [at for at, key in enumerate(keys) if key in repeated]
+    for start, end in pairwise([*starts, len(lines)]):
+        yield keys[start], clean_heading(lines[start]), "\n".join(lines[start + 1 : end]).strip()

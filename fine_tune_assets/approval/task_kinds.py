@@ -77,11 +77,12 @@ class SectionRules:
 def read_section_rules(read: ReadReports, tasks: Sequence[Task], section_names: Collection[str]) -> SectionRules:
     """The rules for `unique_reports`. Their texts are read once if a task uses sections."""
     uses_sections = any(task.used_headings for task in tasks)
-    lined = (
-        LinedReport(report.source, report.report_id, report.text, {one.line for one in report.headings or ()})
-        for report in (read() if uses_sections else ())
-    )
+    lined = map(to_lined_report, read() if uses_sections else ())
     return SectionRules(tuple(list_headings(tasks)), section_names, find_repeated_lines(lined))
+
+
+def to_lined_report(report: ReportText) -> LinedReport:
+    return LinedReport(report.source, report.report_id, report.text, {one.line for one in report.headings or ()})
 
 
 @dataclass(frozen=True)

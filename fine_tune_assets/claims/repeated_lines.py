@@ -56,10 +56,15 @@ def normalize_line(line: str) -> str:
     return " ".join(clean_heading(line).split()).upper()
 
 
-def _iter_lines(report: LinedReport) -> Iterator[tuple[str, str | None]]:
+def list_keys(report: LinedReport) -> list[str]:
+    """For each line, its normalized form; empty if it can't be a heading."""
     lines, marked = report.text.splitlines(), report.marked_lines
     forms = (read_form(lines, at, is_bold=at + 1 in marked) for at in range(len(lines)))
-    keys = ["" if form is None else normalize_line(line) for form, line in zip(forms, lines, strict=True)]
+    return ["" if form is None else normalize_line(line) for form, line in zip(forms, lines, strict=True)]
+
+
+def _iter_lines(report: LinedReport) -> Iterator[tuple[str, str | None]]:
+    lines, keys = report.text.splitlines(), list_keys(report)
     filled = [at for at, line in enumerate(lines) if line.strip()]
     for at, following in zip(filled, [*filled[1:], None], strict=True):
         if keys[at]:

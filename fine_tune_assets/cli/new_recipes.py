@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from string import Template
@@ -54,8 +54,6 @@ class TaskAnswers:
     inputs: Sequence[str]
     output: str
     labels: Sequence[str] = ()
-    spellings: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Heading → all its forms in the reports, the heading first."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +129,11 @@ def _write_sources(source: str) -> str:
 
 
 def _write_task(task: TaskAnswers) -> str:
-    inputs = ", ".join(_quote_heading(task, one) for one in task.inputs)
     lines = [
         f"  - name: {_quote(task.name)}",
         f"    instruction: {_quote(task.instruction)}",
-        f"    input_sections: [{inputs}]  # headings of the reports; a list in the list names spellings",
-        f"    output_section: {_quote_heading(task, task.output)}",
+        f"    input_sections: {_quote_all(task.inputs)}  # headings of the reports; a list in the list names spellings",
+        f"    output_section: {_quote(task.output)}",
         *([f"    labels: {_quote_all(task.labels)}  # any other output makes no example"] if task.labels else []),
     ]
     return "\n".join(lines)
@@ -164,11 +161,6 @@ def _quote(value: str) -> str:
     """The value as YAML, which contains JSON."""
     is_plain = _PLAIN.fullmatch(value) is not None and value.lower() not in _RESERVED
     return value if is_plain else json.dumps(value, ensure_ascii=False)
-
-
-def _quote_heading(task: TaskAnswers, heading: str) -> str:
-    spellings = task.spellings.get(heading, ())
-    return _quote_all(spellings) if len(spellings) > 1 else _quote(heading)
 
 
 def _quote_all(values: Sequence[str]) -> str:

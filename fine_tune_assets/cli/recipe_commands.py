@@ -11,7 +11,7 @@ from fine_tune_assets.cli.new_recipes import set_value
 from fine_tune_assets.cli.output import json_option, show_json, show_message, show_rows
 from fine_tune_assets.core.errors import FAILED
 from fine_tune_assets.core.settings import Settings, load_settings
-from fine_tune_assets.recipes.gate_reach import find_gate_reach, require_reachable_gate
+from fine_tune_assets.recipes.gate_reach import find_gate_reach, list_task_needs, require_reachable_gate
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, shipped_recipes
 from fine_tune_assets.recipes.schema import Recipe
 
@@ -57,8 +57,9 @@ def check(name_or_file: str | None, reports: Path | None, has_drafts: bool, any_
 
     NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. Refuses a recipe with which no candidate could
     be promoted, and prints the smallest gain that its gate detects and the chance of a false promotion. With --reports, prints
-    the reports read, the sections found, drafts and tokens per task, and why a report makes no draft; with --drafts
-    also text of reports: the headings that no setting names, and three drafts per task and source, with the end of each section.
+    the reports read, the sections found, drafts, needed examples and tokens per task, and why a report makes no draft; with
+    --drafts also text of reports: the headings that no setting names, and three drafts per task and source, with the end of each
+    section.
     Nothing is stored. With --json alone, prints the recipe with all defaults.
 
     The exit status is 1 if the recipe can't end in a verdict: a model, GPU or data set of the mix is missing, a task makes no
@@ -107,10 +108,14 @@ def refuse(problems: Sequence[str]) -> None:
 
 
 def _show_summary(found: Recipe) -> None:
+    from fine_tune_assets.cli.recipe_problems import format_need
+
     tasks = ", ".join(task.name for task in found.tasks)
     click.echo(f"{found.name} is valid: base model {found.base_model.name}, {found.training.method}, tasks {tasks}")
     for line in _describe_gate(found):
         click.echo(line)
+    for need in list_task_needs(found):
+        click.echo(f"  {need.task}: {format_need(need, None)}")
 
 
 def _describe_gate(recipe: Recipe) -> Iterator[str]:
@@ -134,21 +139,24 @@ def _describe_gate(recipe: Recipe) -> Iterator[str]:
     "--reports", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of reports to plan for."
 )
 @click.option("--domain", metavar="PACK", help="Domain pack: a name, or its folder.")
-@click.option("--task", "name", metavar="NAME", help="Name of the task.")
-@click.option("--instruction", metavar="TEXT", help="Instruction to the model.")
+@click.option("--output", "outputs", metavar="HEADING", multiple=True, help="Section to write; repeat per task.")
 @click.option("--input", "inputs", metavar="HEADING", multiple=True, help="Section of the input; repeatable.")
-@click.option("--output", metavar="HEADING", help="Section that the model learns to write.")
-@click.option("--labels", metavar="A,B,C", help="Allowed outputs; empty for free text.")
+@click.option("--task", "names", metavar="NAME", multiple=True, help="Name of the task; one per --output.")
+@click.option("--instruction", "instructions", metavar="TEXT", multiple=True, help="Instruction; one per --output.")
+@click.option("--labels", metavar="A,B,C", multiple=True, help="Allowed outputs; one per --output.")
 @click.option("--source", metavar="NAME", help="Trusted source; empty: review every draft.")
 @click.option("--hardware", type=click.Choice(["cpu", "gpu"]), help="What trains; default: this machine.")
 @click.option("--base-model", metavar="FOLDER", help="Imported base model, for a GPU.")
 def new(file: Path | None, template: str | None, **answers: Any) -> None:
     """Create a recipe from your reports.
 
-    Finds the sections of the reports, asks for domain, task and hardware, and writes a recipe for this machine: on a processor,
+    Finds the sections of the reports, asks for domain, tasks and hardware, and writes a recipe for this machine: on a processor,
     with the bundled model. Prints how many approved examples the gate needs and which gain they show. Options answer the
     questions; without a terminal, what is missing follows from the reports. The exit status is 1 if the recipe can't end in a
     verdict; the file is kept.
+
+    Each --output makes a task. With several, use --task, --instruction, --labels and --input once per --output, in the same
+    order, or leave them out. --input then lists headings, separated by commas; a single one is for all tasks.
 
     With --from, copies a shipped recipe instead. The name of FILE becomes the name of the recipe; without FILE it is PACK.yaml.
     """

@@ -11,12 +11,13 @@ from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
 from fine_tune_assets.approval.task_kinds import UncheckedDraft
 from fine_tune_assets.cli.output import show_json, show_message
 from fine_tune_assets.cli.preview_examples import describe_examples, print_examples, print_unnamed_headings
-from fine_tune_assets.cli.recipe_problems import find_report_problems
+from fine_tune_assets.cli.recipe_problems import count_tested, find_report_problems, format_need, list_distinct
 from fine_tune_assets.cli.report_folder import read_report_folder
 from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.recipes.domain_packs import LoadedPack, load_pack
-from fine_tune_assets.recipes.schema import Recipe
+from fine_tune_assets.recipes.gate_reach import list_task_needs
+from fine_tune_assets.recipes.schema import ModelTask, Recipe, RowTask
 
 _MAX_SHOWN = 20
 
@@ -32,6 +33,14 @@ def show_preview(
     is_required = recipe.reports_without_subject == "refuse"
     read = read_report_folder(settings, folder, recipe.domain, is_subject_required=is_required)
     preview = preview_recipe(read.reports, recipe.tasks, pack.section_names)
+    needs = {need.task: need for need in list_task_needs(recipe)}
+    counts, _ = count_tested(recipe, read, list_distinct(preview.drafts))
+    is_known = recipe.split.test_from is None  # and the text alone makes the drafts
+    tested = {
+        task.name: counts[task.name] if is_known and not isinstance(task, ModelTask | RowTask) else None
+        for task in recipe.tasks
+    }
+    about = "" if read.has_own_keys else "about "
     every = [*problems, *find_report_problems(recipe, read, preview)]
     found = {
         "recipe": recipe.name,
@@ -49,6 +58,10 @@ def show_preview(
                 "task": one.task,
                 "drafts": one.drafts,
                 "left_out": one.left_out,
+                "needed_examples": needs[one.task].examples,
+                "needed_test_examples": needs[one.task].test_examples,
+                "test_drafts": tested[one.task],
+                "need": format_need(needs[one.task], tested[one.task], about),
                 **_count_tokens(settings, recipe, preview, one.task),
             }
             for one in preview.tasks
@@ -117,6 +130,7 @@ def _print(found: dict[str, Any], pack: LoadedPack) -> None:
     click.echo("\nDrafts")
     for one in found["tasks"]:
         click.echo(f"  {one['drafts']:>6}  {one['task']}{_describe_tokens(one, found['max_length'])}")
+        click.echo(f"          {one['need']}")
         for reason, count in one["left_out"].items():
             click.echo(f"          no draft: {count}, {reason}")
     click.echo(f"\n{found['reports_without_draft']} {report} make no example.")

@@ -4,7 +4,7 @@ Each problem is one line: the field, what is wrong, and what to change. Whether 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -22,6 +22,7 @@ from fine_tune_assets.instructions.general_data import list_sources
 from fine_tune_assets.instructions.splits import SplitRule
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.error_levels import fewest_subjects
+from fine_tune_assets.recipes.gate_reach import TaskNeed
 from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, ModelTask, Recipe, RowTask
 
 _HIGHEST_FRACTION = 0.5
@@ -141,7 +142,7 @@ def _find_empty_tasks(recipe: Recipe, preview: Preview) -> Iterator[str]:
 def _find_split_problems(recipe: Recipe, folder: ReportFolder, drafts: Sequence[UncheckedDraft]) -> Iterator[str]:
     """Counts each question once, as an instruction set does. With `test_from`, the dates of the reports decide instead."""
     split, gate = recipe.split, recipe.gate
-    distinct = {(draft.task, " ".join(draft.input.casefold().split())): draft for draft in drafts}
+    distinct = list_distinct(drafts)
     if any(isinstance(task, ModelTask | RowTask) for task in recipe.tasks):
         return  # a model or an import adds drafts
     if len(distinct) < split.minimum_examples:
@@ -151,14 +152,14 @@ def _find_split_problems(recipe: Recipe, folder: ReportFolder, drafts: Sequence[
         )
     if split.test_from is not None:
         return
-    tested, subjects = _count_tested(recipe, folder, list(distinct.values()))
+    tested, subjects = count_tested(recipe, folder, distinct)
     about = "" if folder.has_own_keys else "about "
     yield from _require(
         recipe, len(distinct), sum(tested.values()), gate.minimum_examples, f"{about}%d", "gate.minimum_examples"
     )
     for task, count in sorted(tested.items()):
         if task not in gate.untested_tasks:
-            drafted = sum(draft.task == task for draft in distinct.values())
+            drafted = sum(draft.task == task for draft in distinct)
             field = f"gate.minimum_group_examples, task {task}"
             yield from _require(recipe, drafted, count, gate.minimum_group_examples, f"{about}%d", field)
     fewest = fewest_subjects(gate.verdict_level)
@@ -185,12 +186,26 @@ def _require(recipe: Recipe, drafts: int, tested: int, needed: int, form: str, f
     )
 
 
-def _count_tested(recipe: Recipe, folder: ReportFolder, drafts: Sequence[UncheckedDraft]) -> tuple[Counter[str], int]:
+def list_distinct(drafts: Iterable[UncheckedDraft]) -> list[UncheckedDraft]:
+    """Each question once, as an instruction set has it."""
+    return list({(draft.task, " ".join(draft.input.casefold().split())): draft for draft in drafts}.values())
+
+
+def format_need(need: TaskNeed, tested: int | None, about: str = "") -> str:
+    """`tested`: drafts in the test split, if known."""
+    if not need.test_examples:
+        return "not tested (gate.untested_tasks)"
+    approved = "approved examples" if need.examples is None else f"{need.examples} approved examples"
+    found = "" if tested is None else f"; {about}{tested} drafts are in the test split"
+    return f"needs {approved}, {need.test_examples} of them in the test split{found}"
+
+
+def count_tested(recipe: Recipe, folder: ReportFolder, drafts: Iterable[UncheckedDraft]) -> tuple[Counter[str], int]:
     """Test examples by task, and test subjects: counted with this installation's subject keys, else expected."""
     by_task: dict[str, list[UncheckedDraft]] = defaultdict(list)
     for draft in drafts:
         by_task[draft.task].append(draft)
-    keys, fraction = {draft.subject_key for draft in drafts}, recipe.split.test_fraction
+    fraction, keys = recipe.split.test_fraction, {draft.subject_key for made in by_task.values() for draft in made}
     if not folder.has_own_keys:
         expected = {task: int(len(made) * fraction + 1e-9) for task, made in by_task.items()}
         return Counter(expected), int(len(keys) * fraction + 1e-9)

@@ -1,4 +1,4 @@
-"""The questions of `fine-tune recipe new`: reports, domain, task and hardware, and what can be promised with the answers.
+"""The questions of `fine-tune recipe new`: reports, domain, tasks and hardware, and what can be promised with the answers.
 
 Each question can be answered by an option. Without a terminal, what the reports show is taken as the answer, or the option is
 named. Text of reports is never printed.
@@ -7,14 +7,20 @@ named. Text of reports is never printed.
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 import click
 
 from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
-from fine_tune_assets.approval.section_proposals import FoundSection, TaskProposal, find_sections, propose_task
+from fine_tune_assets.approval.section_proposals import (
+    FoundSection,
+    find_sections,
+    propose_inputs,
+    propose_output,
+)
 from fine_tune_assets.cli.new_recipes import RecipeAnswers, TaskAnswers, plan_split, write_recipe
 from fine_tune_assets.cli.output import show_message
 from fine_tune_assets.cli.recipe_problems import (
@@ -22,6 +28,7 @@ from fine_tune_assets.cli.recipe_problems import (
     find_machine_problems,
     find_mix_problems,
     find_report_problems,
+    format_need,
 )
 from fine_tune_assets.cli.report_folder import ReportFolder, read_report_folder
 from fine_tune_assets.core.errors import FineTuneError
@@ -29,7 +36,7 @@ from fine_tune_assets.core.keys import SUBJECTS_KEY, read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.instructions.splits import SPLITS, SplitRule
 from fine_tune_assets.recipes.domain_packs import PACK_FILE, load_pack, shipped_packs
-from fine_tune_assets.recipes.gate_reach import detectable_gain, list_obstacles
+from fine_tune_assets.recipes.gate_reach import detectable_gain, list_obstacles, list_task_needs
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import Recipe, SplitSettings
 
@@ -46,11 +53,13 @@ class WizardOptions:
 
     reports: Path | None
     domain: str | None
-    name: str | None
-    instruction: str | None
+    outputs: Sequence[str]
+    """One task for each; `names`, `instructions` and `labels` have as many or none."""
     inputs: Sequence[str]
-    output: str | None
-    labels: str | None
+    """Headings for a single output; for several, a list for each one or one list for all."""
+    names: Sequence[str]
+    instructions: Sequence[str]
+    labels: Sequence[str]
     source: str | None
     hardware: str | None
     base_model: str | None
@@ -67,15 +76,15 @@ def run_wizard(
     if folder is not None:
         read_or_create_key(settings.subject_keys, SUBJECTS_KEY)  # the split follows from it
         read = read_report_folder(settings, folder, domain, is_subject_required=True)
-        sections = find_sections([report.text for report in read.reports])
+        sections = find_sections(read.reports)
         _print_sections(read, sections)
-    task = _ask_task(options, sections, propose_task(sections))
+    tasks = _ask_tasks(options, sections)
     target = file or Path(f"{Path(domain).name}.yaml")
     answers = RecipeAnswers(
         name=target.stem,
         domain=domain,
         rubric="domain" if pack.rubric_file.is_file() else "general",
-        tasks=[task],
+        tasks=tasks,
         source=_ask("source", "Source whose texts need no review; empty for none", "", options.source),
         base_folder=_choose_base(options, has_gpu=has_gpu),
     )
@@ -115,26 +124,71 @@ def _print_sections(read: ReportFolder, sections: Sequence[FoundSection]) -> Non
         click.echo(f"  {number:>2}  {one.heading}: in {one.reports} reports, {kind}")
 
 
-def _ask_task(options: WizardOptions, sections: Sequence[FoundSection], found: TaskProposal | None) -> TaskAnswers:
+def _ask_tasks(options: WizardOptions, sections: Sequence[FoundSection]) -> list[TaskAnswers]:
     headings = [one.heading for one in sections]
-    output = _pick(
-        _ask("output", "Section that the model learns to write", found.output if found else None, options.output),
-        headings,
+    question = "Sections that the model learns to write, each one a task, separated by commas"
+    outputs = [_pick(one, headings) for one in options.outputs] or _split(
+        _ask("output", question, propose_output(sections)), headings
     )
-    proposed = [name for name in (found.inputs if found else ()) if name != output]
-    inputs = list(options.inputs) or _split(
-        _ask("input", "Sections that the model reads, separated by commas", ", ".join(proposed) or None)
-    )
-    name = _ask("task", "Name of the task", _slug(output) if found else None, options.name)
-    instruction = _ask(
-        "instruction",
-        "Instruction to the model",
-        f"Write the section {output}." if found else None,
-        options.instruction,
-    )
-    labels = _ask("labels", "Allowed outputs, separated by commas; empty for free text", "", options.labels)
-    spellings = {one.heading: one.spellings for one in sections}
-    return TaskAnswers(name, instruction, [_pick(one, headings) for one in inputs], output, _split(labels), spellings)
+    _require_one_each(options, outputs)
+    inputs = _list_given_inputs(options, outputs)
+    proposed, tasks = propose_inputs(sections, outputs), list[TaskAnswers]()
+    for at, output in enumerate(outputs):
+        read = (
+            inputs[at] if inputs else _ask("input", f"Sections that the model reads for {output}", ", ".join(proposed))
+        )
+        name = _make_name(output, {task.name for task in tasks}) if output in headings else None
+        instruction = f"Write the section {output}." if output in headings else None
+        labels = f"Allowed outputs of {output}, separated by commas; empty for free text"
+        tasks.append(
+            TaskAnswers(
+                name=_ask("task", f"Name of the task for {output}", name, _pick_nth(options.names, at)),
+                instruction=_ask(
+                    "instruction", f"Instruction for {output}", instruction, _pick_nth(options.instructions, at)
+                ),
+                inputs=_split(read, headings) if isinstance(read, str) else [_pick(one, headings) for one in read],
+                output=output,
+                labels=_split(_ask("labels", labels, "", _pick_nth(options.labels, at))),
+            )
+        )
+    _require_sound(tasks)
+    return tasks
+
+
+def _require_one_each(options: WizardOptions, outputs: Sequence[str]) -> None:
+    given = {"task": options.names, "instruction": options.instructions, "labels": options.labels}
+    for option, values in given.items():
+        if values and len(values) != len(outputs):
+            raise click.UsageError(f"Use --{option} once for each --output, in the same order, or leave it out.")
+
+
+def _list_given_inputs(options: WizardOptions, outputs: Sequence[str]) -> list[Sequence[str] | str]:
+    """The inputs of each output: headings, or a list as on a terminal. Empty if no option names them."""
+    if len(outputs) == 1 or not options.inputs:
+        return [options.inputs] if options.inputs else []
+    if len(options.inputs) not in (1, len(outputs)):
+        raise click.UsageError(
+            "Use --input once for each --output, with headings separated by commas, or once for all."
+        )
+    return [*options.inputs] if len(options.inputs) > 1 else [*options.inputs] * len(outputs)
+
+
+def _require_sound(tasks: Sequence[TaskAnswers]) -> None:
+    """Raises UsageError for a name that two tasks share, and for a task that reads what it writes or reads nothing."""
+    repeated = sorted(name for name, count in Counter(task.name for task in tasks).items() if count > 1)
+    if repeated:
+        raise click.UsageError(f"Two tasks are named {', '.join(repeated)}. Give each task its own --task.")
+    for task in tasks:
+        if not task.inputs:
+            raise click.UsageError(f"--input is missing: task {task.name} reads no section.")
+        if task.output in task.inputs:
+            raise click.UsageError(
+                f"Task {task.name} reads {task.output}, the section that it writes. Leave it out of --input."
+            )
+
+
+def _pick_nth(values: Sequence[str], at: int) -> str | None:
+    return values[at] if values else None
 
 
 def _pick(answer: str, headings: Sequence[str]) -> str:
@@ -152,12 +206,17 @@ def _ask(option: str, question: str, default: str | None = None, given: str | No
     raise click.UsageError(f"--{option} is missing.")
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _split(text: str, headings: Sequence[str] = ()) -> list[str]:
+    """The parts of a list with commas. A heading that contains commas is one part."""
+    for heading in sorted((one for one in headings if "," in one), key=len, reverse=True):
+        text = text.replace(heading, str(headings.index(heading) + 1))
+    return [_pick(part.strip(), headings) for part in text.split(",") if part.strip()]
 
 
-def _slug(heading: str) -> str:
-    return re.sub(r"\W+", "_", heading.lower(), flags=re.ASCII).strip("_") or "task"
+def _make_name(heading: str, taken: Collection[str]) -> str:
+    """Small letters and digits; a heading of other letters is numbered."""
+    slug = re.sub(r"\W+", "_", heading.lower(), flags=re.ASCII).strip("_") or "task"
+    return next(name for name in chain([slug], (f"{slug}_{number}" for number in count(2))) if name not in taken)
 
 
 def _choose_base(options: WizardOptions, *, has_gpu: bool) -> str:
@@ -218,37 +277,44 @@ def _round_up(characters: int, most: int) -> int:
 
 
 def _choose_salt(answers: RecipeAnswers, stem: str, recipe: Recipe, preview: Preview) -> str:
-    """The first salt with which the test split has the examples that the gate needs and a few more; else the one with most."""
+    """The first salt that gives each task's test split what the gate needs and a few more; else the one with most."""
     plan, best = plan_split(len(answers.tasks), answers.drafts), (-1, f"{stem}-1")
-    wanted = min(int(plan.test_fraction * len(preview.drafts)), int(1.2 * plan.test_examples))
+    expected = int(plan.test_fraction * min(one.drafts for one in preview.tasks))
+    wanted = min(expected, int(1.2 * plan.test_examples / len(answers.tasks)))
     for number in range(1, _SALTS + 1):
         salt = f"{stem}-{number}"
         counts = _count_splits(replace(recipe.split, salt=salt, test_fraction=plan.test_fraction), preview)
-        if counts["test"] >= wanted and counts["validation"]:
+        fewest = min(counts[task.name, "test"] for task in answers.tasks)
+        has_validation = any(counts[task.name, "validation"] for task in answers.tasks)
+        if fewest >= wanted and has_validation:
             return salt
-        best = max(best, (counts["test"] if counts["validation"] else 0, salt))
+        best = max(best, (fewest if has_validation else 0, salt))
     return best[1]
 
 
-def _count_splits(split: SplitSettings, preview: Preview) -> Counter[str]:
+def _count_splits(split: SplitSettings, preview: Preview) -> Counter[tuple[str, str]]:
+    """(Task, split) → drafts."""
     rule = SplitRule(split)
-    return Counter(rule.assign(draft.subject_key) for draft in preview.drafts)
+    return Counter((draft.task, rule.assign(draft.subject_key)) for draft in preview.drafts)
 
 
 def _print_promise(recipe: Recipe, preview: Preview | None) -> None:
-    plan = plan_split(len(recipe.tasks), None)
+    plan, needs = plan_split(len(recipe.tasks), None), list_task_needs(recipe)
     split, tested = recipe.split, plan.test_examples
+    counts = None if preview is None else _count_splits(recipe.split, preview)
     click.echo(f"Base model {recipe.base_model.name}, {recipe.training.method}.")
-    if preview is not None:
-        counts = _count_splits(recipe.split, preview)
-        by_split = ", ".join(f"{counts[name]} {name}" for name in SPLITS)
-        click.echo(f"{len(preview.drafts)} drafts: {by_split}, if every draft is approved and none is a duplicate.")
-        tested = counts["test"]
+    if counts is not None:
+        sums = {name: sum(n for (_, of), n in counts.items() if of == name) for name in SPLITS}
+        by_split = ", ".join(f"{sums[name]} {name}" for name in SPLITS)
+        click.echo(f"{counts.total()} drafts: {by_split}, if every draft is approved and none is a duplicate.")
+        tested = sums["test"]
     spare = tested - plan.test_examples
     click.echo(
         f"The gate needs {split.minimum_examples} approved examples, {plan.test_examples} of them in the test split"
-        + (f"; {spare} test examples may be rejected." if preview is not None and spare >= 0 else ".")
+        + (f"; {spare} test examples may be rejected." if counts is not None and spare >= 0 else ".")
     )
+    for need in needs if len(needs) > 1 else ():
+        click.echo(f"  {need.task}: {format_need(need, None if counts is None else counts[need.task, 'test'])}")
     gain = detectable_gain(recipe.gate, min(tested, recipe.judge.test_examples))
     if gain is None:
         click.echo(f"{tested} test examples show no gain, however large.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -23,6 +24,7 @@ _REPORT_PREFIX = "correction/"
 class CorrectionState(StrEnum):
     RECEIVED = "received"
     NOT_SCRUBBED = "not scrubbed"
+    HAS_IDENTIFIERS = "identifiers remain"
     QUARANTINED = "quarantined"
     BLOCKED = "blocked"
     REJECTED = "rejected"
@@ -33,8 +35,10 @@ class CorrectionState(StrEnum):
 
 MEANINGS: Mapping[CorrectionState, str] = {
     CorrectionState.RECEIVED: "The next run removes identifiers from it.",
-    CorrectionState.NOT_SCRUBBED: "It is not used: identifiers remained in it, or removing them took too much time or memory. "
-    "Each run tries again. If it stays so, send it again, shorter and without names.",
+    CorrectionState.NOT_SCRUBBED: "It is not used: removing identifiers from it took too much time or memory. "
+    "Each run tries again. If it stays so, send it again, shorter.",
+    CorrectionState.HAS_IDENTIFIERS: "It is not used: identifiers remained in it. "
+    "Each run tries again. If it stays so, send it again without names, numbers and addresses.",
     CorrectionState.QUARANTINED: "It waits for an approver.",
     CorrectionState.BLOCKED: "It is not used: it cites a document that not everyone may see.",
     CorrectionState.REJECTED: "It is not used: a reviewer or approver rejected it.",
@@ -61,7 +65,7 @@ def list_progress(layout: Layout, ledger: Ledger, author: str, limit: int) -> li
     """The newest corrections of an author, newest first. Raises SealError."""
     sent = list_authored_corrections(ledger, author, limit)
     ids = [one.correction_id for one in sent]
-    withheld = _read_column(layout, "withheld_corrections")
+    withheld = _read_column(layout, "withheld_corrections", "has_identifiers")
     quarantine = _read_column(layout, "quarantined_corrections", "state")
     items = {item.report_id: item for item in list_report_items(ledger, [_REPORT_PREFIX + i for i in ids])[::-1]}
     return [
@@ -71,11 +75,11 @@ def list_progress(layout: Layout, ledger: Ledger, author: str, limit: int) -> li
 
 
 def decide_state(
-    sent: AuthoredCorrection, withheld: Mapping[str, str], quarantine: Mapping[str, str], item: ReviewItem | None
+    sent: AuthoredCorrection, withheld: Mapping[str, bool], quarantine: Mapping[str, str], item: ReviewItem | None
 ) -> CorrectionState:
-    """`quarantine`: correction id → state there; `item`: its draft in the queue."""
+    """`item`: its draft in the queue. Correction id → `withheld`: whether identifiers remained; `quarantine`: its state."""
     if sent.correction_id in withheld:
-        return CorrectionState.NOT_SCRUBBED
+        return CorrectionState.HAS_IDENTIFIERS if withheld[sent.correction_id] else CorrectionState.NOT_SCRUBBED
     found = quarantine.get(sent.correction_id)
     if found is None:
         return CorrectionState.RECEIVED
@@ -92,7 +96,7 @@ def _report_id(sent: AuthoredCorrection) -> str:
     return f"{_REPORT_PREFIX}{sent.correction_id}"
 
 
-def _read_column(layout: Layout, table: str, column: str = "correction_id") -> dict[str, str]:
+def _read_column(layout: Layout, table: str, column: str) -> dict[str, Any]:
     """Correction id → value; empty before the first run."""
     path = layout.table(table)
     columns: Sequence[str] = sorted({"correction_id", column})

@@ -10,7 +10,7 @@ reviewer approves (`approval/review_actions.py`); `defs/s05_instruction_sets/` a
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import floor
 
 import pyarrow as pa
@@ -53,10 +53,18 @@ def _raw_row(correction: Correction, subject_secret: bytes) -> ScrubbedCorrectio
     )
 
 
-def list_withheld_corrections(raw: pa.Table, scrubbed: pa.Table, scrubber_version: str) -> pa.Table:
-    """`withheld_corrections`: the corrections that the scrubber left out, in order of id."""
+def list_withheld_corrections(
+    raw: pa.Table, scrubbed: pa.Table, unscrubbed: Collection[str], scrubber_version: str
+) -> pa.Table:
+    """`withheld_corrections`: the corrections that the scrubber left out, in order of id.
+
+    `unscrubbed`: those that took too much time or memory. In the others, identifiers remained.
+    """
     left = set(raw["correction_id"].to_pylist()) - set(scrubbed["correction_id"].to_pylist())
-    rows = (WithheldCorrection(correction_id=one, scrubber_version=scrubber_version) for one in sorted(left))
+    rows = (
+        WithheldCorrection(correction_id=one, scrubber_version=scrubber_version, has_identifiers=one not in unscrubbed)
+        for one in sorted(left)
+    )
     return table_from_records(WithheldCorrection, rows)
 
 

@@ -19,7 +19,7 @@ from fine_tune_assets.phi.measurement.answer_scan import find_answer_identifiers
 from fine_tune_assets.phi.measurement.final_text_scan import find_text_identifiers
 from fine_tune_assets.phi.measurement.recall import lowest_recall, measure_recall
 from fine_tune_assets.phi.scrub_workers import open_workers
-from fine_tune_assets.phi.scrubber import scrubber_version
+from fine_tune_assets.phi.scrubber import NOT_SCRUBBED, scrubber_version
 from fine_tune_assets.phi.table_scrubber import ScrubJob, ScrubOutputs, scrub_correction_table, scrub_report_table
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.schema import ScrubberSettings, TaggerSettings
@@ -64,7 +64,8 @@ def scrub_corrections(request: Request, progress: Progress) -> dict[str, Any]:
     write_table(Path(request["output"]), scrubbed)
     return {
         "corrections": scrubbed.num_rows,
-        "withheld": withheld,
+        "withheld": len(withheld),
+        "without_scrubbing": [key for key, kinds in withheld.items() if NOT_SCRUBBED in kinds],
         "scrubber_version": scrubber_version(_read_settings(request)),
     }
 

@@ -213,8 +213,10 @@ def _replace_written_on(day: date, subject_key: str, surrogates: Surrogates | No
     return day if surrogates is not None and surrogates.profile.keeps_dates else day.replace(month=1, day=1)
 
 
-def scrub_correction_table(corrections: pa.Table, job: ScrubJob, progress: Progress) -> tuple[pa.Table, int]:
-    """Scrub `scrubbed_corrections`; returns the rows that pass the second pass, and how many it withheld.
+def scrub_correction_table(
+    corrections: pa.Table, job: ScrubJob, progress: Progress
+) -> tuple[pa.Table, dict[str, list[str]]]:
+    """Scrub `scrubbed_corrections`; returns the rows that pass the second pass, and those withheld: id → kinds of residual PHI.
 
     All texts of a correction, including the model's answer and its passages, are scrubbed as one report: an identifier found in
     one of them is removed from all.
@@ -240,7 +242,8 @@ def scrub_correction_table(corrections: pa.Table, job: ScrubJob, progress: Progr
         if not one.residual_phi
     ]
     progress(len(sent), len(sent), "corrections scrubbed")
-    return table_from_records(ScrubbedCorrection, kept), len(sent) - len(kept)
+    withheld = {correction.correction_id: sorted(one.residual_phi) for correction, one in zip(sent, found, strict=True)}
+    return table_from_records(ScrubbedCorrection, kept), {key: kinds for key, kinds in withheld.items() if kinds}
 
 
 _SEPARATOR = "\n\n"

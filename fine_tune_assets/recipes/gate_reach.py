@@ -37,6 +37,29 @@ class GateReach:
     """The same for a year of `gate.verdicts_per_year` candidates."""
 
 
+@dataclass(frozen=True)
+class TaskNeed:
+    """What the gate needs of one task."""
+
+    task: str
+    test_examples: int
+    """0: `gate.untested_tasks` names the task."""
+    examples: int | None
+    """Approved ones, with which the split usually has `test_examples`; None: dates decide (`split.test_from`)."""
+
+
+def list_task_needs(recipe: Recipe) -> list[TaskNeed]:
+    gate, split = recipe.gate, recipe.split
+    tested = {task.name for task in recipe.tasks} - set(gate.untested_tasks)
+    alone = gate.minimum_examples if len(tested) == 1 else 0
+    needs = []
+    for name in dict.fromkeys(task.name for task in recipe.tasks):
+        test = max(gate.minimum_group_examples, alone) if name in tested else 0
+        is_counted = split.test_from is None and split.test_fraction > 0
+        needs.append(TaskNeed(name, test, ceil(test / split.test_fraction - 1e-9) if is_counted else None))
+    return needs
+
+
 def find_gate_reach(recipe: Recipe) -> GateReach:
     """Planned for one test example per subject."""
     gate, examples = recipe.gate, _count_asked(recipe)

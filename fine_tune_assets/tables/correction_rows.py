@@ -37,6 +37,9 @@ class WithheldCorrection(Record):
 
     correction_id: Annotated[str, Column("Id of the correction in the ledger")]
     scrubber_version: Annotated[str, Column("Fingerprint of the scrubber")]
+    has_identifiers: Annotated[
+        bool, Column("Whether identifiers remained; otherwise, removing them took too much time or memory")
+    ]
 
 
 class QuarantinedCorrection(Record):

@@ -245,3 +245,85 @@ def test_every_hint_that_a_command_prints_goes_through_the_one_place_that_names_
             if hints and not inner & _NAMING_CALLS:
                 found.append(f"{file.name}:{call.lineno}")
     assert not [one for one in found if not one.startswith("line_commands.py")], "`lines add` names the line itself"
+
+
+_NAMING_CALLS_OF_SERVICES = {*_NAMING_CALLS, "at_line", "check_result", "warning_result", "unavailable"}
+_SHOWN_BY_THE_SUMMARY = {"check_remedies.py", "automation.py"}
+"""`CHECK_REMEDIES` are printed through `show_message`; the other quotes a command in a comment of a field."""
+
+
+@pytest.mark.parametrize("package", ["desk", "gateway", "defs"])
+def test_every_hint_of_a_page_an_error_or_a_check_names_its_line(package: str) -> None:
+    """A hint that reaches a person by another way than an error, a check's result or `name_line` would name no line."""
+    found = []
+    for file in sorted((PROJECT_DIR / "fine_tune_assets" / package).rglob("*.py")):
+        if file.name not in _SHOWN_BY_THE_SUMMARY:
+            found += [
+                f"{file.name}:{line}" for line in _find_unnamed_hints(ast.parse(file.read_text(encoding="utf-8")))
+            ]
+    assert found == []
+
+
+def test_the_scan_finds_a_hint_that_no_call_names() -> None:
+    plain = 'HINT = "Run `fine-tune up`."\ndef show():\n    return PlainText(HINT)\n'
+    assert _find_unnamed_hints(ast.parse(plain)) == [1]
+    assert _find_unnamed_hints(ast.parse(plain.replace("PlainText", "name_line"))) == []
+    assert _find_unnamed_hints(ast.parse('def f():\n    return {"text": "Run `fine-tune up`."}\n')) == [2]
+
+
+def _find_unnamed_hints(tree: ast.Module) -> list[int]:
+    """Lines of texts with a command that are neither in a naming call nor in a variable that only such calls read."""
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or "`fine-tune " not in node.value:
+            continue
+        if any(isinstance(parents[one], ast.Expr) for one in _climb(node, parents) if one is node):
+            continue  # a docstring
+        if not _is_named(node, parents) and not _is_read_by_naming_calls(node, parents, tree):
+            found.append(node.lineno)
+    return found
+
+
+def _climb(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> list[ast.AST]:
+    path = [node]
+    while path[-1] in parents:
+        path.append(parents[path[-1]])
+    return path
+
+
+def _is_named(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    calls = [one for one in _climb(node, parents) if isinstance(one, ast.Call)]
+    names = [getattr(call.func, "attr", getattr(call.func, "id", "")) for call in calls]
+    return any(name in _NAMING_CALLS_OF_SERVICES or name.endswith("Error") for name in names)
+
+
+def _is_read_by_naming_calls(node: ast.AST, parents: dict[ast.AST, ast.AST], tree: ast.Module) -> bool:
+    """Also as the metadata `REASON`, which `check_result` and `warning_result` name."""
+    assigned = next((one for one in _climb(node, parents) if isinstance(one, ast.Assign)), None)
+    target = assigned.targets[0] if assigned is not None else None
+    if not isinstance(target, ast.Name):
+        return False
+    reads = [
+        one
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Name) and one.id == target.id and isinstance(one.ctx, ast.Load)
+    ]
+    return bool(reads) and all(_is_named(one, parents) or _is_reason(one, parents) for one in reads)
+
+
+def _is_reason(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    inside = parents[node]
+    if not isinstance(inside, ast.Dict):
+        return False
+    key = inside.keys[inside.values.index(node)]  # type: ignore[arg-type]
+    return isinstance(key, ast.Name) and key.id == "REASON"
+
+
+def test_every_hint_of_a_template_names_its_line() -> None:
+    """The pages of spot checks, proposals and misses told people to run a command on the main line."""
+    named = re.compile(r"\{% filter at_line\(product_line\) %\}.*?\{% endfilter %\}", re.DOTALL)
+    folder = PROJECT_DIR / "fine_tune_assets" / "desk" / "templates"
+    texts = {file.name: named.sub("", file.read_text(encoding="utf-8")) for file in folder.rglob("*.html")}
+    assert [name for name, text in texts.items() if "fine-tune " in text] == []
+    assert [name for name, text in texts.items() if re.search(r"\{\{ code_text\((?!.*?\|at_line\()", text)] == []

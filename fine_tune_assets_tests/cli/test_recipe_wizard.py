@@ -1,17 +1,20 @@
 """`fine-tune recipe new` on domains that no pack covers: what it writes, and whether what it promises is true."""
 
+import json
 import os
 import pty
 import re
 import select
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from fine_tune_assets.approval.section_proposals import find_sections, propose_task
+from fine_tune_assets.approval.section_proposals import find_sections, propose_inputs, propose_output
+from fine_tune_assets.approval.task_kinds import ReportText
 from fine_tune_assets.claims.sections import list_heading_variants
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.cli.new_recipes import TASK_TEST_EXAMPLES, TEMPLATE, plan_split
@@ -21,11 +24,11 @@ from fine_tune_assets.core.settings import PREFIX, load_settings
 from fine_tune_assets.instructions.splits import SplitRule
 from fine_tune_assets.recipes.domain_packs import load_pack, shipped_packs
 from fine_tune_assets.recipes.error_levels import fewest_subjects
-from fine_tune_assets.recipes.gate_reach import detectable_gain, list_obstacles
+from fine_tune_assets.recipes.gate_reach import detectable_gain, list_obstacles, list_task_needs
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import SectionTask
 from fine_tune_assets.reports.stated_identifiers import make_subject_key
-from fine_tune_assets_tests.cli.foreign_domains import FOREIGN, write_damage_csv, write_pack
+from fine_tune_assets_tests.cli.foreign_domains import FOREIGN, write_damage_csv, write_pack, write_ship_texts
 
 _SUBJECTS = {"damage": "h", "ships": "vessel-", "grievances": "p"}
 
@@ -197,14 +200,27 @@ def test_no_text_of_a_report_is_printed(data: Path) -> None:
     assert not any(word in printed for word in ("burst pipe", "hail", "kitchen"))
 
 
+def _texts(texts: Sequence[str]) -> list[ReportText]:
+    return [
+        ReportText(report_id=f"b/{n}", source="site", subject_key=f"s{n}", text=text) for n, text in enumerate(texts)
+    ]
+
+
 def test_sections_are_found_by_repetition_and_values_are_not_taken_for_headings() -> None:
     texts = [f"Findings\n\nCrack {n}.\n\nNone\n\nNone\n\nClass\n\nminor\n" for n in range(9)]
-    found = find_sections(texts)
+    found = find_sections(_texts(texts))
     assert [one.heading for one in found] == ["Findings", "Class"]
     assert found[1].is_label
-    proposal = propose_task(found)
-    assert proposal is not None
-    assert (proposal.inputs, proposal.output) == (("Findings",), "Class")
+    assert propose_output(found) == "Class"
+    assert propose_inputs(found, ["Class"]) == ["Findings"]
+
+
+def test_a_section_that_is_written_in_several_forms_is_one_section() -> None:
+    """The form that most reports use names it; a number or Markdown is no other section."""
+    forms = ["Findings", "FINDINGS:", "## Findings", "1. Findings"]
+    texts = [f"{forms[min(n % 6, 3)]}\n\nCrack {n}.\n\nAdvice\n\nSeal {n}.\n" for n in range(24)]
+    found = find_sections(_texts(texts))
+    assert [(one.heading, one.reports) for one in found] == [("Findings", 24), ("Advice", 24)]
 
 
 def test_on_a_terminal_it_asks_and_takes_the_proposals(data: Path) -> None:
@@ -213,8 +229,95 @@ def test_on_a_terminal_it_asks_and_takes_the_proposals(data: Path) -> None:
     answers = ["batch", "packs/damage", "", "", "", "", "", "", ""]
     screen = _answer([sys.executable, "-m", "fine_tune_assets.cli.main", "recipe", "new", "asked.yaml"], answers)
     assert "Domain pack (clinical, finance, law, packs/damage)" in screen
-    assert "Section that the model learns to write [Cause]" in screen
+    assert "Sections that the model learns to write, each one a task, separated by commas [Cause]" in screen
     assert load_recipe("asked.yaml").domain == "packs/damage", screen
+
+
+def test_on_a_terminal_each_named_section_becomes_a_task_with_its_own_questions(data: Path) -> None:
+    """The wizard wrote a single task, and reports with two answers needed an editor."""
+    write_ship_texts(data.parent / "batch", 70)
+    write_pack(data, "ships")
+    answers = ["batch", "packs/ships", "2, Recommendation", "", "", "", "", "1", "advice", "", "", "", ""]
+    screen = _answer([sys.executable, "-m", "fine_tune_assets.cli.main", "recipe", "new", "two.yaml"], answers)
+    assert "Sections that the model reads for Recommendation [Observations]" in screen
+    measured, advice = load_recipe("two.yaml").tasks
+    assert isinstance(measured, SectionTask)
+    assert isinstance(advice, SectionTask)
+    assert (measured.name, measured.input_sections, measured.output_section) == (
+        "measurements",
+        ("Observations",),
+        "Measurements",
+    )
+    assert (advice.name, advice.input_sections, advice.output_section) == (
+        "advice",
+        ("Observations",),
+        "Recommendation",
+    )
+
+
+def test_options_make_several_tasks_that_pass_the_check(data: Path) -> None:
+    """Each has its name, instruction and inputs; the split gives each the test examples that the gate needs."""
+    made = _new(
+        *(data, "ships", 80, "--output", "Measurements", "--output", "Recommendation"),
+        *("--input", "Observations", "--input", "Observations, Measurements"),
+        *("--task", "measure", "--task", "advise", "--instruction", "State measures.", "--instruction", "Advise."),
+    )
+    assert made.exit_code == 0, made.output
+    recipe = load_recipe("ships.yaml")
+    written = [(one.name, one.instruction, one.used_headings) for one in recipe.tasks if isinstance(one, SectionTask)]
+    assert written == [
+        ("measure", "State measures.", ("Observations", "Measurements")),
+        ("advise", "Advise.", ("Observations", "Measurements", "Recommendation")),
+    ]
+    assert list_obstacles(recipe) == []
+    checked = _recipe("check", "ships.yaml", "--reports", data.parent / "ships-batch", "--json")
+    assert checked.exit_code == 0, checked.output
+    needs = {need.task: need for need in list_task_needs(recipe)}
+    for task in json.loads(checked.stdout)["tasks"]:
+        need = needs[task["task"]]
+        assert task["test_drafts"] >= task["needed_test_examples"] == need.test_examples == TASK_TEST_EXAMPLES
+        assert task["needed_examples"] == need.examples
+        assert f"{task['task']}: needs {need.examples} approved examples, 20 of them in the test split" in made.stdout
+
+
+def test_the_check_says_for_each_task_what_the_gate_needs(data: Path) -> None:
+    _new(data, "ships", 80, "--output", "Measurements", "--output", "Recommendation")
+    printed = _recipe("check", "ships.yaml", "--any-machine").stdout
+    for need in list_task_needs(load_recipe("ships.yaml")):
+        assert f"{need.task}: needs {need.examples} approved examples, {need.test_examples} of them" in printed
+    with_reports = _recipe("check", "ships.yaml", "--reports", data.parent / "ships-batch").stdout
+    assert with_reports.count("20 of them in the test split; ") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--task", "one"), "--task"),
+        (("--instruction", "a", "--instruction", "b", "--instruction", "c"), "--instruction"),
+        (("--labels", "a,b"), "--labels"),
+        (("--input", "Observations", "--input", "Observations", "--input", "Observations"), "--input"),
+        (("--input", "Measurements"), "--input"),
+        (("--task", "same", "--task", "same"), "same"),
+    ],
+)
+def test_options_that_fit_no_task_are_refused_before_anything_is_written(
+    data: Path, options: tuple[str, ...], named: str
+) -> None:
+    refused = _new(data, "ships", 70, "--output", "Measurements", "--output", "Recommendation", *options)
+    assert (refused.exit_code, named in refused.stderr, Path("ships.yaml").exists()) == (2, True, False)
+
+
+def test_sections_in_another_alphabet_get_tasks_with_different_names(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "batch"
+    folder.mkdir()
+    for n in range(80):
+        text = f"Наблюдения\n\nТрещина {n}.\n\nОценка, краткая\n\nРиск {n} низкий.\n\nСовет\n\nЗаделать {n}.\n"
+        (folder / f"r{n}.txt").write_text(f"---\nsubject_id: s{n}\n---\n{text}", encoding="utf-8")
+    outputs = ("--output", "Оценка, краткая", "--output", "Совет", "--input", "Наблюдения")
+    made = _recipe("new", "x.yaml", "--domain", write_pack(data, "ships"), "--reports", folder, *outputs)
+    assert made.exit_code == 0, made.output
+    assert [task.name for task in load_recipe("x.yaml").tasks] == ["task", "task_2"]
+    assert _recipe("check", "x.yaml", "--reports", folder).exit_code == 0
 
 
 def _answer(command: list[str], answers: list[str]) -> str:

@@ -49,10 +49,11 @@ def ids(*values: str) -> pa.Table:
 
 
 def test_what_the_scrubber_left_out_is_listed_until_a_run_scrubs_it() -> None:
-    withheld = list_withheld_corrections(ids("a", "b", "c"), ids("b"), "v")
+    withheld = list_withheld_corrections(ids("a", "b", "c"), ids("b"), ["c"], "v")
     assert withheld.schema == WithheldCorrection.SCHEMA
     assert withheld["correction_id"].to_pylist() == ["a", "c"]
-    assert list_withheld_corrections(ids("a", "b"), ids("a", "b"), "v").num_rows == 0
+    assert withheld["has_identifiers"].to_pylist() == [True, False]
+    assert list_withheld_corrections(ids("a", "b"), ids("a", "b"), [], "v").num_rows == 0
 
 
 def test_an_author_sees_own_corrections_only_newest_first_and_without_text(settings: Settings, ledger: Ledger) -> None:
@@ -67,12 +68,15 @@ def test_an_author_sees_own_corrections_only_newest_first_and_without_text(setti
 
 
 def test_a_correction_that_was_not_scrubbed_says_so_and_why(settings: Settings, ledger: Ledger) -> None:
-    withheld, other = send(ledger, "Ward", 1), send(ledger, "Ward", 2)
-    table = list_withheld_corrections(ids(withheld, other), ids(other), "v")
+    """Two causes were named together, and the author shortened a text that contained a name."""
+    withheld, other, named = (send(ledger, "Ward", number) for number in (1, 2, 3))
+    table = list_withheld_corrections(ids(withheld, other, named), ids(other), [withheld], "v")
     write_table(settings.layout.table("withheld_corrections"), table)
     states = {one.correction_id: one for one in list_progress(settings.layout, ledger, "Ward", 10)}
     assert states[withheld].state is CorrectionState.NOT_SCRUBBED
-    assert "Each run tries again" in states[withheld].reason
+    assert ("time or memory" in states[withheld].reason, "remained" in states[withheld].reason) == (True, False)
+    assert states[named].state is CorrectionState.HAS_IDENTIFIERS
+    assert ("time or memory" in states[named].reason, "remained" in states[named].reason) == (False, True)
     assert states[other].state is CorrectionState.RECEIVED
     write_table(settings.layout.table("withheld_corrections"), WithheldCorrection.SCHEMA.empty_table())
     assert {one.state for one in list_progress(settings.layout, ledger, "Ward", 10)} == {CorrectionState.RECEIVED}
@@ -116,7 +120,7 @@ def new_item(example_id: str, fingerprint: str, report_id: str, subject_key: str
 
 def test_a_later_run_that_leaves_it_out_again_outweighs_an_old_quarantine() -> None:
     """Its earlier text is not what would be trained."""
-    assert decide_state(SENT, {"c": "c"}, {"c": "clear"}, None) is CorrectionState.NOT_SCRUBBED
+    assert decide_state(SENT, {"c": False}, {"c": "clear"}, None) is CorrectionState.NOT_SCRUBBED
 
 
 def test_no_state_tells_an_author_why_the_quarantine_stopped_a_correction() -> None:

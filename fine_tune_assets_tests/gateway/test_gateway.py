@@ -185,7 +185,7 @@ def test_an_author_sees_how_far_each_own_correction_is(installation: Installatio
     sent = installation.post("/v1/corrections", installation.correct_key, json=_correction(installation)).json()["id"]
     other = owned_key(installation.ledger, "other author", ["correct"]).secret
     foreign = installation.post("/v1/corrections", other, json=_correction(installation)).json()["id"]
-    row = {"correction_id": sent, "scrubber_version": "v"}
+    row = {"correction_id": sent, "scrubber_version": "v", "has_identifiers": False}
     path = installation.settings.layout.table("withheld_corrections")
     write_table(path, table_from_rows([row], WithheldCorrection.SCHEMA))
     reply = listed(installation, installation.correct_key)

@@ -200,7 +200,7 @@ def test_texts_of_a_correction_are_scrubbed_as_one(job: ScrubJob) -> None:
     raw = _corrections(("Who is Mr. Quillfeather?", "Pain, says Quillfeather.", "Quillfeather has pain."))
     tagged = replace(job, settings=replace(job.settings, replacement="tags"))
     table, withheld = scrub_correction_table(raw, tagged, ignore_progress)
-    assert withheld == 0
+    assert withheld == {}
     (row,) = table.to_pylist()
     assert (row["instruction"], row["input"], row["output"]) == (
         "Who is [NAME]?",
@@ -231,7 +231,8 @@ def test_correction_with_residual_phi_is_withheld_and_counted(job: ScrubJob) -> 
     table, withheld = scrub_correction_table(
         _corrections(("She rests well.", "Pain is less.", "Better.")), strict, ignore_progress
     )
-    assert (table.num_rows, withheld) == (0, 1)
+    assert (table.num_rows, len(withheld)) == (0, 1)
+    assert all(kinds and NOT_SCRUBBED not in kinds for kinds in withheld.values())
 
 
 def test_correction_without_a_subject_gets_separate_surrogates(job: ScrubJob) -> None:
@@ -272,7 +273,7 @@ def test_passages_of_a_correction_are_scrubbed_with_it(job: ScrubJob) -> None:
     table, withheld = scrub_correction_table(table_from_rows(rows, ScrubbedCorrection.SCHEMA), tagged, ignore_progress)
     first, empty, without = table.to_pylist()
     assert (withheld, first["output"], empty["passages"], without["passages"]) == (
-        0,
+        {},
         "[NAME] has 20 days [1].",
         [],
         None,
@@ -306,7 +307,7 @@ def test_correction_with_residual_phi_in_a_passage_is_withheld(job: ScrubJob) ->
     for text, withheld in (("", 0), ("She rests well. Pain is less.", 1)):
         corrections = table_from_rows([rows[0] | {"passages": [nothing | {"text": text}]}], ScrubbedCorrection.SCHEMA)
         table, count = scrub_correction_table(corrections, strict, ignore_progress)
-        assert (table.num_rows, count) == (1 - withheld, withheld)
+        assert (table.num_rows, len(count)) == (1 - withheld, withheld)
 
 
 def test_unchanged_sample_scrubs_equally_in_every_installation(tmp_path: Path, job: ScrubJob) -> None:

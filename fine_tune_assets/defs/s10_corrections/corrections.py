@@ -30,7 +30,7 @@ corrections = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="2",  # adds the model's answer and the user's description of the error
+    code_version="3",  # adds why a correction is withheld
     deps=["scrubbed_reports", corrections],
     # Ignored, since each new batch would scrub every correction again.
     automation_condition=on_new_inputs(ignored=["scrubbed_reports"]),
@@ -59,5 +59,5 @@ def scrubbed_corrections(
         }
         counts = worker.run(context, "phi", request)
         table = add_edit_fractions(pq.read_table(output))
-    withheld.write(list_withheld_corrections(raw, table, counts["scrubber_version"]))
+    withheld.write(list_withheld_corrections(raw, table, counts["without_scrubbing"], counts["scrubber_version"]))
     return table_result("scrubbed_corrections", table, fingerprint_table(table), withheld=counts["withheld"])

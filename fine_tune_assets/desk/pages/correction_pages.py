@@ -11,6 +11,7 @@ MAX_LISTED = 100
 _TONES = {
     CorrectionState.APPROVED: "good",
     CorrectionState.NOT_SCRUBBED: "warn",
+    CorrectionState.HAS_IDENTIFIERS: "warn",
     CorrectionState.BLOCKED: "warn",
     CorrectionState.REJECTED: "bad",
 }

@@ -4,6 +4,7 @@ Opening an item claims it for the reviewer for a limited time. What they type is
 decisions.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -204,13 +205,18 @@ def diff_against_draft(draft: DraftedExample, output: str, domain: str) -> tuple
 
 
 def flag_text(draft: DraftedExample, text: str, domain: str) -> tuple[list[str], list[TextSpan]]:
+    """As `flag_checked`, with the checks of a domain pack."""
+    return flag_checked(draft, text, load_pack(domain).pack.checks)
+
+
+def flag_checked(draft: DraftedExample, text: str, checks: Collection[str]) -> tuple[list[str], list[TextSpan]]:
     """The flags of a text, and the spans of flagged places and their sentences.
 
     A repaired text over `MAX_CHECKED_CHARACTERS` is not checked; its only flag says so.
     """
     if text != draft.output and len(text) > MAX_CHECKED_CHARACTERS:
         return [_NOT_CHECKED], []
-    flags = check_repair(draft, text, load_pack(domain).pack.checks)
+    flags = check_repair(draft, text, checks)
     return flags, find_flagged_places(text, flags)
 
 

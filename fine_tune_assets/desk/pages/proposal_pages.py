@@ -3,7 +3,7 @@
 Everyone sees only their own proposals, so that a second review stays blind. Approvers also see who has how many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -21,7 +21,7 @@ from fine_tune_assets.approval.sign_off import REASON_CODES, acknowledgement_cod
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import not_found
-from fine_tune_assets.desk.pages.item_pages import flag_text
+from fine_tune_assets.desk.pages.item_pages import flag_checked
 from fine_tune_assets.desk.pages.marked_text import DiffPiece, Piece, diff_words, mark_spans
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext, parse_whole_number
@@ -33,6 +33,7 @@ from fine_tune_assets.ledger.reviews.proposal_records import (
     withdraw_proposals,
 )
 from fine_tune_assets.ledger.reviews.review_items import find_items
+from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
 MAX_LINES = 50
@@ -87,17 +88,25 @@ def show_proposals(desk: Desk, context: RequestContext) -> Response:
     )
 
 
-def show_file(desk: Desk, context: RequestContext, refusal: str = "") -> Response:
+def show_file(
+    desk: Desk, context: RequestContext, refusal: str = "", refused: Sequence[RefusedLine] = (), signed: int = 0
+) -> Response:
+    """The lines that wait, with those of a refused form as the person had left them."""
     file_id = context.path_param("file_id")
     waiting = list_waiting(desk.ledger, context.user.name, file_id)
+    if not waiting and refused:
+        return render_page(
+            desk, context, "refused_proposals.html", status=409, refused=refused, signed=signed, file_id=file_id
+        )
     if not waiting:
         raise not_found()
     lines = _read_lines(desk, context, waiting[:MAX_LINES])
+    chosen, seen = _list_ticked(context), set(context.form.get_all("shown"))
     return render_page(
         desk,
         context,
         "proposal_file.html",
-        status=400 if refusal else 200,
+        status=400 if refusal else 409 if refused else 200,
         file_id=file_id,
         is_earlier=file_id == EARLIER_FILE,
         first=waiting[0],
@@ -109,9 +118,14 @@ def show_file(desk: Desk, context: RequestContext, refusal: str = "") -> Respons
         ),
         reasons=REASON_CODES,
         refusal=refusal,
-        ticked=context.form.get_all("line"),
+        refused=refused,
+        signed=signed,
+        ticked={
+            line.proposal.proposal_id
+            for line in lines
+            if not line.obstacle and (line.proposal.proposal_id in chosen or line.proposal.proposal_id not in seen)
+        },
         checked_flags=context.form.get_all("acknowledged"),
-        is_form=context.method == "POST",
     )
 
 
@@ -122,7 +136,8 @@ def sign_file(desk: Desk, context: RequestContext) -> Response:
         return show_file(desk, context, _TOO_MANY if ticked else _NO_LINE)
     own = {p.proposal_id: p for p in list_waiting(desk.ledger, context.user.name, file_id)}
     drafts = _read_drafts(desk, [own[field.split(" ")[0]] for field in ticked if field.split(" ")[0] in own])
-    signed = [_read_signed_line(desk, field, own, drafts) for field in ticked]
+    checks = load_pack(desk.read_recipe().domain).pack.checks
+    signed = [_read_signed_line(field, own, drafts, checks) for field in ticked]
     refused = sign_proposals(
         desk.ledger,
         signed,
@@ -133,20 +148,24 @@ def sign_file(desk: Desk, context: RequestContext) -> Response:
         now=context.now,
     )
     if refused:
-        return _show_refused(desk, context, refused, len(signed) - len(refused))
+        return show_file(desk, context, refused=refused, signed=len(signed) - len(refused))
     return redirect_to("/proposals?notice=proposals_signed")
 
 
 def withdraw_lines(desk: Desk, context: RequestContext) -> Response:
     """Withdraw the ticked lines. Lines of others and lines that were signed meanwhile are left alone."""
-    file_id = context.path_param("file_id")
-    ticked = {field.split(" ")[0] for field in context.form.get_all("line")}
+    file_id, ticked = context.path_param("file_id"), _list_ticked(context)
     if not ticked:
         return show_file(desk, context, _NO_LINE)
     with desk.ledger.begin() as connection:
         own = list_waiting(connection, context.user.name, file_id)
         withdraw_proposals(connection, [p for p in own if p.proposal_id in ticked], context.user.name, context.now)
     return redirect_to("/proposals?notice=proposals_withdrawn")
+
+
+def _list_ticked(context: RequestContext) -> set[str]:
+    """Proposals whose line the person had ticked."""
+    return {field.split(" ")[0] for field in context.form.get_all("line")}
 
 
 def _read_drafts(desk: Desk, found: Sequence[Proposal]) -> dict[str, DraftedExample]:
@@ -166,32 +185,32 @@ def _own_words(proposal: Proposal, draft: DraftedExample) -> tuple[str, str]:
 def _read_lines(desk: Desk, context: RequestContext, found: Sequence[Proposal]) -> list[ShownProposal]:
     drafts, rules = _read_drafts(desk, found), desk.read_review_settings()
     items = find_items(desk.ledger, {proposal.proposed.example_id for proposal in found})
-    signer, domain = Signer(context.user.name, context.user.roles), desk.read_recipe().domain
+    signer, checks = Signer(context.user.name, context.user.roles), load_pack(desk.read_recipe().domain).pack.checks
     lines = []
     with desk.ledger.read() as connection:
         for proposal in found:
             draft, item = drafts.get(proposal.proposal_id), items.get(proposal.proposed.example_id)
             obstacle = find_obstacle(connection, proposal, draft, signer, rules, context.now)
             version = -1 if item is None else item.version
-            lines.append(_make_line(proposal, draft, version, obstacle, domain))
+            lines.append(_make_line(proposal, draft, version, obstacle, checks))
     return lines
 
 
 def _make_line(
-    proposal: Proposal, draft: DraftedExample | None, version: int, obstacle: str, domain: str
+    proposal: Proposal, draft: DraftedExample | None, version: int, obstacle: str, checks: Collection[str]
 ) -> ShownProposal:
     """Without texts if the draft is absent; the text of another draft would not be what was decided."""
     made = proposal.proposed
     if draft is None or draft.fingerprint != made.fingerprint:
         return ShownProposal(proposal, None, version, obstacle or ABSENT, (), [], [])
     text = draft.output if made.output is None else made.output
-    flags, spans = flag_text(draft, text, domain) if made.decision == "approve" else ([], [])
+    flags, spans = flag_checked(draft, text, checks) if made.decision == "approve" else ([], [])
     changes = [] if made.output is None else diff_words(draft.output, made.output)
     return ShownProposal(proposal, draft, version, obstacle, tuple(flags), mark_spans(text, spans), changes)
 
 
 def _read_signed_line(
-    desk: Desk, field: str, own: dict[str, Proposal], drafts: dict[str, DraftedExample]
+    field: str, own: dict[str, Proposal], drafts: dict[str, DraftedExample], checks: Collection[str]
 ) -> SignedLine:
     """What the page showed for a line. A missing part makes it a changed one."""
     proposal_id, version, fingerprint = [*field.split(" "), "", ""][:3]
@@ -199,19 +218,5 @@ def _read_signed_line(
     flags: tuple[str, ...] = ()
     if proposal is not None and draft is not None and proposal.proposed.decision == "approve":
         text = draft.output if proposal.proposed.output is None else proposal.proposed.output
-        flags = tuple(flag_text(draft, text, desk.read_recipe().domain)[0])
+        flags = tuple(flag_checked(draft, text, checks)[0])
     return SignedLine(proposal_id, draft, -1 if number is None else number, fingerprint, flags)
-
-
-def _show_refused(desk: Desk, context: RequestContext, refused: Sequence[RefusedLine], signed: int) -> Response:
-    file_id = context.path_param("file_id")
-    return render_page(
-        desk,
-        context,
-        "refused_proposals.html",
-        status=409,
-        refused=refused,
-        signed=signed,
-        file_id=file_id,
-        is_waiting=bool(list_waiting(desk.ledger, context.user.name, file_id)),
-    )

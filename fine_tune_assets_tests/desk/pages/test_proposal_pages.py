@@ -118,6 +118,42 @@ def test_a_line_with_an_unticked_flag_is_refused_and_the_others_are_recorded(sit
     assert len(made_by(site)) == 2
 
 
+def test_a_refusal_keeps_what_the_person_had_ticked_and_left_unticked(site: Site) -> None:
+    """Lines that the person had unticked were ticked again, and every flag had to be ticked again."""
+    drafts = drafts_of(site.settings)
+    flagged = [draft for draft in drafts if draft["flags"]][:2]
+    assert len(flagged) == 2
+    plain = [draft for draft in drafts if not draft["flags"]][:2]
+    file_id = bring(site, *(line(n, draft) for n, draft in enumerate([*flagged, *plain])))
+    one = site.signed_in(ONE)
+    page = one.get(f"/proposals/{file_id}").text
+    fields, codes = (re.findall(rf'name="{name}" value="([^"]*)"', page) for name in ("line", "acknowledged"))
+    of_first = codes[: len(flagged[0]["flags"])]
+    shown = re.findall(r'name="shown" value="([^"]*)"', page)
+    assert [field.split(" ")[0] for field in fields] == shown
+    form = {"line": fields[:3], "shown": shown, "acknowledged": codes[1:]}
+    refused = one.post(f"/proposals/{file_id}/sign", form, page="/account")
+    assert (refused.status_code, "not ticked" in refused.text, len(made_by(site))) == (409, True, 2)
+    assert re.findall(r'name="line" value="([^" ]*)[^"]*" checked', refused.text) == [shown[0]]
+    assert re.findall(r'name="line" value="([^" ]*)[^"]*"(?! checked)', refused.text) == [shown[3]]
+    assert re.findall(r'name="acknowledged" value="([^"]*)" checked', refused.text) == of_first[1:]
+    everything = {"line": fields[:1], "shown": [shown[0], shown[3]], "acknowledged": of_first}
+    assert one.post(f"/proposals/{file_id}/sign", everything, page="/account").status_code == 303
+    assert len(made_by(site)) == 3
+
+
+def test_lines_that_the_person_has_not_seen_are_ticked_after_a_refusal(site: Site) -> None:
+    """They follow on the page when earlier lines are recorded."""
+    first, second = drafts_of(site.settings)[:2]
+    file_id = bring(site, line(1, first), line(2, second))
+    one = site.signed_in(ONE)
+    fields = re.findall(r'name="line" value="([^"]*)"', one.get(f"/proposals/{file_id}").text)
+    sent = {"line": [f"{fields[0].split(' ')[0]} 99 x"], "shown": [fields[0].split(" ")[0]]}
+    refused = one.post(f"/proposals/{file_id}/sign", sent, page="/account")
+    assert refused.status_code == 409
+    assert re.findall(r'name="line" value="([^"]*)" checked', refused.text) == fields
+
+
 def test_a_line_whose_content_was_edited_in_the_form_is_refused(site: Site) -> None:
     """The form sends the version and the fingerprint that the page showed."""
     file_id = bring(site, line(1, drafts_of(site.settings)[0]))
