@@ -1,6 +1,6 @@
 """Lets a person sign the proposals of a file under their own name: a decision for each, by the rules of a decision at the desk.
 
-Each line is checked by itself. A refused line is not recorded, keeps its proposal, and does not stop the others.
+Each line is checked separately. A refused line is not recorded, keeps its proposal, and does not stop the others.
 """
 
 import uuid
@@ -135,7 +135,7 @@ def require_signer(connection: sa.Connection, name: str, role: str) -> str:
     """The name of the user who can sign such a decision. Raises ReviewError, which does not repeat the given name."""
     user = find_enabled_user(connection, name)
     if user is None:
-        raise ReviewError("its reviewer is no user of the desk; to list users: `fine-tune users list`")
+        raise ReviewError("its reviewer is not a user of the desk; to list users: `fine-tune users list`")
     if not may(user.roles, _ACTIONS[role]):
         needed = "approver, to adjudicate" if role == "adjudicate" else "reviewer"
         raise ReviewError(f"{user.name} does not have the role {needed}; to change it: `fine-tune users roles`")

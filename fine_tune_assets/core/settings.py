@@ -581,7 +581,7 @@ def _select_line(settings: Settings, line: str, file: Path, stamp: object) -> Se
         raise SettingsError(f"{file}: {' '.join(_describe_errors(error))}") from None
     found._installation = settings
     if found.ledger_url and found.ledger_url == settings.ledger_url:
-        raise SettingsError(f"{file}: ledger_url is the main line's database. Each line needs one of its own.")
+        raise SettingsError(f"{file}: ledger_url is the main line's database. Each line needs its own database.")
     if settings.ledger_url and not found.ledger_url:
         raise SettingsError(
             f"{file}: set ledger_url to a database of this line; the installation's ledger is not shared."

@@ -151,7 +151,7 @@ class ConfinedProcess:
             raise self._fail(Failure.CRASHED) from None
 
     def messages(self, *errors: type[FineTuneError]) -> Iterator[dict[str, Any]]:
-        """All messages until the function returns. Raises that of `errors` which the function raised, or ConfinedProcessError."""
+        """All messages until the function returns. Raises the error of `errors` that the function raised, or ConfinedProcessError."""
         while True:
             try:
                 message = self.receive()
@@ -212,7 +212,7 @@ def call_confined(
     access: Access,
     errors: Sequence[type[FineTuneError]],
 ) -> list[dict[str, Any]]:
-    """All messages of one function. Raises that of `errors` which it raised, ConfinedProcessError or UnconfinedError."""
+    """All messages of one function. Raises the error of `errors` that it raised, ConfinedProcessError or UnconfinedError."""
     with ConfinedProcess(function, arguments, limits, access) as process:
         return list(process.messages(*errors))
 

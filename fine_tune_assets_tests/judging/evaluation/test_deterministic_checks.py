@@ -124,7 +124,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
-def test_text_that_nobody_can_read_vetoes(answer: str) -> None:
+def test_unreadable_text_vetoes(answer: str) -> None:
     """A judge that compares words or statements may find nothing wrong in it."""
     table = _checked([answer] * 2 + [RIGHT] * 8, [RIGHT] * 10)
     assert "readable" in _failed(table, "adapter")
@@ -132,7 +132,7 @@ def test_text_that_nobody_can_read_vetoes(answer: str) -> None:
 
 
 def test_where_approved_answers_have_no_blanks_answers_need_none() -> None:
-    """Words can't be told apart in Chinese, for example, so the approved answers set the limit."""
+    """Chinese has no blanks between words, for example, so the approved answers set the limit."""
     texts = [("t", "患者主诉", f"右膝疼痛{chr(0x4E00 + number)}周无发热") for number in range(20)]
     assert KnownWords(texts).is_readable("t", "患者主诉", "左膝疼痛三周") is True
     assert KnownWords(texts[:9]).is_readable("t", "患者主诉", "左膝疼痛三周") is None
