@@ -151,7 +151,7 @@ class ConfinedProcess:
             raise self._fail(Failure.CRASHED) from None
 
     def messages(self, *errors: type[FineTuneError]) -> Iterator[dict[str, Any]]:
-        """All messages until the function returns. Raises the error of `errors` that the function raised, or ConfinedProcessError."""
+        """All messages until the function returns. Raises its error of `errors`, or ConfinedProcessError."""
         while True:
             try:
                 message = self.receive()
