@@ -35,7 +35,8 @@ def report_rescrub_requests(
     """An event for each batch with other marks or new collisions; most batches never have one. Raises LedgerError.
 
     The end of a collision gives no event: the scrub that ended it would be repeated. `waits_for_batches`: report no collision
-    while a batch is still to be read or scrubbed. Its real values may collide too, and each batch must be scrubbed again only once.
+    while a batch is still to be read or scrubbed. Its real values may collide too, and each batch must be scrubbed
+    again only once.
     """
     marks, collisions = marks_by_batch(installation), collisions_by_batch(installation)
     known = batch_versions(instance, asset_key("rescrub_requests"))
