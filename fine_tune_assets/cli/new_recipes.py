@@ -19,6 +19,12 @@ _FRACTION, _HIGHEST_FRACTION = 0.28, 0.4
 """Shares of the test split: usually, and with few reports."""
 _RESERVE: Final = 1.2
 """Test examples per needed one, as far as the reports allow: some drafts are rejected."""
+_VALIDATION_FRACTION: Final = 0.06
+"""Of the template."""
+_CPU_TOKENS_PER_MINUTE: Final = 3200
+"""Training of the bundled model with the adapter of the template on two cores, measured with boat surveys of about 195 tokens."""
+_CPU_MINUTES: Final = 10
+"""For a training on a processor: two epochs if they fit, else one."""
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?: [A-Za-z0-9_-]+)*")
 _RESERVED: Final = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
 _SMALL: Final = {
@@ -67,6 +73,8 @@ class RecipeAnswers:
     """Of an imported model, for a GPU; empty: the bundled model."""
     drafts: int | None = None
     """Different drafts of the task with the fewest; None without reports."""
+    draft_tokens: int = 0
+    """Of all drafts together; 0 without reports."""
     max_length: int = 1024
     max_new_tokens: int = 256
     is_subject_required: bool = True
@@ -95,6 +103,22 @@ def plan_split(tasks: int, drafts: int | None) -> SplitPlan:
     return SplitPlan(tasks * needed, fraction, tasks * ceil(needed / fraction - 1e-9))
 
 
+def estimate_epoch_minutes(training_tokens: float) -> int:
+    """Of the bundled model on two cores."""
+    return ceil(training_tokens / _CPU_TOKENS_PER_MINUTE)
+
+
+def _write_epochs(answers: RecipeAnswers, split: SplitPlan) -> str:
+    """The number, and in the comment what it takes on a processor."""
+    memorized = "from three epochs on a small set is memorized"
+    if answers.base_folder or not answers.draft_tokens:
+        return f"2                    # more learn more; {memorized}"
+    minutes = estimate_epoch_minutes(answers.draft_tokens * (1 - split.test_fraction - _VALIDATION_FRACTION))
+    if 2 * minutes <= _CPU_MINUTES:
+        return f"2                    # about {2 * minutes} minutes on two cores; more learn more; {memorized}"
+    return f"1                    # about {minutes} minutes on two cores; 2 learn more and take about {2 * minutes}"
+
+
 def write_recipe(answers: RecipeAnswers, salt: str) -> str:
     """The text of the recipe."""
     split = plan_split(len(answers.tasks), answers.drafts)
@@ -115,6 +139,7 @@ def write_recipe(answers: RecipeAnswers, salt: str) -> str:
         "group_examples": TASK_TEST_EXAMPLES,
         "judged_examples": max(60, split.test_examples),
         "salt": _quote(salt),
+        "epochs": _write_epochs(answers, split),
         "max_length": answers.max_length,
         "max_new_tokens": answers.max_new_tokens,
         **(_LARGE | base if answers.base_folder else _SMALL),

@@ -21,7 +21,14 @@ from fine_tune_assets.approval.section_proposals import (
     propose_inputs,
     propose_output,
 )
-from fine_tune_assets.cli.new_recipes import RecipeAnswers, TaskAnswers, plan_split, write_recipe
+from fine_tune_assets.approval.task_kinds import UncheckedDraft
+from fine_tune_assets.cli.new_recipes import (
+    RecipeAnswers,
+    TaskAnswers,
+    estimate_epoch_minutes,
+    plan_split,
+    write_recipe,
+)
 from fine_tune_assets.cli.output import show_message
 from fine_tune_assets.cli.recipe_problems import (
     describe_next_steps,
@@ -42,6 +49,8 @@ from fine_tune_assets.recipes.schema import Recipe, SplitSettings
 
 _CHARACTERS_PER_TOKEN = 2.2
 """A low estimate, so that every example fits: English has about four, codes and tables fewer."""
+_TYPICAL_CHARACTERS, _TEMPLATE_TOKENS = 4.2, 40
+"""Characters per token of English, and tokens of the chat template, for the expected training time."""
 _LONGEST, _STEP = 2048, 64
 _SALTS = 50
 """Splits that are tried. They depend on subject keys alone, so none favours a result."""
@@ -266,9 +275,25 @@ def _size(answers: RecipeAnswers, preview: Preview) -> RecipeAnswers:
     return replace(
         answers,
         drafts=min(len({one.input for one in drafts if one.task == task.name}) for task in answers.tasks),
+        draft_tokens=sum(map(_count_tokens, drafts)),
         max_length=_round_up(longest + 200, _LONGEST),
         max_new_tokens=_round_up(output, 512),
     )
+
+
+def _count_tokens(draft: UncheckedDraft) -> int:
+    characters = len(draft.instruction) + len(draft.input) + len(draft.output)
+    return int(characters / _TYPICAL_CHARACTERS) + _TEMPLATE_TOKENS
+
+
+def _describe_training_time(recipe: Recipe, preview: Preview) -> str:
+    """Empty for a model that is not bundled: its time depends on the GPU."""
+    if recipe.base_model.folder:
+        return ""
+    rule = SplitRule(recipe.split)
+    tokens = sum(_count_tokens(one) for one in preview.drafts if rule.assign(one.subject_key) == "train")
+    minutes = recipe.training.epochs * estimate_epoch_minutes(tokens)
+    return f"Training takes about {minutes} min on two cores. `fine-tune materialize training_plans` measures it on this machine."
 
 
 def _round_up(characters: int, most: int) -> int:
@@ -308,6 +333,8 @@ def _print_promise(recipe: Recipe, preview: Preview | None) -> None:
         by_split = ", ".join(f"{sums[name]} {name}" for name in SPLITS)
         click.echo(f"{counts.total()} drafts: {by_split}, if every draft is approved and none is a duplicate.")
         tested = sums["test"]
+    if preview is not None and (sentence := _describe_training_time(recipe, preview)):
+        click.echo(sentence)
     spare = tested - plan.test_examples
     click.echo(
         f"The gate needs {split.minimum_examples} approved examples, {plan.test_examples} of them in the test split"

@@ -22,6 +22,8 @@ STALE_SECONDS = 30.0
 """A step whose last heartbeat is older has ended without removing its file."""
 _CLEANUP_SECONDS = 3600.0
 _MAX_REPORTS = 64
+_RATE_REPORTS = 20
+"""Fewest reports behind a rate, as far as there are so many: a few long steps say little about the rest."""
 _MINIMUM_SECONDS = 1.0
 """Shortest time of counting from which a rate is computed."""
 
@@ -59,10 +61,11 @@ class ProgressCount:
 
     @property
     def rate(self) -> float | None:
-        """Items per second in the second half of the time so far, since the machine's load varies. None until items were
-        counted for a second."""
+        """Items per second in the second half of the time so far, or since the last 20 reports if that is longer, since the
+        machine's load and the steps' lengths vary. None until items were counted for a second."""
         middle = (self.reports[0][0] + self.reported_at) / 2
-        since, from_done = next(report for report in reversed(self.reports) if report[0] <= middle)
+        half = next(report for report in reversed(self.reports) if report[0] <= middle)
+        since, from_done = min(half, self.reports[-_RATE_REPORTS - 1 :][0])
         seconds, items = self.reported_at - since, self.done - from_done
         return items / seconds if items > 0 and seconds >= _MINIMUM_SECONDS else None
 

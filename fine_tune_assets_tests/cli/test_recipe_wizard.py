@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.approval.section_proposals import find_sections, propose_inputs, propose_output
@@ -337,3 +338,13 @@ def _answer(command: list[str], answers: list[str]) -> str:
             os.write(terminal, (waiting.pop(0) + "\n").encode())
     os.waitpid(process, 0)
     return screen
+
+
+@pytest.mark.parametrize(("tokens", "epochs"), [(0, 2), (10_000, 2), (40_000, 1)])
+def test_a_recipe_for_a_processor_trains_for_about_ten_minutes(tmp_path: Path, tokens: int, epochs: int) -> None:
+    """The first training of a newcomer with 133 examples would have taken over half an hour of processor time."""
+    task = TaskAnswers("plan", "Write the plan.", ("Findings",), "Plan")
+    answers = RecipeAnswers("short", "packs/general", "general", (task,), draft_tokens=tokens)
+    text = write_recipe(answers, "salt")
+    assert yaml.safe_load(text)["training"]["epochs"] == epochs
+    assert ("minutes on two cores" in text) == bool(tokens)

@@ -62,6 +62,15 @@ def test_the_time_left_follows_a_machine_that_becomes_idle() -> None:
     assert 5 / 1.5 <= left <= 5 * 1.5
 
 
+def test_one_long_step_hardly_changes_the_time_left() -> None:
+    """The estimate of a training with 68 steps went from 17 minutes to an hour and back."""
+    steady = [(10.0 * n, n) for n in range(12)]
+    before, after = reported(*steady), reported(*steady, (110.0 + 90.0, 12))
+    assert before.rate is not None
+    assert after.rate is not None
+    assert 1 < before.rate / after.rate < 1.8
+
+
 def test_a_long_count_keeps_a_small_file() -> None:
     """A training of weeks reports every two seconds."""
     count = reported(*((float(n), n) for n in range(20_000)), total=40_000)
