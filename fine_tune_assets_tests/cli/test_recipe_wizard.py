@@ -18,7 +18,7 @@ from fine_tune_assets.approval.section_proposals import find_sections, propose_i
 from fine_tune_assets.approval.task_kinds import ReportText
 from fine_tune_assets.claims.sections import list_heading_variants
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.cli.new_recipes import TASK_TEST_EXAMPLES, TEMPLATE, plan_split
+from fine_tune_assets.cli.new_recipes import TASK_TEST_EXAMPLES, TEMPLATE, RecipeAnswers, TaskAnswers, plan_split, write_recipe
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_key
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX, load_settings
@@ -341,7 +341,7 @@ def _answer(command: list[str], answers: list[str]) -> str:
 
 
 @pytest.mark.parametrize(("tokens", "epochs"), [(0, 2), (10_000, 2), (40_000, 1)])
-def test_a_recipe_for_a_processor_trains_for_about_ten_minutes(tmp_path: Path, tokens: int, epochs: int) -> None:
+def test_a_recipe_for_a_processor_trains_for_about_ten_minutes(tokens: int, epochs: int) -> None:
     """The first training of a newcomer with 133 examples would have taken over half an hour of processor time."""
     task = TaskAnswers("plan", "Write the plan.", ("Findings",), "Plan")
     answers = RecipeAnswers("short", "packs/general", "general", (task,), draft_tokens=tokens)
