@@ -101,6 +101,9 @@ class Account:
     def count_omitted(self, *stages: Stage) -> int:
         return sum(one.count for one in self.omissions if one.reason.stage in stages)
 
+    def count_by_reason(self, *names: str) -> int:
+        return sum(one.count for one in self.omissions if one.reason.name in names)
+
     def group_by_reason(self) -> list["OmissionGroup"]:
         """The omissions of all batches by reason, in the order of the registry."""
         return [

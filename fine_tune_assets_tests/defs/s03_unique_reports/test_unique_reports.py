@@ -1,15 +1,30 @@
 """Stage 3 takes only what the present, measured scrubber left."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import dagster as dg
 import pyarrow as pa
 import pytest
 
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s03_unique_reports.unique_reports import BOILERPLATE_COUNTS, drop_duplicates
+from fine_tune_assets.defs.s03_unique_reports.unique_reports import (
+    BOILERPLATE_COUNTS,
+    count_uncompared_by_batch,
+    drop_duplicates,
+)
+from fine_tune_assets.ledger.reviews.erasures import SubjectIds, record_erasure
+from fine_tune_assets.lineage.account_reasons import COMPARE, SCRUB
+from fine_tune_assets.lineage.account_tables import read_account
 from fine_tune_assets.phi.scrubber import scrubber_version
-from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.asset_tables import RECORDS
+from fine_tune_assets.tables.dedup_rows import UncomparedReason
+from fine_tune_assets.tables.record_classes import table_from_records, table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport, ScrubRecall
+from fine_tune_assets.tables.stored_tables import StoredTable
+from fine_tune_assets_tests.record_factory import made as make_record
 from fine_tune_assets_tests.stored_tables import stored_in
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
@@ -39,13 +54,21 @@ def _recall(recall: float, version: str) -> pa.Table:
     )
 
 
+def _store(**batches: str) -> dict[str, StoredTable]:
+    return stored_in(
+        Installation().layout.data_dir, {batch: _scrubbed(batch, version) for batch, version in batches.items()}
+    )
+
+
 def _unique(recall: pa.Table, **batches: str) -> dg.MaterializeResult[pa.Table]:
-    installation = Installation()
-    tables = {batch: _scrubbed(batch, version) for batch, version in batches.items()}
+    return _compare(recall, _store(**batches))
+
+
+def _compare(recall: pa.Table, scrubbed_reports: Mapping[str, StoredTable]) -> dg.MaterializeResult[pa.Table]:
     made = drop_duplicates(
         dg.build_asset_context(),
-        installation=installation,
-        scrubbed_reports=stored_in(installation.layout.data_dir, tables),
+        installation=Installation(),
+        scrubbed_reports=scrubbed_reports,
         scrub_recall=recall,
     )
     return next(iter(made))  # type: ignore[call-overload]
@@ -87,3 +110,34 @@ def test_the_metadata_has_counts_of_duplicates_and_boilerplate_but_no_text() -> 
     again = _unique(_recall(0.99, present), a=present, b=present)
     assert again.metadata is not None
     assert [again.metadata[f"{what}_made"] for what in ("sketches", "signatures", "vectors")] == [0, 0, 0]
+
+
+def _store_rows(installation: Installation, table: str, batch: str | None, *rows: dict[str, str]) -> None:
+    records = [replace(make_record(RECORDS[table]), **row) for row in rows]
+    write_table(installation.layout.table(table, batch), table_from_records(RECORDS[table], records))
+
+
+def test_reports_that_were_not_compared_are_counted_by_batch_as_in_the_account() -> None:
+    """A batch whose scrubbing failed is missing from all downstream assets. Other checks report withheld reports."""
+    installation = Installation()
+    assert count_uncompared_by_batch(installation) == {}
+    ids = {batch: [f"{batch}/{number}" for number in range(4)] for batch in "ab"}
+    for batch, found in ids.items():
+        rows = ({"report_id": name, "batch": batch, "subject_key": name} for name in found)
+        _store_rows(installation, "reports", batch, *rows)
+    _store_rows(installation, "scrubbed_reports", "a", *({"report_id": name} for name in ids["a"][:3]))
+    _store_rows(installation, "withheld_reports", "a", {"report_id": "a/3", "kind": "NAME"})
+    _store_rows(installation, "unique_reports", None, {"report_id": "a/0"})
+    _store_rows(installation, "duplicate_reports", None, {"dropped_id": "a/1", "kind": "near"})
+    waiting = {"report_id": "a/2", "reason": UncomparedReason.SURROGATE_COLLISION.value}
+    _store_rows(installation, "uncompared_reports", None, waiting)
+    assert count_uncompared_by_batch(installation) == {"a": 1, "b": 4}
+    with installation.ledger() as ledger:
+        record_erasure(ledger, subject_key="b/0", by="Ann", reason="asked", ids=SubjectIds())
+        account = read_account(installation.layout, ledger, None, {})
+    assert count_uncompared_by_batch(installation) == {"a": 1, "b": 3}
+    omitted = {batch: account.of_batch(batch).count_omitted(SCRUB, COMPARE) for batch in "ab"}
+    assert omitted == {
+        "a": 1 + 2,
+        "b": 3 + 1,
+    }  # with the withheld report, the duplicate, and the erased subject's report
