@@ -1,7 +1,8 @@
 """Stage 3 takes only what the present, measured scrubber left."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -12,6 +13,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s03_unique_reports.unique_reports import (
     BOILERPLATE_COUNTS,
+    MAX_RETRIES,
     count_uncompared_by_batch,
     drop_duplicates,
 )
@@ -23,7 +25,7 @@ from fine_tune_assets.tables.asset_tables import RECORDS
 from fine_tune_assets.tables.dedup_rows import UncomparedReason
 from fine_tune_assets.tables.record_classes import table_from_records, table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport, ScrubRecall
-from fine_tune_assets.tables.stored_tables import StoredTable
+from fine_tune_assets.tables.stored_tables import StoredTable, open_table
 from fine_tune_assets_tests.record_factory import made as make_record
 from fine_tune_assets_tests.stored_tables import stored_in
 
@@ -74,6 +76,18 @@ def _compare(recall: pa.Table, scrubbed_reports: Mapping[str, StoredTable]) -> d
     return next(iter(made))  # type: ignore[call-overload]
 
 
+class RescrubbedMeanwhile(dict[str, StoredTable]):
+    """Batches of which one is scrubbed again after all of them were read for the first time."""
+
+    def __init__(self, batches: Mapping[str, StoredTable], rescrubbed: str, version: str) -> None:
+        super().__init__(batches)
+        self._rescrubbed, self._version = rescrubbed, version
+
+    def items(self) -> Iterator[tuple[str, StoredTable]]:  # type: ignore[override]
+        yield from super().items()
+        write_table(Path(str(self[self._rescrubbed].path)), _scrubbed(self._rescrubbed, self._version))
+
+
 def test_what_an_earlier_scrubber_left_goes_no_further() -> None:
     """A batch whose second scrubbing failed keeps its old text, with the leak for which a rule was added."""
     present = scrubber_version(Installation().recipe.scrubber)
@@ -110,6 +124,42 @@ def test_the_metadata_has_counts_of_duplicates_and_boilerplate_but_no_text() -> 
     again = _unique(_recall(0.99, present), a=present, b=present)
     assert again.metadata is not None
     assert [again.metadata[f"{what}_made"] for what in ("sketches", "signatures", "vectors")] == [0, 0, 0]
+
+
+class InputsWithRescrubs(dg.IOManager):
+    """Loads the inputs of `drop_duplicates`; during the first attempts, a batch is scrubbed again."""
+
+    def __init__(self, batches: Mapping[str, StoredTable], version: str, rescrubs: int) -> None:
+        self._batches, self._version, self._rescrubs = batches, version, rescrubs
+        self.attempts = 0
+        self.stored: dict[str, int] = {}
+
+    def load_input(self, context: dg.InputContext) -> object:
+        if context.asset_key.path[-1] == "scrub_recall":
+            return _recall(0.99, self._version)
+        self.attempts += 1
+        opened = {name: open_table(table.path, table.schema) for name, table in self._batches.items()}
+        return RescrubbedMeanwhile(opened, "a", self._version) if self.attempts <= self._rescrubs else opened
+
+    def handle_output(self, context: dg.OutputContext, obj: pa.Table) -> None:
+        self.stored[context.asset_key.path[-1]] = obj.num_rows
+
+
+@pytest.mark.parametrize(
+    ("rescrubs", "attempts"), [(1, 2), pytest.param(MAX_RETRIES + 1, MAX_RETRIES + 1, marks=pytest.mark.slow)]
+)
+def test_a_batch_that_is_scrubbed_again_during_the_comparison_makes_the_run_compare_again(
+    rescrubs: int, attempts: int
+) -> None:
+    """Reports are read by position, and in the new file a position is another report. Without the retry, the run failed."""
+    present = scrubber_version(Installation().recipe.scrubber)
+    inputs = InputsWithRescrubs(_store(a=present, b=present), present, rescrubs)
+    assets = [drop_duplicates, dg.AssetSpec("scrubbed_reports"), dg.AssetSpec("scrub_recall")]
+    resources = {"io_manager": inputs, "installation": Installation()}
+    result = dg.materialize(assets, resources=resources, raise_on_error=False)
+    assert (result.success, inputs.attempts) == (rescrubs <= MAX_RETRIES, attempts)
+    rows = sum(inputs.stored.values())
+    assert rows == (2 if result.success else 0)
 
 
 def _store_rows(installation: Installation, table: str, batch: str | None, *rows: dict[str, str]) -> None:
