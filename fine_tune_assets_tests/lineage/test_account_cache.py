@@ -41,7 +41,7 @@ DRAFTS: Rows = {
 
 def store(layout: Layout, rows: Rows) -> None:
     for name, found in rows.items():
-        records = [replace(made(RECORDS[name]), **row) for row in found]
+        records = [made(RECORDS[name], **row) for row in found]
         path = layout.table(name, "b" if name in PARTITIONED else None)
         write_table(path, table_from_records(RECORDS[name], records))
 

@@ -27,7 +27,7 @@ from fine_tune_assets.approval.decision_exchange import (
 )
 from fine_tune_assets.approval.drafts import correction_authors
 from fine_tune_assets.approval.label_studio import build_label_config, build_tasks, parse_export
-from fine_tune_assets.approval.proposal_signatures import Signer, find_obstacle
+from fine_tune_assets.approval.proposal_signatures import Signer, find_obstacles
 from fine_tune_assets.approval.review_actions import refresh_items
 from fine_tune_assets.approval.sign_off import ReviewError
 from fine_tune_assets.cli.identity import operating_system_user
@@ -231,7 +231,8 @@ def _describe_proposal(
         obstacle = "Its reviewer is no user of the desk."
     else:
         draft = None if example_id in desk.withheld else desk.find_draft(example_id)
-        obstacle = find_obstacle(connection, proposal, draft, Signer(user.name, user.roles), desk.rules, now)
+        signer = Signer(user.name, user.roles)
+        (obstacle,) = find_obstacles(connection, [(proposal, draft)], signer, desk.rules, now)
     return {
         "proposal_id": proposal.proposal_id,
         "file_id": proposal.file_id,

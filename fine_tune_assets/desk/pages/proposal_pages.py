@@ -13,7 +13,7 @@ from fine_tune_assets.approval.proposal_signatures import (
     RefusedLine,
     SignedLine,
     Signer,
-    find_obstacle,
+    find_obstacles,
     fingerprint_to_sign,
     sign_proposals,
 )
@@ -184,15 +184,15 @@ def _own_words(proposal: Proposal, draft: DraftedExample) -> tuple[str, str]:
 
 def _read_lines(desk: Desk, context: RequestContext, found: Sequence[Proposal]) -> list[ShownProposal]:
     drafts, rules = _read_drafts(desk, found), desk.read_review_settings()
-    items = find_items(desk.ledger, {proposal.proposed.example_id for proposal in found})
     signer, checks = Signer(context.user.name, context.user.roles), load_pack(desk.read_recipe().domain).pack.checks
-    lines = []
+    pairs = [(proposal, drafts.get(proposal.proposal_id)) for proposal in found]
     with desk.ledger.read() as connection:
-        for proposal in found:
-            draft, item = drafts.get(proposal.proposal_id), items.get(proposal.proposed.example_id)
-            obstacle = find_obstacle(connection, proposal, draft, signer, rules, context.now)
-            version = -1 if item is None else item.version
-            lines.append(_make_line(proposal, draft, version, obstacle, checks))
+        items = find_items(connection, {proposal.proposed.example_id for proposal in found})
+        obstacles = find_obstacles(connection, pairs, signer, rules, context.now)
+    lines = []
+    for (proposal, draft), obstacle in zip(pairs, obstacles, strict=True):
+        item = items.get(proposal.proposed.example_id)
+        lines.append(_make_line(proposal, draft, -1 if item is None else item.version, obstacle, checks))
     return lines
 
 
