@@ -43,7 +43,7 @@ def materialize(selection: tuple[str, ...], dry_run: bool, no_wait: bool, is_jso
     everything downstream), `group:s07_judge_scores`. Selected assets run even if they are up to date, in each batch.
 
     While services run, Dagster executes the runs, and the command waits for them. It refuses if the running services use another
-    recipe. It ends with the account: what entered each stage, what left it, and what was left out.
+    recipe. It ends with the account: the number of rows that entered each stage, left it and were omitted.
     """
     from fine_tune_assets.cli.service_runs import run_in_services
     from fine_tune_assets.definitions import defs

@@ -26,7 +26,7 @@ from fine_tune_assets.recipes.gate_reach import TaskNeed
 from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, ModelTask, Recipe, RowTask
 
 _HIGHEST_FRACTION = 0.5
-"""Share of the test split above which too little is left to train on."""
+"""Share of the test split above which too few examples remain for training."""
 _CPU_BYTES_PER_STORED = 2
 """Training on a processor holds 16-bit weights in 32 bits."""
 
@@ -64,7 +64,7 @@ def _find_base_problems(settings: Settings, recipe: Recipe, *, is_gpu: bool) -> 
             yield "base_model.folder: the bundled model is not installed. Run `make setup`, or import a model."
     elif folder is None:
         yield (
-            f"base_model.folder: there is no model in {named}. Import one with `fine-tune models import PATH` and write the "
+            f"base_model.folder: {named} contains no model. Import one with `fine-tune models import PATH` and write the "
             "folder that it prints, or remove the field to use the bundled model."
         )
     elif not is_gpu:
@@ -98,7 +98,7 @@ def _find_scrubber_problems(settings: Settings, recipe: Recipe) -> Iterator[str]
 
 
 def find_mix_problems(settings: Settings, recipe: Recipe) -> Iterator[str]:
-    """Data sets that the mix names and nobody imported: the instruction set would fail, after the reviews."""
+    """Data sets that the mix names but that were not imported: the instruction set would fail, after the reviews."""
     try:
         known = {BUNDLED, PREVIOUS_SET, *(one.mix_source for one in list_sources(settings.layout.general_data))}
     except FineTuneError as error:
@@ -215,7 +215,7 @@ def count_tested(recipe: Recipe, folder: ReportFolder, drafts: Iterable[Unchecke
 
 
 def describe_next_steps(settings: Settings, recipe: Recipe) -> Iterator[str]:
-    """What has to be there before drafts are made, and is no fault of the recipe."""
+    """Prerequisites of drafts that the recipe does not decide."""
     folders = {name: settings.data_dir / name for name in load_pack(recipe.domain).pack.labelled_sets}
     missing = [name for name, folder in folders.items() if not any(folder.glob("*.jsonl"))]
     if missing:

@@ -106,7 +106,7 @@ def _ask_folder() -> Path | None:
         return None
     named = click.prompt("Folder of reports; empty for none", default="", show_default=False)
     if named and not Path(named).is_dir():
-        raise click.UsageError(f"There is no folder {named}.")
+        raise click.UsageError(f"The folder {named} does not exist.")
     return Path(named) if named else None
 
 
@@ -331,4 +331,4 @@ def require_new(file: Path) -> None:
     if file.exists():
         raise FineTuneError(f"{file} exists. Remove it, or use another name.")
     if not file.parent.is_dir():
-        raise FineTuneError(f"There is no folder {file.parent}. Create it, or use another one.")
+        raise FineTuneError(f"The folder {file.parent} does not exist. Create it, or use another one.")

@@ -1,7 +1,7 @@
-"""The account: how many reports, drafts and examples entered each stage, how many left it, and how many were left out and why.
+"""The account: how many reports, drafts and examples entered each stage, how many left it, and how many it omitted and why.
 
 Pure functions over ids. Each report, draft and example has exactly one fate, so the number that entered a stage equals the number
-that left it plus the number left out. A report whose table is missing is counted as left out, with a reason.
+that left it plus the number omitted. A report whose table is missing counts as omitted, with a reason.
 """
 
 from collections import Counter
@@ -61,7 +61,7 @@ class AccountFacts:
 
 @dataclass(frozen=True)
 class Omission:
-    """What was left out of one batch for one reason."""
+    """Rows of one batch that were omitted for the same reason."""
 
     batch: str
     reason: Reason
@@ -119,7 +119,7 @@ class Account:
 
 @dataclass(frozen=True)
 class OmissionGroup:
-    """What was left out for one reason."""
+    """The omissions of all batches for the same reason."""
 
     reason: Reason
     omissions: tuple[Omission, ...]

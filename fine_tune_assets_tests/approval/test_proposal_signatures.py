@@ -71,7 +71,7 @@ def sign(
     lines: Sequence[SignedLine] | None = None,
     acknowledged: Sequence[str] = (),
 ) -> list[RefusedLine]:
-    """Sign everything that waits, of whomever, as `name`."""
+    """Sign all waiting proposals, of every reviewer, as `name`."""
     waiting = list_waiting(ledger)
     if lines is None:
         lines = [shown(ledger, number, drafts) for number in range(len(waiting))]
@@ -281,7 +281,7 @@ def test_a_withdrawn_proposal_can_neither_be_signed_nor_imported_again(ledger: L
 
 
 def test_an_erasure_deletes_the_proposals_of_the_subject(ledger: Ledger) -> None:
-    """Their outputs are text of the subject, as those of decisions are."""
+    """Their outputs are text of the subject, like the outputs of decisions."""
     bring(ledger, line("t-1", "Ann", output="Ice."))
     ids = SubjectIds(frozenset(), frozenset({REPORT.report_id}), frozenset())
     erasure = record_erasure(ledger, subject_key=REPORT.subject_key, by="officer", reason="Art. 17", ids=ids)
@@ -291,11 +291,11 @@ def test_an_erasure_deletes_the_proposals_of_the_subject(ledger: Ledger) -> None
 
 @pytest.fixture
 def earlier(ledger_url: str) -> Ledger:
-    """A ledger after an upgrade: "Ann" and "Nobody Known" approved by import, Ben on the desk."""
+    """A ledger after an upgrade: "Ann" and "Unknown Person" approved by import, Ben on the desk."""
     old = open_database(ledger_url, keys_of(ledger_url))
     refresh_items(old, DRAFTS, "a-line", {}, ONE, AUTHORS, START)
     imported = record_decision(old, reviewer="Ann", approved_fingerprint=REPORT.fingerprint, **facts_of(REPORT))
-    nobody = record_decision(old, reviewer="Nobody Known", **facts_of(CORRECTION))
+    nobody = record_decision(old, reviewer="Unknown Person", **facts_of(CORRECTION))
     rejected = record_decision(old, reviewer="Ann", example_id="e-2", fingerprint="f-2", decision="reject")
     record_decision(old, reviewer="Ben", example_id="e-3", fingerprint="f-3")
     for made in (imported, nobody, rejected):
@@ -310,7 +310,7 @@ def earlier(ledger_url: str) -> Ledger:
 def test_earlier_imported_approvals_are_listed_and_lapse_at_the_next_set(earlier: Ledger) -> None:
     """Until then nothing changes; afterwards they approve nothing, and sets that contain them have lapsed."""
     assert [(file.file_id, file.reviewer, file.waiting, file.imported_by) for file in list_files(earlier)] == [
-        (EARLIER_FILE, "Ann", 1, "os:eve"), (EARLIER_FILE, "Nobody Known", 1, "os:eve"),
+        (EARLIER_FILE, "Ann", 1, "os:eve"), (EARLIER_FILE, "Unknown Person", 1, "os:eve"),
     ]  # fmt: skip
     approved = approve(DRAFTS, list_decisions(earlier), {}, AUTHORS).approved
     assert approved.num_rows == 2

@@ -97,7 +97,7 @@ def test_unreadable_files_are_shown_with_reason_and_remedy(ingest: Visitor) -> N
 def test_a_batch_with_withheld_reports_lists_them_and_does_not_claim_that_nothing_is_missing(
     site: Site, ingest: Visitor
 ) -> None:
-    """A withheld report never reaches a reviewer, so the page of its batch is the only place where it is noticed."""
+    """A withheld report never reaches a reviewer, so only the page of its batch shows it."""
     write_table(site.settings.layout.table("unreadable_reports", BATCH), UnreadableReport.SCHEMA.empty_table())
     shown = ingest.get(f"/intake/{BATCH}").text
     assert "Everything was read" not in shown

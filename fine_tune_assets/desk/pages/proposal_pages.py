@@ -91,7 +91,7 @@ def show_proposals(desk: Desk, context: RequestContext) -> Response:
 def show_file(
     desk: Desk, context: RequestContext, refusal: str = "", refused: Sequence[RefusedLine] = (), signed: int = 0
 ) -> Response:
-    """The lines that wait, with those of a refused form as the person had left them."""
+    """The lines that wait; after a refused form, with the ticks that the person had set."""
     file_id = context.path_param("file_id")
     waiting = list_waiting(desk.ledger, context.user.name, file_id)
     if not waiting and refused:
@@ -153,7 +153,7 @@ def sign_file(desk: Desk, context: RequestContext) -> Response:
 
 
 def withdraw_lines(desk: Desk, context: RequestContext) -> Response:
-    """Withdraw the ticked lines. Lines of others and lines that were signed meanwhile are left alone."""
+    """Withdraw the ticked lines. Lines of other people and lines signed meanwhile stay unchanged."""
     file_id, ticked = context.path_param("file_id"), _list_ticked(context)
     if not ticked:
         return show_file(desk, context, _NO_LINE)
