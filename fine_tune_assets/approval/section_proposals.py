@@ -9,8 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
-from os.path import commonprefix
+from itertools import combinations, pairwise, takewhile
 from statistics import mean, median
 
 from fine_tune_assets.approval.task_kinds import ReportText, to_lined_report
@@ -213,23 +212,32 @@ def _group_spellings(sections: Sequence[FoundSection]) -> list[_Group]:
     """Joins the headings that share a word (`Recommendation`, `Surveyor's recommendations`) unless reports have two of them."""
     left, groups = list(sections), list[_Group]()
     for stem in _list_stems(sections):
-        joined = [_Group((one,)) for one in left if stem in one.heading.casefold()]
+        joined = [_Group((one,)) for one in sections if stem in one.heading.casefold()]
         is_same = len({one.is_label for one in joined}) == 1
         if len(joined) > 1 and is_same and all(one.replaces(other) for one, other in combinations(joined, 2)):
-            groups.append(_Group(tuple(one.sections[0] for one in joined)))
-            left = [one for one in left if one not in groups[-1].sections]
+            same = [one for one in left if stem in one.heading.casefold()]
+            left = [one for one in left if one not in same]
+            groups += [_Group(tuple(same))] if same else []
     return sorted([*groups, *(_Group((one,)) for one in left)], key=lambda one: (one.position, one.spellings))
 
 
 def _list_stems(sections: Sequence[FoundSection]) -> list[str]:
-    """Beginnings that words of two headings share, first those that most reports have."""
+    """Beginnings that words of two headings share: first those of the last words (`findings` in `Survey findings`), which say
+    what the section is, then those that most reports have."""
     words = sorted({word for one in sections for word in _WORD.findall(one.heading.casefold())})
-    shared = {(one, other): commonprefix([one, other]) for one in words for other in words}
-    stems = {
-        stem for pair, stem in shared.items() if len(stem) >= max(_MIN_STEM, _STEM_SHARE * min(len(word) for word in pair))
-    }
-    count = {stem: sum(one.reports for one in sections if stem in one.heading.casefold()) for stem in stems}
-    return sorted(stems, key=lambda stem: (-count[stem], -len(stem), stem))
+    shared = {(one, other): _shared_start(one, other) for one in words for other in words}
+    stems = {stem for pair, stem in shared.items() if len(stem) >= max(_MIN_STEM, _STEM_SHARE * min(map(len, pair)))}
+
+    def order(stem: str) -> tuple[bool, int, int, str]:
+        having = [one for one in sections if stem in one.heading.casefold()]
+        is_last = all(stem in one.heading.casefold().split()[-1] for one in having)
+        return not is_last, -sum(one.reports for one in having), -len(stem), stem
+
+    return sorted(stems, key=order)
+
+
+def _shared_start(one: str, other: str) -> str:
+    return "".join(letter for letter, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _iter_sections(report: ReportText, repeated: frozenset[str]) -> Iterator[tuple[str, str, str]]:

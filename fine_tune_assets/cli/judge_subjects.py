@@ -63,9 +63,9 @@ def describe_subjects(recipe: Recipe, drafts: Collection[UncheckedDraft], *, has
         others = len(subjects) - tested
     about = "" if has_own_keys else "about "
     yield (
-        f"Judge: the domain {recipe.domain} has no shipped ratings. {len(subjects)} {noun} have drafts, {about}{tested} of them in the "
-        f"test split. {needs.tested} in the test split are needed to qualify a judge, and {needs.others} others to adapt the verifier "
-        f"({needs.training} that train it, {needs.measuring} that measure it)."
+        f"Judge: the domain {recipe.domain} has no shipped ratings. {len(subjects)} {noun} have drafts, {about}{tested} of them "
+        f"in the test split. {needs.tested} in the test split are needed to qualify a judge, and {needs.others} others to adapt "
+        f"the verifier ({needs.training} that train it, {needs.measuring} that measure it)."
     )
     missing = needs.tested + needs.others - len(subjects)
     if missing > 0:
@@ -77,6 +77,6 @@ def describe_subjects(recipe: Recipe, drafts: Collection[UncheckedDraft], *, has
     elif not needs.fit(tested, others):
         share = (needs.tested + (len(subjects) - needs.others)) / 2 / len(subjects)
         yield (
-            f"Judge: there are enough {noun}, but not in each split. Set split.test_fraction: {share:.2f} or another split.salt, or "
-            f"add reports of other {noun}, before anybody reviews."
+            f"Judge: there are enough {noun}, but not in each split. Set split.test_fraction: {share:.2f} or another split.salt, "
+            f"or add reports of other {noun}, before anybody reviews."
         )

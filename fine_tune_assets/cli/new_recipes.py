@@ -114,7 +114,10 @@ def write_recipe(answers: RecipeAnswers, salt: str) -> str:
     """The text of the recipe."""
     split = plan_split(len(answers.tasks), answers.drafts, answers.subjects, answers.needs)
     base = {"base_model": f"  name: {_quote(Path(answers.base_folder).name)}\n  folder: {_quote(answers.base_folder)}"}
-    described = ". ".join(f"{task.instruction.rstrip('.')}, from {', '.join(one.split(SPELLED)[0] for one in task.inputs)}" for task in answers.tasks)
+    described = ". ".join(
+        f"{task.instruction.rstrip('.')}, from {', '.join(one.split(SPELLED)[0] for one in task.inputs)}"
+        for task in answers.tasks
+    )
     values: Mapping[str, object] = {
         "name": _quote(answers.name),
         "description": _quote(described + "."),
@@ -144,10 +147,11 @@ def _write_sources(source: str) -> str:
 
 
 def _write_task(task: TaskAnswers) -> str:
+    inputs = ", ".join(map(_quote_heading, task.inputs))
     lines = [
         f"  - name: {_quote(task.name)}",
         f"    instruction: {_quote(task.instruction)}",
-        f"    input_sections: [{', '.join(map(_quote_heading, task.inputs))}]  # headings of the reports; a list in the list names spellings",
+        f"    input_sections: [{inputs}]  # headings of the reports; a list in the list names spellings",
         f"    output_section: {_quote_heading(task.output)}",
         *([f"    labels: {_quote_all(task.labels)}  # any other output makes no example"] if task.labels else []),
     ]

@@ -13,6 +13,7 @@ import psutil
 
 from fine_tune_assets.approval.recipe_preview import Preview
 from fine_tune_assets.approval.task_kinds import UncheckedDraft
+from fine_tune_assets.claims.repeated_lines import MIN_REPORTS
 from fine_tune_assets.claims.sections import list_heading_variants, matches_heading
 from fine_tune_assets.cli.report_folder import ReportFolder
 from fine_tune_assets.core.errors import FineTuneError
@@ -27,6 +28,8 @@ from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, ModelTask, Re
 
 _HIGHEST_FRACTION = 0.5
 """Share of the test split above which too little is left to train on."""
+_MAX_HEADINGS = 10
+"""Printed in a message."""
 _CPU_BYTES_PER_STORED = 2
 """Training on a processor holds 16-bit weights in 32 bits."""
 
@@ -138,7 +141,10 @@ def _find_empty_tasks(recipe: Recipe, preview: Preview) -> Iterator[str]:
                 "of the task, or add them to section_names.txt of the domain pack."
             )
         else:
-            yield f"tasks.{task.name}: these reports make no draft. {_list_reasons(preview, task.name)}. Change the task or the reports."
+            yield (
+                f"tasks.{task.name}: these reports make no draft. {_list_reasons(preview, task.name)}. Change the "
+                "task or the reports."
+            )
     if not sum(found.values()) and all(isinstance(task, RowTask) for task in recipe.tasks):
         yield "tasks: these reports make no draft. Name the folder of the imported data set."
 
@@ -169,13 +175,13 @@ def _find_partial_patterns(task: Task, preview: Preview) -> Iterator[str]:
                 continue
             inner = written[1:-1]
             wider = f"/.*({inner}).*/" if "|" in inner else f"/.*{inner}.*/"
-            named = [name for name in preview.sections if _is_inside(wider, name, task)]
-            unnamed = sum(_is_inside(wider, one.heading.upper(), task) for one in preview.unnamed_headings)
-            found = [*named[:10], *([f"{unnamed} headings that `recipe check --drafts` lists"] if unnamed else [])]
+            repeated = [one.heading for one in preview.unnamed_headings if one.reports >= MIN_REPORTS]
+            found = {name: None for name in (*preview.sections, *repeated) if _is_inside(wider, name.upper(), task)}
             if found:
                 yield (
-                    f"tasks.{task.name}: a pattern must match the whole heading, and {written} is only a part of {', '.join(found)}. "
-                    f"List these spellings, or write {wider}, with which every line that contains the words is a heading."
+                    f"tasks.{task.name}: a pattern must match the whole heading, and {written} is only a part of "
+                    f"{', '.join(list(found)[:_MAX_HEADINGS])}. List these spellings, or write {wider}, with which every line "
+                    "that contains the words is a heading."
                 )
 
 

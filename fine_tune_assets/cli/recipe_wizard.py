@@ -332,9 +332,7 @@ def _round_up(characters: int, most: int) -> int:
     return min(most, _STEP * (tokens // _STEP + 1))
 
 
-def _choose_salt(
-    answers: RecipeAnswers, stem: str, recipe: Recipe, preview: Preview, subjects: Collection[str]
-) -> str:
+def _choose_salt(answers: RecipeAnswers, stem: str, recipe: Recipe, preview: Preview, subjects: Collection[str]) -> str:
     """The first salt that gives each task's test split what the gate needs and a few more, and the judge its subjects; else the
     one with most."""
     needs, best = answers.needs, (False, -1, f"{stem}-1")
@@ -347,7 +345,7 @@ def _choose_salt(
         counts, (tested, others) = _count_splits(split, preview), count_split_subjects(split, subjects)
         fewest = min(counts[task.name, "test"] for task in answers.tasks)
         has_validation = any(counts[task.name, "validation"] for task in answers.tasks)
-        is_fit = needs is None or needs.fit(tested, others) or len(subjects) < needs.tested + needs.others
+        is_fit = needs is None or (tested >= needs.tested and others >= min(needs.others, len(subjects) - needs.tested))
         if fewest >= wanted and has_validation and is_fit:
             return salt
         best = max(best, (is_fit, fewest if has_validation else 0, salt))
