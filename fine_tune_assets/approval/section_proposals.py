@@ -1,8 +1,9 @@
 """Finds the sections that reports have in common before a recipe names any, and proposes tasks from them.
 
-A heading is a line that the reports of a source repeat (`claims/repeated_lines.py`). Sources spell headings differently, so a
-task may name several spellings: headings that share a word and that no report has together, and sections of the input that
-replace each other. Values of sections are counted, never returned: a value that repeats can be a name.
+A heading is a line that the reports of a source repeat (`claims/repeated_lines.py`), or to which several of them give a heading
+style. Sources spell headings differently, so a task may name several spellings: headings that share a word and that no report has
+together, and sections of the input that replace each other. Values of sections are counted, never returned: a value that repeats
+can be a name.
 """
 
 import re
@@ -14,8 +15,8 @@ from statistics import mean, median
 
 from fine_tune_assets.approval.task_kinds import ReportText, to_lined_report
 from fine_tune_assets.claims.heading_forms import clean_heading
-from fine_tune_assets.claims.repeated_lines import find_repeated_lines, list_keys
-from fine_tune_assets.claims.sections import matches_heading
+from fine_tune_assets.claims.repeated_lines import MIN_REPORTS, find_repeated_lines, list_keys, normalize_line
+from fine_tune_assets.claims.sections import DEEPEST_STYLE, matches_heading
 
 _MAX_LABEL_WORDS, _MAX_LABELS, _MIN_PER_LABEL = 5, 15, 3
 _WORD = re.compile(r"[^\W\d_]{4,}")
@@ -108,10 +109,12 @@ class _Seen:
 
 def find_sections(reports: Sequence[ReportText]) -> list[FoundSection]:
     """In the order of the reports."""
-    repeated = find_repeated_lines(map(to_lined_report, reports))
+    repeated, styled = find_repeated_lines(map(to_lined_report, reports)), _find_styled_lines(reports)
     seen: dict[str, _Seen] = defaultdict(_Seen)
     for number, report in enumerate(reports):
-        for place, (key, heading, text) in enumerate(_iter_sections(report, repeated[report.source])):
+        for place, (key, heading, text) in enumerate(
+            _iter_sections(report, repeated[report.source] | styled[report.source])
+        ):
             one = seen[key]
             one.spellings[heading] += 1
             one.reports |= {number} if text else set()
@@ -222,8 +225,8 @@ def _group_spellings(sections: Sequence[FoundSection]) -> list[_Group]:
 
 
 def _list_stems(sections: Sequence[FoundSection]) -> list[str]:
-    """Beginnings that words of two headings share: first those of the last words (`findings` in `Survey findings`), which say
-    what the section is, then those that most reports have."""
+    """Beginnings that words of two headings share: first of the last words (`findings` in `Survey findings`), which say what
+    the section is, then of the most reports."""
     words = sorted({word for one in sections for word in _WORD.findall(one.heading.casefold())})
     shared = {(one, other): _shared_start(one, other) for one in words for other in words}
     stems = {stem for pair, stem in shared.items() if len(stem) >= max(_MIN_STEM, _STEM_SHARE * min(map(len, pair)))}
@@ -238,6 +241,19 @@ def _list_stems(sections: Sequence[FoundSection]) -> list[str]:
 
 def _shared_start(one: str, other: str) -> str:
     return "".join(letter for letter, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _find_styled_lines(reports: Sequence[ReportText]) -> dict[str, frozenset[str]]:
+    """Source → lines with a heading style in several of its reports, in capitals without number and colon."""
+    counts = defaultdict[str, Counter[str]](Counter)
+    for report in reports:
+        lines, levels = report.text.splitlines(), {one.line: one.level for one in report.headings or ()}
+        found = {normalize_line(lines[line - 1]) for line, level in levels.items() if level <= DEEPEST_STYLE}
+        counts[report.source].update(found - {""})
+    return {
+        source: frozenset(line for line, count in found.items() if count >= MIN_REPORTS)
+        for source, found in counts.items()
+    }
 
 
 def _iter_sections(report: ReportText, repeated: frozenset[str]) -> Iterator[tuple[str, str, str]]:

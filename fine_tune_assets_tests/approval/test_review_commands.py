@@ -127,7 +127,8 @@ def test_without_drafts_the_command_says_what_to_do(tmp_path: Path, monkeypatch:
     assert "fine-tune materialize drafted_examples" in call("list").output
 
 
-def test_progress_names_its_columns_in_a_pipe_too(data_dir: Path) -> None:
+@pytest.mark.usefixtures("data_dir")
+def test_progress_names_its_columns_in_a_pipe_too() -> None:
     """Seven numbers without names say nothing."""
     titles = call("progress").output.splitlines()[0].split()
     assert titles == ["task", *STATES]

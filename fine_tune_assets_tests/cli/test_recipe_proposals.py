@@ -19,6 +19,7 @@ from fine_tune_assets.judging.judges.own_domain import MIN_SUBJECTS
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import SectionTask
 from fine_tune_assets.reports.stated_identifiers import make_subject_key
+from fine_tune_assets.tables.common_columns import HeadingLine
 from fine_tune_assets_tests.cli.foreign_domains import write_pack
 
 _SOURCES = {
@@ -113,6 +114,19 @@ def test_headings_that_reports_have_together_are_not_one_section() -> None:
     assert best.output == ("Recommendation",), "not the short last one"
 
 
+def test_a_heading_style_in_a_few_reports_of_a_source_is_a_section() -> None:
+    """Of 64 Word files, 12 name it differently: fewer than one in five, but each says that it is a heading."""
+    reports = _reports([("Scope", "Findings", "Recommendations", "Signature")], 40)
+    for n in range(6):
+        text = _text(("Scope", "Findings", "Recommended action", "Signature"), n)
+        levels = [HeadingLine(line=at, level=1) for at, one in enumerate(text.splitlines(), 1) if one[-6:] == "action"]
+        reports.append(
+            ReportText(report_id=f"0/x{n}", source="0", subject_key=f"x{n}", text=text, headings=tuple(levels))
+        )
+    best = propose_tasks(find_sections(reports))[0]
+    assert (best.output, best.drafts) == (("Recommendations", "Recommended action"), 46)
+
+
 def test_no_proposal_is_without_a_draft_whatever_the_sources_share() -> None:
     """Any choice of headings per source: each proposed task counts at least one report that has all of its sections."""
     for shift in range(4):
@@ -129,7 +143,7 @@ def test_no_proposal_is_without_a_draft_whatever_the_sources_share() -> None:
 
 
 def test_reports_without_a_task_are_named_by_source(data: Path, tmp_path: Path) -> None:
-    """Only then the options are asked for."""
+    """Without a terminal, only then are the options required."""
     for source in ("harbour", "marine"):
         (tmp_path / "plain" / source).mkdir(parents=True)
         (tmp_path / "plain" / source / "batch.yaml").write_text(f"source: {source}\n", encoding="utf-8")
