@@ -34,6 +34,7 @@ def duplicates(files: tuple[Path, ...], output: IO[str]) -> None:
 
     FILES are text, or JSONL with `id` and `text`. Prints one JSON object for each document that stage 3 would drop: `dropped`,
     `kept`, `kind` (exact, near or semantic) and `similarity` from 0 to 1. Lines that ten or more documents share are ignored.
+    Each document counts as a subject, so near copies whose numbers, sides or negations conflict are not printed.
     """
     installed = load_settings()
     settings = load_recipe(installed.recipe).dedup

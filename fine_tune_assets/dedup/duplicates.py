@@ -1,18 +1,22 @@
 """Finds duplicate reports and keeps one of each cluster.
 
 Records which report is dropped for which, why, and in which kinds of facts the two conflict, and checks that none is lost.
-Subjects matter only for boilerplate: the same text under two subjects is one report, but a template under many is not.
+The same text under two subjects is one report. A template under many is not, and neither are near copies of two subjects
+whose facts conflict: both stay, and `conflicting` lists them.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.dedup.corpus import Corpus
 from fine_tune_assets.dedup.duplicate_search import Comparison, Encoder, compare_reports
+from fine_tune_assets.dedup.near_duplicates import CLEAR_SIMILARITY, Pairs
 from fine_tune_assets.dedup.report_reader import ReportBatches, split_by_batch
 from fine_tune_assets.dedup.retained_reports import Match, match_dropped, retention_reason
 from fine_tune_assets.dedup.sketch_store import BANDS, SKETCHES, VECTORS, ArrayStore, MemoryStore
@@ -21,7 +25,7 @@ from fine_tune_assets.dedup.sketches import offsets_from_counts, side_hashes
 from fine_tune_assets.dedup.word_hashes import Ints
 from fine_tune_assets.embeddings.encoder import Encode
 from fine_tune_assets.recipes.schema import DedupSettings
-from fine_tune_assets.tables.dedup_rows import DuplicateReport
+from fine_tune_assets.tables.dedup_rows import ConflictingReport, DuplicateReport
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.row_selection import ColumnSource
 
@@ -32,6 +36,8 @@ class Duplicates:
 
     unique: pa.Table
     duplicates: pa.Table
+    conflicting: pa.Table
+    """Pairs of `unique` whose words are near duplicates and whose facts conflict."""
     boilerplate: Mapping[str, int]
     """Counts of excluded boilerplate: `segments`, `reports_with_boilerplate`, `reports_of_boilerplate_only`."""
     computed: Mapping[str, int]
@@ -75,14 +81,30 @@ def find_duplicates_in_batches(
     store.prune((batch.name for batch in corpus.batches), kinds)
     is_kept = np.ones(len(reports), np.bool_)
     if not corpus.batches:
-        return Duplicates(reports.unique_reports(is_kept), table_from_rows([], DuplicateReport.SCHEMA), {}, {})
+        empty = [row.SCHEMA.empty_table() for row in (DuplicateReport, ConflictingReport)]
+        return Duplicates(reports.unique_reports(is_kept), *empty, {}, {})
     encoder = encode and Encoder(encode, encoder_version, reports.texts_at)
-    comparison = compare_reports(corpus, settings, encoder, threads)
+    comparison, conflicts = exclude_conflicting_pairs(corpus, compare_reports(corpus, settings, encoder, threads))
     dropped = match_dropped_with_copies(comparison)
     progress(len(reports), len(reports), "reports compared")
     is_kept[comparison.order[list(dropped)]] = False
     duplicates = _duplicates_table(corpus, comparison, dropped, reports)
-    return Duplicates(reports.unique_reports(is_kept), duplicates, comparison.boilerplate, dict(corpus.computed))
+    conflicting = _conflicting_table(corpus, comparison, conflicts, dropped)
+    unique = reports.unique_reports(is_kept)
+    return Duplicates(unique, duplicates, conflicting, comparison.boilerplate, dict(corpus.computed))
+
+
+def exclude_conflicting_pairs(corpus: Corpus, comparison: Comparison) -> tuple[Comparison, Pairs]:
+    """Remove near pairs that are two reports: facts conflict, and subjects differ or the similarity is not clear.
+
+    Returns the remaining comparison and the removed pairs.
+    """
+    better, worse = comparison.order[comparison.near.rows].T
+    has_conflict = np.array([bool(kinds) for kinds in _disagreements(corpus, worse, better)], np.bool_)
+    subjects = np.asarray(pc.dictionary_encode(corpus.facts["subject_key"].combine_chunks()).indices)
+    is_doubtful = (subjects[better] != subjects[worse]) | (comparison.near.similarity < CLEAR_SIMILARITY)
+    is_removed: NDArray[np.bool_] = has_conflict & is_doubtful
+    return replace(comparison, near=comparison.near.where(~is_removed)), comparison.near.where(is_removed)
 
 
 def match_dropped_with_copies(comparison: Comparison) -> dict[int, Match]:
@@ -134,6 +156,23 @@ def _duplicates_table(
         )
     ]
     return table_from_rows(sorted(rows, key=lambda row: row["dropped_id"]), DuplicateReport.SCHEMA)
+
+
+def _conflicting_table(
+    corpus: Corpus, comparison: Comparison, conflicts: Pairs, dropped: Mapping[int, Match]
+) -> pa.Table:
+    """List the pairs of which neither report was dropped for a third one."""
+    is_listed = ~np.isin(conflicts.rows, list(dropped)).any(axis=1)
+    pairs = conflicts.where(is_listed)
+    better, worse = comparison.order[pairs.rows].T
+    ids = [corpus.facts["report_id"].take(pa.array(places)).to_pylist() for places in (worse, better)]
+    rows = [
+        {"report_id": own, "other_id": other, "similarity": similarity, "conflicts": kinds}
+        for own, other, similarity, kinds in zip(
+            *ids, pairs.similarity.tolist(), _disagreements(corpus, worse, better), strict=True
+        )
+    ]
+    return table_from_rows(sorted(rows, key=lambda row: (row["report_id"], row["other_id"])), ConflictingReport.SCHEMA)
 
 
 def _disagreements(corpus: Corpus, dropped: Ints, kept: Ints) -> Iterator[list[str]]:

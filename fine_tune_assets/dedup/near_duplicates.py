@@ -62,6 +62,12 @@ def can_reach_threshold(pairs: Ints, counts: Ints, threshold: float) -> NDArray[
     return np.minimum(one, other) >= threshold * np.maximum(one, other)  # type: ignore[no-any-return]
 
 
+def share_of_smaller(jaccard: NDArray[np.float64], counts: Ints) -> NDArray[np.float64]:
+    """Share of the smaller text's shingles that the larger one contains; `counts` is (pairs, 2)."""
+    shared = jaccard * counts.sum(axis=1) / (1 + jaccard)
+    return np.minimum(shared / np.maximum(counts.min(axis=1), 1), 1.0)
+
+
 def _blocks(sizes: Ints) -> list[tuple[int, int]]:
     """Ranges of pairs that are computed at once."""
     parts, at, total = [], 0, np.cumsum(sizes)
@@ -92,7 +98,9 @@ def _keys(rows: Ints, shingles: Hashes, starts: Ints) -> Hashes:
 
 
 MIN_SHINGLES = 10
-"""With fewer shingles outside boilerplate, the whole texts must be near duplicates too."""
+"""With fewer shingles outside boilerplate, no similarity is clear."""
+CLEAR_SIMILARITY = 0.8
+"""A clear pair may differ in its boilerplate by a whole letterhead, and in its facts if the subject is the same."""
 
 
 @dataclass(frozen=True)
@@ -181,14 +189,15 @@ def _similarities(
     rows = np.searchsorted(positions, pairs)
     likely = np.flatnonzero(can_reach_threshold(rows, counts, threshold))
     similarities[likely] = jaccard_of_pairs(rows[likely], shingles, counts)
-    short = np.flatnonzero(
-        (similarities >= threshold) & (counts[rows].min(axis=1, initial=MIN_SHINGLES) < MIN_SHINGLES)
-    )
-    if len(short) and len(boilerplate):
-        positions = np.unique(pairs[short])
-        whole_shingles, whole_counts = _load_shingles(corpus, nothing, places[positions])
-        whole_similarities = jaccard_of_pairs(np.searchsorted(positions, pairs[short]), whole_shingles, whole_counts)
-        similarities[short] = np.minimum(similarities[short], whole_similarities)
+    likely = np.flatnonzero(similarities >= threshold)
+    if len(likely) and len(boilerplate):
+        is_clear = (counts[rows[likely]].min(axis=1) >= MIN_SHINGLES) & (similarities[likely] >= CLEAR_SIMILARITY)
+        positions = np.unique(pairs[likely])
+        shingles, counts = _load_shingles(corpus, nothing, places[positions])
+        rows = np.searchsorted(positions, pairs[likely])
+        whole = jaccard_of_pairs(rows, shingles, counts)
+        whole = np.where(is_clear, share_of_smaller(whole, counts[rows]), whole)
+        similarities[likely] = np.minimum(similarities[likely], whole)
     return similarities
 
 

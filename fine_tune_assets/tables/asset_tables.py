@@ -17,7 +17,7 @@ from fine_tune_assets.tables.correction_rows import (
     ScrubbedCorrection,
     WithheldCorrection,
 )
-from fine_tune_assets.tables.dedup_rows import DuplicateReport, UncomparedReport, UniqueReport
+from fine_tune_assets.tables.dedup_rows import ConflictingReport, DuplicateReport, UncomparedReport, UniqueReport
 from fine_tune_assets.tables.instruction_rows import GeneralExample, InstructionRow
 from fine_tune_assets.tables.judging_rows import (
     AnswerCheck,
@@ -71,6 +71,7 @@ RECORDS: Mapping[str, type[Record]] = {
     "unique_reports": UniqueReport,
     "duplicate_reports": DuplicateReport,
     "uncompared_reports": UncomparedReport,
+    "conflicting_reports": ConflictingReport,
     "model_drafts": ModelDraft,
     "drafted_examples": DraftedExample,
     "undrafted_reports": UndraftedReport,
@@ -112,6 +113,7 @@ AUXILIARY_TABLES: Mapping[str, str] = {
     "withheld_reports": "scrubbed_reports",
     "identifier_values": "scrubbed_reports",
     "uncompared_reports": "unique_reports",
+    "conflicting_reports": "unique_reports",
     "undrafted_reports": "drafted_examples",
     "withheld_examples": "approved_examples",
     "example_lengths": "training_plans",

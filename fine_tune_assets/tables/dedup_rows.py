@@ -44,6 +44,18 @@ class DuplicateReport(Record):
     fingerprint: Annotated[str | None, Column("SHA-256 of the dropped report's scrubbed text")]
 
 
+class ConflictingReport(Record):
+    """Two reports that share most of their words and are both kept, because their facts conflict."""
+
+    report_id: Annotated[str, Column("The shorter or older report")]
+    other_id: Annotated[str, Column("The other report")]
+    similarity: Annotated[float, Column("Jaccard similarity of shingles, 0 to 1")]
+    conflicts: Annotated[
+        tuple[str, ...] | None,
+        Column("`numbers` or `sides` only in `report_id`; `negations` if counts differ"),
+    ]
+
+
 class UncomparedReason(StrEnum):
     """Why a scrubbed report is not compared with the others."""
 

@@ -1,6 +1,6 @@
 """Dropped duplicates still count: contradictions between near copies, and halves of pairs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -41,6 +41,12 @@ LEFT = "Pain in the left knee after a fall from a bicycle. Takes ibuprofen 40 mg
 RIGHT = "Pain in the right knee after a fall from a bicycle. Takes ibuprofen 80 mg a day with some relief. Fever."
 PARAPHRASE = "After a fall from a bicycle pain in the left knee. Takes ibuprofen 40 mg a day with relief. No fever."
 REPORT = "DIALOGUE\n{}\nNOTE\n{}"
+HISTORY = (
+    " Fell on the way to work and landed on the curb. The knee hurts when walking down the stairs, and was swollen in the evening. "
+    "The tablets that the pharmacist gave help a little."
+)
+"""Of a report that is a clear copy of another, although a figure or a side differs."""
+ONE_SUBJECT = {"b/1": "patient", "b/2": "patient"}
 
 
 def scrubbed(texts: dict[str, str], subjects: dict[str, str] | None = None, **tagged: str) -> pa.Table:
@@ -90,7 +96,8 @@ def reader(reports: pa.Table) -> ReadScrubbed:
 
 def test_contradicting_near_copies_make_one_draft_that_waits() -> None:
     """Otherwise a right knee could be trained as a left one, unnoticed."""
-    reports = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT), "b/2": REPORT.format(DIALOGUE, RIGHT)})
+    texts = {"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)}
+    reports = scrubbed(texts, ONE_SUBJECT)
     found, (draft,), approved = through(reports, NOTE)
     (row,) = found.duplicates.to_pylist()
     assert (row["kind"], row["conflicts"]) == ("near", ["numbers", "sides", "negations"])
@@ -98,6 +105,16 @@ def test_contradicting_near_copies_make_one_draft_that_waits() -> None:
     assert draft["report_id"] == row["kept_id"]
     assert format_contradiction_flag(dropped["fingerprint"]) in draft["flags"]
     assert draft["needs_review"]
+    assert approved.num_rows == 0
+
+
+def test_contradicting_near_copies_of_two_subjects_are_both_drafted_and_wait() -> None:
+    """They are two reports, of which one may be a copying mistake: a person reads both."""
+    reports = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)})
+    found, drafts, approved = through(reports, NOTE)
+    assert (found.duplicates.num_rows, found.conflicting.num_rows) == (0, 1)
+    assert [draft["report_id"] for draft in drafts] == ["b/1", "b/2"]
+    assert all("contradiction" in distinct_kinds(draft["flags"]) for draft in drafts)
     assert approved.num_rows == 0
 
 
@@ -142,9 +159,10 @@ def test_surrogates_do_not_contradict() -> None:
 
 def test_report_scrubbed_again_after_being_dropped_is_not_compared() -> None:
     """It may no longer be a duplicate; stage 3 runs again, then this stage."""
-    before = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT), "b/2": REPORT.format(DIALOGUE, RIGHT)})
+    before = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)}, ONE_SUBJECT)
     found = find_duplicates(before, DEDUP, ignore_progress)
-    after = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT + " "), "b/2": REPORT.format(DIALOGUE, RIGHT + " ")})
+    texts = {"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY + " "), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY + " ")}
+    after = scrubbed(texts, ONE_SUBJECT)
     drafts = draft_examples(
         found.unique, corrections(), [NOTE], dropped_reports=DroppedReports(found.duplicates, reader(after)), pack=PACK
     )
@@ -167,7 +185,7 @@ def test_different_wording_contradicts_only_for_near_copies(kind: str, is_flagge
 
 def test_table_from_before_text_fingerprints_is_still_compared() -> None:
     """An updated installation has such a table until stage 3 runs again."""
-    reports = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT), "b/2": REPORT.format(DIALOGUE, RIGHT)})
+    reports = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)}, ONE_SUBJECT)
     found = find_duplicates(reports, DEDUP, ignore_progress)
     old = table_from_rows(
         [{**row, "fingerprint": None} for row in found.duplicates.to_pylist()], DuplicateReport.SCHEMA
@@ -181,15 +199,22 @@ def test_table_from_before_text_fingerprints_is_still_compared() -> None:
 OTHER_NOTE = "Cough and a sore throat for a week, worse at night. Chest is clear. Advised rest, fluids and a syrup."
 
 
-def visits(second_note: str, second_dialogue: str = DIALOGUE) -> pa.Table:
+def visits(
+    second_note: str, second_dialogue: str = DIALOGUE, first_note: str = LEFT, subjects: Sequence[str] = ("1", "2")
+) -> pa.Table:
     """Two visits of two subjects, each a dialogue and a note."""
     texts = {
         "b/1.dialogue": DIALOGUE,
-        "b/1.note": LEFT,
+        "b/1.note": first_note,
         "b/2.dialogue": second_dialogue,
         "b/2.note": second_note,
     }
-    return scrubbed(texts, {name: f"patient {name[2]}" for name in texts})
+    return scrubbed(texts, {name: f"patient {subjects[int(name[2]) - 1]}" for name in texts})
+
+
+def amended_visits(second_dialogue: str = DIALOGUE) -> pa.Table:
+    """The second note of one subject repeats the first one with another dose."""
+    return visits(LEFT.replace("40 mg", "80 mg") + HISTORY, second_dialogue, LEFT + HISTORY, ("1", "1"))
 
 
 def test_note_of_a_dropped_dialogue_keeps_its_own_dialogue() -> None:
@@ -208,9 +233,9 @@ def test_note_of_a_dropped_dialogue_keeps_its_own_dialogue() -> None:
 
 def test_dropped_note_of_the_same_dialogue_is_compared_with_the_kept_one() -> None:
     """Both halves of the second visit are dropped; its diverging note must still be flagged."""
-    found, (draft,), approved = through(visits(LEFT.replace("40 mg", "80 mg")), PAIRS)
+    found, (draft,), approved = through(amended_visits(), PAIRS)
     assert found.duplicates["dropped_id"].to_pylist() == ["b/2.dialogue", "b/2.note"]
-    assert distinct_kinds(draft["flags"])[-1] == "contradiction"
+    assert "contradiction" in distinct_kinds(draft["flags"])
     assert approved.num_rows == 0
 
 
@@ -235,7 +260,7 @@ def test_dialogue_without_its_dropped_note_is_counted() -> None:
 
 def test_notes_of_different_dialogues_do_not_contradict() -> None:
     """Different visits have different answers."""
-    found, (draft,), approved = through(visits(LEFT.replace("40 mg", "80 mg"), COUGH), PAIRS)
+    found, (draft,), approved = through(amended_visits(COUGH), PAIRS)
     assert found.duplicates["conflicts"].to_pylist() == [["numbers"]]
     assert "contradiction" not in distinct_kinds(draft["flags"])
     assert approved.num_rows == 1

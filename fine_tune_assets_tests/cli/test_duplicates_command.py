@@ -95,6 +95,6 @@ def test_a_shared_letterhead_makes_no_pairs(tmp_path: Path) -> None:
         "a burn",
         "asthma",
     ]
-    notes = [(f"n{i}", f"{LONG.upper()}\nSeen for {finding} in room {i}.") for i, finding in enumerate(findings)]
+    notes = [(f"n{i}", f"{LONG.upper()}\nSeen for {finding} in the ward.") for i, finding in enumerate(findings)]
     assert _run(_write(tmp_path / "n.jsonl", notes)).stdout == ""
     assert len(_run(_write(tmp_path / "m.jsonl", notes[:9])).stdout.splitlines()) == 8

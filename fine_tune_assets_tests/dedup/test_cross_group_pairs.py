@@ -5,7 +5,7 @@ import pytest
 from fine_tune_assets.core.shared_records import TextPair
 from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.recipes.schema import DedupSettings
-from fine_tune_assets_tests.dedup.test_duplicates import LONG, Meaning, jaccard
+from fine_tune_assets_tests.dedup.test_duplicates import LONG, ONE_WORD, Meaning, jaccard
 
 SETTINGS = DedupSettings(near_threshold=0.5)
 FIND = pair_finder(SETTINGS, None, ignore_boilerplate=True)
@@ -13,7 +13,7 @@ FIND_WHOLE = pair_finder(SETTINGS, None, ignore_boilerplate=False)
 
 
 def test_only_pairs_across_groups_are_returned_by_index() -> None:
-    near = LONG.replace("finding30", "x")
+    near = LONG.replace(ONE_WORD, "x")
     texts = [near, "Cough.", LONG, LONG.upper(), "cough."]
     assert FIND(texts, ["test", "train", "train", "train", "train"]) == [
         TextPair(0, 2, "near", pytest.approx(jaccard(near, LONG), abs=1e-12)),

@@ -18,6 +18,7 @@ from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.tables.approval_rows import ModelDraft
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport, ScrubRecall
+from fine_tune_assets.tables.stored_tables import read_rows_if_present
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
 from fine_tune_assets_tests.stored_tables import stored_in
 
@@ -25,7 +26,9 @@ pytestmark = pytest.mark.usefixtures("installation_dir")
 TRUSTED = "mts-dialog"
 NOTE = (
     "NOTE\nA patient fell from a bicycle on the way to work, landed on the curb, and was seen by the nurse of the day. "
-    "Walks without a stick, sleeps well, takes an unknown tablet.\n\nPRESENTING COMPLAINT\n{}"
+    "Walks without a stick, sleeps well, takes an unknown tablet. The joint is stable, the skin is intact, and the foot is warm. "
+    "Rest and ice were advised, and a visit if the swelling returns. The work in the office of a school can be resumed, and the "
+    "family was informed about the way home and the exercises.\n\nPRESENTING COMPLAINT\n{}"
 )
 LEFT, RIGHT = "Pain of the left knee, 40 mg taken, no fever.", "Pain of the right knee, 80 mg taken, fever."
 
@@ -60,8 +63,8 @@ def run(reports: pa.Table) -> tuple[pa.Table, Any]:
     return duplicates, drafted
 
 
-def contradictory() -> pa.Table:
-    return scrubbed({"b/1": ("p1", NOTE.format(LEFT)), "b/2": ("p2", NOTE.format(RIGHT))})
+def contradictory(other_patient: str = "p1") -> pa.Table:
+    return scrubbed({"b/1": ("p1", NOTE.format(LEFT)), "b/2": (other_patient, NOTE.format(RIGHT))})
 
 
 def test_a_contradiction_with_a_dropped_near_copy_waits_in_the_queue_although_its_source_is_trusted() -> None:
@@ -76,6 +79,19 @@ def test_a_contradiction_with_a_dropped_near_copy_waits_in_the_queue_although_it
         item = find_item(ledger, draft["example_id"])
     assert item is not None
     assert item.state == "waiting"
+
+
+def test_contradicting_near_copies_of_two_patients_are_both_drafted_and_listed() -> None:
+    """Reports of two patients are two reports: the account loses none, and the table names the pair."""
+    duplicates, drafted = run(contradictory("p2"))
+    assert (duplicates.value.num_rows, drafted.value.num_rows) == (0, 2)
+    (pair,) = read_rows_if_present(Installation().layout.table("conflicting_reports"))
+    assert ({pair["report_id"], pair["other_id"]}, pair["conflicts"]) == (
+        {"b/1", "b/2"},
+        ["numbers", "sides", "negations"],
+    )
+    counts = {name: duplicates.metadata[name] for name in ("reports", "unique", "duplicates", "kept_with_conflicts")}
+    assert counts == {"reports": 2, "unique": 2, "duplicates": 0, "kept_with_conflicts": 1}
 
 
 def test_a_copy_that_agrees_leaves_the_trust_in_its_source() -> None:

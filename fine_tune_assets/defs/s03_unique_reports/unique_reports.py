@@ -74,7 +74,7 @@ BOILERPLATE_COUNTS = {
         # A report with a marked identifier is removed before its batch is scrubbed again.
         condition=on_new_inputs_or_source("missed_identifiers", ignored=_IGNORED_INPUTS),
         # Change this when the columns change, so that both tables are rebuilt.
-        code_version="3",  # adds the headings of reports
+        code_version="4",  # adds conflicting reports
     ),
     deps=[*_IGNORED_INPUTS, recipe_section("dedup"), missed_identifiers],
     # A batch that could not be scrubbed is skipped and must not block the others.
@@ -103,6 +103,7 @@ def drop_duplicates(
             raise
     uncompared = pa.concat_tables([UncomparedReport.SCHEMA.empty_table(), *(b.uncompared for b in eligible.values())])
     installation.stored("uncompared_reports").write(uncompared)
+    installation.stored("conflicting_reports").write(found.conflicting)
     earlier = pc.sum(pc.equal(uncompared["reason"], UncomparedReason.EARLIER_SCRUBBER.value)).as_py() or 0
     reports, kinds = sum(batch.count for batch in eligible.values()), found.duplicates["kind"].to_pylist()
     counts = {
@@ -112,6 +113,7 @@ def drop_duplicates(
         "from_earlier_scrubber": earlier,
         "withheld": uncompared.num_rows - earlier,
         **{f"dropped_{kind}": kinds.count(kind) for kind in ("exact", "near", "semantic")},
+        "kept_with_conflicts": found.conflicting.num_rows,
         "dropped_with_disagreement": sum(map(bool, found.duplicates["conflicts"].to_pylist())),
         **{f"{what}_made": found.computed.get(what, 0) for what in ("sketches", "signatures", "vectors")},
         "by_kind": bar_table(
