@@ -1,5 +1,7 @@
 """The Dagster code location of one product line: every asset, check, sensor and schedule of its graph."""
 
+import warnings
+
 import dagster as dg
 
 from fine_tune_assets.core.processes.offline import go_offline
@@ -27,6 +29,9 @@ from fine_tune_assets.defs.platform.resources import Installation, Worker, parqu
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import raw_report_sensor
 from fine_tune_assets.defs.s06_adapters.adapters import weekly_retraining
 from fine_tune_assets.defs.sources import source_sensor
+
+# Dagster itself passes this parameter when it first resolves the definitions. Dagster is pinned.
+warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
 
 # Also needed when Dagster is started without `fine-tune`: step processes load libraries that send telemetry, and write files.
 go_offline()

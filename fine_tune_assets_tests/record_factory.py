@@ -9,7 +9,7 @@ from fine_tune_assets.tables.common_columns import Message
 from fine_tune_assets.tables.record_classes import RecordT
 
 
-def made(kind: type[RecordT], **values: Any) -> RecordT:
+def made(kind: type[RecordT], /, **values: Any) -> RecordT:
     """A record whose other values are None if optional; otherwise empty, 0, False or `plain`."""
     return kind(**{**{field.name: _plain(field) for field in kind.SCHEMA}, **values})
 

@@ -11,7 +11,12 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from fine_tune_assets.approval.flags import flag_kind
-from fine_tune_assets.approval.review_actions import refresh_related_items, require_permission, submit_decision
+from fine_tune_assets.approval.review_actions import (
+    ReviewStandings,
+    read_standings,
+    refresh_related_items,
+    submit_decision,
+)
 from fine_tune_assets.approval.sign_off import (
     DecisionSubmission,
     NotAllowedError,
@@ -27,7 +32,13 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.people.users import find_enabled_user
 from fine_tune_assets.ledger.reviews.proposal_records import Proposal, find_proposal, lapse_import, mark_signed
-from fine_tune_assets.ledger.reviews.review_items import AssignedError, ReviewItem, require_available, require_item
+from fine_tune_assets.ledger.reviews.review_items import (
+    AssignedError,
+    ReviewItem,
+    require_available,
+    require_item,
+    require_present,
+)
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
 
@@ -94,19 +105,27 @@ def sign_proposals(
     return refused
 
 
-def find_obstacle(
+def find_obstacles(
     connection: sa.Connection,
-    proposal: Proposal,
-    draft: DraftedExample | None,
+    proposals: Sequence[tuple[Proposal, DraftedExample | None]],
     signer: Signer,
     rules: ReviewSettings,
     now: datetime,
+) -> list[str]:
+    """For each proposal with its draft: why this person can't sign it now; empty if they can. For at most 500 proposals."""
+    standings = read_standings(connection, [draft for _, draft in proposals if draft is not None], rules)
+    return [_find_obstacle(proposal, draft, signer, standings, now) for proposal, draft in proposals]
+
+
+def _find_obstacle(
+    proposal: Proposal, draft: DraftedExample | None, signer: Signer, standings: ReviewStandings, now: datetime
 ) -> str:
-    """Why this person can't sign the proposal now; empty if they can."""
     try:
-        _require_signable(connection, proposal, draft, signer, now)
-        if draft is not None and not proposal.counts_still:
-            require_permission(connection, draft, complete_submission(make_submission(proposal), draft), rules, None)
+        current = _require_current(proposal, draft, signer)
+        item = require_present(standings.items.get(current.example_id), current.example_id)
+        _require_free(item, proposal, signer, now)
+        if not proposal.counts_still:
+            standings.require_permission(current, complete_submission(make_submission(proposal), current), None)
     except (ReviewError, AssignedError, LedgerError) as error:
         return str(error)
     return ""
@@ -159,9 +178,9 @@ def _sign_line(
     rules: ReviewSettings,
     now: datetime,
 ) -> None:
-    draft = line.draft
-    item = _require_signable(connection, proposal, draft, signer, now)
-    assert draft is not None
+    draft = _require_current(proposal, line.draft, signer)
+    item = require_item(connection, draft.example_id)
+    _require_free(item, proposal, signer, now)
     if item.version != line.version:
         raise StaleItemError(f"Example {draft.example_id} changed after the page was opened. Open the page again.")
     if line.fingerprint != fingerprint_to_sign(proposal):
@@ -185,10 +204,8 @@ def _sign_line(
     mark_signed(connection, proposal, decision_id)
 
 
-def _require_signable(
-    connection: sa.Connection, proposal: Proposal, draft: DraftedExample | None, signer: Signer, now: datetime
-) -> ReviewItem:
-    """The item. Raises an error unless the proposal waits for this person, and its draft is the one that was decided."""
+def _require_current(proposal: Proposal, draft: DraftedExample | None, signer: Signer) -> DraftedExample:
+    """The draft. Raises an error unless the proposal waits for this person, and its draft is the one that was decided."""
     proposed = proposal.proposed
     if not is_same_person(proposed.reviewer, signer.name):
         raise NotAllowedError(f"Only {proposed.reviewer} can sign the decision on example {proposed.example_id}.")
@@ -203,11 +220,14 @@ def _require_signable(
         raise StaleItemError(ABSENT)
     if draft.fingerprint != proposed.fingerprint:
         raise StaleItemError(f"The draft of example {draft.example_id} changed after it was decided.")
-    item = require_item(connection, draft.example_id)
+    return draft
+
+
+def _require_free(item: ReviewItem, proposal: Proposal, signer: Signer, now: datetime) -> None:
+    """Raise an error if the item is assigned to another person, or decided."""
     require_available(item, signer.name, now)
     if not proposal.counts_still:
         require_open(item)
-    return item
 
 
 def _require_flags_acknowledged(proposal: Proposal, line: SignedLine, acknowledged: Collection[str]) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 Everything but the examples and the unnamed headings is counts and names of the recipe or the domain pack.
 """
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fine_tune_assets.approval.preview_examples import (
@@ -43,6 +43,7 @@ class TaskPreview:
     """Drafts from the text; for tasks of the kind `model`, requests to the model."""
     left_out: dict[str, int]
     """Reason → reports without a draft. A report that lacks two sections counts under both."""
+    left_out_by_source: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
     requests = list(build_requests(lambda: reports, tasks, rules))
     made = {(draft.report_id, draft.task) for draft in drafts} | {(one.report_id, one.task) for one in requests}
     sections, uncertain, unnamed = Counter[str](), 0, UnnamedHeadings()
-    reasons: dict[str, Counter[str]] = {task.name: Counter() for task in tasks}
+    reasons: dict[str, defaultdict[str, Counter[str]]] = {task.name: defaultdict(Counter) for task in tasks}
     for report in reports:
         parts = rules.split(report)
         sections.update({part.heading for part in parts if part.is_certain and part.heading and part.text})
@@ -74,17 +75,24 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
         uncertain += sum(not part.is_certain for part in parts)
         for task in tasks:
             if (report.report_id, task.name) not in made:
-                reasons[task.name].update(set(explain_lack(report, parts, task)))
+                reasons[task.name][report.source].update(set(explain_lack(report, parts, task)))
     counts = Counter([draft.task for draft in drafts] + [request.task for request in requests])
     return Preview(
         reports=len(reports),
         sections=dict(sorted(sections.items(), key=lambda item: (-item[1], item[0]))),
         uncertain_headings=uncertain,
-        tasks=tuple(TaskPreview(t.name, counts[t.name], dict(sorted(reasons[t.name].items()))) for t in tasks),
+        tasks=tuple(_preview_task(t.name, counts[t.name], reasons[t.name]) for t in tasks),
         drafts=tuple(drafts),
         reports_without_draft=len(reports) - len({report_id for report_id, _ in made}),
         examples=tuple(list_draft_examples(reports, drafts, tasks, rules)),
         unnamed_headings=unnamed.list(),
+    )
+
+
+def _preview_task(task: str, drafts: int, by_source: Mapping[str, Counter[str]]) -> TaskPreview:
+    total = sum(by_source.values(), Counter[str]())
+    return TaskPreview(
+        task, drafts, dict(sorted(total.items())), {source: dict(found) for source, found in by_source.items()}
     )
 
 

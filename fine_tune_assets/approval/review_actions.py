@@ -6,7 +6,7 @@ same decisions.
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -44,9 +44,11 @@ from fine_tune_assets.ledger.reviews.decision_records import (
 )
 from fine_tune_assets.ledger.reviews.review_items import (
     find_item,
+    find_items,
     list_related_items,
     require_available,
     require_item,
+    require_present,
     set_states,
     sync_items,
 )
@@ -171,24 +173,42 @@ def find_ineligible_reviewers(
     )
 
 
-def require_permission(
-    connection: sa.Connection,
-    draft: DraftedExample,
-    submission: DecisionSubmission,
-    rules: ReviewSettings,
-    author: str | None,
-) -> None:
-    """Raise the errors of `submit_decision` unless this person may make this complete submission now."""
-    item = require_item(connection, draft.example_id)
-    related = list_related_items(connection, item.fingerprint, item.report_id, item.task)
-    authors = {author, *(other.author for other in related if other.example_id == item.example_id)}
-    require_not_author(submission, draft, authors)
-    standing = _count_for_items(connection, related, [draft], rules).status(item.example_id)
-    if submission.role == "adjudicate":
-        require_adjudication_permission(submission, draft, standing, rules)
-        return
-    revoked = find_revoked_reviewers(connection, [item.fingerprint]).get(item.fingerprint, ())
-    require_review_permission(submission, item.example_id, standing, rules, revoked)
+@dataclass(frozen=True)
+class ReviewStandings:
+    """What decides who may decide on some drafts, read with the same few queries for any number of drafts."""
+
+    items: Mapping[str, ReviewItem]
+    """Example → item, including removed ones."""
+    rules: ReviewSettings
+    _counted: CountedDecisions
+    _authors: Mapping[str, str | None]
+    """Example → author of its text."""
+    _revoked: Mapping[str, Collection[str]]
+    """Content → people whose decision on it was revoked."""
+
+    def require_permission(self, draft: DraftedExample, submission: DecisionSubmission, author: str | None) -> None:
+        """Raise the errors of `submit_decision` unless this person may make this complete submission now."""
+        item = require_present(self.items.get(draft.example_id), draft.example_id)
+        require_not_author(submission, draft, {author, self._authors.get(item.example_id)})
+        standing = self._counted.status(item.example_id)
+        if submission.role == "adjudicate":
+            require_adjudication_permission(submission, draft, standing, self.rules)
+        else:
+            revoked = self._revoked.get(item.fingerprint, ())
+            require_review_permission(submission, item.example_id, standing, self.rules, revoked)
+
+
+def read_standings(
+    connection: sa.Connection, drafts: Sequence[DraftedExample], rules: ReviewSettings
+) -> ReviewStandings:
+    """For at most 500 drafts."""
+    items = find_items(connection, {draft.example_id for draft in drafts})
+    present = [item for item in items.values() if item.removed_at is None]
+    contents = {item.fingerprint for item in present}
+    related = list_related_items(connection, contents, {(item.report_id, item.task) for item in present})
+    counted = _count_for_items(connection, related, drafts, rules)
+    authors = {new.example_id: new.author for new in related}
+    return ReviewStandings(items, rules, counted, authors, find_revoked_reviewers(connection, contents))
 
 
 def refresh_related_items(connection: sa.Connection, made: Decision, rules: ReviewSettings) -> None:
@@ -208,7 +228,7 @@ def _apply_decision(
 ) -> None:
     """Record a decision and update every affected item, in the caller's transaction. Raises the errors of `submit_decision`."""
     submission = complete_submission(submission, draft)
-    require_permission(connection, draft, submission, rules, author)
+    read_standings(connection, [draft], rules).require_permission(draft, submission, author)
     made = make_decision(submission, draft, decision_id=decision_id, decided_at=decided_at)
     add_decision(connection, made, submission.reason, submission.acknowledged_kinds)
     delete_edit(connection, draft.example_id, submission.reviewer)
@@ -219,7 +239,7 @@ def _update_related_items(
     connection: sa.Connection, made: Decision, texts: Sequence[DraftedExample], rules: ReviewSettings
 ) -> None:
     """Set every item that the decision concerns to the state of the gate."""
-    related = list_related_items(connection, made.fingerprint, made.report_id, made.task)
+    related = list_related_items(connection, {made.fingerprint}, {(made.report_id, made.task)})
     counted = _count_for_items(connection, related, texts, rules)
     revoked = find_revoked_reviewers(connection, {new.fingerprint for new in related})
     changed = {}

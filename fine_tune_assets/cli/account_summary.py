@@ -1,4 +1,4 @@
-"""Prints the account at the end of a command that materializes: what entered each stage, what left it, and what was left out."""
+"""Prints the account at the end of a command that materializes: the rows that entered each stage, left it and were omitted."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -41,7 +41,7 @@ def _read_recipe(settings: Settings) -> Recipe | None:
 
 
 def print_account(settings: Settings, console: Console, warnings: Sequence[str] = ()) -> None:
-    """The stages, what was left out of them, and the failed checks that only warn, each with what mends it."""
+    """The stages, their omissions, and the failed checks that only warn, each with its remedy."""
     try:
         account, later = load_account(settings), find_left_out(settings.layout)
     except (TableError, OSError, pa.ArrowInvalid):

@@ -43,7 +43,7 @@ def materialize(selection: tuple[str, ...], dry_run: bool, no_wait: bool, is_jso
     everything downstream), `group:s07_judge_scores`. Selected assets run even if they are up to date, in each batch.
 
     While services run, Dagster executes the runs, and the command waits for them. It refuses if the running services use another
-    recipe. It ends with the account: what entered each stage, what left it, and what was left out.
+    recipe. It ends with the account: the number of rows that entered each stage, left it and were omitted.
     """
     from fine_tune_assets.cli.service_runs import run_in_services
     from fine_tune_assets.definitions import defs
@@ -60,19 +60,36 @@ def materialize(selection: tuple[str, ...], dry_run: bool, no_wait: bool, is_jso
             runs = preview_runs(defs, instance, assets)
         rows = [{"batch": partition, "assets": list(names)} for partition, names in runs]
         show_rows(rows, {"batch": "batch", "assets": "assets"}, is_json=is_json, empty=_describe_no_runs(settings))
+        _show_closed_checks(settings)
     elif any(state.name == DAEMON and state.is_running for state in read_service_states(settings.installation)):
+        if not assets:
+            _show_closed_checks(settings)
         require_selection(assets)
         with open_instance(settings) as instance:
             runs = plan_runs(defs.resolve_asset_graph(), instance, assets)
             summary = run_in_services(settings, instance, runs, show_message, is_waiting=not no_wait)
         if no_wait:
             show_message("The account before these runs; `fine-tune status` shows it afterwards.")
-        print_account(settings, console, summary.warnings)
-        require_no_failures(summary.failed)
+        _end_with_account(settings, console, summary)
     else:
-        summary = run_graph(settings, console, set() if assets else None, assets)
-        print_account(settings, console, summary.warnings)
-        require_no_failures(summary.failed)
+        _end_with_account(settings, console, run_graph(settings, console, set() if assets else None, assets))
+
+
+def _end_with_account(settings: Settings, console: Console, summary: Any) -> None:
+    print_account(settings, console, summary.warnings)
+    if not summary.failed:  # otherwise the reasons of this command's runs are above
+        _show_closed_checks(settings)
+    require_no_failures(summary.failed)
+
+
+def _show_closed_checks(settings: Settings) -> None:
+    """On the error stream, so that the output of `--json` stays JSON."""
+    from fine_tune_assets.definitions import defs
+    from fine_tune_assets.defs.platform.closed_checks import list_closed_checks
+
+    with open_instance(settings) as instance:
+        for closed in list_closed_checks(defs.resolve_asset_graph(), instance):
+            show_message(f"Stopped at {closed}", is_error=True)
 
 
 def _describe_no_runs(settings: Settings) -> str:
@@ -96,8 +113,8 @@ def require_selection(assets: Sequence[str]) -> None:
     """Raises GraphError without assets."""
     if not assets:
         raise GraphError(
-            "The Dagster daemon is running and updates every asset automatically. To run an asset again, select it: "
-            f"`fine-tune materialize ASSET`. To run the graph in this terminal, first run `fine-tune down {DAEMON}`."
+            "The Dagster daemon is running and updates assets automatically up to a closed gate. To run an asset again, "
+            f"select it: `fine-tune materialize ASSET`. To run the graph in this terminal, first run `fine-tune down {DAEMON}`."
         )
 
 

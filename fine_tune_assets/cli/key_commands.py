@@ -62,7 +62,7 @@ def create(
     """Create a key and print it once.
 
     Only a hash of the key is stored. Scopes: chat, correct, embed, metrics, system_prompt, raw_completions, on_behalf_of,
-    on_behalf_of_any_label, and label:NAME for documents with an access label. Corrections sent with a key are those of its user.
+    on_behalf_of_any_label, and label:NAME for documents with an access label. Corrections sent with a key belong to its user.
     """
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     limits = KeyLimits(requests_per_minute, tokens_per_day, open_requests, share)

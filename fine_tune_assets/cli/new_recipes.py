@@ -9,12 +9,15 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from fine_tune_assets.cli.judge_subjects import SubjectNeeds
 from fine_tune_assets.recipes.error_levels import ALPHA, fewest_subjects
 from fine_tune_assets.recipes.schema import GateSettings
 
 TEMPLATE: Final = Path(__file__).parents[1] / "recipes" / "templates" / "new_recipe.yaml"
 TASK_TEST_EXAMPLES: Final = 20
 """Test examples of each task: the gate's minimum in the template."""
+SPELLED: Final = " | "
+"""Between the spellings of a section in an answer."""
 _FRACTION, _HIGHEST_FRACTION = 0.28, 0.4
 """Shares of the test split: usually, and with few reports."""
 _RESERVE: Final = 1.2
@@ -58,6 +61,7 @@ class TaskAnswers:
     name: str
     instruction: str
     inputs: Sequence[str]
+    """Headings; spellings of one section are separated by `SPELLED`."""
     output: str
     labels: Sequence[str] = ()
 
@@ -75,6 +79,9 @@ class RecipeAnswers:
     """Different drafts of the task with the fewest; None without reports."""
     draft_tokens: int = 0
     """Of all drafts together; 0 without reports."""
+    subjects: int | None = None
+    """Subjects whose answers a judge reads."""
+    needs: SubjectNeeds | None = None
     max_length: int = 1024
     max_new_tokens: int = 256
     is_subject_required: bool = True
@@ -88,10 +95,13 @@ class SplitPlan:
     minimum_examples: int
 
 
-def plan_split(tasks: int, drafts: int | None) -> SplitPlan:
+def plan_split(
+    tasks: int, drafts: int | None, subjects: int | None = None, needs: SubjectNeeds | None = None
+) -> SplitPlan:
     """The gate's own minimum decides: its test examples per task, and the fewest subjects that show a gain.
 
-    `drafts`: of one task; a report usually makes a draft of each.
+    `drafts`: of one task; a report usually makes a draft of each. `needs`: `subjects` are split so that a judge can be qualified
+    and adapted, if there are enough.
     """
     level = min(ALPHA, GateSettings.yearly_false_promotions / GateSettings.verdicts_per_year)  # as in the template
     needed = max(TASK_TEST_EXAMPLES, fewest_subjects(level) or TASK_TEST_EXAMPLES)
@@ -100,6 +110,11 @@ def plan_split(tasks: int, drafts: int | None) -> SplitPlan:
         if not drafts
         else min(_HIGHEST_FRACTION, max(_FRACTION, ceil(100 * _RESERVE * needed / drafts) / 100))
     )
+    if subjects and needs:
+        wanted = min(_HIGHEST_FRACTION, _RESERVE * needs.tested / subjects)
+        highest = (subjects - needs.others) / subjects
+        is_enough = needs.tested / subjects <= highest
+        fraction = round(min(max(fraction, wanted), highest) if is_enough else max(fraction, wanted), 2)
     return SplitPlan(tasks * needed, fraction, tasks * ceil(needed / fraction - 1e-9))
 
 
@@ -121,9 +136,12 @@ def _write_epochs(answers: RecipeAnswers, split: SplitPlan) -> str:
 
 def write_recipe(answers: RecipeAnswers, salt: str) -> str:
     """The text of the recipe."""
-    split = plan_split(len(answers.tasks), answers.drafts)
+    split = plan_split(len(answers.tasks), answers.drafts, answers.subjects, answers.needs)
     base = {"base_model": f"  name: {_quote(Path(answers.base_folder).name)}\n  folder: {_quote(answers.base_folder)}"}
-    described = ". ".join(f"{task.instruction.rstrip('.')}, from {', '.join(task.inputs)}" for task in answers.tasks)
+    described = ". ".join(
+        f"{task.instruction.rstrip('.')}, from {', '.join(one.split(SPELLED)[0] for one in task.inputs)}"
+        for task in answers.tasks
+    )
     values: Mapping[str, object] = {
         "name": _quote(answers.name),
         "description": _quote(described + "."),
@@ -154,11 +172,12 @@ def _write_sources(source: str) -> str:
 
 
 def _write_task(task: TaskAnswers) -> str:
+    inputs = ", ".join(map(_quote_heading, task.inputs))
     lines = [
         f"  - name: {_quote(task.name)}",
         f"    instruction: {_quote(task.instruction)}",
-        f"    input_sections: {_quote_all(task.inputs)}  # headings of the reports; a list in the list names spellings",
-        f"    output_section: {_quote(task.output)}",
+        f"    input_sections: [{inputs}]  # headings of the reports; a list in the list names spellings",
+        f"    output_section: {_quote_heading(task.output)}",
         *([f"    labels: {_quote_all(task.labels)}  # any other output makes no example"] if task.labels else []),
     ]
     return "\n".join(lines)
@@ -186,6 +205,12 @@ def _quote(value: str) -> str:
     """The value as YAML, which contains JSON."""
     is_plain = _PLAIN.fullmatch(value) is not None and value.lower() not in _RESERVED
     return value if is_plain else json.dumps(value, ensure_ascii=False)
+
+
+def _quote_heading(answer: str) -> str:
+    """A heading, or the list of its spellings."""
+    spellings = answer.split(SPELLED)
+    return _quote(answer) if len(spellings) == 1 else _quote_all(spellings)
 
 
 def _quote_all(values: Sequence[str]) -> str:

@@ -20,9 +20,17 @@ def json_option(command: _Command) -> _Command:
 
 
 def show_rows(
-    rows: Sequence[Mapping[str, object]], headers: Mapping[str, str], *, is_json: bool, empty: str = ""
+    rows: Sequence[Mapping[str, object]],
+    headers: Mapping[str, str],
+    *,
+    is_json: bool,
+    empty: str = "",
+    is_titled: bool = False,
 ) -> None:
-    """Print one line a row with the columns that `headers` names (key → header), or all keys of every row as a JSON array."""
+    """Print one line a row with the columns that `headers` names (key → header), or all keys of every row as a JSON array.
+
+    `is_titled`: print the headers in a pipe too, for columns of numbers.
+    """
     if is_json:
         show_json([dict(row) for row in rows])
         return
@@ -33,7 +41,7 @@ def show_rows(
         return
     titles = list(headers.values())
     widths = [max(len(line[place]) for line in [titles, *lines]) for place in range(len(titles))]
-    if sys.stdout.isatty():
+    if is_titled or sys.stdout.isatty():
         click.echo(click.style(_line(titles, widths), bold=True))
     for line in lines:
         click.echo(_line(line, widths))

@@ -13,7 +13,7 @@ import click
 import pyarrow.parquet as pq
 
 from fine_tune_assets.cli.identity import operating_system_user
-from fine_tune_assets.cli.output import json_option, show_json, show_rows
+from fine_tune_assets.cli.output import json_option, show_json, show_message, show_rows
 from fine_tune_assets.core.errors import GATE_CLOSED, GateClosedError, materialize_hint
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
@@ -120,7 +120,10 @@ def _show_report(report: RecallReport, causes: Sequence[Mapping[str, object]], p
     for cause in causes:
         click.echo(f"{cause['misses']} {cause['kind']}: {cause['explanation']}\n    {cause['remedy']}")
     if causes:
-        click.echo(f"\nThe misses in their context, for people with the role ingest: {page}")
+        show_message(
+            f"\nThe misses in their context, for people with the role ingest: {page}. If the desk is stopped, run "
+            "`fine-tune up desk` first."
+        )
     for floor in report.floors:
         if not floor.is_met:
             click.echo(floor.describe(), err=True)

@@ -43,7 +43,9 @@ def describe_examples(preview: Preview) -> dict[str, Any]:
 def print_unnamed_headings(preview: Preview) -> None:
     if not preview.unnamed_headings:
         return
-    click.echo("\nHeadings that no setting names (to use one, name it in a task; to end a section, in other_headings)")
+    click.echo(
+        "\nHeadings that no setting names (to use one, name it in a task; to end a section, in other_headings of the task)"
+    )
     for one in preview.unnamed_headings[:_MAX_SHOWN]:
         effect = "stays inside its section" if one.evidence == INSIDE else f"ends a section: {one.evidence}"
         click.echo(f"  {one.reports / preview.reports:>6.1%}  {_shorten(one.heading)} ({effect})")

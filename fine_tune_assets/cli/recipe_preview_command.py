@@ -9,9 +9,16 @@ import click
 
 from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
 from fine_tune_assets.approval.task_kinds import UncheckedDraft
+from fine_tune_assets.cli.judge_subjects import describe_subjects
 from fine_tune_assets.cli.output import show_json, show_message
 from fine_tune_assets.cli.preview_examples import describe_examples, print_examples, print_unnamed_headings
-from fine_tune_assets.cli.recipe_problems import count_tested, find_report_problems, format_need, list_distinct
+from fine_tune_assets.cli.recipe_problems import (
+    count_tested,
+    describe_partial_patterns,
+    find_report_problems,
+    format_need,
+    list_distinct,
+)
 from fine_tune_assets.cli.report_folder import read_report_folder
 from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.settings import Settings
@@ -41,6 +48,10 @@ def show_preview(
         for task in recipe.tasks
     }
     about = "" if read.has_own_keys else "about "
+    notes = [
+        *describe_partial_patterns(recipe, preview),
+        *describe_subjects(recipe, preview.drafts, has_own_keys=read.has_own_keys),
+    ]
     every = [*problems, *find_report_problems(recipe, read, preview)]
     found = {
         "recipe": recipe.name,
@@ -71,12 +82,15 @@ def show_preview(
         "minimum_examples": recipe.split.minimum_examples,
         "unnamed_headings": len(preview.unnamed_headings),
         **(describe_examples(preview) if has_drafts else {}),
+        "notes": [name_line(note) for note in notes],
         "problems": [name_line(problem) for problem in every],
     }
     if is_json:
         show_json(found)
     else:
         _print(found, pack)
+        for note in notes:
+            show_message(note)
         if has_drafts:
             print_unnamed_headings(preview)
             print_examples(preview)

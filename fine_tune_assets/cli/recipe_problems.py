@@ -13,6 +13,7 @@ import psutil
 
 from fine_tune_assets.approval.recipe_preview import Preview
 from fine_tune_assets.approval.task_kinds import UncheckedDraft
+from fine_tune_assets.claims.repeated_lines import MIN_REPORTS
 from fine_tune_assets.claims.sections import list_heading_variants, matches_heading
 from fine_tune_assets.cli.report_folder import ReportFolder
 from fine_tune_assets.core.errors import FineTuneError
@@ -23,10 +24,12 @@ from fine_tune_assets.instructions.splits import SplitRule
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.error_levels import fewest_subjects
 from fine_tune_assets.recipes.gate_reach import TaskNeed
-from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, ModelTask, Recipe, RowTask
+from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, ModelTask, Recipe, RowTask, Task
 
 _HIGHEST_FRACTION = 0.5
-"""Share of the test split above which too little is left to train on."""
+"""Share of the test split above which too few examples remain for training."""
+_MAX_HEADINGS = 10
+"""Printed in a message."""
 _CPU_BYTES_PER_STORED = 2
 """Training on a processor holds 16-bit weights in 32 bits."""
 
@@ -64,7 +67,7 @@ def _find_base_problems(settings: Settings, recipe: Recipe, *, is_gpu: bool) -> 
             yield "base_model.folder: the bundled model is not installed. Run `make setup`, or import a model."
     elif folder is None:
         yield (
-            f"base_model.folder: there is no model in {named}. Import one with `fine-tune models import PATH` and write the "
+            f"base_model.folder: {named} contains no model. Import one with `fine-tune models import PATH` and write the "
             "folder that it prints, or remove the field to use the bundled model."
         )
     elif not is_gpu:
@@ -98,7 +101,7 @@ def _find_scrubber_problems(settings: Settings, recipe: Recipe) -> Iterator[str]
 
 
 def find_mix_problems(settings: Settings, recipe: Recipe) -> Iterator[str]:
-    """Data sets that the mix names and nobody imported: the instruction set would fail, after the reviews."""
+    """Data sets that the mix names but that were not imported: the instruction set would fail, after the reviews."""
     try:
         known = {BUNDLED, PREVIOUS_SET, *(one.mix_source for one in list_sources(settings.layout.general_data))}
     except FineTuneError as error:
@@ -122,11 +125,15 @@ def _find_empty_tasks(recipe: Recipe, preview: Preview) -> Iterator[str]:
     for task in recipe.tasks:
         if found[task.name] or isinstance(task, RowTask):
             continue
+        partial = list(_find_partial_patterns(task, preview))
+        yield from partial
         absent = [
             list_heading_variants(heading)[0]
             for heading in task.used_headings
             if not any(matches_heading(heading, name) for name in preview.sections)
         ]
+        if partial:
+            continue
         if absent:
             known = ", ".join(list(preview.sections)[:20]) or "none"
             yield (
@@ -134,9 +141,53 @@ def _find_empty_tasks(recipe: Recipe, preview: Preview) -> Iterator[str]:
                 "of the task, or add them to section_names.txt of the domain pack."
             )
         else:
-            yield f"tasks.{task.name}: these reports make no draft. The reasons are above; change the task or the reports."
+            yield (
+                f"tasks.{task.name}: these reports make no draft. {_list_reasons(preview, task.name)}. Change the "
+                "task or the reports."
+            )
     if not sum(found.values()) and all(isinstance(task, RowTask) for task in recipe.tasks):
         yield "tasks: these reports make no draft. Name the folder of the imported data set."
+
+
+def _list_reasons(preview: Preview, task: str) -> str:
+    """The most frequent reason of each source."""
+    by_source = next(one.left_out_by_source for one in preview.tasks if one.task == task)
+    return "; ".join(
+        f"{source}: {max(reasons.values())} without a draft, {max(reasons, key=lambda reason: reasons[reason])}"
+        for source, reasons in sorted(by_source.items())
+        if reasons
+    )
+
+
+def describe_partial_patterns(recipe: Recipe, preview: Preview) -> Iterator[str]:
+    """For tasks with drafts, what `_find_partial_patterns` finds: a note, since the pattern may be meant so."""
+    drafted = {one.task for one in preview.tasks if one.drafts}
+    for task in recipe.tasks:
+        if task.name in drafted:
+            yield from _find_partial_patterns(task, preview)
+
+
+def _find_partial_patterns(task: Task, preview: Preview) -> Iterator[str]:
+    """Patterns of the task that are found inside headings which no spelling matches: a pattern must match the whole heading."""
+    for heading in task.used_headings:
+        for written in list_heading_variants(heading):
+            if not (len(written) > 2 and written.startswith("/") and written.endswith("/")):
+                continue
+            inner = written[1:-1]
+            wider = f"/.*({inner}).*/" if "|" in inner else f"/.*{inner}.*/"
+            repeated = [one.heading for one in preview.unnamed_headings if one.reports >= MIN_REPORTS]
+            found = {name: None for name in (*preview.sections, *repeated) if _is_inside(wider, name.upper(), task)}
+            if found:
+                yield (
+                    f"tasks.{task.name}: a pattern must match the whole heading, and {written} is only a part of "
+                    f"{', '.join(list(found)[:_MAX_HEADINGS])}. List these spellings, or write {wider}, with which every line "
+                    "that contains the words is a heading."
+                )
+
+
+def _is_inside(wider: str, name: str, task: Task) -> bool:
+    is_named = any(matches_heading(heading, name) for heading in (*task.used_headings, *task.other_headings))
+    return matches_heading(wider, name) and not is_named
 
 
 def _find_split_problems(recipe: Recipe, folder: ReportFolder, drafts: Sequence[UncheckedDraft]) -> Iterator[str]:
@@ -215,7 +266,7 @@ def count_tested(recipe: Recipe, folder: ReportFolder, drafts: Iterable[Unchecke
 
 
 def describe_next_steps(settings: Settings, recipe: Recipe) -> Iterator[str]:
-    """What has to be there before drafts are made, and is no fault of the recipe."""
+    """Prerequisites of drafts that the recipe does not decide."""
     folders = {name: settings.data_dir / name for name in load_pack(recipe.domain).pack.labelled_sets}
     missing = [name for name, folder in folders.items() if not any(folder.glob("*.jsonl"))]
     if missing:

@@ -6,7 +6,7 @@ named. Text of reports is never printed.
 
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -17,12 +17,20 @@ import click
 from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
 from fine_tune_assets.approval.section_proposals import (
     FoundSection,
+    ProposedTask,
     find_sections,
     propose_inputs,
-    propose_output,
+    propose_tasks,
 )
 from fine_tune_assets.approval.task_kinds import UncheckedDraft
+from fine_tune_assets.cli.judge_subjects import (
+    count_split_subjects,
+    describe_subjects,
+    find_subject_needs,
+    list_judged_subjects,
+)
 from fine_tune_assets.cli.new_recipes import (
+    SPELLED,
     RecipeAnswers,
     TaskAnswers,
     estimate_epoch_minutes,
@@ -32,6 +40,7 @@ from fine_tune_assets.cli.new_recipes import (
 from fine_tune_assets.cli.output import show_message
 from fine_tune_assets.cli.recipe_problems import (
     describe_next_steps,
+    describe_partial_patterns,
     find_machine_problems,
     find_mix_problems,
     find_report_problems,
@@ -45,13 +54,15 @@ from fine_tune_assets.instructions.splits import SPLITS, SplitRule
 from fine_tune_assets.recipes.domain_packs import PACK_FILE, load_pack, shipped_packs
 from fine_tune_assets.recipes.gate_reach import detectable_gain, list_obstacles, list_task_needs
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets.recipes.schema import Recipe, SplitSettings
+from fine_tune_assets.recipes.schema import Recipe, SectionTask, SplitSettings
 
 _CHARACTERS_PER_TOKEN = 2.2
 """A low estimate, so that every example fits: English has about four, codes and tables fewer."""
 _TYPICAL_CHARACTERS, _TEMPLATE_TOKENS = 4.2, 40
 """Characters per token of English, and tokens of the chat template, for the expected training time."""
 _LONGEST, _STEP = 2048, 64
+_MAX_TRIED = 5
+"""Proposals whose drafts are counted."""
 _SALTS = 50
 """Splits that are tried. They depend on subject keys alone, so none favours a result."""
 
@@ -87,7 +98,10 @@ def run_wizard(
         read = read_report_folder(settings, folder, domain, is_subject_required=True)
         sections = find_sections(read.reports)
         _print_sections(read, sections)
-    tasks = _ask_tasks(options, sections)
+    proposed = None
+    if read is not None and not options.outputs:
+        proposed = _choose_proposal(read, sections, pack.section_names)
+    tasks = _ask_tasks(options, sections, proposed)
     target = file or Path(f"{Path(domain).name}.yaml")
     answers = RecipeAnswers(
         name=target.stem,
@@ -115,7 +129,7 @@ def _ask_folder() -> Path | None:
         return None
     named = click.prompt("Folder of reports; empty for none", default="", show_default=False)
     if named and not Path(named).is_dir():
-        raise click.UsageError(f"There is no folder {named}.")
+        raise click.UsageError(f"The folder {named} does not exist.")
     return Path(named) if named else None
 
 
@@ -133,21 +147,45 @@ def _print_sections(read: ReportFolder, sections: Sequence[FoundSection]) -> Non
         click.echo(f"  {number:>2}  {one.heading}: in {one.reports} reports, {kind}")
 
 
-def _ask_tasks(options: WizardOptions, sections: Sequence[FoundSection]) -> list[TaskAnswers]:
+def _choose_proposal(
+    read: ReportFolder, sections: Sequence[FoundSection], section_names: Collection[str]
+) -> ProposedTask | None:
+    """The best task that makes drafts of these reports; without one, says why by source."""
+    for one in propose_tasks(sections)[:_MAX_TRIED]:
+        task = SectionTask("proposed", "Write.", input_sections=one.inputs, output_section=one.output)
+        if preview_recipe(read.reports, [task], section_names).drafts:
+            return one
+    by_source = defaultdict[str, set[int]](set)
+    for number, report in enumerate(read.reports):
+        by_source[report.source].add(number)
+    found = "; ".join(
+        f"{source}: {len(numbers)} reports, {sum(bool(one.members & numbers) for one in sections)} common sections"
+        for source, numbers in sorted(by_source.items())
+    )
+    show_message(f"No task can be proposed, because no two sections are together in a report ({found}).")
+    return None
+
+
+def _ask_tasks(
+    options: WizardOptions, sections: Sequence[FoundSection], proposed: ProposedTask | None
+) -> list[TaskAnswers]:
     headings = [one.heading for one in sections]
     question = "Sections that the model learns to write, each one a task, separated by commas"
-    outputs = [_pick(one, headings) for one in options.outputs] or _split(
-        _ask("output", question, propose_output(sections)), headings
+    outputs = [_pick_all(one, headings) for one in options.outputs] or _split(
+        _ask("output", question, _join([proposed.output]) if proposed else None), headings
     )
     _require_one_each(options, outputs)
-    inputs = _list_given_inputs(options, outputs)
-    proposed, tasks = propose_inputs(sections, outputs), list[TaskAnswers]()
+    inputs, tasks = _list_given_inputs(options, outputs), list[TaskAnswers]()
+    written = [spelling for output in outputs for spelling in _spellings(output)]
     for at, output in enumerate(outputs):
-        read = (
-            inputs[at] if inputs else _ask("input", f"Sections that the model reads for {output}", ", ".join(proposed))
-        )
-        name = _make_name(output, {task.name for task in tasks}) if output in headings else None
-        instruction = f"Write the section {output}." if output in headings else None
+        spelled = _spellings(output)
+        slots = propose_inputs(sections, spelled, written)
+        if proposed is not None and spelled == proposed.output and len(outputs) == 1:
+            slots = proposed.inputs
+        read = inputs[at] if inputs else _ask("input", f"Sections that the model reads for {output}", _join(slots))
+        is_found = spelled[0] in headings
+        name = _make_name(spelled[0], {task.name for task in tasks}) if is_found else None
+        instruction = f"Write the section {spelled[0]}." if is_found else None
         labels = f"Allowed outputs of {output}, separated by commas; empty for free text"
         tasks.append(
             TaskAnswers(
@@ -155,7 +193,7 @@ def _ask_tasks(options: WizardOptions, sections: Sequence[FoundSection]) -> list
                 instruction=_ask(
                     "instruction", f"Instruction for {output}", instruction, _pick_nth(options.instructions, at)
                 ),
-                inputs=_split(read, headings) if isinstance(read, str) else [_pick(one, headings) for one in read],
+                inputs=_split(read, headings) if isinstance(read, str) else [_pick_all(one, headings) for one in read],
                 output=output,
                 labels=_split(_ask("labels", labels, "", _pick_nth(options.labels, at))),
             )
@@ -200,6 +238,19 @@ def _pick_nth(values: Sequence[str], at: int) -> str | None:
     return values[at] if values else None
 
 
+def _join(sections: Sequence[Sequence[str]]) -> str:
+    return ", ".join(SPELLED.join(spellings) for spellings in sections)
+
+
+def _spellings(answer: str) -> tuple[str, ...]:
+    return tuple(answer.split(SPELLED))
+
+
+def _pick_all(answer: str, headings: Sequence[str]) -> str:
+    """Each spelling of a section picked."""
+    return SPELLED.join(_pick(one.strip(), headings) for one in answer.split(SPELLED))
+
+
 def _pick(answer: str, headings: Sequence[str]) -> str:
     """The heading with this number, or the answer itself."""
     return headings[int(answer) - 1] if answer.isdecimal() and 0 < int(answer) <= len(headings) else answer
@@ -219,7 +270,7 @@ def _split(text: str, headings: Sequence[str] = ()) -> list[str]:
     """The parts of a list with commas. A heading that contains commas is one part."""
     for heading in sorted((one for one in headings if "," in one), key=len, reverse=True):
         text = text.replace(heading, str(headings.index(heading) + 1))
-    return [_pick(part.strip(), headings) for part in text.split(",") if part.strip()]
+    return [_pick_all(part.strip(), headings) for part in text.split(",") if part.strip()]
 
 
 def _make_name(heading: str, taken: Collection[str]) -> str:
@@ -254,11 +305,17 @@ def _write(
     else:
         names = load_pack(recipe.domain).section_names
         preview = preview_recipe(read.reports, recipe.tasks, names)
-        sized = _size(answers, preview)
-        target.write_text(write_recipe(sized, _choose_salt(sized, salt, recipe, preview)), encoding="utf-8")
+        subjects = list_judged_subjects(recipe, preview.drafts)
+        sized = replace(_size(answers, preview), subjects=len(subjects), needs=find_subject_needs(recipe))
+        target.write_text(write_recipe(sized, _choose_salt(sized, salt, recipe, preview, subjects)), encoding="utf-8")
         recipe = load_recipe(str(target))
         preview = preview_recipe(read.reports, recipe.tasks, names)
         _print_promise(recipe, preview)
+        for line in (
+            *describe_partial_patterns(recipe, preview),
+            *describe_subjects(recipe, preview.drafts, has_own_keys=read.has_own_keys),
+        ):
+            show_message(line)
     for step in describe_next_steps(settings, recipe):
         show_message(step)
     here = find_machine_problems(settings, recipe, has_gpu=has_gpu)
@@ -301,20 +358,24 @@ def _round_up(characters: int, most: int) -> int:
     return min(most, _STEP * (tokens // _STEP + 1))
 
 
-def _choose_salt(answers: RecipeAnswers, stem: str, recipe: Recipe, preview: Preview) -> str:
-    """The first salt that gives each task's test split what the gate needs and a few more; else the one with most."""
-    plan, best = plan_split(len(answers.tasks), answers.drafts), (-1, f"{stem}-1")
+def _choose_salt(answers: RecipeAnswers, stem: str, recipe: Recipe, preview: Preview, subjects: Collection[str]) -> str:
+    """The first salt that gives each task's test split what the gate needs and a few more, and the judge its subjects; else the
+    one with most."""
+    needs, best = answers.needs, (False, -1, f"{stem}-1")
+    plan = plan_split(len(answers.tasks), answers.drafts, answers.subjects, needs)
     expected = int(plan.test_fraction * min(one.drafts for one in preview.tasks))
     wanted = min(expected, int(1.2 * plan.test_examples / len(answers.tasks)))
     for number in range(1, _SALTS + 1):
         salt = f"{stem}-{number}"
-        counts = _count_splits(replace(recipe.split, salt=salt, test_fraction=plan.test_fraction), preview)
+        split = replace(recipe.split, salt=salt, test_fraction=plan.test_fraction)
+        counts, (tested, others) = _count_splits(split, preview), count_split_subjects(split, subjects)
         fewest = min(counts[task.name, "test"] for task in answers.tasks)
         has_validation = any(counts[task.name, "validation"] for task in answers.tasks)
-        if fewest >= wanted and has_validation:
+        is_fit = needs is None or (tested >= needs.tested and others >= min(needs.others, len(subjects) - needs.tested))
+        if fewest >= wanted and has_validation and is_fit:
             return salt
-        best = max(best, (fewest if has_validation else 0, salt))
-    return best[1]
+        best = max(best, (is_fit, fewest if has_validation else 0, salt))
+    return best[2]
 
 
 def _count_splits(split: SplitSettings, preview: Preview) -> Counter[tuple[str, str]]:
@@ -342,6 +403,8 @@ def _print_promise(recipe: Recipe, preview: Preview | None) -> None:
     )
     for need in needs if len(needs) > 1 else ():
         click.echo(f"  {need.task}: {format_need(need, None if counts is None else counts[need.task, 'test'])}")
+    if not tested:
+        return  # the problems say why
     gain = detectable_gain(recipe.gate, min(tested, recipe.judge.test_examples))
     if gain is None:
         click.echo(f"{tested} test examples show no gain, however large.")
@@ -358,4 +421,4 @@ def require_new(file: Path) -> None:
     if file.exists():
         raise FineTuneError(f"{file} exists. Remove it, or use another name.")
     if not file.parent.is_dir():
-        raise FineTuneError(f"There is no folder {file.parent}. Create it, or use another one.")
+        raise FineTuneError(f"The folder {file.parent} does not exist. Create it, or use another one.")

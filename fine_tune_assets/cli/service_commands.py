@@ -181,7 +181,7 @@ def _become(program: str, *arguments: str) -> None:
 def up(names: tuple[str, ...]) -> None:
     """Start all services.
 
-    With NAMES, only these. Services that already run are left alone; if one uses another recipe, no service starts.
+    With NAMES, only these. Services that already run stay as they are; if one uses another recipe, no service starts.
     """
     from rich.console import Console
 

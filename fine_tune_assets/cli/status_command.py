@@ -1,10 +1,11 @@
-"""`fine-tune status`: the production model, other deployments, what the stages left out, and the services."""
+"""`fine-tune status`: the production model, other deployments, what was left out, where the graph stopped, and the services."""
 
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
 import click
+import httpx
 import pyarrow as pa
 
 from fine_tune_assets.cli.account_summary import list_all_left_out
@@ -15,6 +16,7 @@ from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.line_names import MAIN_LINE, name_line
 from fine_tune_assets.core.releases.release_folders import read_release
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings
+from fine_tune_assets.desk.dagster_ui.asset_failures import list_failures
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.reviews.erasures import list_erasures, list_release_marks
 from fine_tune_assets.ledger.serving.deployments import Deployment, list_deployments
@@ -70,6 +72,13 @@ def show_status(settings: Settings, *, is_json: bool = False) -> None:
         _show("Left out", "unknown: a table can't be read now")
     for row in found["left_out"] or ():
         _show("Left out", name_line(f"{row['text']} {row['remedy']}"))
+    if found["failures"] is None:
+        _show("Stopped at", name_line("unknown: the Dagster webserver does not run (`fine-tune up dagster-webserver`)"))
+    for failure in found["failures"] or ():
+        _show(
+            "Stopped at",
+            f"{failure['asset']}, {failure['check'] or 'its run failed'}: {failure['reason'] or failure['page']}",
+        )
     click.echo("Services")
     for service in found["services"]:
         pid = f"pid {service['pid']}" if service["pid"] else ""
@@ -106,6 +115,7 @@ def _read_status(settings: Settings) -> dict[str, Any]:
             ],
             "rollback": describe_rollback(find_rollback_target(ledger)),
             "left_out": _read_left_out(settings),
+            "failures": _read_failures(settings),
             "line": settings.line or MAIN_LINE,
             "other_lines": [name or MAIN_LINE for name in ("", *list_lines(settings)) if name != settings.line],
             "unfinished_erasures": [one.subject_key for one in list_erasures(ledger) if not one.is_finished],
@@ -119,6 +129,23 @@ def _read_status(settings: Settings) -> dict[str, Any]:
                 for one in read_service_states(settings)
             ],
         }
+
+
+def _read_failures(settings: Settings) -> list[dict[str, str]] | None:
+    """Failed runs and gates, which stop what follows. None if the Dagster webserver does not answer."""
+    try:
+        failures = list_failures(settings.installation.layout.run, settings.line)
+    except httpx.HTTPError:
+        return None
+    return [
+        {
+            "asset": one.asset,
+            "check": one.check,
+            "reason": one.reason,
+            "page": f"{settings.installation.desk_address}{one.path}",
+        }
+        for one in failures
+    ]
 
 
 def _read_left_out(settings: Settings) -> list[dict[str, Any]] | None:

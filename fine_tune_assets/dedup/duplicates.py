@@ -81,8 +81,8 @@ def find_duplicates_in_batches(
     store.prune((batch.name for batch in corpus.batches), kinds)
     is_kept = np.ones(len(reports), np.bool_)
     if not corpus.batches:
-        empty = [row.SCHEMA.empty_table() for row in (DuplicateReport, ConflictingReport)]
-        return Duplicates(reports.unique_reports(is_kept), *empty, {}, {})
+        dropped, conflicting = DuplicateReport.SCHEMA.empty_table(), ConflictingReport.SCHEMA.empty_table()
+        return Duplicates(reports.unique_reports(is_kept), dropped, conflicting, {}, {})
     encoder = encode and Encoder(encode, encoder_version, reports.texts_at)
     comparison, conflicts = exclude_conflicting_pairs(corpus, compare_reports(corpus, settings, encoder, threads))
     dropped = match_dropped_with_copies(comparison)
@@ -162,7 +162,7 @@ def _conflicting_table(
     corpus: Corpus, comparison: Comparison, conflicts: Pairs, dropped: Mapping[int, Match]
 ) -> pa.Table:
     """List the pairs of which neither report was dropped for a third one."""
-    is_listed = ~np.isin(conflicts.rows, list(dropped)).any(axis=1)
+    is_listed: NDArray[np.bool_] = np.asarray(~np.isin(conflicts.rows, list(dropped)).any(axis=1))
     pairs = conflicts.where(is_listed)
     better, worse = comparison.order[pairs.rows].T
     ids = [corpus.facts["report_id"].take(pa.array(places)).to_pylist() for places in (worse, better)]

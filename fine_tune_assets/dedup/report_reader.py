@@ -1,17 +1,13 @@
 """Reads the reports of all batches on demand: the two texts of a million reports would not fit into memory.
 
-A report's place is defined by batch and, within it, by id, regardless of storage order. Also counts reports that did not reach
-deduplication.
+A report's place is defined by batch and, within it, by id, regardless of storage order.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fine_tune_assets.dedup.retained_reports import WRITTEN_ON
@@ -105,20 +101,3 @@ def _facts(batch: ColumnSource) -> pa.Table:
     read = batch.select(["report_id", "subject_key", "text", WRITTEN_ON])
     length = pc.utf8_length(read["text"]).cast(pa.int64())
     return read.drop_columns(["text"]).append_column("length", length)
-
-
-def count_missing_by_batch(reports: Path, withheld: Path, unique: pa.Table, duplicates: pa.Table) -> dict[str, int]:
-    """Return, by batch, the number of reports that are neither in `unique` nor dropped in `duplicates` nor withheld.
-
-    `reports` and `withheld` are the folders with the Parquet files of all reports and of withheld ones.
-    """
-    if not any(reports.glob("*.parquet")):
-        return {}
-    held_ids = (pq.read_table(path, columns=["report_id"])[0] for path in sorted(withheld.glob("*.parquet")))
-    columns = (unique["report_id"], duplicates["dropped_id"], *held_ids)
-    chunks = [chunk for column in columns for chunk in column.chunks]
-    arrived = pa.table({"report_id": pa.chunked_array(chunks, pa.string())})
-    with duckdb.connect() as connection:
-        connection.register("arrived", arrived)
-        query = "select batch, count(*) from read_parquet(?) anti join arrived using (report_id) group by batch order by batch"
-        return dict(connection.execute(query, [str(reports / "*.parquet")]).fetchall())

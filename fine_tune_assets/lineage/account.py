@@ -1,14 +1,15 @@
-"""The account: what entered each stage from reports to the instruction set, what left it, and what was left out and why.
+"""The account: how many reports, drafts and examples entered each stage, how many left it, and how many it omitted and why.
 
-One pure function over ids. Each report, draft and example has exactly one fate, so that what entered a stage is what left it and
-what was left out. A batch whose table is missing is left out with a reason, never counted as nothing.
+Pure functions over ids. Each report, draft and example has exactly one fate, so the number that entered a stage equals the number
+that left it plus the number omitted. A report whose table is missing counts as omitted, with a reason.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import duckdb
 import pyarrow as pa
 
 from fine_tune_assets.lineage.account_reasons import (
@@ -51,11 +52,7 @@ CORRECTIONS = "correction"
 class AccountFacts:
     tables: Mapping[str, pa.Table]
     """The tables of COLUMNS. A missing one counts as empty."""
-    unread_files: Mapping[str, int] = field(default_factory=dict)
-    """Batch folder that was never read → files in it."""
     erased_subjects: Collection[str] = ()
-    review_states: Mapping[str, str] = field(default_factory=dict)
-    """Draft in the queue → its state."""
     partners: Collection[str] = ()
     """Reports that are part of a draft of another report, such as the dialogue of a note."""
     excluded: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +61,7 @@ class AccountFacts:
 
 @dataclass(frozen=True)
 class Omission:
-    """What was left out of one batch for one reason."""
+    """Rows of one batch that were omitted for the same reason."""
 
     batch: str
     reason: Reason
@@ -104,6 +101,9 @@ class Account:
     def count_omitted(self, *stages: Stage) -> int:
         return sum(one.count for one in self.omissions if one.reason.stage in stages)
 
+    def count_by_reason(self, *names: str) -> int:
+        return sum(one.count for one in self.omissions if one.reason.name in names)
+
     def group_by_reason(self) -> list["OmissionGroup"]:
         """The omissions of all batches by reason, in the order of the registry."""
         return [
@@ -119,7 +119,7 @@ class Account:
 
 @dataclass(frozen=True)
 class OmissionGroup:
-    """What was left out for one reason."""
+    """The omissions of all batches for the same reason."""
 
     reason: Reason
     omissions: tuple[Omission, ...]
@@ -168,14 +168,20 @@ with withheld as (select report_id, bool_and(kind = '{NOT_SCRUBBED}') as is_unsc
 select batch, fate, coalesce(case fate when 'duplicate' then kind when reason then detail end, ''), count(*)
 from fates group by all
 """
-_DRAFTS = """
+_DECIDED_DRAFTS = """
 with withheld as (select example_id, min(reason) as reason from withheld_examples group by all)
-select split_part(draft.report_id, '/', 1) as batch, case
-    when draft.example_id in (select example_id from approved_examples) then null
-    when withheld.example_id is not null then withheld.reason
-    when item.state in ('waiting', 'second_review', 'disagreement', 'rejected') then item.state
-    else 'not_approved' end as fate, '', count(*)
-from drafted_examples as draft left join withheld using (example_id) left join items as item using (example_id) group by all
+select split_part(draft.report_id, '/', 1) as batch, if(approved.example_id is null, withheld.reason, null) as fate, '', count(*)
+from drafted_examples as draft left join withheld using (example_id)
+    left join (select distinct example_id from approved_examples) as approved using (example_id)
+where approved.example_id is not null or withheld.example_id is not null group by all
+"""
+_OPEN_DRAFTS = """
+select example_id, split_part(report_id, '/', 1) as batch
+from drafted_examples anti join approved_examples using (example_id) anti join withheld_examples using (example_id)
+"""
+_OPEN_STATES = """
+select draft.batch, coalesce(item.state, 'not_approved') as fate, '', count(*)
+from drafts as draft left join items as item using (example_id) group by all
 """
 _EXAMPLES = """
 select split_part(example.report_id, '/', 1) as batch, case
@@ -188,37 +194,72 @@ where example.example_id in (select example_id from approved_examples) group by 
 _READ = "select batch, 'unreadable', reason, count(*) from unreadable_reports group by all"
 
 
-def compute_account(facts: AccountFacts) -> Account:
-    """The account of all batches."""
+def count_tables(facts: AccountFacts) -> "TableCounts":
+    """The part of the account that does not depend on the review queue."""
     with open_cursor() as cursor:
         for name, table in _list_inputs(facts).items():
             cursor.register(name, table)
         read, reports, drafts, examples = (
-            _to_rows(cursor.execute(query).fetchall()) for query in (_READ, _REPORTS, _DRAFTS, _EXAMPLES)
+            _query_rows(cursor, query) for query in (_READ, _REPORTS, _DECIDED_DRAFTS, _EXAMPLES)
         )
-    unread = [(batch, "not_read", "", files) for batch, files in facts.unread_files.items()]
-    passed: Counter[tuple[Stage, str]] = Counter()
-    for batch, fate, _, count in reports:
-        stopped_at = len(STAGES) if fate is None else STAGES.index(REASONS[fate].stage)
-        for stage in (READ, SCRUB, COMPARE, DRAFT):
-            passed[stage, batch] += count if STAGES.index(stage) < stopped_at else 0
-    for stage, rows in ((REVIEW, drafts), (SET, examples)):
-        for batch, fate, _, count in rows:
-            passed[stage, batch] += count if fate is None else 0
-    order = list(REASONS)
-    omitted = [row for row in (*read, *unread, *reports, *drafts, *examples) if row[1] is not None and row[3]]
-    omitted.sort(key=lambda row: (order.index(str(row[1])), row[0], row[2]))
-    return Account(
-        dict(passed), tuple(Omission(batch, REASONS[str(fate)], detail, n) for batch, fate, detail, n in omitted)
-    )
+        return TableCounts(read, reports, drafts, examples, cursor.sql(_OPEN_DRAFTS).to_arrow_table())
 
 
 _Row = tuple[str, str | None, str, int]
 """Batch, reason or None for what passed, detail, count."""
 
 
-def _to_rows(found: list[tuple[object, ...]]) -> list[_Row]:
-    return [(str(b), None if fate is None else str(fate), str(detail), int(str(n))) for b, fate, detail, n in found]
+@dataclass(frozen=True)
+class TableCounts:
+    """The result of `count_tables`."""
+
+    unreadable: Sequence[_Row]
+    reports: Sequence[_Row]
+    drafts: Sequence[_Row]
+    """Approved or withheld ones."""
+    examples: Sequence[_Row]
+    open_drafts: pa.Table
+    """Id and batch of drafts that are neither approved nor withheld."""
+
+    def complete(self, review_states: Mapping[str, Sequence[str]], unread_files: Mapping[str, int]) -> Account:
+        """The account of all batches.
+
+        `review_states`: state → drafts in the queue with it; a draft that is in none of them was decided since the last run.
+        `unread_files`: batch folder that was never read → number of files in it.
+        """
+        unread: list[_Row] = [(batch, "not_read", "", files) for batch, files in unread_files.items()]
+        drafts = [*self.drafts, *_count_open_drafts(self.open_drafts, review_states)]
+        passed: Counter[tuple[Stage, str]] = Counter()
+        for batch, fate, _, count in self.reports:
+            stopped_at = len(STAGES) if fate is None else STAGES.index(REASONS[fate].stage)
+            for stage in (READ, SCRUB, COMPARE, DRAFT):
+                passed[stage, batch] += count if STAGES.index(stage) < stopped_at else 0
+        for stage, rows in ((REVIEW, drafts), (SET, self.examples)):
+            for batch, fate, _, count in rows:
+                passed[stage, batch] += count if fate is None else 0
+        order = list(REASONS)
+        omitted = [
+            (order.index(fate), batch, detail, count)
+            for batch, fate, detail, count in (*self.unreadable, *unread, *self.reports, *drafts, *self.examples)
+            if fate is not None and count
+        ]
+        reasons = list(REASONS.values())
+        return Account(
+            dict(passed), tuple(Omission(batch, reasons[at], detail, n) for at, batch, detail, n in sorted(omitted))
+        )
+
+
+def _count_open_drafts(drafts: pa.Table, review_states: Mapping[str, Sequence[str]]) -> list[_Row]:
+    states = [(pa.array(ids, pa.string()), state) for state, ids in review_states.items()]
+    parts = [pa.table({"example_id": ids, "state": pa.repeat(state, len(ids))}) for ids, state in states]
+    with open_cursor() as cursor:
+        cursor.register("drafts", drafts)
+        cursor.register("items", pa.concat_tables([_to_table(example_id=(), state=()), *parts]))
+        return _query_rows(cursor, _OPEN_STATES)
+
+
+def _query_rows(cursor: duckdb.DuckDBPyConnection, query: str) -> list[_Row]:
+    return cursor.execute(query).fetchall()
 
 
 def _list_inputs(facts: AccountFacts) -> dict[str, pa.Table]:
@@ -232,7 +273,6 @@ def _list_inputs(facts: AccountFacts) -> dict[str, pa.Table]:
         **facts.tables,
         "erased": _to_table(subject_key=facts.erased_subjects),
         "partners": _to_table(report_id=facts.partners),
-        "items": _to_table(example_id=facts.review_states.keys(), state=facts.review_states.values()),
         "excluded": _to_table(example_id=facts.excluded.keys(), detail=facts.excluded.values()),
     }
 

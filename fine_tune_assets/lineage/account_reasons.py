@@ -172,3 +172,5 @@ _ALL = (
 )
 REASONS: Mapping[str, Reason] = {reason.name: reason for reason in _ALL}
 """Name → reason, in the order of the stages."""
+WITHHELD = ("residual_phi", "unscrubbable")
+"""Reasons for which the scrubber withheld a report."""

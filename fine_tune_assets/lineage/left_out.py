@@ -1,7 +1,7 @@
-"""Lists what was left out between reports and verdict, with the reason and the setting or command that would keep it.
+"""Lists the rows omitted between reports and verdict, with the reason and the setting or command that would keep them.
 
-`account` counts reports, drafts and examples up to the instruction set. This module puts it into words, and adds
-what was left out of drafts by a model, of the training and of the grades. Texts contain counts, reasons and settings only.
+`account` counts reports, drafts and examples up to the instruction set. This module describes those
+omissions and adds the omitted drafts of a model, training examples and grades. Texts contain counts, reasons and settings only.
 """
 
 import threading
@@ -34,7 +34,7 @@ NONE_TOO_LONG = TooLongExamples(0, 0, 0)
 
 @dataclass(frozen=True)
 class LeftOut:
-    """One kind of rows that were left out."""
+    """Omitted rows of one kind."""
 
     kind: str
     """Name of a reason of the account, or one of LATER_KINDS."""
@@ -169,8 +169,8 @@ def count_left_out(layout: Layout) -> LeftOutCounts:
 
 
 def _count_untested(examples: pa.Table, scores: pa.Table) -> tuple[int, int]:
-    """Test examples, and those of them without an answer. The grades of another set, and a set before its first grades, count as
-    complete: then no setting cut the test."""
+    """The number of test examples, and how many of them have no answer. The grades of another set, and a set before its
+    first grades, count as complete: then no setting cut the test."""
     test = set(examples.filter(pc.equal(examples["split"], "test"))["example_id"].to_pylist())
     answered = set(scores["example_id"].to_pylist())
     return len(test), len(test - answered) if answered and answered <= test else 0

@@ -54,7 +54,9 @@ def parse_recipe(values: Any, origin: str) -> Recipe:
         recipe = TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
-        raise RecipeError(f"Recipe {origin}: {faults}") from error
+        misplaced = isinstance(values, dict) and "other_headings" in values
+        place = ". Move other_headings into the task whose sections it ends: `tasks: [{name: …, other_headings: […]}]`"
+        raise RecipeError(f"Recipe {origin}: {faults}{place if misplaced else ''}") from error
     _require_supported_tasks(recipe, origin)
     return recipe
 

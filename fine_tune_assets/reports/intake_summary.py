@@ -1,4 +1,4 @@
-"""Counts the reports of each batch and lists files that could not be read, from the stored tables.
+"""Describes each batch that was read, and lists its unreadable files and withheld reports. `lineage/account.py` counts them.
 
 Returns counts, reasons, kinds, sources, file names and report ids; never report text, and only the year of a report's date.
 """
@@ -28,7 +28,7 @@ from fine_tune_assets.reports.batches import (
 from fine_tune_assets.tables.duckdb_connection import open_cursor
 from fine_tune_assets.tables.stored_tables import read_rows, read_rows_if_present
 
-_TABLES = ("reports", "unreadable_reports", "report_languages", "withheld_reports")
+_TABLES = ("reports", "report_languages", "withheld_reports")
 
 
 def count_unread_files(layout: Layout) -> dict[str, int]:
@@ -53,11 +53,7 @@ class IntakeError(FineTuneError):
 class BatchSummary:
     name: str
     sources: tuple[str, ...]
-    reports: int
-    unreadable: int
-    """Files and records."""
-    withheld: int | None
-    """Reports in which the scrubber's second pass found residual PHI; None before scrubbing."""
+    is_scrubbed: bool
     read_at: datetime
     other_languages: Mapping[str, int] = field(default_factory=dict)
     """Language → reports, without English."""
@@ -76,20 +72,6 @@ class IntakeSummary:
     batches: tuple[BatchSummary, ...]
     """Most recently read first."""
     by_source: tuple[SourceYear, ...]
-
-    @property
-    def reports(self) -> int:
-        return sum(batch.reports for batch in self.batches)
-
-    @property
-    def unreadable(self) -> int:
-        return sum(batch.unreadable for batch in self.batches)
-
-    @property
-    def withheld(self) -> int | None:
-        """Over scrubbed batches; None if none was scrubbed."""
-        known = [batch.withheld for batch in self.batches if batch.withheld is not None]
-        return sum(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -114,7 +96,7 @@ class WithheldFile:
 
 
 class IntakeSummaryCache:
-    """Recounts only when a table has changed. Thread-safe."""
+    """Reads the tables again only after one of them changed. Thread-safe."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -126,7 +108,7 @@ class IntakeSummaryCache:
         current = tuple(fingerprint_listing(f) if (f := self._folder(name)).is_dir() else "" for name in _TABLES)
         with self._lock:
             if self._cached is None or self._cached[0] != current:
-                self._cached = (current, self._count())
+                self._cached = (current, self._describe())
             return self._cached[1]
 
     def list_unread_batches(self) -> list[str]:
@@ -170,7 +152,7 @@ class IntakeSummaryCache:
     def _folder(self, table: str) -> Path:
         return self._layout.tables / table
 
-    def _count(self) -> IntakeSummary:
+    def _describe(self) -> IntakeSummary:
         try:
             years = [SourceYear(*row) for row in self._query_rows("reports", "source, year(written_on), count(*)")]
             batches = self._batches()
@@ -183,17 +165,13 @@ class IntakeSummaryCache:
         )
 
     def _batches(self) -> list[BatchSummary]:
-        rows = self._query_rows("reports", "batch, list(distinct source order by source), count(*)")
-        read = {name: (tuple(sources), number) for name, sources, number in rows}
-        refused = dict(self._query_rows("unreadable_reports", "batch, count(*)"))
+        sources = dict(self._query_rows("reports", "batch, list(distinct source order by source)"))
         languages: dict[str, dict[str, int]] = defaultdict(dict)
         for batch, language, number in self._query_rows("report_languages", "batch, language, sum(reports)::int"):
             languages[batch][language] = number
-        # A batch without a withheld_reports file has not been scrubbed yet.
-        withheld = dict.fromkeys(self._read_times("withheld_reports"), 0)
-        withheld |= dict(self._query_rows("withheld_reports", "batch, count(distinct report_id)"))
+        scrubbed = self._read_times("withheld_reports")  # the scrubber writes this file for each batch
         return [
-            BatchSummary(name, *read.get(name, ((), 0)), refused.get(name, 0), withheld.get(name), at, languages[name])
+            BatchSummary(name, tuple(sources.get(name, ())), name in scrubbed, at, languages[name])
             for name, at in self._read_times("reports").items()
         ]
 

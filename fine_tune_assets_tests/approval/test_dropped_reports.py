@@ -42,8 +42,8 @@ RIGHT = "Pain in the right knee after a fall from a bicycle. Takes ibuprofen 80 
 PARAPHRASE = "After a fall from a bicycle pain in the left knee. Takes ibuprofen 40 mg a day with relief. No fever."
 REPORT = "DIALOGUE\n{}\nNOTE\n{}"
 HISTORY = (
-    " Fell on the way to work and landed on the curb. The knee hurts when walking down the stairs, and was swollen in the evening. "
-    "The tablets that the pharmacist gave help a little."
+    " Fell on the way to work and landed on the curb. The knee hurts when walking down the stairs, and was swollen in the "
+    "evening. The tablets that the pharmacist gave help a little."
 )
 """Of a report that is a clear copy of another, although a figure or a side differs."""
 ONE_SUBJECT = {"b/1": "patient", "b/2": "patient"}
@@ -110,7 +110,9 @@ def test_contradicting_near_copies_make_one_draft_that_waits() -> None:
 
 def test_contradicting_near_copies_of_two_subjects_are_both_drafted_and_wait() -> None:
     """They are two reports, of which one may be a copying mistake: a person reads both."""
-    reports = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)})
+    reports = scrubbed(
+        {"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)}
+    )
     found, drafts, approved = through(reports, NOTE)
     assert (found.duplicates.num_rows, found.conflicting.num_rows) == (0, 1)
     assert [draft["report_id"] for draft in drafts] == ["b/1", "b/2"]
@@ -159,9 +161,13 @@ def test_surrogates_do_not_contradict() -> None:
 
 def test_report_scrubbed_again_after_being_dropped_is_not_compared() -> None:
     """It may no longer be a duplicate; stage 3 runs again, then this stage."""
-    before = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)}, ONE_SUBJECT)
+    texts = {"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)}
+    before = scrubbed(texts, ONE_SUBJECT)
     found = find_duplicates(before, DEDUP, ignore_progress)
-    texts = {"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY + " "), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY + " ")}
+    texts = {
+        "b/1": REPORT.format(DIALOGUE, LEFT + HISTORY + " "),
+        "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY + " "),
+    }
     after = scrubbed(texts, ONE_SUBJECT)
     drafts = draft_examples(
         found.unique, corrections(), [NOTE], dropped_reports=DroppedReports(found.duplicates, reader(after)), pack=PACK
@@ -185,7 +191,8 @@ def test_different_wording_contradicts_only_for_near_copies(kind: str, is_flagge
 
 def test_table_from_before_text_fingerprints_is_still_compared() -> None:
     """An updated installation has such a table until stage 3 runs again."""
-    reports = scrubbed({"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)}, ONE_SUBJECT)
+    texts = {"b/1": REPORT.format(DIALOGUE, LEFT + HISTORY), "b/2": REPORT.format(DIALOGUE, RIGHT + HISTORY)}
+    reports = scrubbed(texts, ONE_SUBJECT)
     found = find_duplicates(reports, DEDUP, ignore_progress)
     old = table_from_rows(
         [{**row, "fingerprint": None} for row in found.duplicates.to_pylist()], DuplicateReport.SCHEMA

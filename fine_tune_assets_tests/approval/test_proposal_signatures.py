@@ -10,7 +10,13 @@ import sqlalchemy as sa
 
 from fine_tune_assets.approval.decision_exchange import import_decisions, parse_decision_lines
 from fine_tune_assets.approval.lapsed_approvals import find_lapse_reason, read_current_decisions
-from fine_tune_assets.approval.proposal_signatures import RefusedLine, SignedLine, Signer, sign_proposals
+from fine_tune_assets.approval.proposal_signatures import (
+    RefusedLine,
+    SignedLine,
+    Signer,
+    find_obstacles,
+    sign_proposals,
+)
 from fine_tune_assets.approval.review_actions import refresh_items, submit_decision
 from fine_tune_assets.approval.sign_off import DecisionSubmission, acknowledgement_code
 from fine_tune_assets.instructions.set_examples import approved_example
@@ -29,7 +35,7 @@ from fine_tune_assets.ledger.reviews.proposal_records import (
 from fine_tune_assets.ledger.reviews.review_items import claim_item, find_item
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import ApprovedExample, DraftedExample
-from fine_tune_assets.tables.record_classes import iter_records
+from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 from fine_tune_assets_tests.approval.examples import ONE, START, TWO, approve
 from fine_tune_assets_tests.approval.test_decision_exchange import (
     AUTHORS,
@@ -65,7 +71,7 @@ def sign(
     lines: Sequence[SignedLine] | None = None,
     acknowledged: Sequence[str] = (),
 ) -> list[RefusedLine]:
-    """Sign everything that waits, of whomever, as `name`."""
+    """Sign all waiting proposals, of every reviewer, as `name`."""
     waiting = list_waiting(ledger)
     if lines is None:
         lines = [shown(ledger, number, drafts) for number in range(len(waiting))]
@@ -227,6 +233,38 @@ def test_a_person_can_not_give_both_reviews_by_two_lines(ledger: Ledger) -> None
     assert "first review" in refused.reason
 
 
+def test_the_obstacles_of_many_proposals_are_those_of_each_alone_with_the_same_number_of_queries(
+    ledger: Ledger,
+) -> None:
+    """The page shows 50 lines. Lines that concern the same report must not decide about each other."""
+    copies = [
+        replace(REPORT, example_id=f"{number:064x}", report_id=f"b/{number}", fingerprint=f"{number + 500:064x}")
+        for number in range(30)
+    ]
+    drafts = {draft.example_id: draft for draft in (*BY_ID.values(), *copies)}
+    table = table_from_records(DraftedExample, drafts.values())
+    refresh_items(ledger, table, "a-line", {}, TWO, AUTHORS, START)
+    lines = [line(f"t-{number}", "Ann", draft=draft) for number, draft in enumerate(drafts.values())]
+    import_decisions(ledger, list(parse_decision_lines(lines)), drafts.get, by="Eve", authors=AUTHORS, now=NOW)
+    for number, reviewers in enumerate((["Ann"], ["Ben"], ["Ben", "Cleo"])):
+        for reviewer in reviewers:
+            record_decision(ledger, **facts_of(copies[number]), reviewer=reviewer, decided_at=NOW)
+    refresh_items(ledger, table, "a-line", {}, TWO, AUTHORS, START)
+    claim_item(ledger, copies[3].example_id, "Ben", now=LATER, minutes=5)
+    pairs = [(proposal, drafts.get(proposal.proposed.example_id)) for proposal in list_waiting(ledger)]
+    pairs[-1] = (pairs[-1][0], None)
+    signer = Signer("Ann", ROLES["Ann"])
+    statements: list[str] = []
+    sa.event.listen(ledger.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    with ledger.read() as connection:
+        alone = [find_obstacles(connection, [pair], signer, TWO, LATER) for pair in pairs]
+        of_one = len(statements) / len(pairs)
+        statements.clear()
+        assert [[found] for found in find_obstacles(connection, pairs, signer, TWO, LATER)] == alone
+    assert len(statements) <= of_one + 1
+    assert len({found for (found,) in alone}) == 5  # none, decided by her, approved by others, claimed, absent
+
+
 def test_a_withdrawn_proposal_can_neither_be_signed_nor_imported_again(ledger: Ledger) -> None:
     """Its text is deleted; the id stays, so that the same file adds nothing."""
     bring(ledger, line("t-1", "Ann", output="Ice."))
@@ -243,7 +281,7 @@ def test_a_withdrawn_proposal_can_neither_be_signed_nor_imported_again(ledger: L
 
 
 def test_an_erasure_deletes_the_proposals_of_the_subject(ledger: Ledger) -> None:
-    """Their outputs are text of the subject, as those of decisions are."""
+    """Their outputs are text of the subject, like the outputs of decisions."""
     bring(ledger, line("t-1", "Ann", output="Ice."))
     ids = SubjectIds(frozenset(), frozenset({REPORT.report_id}), frozenset())
     erasure = record_erasure(ledger, subject_key=REPORT.subject_key, by="officer", reason="Art. 17", ids=ids)
@@ -253,11 +291,11 @@ def test_an_erasure_deletes_the_proposals_of_the_subject(ledger: Ledger) -> None
 
 @pytest.fixture
 def earlier(ledger_url: str) -> Ledger:
-    """A ledger after an upgrade: "Ann" and "Nobody Known" approved by import, Ben on the desk."""
+    """A ledger after an upgrade: "Ann" and "Unknown Person" approved by import, Ben on the desk."""
     old = open_database(ledger_url, keys_of(ledger_url))
     refresh_items(old, DRAFTS, "a-line", {}, ONE, AUTHORS, START)
     imported = record_decision(old, reviewer="Ann", approved_fingerprint=REPORT.fingerprint, **facts_of(REPORT))
-    nobody = record_decision(old, reviewer="Nobody Known", **facts_of(CORRECTION))
+    nobody = record_decision(old, reviewer="Unknown Person", **facts_of(CORRECTION))
     rejected = record_decision(old, reviewer="Ann", example_id="e-2", fingerprint="f-2", decision="reject")
     record_decision(old, reviewer="Ben", example_id="e-3", fingerprint="f-3")
     for made in (imported, nobody, rejected):
@@ -272,7 +310,7 @@ def earlier(ledger_url: str) -> Ledger:
 def test_earlier_imported_approvals_are_listed_and_lapse_at_the_next_set(earlier: Ledger) -> None:
     """Until then nothing changes; afterwards they approve nothing, and sets that contain them have lapsed."""
     assert [(file.file_id, file.reviewer, file.waiting, file.imported_by) for file in list_files(earlier)] == [
-        (EARLIER_FILE, "Ann", 1, "os:eve"), (EARLIER_FILE, "Nobody Known", 1, "os:eve"),
+        (EARLIER_FILE, "Ann", 1, "os:eve"), (EARLIER_FILE, "Unknown Person", 1, "os:eve"),
     ]  # fmt: skip
     approved = approve(DRAFTS, list_decisions(earlier), {}, AUTHORS).approved
     assert approved.num_rows == 2

@@ -15,6 +15,7 @@ from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.shared_records import Decision
 from fine_tune_assets.ledger.audit.audit_log import list_entries
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
+from fine_tune_assets.ledger.reviews.review_rows import STATES
 from fine_tune_assets_tests.approval.examples import approve, corrections, drafts
 from fine_tune_assets_tests.cli.desk_users import OS_USER, TYPED, add_users
 from fine_tune_assets_tests.conftest import write_recipe
@@ -124,6 +125,13 @@ def test_without_drafts_the_command_says_what_to_do(tmp_path: Path, monkeypatch:
     """The first thing that a new user tries."""
     monkeypatch.setenv("FINE_TUNE_DATA_DIR", str(tmp_path))
     assert "fine-tune materialize drafted_examples" in call("list").output
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_progress_names_its_columns_in_a_pipe_too() -> None:
+    """Seven numbers without names say nothing."""
+    titles = call("progress").output.splitlines()[0].split()
+    assert titles == ["task", *STATES]
 
 
 @pytest.fixture

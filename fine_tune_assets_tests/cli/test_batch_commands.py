@@ -160,3 +160,41 @@ def test_a_table_without_a_batch_file_says_what_to_add(tmp_path: Path) -> None:
     (row,) = json.loads(check(folder, "--json").stdout)["unreadable"]
     assert row["reason"] == "bad_batch_file"
     assert all(word in row["detail"] for word in ("batch.yaml", "`records`", "`subject_id`", "`sections`"))
+
+
+def test_faults_that_repeat_are_one_line_with_the_first_three_files(folder: Path) -> None:
+    """91 files of another domain printed 91 lines of 300 characters."""
+    for n in range(9):
+        text = f"---\nsubject_id: {n}\nidentifiers: {{HULL: {MARKER}}}\n---\nPLAN\n\nRest {n}.\n"
+        (folder / f"hull-{n}.txt").write_text(text)
+    done = check(folder)
+    (line,) = [line for line in done.stdout.splitlines() if "unknown_kind" in line]
+    assert all(f"hull-{n}.txt" in line for n in range(3))
+    assert "hull-3.txt" not in line
+    assert "and 6 more" in line
+    assert MARKER not in done.output
+
+
+def test_the_recipe_that_decides_is_named_and_can_be_chosen(folder: Path) -> None:
+    """Before a recipe exists, the demo's clinical domain refused every kind of another domain, without a word about it."""
+    (folder / "c.txt").write_text("---\nsubject_id: 8\nidentifiers: {HULL: C-1}\n---\nPLAN\n\nRest c.\n")
+    first = check(folder).stdout.splitlines()[0]
+    assert all(word in first for word in ("domain clinical", "--recipe", "FINE_TUNE_RECIPE"))
+    chosen = json.loads(check(folder, "--recipe", "law_contracts", "--json").stdout)
+    assert (chosen["recipe"], chosen["domain"]) == ("law_contracts", "law")
+    assert check(folder, "--recipe", "nowhere").exit_code == 1
+
+
+def test_the_summary_counts_records_and_metadata_files(folder: Path) -> None:
+    """A bad record ended in `0 unreadable` with status 1, and sidecars that are read counted as ignored."""
+    (folder / "batch.yaml").write_text("records:\n  subject_id: claim\n  sections: {damage: DAMAGE}\n")
+    (folder / "more.jsonl").write_text('{"claim": 8, "damage": "x"}\n{"claim": 9}\n')
+    (folder / "d.txt").write_text("PLAN\n\nRest d.\n")
+    (folder / "d.yaml").write_text("subject_id: 9\n")
+    (folder / "README.md").write_text("About this batch.\n")
+    done = check(folder)
+    assert done.exit_code == 1
+    summary = done.stdout.splitlines()[-1]
+    assert "0 files and 1 records unreadable" in summary
+    assert "2 metadata files" in summary
+    assert json.loads(check(folder, "--json").stdout)["records_unreadable"] == 1

@@ -119,7 +119,7 @@ def _write_own_pack(settings: Settings, folder: str = "packs/claims") -> Path:
 
 
 def test_a_line_uses_a_pack_of_the_installation(settings: Settings) -> None:
-    """The pack was looked for in the line's own folder, where nothing puts it, and no command said so."""
+    """The loader searched the line's own folder, which never contains the pack, and no command reported that."""
     recipe = _write_own_pack(settings)
     assert _run("lines", "add", "claims", "--recipe", recipe).exit_code == 0
     line = select_line(settings, "claims")
@@ -203,7 +203,7 @@ _REPRESENTATIVE = (
 
 
 def test_each_hint_names_its_line(settings: Settings) -> None:  # noqa: ARG001
-    """`--line claims releases import` told people to run a command on the main line, where it changes another model."""
+    """`--line claims releases import` printed a command for the main line, which would change another model."""
     assert _run("lines", "add", "law", "--recipe", "law_contracts").exit_code == 0
     hints = []
     for words in _REPRESENTATIVE:
@@ -225,7 +225,7 @@ _NAMING_CALLS = {"name_line", "show_message", "show_rows"}
 
 
 def test_every_hint_that_a_command_prints_goes_through_the_one_place_that_names_its_line() -> None:
-    """Errors name it by themselves. A hint in a plain `click.echo` would not."""
+    """Errors name it automatically. A hint in a plain `click.echo` would not."""
     found = []
     for file in (PROJECT_DIR / "fine_tune_assets" / "cli").rglob("*.py"):
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -321,7 +321,7 @@ def _is_reason(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
 
 
 def test_every_hint_of_a_template_names_its_line() -> None:
-    """The pages of spot checks, proposals and misses told people to run a command on the main line."""
+    """The pages of spot checks, proposals and misses showed commands for the main line."""
     named = re.compile(r"\{% filter at_line\(product_line\) %\}.*?\{% endfilter %\}", re.DOTALL)
     folder = PROJECT_DIR / "fine_tune_assets" / "desk" / "templates"
     texts = {file.name: named.sub("", file.read_text(encoding="utf-8")) for file in folder.rglob("*.html")}

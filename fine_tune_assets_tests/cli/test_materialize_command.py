@@ -110,3 +110,30 @@ def test_a_dry_run_in_a_new_installation_does_not_say_that_everything_is_up_to_d
     assert "up to date" not in shown
     assert runs() == []
     assert instance.get_runs() == []
+
+
+def test_a_closed_gate_is_named_although_nothing_is_left_to_run(instance: dg.DagsterInstance) -> None:
+    """Automation starts nothing behind it, so no command fails. A passed check, or one of older data, is not named."""
+    asset, gate, reason = (
+        dg.AssetKey("instruction_sets"),
+        "final_texts_contain_no_identifiers",
+        "2 examples have names.",
+    )
+
+    def report(passed: bool, name: str = gate) -> None:
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=asset, check_name=name, passed=passed, metadata={"reason": reason}, blocking=True
+        )
+        instance.report_runless_asset_event(evaluation)
+
+    def stops() -> list[str]:
+        done = materialize("--dry-run")
+        assert done.exit_code == 0, done.output
+        return [line for line in done.stderr.splitlines() if line.startswith("Stopped at ")]
+
+    instance.report_runless_asset_event(dg.AssetMaterialization(asset))
+    assert stops() == []
+    report(passed=False)
+    assert stops() == [f"Stopped at instruction_sets, {gate}: {reason}"]
+    report(passed=True)
+    assert stops() == []

@@ -58,6 +58,7 @@ def test_misses_and_over_masking_are_printed_with_what_would_catch_them(tmp_path
     assert [line[-3:] for line in lines if line[:1] == ["a"]] == [["1000", "30", "0.0300"]]
     assert "2 NAME: It has the form of `own_rule`" in shown
     assert "/misses" in shown
+    assert "fine-tune up desk" in shown, "the page can't be opened while the desk is stopped"
 
 
 def test_json_has_every_figure(tmp_path: Path) -> None:

@@ -14,11 +14,18 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from fine_tune_assets.approval.section_proposals import find_sections, propose_inputs, propose_output
+from fine_tune_assets.approval.section_proposals import find_sections, propose_inputs, propose_tasks
 from fine_tune_assets.approval.task_kinds import ReportText
 from fine_tune_assets.claims.sections import list_heading_variants
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.cli.new_recipes import TASK_TEST_EXAMPLES, TEMPLATE, RecipeAnswers, TaskAnswers, plan_split, write_recipe
+from fine_tune_assets.cli.new_recipes import (
+    TASK_TEST_EXAMPLES,
+    TEMPLATE,
+    RecipeAnswers,
+    TaskAnswers,
+    plan_split,
+    write_recipe,
+)
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_key
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX, load_settings
@@ -212,8 +219,8 @@ def test_sections_are_found_by_repetition_and_values_are_not_taken_for_headings(
     found = find_sections(_texts(texts))
     assert [one.heading for one in found] == ["Findings", "Class"]
     assert found[1].is_label
-    assert propose_output(found) == "Class"
-    assert propose_inputs(found, ["Class"]) == ["Findings"]
+    assert propose_tasks(found)[0].output == ("Class",)
+    assert propose_inputs(found, ["Class"]) == (("Findings",),)
 
 
 def test_a_section_that_is_written_in_several_forms_is_one_section() -> None:

@@ -233,3 +233,11 @@ def test_every_asset_that_may_run_a_model_uses_the_gpu_pool(name: str) -> None:
 def test_annotations_under_defs_are_real(path: Path) -> None:
     """Dagster reads the annotations of `context` and config, and can't resolve strings."""
     assert "from __future__ import annotations" not in path.read_text(encoding="utf-8")
+
+
+def test_resolving_the_definitions_prints_no_warning_of_dagster(tmp_path: Path) -> None:
+    """`fine-tune materialize` began with a BetaWarning about a parameter that Dagster itself passes."""
+    done = _run(
+        tmp_path, sys.executable, "-c", "from fine_tune_assets.definitions import defs; defs.get_repository_def()"
+    )
+    assert (done.returncode, "BetaWarning" in done.stderr) == (0, False), done.stderr

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pyarrow.parquet as pq
 import pytest
@@ -218,6 +220,23 @@ def test_opening_an_item_claims_it_and_others_see_by_whom(site: Site, one: Visit
     assert two.get("/queue/next").headers["location"] != f"/items/{first}"
     one.post(f"/items/{first}/skip", {}, page="/account")
     assert two.get(f"/items/{first}").status_code == 200
+
+
+def test_two_reviewers_who_continue_at_once_get_different_items(one: Visitor, two: Visitor) -> None:
+    """The address of the next item was chosen before it was claimed, so that the slower of them met a refusal."""
+    start = Barrier(2)
+
+    def open_next(visitor: Visitor) -> str:
+        start.wait(20)
+        return visitor.get("/queue/next").headers["location"].partition("?")[0]
+
+    for _ in range(4):
+        with ThreadPoolExecutor(2) as pool:
+            places = list(pool.map(open_next, (one, two)))
+        assert len(set(places)) == 2
+        for visitor, place in zip((one, two), places, strict=True):
+            assert visitor.get(place).status_code == 200
+            visitor.post(f"{place}/skip", {}, page="/account")
 
 
 def test_a_stale_decision_is_refused_and_the_text_is_kept(site: Site, one: Visitor, two: Visitor) -> None:

@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.dagster_ui import BASE_URL, webserver_socket
+from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure, list_failures
 from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.ledger.people.sessions import SessionLimits, end_session, find_session
@@ -191,7 +192,7 @@ def test_launching_a_gated_asset_by_hand_promotes_nothing(ui: Ui, asset: str) ->
 
 
 def test_the_first_page_lists_what_failed(ui: Ui) -> None:
-    """The base model's folder does not exist, so its asset fails; and a check of another asset fails."""
+    """And `fine-tune status`. The base model's folder does not exist, so its asset fails; and a check of another asset fails."""
     operator = ui.signed_in("operator")
     run_id = ui.launch(operator, "base_models")["run"]["runId"]
     with dg.DagsterInstance.get() as instance:
@@ -201,7 +202,7 @@ def test_the_first_page_lists_what_failed(ui: Ui) -> None:
                 asset_key=dg.AssetKey("quantized_weights"),
                 check_name=name,
                 passed=False,
-                metadata={},
+                metadata={"reason": "Two files differ."},
                 severity=severity,
             )
             instance.report_runless_asset_event(evaluation)
@@ -210,7 +211,13 @@ def test_the_first_page_lists_what_failed(ui: Ui) -> None:
     assert AssetFailure("base_models", "", f"/dagster/runs/{run_id}") in failures
     errors = [name for name, severity in zip(CHECKS, dg.AssetCheckSeverity, strict=True) if severity.value == "ERROR"]
     assert [failure.check for failure in failures if failure.asset == "quantized_weights" and failure.check] == errors
-    assert f"/dagster/runs/{run_id}" in operator.get("/failures").text
+    page, status = operator.get("/failures").text, CliRunner().invoke(main, ["status"]).output
+    assert f"/dagster/runs/{run_id}" in page
+    assert "Two files differ." in page
+    stops = [line.split(maxsplit=2)[2] for line in status.splitlines() if line.startswith("Stopped at")]
+    failed = f"base_models, its run failed: {load_settings().desk_address}/dagster/runs/{run_id}"
+    assert failed in stops
+    assert f"quantized_weights, {errors[0]}: Two files differ." in stops
 
 
 def _is_finished(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -1,5 +1,7 @@
 """The account of what entered each stage, what left it and what was left out: it always adds up, and every reason is in it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.lineage.account import COLUMNS, Account, AccountFacts, compute_account
+from fine_tune_assets.lineage.account import COLUMNS, Account, AccountFacts, count_tables
 from fine_tune_assets.lineage.account_reasons import COMPARE, DRAFT, READ, REASONS, REVIEW, SCRUB, SET
 from fine_tune_assets.lineage.left_out import describe_omissions
 from fine_tune_assets.tables.approval_rows import UndraftedReason, WithheldExampleReason
@@ -18,12 +20,20 @@ from fine_tune_assets.tables.record_classes import list_displayable_columns
 from fine_tune_assets_tests.lineage.omitted_rows import CASES, STATES, Case
 
 
-def facts(rows: dict[str, list[dict[str, Any]]], **more: Any) -> AccountFacts:
+def make_account(
+    rows: dict[str, list[dict[str, Any]]],
+    review_states: Mapping[str, str] = MappingProxyType({}),
+    unread_files: Mapping[str, int] = MappingProxyType({}),
+    **more: Any,
+) -> Account:
+    """`review_states`: draft in the queue → its state."""
     tables = {}
     for name, found in rows.items():
         schema = pa.schema([TABLES[name].field(column) for column in COLUMNS[name]])
         tables[name] = pa.Table.from_pylist(found, schema=schema)
-    return AccountFacts(tables, **more)
+    open_states = set(review_states.values()) - {"approved", "trusted"}
+    states = {state: [id for id, found in review_states.items() if found == state] for state in open_states}
+    return count_tables(AccountFacts(tables, **more)).complete(states, unread_files)
 
 
 def require_balance(account: Account) -> None:
@@ -37,13 +47,13 @@ def require_balance(account: Account) -> None:
 
 
 def test_an_empty_installation_left_nothing_out() -> None:
-    account = compute_account(AccountFacts({}))
+    account = make_account({})
     assert (account.count_stages(), account.omissions, account.batches) == ([], (), ())
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_each_reason_is_counted_once_with_its_batch_and_its_remedy(case: Case) -> None:
-    account = compute_account(facts(case.rows, **case.more))
+    account = make_account(case.rows, **case.more)
     (omission,) = account.omissions
     assert (omission.reason.name, omission.batch, omission.count) == (case.reason, "b", 1)
     assert case.detail == omission.detail
@@ -68,7 +78,7 @@ def test_a_batch_whose_table_is_missing_is_left_out_and_not_nothing() -> None:
     """The other batch of the stage was scrubbed, so that the table itself exists."""
     reports = [{"report_id": f"{batch}/{n}", "batch": batch, "subject_key": "s"} for batch in "ab" for n in range(30)]
     of_b = [{"report_id": row["report_id"]} for row in reports if row["batch"] == "b"]
-    account = compute_account(facts({"reports": reports, "scrubbed_reports": of_b, "unique_reports": of_b}))
+    account = make_account({"reports": reports, "scrubbed_reports": of_b, "unique_reports": of_b})
     assert [(one.batch, one.reason.name, one.count) for one in account.omissions] == [
         ("a", "not_scrubbed", 30),
         ("b", "not_drafted", 30),
@@ -135,8 +145,7 @@ def test_what_entered_is_what_left_and_what_was_left_out_in_any_state_of_the_tab
     unread: dict[str, int],
 ) -> None:
     """Tables of different runs contradict each other: a report may be withheld now and unique since yesterday."""
-    found = facts(rows, erased_subjects=erased, review_states=states, excluded=excluded, unread_files=unread)
-    account = compute_account(found)
+    account = make_account(rows, states, unread, erased_subjects=erased, excluded=excluded)
     require_balance(account)
     counts = {count.stage: count for count in account.count_stages()}
 

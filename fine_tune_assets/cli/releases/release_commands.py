@@ -112,7 +112,7 @@ def list_command(is_json: bool) -> None:
         "origin": "origin",
         "state": "state",
     }
-    show_rows(rows, headers, is_json=is_json, empty="There are no releases yet. Run `fine-tune materialize releases`.")
+    show_rows(rows, headers, is_json=is_json, empty="No releases exist yet. Run `fine-tune materialize releases`.")
 
 
 @releases.command("export")
@@ -129,7 +129,7 @@ def export(release_id: str, file: Path) -> None:
         release = find_release(here.ledger, release_id)
         if release is None or not (here.layout.data_dir / release.folder).is_dir():
             raise FineTuneError(
-                f"There is no release {release_id}, or it was removed. `fine-tune releases list` shows them."
+                f"Release {release_id} does not exist, or it was removed. `fine-tune releases list` shows them."
             )
         folder, once = here.layout.data_dir / release.folder, FileHashMemo()
         key = verifying_key(here.layout.keys, release_id, find_import_key(here.ledger, release_id))
@@ -236,7 +236,7 @@ def remove(release_id: str) -> None:
         standing = {one.release_id: one for one in here.standings()}
         if release_id not in standing:
             raise FineTuneError(
-                f"There is no release {release_id}, or it was removed. `fine-tune releases list` shows them."
+                f"Release {release_id} does not exist, or it was removed. `fine-tune releases list` shows them."
             )
         if release_id in here.named or not remove_release(
             here.ledger, here.layout, standing[release_id].recorded, operating_system_user()

@@ -203,7 +203,7 @@ def progress(is_json: bool) -> None:
     with open_desk(load_settings()) as desk:
         tasks, _ = count_queue(desk.ledger)
     rows = [{"task": task.task, **{state: task.counts.get(state, 0) for state in STATES}} for task in tasks]
-    show_rows(rows, {name: name for name in ("task", *STATES)}, is_json=is_json)
+    show_rows(rows, {name: name for name in ("task", *STATES)}, is_json=is_json, is_titled=True)
     if not is_json:
         click.echo(f"{sum(task.open for task in tasks)} of {sum(task.total for task in tasks)} are open")
 

@@ -27,7 +27,7 @@ from fine_tune_assets.approval.decision_exchange import (
 )
 from fine_tune_assets.approval.drafts import correction_authors
 from fine_tune_assets.approval.label_studio import build_label_config, build_tasks, parse_export
-from fine_tune_assets.approval.proposal_signatures import Signer, find_obstacle
+from fine_tune_assets.approval.proposal_signatures import Signer, find_obstacles
 from fine_tune_assets.approval.review_actions import refresh_items
 from fine_tune_assets.approval.sign_off import ReviewError
 from fine_tune_assets.cli.identity import operating_system_user
@@ -67,12 +67,12 @@ class ReviewDesk:
         return next(iter_records(DraftedExample, found), None)
 
     def draft(self, example_id: str) -> DraftedExample:
-        """Raises ReviewError if there is no such draft, or it is withheld."""
+        """Raises ReviewError if the draft does not exist or is withheld."""
         if example_id in self.withheld:
             raise withheld_error(example_id)
         found = self.find_draft(example_id)
         if found is None:
-            raise ReviewError(f"There is no draft {example_id}. `fine-tune review list` shows open drafts.")
+            raise ReviewError(f"Draft {example_id} does not exist. `fine-tune review list` shows open drafts.")
         return found
 
     def shown_drafts(self) -> pa.Table:
@@ -104,7 +104,7 @@ def open_desk(settings: Settings) -> Iterator[ReviewDesk]:
     require_recipe_of_services(settings)
     path = settings.layout.table("drafted_examples")
     if not path.is_file():
-        raise ReviewError(f"There are no drafts yet. {materialize_hint('drafted_examples')}")
+        raise ReviewError(f"No drafts exist yet. {materialize_hint('drafted_examples')}")
     corrections = settings.layout.table("scrubbed_corrections")
     known = conform(pq.read_table(corrections), ScrubbedCorrection.SCHEMA) if corrections.is_file() else None
     authors = correction_authors(known) if known is not None else {}
@@ -228,10 +228,11 @@ def _describe_proposal(
     name, example_id = proposal.proposed.reviewer, proposal.proposed.example_id
     user = find_enabled_user(connection, name)
     if user is None:
-        obstacle = "Its reviewer is no user of the desk."
+        obstacle = "Its reviewer is not a user of the desk."
     else:
         draft = None if example_id in desk.withheld else desk.find_draft(example_id)
-        obstacle = find_obstacle(connection, proposal, draft, Signer(user.name, user.roles), desk.rules, now)
+        signer = Signer(user.name, user.roles)
+        (obstacle,) = find_obstacles(connection, [(proposal, draft)], signer, desk.rules, now)
     return {
         "proposal_id": proposal.proposal_id,
         "file_id": proposal.file_id,

@@ -1,5 +1,6 @@
 """Stage 3: joins the scrubbed reports of all batches and drops duplicates. `dedup/` computes the similarity."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,6 @@ import pyarrow.compute as pc
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.dedup.duplicates import Duplicates, find_duplicates_in_batches
-from fine_tune_assets.dedup.report_reader import count_missing_by_batch
 from fine_tune_assets.dedup.sketch_store import FileStore
 from fine_tune_assets.defs.platform.automation import on_new_inputs_or_source
 from fine_tune_assets.defs.platform.cross_group_search import count_threads
@@ -30,6 +30,10 @@ from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import load_m
 from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import collisions_by_batch
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import require_measured_scrubber
 from fine_tune_assets.embeddings.encoder import encode_passages, encoder_version
+from fine_tune_assets.ledger.reviews.erasures import list_erased_subjects
+from fine_tune_assets.lineage.account import COLUMNS, AccountFacts, count_tables
+from fine_tune_assets.lineage.account_reasons import COMPARE, SCRUB, WITHHELD
+from fine_tune_assets.lineage.account_tables import read_columns
 from fine_tune_assets.phi.missed_identifiers.missed_terms import TermsBySubject, flag_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
@@ -43,6 +47,15 @@ MAX_RETRIES = 3
 RETRY_PAUSE_SECONDS = 5
 _IGNORED_INPUTS = ("reports",)
 """Tables that decide which reports are withheld. A relevant change updates `missed_identifiers`, or scrubs a batch again."""
+COMPARED_TABLES = (
+    "reports",
+    "withheld_reports",
+    "scrubbed_reports",
+    "unique_reports",
+    "duplicate_reports",
+    "uncompared_reports",
+)
+"""Tables of the account that decide whether a report was compared."""
 BOILERPLATE_COUNTS = {
     "segments": "distinct lines and sentences that many subjects share",
     "reports_with_boilerplate": "reports that contain boilerplate",
@@ -191,13 +204,24 @@ def every_report_is_unique_or_duplicate(context: dg.AssetCheckExecutionContext) 
 
 @dg.asset_check(
     asset="unique_reports",
-    additional_deps=["scrubbed_reports"],
-    additional_ins={"duplicate_reports": dg.AssetIn("duplicate_reports")},
+    additional_deps=["scrubbed_reports", "duplicate_reports"],
     description="Every readable report is kept, listed as a duplicate, or withheld. No batch is waiting for the scrubber.",
 )
-def every_readable_report_is_accounted_for(
-    installation: Installation, unique_reports: StoredTable, duplicate_reports: pa.Table
-) -> dg.AssetCheckResult:
-    reports, withheld = installation.stored("reports").folder, installation.stored("withheld_reports").folder
-    missing = count_missing_by_batch(reports, withheld, unique_reports.select(["report_id"]), duplicate_reports)
+def every_readable_report_is_accounted_for(installation: Installation) -> dg.AssetCheckResult:
+    missing = count_uncompared_by_batch(installation)
     return warning_result(not missing, missing_by_batch=dg.MetadataValue.json(missing))
+
+
+def count_uncompared_by_batch(installation: Installation) -> dict[str, int]:
+    """Reports that were not scrubbed or not compared, as in the account. Other checks report withheld ones."""
+    installation.tables_folder(*COMPARED_TABLES)
+    tables = {name: read_columns(installation.layout, name, *COLUMNS[name]) for name in COMPARED_TABLES}
+    with installation.ledger() as ledger:
+        erased = list_erased_subjects(ledger)
+    account = count_tables(AccountFacts(tables, erased)).complete({}, {})
+    counts = Counter[str]()
+    for omission in account.omissions:
+        reason = omission.reason
+        if reason.stage in (SCRUB, COMPARE) and not reason.is_expected and reason.name not in WITHHELD:
+            counts[omission.batch] += omission.count
+    return dict(sorted(counts.items()))

@@ -19,6 +19,8 @@ from fine_tune_assets.instructions.gates import identifier_findings, is_certifie
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, read_instruction_set
 from fine_tune_assets.lineage.set_history import read_excluded_examples
 
+MAX_EXAMPLES_NAMED = 5
+
 
 def read_matching_set(
     instance: dg.DagsterInstance, installation: Installation, table: pa.Table
@@ -122,9 +124,12 @@ def final_texts_contain_no_identifiers(
     ]
     if not found:
         return check_result(True, examples=0)
+    named = ", ".join(f"{one['example']} ({one['found']})" for one in listed[:MAX_EXAMPLES_NAMED])
+    more = f" and {len(found) - MAX_EXAMPLES_NAMED} more" if len(found) > MAX_EXAMPLES_NAMED else ""
     reason = (
-        f"{len(found)} examples seem to contain identifiers. Mark them (`fine-tune phi mark add`), or repair or reject the "
-        "examples."
+        f"{len(found)} examples seem to contain identifiers: {named}{more}. Open each on the desk (/items/ID). An identifier: "
+        "mark it (`fine-tune phi mark add`), or repair or reject the example. Ordinary words of your domain: list their form "
+        "in `kept_values` of the domain pack, or set `final_texts: changed` there."
     )
     return check_result(False, reason, examples=len(found), findings=markdown_table(listed))
 

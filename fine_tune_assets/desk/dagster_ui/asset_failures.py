@@ -10,9 +10,12 @@ import httpx
 from fine_tune_assets.core.dagster_ui import BASE_URL, PATH_PREFIX, code_location, webserver_socket
 
 TIMEOUT_SECONDS = 5.0
+_REASON = "reason"
+"""Metadata of a check's result (`defs.platform.metadata.REASON`; the desk does not load Dagster)."""
 _CHECKS = """query DeskChecks { assetNodes { assetKey { path } repository { location { name } }
   assetChecksOrError { ... on AssetChecks { checks {
-  name executionForLatestMaterialization { status evaluation { severity } } } } } } }"""
+  name executionForLatestMaterialization { status evaluation { severity
+  metadataEntries { label ... on TextMetadataEntry { text } } } } } } } } }"""
 _RUNS = """query DeskRuns($keys: [AssetKeyInput!]!) { assetsLatestInfo(assetKeys: $keys) { assetKey { path }
   latestMaterialization { runId } latestRun { id status } } }"""
 
@@ -24,6 +27,8 @@ class AssetFailure:
     """Empty if the run failed."""
     path: str
     """The page of the Dagster UI about it."""
+    reason: str = ""
+    """Why the check failed, and what mends it."""
 
 
 def list_failures(run_folder: Path, line: str) -> list[AssetFailure]:
@@ -67,9 +72,11 @@ def _list_failed_checks(nodes: list[dict[str, Any]]) -> Iterator[AssetFailure]:
     for node in nodes:
         asset = "/".join(node["assetKey"]["path"])
         for check in node["assetChecksOrError"].get("checks", ()):
-            if _is_failed(check["executionForLatestMaterialization"]):
+            if _is_failed(execution := check["executionForLatestMaterialization"]):
                 path = f"{PATH_PREFIX}/assets/{asset}?view=checks&checkDetail={check['name']}"
-                yield AssetFailure(asset, check["name"], path)
+                entries = (execution["evaluation"] or {}).get("metadataEntries", ())
+                reason = next((entry["text"] for entry in entries if entry["label"] == _REASON and "text" in entry), "")
+                yield AssetFailure(asset, check["name"], path, reason)
 
 
 def _is_failed(execution: dict[str, Any] | None) -> bool:

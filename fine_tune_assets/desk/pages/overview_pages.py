@@ -1,9 +1,9 @@
 """Pages of counts: the intake of batches, and the impact of corrections by release.
 
-`reports` and `corrections` provide the figures, which contain no report text.
+The account, `reports` and `corrections` provide the figures, which contain no report text.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +22,7 @@ from fine_tune_assets.ledger.reviews.correction_records import list_correction_m
 from fine_tune_assets.ledger.reviews.feedback import count_feedback_by_release
 from fine_tune_assets.ledger.serving.release_records import list_recorded_releases
 from fine_tune_assets.lineage.account import Account
-from fine_tune_assets.lineage.account_reasons import COMPARE, DRAFT, READ, SCRUB
+from fine_tune_assets.lineage.account_reasons import COMPARE, DRAFT, READ, SCRUB, WITHHELD
 from fine_tune_assets.lineage.left_out import describe_omissions
 from fine_tune_assets.reports.batches import StrayEntries
 from fine_tune_assets.reports.intake_summary import IntakeError
@@ -30,6 +30,18 @@ from fine_tune_assets.reports.languages import describe_languages
 
 PAGE_LINES = 25
 _NO_STRAY_ENTRIES = StrayEntries((), 0)
+
+
+@dataclass(frozen=True)
+class IntakeCounts:
+    """From the account, of all batches or of one."""
+
+    reports: int
+    unreadable: int
+    """Files and records."""
+    withheld: int
+    omitted: int
+    """Left out at any stage up to the draft."""
 
 
 def show_intake(desk: Desk, context: RequestContext) -> Response:
@@ -48,14 +60,16 @@ def show_intake(desk: Desk, context: RequestContext) -> Response:
         context,
         "intake.html",
         intake=intake,
-        rows=intake.batches[first : first + PAGE_LINES],
+        totals=_count_intake(account),
+        rows=[
+            (batch, _count_intake(account.of_batch(batch.name))) for batch in intake.batches[first : first + PAGE_LINES]
+        ],
         next_first=first + PAGE_LINES if len(intake.batches) > first + PAGE_LINES else 0,
         first=first,
         waiting=waiting,
         stray=stray,
         stages=account.count_stages(),
         left_out=describe_omissions(account),
-        omitted={name: account.of_batch(name).count_omitted(READ, SCRUB, COMPARE, DRAFT) for name in account.batches},
     )
 
 
@@ -74,13 +88,25 @@ def show_batch(desk: Desk, context: RequestContext) -> Response:
         context,
         "batch.html",
         batch=batch,
+        counts=_count_intake(account),
         other_languages=describe_languages(batch.other_languages),
         withheld=withheld[:PAGE_LINES],
+        has_more_withheld=len(withheld) > PAGE_LINES,
         stages=account.count_stages(),
         left_out=describe_omissions(account),
         rows=refused[first : first + PAGE_LINES],
         next_first=first + PAGE_LINES if len(refused) > first + PAGE_LINES else 0,
         first=first,
+    )
+
+
+def _count_intake(account: Account) -> IntakeCounts:
+    read = sum(count for (stage, _), count in account.passed.items() if stage is READ)
+    return IntakeCounts(
+        read,
+        account.count_by_reason("unreadable"),
+        account.count_by_reason(*WITHHELD),
+        account.count_omitted(READ, SCRUB, COMPARE, DRAFT),
     )
 
 

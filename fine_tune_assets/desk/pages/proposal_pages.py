@@ -13,7 +13,7 @@ from fine_tune_assets.approval.proposal_signatures import (
     RefusedLine,
     SignedLine,
     Signer,
-    find_obstacle,
+    find_obstacles,
     fingerprint_to_sign,
     sign_proposals,
 )
@@ -91,7 +91,7 @@ def show_proposals(desk: Desk, context: RequestContext) -> Response:
 def show_file(
     desk: Desk, context: RequestContext, refusal: str = "", refused: Sequence[RefusedLine] = (), signed: int = 0
 ) -> Response:
-    """The lines that wait, with those of a refused form as the person had left them."""
+    """The lines that wait; after a refused form, with the ticks that the person had set."""
     file_id = context.path_param("file_id")
     waiting = list_waiting(desk.ledger, context.user.name, file_id)
     if not waiting and refused:
@@ -153,7 +153,7 @@ def sign_file(desk: Desk, context: RequestContext) -> Response:
 
 
 def withdraw_lines(desk: Desk, context: RequestContext) -> Response:
-    """Withdraw the ticked lines. Lines of others and lines that were signed meanwhile are left alone."""
+    """Withdraw the ticked lines. Lines of other people and lines signed meanwhile stay unchanged."""
     file_id, ticked = context.path_param("file_id"), _list_ticked(context)
     if not ticked:
         return show_file(desk, context, _NO_LINE)
@@ -184,15 +184,15 @@ def _own_words(proposal: Proposal, draft: DraftedExample) -> tuple[str, str]:
 
 def _read_lines(desk: Desk, context: RequestContext, found: Sequence[Proposal]) -> list[ShownProposal]:
     drafts, rules = _read_drafts(desk, found), desk.read_review_settings()
-    items = find_items(desk.ledger, {proposal.proposed.example_id for proposal in found})
     signer, checks = Signer(context.user.name, context.user.roles), load_pack(desk.read_recipe().domain).pack.checks
-    lines = []
+    pairs = [(proposal, drafts.get(proposal.proposal_id)) for proposal in found]
     with desk.ledger.read() as connection:
-        for proposal in found:
-            draft, item = drafts.get(proposal.proposal_id), items.get(proposal.proposed.example_id)
-            obstacle = find_obstacle(connection, proposal, draft, signer, rules, context.now)
-            version = -1 if item is None else item.version
-            lines.append(_make_line(proposal, draft, version, obstacle, checks))
+        items = find_items(connection, {proposal.proposed.example_id for proposal in found})
+        obstacles = find_obstacles(connection, pairs, signer, rules, context.now)
+    lines = []
+    for (proposal, draft), obstacle in zip(pairs, obstacles, strict=True):
+        item = items.get(proposal.proposed.example_id)
+        lines.append(_make_line(proposal, draft, -1 if item is None else item.version, obstacle, checks))
     return lines
 
 

@@ -6,6 +6,7 @@ text of them is shown.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -19,6 +20,8 @@ from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.desk.undo import FILTER_PREFIX
 from fine_tune_assets.ledger.reviews.review_items import (
+    AssignedError,
+    claim_item,
     count_queue,
     count_reviewable,
     find_next_item,
@@ -162,11 +165,20 @@ def show_queue(desk: Desk, context: RequestContext) -> Response:
 def open_next_item(desk: Desk, context: RequestContext) -> Response:
     """Redirect to the next free item that this reviewer may decide, or to the queue."""
     query = parse_query(context.request.query_params)
-    item = find_next_for_viewer(desk, context, query.to_filter(context.user.name, context.now))
+    item = _claim_next(desk, context, query.to_filter(context.user.name, context.now))
     notice = context.query_param("notice")
     if item is None:
         return redirect_to(query.make_url("/queue", notice=notice or "queue_empty"))
     return redirect_to(query.make_url(f"/items/{item.example_id}", notice=notice))
+
+
+def _claim_next(desk: Desk, context: RequestContext, queue_filter: QueueFilter) -> ReviewItem | None:
+    """Claimed before the redirect: two people who continue at the same moment get different items."""
+    minutes = desk.read_review_settings().assignment_minutes
+    while (item := find_next_for_viewer(desk, context, queue_filter)) is not None:
+        with suppress(AssignedError):  # another reviewer was faster
+            return claim_item(desk.ledger, item.example_id, context.user.name, now=context.now, minutes=minutes)
+    return None
 
 
 def read_previews(desk: Desk, rows: list[ReviewItem]) -> dict[str, str]:

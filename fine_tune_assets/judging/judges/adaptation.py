@@ -51,7 +51,8 @@ from fine_tune_assets.judging.judges.verifier.verifier_sources import (
 )
 from fine_tune_assets.judging.statistics.association import Interval, bootstrap_interval
 
-MIN_TRAINING_SUBJECTS: Final = 20
+MIN_TRAINING_SUBJECTS: Final = 10
+"""Fewer can't train; whether these were enough, the held-out subjects decide."""
 HELD_OUT_SHARE: Final = 0.25
 LEARNING_RATE: Final = 1e-4
 
@@ -93,8 +94,8 @@ def split_own_reports(reports: Sequence[OwnReport]) -> SplitReports:
         raise InvalidReportsError(
             f"A verifier is adapted to approved examples of at least {MIN_TRAINING_SUBJECTS} subjects that train it and "
             f"{MIN_SUBJECTS} that measure it, without the test split. The newest instruction set has "
-            f"{len(validated) + len(trained)} such subjects. Approve examples of {missing} more, then run "
-            "`fine-tune materialize instruction_sets`."
+            f"{len(validated) + len(trained)} such subjects, {missing} too few. Approve examples of more subjects; if none wait "
+            "for a review, add reports of further subjects. Then run `fine-tune materialize instruction_sets`."
         )
     others = [one for one in reports if one.split != "test"]
     return SplitReports(

@@ -44,6 +44,7 @@ from fine_tune_assets.ledger.reviews.review_rows import (
 
 DECIDABLE_STATES = (*REVIEW_STATES, "trusted")
 """States in which a reviewer may decide. A trusted draft counts as approved until a reviewer decides on it."""
+_UNAPPROVED = (*OPEN_STATES, "rejected")
 _state_rank = sa.case(
     {state: rank for rank, state in enumerate(OPEN_STATES)}, value=items.c.state, else_=len(OPEN_STATES)
 )
@@ -159,10 +160,10 @@ def list_identical_ids(ledger: Ledger, case_key: str, *, viewer: str, now: datet
         return [str(example_id) for example_id in connection.execute(ordered).scalars()]
 
 
-def find_items(ledger: Ledger, example_ids: Collection[str]) -> dict[str, ReviewItem]:
+def find_items(target: Ledger | sa.Connection, example_ids: Collection[str]) -> dict[str, ReviewItem]:
     """Example id → item, including removed ones; for at most 500 examples."""
     query = select_fields(items, ReviewItem).where(items.c.example_id.in_(example_ids))
-    with ledger.read() as connection:
+    with read_transaction(target) as connection:
         return {item.example_id: item for item in _fetch_items(connection, query)} if example_ids else {}
 
 
@@ -203,11 +204,15 @@ def select_examples_in_states(ledger: Ledger, example_ids: Collection[str], stat
         return frozenset(connection.execute(query).scalars())
 
 
-def list_item_states(ledger: Ledger) -> dict[str, str]:
-    """The current drafts and their states."""
-    query = sa.select(items.c.example_id, items.c.state).where(items.c.removed_at.is_(None))
+def list_unapproved_ids(ledger: Ledger) -> dict[str, list[str]]:
+    """State → the current drafts in it, for each state in which a draft is not approved.
+
+    The database joins the ids, since a row object for each of a million drafts would take most of the time.
+    """
+    joined = sa.func.aggregate_strings(items.c.example_id, "\n")
+    query = sa.select(items.c.state, joined).where(items.c.removed_at.is_(None), items.c.state.in_(_UNAPPROVED))
     with ledger.read() as connection:
-        return {row.example_id: row.state for row in connection.execute(query)}
+        return {state: ids.split("\n") for state, ids in connection.execute(query.group_by(items.c.state))}
 
 
 def count_item_versions(ledger: Ledger) -> tuple[int, int]:
@@ -270,7 +275,11 @@ def release_claim(ledger: Ledger, example_id: str, by: str, *, now: datetime) ->
 
 def require_item(connection: sa.Connection, example_id: str) -> ReviewItem:
     """The item within this transaction. Raises UnknownRecordError if it does not exist or was removed."""
-    item = find_item(connection, example_id)
+    return require_present(find_item(connection, example_id), example_id)
+
+
+def require_present(item: ReviewItem | None, example_id: str) -> ReviewItem:
+    """Raises as `require_item`."""
     if item is None or item.removed_at is not None:
         raise UnknownRecordError(
             f"Example {example_id} is not in the review queue. To list open items: `fine-tune review list`"
@@ -289,14 +298,18 @@ def require_available(item: ReviewItem, by: str, now: datetime) -> None:
 
 
 def list_related_items(
-    connection: sa.Connection, fingerprint: str, report_id: str | None, task: str | None
+    connection: sa.Connection, contents: Collection[str], report_tasks: Collection[tuple[str | None, str | None]]
 ) -> list[NewItem]:
-    """Every item whose state a decision can change: same content, or same report and task."""
-    same_report = sa.and_(items.c.report_id == report_id, items.c.task == task)
+    """Every item whose state decisions on these contents, or on these reports and tasks, can change."""
+    of_reports = items.c.report_id.in_({report_id for report_id, _ in report_tasks if report_id is not None})
     # Removed items are dropped here: with that condition, SQLite scans the index of all present items.
-    query = sa.select(items).where(sa.or_(items.c.fingerprint == fingerprint, same_report))
-    rows = connection.execute(query).mappings()
-    return [from_row(dict(row)) for row in rows if row["removed_at"] is None]
+    query = sa.select(items).where(sa.or_(items.c.fingerprint.in_(contents), of_reports))
+    rows = [dict(row) for row in connection.execute(query).mappings() if row["removed_at"] is None]
+    return [
+        from_row(row)
+        for row in rows
+        if row["fingerprint"] in contents or (row["report_id"], row["task"]) in report_tasks
+    ]
 
 
 def list_report_items(ledger: Ledger, report_ids: Collection[str]) -> list[ReviewItem]:

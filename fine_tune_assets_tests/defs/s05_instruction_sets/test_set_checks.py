@@ -172,6 +172,9 @@ def test_an_identifier_in_the_final_texts_or_a_missing_scan_closes_the_gate(
     assert not found.passed
     if identifiers:
         assert "| e1 | NAME 2 |" in str(found.metadata["findings"].value)
+        reason = str(found.metadata[REASON].value)
+        assert "e1 (NAME 2)" in reason
+        assert "`kept_values`" in reason  # marking an ordinary word would remove it everywhere
 
 
 def test_a_set_below_the_recipes_minimum_closes_the_gate(installation_dir: Path, instance: dg.DagsterInstance) -> None:

@@ -84,7 +84,7 @@ def test_too_few_subjects_are_refused_with_the_number_that_is_missing(train: int
     with pytest.raises(InvalidReportsError) as refused:
         split_own_reports(_reports(train, validation, test=40))
     missing = max(WANTED - train - validation, MIN_TRAINING_SUBJECTS - train)
-    assert f"Approve examples of {missing} more" in str(refused.value)
+    assert f", {missing} too few." in str(refused.value)
 
 
 def test_no_subject_is_in_two_parts_and_the_test_split_trains_nothing() -> None:
@@ -163,10 +163,10 @@ def test_the_command_says_how_many_examples_are_missing(installation_dir: Path) 
     write_recipe(installation_dir, judge={"rubric": "general"})
     result = CliRunner().invoke(main, ["verifier", "adapt"])
     assert result.exit_code == 1
-    assert f"Approve examples of {WANTED} more" in result.output
+    assert f", {WANTED} too few." in result.output
     _store(installation_dir, _reports(WANTED - 2, test=5))
     result = CliRunner().invoke(main, ["verifier", "adapt"])
-    assert "Approve examples of 2 more" in result.output
+    assert ", 2 too few." in result.output
     assert CliRunner().invoke(main, ["verifier", "adaptation"]).exit_code == 1
 
 
