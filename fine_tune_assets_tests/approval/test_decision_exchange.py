@@ -87,11 +87,11 @@ def test_an_imported_decision_is_only_a_proposal_and_known_the_second_time(ledge
 @pytest.mark.parametrize(
     ("reviewer", "role", "reason"),
     [
-        ("Nobody Known", "review", "no user"),
+        ("Nobody Known", "review", "not a user"),
         ("Ursula", "review", "role reviewer"),
         ("Ann", "adjudicate", "approver"),
         ("Cleo", "review", "role reviewer"),
-        ("Gone", "review", "no user"),
+        ("Gone", "review", "not a user"),
     ],
 )
 def test_a_name_without_a_user_or_without_the_role_is_refused(
