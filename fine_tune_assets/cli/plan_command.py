@@ -18,6 +18,7 @@ from fine_tune_assets.cli.plan_parts import (
 from fine_tune_assets.core.errors import DOES_NOT_FIT, ModelFolderError
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.tables.stored_tables import read_rows_if_present
 from fine_tune_assets.tables.training_rows import ExampleLength, TooLongExamples, count_too_long
@@ -129,10 +130,22 @@ def _plan(
             console.print(f"Planned for the largest trial of the sweep: {most}.", markup=False)
         if judge_line := _describe_judge(chosen, _judge_bytes(settings, chosen), machine.memory_bytes):
             console.print(judge_line, markup=False)
+        if duration_line := _describe_duration(settings, chosen):
+            console.print(duration_line, markup=False)
         for line in (*describe_training(row), *describe_later_parts(later)):
             console.print(line, markup=False)
     if not fits:
         raise SystemExit(DOES_NOT_FIT)
+
+
+def _describe_duration(settings: Settings, recipe: Recipe) -> str:
+    """From the graph's plan with the same training settings, which timed passes of the stored examples; empty without one."""
+    fingerprint = section_fingerprints(recipe)["training"]
+    for row in read_rows_if_present(settings.layout.table("training_plans")):
+        if row["training_fingerprint"] == fingerprint and row["duration_seconds"] is not None:
+            minutes = max(1, round(row["duration_seconds"] / 60))
+            return f"Training takes about {minutes} minutes, as timed for the stored set on {row['machine']}."
+    return ""
 
 
 def _count_too_long(recipe: Recipe, lengths: list[dict[str, Any]] | None) -> TooLongExamples | None:

@@ -10,12 +10,18 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import DOES_NOT_FIT
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import PACKAGE_DIR
+from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.engines.gguf_header import read_gguf_header
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
+from fine_tune_assets.recipes.recipe_parts import section_fingerprints
+from fine_tune_assets.tables.record_classes import table_from_records
+from fine_tune_assets.tables.training_rows import TrainingPlan
 from fine_tune_assets.training.base_models.model_facts import published_shapes
 from fine_tune_assets.training.base_models.registration import bundled_gguf
 from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.record_factory import made
 from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
 from fine_tune_assets_tests.training.tiny_training import base_model
 
@@ -144,6 +150,23 @@ def test_this_machine_is_planned_for_where_no_card_is_named(installation_dir: Pa
     result = _plan("demo_smollm2", "--base-folder", base_model(tmp_path / "base", 1.0))
     assert result.exit_code == 0, result.output
     assert "max_length tokens for every example" in result.output
+
+
+@pytest.mark.slow
+def test_the_plan_states_the_training_time_that_the_graph_measured(installation_dir: Path, tmp_path: Path) -> None:
+    """With other training settings it would take another time, so none is stated."""
+    recipe = write_recipe(installation_dir)
+    stored = made(
+        TrainingPlan,
+        training_fingerprint=section_fingerprints(load_recipe(str(recipe)))["training"],
+        duration_seconds=960.0,
+        machine="this machine",
+    )
+    write_table(load_settings().layout.table("training_plans"), table_from_records(TrainingPlan, [stored]))
+    folder = base_model(tmp_path / "base", 1.0)
+    assert "Training takes about 16 minutes" in _plan(recipe, "--base-folder", folder).stdout
+    changed = write_recipe(installation_dir, training={"epochs": 7})
+    assert "Training takes about" not in _plan(changed, "--base-folder", folder).stdout
 
 
 @pytest.mark.slow
