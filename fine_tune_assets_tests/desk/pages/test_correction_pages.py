@@ -31,7 +31,7 @@ def send(site: Site, author: str) -> str:
 def test_a_correction_that_could_not_be_scrubbed_is_shown_to_its_author_with_the_reason(site: Site) -> None:
     """It was dropped with a count in Dagster, which its author never sees."""
     own, foreign = send(site, "Ward"), send(site, "Other")
-    rows = [{"correction_id": one, "scrubber_version": "v"} for one in (own, foreign)]
+    rows = [{"correction_id": one, "scrubber_version": "v", "has_identifiers": False} for one in (own, foreign)]
     write_table(site.settings.layout.table("withheld_corrections"), table_from_rows(rows, WithheldCorrection.SCHEMA))
     shown = site.signed_in("Ward").get("/corrections").text
     assert "Not scrubbed" in shown
