@@ -160,7 +160,8 @@ def new(file: Path | None, template: str | None, **answers: Any) -> None:
 
     With --from, copies a shipped recipe instead. The name of FILE becomes the name of the recipe; without FILE it is PACK.yaml.
     """
-    from fine_tune_assets.cli.recipe_wizard import WizardOptions, require_new, run_wizard
+    from fine_tune_assets.cli.recipe_wizard import require_new, run_wizard
+    from fine_tune_assets.cli.wizard_tasks import WizardOptions
     from fine_tune_assets.engines.vllm import has_gpu
 
     if file is not None:
