@@ -1,5 +1,6 @@
 """`fine-tune plan RECIPE`: whether its training, merge and serving fit, on this machine or on a GPU of a given size."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -130,22 +131,19 @@ def _plan(
             console.print(f"Planned for the largest trial of the sweep: {most}.", markup=False)
         if judge_line := _describe_judge(chosen, _judge_bytes(settings, chosen), machine.memory_bytes):
             console.print(judge_line, markup=False)
-        if duration_line := _describe_duration(settings, chosen):
-            console.print(duration_line, markup=False)
-        for line in (*describe_training(row), *describe_later_parts(later)):
+        for line in (*_describe_duration(settings, chosen), *describe_training(row), *describe_later_parts(later)):
             console.print(line, markup=False)
     if not fits:
         raise SystemExit(DOES_NOT_FIT)
 
 
-def _describe_duration(settings: Settings, recipe: Recipe) -> str:
-    """From the graph's plan with the same training settings, which timed passes of the stored examples; empty without one."""
+def _describe_duration(settings: Settings, recipe: Recipe) -> Iterator[str]:
+    """From the graph's plan with the same training settings, which timed passes of the stored examples."""
     fingerprint = section_fingerprints(recipe)["training"]
     for row in read_rows_if_present(settings.layout.table("training_plans")):
         if row["training_fingerprint"] == fingerprint and row["duration_seconds"] is not None:
             minutes = max(1, round(row["duration_seconds"] / 60))
-            return f"Training takes about {minutes} minutes, as timed for the stored set on {row['machine']}."
-    return ""
+            yield f"Training takes about {minutes} minutes, as timed for the stored set on {row['machine']}."
 
 
 def _count_too_long(recipe: Recipe, lengths: list[dict[str, Any]] | None) -> TooLongExamples | None:

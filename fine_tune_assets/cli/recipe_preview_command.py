@@ -19,7 +19,7 @@ from fine_tune_assets.cli.recipe_problems import (
     format_need,
     list_distinct,
 )
-from fine_tune_assets.cli.report_folder import read_report_folder
+from fine_tune_assets.cli.report_folder import ReportFolder, read_report_folder
 from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.recipes.domain_packs import LoadedPack, load_pack
@@ -40,14 +40,6 @@ def show_preview(
     is_required = recipe.reports_without_subject == "refuse"
     read = read_report_folder(settings, folder, recipe.domain, is_subject_required=is_required)
     preview = preview_recipe(read.reports, recipe.tasks, pack.section_names)
-    needs = {need.task: need for need in list_task_needs(recipe)}
-    counts, _ = count_tested(recipe, read, list_distinct(preview.drafts))
-    is_known = recipe.split.test_from is None  # and the text alone makes the drafts
-    tested = {
-        task.name: counts[task.name] if is_known and not isinstance(task, ModelTask | RowTask) else None
-        for task in recipe.tasks
-    }
-    about = "" if read.has_own_keys else "about "
     notes = [
         *describe_partial_patterns(recipe, preview),
         *describe_subjects(recipe, preview.drafts, has_own_keys=read.has_own_keys),
@@ -64,19 +56,7 @@ def show_preview(
             for name, count in preview.sections.items()
         ],
         "uncertain_headings": preview.uncertain_headings,
-        "tasks": [
-            {
-                "task": one.task,
-                "drafts": one.drafts,
-                "left_out": one.left_out,
-                "needed_examples": needs[one.task].examples,
-                "needed_test_examples": needs[one.task].test_examples,
-                "test_drafts": tested[one.task],
-                "need": format_need(needs[one.task], tested[one.task], about),
-                **_count_tokens(settings, recipe, preview, one.task),
-            }
-            for one in preview.tasks
-        ],
+        "tasks": _describe_tasks(settings, recipe, read, preview),
         "reports_without_draft": preview.reports_without_draft,
         "max_length": recipe.training.max_length,
         "minimum_examples": recipe.split.minimum_examples,
@@ -99,6 +79,30 @@ def show_preview(
                 "See three drafts per task and source, the ends of their sections and all headings with --drafts."
             )
     return every
+
+
+def _describe_tasks(settings: Settings, recipe: Recipe, read: ReportFolder, preview: Preview) -> list[dict[str, Any]]:
+    needs = {need.task: need for need in list_task_needs(recipe)}
+    counts, _ = count_tested(recipe, read, list_distinct(preview.drafts))
+    is_known = recipe.split.test_from is None  # and the text alone makes the drafts
+    tested = {
+        task.name: counts[task.name] if is_known and not isinstance(task, ModelTask | RowTask) else None
+        for task in recipe.tasks
+    }
+    about = "" if read.has_own_keys else "about "
+    return [
+        {
+            "task": one.task,
+            "drafts": one.drafts,
+            "left_out": one.left_out,
+            "needed_examples": needs[one.task].examples,
+            "needed_test_examples": needs[one.task].test_examples,
+            "test_drafts": tested[one.task],
+            "need": format_need(needs[one.task], tested[one.task], about),
+            **_count_tokens(settings, recipe, preview, one.task),
+        }
+        for one in preview.tasks
+    ]
 
 
 def _count_tokens(settings: Settings, recipe: Recipe, preview: Preview, task: str) -> dict[str, Any]:
