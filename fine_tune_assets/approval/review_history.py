@@ -1,5 +1,6 @@
 """The decision history of an example, restricted to what a viewer may know: a second review is blind to the first."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -79,6 +80,15 @@ def find_output_to_review(ledger: Ledger, draft: DraftedExample, rules: ReviewSe
         made = list_decisions_about(connection, [draft.fingerprint])
     item_is_repaired = made and made[-1].decision == "approve" and made[-1].output is not None
     return str(made[-1].output if item_is_repaired else draft.output)
+
+
+def list_approved_outputs(draft: DraftedExample, history: Iterable[DecisionEntry]) -> dict[str, str]:
+    """Fingerprint of approved content → its output, for the decisions that were not revoked."""
+    return {
+        entry.approved_fingerprint: draft.output if entry.output is None else entry.output
+        for entry in history
+        if entry.approved_fingerprint is not None and entry.revoked_at is None
+    }
 
 
 def _entry_of(record: DecisionRecord) -> DecisionEntry:

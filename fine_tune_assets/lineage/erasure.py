@@ -22,6 +22,7 @@ from fine_tune_assets.ledger.reviews.erasures import (
 )
 from fine_tune_assets.ledger.serving.release_records import list_releases
 from fine_tune_assets.lineage.copies import ReportCopy, find_copied_reports
+from fine_tune_assets.lineage.final_text_findings import remove_findings
 from fine_tune_assets.lineage.set_history import erase_from_sets, find_ids_in_sets, list_sets, remove_excluded_examples
 from fine_tune_assets.lineage.subject_rows import (
     SUBJECT_COLUMN,
@@ -98,10 +99,14 @@ def build_erasure_steps(layout: Layout, ledger: Ledger, erasure: Erasure) -> lis
         found = remove_excluded_examples(layout.instruction_sets, erasure.ids.example_ids)
         return _count_entry("excluded examples", found)
 
+    def findings() -> Mapping[str, int]:
+        return _count_entry("findings in final texts", remove_findings(layout.instruction_sets, rows))
+
     return [
         ("mark the releases", mark),
         ("remove from instruction sets", sets),
         ("remove from excluded examples", excluded_examples),
+        ("remove from findings in final texts", findings),
         ("remove from tables", lambda: remove_rows(layout.tables, rows)),
         ("remove from training records", trainings),
         ("remove from caches", lambda: _count_entry("cached files", _clear_caches(layout.cache, rows))),

@@ -71,6 +71,17 @@ class ExcludedExample(Record):
     reason: Annotated[str, Column("Reason for the exclusion; ids, never text")]
 
 
+class FinalTextFinding(Record):
+    """A finding of the scan of the final texts, in `<id>.findings.parquet` next to the set's folder; never the value."""
+
+    example_id: ExampleId
+    fingerprint: Annotated[str, Column("SHA-256 of instruction, input and output as scanned")]
+    kind: Annotated[str, Column("Kind of identifier")]
+    part: Annotated[str | None, Column("`instruction`, `input` or `output`; absent if the place is unknown")]
+    start: Annotated[int | None, Column("First character in that part")]
+    end: Annotated[int | None, Column("Character after the last one")]
+
+
 class _HasReason(Protocol):
     @property
     def reason(self) -> str: ...

@@ -16,6 +16,8 @@ from fine_tune_assets.core.shared_records import Decision
 from fine_tune_assets.ledger.audit.audit_log import list_entries
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.review_rows import STATES
+from fine_tune_assets.lineage.final_text_findings import write_findings
+from fine_tune_assets.tables.instruction_rows import FinalTextFinding
 from fine_tune_assets_tests.approval.examples import approve, corrections, drafts
 from fine_tune_assets_tests.cli.desk_users import OS_USER, TYPED, add_users
 from fine_tune_assets_tests.conftest import write_recipe
@@ -214,3 +216,20 @@ def test_drafts_go_to_label_studio_and_annotations_come_back(data_dir: Path) -> 
     assert set(audited("imported a proposal")) == {OS_USER}
     assert decisions(data_dir) == []
     assert "ANNOTATOR=NAME" in call("import-label-studio", *arguments, "Ann").output
+
+
+def test_show_prints_the_words_that_the_scan_of_the_final_texts_takes_for_identifiers(data_dir: Path) -> None:
+    """The gate's reason names this command; without the words, its reader guesses which ones are meant."""
+    (data_dir / "repaired.txt").write_text("Rest, as Oakbarrow said.")
+    arguments = ["--reviewer", "expert-1", "--repair", str(data_dir / "repaired.txt")]
+    assert call("approve", REPORT["example_id"], *arguments).exit_code == 0
+    (approved,) = approval_of(data_dir).approved.to_pylist()
+    common = {"example_id": REPORT["example_id"], "fingerprint": approved["fingerprint"]}
+    placed = FinalTextFinding(**common, kind="NAME", part="output", start=9, end=18)
+    unplaced = FinalTextFinding(**common, kind="PHONE", part=None, start=None, end=None)
+    write_findings(Layout(data_dir).instruction_sets, "a" * 64, [placed, unplaced])
+    shown = call("show", REPORT["example_id"]).output
+    assert "'Oakbarrow' (NAME, in the output)" in shown
+    assert "PHONE 1" in shown
+    words = [{"kind": "NAME", "part": "output", "text": "Oakbarrow"}]
+    assert rows("show", REPORT["example_id"])["taken_for_identifiers"] == words

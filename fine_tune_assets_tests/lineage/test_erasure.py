@@ -11,9 +11,10 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.erasures import Erasure, list_release_marks, record_erasure
 from fine_tune_assets.lineage.erasure import build_erasure_steps, find_subject_ids
+from fine_tune_assets.lineage.final_text_findings import read_newest_findings, write_findings
 from fine_tune_assets.lineage.set_history import read_excluded_examples, write_excluded_examples
 from fine_tune_assets.lineage.training_runs import list_training_runs, record_training_run
-from fine_tune_assets.tables.instruction_rows import ExcludedExample
+from fine_tune_assets.tables.instruction_rows import ExcludedExample, FinalTextFinding
 from fine_tune_assets_tests.ledger.ledger_rows import record_promoted
 from fine_tune_assets_tests.lineage.stored_data import TESTED, TRAINED, example_of, store, store_examples, store_set
 
@@ -61,6 +62,18 @@ def test_exclusion_records_forget_the_subjects_examples_and_their_duplicates(lay
     write_excluded_examples(layout.instruction_sets, "9" * 64, rows)
     _erase(layout, ledger, TRAINED)
     assert read_excluded_examples(layout.instruction_sets, "9" * 64) == [other]
+
+
+def test_findings_in_final_texts_forget_the_subjects_examples(layout: Layout, ledger: Ledger) -> None:
+    """Which example of an erased patient seemed to contain a name is about that patient."""
+    store_set(layout)
+    erased, other = (
+        FinalTextFinding(example_id=example_id, fingerprint="f", kind="NAME", part="output", start=0, end=3)
+        for example_id in (example_of(TRAINED), "e-other")
+    )
+    write_findings(layout.instruction_sets, "9" * 64, [erased, other])
+    _erase(layout, ledger, TRAINED)
+    assert read_newest_findings(layout.instruction_sets) == [other]
 
 
 def test_caches_lose_rows_or_are_deleted_except_the_scrubbers(layout: Layout, ledger: Ledger) -> None:

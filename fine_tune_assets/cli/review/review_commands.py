@@ -9,7 +9,7 @@ import click
 
 from fine_tune_assets.approval.review_actions import revoke as revoke_decision
 from fine_tune_assets.approval.review_actions import submit_decision
-from fine_tune_assets.approval.review_history import DecisionEntry, is_blind_review, list_history
+from fine_tune_assets.approval.review_history import DecisionEntry, is_blind_review, list_approved_outputs, list_history
 from fine_tune_assets.approval.reviewer_agreement import (
     Agreement,
     count_stored_expert_examples,
@@ -39,6 +39,7 @@ from fine_tune_assets.ledger.people.users import User
 from fine_tune_assets.ledger.reviews.decision_records import find_decision
 from fine_tune_assets.ledger.reviews.review_items import count_queue, list_items, require_item
 from fine_tune_assets.ledger.reviews.review_rows import OPEN, STATES, QueueFilter
+from fine_tune_assets.lineage.final_text_findings import ScannedText, match_scanned_text, read_newest_findings
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.serving.service_recipes import require_recipe_of_services
 
@@ -97,21 +98,27 @@ def show(example_id: str, reviewer: str, is_json: bool) -> None:
 
     A first decision stays hidden until the second is recorded.
     """
-    with open_desk(load_settings()) as desk:
+    settings = load_settings()
+    with open_desk(settings) as desk:
         draft = desk.draft(example_id)
         reviewer = authenticate(desk.ledger, reviewer, "reviewer").name if reviewer else ""
         blind = is_blind_review(desk.rules)
         entries = list_history(desk.ledger, example_id, viewer=reviewer, can_see_all=False, is_blind=blind)
     names = ("example_id", "report_id", "source", "task", "instruction", "input", "output")
+    outputs = {draft.fingerprint: draft.output} | list_approved_outputs(draft, entries)
+    found = read_newest_findings(settings.layout.instruction_sets, example_id)
+    scanned = match_scanned_text(found, draft.instruction, draft.input, outputs)
     if is_json:
+        shown = {name: getattr(draft, name) for name in names} | {"flags": list(draft.flags)}
+        taken = [] if scanned is None else [word._asdict() for word in scanned.words]
         decisions = [vars(entry) for entry in entries]
-        show_json(
-            {**{name: getattr(draft, name) for name in names}, "flags": list(draft.flags), "decisions": decisions}
-        )
+        show_json({**shown, "decisions": decisions, "taken_for_identifiers": taken})
         return
     for name in names:
         click.echo(f"{click.style(name, bold=True)}\n{getattr(draft, name)}\n")
     click.echo("\n".join(draft.flags) or "no flags")
+    if scanned is not None:
+        click.echo(_scan_text(scanned))
     for entry in entries:
         click.echo(_history_line(entry))
 
@@ -281,6 +288,17 @@ def _repaired_output(desk: ReviewDesk, example_id: str, file: Path | None, repai
             f"{repair_from} is not a visible approval of {example_id}. `fine-tune review show {example_id}` lists them."
         )
     return found.output
+
+
+def _scan_text(scanned: ScannedText) -> str:
+    words = ", ".join(f"{found.text!r} ({found.kind}, in the {found.part})" for found in scanned.words)
+    unplaced = ", ".join(f"{kind} {count}" for kind, count in scanned.unplaced.items())
+    return "\n".join(
+        [
+            *([f"the scan of the final texts takes for identifiers: {words}"] if words else []),
+            *([f"its second pass found more, without a place: {unplaced}"] if unplaced else []),
+        ]
+    )
 
 
 def _history_line(entry: DecisionEntry) -> str:

@@ -25,6 +25,7 @@ from fine_tune_assets.instructions.general_data import read_general_data
 from fine_tune_assets.instructions.mixture import BuildRules
 from fine_tune_assets.instructions.set_statistics import share_table
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
+from fine_tune_assets.lineage.final_text_findings import write_findings
 from fine_tune_assets.lineage.set_history import excluded_examples_path, write_excluded_examples
 from fine_tune_assets.recipes.domain_pack_schema import ALL_TEXTS
 from fine_tune_assets.recipes.domain_packs import load_pack
@@ -118,16 +119,17 @@ def instruction_sets(
             search = until_stored.enter_context(leak_search(installation))
             build = build_context(installation, approved_examples, unique_reports, search)
             built = build_instruction_set(approved_examples, general_examples, _build_rules(recipe), build)
-        identifiers = find_identifiers(context, installation, worker, built, drafted_examples)
+        scan = find_identifiers(context, installation, worker, built, drafted_examples)
         with user_facing_errors():
             evidence = {
-                "identifiers": identifiers,
+                "identifiers": scan.evidence,
                 "recipe": curation_values(recipe),
                 **mix_evidence(built),
                 **fingerprint_prompt_files(installation),
             }
             root = installation.layout.instruction_sets
             stored = write_instruction_set(root, built, defining_facts(recipe), search, evidence)
+            write_findings(root, stored.fingerprint, scan.findings)
             write_excluded_examples(
                 root, stored.fingerprint, [ExcludedExample.from_row(vars(dropped)) for dropped in built.dropped]
             )

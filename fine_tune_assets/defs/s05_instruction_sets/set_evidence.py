@@ -2,12 +2,13 @@
 the final texts for identifiers. Connects other packages with `instructions/`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import pyarrow as pa
@@ -43,6 +44,7 @@ from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.recipes.domain_pack_schema import ALL_TEXTS, DomainPack
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.schema import PREVIOUS_SET
+from fine_tune_assets.tables.instruction_rows import FinalTextFinding
 from fine_tune_assets.tables.record_classes import Record, iter_records, table_from_records
 
 VECTORS = "leaks/vectors.npz"
@@ -169,27 +171,57 @@ class _Draft(_ExampleTexts):
     drafted_by: str | None
 
 
+class IdentifierScan(NamedTuple):
+    evidence: dict[str, Any]
+    """Example id → kind → count, the number of scanned texts, and the version of the scrubber."""
+    findings: list[FinalTextFinding]
+
+
 def find_identifiers(
     context: dg.AssetExecutionContext,
     installation: Installation,
     worker: Worker,
     built: InstructionSet,
     drafts: pa.Table,
-) -> dict[str, Any]:
-    """Scan the examples, except general data: example id → kind → count, and the version of the scrubber."""
+) -> IdentifierScan:
+    """Scan the examples, except general data."""
     trusted = trusted_texts(drafts, load_pack(installation.recipe.domain).pack)
-    subjects = built.table.column("subject_key").to_pylist()
+    is_own = pc.is_valid(built.table["subject_key"])
+    examples = list(iter_records(_ExampleTexts, built.examples.filter(is_own)))
     rows = [
-        FinalText(
-            example_id=example.example_id, text=_join_texts(example), trusted_text=trusted.get(example.example_id)
-        )
-        for example, subject in zip(iter_records(_ExampleTexts, built.examples), subjects, strict=True)
-        if subject is not None
+        FinalText(example_id=one.example_id, text=_join_texts(one), trusted_text=trusted.get(one.example_id))
+        for one in examples
     ]
     with installation.scratch(context, "final_texts") as (path,):
         write_table(path, table_from_records(FinalText, rows))
         request = {"action": "scan_final_texts", "texts": str(path), **scrub_request(installation, None)}
-        return worker.run(context, "phi", request)
+        found = worker.run(context, "phi", request)
+    places = found.pop("places")
+    fingerprints = built.table["fingerprint"].filter(is_own).to_pylist()
+    rows_found = list_findings(zip(examples, fingerprints, strict=True), found["findings"], places)
+    return IdentifierScan(found, list(rows_found))
+
+
+def list_findings(
+    examples: Iterable[tuple[_ExampleTexts, str]],
+    counts: Mapping[str, Mapping[str, int]],
+    places: Mapping[str, Sequence[tuple[int, int, str]]],
+) -> Iterator[FinalTextFinding]:
+    """A row for each place, and one for each finding without a place.
+
+    `examples` with their fingerprints; `places` are in the texts that were scanned.
+    """
+    for example, fingerprint in examples:
+        common = {"example_id": example.example_id, "fingerprint": fingerprint}
+        known = places.get(example.example_id, ())
+        for start, end, kind in known:
+            for part, at, text in _split_parts(example):
+                first, last = max(start - at, 0), min(end - at, len(text))
+                if first < last:
+                    yield FinalTextFinding(**common, kind=kind, part=part, start=first, end=last)
+        left = Counter(counts.get(example.example_id, {})) - Counter(kind for _, _, kind in known)
+        for kind in left.elements():
+            yield FinalTextFinding(**common, kind=kind, part=None, start=None, end=None)
 
 
 def trusted_texts(drafts: pa.Table, pack: DomainPack) -> dict[str, str]:
@@ -207,5 +239,18 @@ def _without_model_text(draft: _Draft) -> _Draft:
     return replace(draft, instruction="", output="") if (draft.drafted_by or "").startswith(BY_MODEL) else draft
 
 
+_PARTS = ("instruction", "input", "output")
+_SEPARATOR = "\n\n"
+
+
 def _join_texts(example: _ExampleTexts) -> str:
-    return "\n\n".join(text for text in (example.instruction, example.input, example.output) if text)
+    return _SEPARATOR.join(text for _, _, text in _split_parts(example))
+
+
+def _split_parts(example: _ExampleTexts) -> Iterator[tuple[str, int, str]]:
+    """Name, start in the joined text, and text of each part that is not empty."""
+    start = 0
+    for part in _PARTS:
+        if text := getattr(example, part):
+            yield part, start, text
+            start += len(text) + len(_SEPARATOR)

@@ -45,25 +45,27 @@ def compare_input(
     headings: Iterable[str],
     domain: str,
     sources: Sequence[TextSpan] = (),
+    found: Sequence[TextSpan] = (),
 ) -> InputView:
     """`headings` are the headings of the recipe's tasks, `domain` its domain pack, `sources` places in the input that support
-    the output."""
+    the output, `found` words in it that the scan of the final texts takes for identifiers."""
+    marks = [*sources, *found]
     if report is None or not text.strip():
-        return InputView("", False, mark_spans(text, sources) if text.strip() else [])
+        return InputView("", False, mark_spans(text, marks) if text.strip() else [])
     names = load_pack(domain).section_names
-    found = locate_input(text, report.text, headings, names)
-    if found is None:
-        return _show_differences(text, report.text, sources)
-    inside = _map_ranges(found, report, domain)
+    located = locate_input(text, report.text, headings, names)
+    if located is None:
+        return _show_differences(text, report.text, marks)
+    inside = _map_ranges(located, report, domain)
     outside = () if inside is None else _invert(inside, report.tagged_text)
-    placed = _place_sources(text, sources, found, report, domain)
-    is_folded = len(placed) == len(sources)
+    placed = _place_sources(text, sources, located, report, domain)
+    are_placed = len(placed) == len(sources)
     return InputView(
-        _describe(found, report.text, headings, names),
-        is_folded,
-        mark_spans(text, sources),
+        _describe(located, report.text, headings, names),
+        are_placed and not found,
+        mark_spans(text, marks),
         outside,
-        placed if is_folded else (),
+        placed if are_placed else (),
     )
 
 
@@ -210,14 +212,14 @@ def _invert(inside: Iterable[Range], text: str) -> tuple[Range, ...]:
     return tuple(outside)
 
 
-def _show_differences(text: str, report: str, sources: Sequence[TextSpan]) -> InputView:
+def _show_differences(text: str, report: str, marks: Sequence[TextSpan]) -> InputView:
     kept = [piece for piece in diff_words(report, text) if piece.change != "removed"]
     shared = sum(len(piece.text) for piece in kept if piece.change == "same")
     if shared < MINIMUM_SHARED * len(text):
-        return InputView("another text than the report", False, mark_spans(text, sources))
+        return InputView("another text than the report", False, mark_spans(text, marks))
     added, at = list[TextSpan](), 0
     for piece in kept:
         added += [] if piece.change == "same" else [TextSpan(at, at + len(piece.text), "added")]
         at += len(piece.text)
-    pieces = mark_spans(text, [*added, *sources])
+    pieces = mark_spans(text, [*added, *marks])
     return InputView("the report with differences; the marked words are not in the report", False, pieces)

@@ -48,6 +48,7 @@ from fine_tune_assets.desk.pages.marked_text import (
 )
 from fine_tune_assets.desk.pages.queue_pages import STATE_LABELS, read_query
 from fine_tune_assets.desk.pages.related_texts import find_corrected_answer, find_dropped_duplicates
+from fine_tune_assets.desk.pages.scan_notes import find_scanned_text, mark_found_words
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.desk.review_pace import MAX_DECISIONS, Progress, measure_progress
@@ -62,6 +63,7 @@ from fine_tune_assets.ledger.reviews.review_items import (
 )
 from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
 from fine_tune_assets.ledger.reviews.saved_edits import SavedEdit, delete_edit, find_edit, save_edit
+from fine_tune_assets.lineage.final_text_findings import ScannedText
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
@@ -268,6 +270,8 @@ def render_item(
     closed = _find_closed_reason(context, opened, own)
     item = opened.item if closed else claim_for_viewer(desk, context, opened)
     shown = find_output_to_review(desk.ledger, draft, rules)
+    scanned = find_scanned_text(desk, item, draft, shown, context.user.name)
+    shown = shown if scanned is None else scanned.parts["output"]
     kept = None if closed or typed is not None else _find_kept_edit(desk, context, opened, shown)
     output = kept.text if kept else shown if typed is None else typed
     domain = desk.read_recipe().domain
@@ -283,7 +287,9 @@ def render_item(
         draft=draft,
         output=output,
         flags=flags,
-        pieces=_mark_output(draft, shown, spans),
+        pieces=_mark_output(draft, shown, spans, mark_found_words(scanned, "output")),
+        instruction=mark_spans(draft.instruction, mark_found_words(scanned, "instruction")),
+        scanned=scanned,
         edited_flags=edited_flags,
         diff=diff,
         is_second_output=shown != draft.output,
@@ -302,7 +308,7 @@ def render_item(
         kept_at=_describe_time(kept.saved_at, context.now) if kept else "",
         guidelines=_render_guidelines(rules, draft.task),
         progress=None if closed else _measure_progress(desk, context, item),
-        **_make_source_context(desk, opened, shown),
+        **_make_source_context(desk, opened, shown, scanned),
         **signature,
     )
 
@@ -316,12 +322,15 @@ def _diff_signed_text(
     return list(signing.flags), mark_diff_spans(diff_words(draft.output, signing.text), signing.spans)
 
 
-def _mark_output(draft: DraftedExample, shown: str, spans: list[TextSpan]) -> list[Piece]:
-    """The output with its flagged places or, if a model wrote it, with numbered sentences: its flags mostly concern all of it."""
+def _mark_output(draft: DraftedExample, shown: str, spans: list[TextSpan], found: list[TextSpan]) -> list[Piece]:
+    """The output with its flagged places or, if a model wrote it, with numbered sentences: its flags mostly concern all of it.
+
+    `found`: the words that the scan of the final texts takes for identifiers.
+    """
     if not draft.sources or shown != draft.output:
-        return mark_spans(shown, spans)
+        return mark_spans(shown, [*spans, *found])
     sentences = (TextSpan(one.start, one.end, SOURCED, number) for number, one in enumerate(draft.sources, start=1))
-    return mark_spans(shown, [*(span for span in spans if span.number), *sentences])
+    return mark_spans(shown, [*(span for span in spans if span.number), *sentences, *found])
 
 
 def _source_spans(draft: DraftedExample) -> list[TextSpan]:
@@ -333,7 +342,7 @@ def _source_spans(draft: DraftedExample) -> list[TextSpan]:
     ]
 
 
-def _make_source_context(desk: Desk, opened: OpenItem, shown: str) -> dict[str, Any]:
+def _make_source_context(desk: Desk, opened: OpenItem, shown: str, scanned: ScannedText | None) -> dict[str, Any]:
     """What is next to the output: the report, or the question and the wrong answer of a correction.
 
     The sources belong to the sentences of the draft, so a repaired output has none.
@@ -341,7 +350,8 @@ def _make_source_context(desk: Desk, opened: OpenItem, shown: str) -> dict[str, 
     draft, report = opened.draft, desk.stored_texts.find_report(opened.draft.report_id)
     recipe = desk.read_recipe()
     sources = _source_spans(draft) if shown == draft.output else []
-    view = compare_input(draft.input, report, list_headings(recipe.tasks), recipe.domain, sources)
+    found = mark_found_words(scanned, "input")
+    view = compare_input(draft.input, report, list_headings(recipe.tasks), recipe.domain, sources, found)
     pieces = (
         None if report is None else mark_placeholders(report.tagged_text, recipe.domain, view.outside, view.sources)
     )

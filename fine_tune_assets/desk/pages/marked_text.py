@@ -17,6 +17,9 @@ FLAGGED_SENTENCE = "flagged sentence"
 """Kind of the sentence around a flagged place."""
 SOURCED = "sourced"
 """Kind of a numbered sentence, and of its source, which has the same number."""
+TAKEN_FOR = "taken for "
+"""Start of the kind of words that the scan of the final texts found; the kind of identifier follows. The template `marks.html`
+knows it."""
 OUTSIDE = "outside"
 """Kind of the parts of a report that are not in the input."""
 FAMILIES: Mapping[str, frozenset[str]] = MappingProxyType(

@@ -1,12 +1,13 @@
 """Finds identifiers in final training texts, after people have edited them.
 
 Combines the findings of the scrubber and of its second pass, from `withhold_score` up, and ignores the surrogates that the
-scrubber inserted. Returns ids, kinds and counts, never a value. It misses every name that the scrubber misses.
+scrubber inserted. Returns ids, kinds, counts and places, never a value. It misses every name that the scrubber misses.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from fine_tune_assets.phi.replacement.keyed_draws import IsTaken, normalize
 from fine_tune_assets.phi.replacement.profiles import Profile
 from fine_tune_assets.phi.replacement.surrogates import GENERALISED_KINDS, build_corpus_lookup, find_identifying_words
 from fine_tune_assets.phi.scrubber import NOT_SCRUBBED, ScrubbedText
+from fine_tune_assets.phi.spans.spans import Span
 from fine_tune_assets.phi.table_scrubber import SURROGATE, ScrubJob, open_finder, read_value_hashes
 from fine_tune_assets.tables.record_classes import Column, Record
 
@@ -32,6 +34,15 @@ class FinalText(Record):
     ]
 
 
+@dataclass(frozen=True)
+class TextFindings:
+    """What was found in one text."""
+
+    kinds: dict[str, int]
+    places: list[tuple[int, int, str]]
+    """Start, end and kind of the findings of the first pass. Those of the second pass have no place: it searches another text."""
+
+
 _PLACE_LABELS = {"LOCATION", "FACILITY"}
 _POSSESSIVE = re.compile(r"['’]s\b")
 _OUTER_PUNCTUATION = re.compile(r"^\W+|\W+$")
@@ -40,10 +51,10 @@ IsReplacement = Callable[[str, str], bool]
 """Label and value of a finding → whether the scrubber put it there."""
 
 
-def find_text_identifiers(texts: pa.Table, job: ScrubJob, progress: Progress) -> dict[str, dict[str, int]]:
-    """Id → kind → count, for texts with a finding. `job.other_values` lists the `identifier_values` of every batch."""
+def find_text_identifiers(texts: pa.Table, job: ScrubJob, progress: Progress) -> dict[str, TextFindings]:
+    """By id, for texts with a finding. `job.other_values` lists the `identifier_values` of every batch."""
     is_surrogate = build_corpus_lookup(job.secret, read_value_hashes(job.other_values, SURROGATE))
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, TextFindings] = {}
     done = 0
     with open_finder(job, texts.num_rows) as finder:
         for batch in texts.to_batches(max_chunksize=_BATCH_ROWS):
@@ -61,22 +72,33 @@ def _collect_findings(
     rescan: Callable[[Sequence[Any]], list[ScrubbedText]],
     is_surrogate: IsTaken,
     job: ScrubJob,
-) -> dict[str, dict[str, int]]:
+) -> dict[str, TextFindings]:
     # The cache stores the counts of the second pass without offsets, so the few texts with a count are scanned again.
     leaking = [row for row, one in zip(rows, scrubbed, strict=True) if one.residual_phi]
     again = dict(zip((r.example_id for r in leaking), rescan([(r.text, ()) for r in leaking]), strict=True))
-    found, domain = {}, load_rules(job.settings.domain)
+    found: dict[str, TextFindings] = {}
+    domain = load_rules(job.settings.domain)
     for row, one in zip(rows, scrubbed, strict=True):
         is_ours = _build_replacement_check(is_surrogate, row.trusted_text or "")
-        kinds = Counter(s.label for s in one.spans if not is_ours(s.label, row.text[s.start : s.end]))
+        places = [s for s in one.spans if not is_ours(s.label, row.text[s.start : s.end])]
+        kinds = Counter(s.label for s in places)
         if row.example_id in again:
             kinds += _count_residual_phi(again[row.example_id], is_ours, domain)
         if not _has_full_dates(job):
             # Only the second pass distinguishes full dates from years: its patterns require a day.
             kinds += Counter(DATE=find_residual_phi(row.text, (), (), domain).get("DATE", 0))
+            places += _find_full_dates(row.text, one.spans, domain)
         if kinds:
-            found[row.example_id] = dict(sorted(kinds.items()))
+            listed = sorted((span.start, span.end, span.label) for span in places)
+            found[row.example_id] = TextFindings(dict(sorted(kinds.items())), listed)
     return found
+
+
+def _find_full_dates(text: str, spans: Sequence[Span], domain: DomainRules) -> Iterator[Span]:
+    """The dates of the first pass in which the second pass finds a day."""
+    for span in spans:
+        if span.label == "DATE" and find_residual_phi(text[span.start : span.end], (), (), domain).get("DATE"):
+            yield span
 
 
 def _count_residual_phi(one: ScrubbedText, is_ours: IsReplacement, domain: DomainRules) -> Counter[str]:

@@ -39,9 +39,12 @@ def scrubbed(folder: Path, request_of: dict[str, Any]) -> str:
     return str(pq.read_table(made["scrubbed"]).to_pylist()[0]["text"])
 
 
+Scan = Callable[..., dict[str, Any]]
+
+
 @pytest.fixture
-def find(folder: Path, request_of: dict[str, Any], scrubbed: str) -> Find:  # noqa: ARG001
-    def found(text: str, trusted_text: str | None = None, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def scan(folder: Path, request_of: dict[str, Any], scrubbed: str) -> Scan:  # noqa: ARG001
+    def scanned(text: str, trusted_text: str | None = None, settings: dict[str, Any] | None = None) -> dict[str, Any]:
         row = FinalText(example_id="e1", text=text, trusted_text=trusted_text)
         write_table(folder / "texts.parquet", table_from_records(FinalText, [row]))
         request = {
@@ -50,9 +53,14 @@ def find(folder: Path, request_of: dict[str, Any], scrubbed: str) -> Find:  # no
             "other_values": [str(folder / "values.parquet")],
         }
         request["settings"] = {**request["settings"], **(settings or {})}
-        return dict(scan_final_texts(request, ignore_progress)["findings"])
+        return dict(scan_final_texts(request, ignore_progress))
 
-    return found
+    return scanned
+
+
+@pytest.fixture
+def find(scan: Scan) -> Find:
+    return lambda *arguments, **options: dict(scan(*arguments, **options)["findings"])
 
 
 def test_surrogates_are_not_findings(find: Find, scrubbed: str) -> None:
@@ -117,3 +125,19 @@ def test_full_date_passes_if_the_profile_keeps_dates(find: Find) -> None:
     text = "Seen again on 21 March 2024, first in 2019, at the age of 45."
     assert find(text) == {"e1": {"DATE": 1}}
     assert find(text, settings={"profile": "limited_dataset"}) == {}
+
+
+def test_each_finding_of_the_first_pass_names_its_place(scan: Scan, scrubbed: str) -> None:
+    """A page marks the words, so that no reviewer has to guess which ones are meant."""
+    typed = f"{scrubbed}\n\nAs Mrs. Henrietta Oakbarrow told me on 21 March 2024. She is 45; write to h.oakbarrow@larkmoor.org."
+    made = scan(typed)
+    found = {(kind, typed[start:end]) for start, end, kind in made["places"]["e1"]}
+    assert ("EMAIL", "h.oakbarrow@larkmoor.org") in found
+    assert ("DATE", "21 March 2024") in found
+    assert any(kind == "NAME" and "Oakbarrow" in words for kind, words in found)
+    assert {kind for kind, _ in found} <= set(made["findings"]["e1"])  # the age and the year are not findings
+
+
+def test_a_text_without_findings_has_no_places(scan: Scan, scrubbed: str) -> None:
+    """Surrogates are marked nowhere."""
+    assert scan(scrubbed)["places"] == {}

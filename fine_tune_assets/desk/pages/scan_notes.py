@@ -1,0 +1,43 @@
+"""The note about an item in whose approved text the scan of the final texts found identifiers, and the marks of its words."""
+
+from contextlib import suppress
+
+import pyarrow as pa
+
+from fine_tune_assets.approval.drafts import content_fingerprint
+from fine_tune_assets.approval.review_history import is_blind_review, list_approved_outputs, list_history
+from fine_tune_assets.desk.desk_context import Desk
+from fine_tune_assets.desk.pages.marked_text import TAKEN_FOR, TextSpan
+from fine_tune_assets.ledger.reviews.review_rows import ReviewItem
+from fine_tune_assets.lineage.final_text_findings import ScannedText, match_scanned_text, read_newest_findings
+from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.instruction_rows import FinalTextFinding
+
+
+def find_scanned_text(
+    desk: Desk, item: ReviewItem, draft: DraftedExample, shown: str, viewer: str
+) -> ScannedText | None:
+    """The text with findings of the newest set: the one that the page shows, or the approved one of a closed item.
+
+    None if there are no findings, or if they are in a text that is neither.
+    """
+    found = read_findings(desk, draft.example_id)
+    outputs = {content_fingerprint(draft.instruction, draft.input, shown): shown}
+    if found and item.state in ("approved", "trusted"):
+        is_blind = is_blind_review(desk.read_review_settings())
+        history = list_history(desk.ledger, draft.example_id, viewer=viewer, can_see_all=False, is_blind=is_blind)
+        outputs |= list_approved_outputs(draft, history)
+    return match_scanned_text(found, draft.instruction, draft.input, outputs)
+
+
+def read_findings(desk: Desk, example_id: str | None = None) -> list[FinalTextFinding]:
+    """The findings of the newest set, in one example or in all."""
+    with suppress(OSError, pa.ArrowInvalid):  # replaced while it was read, or damaged
+        return read_newest_findings(desk.settings.layout.instruction_sets, example_id)
+    return []
+
+
+def mark_found_words(scanned: ScannedText | None, part: str) -> list[TextSpan]:
+    """The places in one part of the example."""
+    places = () if scanned is None else scanned.list_places(part)
+    return [TextSpan(start, end, f"{TAKEN_FOR}{kind}") for start, end, kind in places]
