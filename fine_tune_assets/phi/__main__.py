@@ -71,13 +71,11 @@ def scrub_corrections(request: Request, progress: Progress) -> dict[str, Any]:
 
 
 def scan_final_texts(request: Request, progress: Progress) -> dict[str, Any]:
-    """`texts` (FinalText rows) → `findings`: id → kind → count, of identifiers that are not our surrogates; and `places`:
-    id → start, end and kind of each finding whose place is known."""
+    """`texts` (FinalText rows) → `findings`: id → kind → count, of identifiers that are not our surrogates."""
     texts = pq.read_table(request["texts"])
-    found = find_text_identifiers(texts, _read_job(request), progress)
+    findings = find_text_identifiers(texts, _read_job(request), progress)
     return {
-        "findings": {example_id: one.kinds for example_id, one in found.items()},
-        "places": {example_id: one.places for example_id, one in found.items()},
+        "findings": findings,
         "texts": texts.num_rows,
         "scrubber_version": scrubber_version(_read_settings(request)),
     }

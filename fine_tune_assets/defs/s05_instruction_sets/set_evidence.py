@@ -2,7 +2,6 @@
 the final texts for identifiers. Connects other packages with `instructions/`.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -196,32 +195,41 @@ def find_identifiers(
         write_table(path, table_from_records(FinalText, rows))
         request = {"action": "scan_final_texts", "texts": str(path), **scrub_request(installation, None)}
         found = worker.run(context, "phi", request)
-    places = found.pop("places")
+    places = found["findings"]
+    counts = {example_id: {kind: len(known) for kind, known in one.items()} for example_id, one in places.items()}
     fingerprints = built.table["fingerprint"].filter(is_own).to_pylist()
-    rows_found = list_findings(zip(examples, fingerprints, strict=True), found["findings"], places)
-    return IdentifierScan(found, list(rows_found))
+    findings = list(list_findings(zip(examples, fingerprints, strict=True), places))
+    return IdentifierScan({**found, "findings": counts}, findings)
 
 
 def list_findings(
-    examples: Iterable[tuple[_ExampleTexts, str]],
-    counts: Mapping[str, Mapping[str, int]],
-    places: Mapping[str, Sequence[tuple[int, int, str]]],
+    examples: Iterable[tuple[_ExampleTexts, str]], places: Mapping[str, Mapping[str, Sequence[tuple[int, int] | None]]]
 ) -> Iterator[FinalTextFinding]:
-    """A row for each place, and one for each finding without a place.
+    """A row for each finding, or two for a place across two parts.
 
-    `examples` with their fingerprints; `places` are in the texts that were scanned.
+    `examples` with their fingerprints; `places`: example id → kind → places in the text that was scanned.
     """
     for example, fingerprint in examples:
         common = {"example_id": example.example_id, "fingerprint": fingerprint}
-        known = places.get(example.example_id, ())
-        for start, end, kind in known:
-            for part, at, text in _split_parts(example):
-                first, last = max(start - at, 0), min(end - at, len(text))
-                if first < last:
-                    yield FinalTextFinding(**common, kind=kind, part=part, start=first, end=last)
-        left = Counter(counts.get(example.example_id, {})) - Counter(kind for _, _, kind in known)
-        for kind in left.elements():
-            yield FinalTextFinding(**common, kind=kind, part=None, start=None, end=None)
+        for kind, found in places.get(example.example_id, {}).items():
+            for place in found:
+                yield from (
+                    FinalTextFinding(**common, kind=kind, part=part, start=start, end=end)
+                    for part, start, end in _place_in_parts(example, place)
+                )
+
+
+def _place_in_parts(
+    example: _ExampleTexts, place: tuple[int, int] | None
+) -> Iterator[tuple[str | None, int | None, int | None]]:
+    """The part of the example and the place in it; a single row without both if the place is unknown."""
+    if place is None:
+        yield None, None, None
+        return
+    for part, at, text in _split_parts(example):
+        start, end = max(place[0] - at, 0), min(place[1] - at, len(text))
+        if start < end:
+            yield part, start, end
 
 
 def trusted_texts(drafts: pa.Table, pack: DomainPack) -> dict[str, str]:

@@ -1,13 +1,12 @@
 """Finds identifiers in final training texts, after people have edited them.
 
 Combines the findings of the scrubber and of its second pass, from `withhold_score` up, and ignores the surrogates that the
-scrubber inserted. Returns ids, kinds, counts and places, never a value. It misses every name that the scrubber misses.
+scrubber inserted. Returns ids, kinds and places, never a value. It misses every name that the scrubber misses.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -34,27 +33,22 @@ class FinalText(Record):
     ]
 
 
-@dataclass(frozen=True)
-class TextFindings:
-    """What was found in one text."""
-
-    kinds: dict[str, int]
-    places: list[tuple[int, int, str]]
-    """Start, end and kind of the findings of the first pass. Those of the second pass have no place: it searches another text."""
-
-
 _PLACE_LABELS = {"LOCATION", "FACILITY"}
 _POSSESSIVE = re.compile(r"['’]s\b")
 _OUTER_PUNCTUATION = re.compile(r"^\W+|\W+$")
 _BATCH_ROWS = 1024
+Place = tuple[int, int] | None
+"""Start and end; None for a finding of the second pass, which searches another text."""
+FoundPlaces = dict[str, list[Place]]
+"""Kind → a place for each finding in a text."""
 IsReplacement = Callable[[str, str], bool]
 """Label and value of a finding → whether the scrubber put it there."""
 
 
-def find_text_identifiers(texts: pa.Table, job: ScrubJob, progress: Progress) -> dict[str, TextFindings]:
+def find_text_identifiers(texts: pa.Table, job: ScrubJob, progress: Progress) -> dict[str, FoundPlaces]:
     """By id, for texts with a finding. `job.other_values` lists the `identifier_values` of every batch."""
     is_surrogate = build_corpus_lookup(job.secret, read_value_hashes(job.other_values, SURROGATE))
-    found: dict[str, TextFindings] = {}
+    found: dict[str, FoundPlaces] = {}
     done = 0
     with open_finder(job, texts.num_rows) as finder:
         for batch in texts.to_batches(max_chunksize=_BATCH_ROWS):
@@ -72,11 +66,11 @@ def _collect_findings(
     rescan: Callable[[Sequence[Any]], list[ScrubbedText]],
     is_surrogate: IsTaken,
     job: ScrubJob,
-) -> dict[str, TextFindings]:
+) -> dict[str, FoundPlaces]:
     # The cache stores the counts of the second pass without offsets, so the few texts with a count are scanned again.
     leaking = [row for row, one in zip(rows, scrubbed, strict=True) if one.residual_phi]
     again = dict(zip((r.example_id for r in leaking), rescan([(r.text, ()) for r in leaking]), strict=True))
-    found: dict[str, TextFindings] = {}
+    found: dict[str, FoundPlaces] = {}
     domain = load_rules(job.settings.domain)
     for row, one in zip(rows, scrubbed, strict=True):
         is_ours = _build_replacement_check(is_surrogate, row.trusted_text or "")
@@ -89,8 +83,16 @@ def _collect_findings(
             kinds += Counter(DATE=find_residual_phi(row.text, (), (), domain).get("DATE", 0))
             places += _find_full_dates(row.text, one.spans, domain)
         if kinds:
-            listed = sorted((span.start, span.end, span.label) for span in places)
-            found[row.example_id] = TextFindings(dict(sorted(kinds.items())), listed)
+            found[row.example_id] = _list_places(kinds, places)
+    return found
+
+
+def _list_places(kinds: Counter[str], spans: Sequence[Span]) -> FoundPlaces:
+    """The places of these spans by kind, and None for each other finding."""
+    found: FoundPlaces = {}
+    for kind, count in sorted(kinds.items()):
+        known = sorted((span.start, span.end) for span in spans if span.label == kind)
+        found[kind] = [*known, *[None] * (count - len(known))]
     return found
 
 

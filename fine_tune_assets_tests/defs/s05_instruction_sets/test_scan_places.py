@@ -19,14 +19,14 @@ from fine_tune_assets_tests.instructions.examples import built, example
 TEXTS = _ExampleTexts(example_id="e1", instruction="Plan.", input="", output="Ask Mrs. Oakbarrow, and ask Ann.")
 
 
-def found_in(text: str, *words: str) -> list[tuple[int, int, str]]:
-    return [(text.index(word), text.index(word) + len(word), "NAME") for word in words]
+def found_in(text: str, *words: str) -> list[tuple[int, int]]:
+    return [(text.index(word), text.index(word) + len(word)) for word in words]
 
 
 def test_a_place_in_the_scanned_text_becomes_a_place_in_its_part() -> None:
     """The scan reads the parts as one text, without the empty ones; pages show them one by one."""
     joined = f"{TEXTS.instruction}\n\n{TEXTS.output}"
-    rows = list(list_findings([(TEXTS, "f")], {"e1": {"NAME": 2}}, {"e1": found_in(joined, "Oakbarrow", "Ann")}))
+    rows = list(list_findings([(TEXTS, "f")], {"e1": {"NAME": found_in(joined, "Oakbarrow", "Ann")}}))
     assert [(row.part, TEXTS.output[row.start : row.end]) for row in rows] == [
         ("output", "Oakbarrow"),
         ("output", "Ann"),
@@ -36,16 +36,14 @@ def test_a_place_in_the_scanned_text_becomes_a_place_in_its_part() -> None:
 def test_a_place_across_two_parts_is_marked_in_both() -> None:
     """Two names next to each other at a boundary are one finding of the scrubber."""
     texts = _ExampleTexts(example_id="e1", instruction="Ask Ann", input="Oakbarrow came.", output="Rest.")
-    start = len("Ask ")
-    rows = list(
-        list_findings([(texts, "f")], {"e1": {"NAME": 1}}, {"e1": [(start, len("Ask Ann\n\nOakbarrow"), "NAME")]})
-    )
+    across = (len("Ask "), len("Ask Ann\n\nOakbarrow"))
+    rows = list(list_findings([(texts, "f")], {"e1": {"NAME": [across]}}))
     assert [(row.part, row.start, row.end) for row in rows] == [("instruction", 4, 7), ("input", 0, 9)]
 
 
 def test_a_finding_of_the_second_pass_has_a_row_without_a_place() -> None:
     """Otherwise an example would close the gate without a word on its page."""
-    (row,) = list_findings([(TEXTS, "f")], {"e1": {"PHONE": 1}}, {})
+    (row,) = list_findings([(TEXTS, "f")], {"e1": {"PHONE": [None]}})
     assert (row.kind, row.part, row.start, row.end) == ("PHONE", None, None, None)
 
 

@@ -60,7 +60,13 @@ def scan(folder: Path, request_of: dict[str, Any], scrubbed: str) -> Scan:  # no
 
 @pytest.fixture
 def find(scan: Scan) -> Find:
-    return lambda *arguments, **options: dict(scan(*arguments, **options)["findings"])
+    """Id → kind → count."""
+
+    def found(*arguments: Any, **options: Any) -> dict[str, Any]:
+        findings = scan(*arguments, **options)["findings"]
+        return {example: {kind: len(places) for kind, places in one.items()} for example, one in findings.items()}
+
+    return found
 
 
 def test_surrogates_are_not_findings(find: Find, scrubbed: str) -> None:
@@ -130,14 +136,16 @@ def test_full_date_passes_if_the_profile_keeps_dates(find: Find) -> None:
 def test_each_finding_of_the_first_pass_names_its_place(scan: Scan, scrubbed: str) -> None:
     """A page marks the words, so that no reviewer has to guess which ones are meant."""
     typed = f"{scrubbed}\n\nAs Mrs. Henrietta Oakbarrow told me on 21 March 2024. She is 45; write to h.oakbarrow@larkmoor.org."
-    made = scan(typed)
-    found = {(kind, typed[start:end]) for start, end, kind in made["places"]["e1"]}
+    places = scan(typed)["findings"]["e1"]
+    found = {(kind, typed[place[0] : place[1]]) for kind, known in places.items() for place in known if place}
     assert ("EMAIL", "h.oakbarrow@larkmoor.org") in found
     assert ("DATE", "21 March 2024") in found
     assert any(kind == "NAME" and "Oakbarrow" in words for kind, words in found)
-    assert {kind for kind, _ in found} <= set(made["findings"]["e1"])  # the age and the year are not findings
+    assert {kind for kind, _ in found} == {"DATE", "EMAIL", "NAME"}  # the age and the year are not findings
 
 
-def test_a_text_without_findings_has_no_places(scan: Scan, scrubbed: str) -> None:
-    """Surrogates are marked nowhere."""
-    assert scan(scrubbed)["places"] == {}
+def test_a_finding_of_the_second_pass_has_no_place(scan: Scan) -> None:
+    """It searches the text with tags, whose places are others; the page says that the place is unknown."""
+    only_doubtful = {"minimum_score": 1.0, "withhold_score": 0.3}
+    (name,) = scan("The patient met Henrietta Oakbarrow.", settings=only_doubtful)["findings"].values()
+    assert name == {"NAME": [None]}
