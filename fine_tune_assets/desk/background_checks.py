@@ -1,17 +1,22 @@
-"""Computes reviewer agreement and verifies the audit log's hash chain in background threads, one thread for each.
+"""Computes reviewer agreement, verifies the audit log's hash chain and asks Dagster for closed gates, each in its own thread.
 
-Both take longer than a page may when there are many rows.
+Each takes longer than a page may.
 """
 
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+import httpx
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.approval.reviewer_agreement import AgreementSummary, read_agreement
+from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure, list_closed_gates
 from fine_tune_assets.ledger.audit.audit_log import verify_entries
 from fine_tune_assets.ledger.audit.chains import ChainCheck
 from fine_tune_assets.ledger.database import Ledger
@@ -19,6 +24,9 @@ from fine_tune_assets.ledger.ledger_tables import decisions, revocations
 
 _MAX_WAIT_SECONDS = 0.03
 """How long a page waits for a result. With few rows, it is ready within this time."""
+
+_GATE_SECONDS = 20.0
+"""How long a page shows the gates that Dagster named last."""
 
 
 @dataclass(frozen=True)
@@ -110,3 +118,33 @@ class ChainVerifier:
             found = verify_entries(self._ledger)
         with self._lock:
             self._last = ChainCheckRun(begun.number, begun.started_at, found)
+
+
+class GateMonitor:
+    """The closed gates of a product line, as Dagster's webserver named them last. Thread-safe."""
+
+    def __init__(self, run_folder: Path, line: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run_folder, self._line, self._clock = run_folder, line, clock
+        self._lock = threading.Lock()
+        self._asked_at: float | None = None
+        self._closed: list[AssetFailure] = []
+        self._thread: threading.Thread | None = None
+
+    def latest(self) -> list[AssetFailure]:
+        """Empty until Dagster has answered, and while it does not answer."""
+        with self._lock:
+            is_due = self._asked_at is None or self._clock() - self._asked_at >= _GATE_SECONDS
+            if is_due and (self._thread is None or not self._thread.is_alive()):
+                self._asked_at = self._clock()
+                self._thread = threading.Thread(target=self._ask, daemon=True)
+                self._thread.start()
+            asking = self._thread
+        if asking is not None:
+            asking.join(_MAX_WAIT_SECONDS)
+        return self._closed
+
+    def _ask(self) -> None:
+        closed: list[AssetFailure] = []
+        with suppress(httpx.HTTPError):  # the card about failed runs and checks says so
+            closed = list_closed_gates(self._run_folder, self._line)
+        self._closed = closed

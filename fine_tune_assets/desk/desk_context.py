@@ -13,7 +13,7 @@ from jinja2 import Environment
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.line_names import MAIN_LINE
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.desk.background_checks import AgreementMonitor, ChainVerifier
+from fine_tune_assets.desk.background_checks import AgreementMonitor, ChainVerifier, GateMonitor
 from fine_tune_assets.desk.gateway_client import GatewayClient
 from fine_tune_assets.desk.grade_details import GradeDetails
 from fine_tune_assets.desk.judged_answers import JudgedAnswers
@@ -79,6 +79,7 @@ class Desk:
     agreement: AgreementMonitor
     intake: IntakeSummaryCache
     chain_checks: ChainVerifier
+    gates: GateMonitor
     set_cache: SetCache
     judged_answers: JudgedAnswers
     grade_details: GradeDetails
@@ -148,6 +149,7 @@ def open_desk(settings: Settings, menu: Callable[[Collection[str]], tuple[MenuEn
         AgreementMonitor(ledger),
         IntakeSummaryCache(settings.layout),
         ChainVerifier(ledger),
+        GateMonitor(settings.installation.layout.run, settings.line),
         known_sets,
         JudgedAnswers(settings.layout, ledger, known_sets),
         GradeDetails(settings.layout),

@@ -10,6 +10,8 @@ from typing import Literal
 
 from fine_tune_assets.core.dagster_ui import asset_path
 from fine_tune_assets.core.permissions import Action, may
+from fine_tune_assets.core.settings import DOCUMENTATION_PATH
+from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure
 from fine_tune_assets.desk.model_summary import VerdictSummary
 from fine_tune_assets.desk.pipeline import PipelineFacts, find_page, pluralize
 from fine_tune_assets.lineage.account_reasons import REASONS
@@ -39,6 +41,8 @@ class WaitingWork:
     unsigned_hold: VerdictSummary | None
     """The newest verdict, if it is a hold that this user may sign."""
     unread_batches: int
+    suspected: Sequence[str]
+    """Approved examples in which the scan of the final texts found identifiers."""
 
 
 def list_open_tasks(work: WaitingWork, roles: Collection[str]) -> list[OpenTask]:
@@ -51,6 +55,10 @@ def list_open_tasks(work: WaitingWork, roles: Collection[str]) -> list[OpenTask]
         (Action.DECIDE_QUARANTINE, work.quarantined, "quarantined correction", "to decide on", "/quarantine", None),
         (Action.VIEW_INTAKE, work.unread_batches, "batch", "to be read by the next run", "/intake", None),
     ]
+    suspected = f"/items/{work.suspected[0]}" if work.suspected else ""
+    found.insert(
+        0, (Action.REVIEW, len(work.suspected), "approved example", "to check for identifiers", suspected, None)
+    )
     tasks = [
         OpenTask(f"{pluralize(number, noun)} {verb}", path, minutes)
         for action, number, noun, verb, path, minutes in found
@@ -68,6 +76,37 @@ class Alert:
     action: str
     path: str
     detail: str = ""
+    items: tuple[str, ...] = ()
+    """Examples that it concerns, each with a page that the user may open."""
+
+
+MAX_ITEMS_LINKED = 20
+_IDENTIFIER_GATE = "final_texts_contain_no_identifiers"
+
+
+def list_gate_alerts(gates: Sequence[AssetFailure], suspected: Sequence[str], roles: Collection[str]) -> list[Alert]:
+    """`gates`: the closed ones; users with the Dagster UI see them in the card about failed checks. `suspected`: approved
+    examples in which the scan of the final texts found identifiers."""
+    alerts: list[Alert] = []
+    if suspected:
+        count = len(suspected)
+        text = (
+            f"{pluralize(count, 'approved example')} {'seems' if count == 1 else 'seem'} to contain identifiers. Nothing is "
+            f"trained until {'it is' if count == 1 else 'all are'} settled."
+        )
+        items = tuple(suspected[:MAX_ITEMS_LINKED]) if may(roles, Action.REVIEW) else ()
+        alerts.append(Alert("bad", text, *_explain_gate(), items=items))
+    if not may(roles, Action.VIEW_DAGSTER):
+        alerts += [
+            Alert("bad", f"A gate is closed: {gate.check} of {gate.asset}.", *_explain_gate(), gate.reason)
+            for gate in gates
+            if not (suspected and gate.check == _IDENTIFIER_GATE)
+        ]
+    return alerts
+
+
+def _explain_gate() -> tuple[str, str]:
+    return "What the gates check", f"{DOCUMENTATION_PATH}/reference/assets-and-checks.md"
 
 
 def list_alerts(

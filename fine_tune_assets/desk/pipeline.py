@@ -15,6 +15,7 @@ from fine_tune_assets.core.dagster_ui import asset_path
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.core.progress import RunningStep, list_running_steps
+from fine_tune_assets.core.stages import STAGES
 from fine_tune_assets.desk.model_summary import ModelSummary
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.record_counts import LedgerCounts, count_records
@@ -97,6 +98,7 @@ _TABLES = (
     "reports", "unreadable_reports", "scrubbed_reports", "unique_reports", "duplicate_reports", "approved_examples",
     "adapters",
 )  # fmt: skip
+GATE_CLOSED = "gate closed"
 STEP_BY_STAGE = {
     "s01_raw_reports": "reports",
     "s02_scrubbed_reports": "scrubbed",
@@ -136,10 +138,12 @@ def build_pipeline(
     now: datetime,
     model_name: str = "",
     line: str = "",
+    closed_stages: Collection[str] = (),
 ) -> list[PipelineStep]:
     """The steps in order, as a user with these roles sees them; without those of models if they may not see any.
 
-    `model_name`: readable name of the production model. `line`: the product line; empty: the main line.
+    `model_name`: readable name of the production model. `line`: the product line; empty: the main line. `closed_stages`: stages
+    with a closed gate.
     """
     sees_verdicts = may(roles, Action.VIEW_VERDICTS)
     steps = [
@@ -162,7 +166,26 @@ def build_pipeline(
     ]
     verdict = models.newest_verdict if models is not None and sees_verdicts else None
     verdict_id = None if verdict is None else verdict.verdict_id
-    return [_complete(step, facts.running, _find_path(step.name, verdict_id, roles, line)) for step in steps]
+    completed = [_complete(step, facts.running, _find_path(step.name, verdict_id, roles, line)) for step in steps]
+    return _wait_for_gates(completed, closed_stages)
+
+
+def _wait_for_gates(steps: Sequence[PipelineStep], closed_stages: Collection[str]) -> list[PipelineStep]:
+    """The steps, of which those behind a closed gate wait: the next one, and the later ones that made nothing yet."""
+    stages = list(STAGES)
+    behind = [
+        [STEP_BY_STAGE[later] for later in stages[stages.index(stage) + 1 : -1]]
+        for stage in closed_stages
+        if stage in STAGES
+    ]
+    following = {names[0] for names in behind if names}
+    later = {name for names in behind for name in names}
+
+    def waits(step: PipelineStep) -> bool:
+        is_idle = step.state == "empty" and step.name in later
+        return step.state != "running" and (step.name in following or is_idle)
+
+    return [replace(step, state="waiting", note=step.note or GATE_CLOSED) if waits(step) else step for step in steps]
 
 
 def _build_report_steps(facts: PipelineFacts) -> list[PipelineStep]:

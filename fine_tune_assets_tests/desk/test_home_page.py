@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from fine_tune_assets.core.dagster_ui import DEFINITIONS
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.progress import RunningStep, progress_writer, publish_step
 from fine_tune_assets.core.settings import Settings
@@ -31,6 +32,7 @@ from fine_tune_assets.tables.training_rows import ExampleLength
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at, start_desk
+from fine_tune_assets_tests.desk.dagster_ui.scripted_webserver import scripted_webserver
 from fine_tune_assets_tests.desk.installation import BATCH, SOURCE, drafts_of, fill, scrub_again
 from fine_tune_assets_tests.desk.scripted_engine import asking
 from fine_tune_assets_tests.desk.verdict_documents import DOCUMENT, evidence
@@ -295,6 +297,40 @@ def test_without_dagster_the_failures_are_unknown_instead_of_none(site: Site) ->
     """`end_to_end/test_dagster_ui.py` asks the real webserver."""
     site.add("Operator", "operator")
     assert "fine-tune up dagster-webserver" in site.signed_in("Operator").get("/failures").text
+
+
+def closed_gate(check: str, reason: str) -> dict[str, object]:
+    """Dagster's answer about a failed check of instruction sets."""
+    entries = [{"label": "reason", "text": reason}]
+    failed = {"status": "FAILED", "evaluation": {"severity": "ERROR", "metadataEntries": entries}}
+    gate = {"name": check, "blocking": True, "executionForLatestMaterialization": failed}
+    return {
+        "assetKey": {"path": ["instruction_sets"]},
+        "groupName": "s05_instruction_sets",
+        "repository": {"location": {"name": DEFINITIONS}},
+        "assetChecksOrError": {"checks": [gate, {**gate, "name": "only_a_warning", "blocking": False}]},
+    }
+
+
+def test_a_closed_gate_is_on_the_first_page_of_a_reviewer(site: Site) -> None:
+    """A reviewer has no Dagster UI, and waited for a training that could not start."""
+    site.add("Someone", "reviewer")
+    visitor = site.signed_in("Someone")
+    answers = {"DeskChecks": {"assetNodes": [closed_gate("set_meets_minimum_size", "12 of `40` examples.")]}}
+    with scripted_webserver(site.settings.layout.run, answers):
+        shown = read_until(lambda: visitor.get("/overview").text, "gate closed")
+    assert "set_meets_minimum_size of instruction_sets" in shown
+    assert "12 of <code>40</code> examples." in shown
+    assert "only_a_warning" not in shown
+
+
+def read_until(read: Callable[[], str], words: str) -> str:
+    """Pages show what Dagster said last, and ask it again after some seconds."""
+    deadline = time.monotonic() + 40
+    while words not in (shown := read()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert words in shown
+    return shown
 
 
 def test_an_open_page_does_not_keep_a_session_alive(site: Site) -> None:

@@ -5,9 +5,18 @@ from datetime import UTC, datetime
 
 import pytest
 
+from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure
 from fine_tune_assets.desk.first_steps import list_first_steps
 from fine_tune_assets.desk.model_summary import VerdictSummary
-from fine_tune_assets.desk.open_work import Alert, WaitingWork, list_alerts, list_left_out_rows, list_open_tasks
+from fine_tune_assets.desk.open_work import (
+    MAX_ITEMS_LINKED,
+    Alert,
+    WaitingWork,
+    list_alerts,
+    list_gate_alerts,
+    list_left_out_rows,
+    list_open_tasks,
+)
 from fine_tune_assets.ledger.record_counts import LedgerCounts
 from fine_tune_assets.lineage.account import Account, Omission
 from fine_tune_assets.lineage.account_reasons import REASONS
@@ -17,14 +26,14 @@ from fine_tune_assets_tests.desk.test_pipeline import facts
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 HOLD = VerdictSummary("v1", "hold", NOW, (), (), True, None)
-WORK = WaitingWork(8, 6, 4, 5, 2, 1, HOLD, 3)
-NONE = WaitingWork(0, None, 0, 0, 0, 0, None, 0)
+WORK = WaitingWork(8, 6, 4, 5, 2, 1, HOLD, 3, ["e1", "e2"])
+NONE = WaitingWork(0, None, 0, 0, 0, 0, None, 0, [])
 
 
 @pytest.mark.parametrize(
     ("role", "paths"),
     [
-        ("reviewer", ["/queue/next", "/proposals", "/spot-checks/next"]),
+        ("reviewer", ["/items/e1", "/queue/next", "/proposals", "/spot-checks/next"]),
         ("approver", ["/proposals", "/disagreements/next", "/quarantine", "/verdicts/v1"]),
         ("operator", ["/intake"]),
         ("ingest", ["/intake"]),
@@ -43,7 +52,7 @@ def test_nothing_waits_when_every_count_is_zero() -> None:
 @pytest.mark.parametrize("minutes", [6, None])
 def test_only_reviews_have_an_estimate_of_the_time(minutes: int | None) -> None:
     tasks = list_open_tasks(replace(WORK, review_minutes=minutes), ["reviewer"])
-    assert [task.minutes for task in tasks] == [minutes, None, None]
+    assert [task.minutes for task in tasks] == [None, minutes, None, None]
 
 
 def alerts(role: str, *, drifted: tuple[str, ...] = (), **rows: int) -> list[Alert]:
@@ -65,6 +74,34 @@ def test_an_alert_goes_to_the_roles_that_can_act_on_it(role: str, paths: list[st
     found = alerts(role, drifted=("length",))
     assert [alert.path for alert in found] == paths
     assert all(alert.action for alert in found)
+
+
+FOUND_GATE = AssetFailure(
+    "instruction_sets", "final_texts_contain_no_identifiers", "/p", "Why.", "s05_instruction_sets"
+)
+SIZE_GATE = replace(FOUND_GATE, check="set_meets_minimum_size", reason="12 of 40 examples.")
+
+
+@pytest.mark.parametrize("role", ["ingest", "reviewer", "approver", "operator", "auditor"])
+def test_suspected_identifiers_alert_every_role_and_link_the_examples_for_reviewers(role: str) -> None:
+    """Only reviewers may open an item; the others see why nothing is trained."""
+    (alert,) = list_gate_alerts([FOUND_GATE], ["e1", "e2"], [role])
+    assert alert.text.startswith("2 approved examples seem")
+    assert alert.items == (("e1", "e2") if role == "reviewer" else ())
+
+
+def test_the_links_to_suspected_examples_are_limited() -> None:
+    """A pack that fits badly gives hundreds; the text still counts them all."""
+    (alert,) = list_gate_alerts([], [f"e{number}" for number in range(300)], ["reviewer"])
+    assert alert.text.startswith("300 ")
+    assert len(alert.items) == MAX_ITEMS_LINKED
+
+
+@pytest.mark.parametrize(("role", "names"), [("reviewer", 1), ("ingest", 1), ("operator", 0), ("auditor", 0)])
+def test_a_closed_gate_is_named_to_roles_without_the_dagster_ui(role: str, names: int) -> None:
+    """The others read it in the card about failed checks."""
+    found = list_gate_alerts([SIZE_GATE], [], [role])
+    assert [(alert.detail, SIZE_GATE.check in alert.text) for alert in found] == [("12 of 40 examples.", True)] * names
 
 
 def test_without_a_problem_there_is_no_alert() -> None:

@@ -9,7 +9,14 @@ from fine_tune_assets.core.permissions import ROLES
 from fine_tune_assets.core.progress import RunningStep
 from fine_tune_assets.core.stages import STAGES
 from fine_tune_assets.desk.model_summary import ModelSummary, ProductionModel, VerdictSummary
-from fine_tune_assets.desk.pipeline import STEP_BY_STAGE, PipelineFacts, PipelineStep, StoredTable, build_pipeline
+from fine_tune_assets.desk.pipeline import (
+    GATE_CLOSED,
+    STEP_BY_STAGE,
+    PipelineFacts,
+    PipelineStep,
+    StoredTable,
+    build_pipeline,
+)
 from fine_tune_assets.desk.request_context import is_allowed
 from fine_tune_assets.desk.routes import ROUTES
 from fine_tune_assets.ledger.record_counts import LedgerCounts
@@ -121,3 +128,30 @@ def test_steps_of_a_further_line_link_to_its_own_assets() -> None:
     paths = {step.name: step.path for step in steps}
     assert (paths["reports"], paths["training"]) == ("/dagster/assets/law/reports", "/dagster/assets/law/adapters")
     assert paths["verdict"] == "/verdicts"
+
+
+@pytest.mark.parametrize(
+    ("stage", "made", "waiting"),
+    [
+        ("s05_instruction_sets", {}, ["training", "verdict", "live"]),
+        ("s05_instruction_sets", {"adapters": 1}, ["training", "verdict", "live"]),
+        ("s04_approved_examples", {"approved_examples": 3}, ["examples", "training", "verdict", "live"]),
+        ("s04_approved_examples", {"approved_examples": 3, "adapters": 1}, ["examples", "verdict", "live"]),
+        ("s07_judge_scores", {}, ["live"]),
+        ("s09_served_models", {}, []),
+        ("recipe", {}, []),
+    ],
+)
+def test_the_steps_behind_a_closed_gate_wait_for_it(stage: str, made: dict[str, int], waiting: list[str]) -> None:
+    """A reader of "Nothing yet" waits for a training that cannot start."""
+    steps = build_pipeline(facts(**made), NO_MODELS, ["reviewer"], NOW, closed_stages=[stage])
+    assert [step.name for step in steps if step.state == "waiting"] == waiting
+    assert all(step.note == GATE_CLOSED for step in steps if step.name in waiting)
+
+
+def test_a_step_that_runs_does_not_wait() -> None:
+    """A run that began before the gate closed."""
+    running = (RunningStep("s06_adapters", ("adapters",), None, started_at=0.0),)
+    found = facts(running=running)
+    steps = build_pipeline(found, NO_MODELS, ["reviewer"], NOW, closed_stages=["s05_instruction_sets"])
+    assert {step.name: step.state for step in steps}["training"] == "running"

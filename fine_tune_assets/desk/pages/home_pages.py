@@ -27,10 +27,12 @@ from fine_tune_assets.desk.open_work import (
     OpenTask,
     WaitingWork,
     list_alerts,
+    list_gate_alerts,
     list_left_out_rows,
     list_open_tasks,
 )
 from fine_tune_assets.desk.pages.quarantine_pages import list_pending
+from fine_tune_assets.desk.pages.scan_notes import find_suspected_examples
 from fine_tune_assets.desk.pages.spot_check_pages import (
     count_answers_to_rate,
     find_showable_examples,
@@ -108,16 +110,28 @@ def _make_overview_context(desk: Desk, context: RequestContext) -> dict[str, Any
     models = read_model_summary(desk.ledger) if may(roles, Action.VIEW_PRODUCTION_MODEL) else None
     facts = _read_facts(desk, now) if may(roles, Action.VIEW_STAGES) else None
     running = () if facts is None else facts.running
+    gates = [] if facts is None else desk.gates.latest()
+    suspected = [] if facts is None else find_suspected_examples(desk)
     is_busy = bool(running) or (models is not None and models.candidate is not None)
     return {
         "models": models,
         "sees_verdicts": may(roles, Action.VIEW_VERDICTS),
         "steps": []
         if facts is None
-        else build_pipeline(facts, models, roles, context.now, _name_model(desk, context, models), desk.settings.line),
+        else build_pipeline(
+            facts,
+            models,
+            roles,
+            context.now,
+            _name_model(desk, context, models),
+            desk.settings.line,
+            {gate.closes_stage for gate in gates} | ({"s05_instruction_sets"} if suspected else set()),
+        ),
         "running": running,
-        "tasks": [] if facts is None else _list_tasks(desk, context, facts, models),
-        "alerts": [] if facts is None else _list_alerts(desk, facts, models, roles),
+        "tasks": [] if facts is None else _list_tasks(desk, context, facts, models, suspected),
+        "alerts": []
+        if facts is None
+        else [*list_gate_alerts(gates, suspected, roles), *_list_alerts(desk, facts, models, roles)],
         "left_out": [] if facts is None else _list_left_out(desk, roles),
         "first_steps": [] if facts is None else _list_first_steps(desk, facts, roles),
         "graph": PATH_PREFIX if may(roles, Action.VIEW_DAGSTER) else "",
@@ -141,7 +155,7 @@ def _read_facts(desk: Desk, now: float) -> PipelineFacts:
 
 
 def _list_tasks(
-    desk: Desk, context: RequestContext, facts: PipelineFacts, models: ModelSummary | None
+    desk: Desk, context: RequestContext, facts: PipelineFacts, models: ModelSummary | None, suspected: list[str]
 ) -> list[OpenTask]:
     roles, name = context.user.roles, context.user.name
     block = None if models is None else models.blocking_verdict
@@ -156,6 +170,7 @@ def _list_tasks(
         quarantined=_count_quarantined(desk) if may(roles, Action.DECIDE_QUARANTINE) else 0,
         unsigned_hold=block if block is not None and block.decision == "hold" else None,
         unread_batches=_count_unread_batches(desk) if may(roles, Action.VIEW_INTAKE) else 0,
+        suspected=suspected,
     )
     return list_open_tasks(work, roles)
 

@@ -27,9 +27,10 @@ LAUNCH = "mutation L($p: ExecutionParams!) { launchPipelineExecution(executionPa
 def node(location: str, *path: str) -> dict[str, Any]:
     """An asset with a failed check."""
     failed = {"status": "FAILED", "evaluation": {"severity": "ERROR"}}
-    checks = {"checks": [{"name": "holds", "executionForLatestMaterialization": failed}]}
+    checks = {"checks": [{"name": "holds", "blocking": True, "executionForLatestMaterialization": failed}]}
     return {
         "assetKey": {"path": list(path)},
+        "groupName": "s01_raw_reports",
         "repository": {"location": {"name": location}},
         "assetChecksOrError": checks,
     }
@@ -130,7 +131,7 @@ def test_a_desk_shows_the_failures_of_its_own_line(
     assert webserver.bodies[-1]["variables"]["keys"] == [{"path": [LAW, "reports"]}]
     found = list_failures(lines.main.settings.layout.run, "")
     path = "/dagster/assets/reports?view=checks&checkDetail=holds"
-    assert AssetFailure("reports", "holds", path) in found
+    assert AssetFailure("reports", "holds", path, closes_stage="s01_raw_reports") in found
     assert "law/reports" not in {failure.asset for failure in found if failure.check}
 
 

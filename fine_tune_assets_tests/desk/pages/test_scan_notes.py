@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from fine_tune_assets.approval.drafts import content_fingerprint
+from fine_tune_assets.ledger.reviews.decision_records import list_decisions, revoke_decision
 from fine_tune_assets.lineage.final_text_findings import write_findings
 from fine_tune_assets.tables.instruction_rows import FinalTextFinding
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, Visitor, sign_in_at
-from fine_tune_assets_tests.desk.installation import drafts_of
+from fine_tune_assets_tests.desk.installation import MISSED, SOURCE, drafts_of, refresh_queue
 
 __all__ = ["look"]
 TYPED = "Cough and fever, as Oakbarrow said."
@@ -113,6 +115,60 @@ def test_a_damaged_table_of_findings_closes_no_page(site: Site, one: Visitor) ->
     root.mkdir(parents=True)
     (root / "0a.findings.parquet").write_bytes(b"PAR1 and no table")
     assert one.get(f"/items/{draft['example_id']}").status_code == 200
+
+
+def step_states(shown: str) -> dict[str, str]:
+    """Step of the pipeline → state, of the home page."""
+    return {name: state for state, name in re.findall(r'<li class="is-(\w+)" data-step="(\w+)"', shown)}
+
+
+def test_the_first_page_leads_the_reviewer_to_the_examples_that_close_the_gate(site: Site, one: Visitor) -> None:
+    """It said "Nothing waits for you" and "Nothing yet" while every training was blocked."""
+    draft = drafts_of(site.settings)[0]
+    assert one.approve(draft, TYPED).status_code == 303
+    before = one.get("/").text
+    assert "seems to contain identifiers" not in before
+    find_words(site, draft, TYPED, output="Oakbarrow")
+    shown = one.get("/").text
+    assert "1 approved example to check for identifiers" in shown
+    assert shown.count(f'href="/items/{draft["example_id"]}"') == 2  # the task, and the alert
+    assert {step_states(shown)[name] for name in ("training", "verdict", "live")} == {"waiting"}
+    assert step_states(before)["training"] == "empty"
+
+
+def test_an_example_leaves_the_list_when_its_decision_is_revoked(site: Site, one: Visitor) -> None:
+    """The reviewer has done their part; the next set follows."""
+    draft = drafts_of(site.settings)[0]
+    one.approve(draft, TYPED)
+    find_words(site, draft, TYPED, output="Oakbarrow")
+    with site.ledger.begin() as connection:
+        (decision,) = list_decisions(connection)
+        revoke_decision(connection, decision.decision_id, "Reviewer One", "It names a person.", datetime.now(UTC))
+    refresh_queue(site.settings, site.ledger)
+    assert "seems to contain identifiers" not in one.get("/").text
+    assert one.approve(draft, "Cough and fever.").status_code == 303
+    assert "seems to contain identifiers" not in one.get("/").text
+
+
+def test_an_example_leaves_the_list_when_its_identifier_is_marked(site: Site, one: Visitor) -> None:
+    """It is withheld from then on."""
+    (draft,) = [draft for draft in drafts_of(site.settings) if MISSED in draft["input"]]
+    one.approve(draft)
+    find_words(site, draft, draft["output"], input=MISSED)
+    assert "seems to contain identifiers" in one.get("/").text
+    item = f"/items/{draft['example_id']}"
+    assert one.post(f"{item}/mark", {"term": MISSED, "kind": "NAME"}, page=item).status_code == 303
+    assert "seems to contain identifiers" not in one.get("/").text
+
+
+def test_a_draft_of_a_trusted_source_counts_as_approved(ward: Ward) -> None:
+    """Nobody decided on it, and it closes the gate all the same."""
+    site = ward(fields={"trusted_sources": {SOURCE: "published"}})
+    site.add("Reviewer One", "reviewer")
+    draft = drafts_of(site.settings)[0]
+    find_words(site, draft, draft["output"], output=draft["output"].split()[0])
+    shown = site.signed_in("Reviewer One").get("/").text
+    assert "1 approved example to check for identifiers" in shown
 
 
 def test_the_marked_page_keeps_the_rules(site: Site, one: Visitor, look: Page) -> None:
