@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fine_tune_assets.approval.contradictions import find_contradictions
 from fine_tune_assets.approval.flags import flag_kind, format_flag
 from fine_tune_assets.claims.grounding_checks import check_answer
+from fine_tune_assets.claims.languages import find_other_language
 from fine_tune_assets.claims.statements import normalize_text
 from fine_tune_assets.core.prompts.retrieval_contract import strip_passages
 from fine_tune_assets.core.shared_records import PairFinder
@@ -85,6 +86,9 @@ def find_label_noise(input_text: str, output: str) -> list[str]:
         found.append("the output repeats the input")
     if len(output) >= LONG_OUTPUT_CHARACTERS and 0 < len(input_text) * MAX_LENGTH_RATIO < len(output):
         found.append("the output is much longer than its input")
+    for name, text in (("input", input_text), ("output", output)):
+        if language := find_other_language(text):
+            found.append(f"the {name} is in {language}, not in English")
     return found
 
 

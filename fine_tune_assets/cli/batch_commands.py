@@ -84,8 +84,8 @@ def check(folder: Path, named: str | None, is_json: bool) -> None:
 
 
 def _print_check(found: Mapping[str, Any]) -> None:
+    from fine_tune_assets.claims.languages import LIMIT
     from fine_tune_assets.reports.batches import IgnoreReason
-    from fine_tune_assets.reports.languages import LIMIT
 
     for line in _group_faults(found["unreadable"]):
         click.echo(line)
@@ -122,7 +122,7 @@ def _group_faults(unreadable: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _count_by_file(reports: Iterable[Mapping[str, str]]) -> list[tuple[tuple[str, str], int]]:
     """(File, language) and the number of reports in that language, without English."""
-    from fine_tune_assets.reports.languages import find_other_language
+    from fine_tune_assets.claims.languages import find_other_language
 
     found = ((row["origin_file"], find_other_language(row["text"])) for row in reports)
     return sorted(Counter((file, language) for file, language in found if language).items())

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from fine_tune_assets.claims.languages import LIMIT, find_other_language
 from fine_tune_assets.cli.document_input import OUTPUT, Document, is_json_lines, read_documents
 from fine_tune_assets.core.errors import ScrubberError
 from fine_tune_assets.core.keys import KEY_BYTES, read_key
@@ -29,7 +30,6 @@ from fine_tune_assets.quantities.dates import DateReader
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import ScrubberSettings
-from fine_tune_assets.reports.languages import LIMIT, find_other_language
 
 _BATCH_DOCUMENTS = 256
 _MAX_LISTED = 5

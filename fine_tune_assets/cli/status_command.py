@@ -16,7 +16,7 @@ from fine_tune_assets.core.fingerprints import short
 from fine_tune_assets.core.line_names import MAIN_LINE, name_line
 from fine_tune_assets.core.releases.release_folders import read_release
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings
-from fine_tune_assets.desk.dagster_ui.asset_failures import list_failures
+from fine_tune_assets.desk.asset_failures import list_failures
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.reviews.erasures import list_erasures, list_release_marks
 from fine_tune_assets.ledger.serving.deployments import Deployment, list_deployments

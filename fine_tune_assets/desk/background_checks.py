@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from fine_tune_assets.approval.reviewer_agreement import AgreementSummary, read_agreement
-from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure, list_closed_gates
+from fine_tune_assets.desk.asset_failures import AssetFailure, list_closed_gates
 from fine_tune_assets.ledger.audit.audit_log import verify_entries
 from fine_tune_assets.ledger.audit.chains import ChainCheck
 from fine_tune_assets.ledger.database import Ledger

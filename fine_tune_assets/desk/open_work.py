@@ -11,7 +11,7 @@ from typing import Literal
 from fine_tune_assets.core.dagster_ui import asset_path
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.core.settings import DOCUMENTATION_PATH
-from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure
+from fine_tune_assets.desk.asset_failures import AssetFailure
 from fine_tune_assets.desk.model_summary import VerdictSummary
 from fine_tune_assets.desk.pipeline import PipelineFacts, find_page, pluralize
 from fine_tune_assets.lineage.account_reasons import REASONS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fine_tune_assets.approval.draft_checks import check_output, check_repair
+from fine_tune_assets.approval.draft_checks import check_output, check_repair, cross_check_drafts
 from fine_tune_assets.approval.flags import FLAG_KINDS, distinct_kinds, flag_spans, sentence_spans
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import load_recipe
@@ -102,6 +102,58 @@ def test_repair_removes_fixed_flags_and_adds_new_ones() -> None:
         *about_the_input, "number not in input: 80 mg", "side not in input: Right knee",
     ]  # fmt: skip
     assert check_repair(draft, "-", CHECKS) == [*about_the_input, "label noise: the output has no content"]
+
+
+GERMAN = (
+    "Das Dach des Lagers weist mehrere Risse auf. Die Dachrinne ist verstopft, sodass Wasser in den Keller läuft. Wir empfehlen "
+    "eine Reparatur."
+)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("German", GERMAN),
+        (
+            "French",
+            "Le toit de l'entrepôt présente plusieurs fissures. La gouttière est bouchée, ce qui fait couler l'eau dans la cave.",
+        ),
+        (
+            "Spanish",
+            "El techo del almacén presenta varias grietas. El canalón está obstruido, por lo que el agua entra en el sótano.",
+        ),
+        (
+            "Dutch",
+            "Het dak van het magazijn vertoont scheuren. De goot is verstopt, waardoor er water in de kelder van het huis loopt.",
+        ),
+    ],
+)
+def test_a_draft_in_another_language_is_flagged(language: str, text: str) -> None:
+    """The scrubber is made for English: what it left in such a text, only the reviewer can see."""
+    english = "The roof of the warehouse has cracks."
+    of_output = cross_check_drafts([draft_of(example_id="e1", input=english, output=text)], None, CHECKS)
+    assert f"label noise: the output is in {language}, not in English" in of_output["e1"]
+    of_input = cross_check_drafts([draft_of(example_id="e1", input=text, output="Repair it.")], None, CHECKS)
+    assert of_input["e1"] == [f"label noise: the input is in {language}, not in English"]
+
+
+def test_a_repair_into_another_language_is_flagged_and_one_into_english_is_not() -> None:
+    """The flag concerns the text that is signed."""
+    draft = draft_of(
+        input="The roof leaks.", output=GERMAN, flags=("label noise: the output is in German, not in English",)
+    )
+    assert check_repair(draft, "Repair the roof.", CHECKS) == []
+    repaired = check_repair(draft_of(input="The roof leaks.", output="Repair it."), GERMAN, CHECKS)
+    assert "label noise: the output is in German, not in English" in repaired
+
+
+@pytest.mark.parametrize(
+    "output", ["Zug um Zug", "Lisinopril, Metformin, Atorvastatin", "4711 4712 4713", "A la carte", "-- n/a"]
+)
+def test_a_short_output_is_never_taken_for_another_language(output: str) -> None:
+    """Labels, figures and names say nothing about a language."""
+    flags = cross_check_drafts([draft_of(example_id="e1", input="The roof leaks.", output=output)], None, CHECKS)
+    assert not any("not in English" in flag for found in flags.values() for flag in found)
 
 
 def test_flag_kinds_are_ordered_and_contain_no_text() -> None:

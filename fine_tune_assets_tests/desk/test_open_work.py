@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure
+from fine_tune_assets.desk.asset_failures import AssetFailure
 from fine_tune_assets.desk.first_steps import list_first_steps
 from fine_tune_assets.desk.model_summary import VerdictSummary
 from fine_tune_assets.desk.open_work import (

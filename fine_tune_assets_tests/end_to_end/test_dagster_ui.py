@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.dagster_ui import BASE_URL, webserver_socket
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure, list_failures
+from fine_tune_assets.desk.asset_failures import AssetFailure, list_failures
 from fine_tune_assets.engines.processes import read_identity
 from fine_tune_assets.ledger.people.sessions import SessionLimits, end_session, find_session
 from fine_tune_assets_tests.conftest import create_installation, write_recipe

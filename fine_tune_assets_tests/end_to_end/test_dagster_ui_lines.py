@@ -22,7 +22,7 @@ from fine_tune_assets.core.dagster_ui import (
 from fine_tune_assets.core.product_lines import create_line
 from fine_tune_assets.core.settings import Settings, load_settings, select_line
 from fine_tune_assets.defs.local_run import create_databases
-from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure, list_failures
+from fine_tune_assets.desk.asset_failures import AssetFailure, list_failures
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.people.users import create_user

@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fine_tune_assets.claims.languages import LIMIT, count_other_languages, describe_languages
 from fine_tune_assets.core.errors import FineTuneError, materialize_hint
 from fine_tune_assets.core.fingerprints import FileHashCache, fingerprint_table, short
 from fine_tune_assets.defs.jobs import INGEST_BATCH, plan_ingest
@@ -35,7 +36,6 @@ from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.reports.archives import ReadLimits
 from fine_tune_assets.reports.batch_reader import ChangedBatchError, FileCounts, count_by_reason, read_batch_version
 from fine_tune_assets.reports.batches import StrayEntries, find_stray_entries, fingerprint_batch, list_batches
-from fine_tune_assets.reports.languages import LIMIT, count_other_languages, describe_languages
 from fine_tune_assets.reports.reader_version import read_reader_version
 from fine_tune_assets.reports.unreadable_files import UnreadableReason
 from fine_tune_assets.tables.record_classes import table_from_rows

@@ -94,7 +94,7 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="8",  # style, form and repetition end a section
+    code_version="9",  # texts in another language are flagged
     deps=[
         "scrubbed_reports",
         incoming_corrections,

@@ -16,7 +16,7 @@ from fine_tune_assets.core.dagster_ui import PATH_PREFIX
 from fine_tune_assets.core.errors import TableError
 from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.core.progress import format_duration
-from fine_tune_assets.desk.dagster_ui.asset_failures import list_failures
+from fine_tune_assets.desk.asset_failures import list_failures
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.first_steps import FirstStep, list_first_steps
 from fine_tune_assets.desk.graded_examples import GradedExample, find_graded_examples

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from starlette.responses import JSONResponse, Response
 
+from fine_tune_assets.claims.languages import describe_languages
 from fine_tune_assets.core.error_kinds import ERROR_KINDS
 from fine_tune_assets.core.errors import TableError
 from fine_tune_assets.corrections.impact import MIN_CORRECTIONS, ReleaseImpact, impact_by_release
@@ -26,7 +27,6 @@ from fine_tune_assets.lineage.account_reasons import COMPARE, DRAFT, READ, SCRUB
 from fine_tune_assets.lineage.left_out import describe_omissions
 from fine_tune_assets.reports.batches import StrayEntries
 from fine_tune_assets.reports.intake_summary import IntakeError
-from fine_tune_assets.reports.languages import describe_languages
 
 PAGE_LINES = 25
 _NO_STRAY_ENTRIES = StrayEntries((), 0)

@@ -14,8 +14,8 @@ from fine_tune_assets.core.dagster_ui import (
     LOCATION_HEADER,
     PERMISSIONS_HEADER,
 )
-from fine_tune_assets.desk.dagster_ui import asset_failures
-from fine_tune_assets.desk.dagster_ui.asset_failures import AssetFailure, list_failures
+from fine_tune_assets.desk import asset_failures
+from fine_tune_assets.desk.asset_failures import AssetFailure, list_failures
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets_tests.desk.conftest import Visitor
 from fine_tune_assets_tests.desk.dagster_ui.scripted_webserver import ScriptedWebserver, scripted_webserver

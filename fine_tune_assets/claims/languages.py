@@ -14,7 +14,7 @@ from fine_tune_assets.core.word_lists import read_lists
 
 ENGLISH = "English"
 OTHER_SCRIPT = "another script"
-MIN_WORDS = 25
+MIN_WORDS = 20
 """A shorter text has too few function words."""
 MIN_SHARE = 0.1
 """Share of words that are function words of the other language. Prose has 0.2 to 0.5, telegraphic notes less."""

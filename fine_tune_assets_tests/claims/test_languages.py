@@ -2,12 +2,13 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from fine_tune_assets.claims.languages import MIN_WORDS, count_other_languages, find_other_language
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.reports.languages import MIN_WORDS, count_other_languages, find_other_language
 
 PARAGRAPHS = {
     "German": [
@@ -90,6 +91,15 @@ def test_a_paragraph_in_another_language_is_recognized(language: str, text: str)
     assert find_other_language(text) == language
 
 
+@pytest.mark.parametrize("language", ["German", "French", "Spanish", "Dutch"])
+def test_any_twenty_words_of_running_text_are_enough(language: str) -> None:
+    """An answer of two sentences. The telegraphic note is left out: half of it is figures and names."""
+    for text in PARAGRAPHS[language]:
+        words = text.split()
+        parts = [" ".join(words[start : start + MIN_WORDS]) for start in range(len(words) - MIN_WORDS)]
+        assert {find_other_language(part) for part in parts if not any(c.isdigit() for c in part)} <= {language}
+
+
 def list_english_texts() -> Iterator[str]:
     """Every text of the labelled sets, samples and reports of the repository."""
     for file in [*(PROJECT_DIR / "data").rglob("*.jsonl")]:
@@ -102,11 +112,21 @@ def list_english_texts() -> Iterator[str]:
             yield from (cell for row in csv.reader(lines) for cell in row)
 
 
+def split_into_parts(text: str) -> Iterator[str]:
+    """The text, its paragraphs, lines and sentences, and each twenty words: any part may become an input or an output."""
+    yield text
+    for separator in (r"\n\s*\n", r"\n", r"(?<=[.?!])\s+"):
+        yield from re.split(separator, text)
+    words = text.split()
+    yield from (" ".join(words[start : start + MIN_WORDS]) for start in range(0, len(words), MIN_WORDS))
+
+
 def test_no_english_text_of_the_repository_is_taken_for_another_language() -> None:
-    """Dialogues, notes, contracts, complaints and questions: thousands of texts, no false alarm."""
-    texts = [text for text in list_english_texts() if len(text.split()) >= MIN_WORDS]
-    assert len(texts) > 2_000
-    assert count_other_languages(texts) == {}
+    """Dialogues, notes, contracts, complaints and questions, and every part of them that a recipe could draft: no false alarm."""
+    parts = {part for text in list_english_texts() for part in split_into_parts(text)}
+    long = [part for part in parts if len(part.split()) >= MIN_WORDS]
+    assert len(long) > 10_000
+    assert count_other_languages(long) == {}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +138,11 @@ def test_no_english_text_of_the_repository_is_taken_for_another_language() -> No
         "Dr. de la Cruz and Mr. van den Berg met Ms. von der Leyen, El Niño Clinic, Los Angeles, La Jolla, San José. " * 3,
         "x " * 100,
         "4711 " * 100,
+        "Lisinopril, metformin, atorvastatin, amlodipine, omeprazole, losartan, gabapentin, sertraline, furosemide, prednisone, "
+        "insulin glargine, levothyroxine, albuterol, warfarin, tamsulosin, clopidogrel, allopurinol, duloxetine, digoxin",
+        "Escherichia coli, Staphylococcus aureus, Candida albicans, Borrelia burgdorferi, Listeria monocytogenes, Musculus "
+        "sternocleidomastoideus, Vena cava inferior, Ligamentum teres hepatis, Nervus vagus, Arteria carotis interna et externa",
+        "Positive; negative; left; right; mild; severe; pending; final; routine; urgent; closed; open; rejected; paid; due",
     ],
 )  # fmt: skip
 def test_no_claim_is_made_without_enough_words(text: str) -> None:
