@@ -18,13 +18,17 @@ def place(text: str, value: str, label: str) -> dict[str, Any]:
     return {"start": text.index(value), "end": text.index(value) + len(value), "label": label}
 
 
-def write_misses(settings: Settings, count: int = 1) -> Path:
-    """A labelled set with `count` documents, in each of which a name and a number were missed, and its measurement."""
+def write_misses(settings: Settings, count: int = 1, ids: tuple[str | int, ...] = ()) -> Path:
+    """A labelled set with `count` documents, in each of which a name and a number were missed, and its measurement.
+
+    `ids`: of the first documents; the others have none.
+    """
     spans = [place(TEXT, "Moira Quillfeather", "NAME"), place(TEXT, "Tobias Wren", "NAME")]
     spans += [place(TEXT, "DM-229-417", "MRN"), place(TEXT, "Ada Lark", "NAME")]
     file = settings.data_dir / "evaluation" / "phi" / "own.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps({"text": TEXT, "spans": spans}) + "\n" for _ in range(count)), encoding="utf-8")
+    documents = [{"text": TEXT, "spans": spans, **({"id": ids[n]} if n < len(ids) else {})} for n in range(count)]
+    file.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
     shared = {"labelled_set": "own", "file_fingerprint": fingerprint_file(file), "scrubber_version": "v"}
     surname, number = place(TEXT, "Quillfeather", "NAME"), spans[2]
     rows = [

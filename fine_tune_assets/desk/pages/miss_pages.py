@@ -4,6 +4,7 @@ The only page with text of reports before scrubbing. It is read from the labelle
 identifiers in it are replaced by their kinds. Each view is a line in the audit log.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from fine_tune_assets.tables.record_classes import conform, iter_records
 from fine_tune_assets.tables.scrubbing_rows import LabelledMiss, ScrubRecall
 
 PAGE_MISSES = 10
+_MAX_ID_CHARACTERS = 80
 CONTEXT_CHARACTERS = 120
 """On each side of an identifier."""
 MISSED, REMOVED, TAG = "missed", "removed", "tag"
@@ -46,6 +48,8 @@ class ShownMiss:
     """None if the labelled file changed after the measurement."""
     advice: Advice
     proposal: PatternProposal | None
+    document_id: str
+    """The id that the labelled file gives the document; empty if it gives none, or changed after the measurement."""
 
 
 def show_misses(desk: Desk, context: RequestContext) -> Response:
@@ -99,9 +103,19 @@ def _read_misses(rows: Sequence[LabelledMiss], pack: LoadedPack, data_dir: Path)
     wanted = {row.labelled_set: row.file_fingerprint for row in rows}
     read = {name: documents for name, documents in _read_sets(files) if name in wanted} if rows else {}
     current = {name: documents for name, documents in read.items() if fingerprint_file(files[name]) == wanted[name]}
+    ids = {name: read_document_ids(files[name]) for name in current}
     every = [document for documents in read.values() for document in documents]
     own_rules = [rule.name for one in pack.pack.identifiers for rule in one.recognizers]
-    return [_read_miss(row, current.get(row.labelled_set), every, own_rules) for row in rows]
+    return [
+        _read_miss(row, current.get(row.labelled_set), ids.get(row.labelled_set, ()), every, own_rules) for row in rows
+    ]
+
+
+def read_document_ids(path: Path) -> list[str]:
+    """The `id` of each document of a labelled file, in the order of `read_gold`; empty for a document without one."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    ids = (json.loads(line).get("id") for line in lines if line.strip())
+    return ["" if found is None else str(found)[:_MAX_ID_CHARACTERS] for found in ids]
 
 
 def _read_sets(files: Mapping[str, Path]) -> Iterator[tuple[str, list[GoldDocument]]]:
@@ -113,17 +127,21 @@ def _read_sets(files: Mapping[str, Path]) -> Iterator[tuple[str, list[GoldDocume
 
 
 def _read_miss(
-    row: LabelledMiss, documents: Sequence[GoldDocument] | None, every: Sequence[GoldDocument], own_rules: Sequence[str]
+    row: LabelledMiss,
+    documents: Sequence[GoldDocument] | None,
+    ids: Sequence[str],
+    every: Sequence[GoldDocument],
+    own_rules: Sequence[str],
 ) -> ShownMiss:
     advice = advise(row.cause, row.label, row.rule, own_rules)
     if documents is None:
-        return ShownMiss(row, None, advice, None)
+        return ShownMiss(row, None, advice, None, "")
     document = documents[row.document - 1]
     # Where a part was removed, the form of the whole is no way to find the rest.
     is_whole = (row.start, row.end) == (row.missed_start, row.missed_end)
     value = document.text[row.start : row.end]
     proposal = propose_pattern(value, every) if is_whole and row.cause in _WITH_PATTERNS else None
-    return ShownMiss(row, cut_context(document, row), advice, proposal)
+    return ShownMiss(row, cut_context(document, row), advice, proposal, ids[row.document - 1])
 
 
 def cut_context(document: GoldDocument, row: LabelledMiss) -> list[Piece]:

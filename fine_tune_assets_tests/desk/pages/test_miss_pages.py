@@ -1,6 +1,7 @@
 """The page of missed identifiers: the only one with text before scrubbing, so for one role, with each view recorded."""
 
 import json
+import re
 from collections.abc import Callable
 
 import httpx
@@ -48,6 +49,19 @@ def test_a_miss_is_shown_in_its_context_with_what_would_catch_it(site: Site, ing
     assert "/docs/how-to/add-a-domain.md" in page.text
     assert ingest.get("/docs/how-to/add-a-domain.md").status_code == 200
     assert "/docs/how-to/mark-missed-phi.md" in page.text
+
+
+def test_a_miss_names_its_document_as_the_labelled_file_does(site: Site, ingest: Visitor) -> None:
+    """A reader looks the document up by its id; a number alone means counting lines. The audit log keeps the number only."""
+    write_misses(site.settings, 3, ids=("permit <7>", 12))
+    shown = ingest.get("/misses?kind=NAME").text
+    found = re.findall(r'<span class="id">own</span>, (.*?)</span></div>', shown)
+    assert found == [
+        '<span class="id">permit &lt;7&gt;</span> (document 1)',
+        '<span class="id">12</span> (document 2)',
+        "document 3",
+    ]
+    assert views(site) == ["labelled documents own 1, own 2, own 3"]
 
 
 def test_other_identifiers_and_the_rest_of_the_report_stay_hidden(site: Site, ingest: Visitor) -> None:
