@@ -10,7 +10,7 @@ CHECK_REMEDIES: Mapping[str, str] = {
     "drafts_contain_complete_sections": "Name real headings in the task's `other_headings`, then run `fine-tune materialize "
     "drafted_examples`.",
     "erasures_are_complete": "Run `fine-tune subjects erase KEY --reason REASON` again.",
-    "judge_is_qualified": "Rate more answers on the desk, then run `fine-tune materialize judge_agreement`.",
+    "judge_is_qualified": "After a training, rate more answers on the desk, then run `fine-tune materialize judge_agreement`.",
     "every_document_is_readable": "Repair the documents in the table `unreadable_documents`, then run `fine-tune materialize "
     "knowledge_chunks`.",
     "no_training_text_is_extractable": "The page Verdicts explains the attacks; a lower `training.epochs` memorizes less.",

@@ -6,14 +6,17 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from fine_tune_assets.core.files import write_table
 from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_is_qualified
 from fine_tune_assets.judging.judges.labelled_sets import current_fingerprints
 from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import table_from_rows
+from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.judging.verdict_inputs import agreement
+from fine_tune_assets_tests.lineage.stored_data import filled
 
 
 def _rated(spearman: float | None = 0.6, **changes: Any) -> list[dict[str, Any]]:
@@ -31,6 +34,27 @@ def _check(*rows: dict[str, Any]) -> dg.AssetCheckResult:
     return found
 
 
+@pytest.fixture
+def adapter(installation_dir: Path) -> Path:  # noqa: ARG001
+    """A candidate to judge."""
+    path = Installation().layout.table("adapters")
+    write_table(path, filled("adapters", [{"adapter_id": "adapter-1"}]).cast(Adapter.SCHEMA))
+    return path
+
+
+@pytest.mark.usefixtures("adapter")
+def test_before_the_first_candidate_the_check_is_a_warning_and_not_passed(adapter: Path) -> None:
+    """A red check on the first day says that something is broken; a passed one would say that the judge may decide."""
+    unqualified = _rated(spearman_low=0.1)
+    assert _check(*unqualified).severity == dg.AssetCheckSeverity.ERROR
+    adapter.unlink()
+    found = _check(*unqualified)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "Not needed yet" in str(found.metadata[REASON].value)
+    assert "`fine-tune verifier train`" in str(found.metadata["until_then"].value)
+    assert _check(*_rated()).passed
+
+
 @pytest.mark.usefixtures("installation_dir")
 def test_a_judge_that_agrees_with_clinicians_may_decide() -> None:
     found = _check(*_rated())
@@ -38,7 +62,7 @@ def test_a_judge_that_agrees_with_clinicians_may_decide() -> None:
     assert found.metadata["agreement"].value == 0.6
 
 
-@pytest.mark.usefixtures("installation_dir")
+@pytest.mark.usefixtures("adapter")
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -54,7 +78,7 @@ def test_the_check_closes(changes: dict[str, Any], why: str) -> None:
     assert why in str(found.metadata[REASON].value)
 
 
-@pytest.mark.usefixtures("installation_dir")
+@pytest.mark.usefixtures("adapter")
 def test_own_experts_who_disagree_about_one_task_close_it_for_that_task() -> None:
     """And the reason names the task."""
     task = Installation().recipe.tasks[0].name
