@@ -13,6 +13,7 @@ from fine_tune_assets.approval.preview_examples import (
     UnnamedHeadings,
     list_draft_examples,
 )
+from fine_tune_assets.approval.run_on_outputs import RunOnOutputs, find_run_on_outputs, has_inner_heading
 from fine_tune_assets.approval.task_kinds import (
     ReportText,
     UncheckedDraft,
@@ -58,6 +59,7 @@ class Preview:
     reports_without_draft: int
     examples: tuple[DraftExample, ...]
     unnamed_headings: tuple[UnnamedHeading, ...]
+    run_on_outputs: tuple[RunOnOutputs, ...]
 
 
 def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section_names: Collection[str]) -> Preview:
@@ -66,7 +68,7 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
     drafts = list(draft_reports(lambda: reports, tasks, [], rules))
     requests = list(build_requests(lambda: reports, tasks, rules))
     made = {(draft.report_id, draft.task) for draft in drafts} | {(one.report_id, one.task) for one in requests}
-    sections, uncertain, unnamed = Counter[str](), 0, UnnamedHeadings()
+    sections, uncertain, unnamed, run_on = Counter[str](), 0, UnnamedHeadings(), Counter[str]()
     reasons: dict[str, defaultdict[str, Counter[str]]] = {task.name: defaultdict(Counter) for task in tasks}
     for report in reports:
         parts = rules.split(report)
@@ -76,6 +78,8 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
         for task in tasks:
             if (report.report_id, task.name) not in made:
                 reasons[task.name][report.source].update(set(explain_lack(report, parts, task)))
+            elif has_inner_heading(parts, task):
+                run_on[task.name] += 1
     counts = Counter([draft.task for draft in drafts] + [request.task for request in requests])
     return Preview(
         reports=len(reports),
@@ -86,6 +90,7 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
         reports_without_draft=len(reports) - len({report_id for report_id, _ in made}),
         examples=tuple(list_draft_examples(reports, drafts, tasks, rules)),
         unnamed_headings=unnamed.list(),
+        run_on_outputs=tuple(find_run_on_outputs(tasks, drafts, run_on)),
     )
 
 

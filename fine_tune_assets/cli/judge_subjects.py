@@ -24,6 +24,10 @@ class SubjectNeeds:
     def others(self) -> int:
         return self.training + self.measuring
 
+    def is_tight(self, tested: int, others: int) -> bool:
+        """Whether a tenth of the needed subjects may not be lost in the reviews."""
+        return tested < 1.1 * self.tested or others < 1.1 * self.others
+
     def fit(self, tested: int, others: int) -> bool:
         return tested >= self.tested and others >= self.others
 
@@ -79,4 +83,10 @@ def describe_subjects(recipe: Recipe, drafts: Collection[UncheckedDraft], *, has
         yield (
             f"Judge: there are enough {noun}, but not in each split. Set split.test_fraction: {share:.2f} or another split.salt, "
             f"or add reports of other {noun}, before anybody reviews."
+        )
+    elif needs.is_tight(tested, others):
+        yield (
+            f"Judge: {about}{tested - needs.tested} {noun} in the test split and {about}{others - needs.others} others are "
+            f"spare. If the drafts of more {noun} are rejected or dropped as duplicates, the judge can't be qualified or "
+            f"adapted. Add reports of other {noun} before anybody reviews."
         )

@@ -25,6 +25,11 @@ def describe_examples(preview: Preview) -> dict[str, Any]:
             }
             for one in preview.unnamed_headings
         ],
+        "shared_ends": [
+            {"task": one.task, "line": _shorten(line), "drafts": count}
+            for one in preview.run_on_outputs
+            for line, count in one.shared_ends
+        ],
         "draft_examples": [
             {
                 "task": one.task,
@@ -51,6 +56,14 @@ def print_unnamed_headings(preview: Preview) -> None:
         click.echo(f"  {one.reports / preview.reports:>6.1%}  {_shorten(one.heading)} ({effect})")
     if len(preview.unnamed_headings) > _MAX_SHOWN:
         click.echo(f"  and {len(preview.unnamed_headings) - _MAX_SHOWN} more")
+
+
+def print_shared_ends(preview: Preview) -> None:
+    for one in preview.run_on_outputs:
+        if one.shared_ends:
+            click.echo(f"\nLines with which many outputs of {one.task} end")
+        for line, count in one.shared_ends[:_MAX_SHOWN]:
+            click.echo(f"  {count / one.drafts:>6.1%}  {_shorten(line)}")
 
 
 def print_examples(preview: Preview) -> None:

@@ -11,10 +11,16 @@ from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
 from fine_tune_assets.approval.task_kinds import UncheckedDraft
 from fine_tune_assets.cli.judge_subjects import describe_subjects
 from fine_tune_assets.cli.output import show_json, show_message
-from fine_tune_assets.cli.preview_examples import describe_examples, print_examples, print_unnamed_headings
+from fine_tune_assets.cli.preview_examples import (
+    describe_examples,
+    print_examples,
+    print_shared_ends,
+    print_unnamed_headings,
+)
 from fine_tune_assets.cli.recipe_problems import (
     count_tested,
     describe_partial_patterns,
+    describe_run_on_outputs,
     find_report_problems,
     format_need,
     list_distinct,
@@ -42,6 +48,7 @@ def show_preview(
     preview = preview_recipe(read.reports, recipe.tasks, pack.section_names)
     notes = [
         *describe_partial_patterns(recipe, preview),
+        *describe_run_on_outputs(preview),
         *describe_subjects(recipe, preview.drafts, has_own_keys=read.has_own_keys),
     ]
     every = [*problems, *find_report_problems(recipe, read, preview)]
@@ -73,6 +80,7 @@ def show_preview(
             show_message(note)
         if has_drafts:
             print_unnamed_headings(preview)
+            print_shared_ends(preview)
             print_examples(preview)
         elif found["reports"]:
             click.echo(

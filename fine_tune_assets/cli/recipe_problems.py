@@ -167,6 +167,19 @@ def describe_partial_patterns(recipe: Recipe, preview: Preview) -> Iterator[str]
             yield from _find_partial_patterns(task, preview)
 
 
+def describe_run_on_outputs(preview: Preview) -> Iterator[str]:
+    """Notes, since a section may have parts of its own. Without the lines, which are text of reports."""
+    for one in preview.run_on_outputs:
+        signs = [
+            *([f"{one.with_headings} contain a line that looks like a heading"] if one.with_headings else []),
+            *([f"{one.with_shared_end} end with a line that many of them share"] if one.with_shared_end else []),
+        ]
+        yield (
+            f"tasks.{one.task}: of {one.drafts} outputs, {' and '.join(signs)}. If this is text after the section, such as "
+            "closing remarks, name the line in other_headings of the task. `fine-tune recipe check --drafts` lists these lines."
+        )
+
+
 def _find_partial_patterns(task: Task, preview: Preview) -> Iterator[str]:
     """Patterns of the task that are found inside headings which no spelling matches: a pattern must match the whole heading."""
     for heading in task.used_headings:

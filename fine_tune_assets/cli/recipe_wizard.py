@@ -27,6 +27,7 @@ from fine_tune_assets.cli.output import show_message
 from fine_tune_assets.cli.recipe_problems import (
     describe_next_steps,
     describe_partial_patterns,
+    describe_run_on_outputs,
     find_machine_problems,
     find_mix_problems,
     find_report_problems,
@@ -148,6 +149,7 @@ def _write(
         _print_promise(recipe, preview)
         for line in (
             *describe_partial_patterns(recipe, preview),
+            *describe_run_on_outputs(preview),
             *describe_subjects(recipe, preview.drafts, has_own_keys=read.has_own_keys),
         ):
             show_message(line)
@@ -225,6 +227,8 @@ def _print_promise(recipe: Recipe, preview: Preview | None) -> None:
     counts = None if preview is None else _count_splits(recipe.split, preview)
     click.echo(f"Base model {recipe.base_model.name}, {recipe.training.method}.")
     if counts is not None:
+        if not counts:
+            return  # the problems say why
         sums = {name: sum(n for (_, of), n in counts.items() if of == name) for name in SPLITS}
         by_split = ", ".join(f"{sums[name]} {name}" for name in SPLITS)
         click.echo(f"{counts.total()} drafts: {by_split}, if every draft is approved and none is a duplicate.")

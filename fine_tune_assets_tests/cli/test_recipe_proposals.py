@@ -213,8 +213,18 @@ def test_the_split_leaves_subjects_to_qualify_and_to_adapt_the_judge_if_there_ar
     tested, others = count_split_subjects(recipe.split, [make_subject_key(key, f"owner-{n}") for n in range(_NEEDED)])
     assert (tested, others) == (MIN_SUBJECTS, MIN_SUBJECTS + MIN_TRAINING_SUBJECTS)
     assert f"{_NEEDED} vessels have drafts, {tested} of them in the test split" in made.output
-    assert "before anybody reviews" not in made.output
+    assert "can't be" not in made.output.replace("the judge can't be qualified or adapted", "")
     assert made.exit_code == 0, made.output
+
+
+@pytest.mark.parametrize(("subjects", "spare"), [(_NEEDED, True), (_NEEDED + 30, False)])
+def test_a_split_that_fits_exactly_says_how_many_subjects_are_spare(data: Path, subjects: int, spare: bool) -> None:
+    """One rejected subject would have made the judge unqualified, after all the reviews."""
+    made = _new(data, 25, subjects=subjects)
+    checked = _recipe("check", "boats.yaml", "--reports", data.parent / "reports", "--json")
+    line = "0 vessels in the test split and 0 others are spare"
+    assert (line in made.output, line in checked.stdout) == (spare, spare)
+    assert ("are spare" in made.output) is spare
 
 
 def test_too_few_subjects_are_said_with_the_number_that_is_missing_before_anybody_reviews(data: Path) -> None:
@@ -222,7 +232,7 @@ def test_too_few_subjects_are_said_with_the_number_that_is_missing_before_anybod
     made = _new(data, 25, subjects=_NEEDED - 7)
     assert "Add reports of at least 7 other vessels before anybody reviews" in made.output
     checked = _recipe("check", "boats.yaml", "--reports", data.parent / "reports", "--json")
-    (counts, step) = json.loads(checked.stdout)["notes"]
+    (counts, step) = [note for note in json.loads(checked.stdout)["notes"] if note.startswith("Judge: ")]
     assert f"{MIN_SUBJECTS} in the test split are needed to qualify" in counts
     assert f"{MIN_TRAINING_SUBJECTS} that train it, {MIN_SUBJECTS} that measure it" in counts
     assert "at least 7 other vessels" in step

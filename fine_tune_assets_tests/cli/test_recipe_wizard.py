@@ -202,6 +202,60 @@ def test_a_large_model_is_proposed_for_a_gpu_alone(data: Path) -> None:
     assert "base_model.folder" in made.stderr
 
 
+def test_without_a_draft_nothing_is_said_about_drafts(data: Path) -> None:
+    """A line "0 drafts: 0 train, …, if every draft is approved" came before the problem that explains it."""
+    made = _new(data, "damage", 30, "--output", "Cause", "--input", "Scope of damage", "--labels", "x, y")
+    assert made.exit_code == 1
+    assert "output is no label of the task" in made.output
+    assert "0 drafts" not in made.output
+    assert "0 min" not in made.output
+
+
+_REMARK = "Sealed spaces were not opened"
+
+
+def _add_to_ships(folder: Path, lines: str) -> None:
+    for file in folder.iterdir():
+        file.write_text(f"{file.read_text(encoding='utf-8').rstrip()}\n\n{lines}\n", encoding="utf-8")
+
+
+def test_closing_remarks_inside_outputs_are_counted(data: Path) -> None:
+    """They ended up in all outputs, and only a reader of `--drafts` could notice."""
+    folder = data.parent / "ships-batch"
+    write_ship_texts(folder, 70)
+    _add_to_ships(folder, f"{_REMARK}, and nothing was tested under load.")
+    options = ("--domain", write_pack(data, "ships"), "--reports", folder, "--output", "Recommendation")
+    made = _recipe("new", "ships.yaml", *options, "--input", "Observations", "--task", "advice")
+    note = "tasks.advice: of 70 outputs, 70 end with a line that many of them share"
+    assert note in made.output
+    assert _REMARK not in made.output
+    checked = _recipe("check", "ships.yaml", "--reports", folder, "--json", "--drafts")
+    found = json.loads(checked.stdout)
+    assert any(note in one for one in found["notes"])
+    assert [(one["drafts"], one["line"].startswith(_REMARK)) for one in found["shared_ends"]] == [(70, True)]
+    shown = _recipe("check", "ships.yaml", "--reports", folder, "--drafts").stdout
+    assert f"100.0%  {_REMARK}" in shown
+
+
+def test_a_line_inside_an_output_that_looks_like_a_heading_is_counted(data: Path) -> None:
+    """A style below that of the section, so the section goes on."""
+    folder = data.parent / "ships-batch"
+    write_ship_texts(folder, 70)
+    for file in folder.glob("*.md"):
+        file.write_text(
+            file.read_text(encoding="utf-8") + f"\n### Sign-off\n\nSigned by number {file.stem}.\n", "utf-8"
+        )
+    options = ("--domain", write_pack(data, "ships"), "--reports", folder, "--output", "Recommendation")
+    made = _recipe("new", "ships.yaml", *options, "--input", "Observations", "--task", "advice")
+    assert "tasks.advice: of 70 outputs, 35 contain a line that looks like a heading." in made.output
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_outputs_that_end_with_their_section_have_no_such_note(data: Path, name: str) -> None:
+    """A note on every recipe would be read on none."""
+    assert "outputs, " not in _new(data, name, 70).output
+
+
 def test_no_text_of_a_report_is_printed(data: Path) -> None:
     """A cause of damage is a harmless value; the name of an adjuster would look the same."""
     printed = _new(data, "damage", 70).output
