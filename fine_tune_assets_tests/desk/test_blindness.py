@@ -104,7 +104,7 @@ def test_an_approver_can_revoke_a_decision_without_seeing_it(site: Site) -> None
     (decision,) = list_decisions(site.ledger)
     chief, history = site.signed_in("Chief"), f"/items/{draft['example_id']}/history"
     assert f"/decisions/{decision.decision_id}/revoke" in chief.get(history).text
-    form = {"reason": "left the ward", "back": history}
+    form: dict[str, object] = {"reason": "left the ward", "back": history}
     assert chief.post(f"/decisions/{decision.decision_id}/revoke", form, page="/account").status_code == 303
     assert list_decisions(site.ledger) == []
 
