@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import click
 
 from fine_tune_assets.core.errors import FineTuneError
+from fine_tune_assets.core.permissions import PERMISSIONS, Action, may
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people.users import OS_PREFIX, User, sign_in
 
@@ -28,8 +29,8 @@ def operating_system_user() -> str:
         return f"{OS_PREFIX}{user_id}"
 
 
-def authenticate(ledger: Ledger, name: str, *roles: str) -> User:
-    """The desk user with one of these roles whose password is entered, or read from standard input.
+def authenticate(ledger: Ledger, name: str, action: Action) -> User:
+    """The desk user with the right to this whose password is entered, or read from standard input.
 
     Raises AuthenticationError.
     """
@@ -39,9 +40,10 @@ def authenticate(ledger: Ledger, name: str, *roles: str) -> User:
             f"The password for {name} is wrong, or the user is unknown, disabled or locked. `fine-tune users list` shows users. "
             "A user without a password signs at the desk."
         )
-    if not set(roles) & set(user.roles):
+    if not may(user.roles, action):
+        roles = " or ".join(sorted(PERMISSIONS[action].roles))
         raise AuthenticationError(
-            f"{user.name} does not have the role {' or '.join(roles)}. Run `fine-tune users roles {user.name}`."
+            f"{user.name} does not have the role {roles}. Run `fine-tune users roles {user.name}`."
         )
     return user
 

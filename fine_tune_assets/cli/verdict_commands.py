@@ -17,6 +17,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_table, short
 from fine_tune_assets.core.keys import SignatureError, public_key_file
 from fine_tune_assets.core.paths import Layout
+from fine_tune_assets.core.permissions import Action
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.shared_records import Verdict
 from fine_tune_assets.instructions.stored_sets import read_instruction_set
@@ -178,7 +179,7 @@ def sign(verdict_id: str, approver: str, reason: str) -> None:
     input.
     """
     with closing(open_ledger(load_settings())) as ledger:
-        name = authenticate(ledger, approver, "approver").name
+        name = authenticate(ledger, approver, Action.SIGN_VERDICTS).name
         sign_hold(ledger, verdict_id, name, reason)
     click.echo(f"{verdict_id} signed by {name}")
 

@@ -25,11 +25,13 @@ class Action(StrEnum):
     VIEW_PRODUCTION_MODEL = "view_production_model"
     COMPARE_ANSWERS = "compare_answers"
     OVERRULE_JUDGE = "overrule_judge"
+    COMPARE_RATINGS = "compare_ratings"
     VIEW_INTAKE = "view_intake"
     READ_MISSES = "read_misses"
     REVIEW = "review"
     SIGN_PROPOSALS = "sign_proposals"
     REVOKE_DECISIONS = "revoke_decisions"
+    REVOKE_ANY_DECISION = "revoke_any_decision"
     VIEW_HISTORY = "view_history"
     ADJUDICATE = "adjudicate"
     DECIDE_QUARANTINE = "decide_quarantine"
@@ -38,6 +40,7 @@ class Action(StrEnum):
     VIEW_IMPACT = "view_impact"
     VIEW_AGREEMENT = "view_agreement"
     TRACE_SUBJECTS = "trace_subjects"
+    READ_REPORT_NAMES = "read_report_names"
     MANAGE_USERS = "manage_users"
     READ_AUDIT_LOG = "read_audit_log"
     VIEW_DAGSTER = "view_dagster"
@@ -77,11 +80,13 @@ PERMISSIONS: Mapping[Action, Permission] = {
     ),
     Action.COMPARE_ANSWERS: _permit("read graded answers of the newest candidate", "approver"),
     Action.OVERRULE_JUDGE: _permit("label statements of graded answers, against the judge", "approver"),
+    Action.COMPARE_RATINGS: _permit("see how far ratings agree with the judge", "approver"),
     Action.VIEW_INTAKE: _permit("see batches and unreadable files", "ingest", "operator"),
     Action.READ_MISSES: _permit("read identifiers of labelled reports that the scrubber missed, in context", "ingest"),
     Action.REVIEW: _permit("review drafts, mark identifiers, withdraw own marks, rate answers blindly", "reviewer"),
     Action.SIGN_PROPOSALS: _permit("sign or withdraw own imported decisions", "reviewer", "approver"),
-    Action.REVOKE_DECISIONS: _permit("revoke own decisions; approvers any", "reviewer", "approver"),
+    Action.REVOKE_DECISIONS: _permit("revoke own decisions", "reviewer", "approver"),
+    Action.REVOKE_ANY_DECISION: _permit("revoke decisions of others", "approver"),
     Action.VIEW_HISTORY: _permit("see the history of an example", "reviewer", "approver", "operator", "auditor"),
     Action.ADJUDICATE: _permit("adjudicate disagreements", "approver"),
     Action.DECIDE_QUARANTINE: _permit("decide on quarantined corrections", "approver"),
@@ -90,6 +95,7 @@ PERMISSIONS: Mapping[Action, Permission] = {
     Action.VIEW_IMPACT: _permit("see the impact of corrections", "approver", "auditor"),
     Action.VIEW_AGREEMENT: _permit("see the agreement of reviewers", "approver", "operator", "auditor"),
     Action.TRACE_SUBJECTS: _permit("find the models of a subject", "approver", "operator", "auditor"),
+    Action.READ_REPORT_NAMES: _permit("see report ids and file names, which may contain a name", "operator"),
     Action.MANAGE_USERS: _permit("manage users", "operator"),
     Action.READ_AUDIT_LOG: _permit("read the audit log", "auditor"),
     Action.VIEW_DAGSTER: _permit("open the Dagster UI", "approver", "operator", "auditor"),

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from fine_tune_assets.approval.review_history import blind_states, is_blind_review
-from fine_tune_assets.core.permissions import PERMISSIONS, Action
+from fine_tune_assets.core.permissions import PERMISSIONS, Action, may
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import PageError, cross_origin, forbidden, too_large
 from fine_tune_assets.ledger.people.sessions import Session, find_session
@@ -202,15 +202,13 @@ def is_allowed(access: PublicAccess | UserAccess, roles: Collection[str]) -> boo
     return isinstance(access, PublicAccess) or access.roles is None or bool(access.roles & set(roles))
 
 
-_DECIDING_ROLES = frozenset({"reviewer", "approver"})
-
-
 def can_see_all(context: RequestContext) -> bool:
-    return not _DECIDING_ROLES & context.user.roles
+    """Whether the user sees every decision at once: someone who may still decide on an example does not."""
+    return not may(context.user.roles, Action.REVIEW) and not can_adjudicate(context)
 
 
 def can_adjudicate(context: RequestContext) -> bool:
-    return "approver" in context.user.roles
+    return may(context.user.roles, Action.ADJUDICATE)
 
 
 def find_hidden_examples(desk: Desk, context: RequestContext, example_ids: Collection[str]) -> frozenset[str]:

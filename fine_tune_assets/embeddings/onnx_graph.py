@@ -14,16 +14,21 @@ from numpy.typing import NDArray
 HEADS, WIDTH = 12, 384
 _EPSILON = 1e-12
 _OPSET, _MICROSOFT_OPSET = 17, 1
+_EXTERNAL_BYTES = 1024
 
 
-def build_graph(weights: Path) -> bytes:
-    """A serialized model: `ids` and `mask` (batch, pieces) → `vectors` (batch, pieces, 384)."""
+def open_encoder_session(weights: Path) -> Any:
+    """A session: `ids` and `mask` (batch, pieces) → `vectors` (batch, pieces, 384)."""
     from safetensors.numpy import load_file
 
     graph = GraphBuilder(load_file(weights))
     vectors = graph.add_layers(graph.add_embeddings())
     shape = ["batch", "pieces"]
-    return graph.serialize({"ids": ("INT64", shape), "mask": ("INT32", shape)}, {"vectors": (vectors, [*shape, WIDTH])})
+    inputs = {"ids": ("INT64", shape), "mask": ("INT32", shape)}
+    # The fused operator is slower on a CPU, and adds in another order: cached vectors would be of another version.
+    return graph.open_session(
+        inputs, {"vectors": (vectors, [*shape, WIDTH])}, disabled_optimizers=["SkipLayerNormFusion"]
+    )
 
 
 class GraphBuilder:
@@ -33,7 +38,7 @@ class GraphBuilder:
         """`weights`: of any BERT model, by its own names."""
         self.weights, self.heads = weights, heads
         self.nodes: list[Any] = []
-        self.initializers: dict[str, Any] = {}
+        self.constants: dict[str, NDArray[Any]] = {}
 
     def add_embeddings(self) -> str:
         """Word + position + segment 0 embeddings, normalized. A Range node supplies the positions, so any length works."""
@@ -55,27 +60,57 @@ class GraphBuilder:
             vectors = self.add_layer(f"encoder.layer.{number}", vectors)
         return vectors
 
-    def serialize(
-        self, inputs: Mapping[str, tuple[str, Sequence[Any]]], outputs: Mapping[str, tuple[str, Sequence[Any]]]
+    def open_session(
+        self,
+        inputs: Mapping[str, tuple[str, Sequence[Any]]],
+        outputs: Mapping[str, tuple[str, Sequence[Any]]],
+        **arguments: Any,
+    ) -> Any:
+        """An onnxruntime session on one thread. `inputs`: name → ONNX type, shape. `outputs`: name → name within the graph,
+        shape; fp32. `arguments`: further ones of `InferenceSession`.
+
+        The weights are handed over as they are in memory: to serialize and parse them takes three times as long, and twice the
+        memory.
+        """
+        import onnxruntime
+        from onnx import numpy_helper
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Shapes are inferred from small constants, which must be in the model.
+        large = {name: value for name, value in self.constants.items() if value.nbytes >= _EXTERNAL_BYTES}
+        small = {name: value for name, value in self.constants.items() if name not in large}
+        tensors = [
+            *(_declare_tensor(name, value) for name, value in large.items()),
+            *(numpy_helper.from_array(value, name) for name, value in small.items()),
+        ]
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in large.values()]
+        options.add_external_initializers(list(large), values)
+        model = self._serialize(inputs, outputs, tensors)
+        return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"], **arguments)
+
+    def _serialize(
+        self,
+        inputs: Mapping[str, tuple[str, Sequence[Any]]],
+        outputs: Mapping[str, tuple[str, Sequence[Any]]],
+        tensors: Sequence[Any],
     ) -> bytes:
-        """The model. `inputs`: name → ONNX type, shape. `outputs`: name → name within the graph, shape; fp32."""
         from onnx import TensorProto, helper
 
-        model = helper.make_model(
-            helper.make_graph(
-                [*self.nodes, *(helper.make_node("Identity", [inner], [name]) for name, (inner, _) in outputs.items())],
-                "encoder",
-                [
-                    helper.make_tensor_value_info(name, getattr(TensorProto, kind), shape)
-                    for name, (kind, shape) in inputs.items()
-                ],
-                [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, (_, shape) in outputs.items()],
-                list(self.initializers.values()),
-            ),
-            opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", _MICROSOFT_OPSET)],
-            ir_version=10,
+        graph = helper.make_graph(
+            [*self.nodes, *(helper.make_node("Identity", [inner], [name]) for name, (inner, _) in outputs.items())],
+            "encoder",
+            [
+                helper.make_tensor_value_info(name, getattr(TensorProto, kind), shape)
+                for name, (kind, shape) in inputs.items()
+            ],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, (_, shape) in outputs.items()],
+            list(tensors),
         )
-        return bytes(model.SerializeToString())
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", _MICROSOFT_OPSET)]
+        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
 
     def add_layer(self, name: str, vectors: str) -> str:
         attended = self._add_attention(f"{name}.attention.self", vectors)
@@ -111,7 +146,19 @@ class GraphBuilder:
         return self.add_constant(name, self.weights[name])
 
     def add_constant(self, name: str, value: Any) -> str:
-        from onnx import numpy_helper
-
-        self.initializers.setdefault(name, numpy_helper.from_array(np.asarray(value), name))
+        self.constants.setdefault(name, np.asarray(value, order="C"))
         return name
+
+
+def _declare_tensor(name: str, value: NDArray[Any]) -> Any:
+    """Type and shape of a tensor whose values are handed over beside the model."""
+    from onnx import TensorProto, helper
+
+    tensor = TensorProto(
+        name=name,
+        data_type=helper.np_dtype_to_tensor_dtype(value.dtype),
+        dims=value.shape,
+        data_location=TensorProto.EXTERNAL,
+    )
+    tensor.external_data.add(key="location", value="memory")
+    return tensor

@@ -1,11 +1,13 @@
 """Access: the table of routes is complete and enforced for every role."""
 
 import itertools
+import re
 from collections.abc import Callable
 
 import pytest
 from starlette.routing import Route as AppRoute
 
+from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.core.permissions import ROLES, Action, may
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.desk.desk_app import create_app
@@ -116,3 +118,17 @@ def test_the_dagster_ui_is_for_its_roles_and_says_when_it_does_not_run(serve: Ca
     assert visitor.get("/dagster/session").status_code == (204 if expected == 503 else 401)
     assert visitor.client.post("/dagster/graphql", json=asked).status_code == 403
     assert visitor.client.post("/dagster/graphql", data=asked, headers={"origin": site.url}).status_code == 415
+
+
+def test_rights_are_asked_for_by_action() -> None:
+    """A role's name in a condition would give a new role other rights than its table of permissions says."""
+    names = "|".join(ROLES)
+    by_name = re.compile(rf"""['"](?:{names})['"] (?:not )?in |\.roles & """)
+    files = [
+        path
+        for folder in ("desk", "cli")
+        for path in (PACKAGE_DIR / folder).rglob("*")
+        if path.suffix in (".py", ".html")
+    ]
+    found = {path.name for path in files if by_name.search(path.read_text(encoding="utf-8"))}
+    assert found == {"request_context.py"}, found  # `is_allowed`, which compares with an action's roles

@@ -2,10 +2,17 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.permissions import PERMISSIONS, Action
+from fine_tune_assets.desk.request_context import Form, RequestContext, can_adjudicate, can_see_all
+from fine_tune_assets.ledger.people.sessions import Session
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.tables.approval_rows import ApprovedExample
 from fine_tune_assets.tables.record_classes import table_from_rows
@@ -97,7 +104,7 @@ def test_an_approver_can_revoke_a_decision_without_seeing_it(site: Site) -> None
     (decision,) = list_decisions(site.ledger)
     chief, history = site.signed_in("Chief"), f"/items/{draft['example_id']}/history"
     assert f"/decisions/{decision.decision_id}/revoke" in chief.get(history).text
-    form = {"reason": "left the ward", "back": history}
+    form: dict[str, object] = {"reason": "left the ward", "back": history}
     assert chief.post(f"/decisions/{decision.decision_id}/revoke", form, page="/account").status_code == 303
     assert list_decisions(site.ledger) == []
 
@@ -112,3 +119,19 @@ def test_with_one_reviewer_nothing_is_hidden(ward: Ward) -> None:
     second = site.signed_in("Second")
     assert audit_entries(second, draft["example_id"]) == ["decided approve"]
     assert "First" in second.get(f"/items/{draft['example_id']}/history").text
+
+
+@pytest.mark.parametrize("deciding", [Action.REVIEW, Action.ADJUDICATE])
+@pytest.mark.parametrize("other", [None, *Action])
+def test_no_role_that_may_decide_sees_every_decision(
+    deciding: Action, other: Action | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the role is called, and whatever else it may do: a role that is added later too."""
+    permissions: Any = PERMISSIONS
+    for action in Action:
+        if action in (deciding, other):
+            monkeypatch.setitem(permissions, action, replace(permissions[action], roles=frozenset({"new"})))
+    session = Session("token", "id", "Newcomer", frozenset({"new"}))
+    context = RequestContext(Request({"type": "http"}), session, Form({}), datetime.now(UTC), "browser", False)
+    assert not can_see_all(context)
+    assert can_adjudicate(context) == (Action.ADJUDICATE in (deciding, other))

@@ -33,6 +33,7 @@ from fine_tune_assets.cli.review.review_queue import (
     withdraw_command,
 )
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.people.users import User
@@ -101,7 +102,7 @@ def show(example_id: str, reviewer: str, is_json: bool) -> None:
     settings = load_settings()
     with open_desk(settings) as desk:
         draft = desk.draft(example_id)
-        reviewer = authenticate(desk.ledger, reviewer, "reviewer").name if reviewer else ""
+        reviewer = authenticate(desk.ledger, reviewer, Action.REVIEW).name if reviewer else ""
         blind = is_blind_review(desk.rules)
         entries = list_history(desk.ledger, example_id, viewer=reviewer, can_see_all=False, is_blind=blind)
     names = ("example_id", "report_id", "source", "task", "instruction", "input", "output")
@@ -196,7 +197,7 @@ def revoke(decision_id: str, reviewer: str, reason: str) -> None:
     require_recipe_of_services(settings)
     rules = load_recipe(settings.recipe).review
     with closing(open_ledger(settings)) as ledger:
-        user = authenticate(ledger, reviewer, "reviewer", "approver")
+        user = authenticate(ledger, reviewer, Action.REVOKE_DECISIONS)
         name = user.name
         _require_own_or_approver(ledger, decision_id, user)
         item = revoke_decision(ledger, decision_id, by=name, reason=reason, rules=rules, now=datetime.now(UTC))
@@ -250,14 +251,18 @@ def _require_own_or_approver(ledger: Ledger, decision_id: str, user: User) -> No
     """As on the desk. An unknown decision is reported when it is revoked."""
     with ledger.read() as connection:
         found = find_decision(connection, decision_id)
-    if found is not None and not is_same_person(found.decision.reviewer, user.name) and "approver" not in user.roles:
+    if (
+        found is not None
+        and not is_same_person(found.decision.reviewer, user.name)
+        and not may(user.roles, Action.REVOKE_ANY_DECISION)
+    ):
         raise AuthenticationError(f"Only {found.decision.reviewer} or an approver can revoke decision {decision_id}.")
 
 
 def _decide(desk: ReviewDesk, example_id: str, submission: DecisionSubmission) -> tuple[str, str]:
     """The new state of the example, and the reviewer's name as it is recorded."""
     draft = desk.draft(example_id)
-    needed = "approver" if submission.role == "adjudicate" else "reviewer"
+    needed = Action.ADJUDICATE if submission.role == "adjudicate" else Action.REVIEW
     name = authenticate(desk.ledger, submission.reviewer, needed).name
     with desk.ledger.read() as connection:
         version = require_item(connection, example_id).version

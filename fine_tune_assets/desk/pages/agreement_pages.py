@@ -13,6 +13,7 @@ from fine_tune_assets.approval.reviewer_agreement import (
     describe_floor,
     evaluate_agreement,
 )
+from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.pages.spot_check_pages import list_unrated, select_answers_to_rate
 from fine_tune_assets.desk.readable_names import sentence_case
@@ -31,13 +32,13 @@ class JudgeComparison:
 
 
 def compare_with_judge(desk: Desk, context: RequestContext) -> JudgeComparison | None:
-    """None if the user is not an approver."""
-    if "approver" not in context.user.roles:
+    """None if the user may not see it."""
+    if not may(context.user.roles, Action.COMPARE_RATINGS):
         return None
     judged = desk.judged_answers.latest()
     if judged is None:
         return JudgeComparison(0, {})
-    if "reviewer" in context.user.roles:
+    if may(context.user.roles, Action.REVIEW):
         unrated = len(list_unrated(desk, context.user.name, select_answers_to_rate(desk, judged)))
         if unrated:
             return JudgeComparison(unrated, {})

@@ -222,5 +222,5 @@ def _read_drifted_features(desk: Desk) -> list[str]:
 def _list_first_steps(desk: Desk, facts: PipelineFacts, roles: Collection[str]) -> list[FirstStep]:
     if facts.adapters or not may(roles, Action.VIEW_INTAKE):
         return []
-    has_reviewers = any("reviewer" in user.roles for user in list_users(desk.ledger))
+    has_reviewers = any(may(user.roles, Action.REVIEW) for user in list_users(desk.ledger))
     return list_first_steps(facts, str(desk.settings.layout.raw_reports), has_reviewers, roles)

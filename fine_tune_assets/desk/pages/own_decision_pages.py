@@ -15,6 +15,7 @@ from fine_tune_assets.approval.case_signatures import MAX_CASES
 from fine_tune_assets.approval.review_actions import revoke
 from fine_tune_assets.approval.sign_off import REASON_CODES
 from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.core.permissions import Action, may
 from fine_tune_assets.desk.desk_context import Desk
 from fine_tune_assets.desk.error_pages import forbidden, not_found
 from fine_tune_assets.desk.pages.item_pages import keep_edit
@@ -174,7 +175,7 @@ def _parse_day(day: str) -> datetime | None:
 def revoke_decision(desk: Desk, context: RequestContext) -> Response:
     found = _find_record(desk, context.path_param("decision_id"))
     is_own = is_same_person(found.decision.reviewer, context.user.name)
-    if not is_own and "approver" not in context.user.roles:
+    if not is_own and not may(context.user.roles, Action.REVOKE_ANY_DECISION):
         raise forbidden()
     try:
         item = revoke(

@@ -31,8 +31,7 @@ def show_history(desk: Desk, context: RequestContext) -> Response:
     is_hidden = bool(find_hidden_examples(desk, context, [example_id]))
     # A set or a model would reveal that the item was approved.
     trace = None if is_hidden else _find_trace(desk, example_id)
-    # The report id and file name can contain a name: only operators, who handle the files, see them.
-    origin = trace.report if trace and "operator" in context.user.roles else None
+    origin = trace.report if trace and may(context.user.roles, Action.READ_REPORT_NAMES) else None
     return render_page(
         desk,
         context,
@@ -46,6 +45,7 @@ def show_history(desk: Desk, context: RequestContext) -> Response:
         states=STATE_LABELS,
         report_number=desk.stored_texts.find_report_numbers([item.report_id]).get(item.report_id),
         origin=origin,
+        may_revoke=may(context.user.roles, Action.REVOKE_ANY_DECISION),
     )
 
 
@@ -95,6 +95,7 @@ def show_subject_form(desk: Desk, context: RequestContext, typed: str = "", refu
         trace=None,
         hidden=(),
         refusal=refusal,
+        sees_names=may(context.user.roles, Action.READ_REPORT_NAMES),
     )
 
 
@@ -106,7 +107,15 @@ def show_subject(desk: Desk, context: RequestContext) -> Response:
         return show_subject_form(desk, context, typed, str(error))
     hidden = find_hidden_examples(desk, context, [example.example_id for example in trace.examples])
     return render_page(
-        desk, context, "subject.html", words=_read_words(desk), typed=typed, trace=trace, hidden=hidden, refusal=""
+        desk,
+        context,
+        "subject.html",
+        words=_read_words(desk),
+        typed=typed,
+        trace=trace,
+        hidden=hidden,
+        refusal="",
+        sees_names=may(context.user.roles, Action.READ_REPORT_NAMES),
     )
 
 

@@ -169,6 +169,6 @@ def _can_sign(context: RequestContext, found: VerdictRecord) -> bool:
     is_open = is_open and not explain_unsignable(found.verdict.evidence)
     return (
         is_open
-        and "approver" in context.user.roles
+        and may(context.user.roles, Action.SIGN_VERDICTS)
         and all(signature.approver != context.user.name for signature in found.signatures if signature.is_valid)
     )

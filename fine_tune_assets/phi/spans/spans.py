@@ -48,6 +48,9 @@ class Intervals:
         return any(True for _ in self.list_overlapping(start, end))
 
 
+_WHOLE_KINDS = frozenset({"EMAIL", "URL"})
+
+
 def merge_spans(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
     """The union of all spans, in order. A merged span takes kind, recognizer and score of its longest part."""
     merged: list[Span] = []
@@ -118,6 +121,8 @@ def _is_part_of_group(text: str, merged: Span, span: Span) -> bool:
     return span.start < merged.end or (is_joined and text[merged.end : span.start].strip(" ") == "")
 
 
-def _rank(span: Span) -> tuple[bool, int, bool, float]:
-    """Metadata is certain, so it wins. Between equal lengths, the more specific kind wins: HEALTH_PLAN over ID."""
-    return span.recognizer == KNOWN_RULE, span.end - span.start, span.label != "ID", span.score
+def _rank(span: Span) -> tuple[bool, bool, int, bool, float]:
+    """A mail or web address is one whole, also around a known name. Otherwise metadata is certain, so it wins. Between equal
+    lengths, the more specific kind wins: HEALTH_PLAN over ID."""
+    is_known = span.recognizer == KNOWN_RULE
+    return span.label in _WHOLE_KINDS, is_known, span.end - span.start, span.label != "ID", span.score

@@ -1,4 +1,4 @@
-"""Builds the verifier's ONNX graph from its weights, so that it runs without torch."""
+"""Builds the verifier's ONNX session from its weights, so that it runs without torch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +12,16 @@ from fine_tune_assets.judging.judges.grades import SUPPORTS
 _SEGMENTS = "embeddings.token_type_embeddings.weight"
 
 
-def build_verifier_graph(weights: Mapping[str, NDArray[Any]], heads: int) -> bytes:
+def open_verifier_session(weights: Mapping[str, NDArray[Any]], heads: int) -> Any:
     """`ids`, `segments`, `mask`, `said` (batch, pieces) → `logits` (batch, SUPPORTS), `wrong` (batch, pieces).
 
-    `weights` have the encoder's own names and the names of the two classifying heads; `heads`: attention heads of a layer.
+    An onnxruntime session. `weights` have the encoder's own names and the names of the two classifying heads; `heads`: attention
+    heads of a layer.
     """
     graph = _VerifierGraph(weights, heads)
     logits, wrong = graph.add_heads(graph.add_layers(graph.add_embeddings()))
     shape = ["batch", "pieces"]
-    return graph.serialize(
+    return graph.open_session(
         {"ids": ("INT64", shape), "segments": ("INT64", shape), "mask": ("INT32", shape), "said": ("FLOAT", shape)},
         {"logits": (logits, ["batch", len(SUPPORTS)]), "wrong": (wrong, shape)},
     )

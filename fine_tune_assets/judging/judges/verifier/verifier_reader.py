@@ -119,16 +119,9 @@ class VerifierReader:
 
 @cache
 def _open_session(folder: Path, _version: str) -> Any:
-    import onnxruntime
+    from fine_tune_assets.judging.judges.verifier.verifier_graph import open_verifier_session
 
-    from fine_tune_assets.judging.judges.verifier.verifier_graph import build_verifier_graph
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    graph = build_verifier_graph(read_weights(folder), count_attention_heads(folder))
-    return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+    return open_verifier_session(read_weights(folder), count_attention_heads(folder))
 
 
 def _padded_length(claim: EncodedClaim) -> int:
