@@ -69,6 +69,7 @@ class ScannedText:
             FoundWords(kind, part, " ".join(text[start:end].split()))
             for part, text in self.parts.items()
             for start, end, kind in self.list_places(part)
+            if text[start:end].strip()
         ]
         return list(dict.fromkeys(found))
 

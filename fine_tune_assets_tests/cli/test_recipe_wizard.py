@@ -238,7 +238,7 @@ def test_closing_remarks_inside_outputs_are_counted(data: Path) -> None:
 
 
 def test_a_line_inside_an_output_that_looks_like_a_heading_is_counted(data: Path) -> None:
-    """A style below that of the section, so the section goes on."""
+    """A style below that of the section, so the section continues."""
     folder = data.parent / "ships-batch"
     write_ship_texts(folder, 70)
     for file in folder.glob("*.md"):
@@ -252,7 +252,7 @@ def test_a_line_inside_an_output_that_looks_like_a_heading_is_counted(data: Path
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_outputs_that_end_with_their_section_have_no_such_note(data: Path, name: str) -> None:
-    """A note on every recipe would be read on none."""
+    """A note about every recipe would be ignored."""
     assert "outputs, " not in _new(data, name, 70).output
 
 

@@ -23,7 +23,7 @@ def find_scanned_text(
 ) -> ScannedText | None:
     """The text with findings of the newest set: the one that the page shows, or the approved one of a closed item.
 
-    None if there are no findings, or if they are in a text that is neither.
+    None without findings, or if they are in a text that is neither.
     """
     found = read_findings(desk, draft.example_id)
     outputs = {content_fingerprint(draft.instruction, draft.input, shown): shown}

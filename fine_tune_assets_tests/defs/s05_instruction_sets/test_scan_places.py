@@ -62,7 +62,7 @@ def test_the_findings_of_the_newest_set_count(tmp_path: Path) -> None:
 
 def test_words_are_marked_in_the_scanned_text_and_in_no_other() -> None:
     """A place in a text that was repaired since would mark other words."""
-    found, outputs = [finding("e1")], {"f": TEXTS.output, "g": "Ask nobody about it."}
+    found, outputs = [finding("e1")], {"f": TEXTS.output, "g": "Ask the porter about it."}
     scanned = match_scanned_text(found, TEXTS.instruction, TEXTS.input, outputs)
     assert scanned is not None
     assert [(word.text, word.part) for word in scanned.words] == [("Mrs. Oakbarrow", "output")]

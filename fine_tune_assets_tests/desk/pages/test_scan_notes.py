@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from fine_tune_assets.approval.drafts import content_fingerprint
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions, revoke_decision
-from fine_tune_assets.lineage.final_text_findings import write_findings
+from fine_tune_assets.lineage.final_text_findings import read_newest_findings, write_findings
 from fine_tune_assets.tables.instruction_rows import FinalTextFinding
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, Visitor, sign_in_at
@@ -108,6 +109,19 @@ def test_a_finding_without_a_place_is_stated(site: Site, one: Visitor) -> None:
     assert marked(shown) == []
 
 
+def test_found_words_are_shown_as_text_and_places_beyond_the_text_mark_nothing(site: Site, one: Visitor) -> None:
+    """A reviewer can type anything, and a table can be older than the text."""
+    draft, typed = drafts_of(site.settings)[0], 'Fever, said <img src=x onerror="alert(1)">.'
+    assert one.approve(draft, typed).status_code == 303
+    find_words(site, draft, typed, output='<img src=x onerror="alert(1)">')
+    shown = one.get(f"/items/{draft['example_id']}").text
+    assert "<img src=x" not in shown
+    assert shown.count("&lt;img src=x") >= 2  # in the note, and in the text
+    (found,) = read_newest_findings(site.settings.layout.instruction_sets)
+    write_findings(site.settings.layout.instruction_sets, "a" * 64, [replace(found, start=900, end=910)])
+    assert marked(one.get(f"/items/{draft['example_id']}").text) == []
+
+
 def test_a_damaged_table_of_findings_closes_no_page(site: Site, one: Visitor) -> None:
     """Reviews must go on; the gate itself rests on the set."""
     draft = drafts_of(site.settings)[0]
@@ -162,7 +176,7 @@ def test_an_example_leaves_the_list_when_its_identifier_is_marked(site: Site, on
 
 
 def test_a_draft_of_a_trusted_source_counts_as_approved(ward: Ward) -> None:
-    """Nobody decided on it, and it closes the gate all the same."""
+    """It has no decision, and closes the gate too."""
     site = ward(fields={"trusted_sources": {SOURCE: "published"}})
     site.add("Reviewer One", "reviewer")
     draft = drafts_of(site.settings)[0]
