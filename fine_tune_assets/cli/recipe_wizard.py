@@ -47,7 +47,7 @@ _CHARACTERS_PER_TOKEN = 2.2
 """A low estimate, so that every example fits: English has about four, codes and tables fewer."""
 _TYPICAL_CHARACTERS, _TEMPLATE_TOKENS = 4.2, 40
 """Characters per token of English, and tokens of the chat template, for the expected training time."""
-_LONGEST, _STEP = 2048, 64
+_LONGEST = 2048
 _SALTS = 50
 """Splits that are tried. They depend on subject keys alone, so none favours a result."""
 
@@ -168,8 +168,8 @@ def _size(answers: RecipeAnswers, preview: Preview) -> RecipeAnswers:
         answers,
         drafts=min(len({one.input for one in drafts if one.task == task.name}) for task in answers.tasks),
         draft_tokens=sum(map(_count_tokens, drafts)),
-        max_length=_round_up(int((longest + 200) / _CHARACTERS_PER_TOKEN), _LONGEST),
-        max_new_tokens=_round_up(answer, 512),
+        max_length=_round_up(int((longest + 200) / _CHARACTERS_PER_TOKEN), _LONGEST, 64),
+        max_new_tokens=_round_up(answer, 512, 32),
     )
 
 
@@ -197,8 +197,8 @@ def _count_answer_tokens(text: str) -> int:
     return int(1.1 * (digits + (len(text) - digits) / 3)) + 8
 
 
-def _round_up(tokens: int, most: int) -> int:
-    return min(most, _STEP * (tokens // _STEP + 1))
+def _round_up(tokens: int, most: int, step: int) -> int:
+    return min(most, step * (tokens // step + 1))
 
 
 def _choose_salt(answers: RecipeAnswers, stem: str, recipe: Recipe, preview: Preview, subjects: Collection[str]) -> str:
