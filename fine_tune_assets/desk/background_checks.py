@@ -25,7 +25,7 @@ from fine_tune_assets.ledger.ledger_tables import decisions, revocations
 _MAX_WAIT_SECONDS = 0.03
 """How long a page waits for a result. With few rows, it is ready within this time."""
 
-_GATE_SECONDS = 20.0
+_GATE_SECONDS = 60.0
 """How long a page shows the gates that Dagster named last."""
 
 
