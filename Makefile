@@ -33,7 +33,7 @@ $(VENV)/.dev: $(VENV)/.extras requirements/dev.txt
 
 setup: $(VENV)/.runtime         ## create .venv with the platform's dependencies
 
-setup-extras: $(VENV)/.extras   ## add QLoRA, sweeps, tagger training, MLflow, TensorBoard and Ray
+setup-extras: $(VENV)/.extras   ## add QLoRA, tagger training, MLflow, TensorBoard and Ray
 
 setup-dev: $(VENV)/.dev         ## add the dependencies of tests and checks
 

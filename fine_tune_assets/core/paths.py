@@ -86,11 +86,6 @@ class Layout:
         return self.data_dir / "tensorboard"
 
     @property
-    def sweeps(self) -> Path:
-        """Trial results, a folder for each sweep."""
-        return self.data_dir / "sweeps"
-
-    @property
     def weights(self) -> Path:
         """Merged weights, a folder each, named by fingerprint. Their exports and probe answers are next to them, named by folder
         and format."""

@@ -1,6 +1,7 @@
 """Reads a recipe from YAML. Owns finding the file and saying clearly what is wrong with it."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.settings import Settings, use_settings
 from fine_tune_assets.core.strict_parsing import DuplicateKeyError, load_values
 from fine_tune_assets.recipes.domain_packs import load_pack
-from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, FieldTask, Recipe
+from fine_tune_assets.recipes.schema import FieldTask, Recipe
 
 SHIPPED_DIR = Path(__file__).parent
 
@@ -72,14 +73,25 @@ def _require_supported_tasks(recipe: Recipe, origin: str) -> None:
         )
 
 
-_MIX_FIELDS = {"general_fraction": BUNDLED, "replay_fraction": PREVIOUS_SET}
-"""Removed field → the source in the mix that replaced it."""
+REMOVED_FIELDS: Mapping[str, str] = {
+    "general_fraction": "moved to mix. Remove it and write its value as `mix: {bundled: …}`",
+    "replay_fraction": "moved to mix. Remove it and, unless it is 0, write its value as `mix: {previous_set: …}`",
+    "sweep": "was removed. Write one value of each parameter in training, and compare the validation loss of two trainings",
+}
+"""Removed field → what to write instead. A value of a task's `kind` is `tasks.kind: VALUE`."""
 
 
 def _require_current_fields(values: Any, origin: str) -> None:
-    removed = {name: values[name] for name in _MIX_FIELDS if name in values} if isinstance(values, dict) else {}
-    if removed:
-        weights = ", ".join(f"{_MIX_FIELDS[name]}: {value}" for name, value in removed.items() if value)
-        raise RecipeError(
-            f"Recipe {origin}: {' and '.join(removed)} moved to mix. Remove them and write `mix: {{{weights}}}`."
-        )
+    if removed := [f"{name} {REMOVED_FIELDS[name]}." for name in REMOVED_FIELDS if name in set(_iter_fields(values))]:
+        raise RecipeError(f"Recipe {origin}: {' '.join(removed)}")
+
+
+def _iter_fields(values: Any) -> Iterator[str]:
+    """Fields of the recipe; those of its sections as `section.field`, and each kind of task."""
+    if not isinstance(values, dict):
+        return
+    for name, value in values.items():
+        yield str(name)
+        yield from (f"{name}.{inner}" for inner in (value if isinstance(value, dict) else ()))
+        if name == "tasks" and isinstance(value, list):
+            yield from (f"tasks.kind: {task.get('kind')}" for task in value if isinstance(task, dict))

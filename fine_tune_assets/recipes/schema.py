@@ -13,7 +13,6 @@ from fine_tune_assets.core.serving_engines import EngineName, reads_folder
 from fine_tune_assets.recipes.error_levels import ALPHA
 from fine_tune_assets.recipes.export_settings import GGUF_FORMATS, LORA_SAFETENSORS, ExportFormat, ParityLimits
 from fine_tune_assets.recipes.json_schemas import require_schema
-from fine_tune_assets.recipes.sweep import SweepSettings, require_trainable
 
 _STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -810,7 +809,6 @@ class Recipe:
     mix: dict[MixSource, MixWeight] = field(default_factory=lambda: {BUNDLED: 0.1})
     """Share of the training split by source: `bundled`, the name of an imported data set, or `previous_set`."""
     checks: CheckSettings = field(default_factory=CheckSettings)
-    sweep: SweepSettings | None = None
     corrections: CorrectionSettings = field(default_factory=CorrectionSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
     planted_secrets: PlantedSecretSettings | None = None
@@ -879,14 +877,4 @@ class Recipe:
             raise ValueError(
                 f"judge.engine: vllm does not support adapters of training.method: {self.training.method}. Use transformers."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_sweep(self) -> "Recipe":
-        if self.sweep is not None:
-            require_trainable(self.sweep, self.training)
-            if self.training.fit_batch_size and {"batch_size", "gradient_accumulation"} & set(self.sweep.parameters):
-                raise ValueError(
-                    "sweep.parameters and training.fit_batch_size both set batch_size or gradient_accumulation: remove one"
-                )
         return self

@@ -170,18 +170,6 @@ def test_the_plan_states_the_training_time_that_the_graph_measured(installation_
 
 
 @pytest.mark.slow
-def test_a_sweep_is_planned_as_the_asset_plans_it(installation_dir: Path, tmp_path: Path) -> None:
-    """With what any trial holds at most: it said that a sweep fits of which the last trials would be killed."""
-    base = base_model(tmp_path / "base", 1.0)
-    plain = _plan(write_recipe(installation_dir, training={"batch_size": 2}), "--base-folder", base)
-    sweep = {"parameters": {"batch_size": [1, 2, 7]}, "seed": 1}
-    swept = _plan(write_recipe(installation_dir, training={"batch_size": 2}, sweep=sweep), "--base-folder", base)
-    assert "2 rows of" in plain.output
-    assert "7 rows of" in swept.output
-    assert "batch_size 7" in swept.output
-
-
-@pytest.mark.slow
 def test_the_plan_tells_whether_the_judge_fits(installation_dir: Path, tmp_path: Path) -> None:
     """Judging takes turns with training on the same card; a judge that does not fit would fail after the training."""
     weights = tmp_path / "judge" / "model.safetensors"

@@ -75,7 +75,6 @@ def test_the_training_wrote_its_event_files(served: Served) -> None:
     small, _ = served
     adapter = _rows(small, "adapters")[0]
     assert Path(adapter["folder"]).name in {path.name for path in (small.data / "tensorboard").iterdir()}
-    assert _rows(small, "sweep_trials") == []
 
 
 def test_approved_examples_are_trained_on_and_the_trained_model_is_served(served: Served) -> None:

@@ -45,7 +45,6 @@ from fine_tune_assets.training.planning.resource_plan import (
     PlanError,
     is_within_tolerance,
     suggest_fix,
-    worst_case_settings,
 )
 
 _BINDING_FIELDS = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
@@ -120,7 +119,7 @@ def make_plan(
         "base_folder": str(installation.path(base.folder)),
         "base_fingerprint": base.fingerprint,
         "checkpoints_dir": str(layout.training_checkpoints),
-        "settings": asdict(worst_case_settings(installation.recipe)),
+        "settings": asdict(installation.recipe.training),
         "threads": settings.threads,
         "gpu_memory_gb": settings.cluster_gpu_memory_gb,
     }
@@ -141,7 +140,7 @@ def describe_serving(installation: Installation, base: BaseModel, plan: Training
     except ModelFolderError as error:
         return str(error)
     weights = count_adapter_weights(plan.adapter_bytes, recipe.training.method)
-    model = ServedModel.of_recipe(recipe, shape, weights, worst_case_settings(recipe).rank)
+    model = ServedModel.of_recipe(recipe, shape, weights, recipe.training.rank)
     is_gpu = has_gpu() and uses_gpu(recipe.engine, settings)
     needs = describe_needs(plan_serving(model, settings, ServingHost("", plan.limit_bytes if is_gpu else 0)))
     return name_line(f"{needs}. `fine-tune plan RECIPE` says whether they fit.")

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
-from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
-from fine_tune_assets.recipes.sweep import SweptField, boundary_values
+from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.tables.training_rows import TrainingPlan
 from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
 from fine_tune_assets.training.planning.shapes import Pass, StepMemory
@@ -18,17 +17,6 @@ TOLERANCE = 0.15
 """Allowed relative error of a plan."""
 MORE_DISK = "more free disk space"
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations")
-_MEMORY_SETTINGS: tuple[SweptField, ...] = ("rank", "batch_size")
-"""Swept settings that increase memory."""
-
-
-def worst_case_settings(recipe: Recipe) -> TrainingSettings:
-    """The recipe's settings; in a sweep, with the largest rank and batch size of any trial, which need the most memory."""
-    parameters = recipe.sweep.parameters if recipe.sweep else {}
-    largest: dict[str, Any] = {
-        name: int(max(boundary_values(parameters[name]))) for name in _MEMORY_SETTINGS if name in parameters
-    }
-    return replace(recipe.training, **largest)
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,7 @@ from fine_tune_assets.defs.s06_adapters.training_plans import (
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records, table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel, ExampleLength, TrainingPlan, TrainingPreflight
 from fine_tune_assets.training.__main__ import plan
-from fine_tune_assets.training.planning.resource_plan import (
-    PlanError,
-    remote_gpu_name,
-    require_plan,
-    worst_case_settings,
-)
+from fine_tune_assets.training.planning.resource_plan import PlanError, remote_gpu_name, require_plan
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.record_factory import made
 from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, config_folder
@@ -205,21 +200,8 @@ def test_a_training_that_took_something_else_warns(asked: Any, measured: Any, is
     assert (found.passed, found.severity) == (is_passed, dg.AssetCheckSeverity.WARN)
 
 
-def test_a_sweep_is_planned_with_the_most_that_a_trial_holds(installation_dir: Path) -> None:
-    """A trial that does not fit would be killed three times, hours later."""
-    training = asdict(SETTINGS) | {"target_modules": "all-linear"}
-    sweep = {
-        "parameters": {"rank": [2, 64, 8], "batch_size": {"low": 1, "high": 4}, "alpha": [1]},
-        "seed": 1,
-        "trials": 2,
-    }
-    write_recipe(installation_dir, training=training, sweep=sweep)
-    most = worst_case_settings(Installation().recipe)
-    assert (most.rank, most.batch_size, most.alpha) == (64, 4, SETTINGS.alpha)
-
-
 def test_what_was_not_planned_as_it_was_trained_is_not_compared(installation_dir: Path) -> None:
-    """A trial of a sweep and a training that ended early took something else for good reasons."""
+    """Unsloth and a training that ended early took something else for good reasons."""
     _recipe(installation_dir)
     recipe, plan = Installation().recipe, made(TrainingPlan, peak_bytes=100, library_bytes=30, duration_seconds=9.0)
     trained = {"device": "cpu", "stopped_early": False}
