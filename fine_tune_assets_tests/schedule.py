@@ -1,7 +1,8 @@
 """Orders the tests of `make test` and `make test-slow`, and measures the duration of each file.
 
-`durations.json` has the processor seconds of each file that takes at least one, by suite. `make test-durations` writes it. The
-longest come first, so that both workers end together; a file that grows shows in review.
+`durations.json` has the seconds of each file that takes at least one, by suite: of the processor for `test`, which has a budget,
+and of the clock for `slow`, whose tests mostly wait for services. `make test-durations` writes it. The longest come first, so that
+all workers end together; a file that grows shows in review.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 DURATIONS = Path(__file__).with_name("durations.json")
-"""Suite (test, slow) → file → processor seconds."""
+"""Suite (test, slow) → file → seconds."""
 TOGETHER = {
     # These share an installation on which the whole graph ran.
     "whole graph": re.compile(r"/end_to_end/test_(air_gap|whole_graph)\.py"),
@@ -115,7 +116,9 @@ class _Durations:
         self.seconds: Counter[str] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid.split("::")[0]] += report.processor_seconds  # type: ignore[attr-defined]
+        is_waiting = self.suite == "slow"
+        seconds = report.duration if is_waiting else report.processor_seconds  # type: ignore[attr-defined]
+        self.seconds[report.nodeid.split("::")[0]] += seconds
 
     def pytest_sessionfinish(self) -> None:
         rounded = {file: round(seconds) for file, seconds in self.seconds.items() if round(seconds) >= 1}
@@ -124,11 +127,11 @@ class _Durations:
 
 
 def _stored() -> dict[str, dict[str, int]]:
-    """Suite → file → processor seconds."""
+    """Suite → file → seconds."""
     return dict(json.loads(DURATIONS.read_text(encoding="utf-8")))
 
 
 def _seconds_of_files(items: list[pytest.Item]) -> dict[str, int]:
-    """Processor seconds of the files in the suite of the items."""
+    """Seconds of the files in the suite of the items."""
     is_slow = all(item.get_closest_marker("slow") for item in items)
     return _stored().get("slow" if is_slow else "test", {})

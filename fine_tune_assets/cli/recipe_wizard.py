@@ -47,7 +47,7 @@ _CHARACTERS_PER_TOKEN = 2.2
 """A low estimate, so that every example fits: English has about four, codes and tables fewer."""
 _TYPICAL_CHARACTERS, _TEMPLATE_TOKENS = 4.2, 40
 """Characters per token of English, and tokens of the chat template, for the expected training time."""
-_LONGEST, _STEP = 2048, 64
+_LONGEST = 2048
 _SALTS = 50
 """Splits that are tried. They depend on subject keys alone, so none favours a result."""
 
@@ -163,13 +163,13 @@ def _size(answers: RecipeAnswers, preview: Preview) -> RecipeAnswers:
     if not drafts:
         return answers
     longest = max(len(one.instruction) + len(one.input) + len(one.output) for one in drafts)
-    output = max(len(one.output) for one in drafts)
+    answer = max(_count_answer_tokens(one.output) for one in drafts)
     return replace(
         answers,
         drafts=min(len({one.input for one in drafts if one.task == task.name}) for task in answers.tasks),
         draft_tokens=sum(map(_count_tokens, drafts)),
-        max_length=_round_up(longest + 200, _LONGEST),
-        max_new_tokens=_round_up(output, 512),
+        max_length=_round_up(int((longest + 200) / _CHARACTERS_PER_TOKEN), _LONGEST, 64),
+        max_new_tokens=_round_up(answer, 512, 32),
     )
 
 
@@ -188,9 +188,17 @@ def _describe_training_time(recipe: Recipe, preview: Preview) -> str:
     return f"Training takes about {minutes} min on two cores. `fine-tune materialize training_plans` measures it on this machine."
 
 
-def _round_up(characters: int, most: int) -> int:
-    tokens = int(characters / _CHARACTERS_PER_TOKEN)
-    return min(most, _STEP * (tokens // _STEP + 1))
+def _count_answer_tokens(text: str) -> int:
+    """At least what the bundled tokenizer counts, for every answer of the shipped samples. Each digit is a token.
+
+    A base model writes up to the limit, so a limit far above it costs minutes.
+    """
+    digits = sum(map(str.isdigit, text))
+    return int(1.1 * (digits + (len(text) - digits) / 3)) + 8
+
+
+def _round_up(tokens: int, most: int, step: int) -> int:
+    return min(most, step * (tokens // step + 1))
 
 
 def _choose_salt(answers: RecipeAnswers, stem: str, recipe: Recipe, preview: Preview, subjects: Collection[str]) -> str:

@@ -23,6 +23,7 @@ from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.audit_head import advance_head
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.ledger_errors import LedgerError
+from fine_tune_assets.ledger.ledger_tables import metadata
 from fine_tune_assets.ledger.seals import install_seals
 
 AUDIT_HEAD = "audit_head"
@@ -287,6 +288,7 @@ def _find_key(connection: sa.Connection, keys: Path) -> bytes:
 
 
 def _migrate(connection: sa.Connection) -> None:
+    """Create the declared tables in an empty database, or run the migrations that a ledger of an earlier release lacks."""
     from alembic import command
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
@@ -303,7 +305,11 @@ def _migrate(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS_DIR).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    if revision is None:
+        metadata.create_all(connection)
+        command.stamp(config, "head")
+    else:
+        command.upgrade(config, "head")
 
 
 @cache

@@ -1,5 +1,6 @@
 """What `fine-tune recipe new` and `recipe check` say about reports of several sources that spell their headings differently."""
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from fine_tune_assets.approval.section_proposals import find_sections, propose_t
 from fine_tune_assets.approval.task_kinds import ReportText
 from fine_tune_assets.cli.judge_subjects import count_split_subjects, find_subject_needs
 from fine_tune_assets.cli.main import main
+from fine_tune_assets.cli.recipe_wizard import _count_answer_tokens
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_key
 from fine_tune_assets.core.settings import PREFIX, load_settings
@@ -20,7 +22,10 @@ from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.schema import SectionTask
 from fine_tune_assets.reports.stated_identifiers import make_subject_key
 from fine_tune_assets.tables.common_columns import HeadingLine
+from fine_tune_assets.training.base_models.gguf_files import tokenize_with_llama_cpp
+from fine_tune_assets.training.base_models.registration import bundled_gguf
 from fine_tune_assets_tests.cli.foreign_domains import write_pack
+from fine_tune_assets_tests.conftest import SAMPLE
 
 _SOURCES = {
     "harbour": ("Scope of survey", "Findings", "RECOMMENDATION", "Valuation and signature"),
@@ -239,3 +244,13 @@ def test_enough_subjects_in_a_split_that_leaves_none_to_measure_are_noticed(data
 
 def test_the_shipped_ratings_need_no_subjects() -> None:
     assert find_subject_needs(load_recipe("demo_smollm2")) is None
+
+
+def test_the_answers_of_the_samples_fit_into_the_estimated_tokens() -> None:
+    """An estimate below the tokenizer's count would cut answers; far above it, a base model writes on for minutes."""
+    with (SAMPLE / "raw_reports" / "2026-02-dialogues" / "visits.csv").open(encoding="utf-8", newline="") as file:
+        texts = [row["section_text"] for row in csv.DictReader(file)]
+    counted = [len(tokens) for tokens in tokenize_with_llama_cpp(bundled_gguf(), texts)]
+    estimated = [_count_answer_tokens(text) for text in texts]
+    assert all(few <= many for few, many in zip(counted, estimated, strict=True))
+    assert sum(estimated) <= 2 * sum(counted)

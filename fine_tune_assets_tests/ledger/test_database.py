@@ -1,35 +1,35 @@
+import shutil
 import stat
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from fine_tune_assets.core.errors import SettingsError
+from fine_tune_assets.ledger import database
 from fine_tune_assets.ledger.audit import audit_log as audit
-from fine_tune_assets.ledger.database import MIGRATIONS_DIR, Ledger, open_database
+from fine_tune_assets.ledger.database import Ledger, open_database
 from fine_tune_assets.ledger.ledger_errors import LedgerError
-from fine_tune_assets.ledger.ledger_tables import metadata, review_items
-from fine_tune_assets.ledger.reviews.review_items import find_item, list_identical_ids
+from fine_tune_assets.ledger.ledger_tables import metadata
 from fine_tune_assets_tests.ledger.new_ledgers import keys_of
 
-EARLIER_ITEM = {
-    "is_trusted": False,
-    "flag_count": 0,
-    "flag_kinds": "",
-    "state": "waiting",
-    "arrived_at": datetime(2026, 1, 1, tzinfo=UTC),
-    "decided_by": "",
-    "version": 1,
-}
+NEXT_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "next", "{newest}"
 
 
-def test_migrations_create_exactly_the_schema_tables(empty_url: str) -> None:
-    """A column in the schema but not in a migration would be missing in every real installation."""
+def upgrade() -> None:
+    op.add_column("audit_entries", sa.Column("remark", sa.String(20), nullable=False, server_default="none"))
+"""
+
+
+def test_a_new_ledger_has_exactly_the_declared_tables(empty_url: str) -> None:
+    """With the newest revision, so that a later release migrates it."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -49,26 +49,25 @@ def test_no_key_is_created_beside_a_ledger_with_rows(ledger: Ledger, ledger_url:
     open_database(ledger_url, ledger.keys).close()
 
 
-def test_a_ledger_of_an_earlier_revision_keeps_its_items(empty_url: str) -> None:
-    """The review queue of an installation survives an upgrade; identical cases are found after the next refresh."""
-    url = sa.make_url(empty_url)
-    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url.set(drivername="sqlite" if "sqlite" in url.drivername else "postgresql+psycopg2"))
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS_DIR))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "baseline_3")
-        known = [column for column in review_items.columns if column.name != "case_key"]
-        values = {column.name: EARLIER_ITEM.get(column.name, "x") for column in known if not column.nullable}
-        connection.execute(review_items.insert().values(values))
-    engine.dispose()
+def test_a_later_release_migrates_a_ledger_and_keeps_its_rows(
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = open_database(empty_url, keys_of(empty_url))
-    item = find_item(ledger, "x")
-    assert item is not None
-    assert (item.state, item.case_key) == ("waiting", "")
-    assert list_identical_ids(ledger, "", viewer="Ann", now=item.arrived_at) == []
+    audit.append(ledger, "tester", "said", "something")
     ledger.close()
+    later = shutil.copytree(database.MIGRATIONS_DIR, tmp_path / "migrations")
+    newest = ScriptDirectory(str(later)).get_current_head()
+    (later / "versions" / "next.py").write_text(NEXT_MIGRATION.format(newest=newest), encoding="utf-8")
+    monkeypatch.setattr(database, "MIGRATIONS_DIR", later)
+    database._revisions.cache_clear()
+    try:
+        migrated = open_database(empty_url, keys_of(empty_url))
+    finally:
+        database._revisions.cache_clear()
+    assert [line.resource for line in audit.list_entries(migrated)] == ["something"]
+    with migrated.read() as connection:
+        assert connection.execute(sa.text("SELECT remark FROM audit_entries")).scalar() == "none"
+    migrated.close()
 
 
 def test_ledger_of_an_unknown_version_is_refused_and_unchanged(empty_url: str) -> None:

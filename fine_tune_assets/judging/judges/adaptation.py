@@ -31,7 +31,6 @@ from fine_tune_assets.judging.judges.planted_errors.own_error_detection import (
 from fine_tune_assets.judging.judges.planted_errors.own_errors import OwnExample
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Report
-from fine_tune_assets.judging.judges.verifier.training_data.leakage import find_leaks
 from fine_tune_assets.judging.judges.verifier.training_reports import InvalidReportsError
 from fine_tune_assets.judging.judges.verifier.verifier_files import (
     SHIPPED_FOLDER,
@@ -45,9 +44,9 @@ from fine_tune_assets.judging.judges.verifier.verifier_files import (
 from fine_tune_assets.judging.judges.verifier.verifier_reader import VerifierReader
 from fine_tune_assets.judging.judges.verifier.verifier_sources import (
     OwnReport,
-    certify,
     fingerprint_reports,
     labelled_texts,
+    remove_leaks,
 )
 from fine_tune_assets.judging.statistics.association import Interval, bootstrap_interval
 
@@ -77,8 +76,8 @@ class SplitReports:
     tested: list[OwnReport]
 
     @property
-    def measuring_texts(self) -> list[str]:
-        return [text for one in (*self.held_out, *self.tested) for text in (one.report.record, one.report.note)]
+    def measuring(self) -> list[Report]:
+        return [one.report for one in (*self.held_out, *self.tested)]
 
 
 def split_own_reports(reports: Sequence[OwnReport]) -> SplitReports:
@@ -120,6 +119,10 @@ def adapt_verifier(
     measurement, also if nothing was kept. Raises InvalidReportsError.
     """
     parts = split_own_reports(reports)
+    kept, certificate = remove_leaks(
+        [one.report for one in parts.training], list(labelled_texts(layout)), parts.measuring
+    )
+    _require_training_subjects(kept, certificate.removed_reports)
     examples = [_as_example(one) for one in parts.held_out]
 
     def measure(folder: Path) -> GradedErrors:
@@ -133,8 +136,6 @@ def adapt_verifier(
             f"Only {len(before.cases)} errors can be planted into the held-out answers; {MIN_PLANTED} measure a verifier. "
             "Approve more or longer answers."
         )
-    texts = [*labelled_texts(layout), *parts.measuring_texts]
-    kept, removed = _remove_leaks([one.report for one in parts.training], texts)
     weights, facts = (train or train_further)(kept, plan, progress)
     encoder = None if encoder_folder(plan.base) == bundled_encoder_folder() else plan.base
     layout.verifiers.mkdir(parents=True, exist_ok=True)
@@ -153,7 +154,7 @@ def adapt_verifier(
             trained=version,
             training_subjects=len({report.subject for report in kept}),
             held_out_subjects=len({one.subject for one in examples}),
-            removed_reports=removed,
+            removed_reports=certificate.removed_reports,
             pairs=facts["pairs"],
             gain=gain,
             before=tuple(before.summarize()),
@@ -162,7 +163,6 @@ def adapt_verifier(
         )
         if is_better and not (layout.verifiers / name).exists():
             with atomic_folder(layout.verifiers / name) as made:
-                certificate = certify(kept, removed, texts)
                 write_verifier(made, weights, _card(adaptation, facts, kept, plan), asdict(certificate), encoder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -170,11 +170,14 @@ def adapt_verifier(
     return adaptation
 
 
-def _remove_leaks(reports: Sequence[Report], texts: Sequence[str]) -> tuple[list[Report], int]:
-    """The reports of subjects without a near copy among the texts that measure, and the number of the others."""
-    leaks = find_leaks(reports, texts)
-    kept = [report for report in reports if report.subject not in leaks]
-    return kept, len(reports) - len(kept)
+def _require_training_subjects(kept: Sequence[Report], removed: int) -> None:
+    """Raise InvalidReportsError if copies of measured reports leave too few."""
+    count = len({report.subject for report in kept})
+    if count < MIN_TRAINING_SUBJECTS:
+        raise InvalidReportsError(
+            f"{removed} of {removed + len(kept)} training examples are left out, because their subjects' texts also measure the "
+            f"verifier. {count} subjects remain; {MIN_TRAINING_SUBJECTS} are needed. Add reports of further subjects."
+        )
 
 
 def train_further(

@@ -140,6 +140,15 @@ def test_answers_in_which_no_error_can_be_planted_are_refused(tmp_path: Path) ->
     assert not (tmp_path / "verifiers").exists()
 
 
+def test_too_few_subjects_beside_copies_of_tested_examples_are_refused(tmp_path: Path) -> None:
+    """The training ended with an internal error, after a minute of measuring."""
+    reports = _reports(WANTED)
+    trained = {one.report.subject for one in split_own_reports(reports).training[1:]}
+    copies = [OwnReport("test", "berth", one.report) for one in reports if one.report.subject in trained]
+    with pytest.raises(InvalidReportsError, match=f"; {MIN_TRAINING_SUBJECTS} are needed"):
+        _adapt(Layout(tmp_path), SHIPPED_FOLDER, SHIPPED_FOLDER, [*reports, *copies])
+
+
 def _store(data: Path, reports: list[OwnReport]) -> None:
     rows = [
         {

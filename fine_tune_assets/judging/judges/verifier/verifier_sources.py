@@ -11,8 +11,13 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.prompts.conversations import split_user_content
 from fine_tune_assets.judging.judges.labelled_sets import RATED_SUMMARIES, read_rated_summaries
 from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs import Pair, Report
-from fine_tune_assets.judging.judges.verifier.training_data.leakage import MIN_SHARED, SHINGLE_WORDS, find_leaks
-from fine_tune_assets.judging.judges.verifier.training_reports import read_reports, split_reports
+from fine_tune_assets.judging.judges.verifier.training_data.leakage import (
+    MIN_SHARED,
+    SHINGLE_WORDS,
+    find_copied_reports,
+    find_leaks,
+)
+from fine_tune_assets.judging.judges.verifier.training_reports import InvalidReportsError, read_reports, split_reports
 from fine_tune_assets.ledger.reviews.statement_labels import LabelledTexts, StatementLabel
 from fine_tune_assets.tables.instruction_rows import PLANTED_SECRET
 from fine_tune_assets.tables.stored_tables import read_rows_if_present
@@ -70,17 +75,19 @@ def gather_sources(
     """Reports of `files`, or the training examples of the installation, and the statements that experts labelled.
 
     The reports of `test_files` measure the verifier, or else a part of the subjects. Reports that share text with them, with the
-    labelled sets, with an example that tests models or with a text of `kept_apart` are left out. Raises InvalidReportsError.
+    labelled sets or with a text of `kept_apart`, and copies of an example that tests models, are left out. Raises
+    InvalidReportsError.
     """
     examples = read_own_reports(layout)
     reports = read_reports(files) if files else [one.report for one in examples if one.split == "train"]
     tested = [one.report for one in examples if one.split != "train"]
-    texts = [*kept_apart, *labelled_texts(layout)]
-    texts += [text for report in tested for text in (report.record, report.note)]
     training, measured = (reports, read_reports(test_files)) if test_files else split_reports(reports)
-    texts += [text for report in measured for text in (report.record, report.note)]
-    leaks = find_leaks(training, texts)
-    kept = [report for report in training if report.subject not in leaks]
+    kept, certificate = remove_leaks(training, [*kept_apart, *labelled_texts(layout)], [*tested, *measured])
+    if not kept:
+        raise InvalidReportsError(
+            f"All {len(training)} training reports share text with the labelled sets, or are copies of reports that measure. "
+            "Add reports of further subjects."
+        )
     return Sources(
         training=kept,
         measured=measured,
@@ -91,19 +98,26 @@ def gather_sources(
         labelled_groups=frozenset(texts.record_fingerprint for _, texts in labels),
         names={file.name: fingerprint_file(file) for file in files}
         or {"instruction set": fingerprint_reports(reports)},
-        certificate=certify(kept, len(training) - len(kept), texts),
+        certificate=certificate,
     )
 
 
-def certify(kept: Sequence[Report], removed: int, measured_texts: Sequence[str]) -> VerifierCertificate:
-    return VerifierCertificate(
+def remove_leaks(
+    training: Sequence[Report], texts: Sequence[str], measured: Sequence[Report]
+) -> tuple[list[Report], VerifierCertificate]:
+    """The reports of subjects that share no text with `texts` and have no copy among the `measured` reports."""
+    leaks = {*find_leaks(training, texts), *find_copied_reports(training, measured)}
+    kept = [report for report in training if report.subject not in leaks]
+    measuring = {*texts, *(text for report in measured for text in (report.record, report.note))}
+    certificate = VerifierCertificate(
         training_fingerprint=fingerprint_reports(kept),
-        measured_fingerprint=combine([fingerprint_text(text) for text in sorted(set(measured_texts))]),
-        measured_texts=len(set(measured_texts)),
-        removed_reports=removed,
+        measured_fingerprint=combine([fingerprint_text(text) for text in sorted(measuring)]),
+        measured_texts=len(measuring),
+        removed_reports=len(training) - len(kept),
         shingle_words=SHINGLE_WORDS,
         smallest_shared_fraction=MIN_SHARED,
     )
+    return kept, certificate
 
 
 def read_own_reports(layout: Layout) -> list[OwnReport]:

@@ -14,7 +14,15 @@ from fine_tune_assets.judging.judges.verifier.training_reports import InvalidRep
 from fine_tune_assets.judging.judges.verifier.verifier_sources import gather_sources
 from fine_tune_assets.ledger.reviews.statement_labels import LabelledTexts, StatementLabel
 
-RECORD = "Patient {n}: I have had a cough for {n} weeks, and nothing else bothers me at the moment, thank you doctor."
+STANDARD = "I have had a cough for some weeks, and nothing else bothers me at the moment, thank you doctor."
+
+
+def _record(number: int) -> str:
+    """A dialogue of its own words, with one sentence that all have."""
+    return (
+        " ".join(f"{word}{number}" for word in ("sleep", "walk", "stairs", "heart", "knee", "work", "tea") * 2)
+        + f" {STANDARD}"
+    )
 
 
 def _store(layout: Layout, table: str, rows: list[dict[str, object]]) -> None:
@@ -24,7 +32,7 @@ def _store(layout: Layout, table: str, rows: list[dict[str, object]]) -> None:
 
 
 def _example(number: int, split: str = "train", **changes: object) -> dict[str, object]:
-    asked = f"Write the note.\n\n{RECORD.format(n=number)}"
+    asked = f"Write the note.\n\n{_record(number)}"
     return {
         "example_id": f"e{number}",
         "split": split,
@@ -66,6 +74,7 @@ def test_tested_general_and_planted_examples_train_no_verifier(tmp_path: Path) -
     _store(layout, "instruction_sets", rows)
     sources = gather_sources(layout, [])
     used = {report.subject for report in (*sources.training, *sources.measured)}
+    assert used == {f"s{n}" for n in range(30)}
     assert not used & {"s40", "s41", "s42"}
     assert not {report.subject for report in sources.training} & {report.subject for report in sources.measured}
 
@@ -75,14 +84,26 @@ def test_a_report_with_the_text_of_a_tested_example_is_removed_and_counted(tmp_p
     twin = _example(52, "test")
     _store(layout, "instruction_sets", [_example(n) for n in range(30)] + [twin, {**twin, "split": "train"}])
     sources = gather_sources(layout, [])
-    assert "s52" not in {report.subject for report in sources.training}
-    assert sources.certificate.removed_reports >= 1
+    assert "s52" not in {report.subject for report in (*sources.training, *sources.measured)}
+    assert sources.certificate.removed_reports == 1
+
+
+def test_standard_sentences_are_no_copies_and_copies_alone_train_nothing(tmp_path: Path) -> None:
+    """Each note of an inspector's reports consists of sentences that other reports have too: nothing was left to train on."""
+    layout = Layout(tmp_path)
+    rows = [_example(n, "train" if n < 30 else "test") for n in range(60)]
+    _store(layout, "instruction_sets", rows)
+    assert gather_sources(layout, []).certificate.removed_reports == 0
+    copies = [{**_example(n), "subject_key": f"t{n}", "split": "test"} for n in range(30)]
+    _store(layout, "instruction_sets", [*rows[:30], *copies])
+    with pytest.raises(InvalidReportsError):
+        gather_sources(layout, [])
 
 
 def test_a_statement_that_an_expert_overruled_is_a_pair_with_the_text_it_was_compared_with(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     _store(layout, "instruction_sets", [_example(n) for n in range(30)])
-    record, statement = RECORD.format(n=3), "Cough for 9 weeks."
+    record, statement = _record(3), "Cough for 9 weeks."
     texts = LabelledTexts(record, statement, fingerprint_text(record))
     sources = gather_sources(layout, [], [(_label(statement, statement), texts)])
     (pair,) = sources.labelled
@@ -92,10 +113,10 @@ def test_a_statement_that_an_expert_overruled_is_a_pair_with_the_text_it_was_com
 
 def test_reports_of_a_test_file_and_texts_kept_apart_are_not_in_the_training(tmp_path: Path) -> None:
     layout, reports, tests = Layout(tmp_path), tmp_path / "reports.jsonl", tmp_path / "tests.jsonl"
-    rows = [{"subject": f"s{n}", "record": RECORD.format(n=n), "note": f"Cough for {n} weeks."} for n in range(30)]
+    rows = [{"subject": f"s{n}", "record": _record(n), "note": f"Cough for {n} weeks."} for n in range(30)]
     reports.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tests.write_text(json.dumps(rows[3]) + "\n")
-    sources = gather_sources(layout, [reports], test_files=[tests], kept_apart=[RECORD.format(n=5)])
+    sources = gather_sources(layout, [reports], test_files=[tests], kept_apart=[_record(5)])
     assert [report.subject for report in sources.measured] == ["s3"]
     assert not {"s3", "s5"} & {report.subject for report in sources.training}
 

@@ -1,6 +1,7 @@
-"""Finds texts of the measuring sets among the training reports."""
+"""Finds texts of the measuring sets, and copies of measured reports, among the training reports."""
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -9,7 +10,8 @@ from fine_tune_assets.judging.judges.verifier.training_data.balanced_pairs impor
 _WORD: Final = re.compile(r"\w+")
 SHINGLE_WORDS: Final = 8
 MIN_SHARED: Final = 0.5
-"""Share of a text's word sequences that occur in a measuring set from which the text counts as contained."""
+"""Share of a text's word sequences that occur in a measuring set from which the text counts as contained; of a report's, in one
+measured report from which it counts as its copy."""
 
 
 def find_leaks(reports: Sequence[Report], measured: Iterable[str]) -> dict[str, str]:
@@ -28,6 +30,28 @@ def find_leaks(reports: Sequence[Report], measured: Iterable[str]) -> dict[str, 
             if is_long_copy or is_equal_record:
                 found.setdefault(report.subject, part)
     return found
+
+
+def find_copied_reports(reports: Sequence[Report], measured: Sequence[Report]) -> set[str]:
+    """Subjects with a report of which half, record and note together, is in one measured report.
+
+    For reports of one source. They share standard sentences, so that nearly each note is contained in all others together.
+    """
+    rows_with = defaultdict[tuple[str, ...], list[int]](list)
+    for row, report in enumerate(measured):
+        for shingle in _report_shingles(report):
+            rows_with[shingle].append(row)
+    copied = set()
+    for report in reports:
+        own = _report_shingles(report)
+        shared = Counter(row for shingle in own for row in rows_with.get(shingle, ()))
+        if own and max(shared.values(), default=0) >= MIN_SHARED * len(own):
+            copied.add(report.subject)
+    return copied
+
+
+def _report_shingles(report: Report) -> set[tuple[str, ...]]:
+    return _shingles(report.record) | _shingles(report.note)
 
 
 def _words(text: str) -> list[str]:
