@@ -81,11 +81,6 @@ class Layout:
         return self.data_dir / "adapters"
 
     @property
-    def tensorboard(self) -> Path:
-        """TensorBoard event files, a folder for each training, named by adapter."""
-        return self.data_dir / "tensorboard"
-
-    @property
     def weights(self) -> Path:
         """Merged weights, a folder each, named by fingerprint. Their exports and probe answers are next to them, named by folder
         and format."""

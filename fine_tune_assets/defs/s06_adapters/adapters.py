@@ -199,7 +199,6 @@ def adapters(
         "base_fingerprint": base.fingerprint,
         "adapters_dir": str(layout.adapters),
         "checkpoints_dir": str(layout.training_checkpoints),
-        "tensorboard_dir": str(layout.tensorboard),
         "settings": settings,
         "threads": installation.settings.threads,
     }

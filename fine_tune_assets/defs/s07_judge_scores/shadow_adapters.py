@@ -94,7 +94,6 @@ def train_shadow(
             "adapters_dir": str(folder / "adapters"),
             # Not in the candidates' folder, since a training removes the checkpoints of others there.
             "checkpoints_dir": str(folder / "checkpoints"),
-            "tensorboard_dir": str(folder / "tensorboard"),
             "settings": shadow.settings,
             "threads": settings.threads,
         }

@@ -186,7 +186,6 @@ def train_in_process(request: dict[str, Any], progress: Progress) -> dict[str, A
         settings=settings,
         threads=request["threads"],
         progress=progress,
-        tensorboard_dir=Path(request["tensorboard_dir"]),
     )
     return {
         **asdict(result),
