@@ -17,6 +17,7 @@ from fine_tune_assets.cli.plan_parts import (
     plan_table,
 )
 from fine_tune_assets.core.errors import DOES_NOT_FIT, ModelFolderError
+from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
@@ -133,12 +134,13 @@ def _plan(
 
 
 def _describe_duration(settings: Settings, recipe: Recipe) -> Iterator[str]:
-    """From the graph's plan with the same training settings, which timed passes of the stored examples."""
-    fingerprint = section_fingerprints(recipe)["training"]
-    for row in read_rows_if_present(settings.layout.table("training_plans")):
-        if row["training_fingerprint"] == fingerprint and row["duration_seconds"] is not None:
+    """Measured by the stored adapter's training, if it had the same settings and base model."""
+    sections = section_fingerprints(recipe)
+    fingerprint = combine([sections["training"], sections["base_model"]])
+    for row in read_rows_if_present(settings.layout.table("adapters")):
+        if row["recipe_fingerprint"] == fingerprint:
             minutes = max(1, round(row["duration_seconds"] / 60))
-            yield f"Training takes about {minutes} minutes, as timed for the stored set on {row['machine']}."
+            yield f"The last training with these settings took {minutes} min for {row['trained_row_count']} examples."
 
 
 def _count_too_long(recipe: Recipe, lengths: list[dict[str, Any]] | None) -> TooLongExamples | None:

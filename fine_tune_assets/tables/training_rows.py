@@ -121,7 +121,6 @@ class TrainingPlan(Record):
     disk_bytes: Annotated[int, Column("Maximum size of checkpoints and adapter")]
     free_disk_bytes: Annotated[int, Column("Free disk space at their location")]
     steps: Annotated[int, Column("Optimizer steps over all epochs")]
-    duration_seconds: Annotated[float | None, Column("Predicted duration; absent if it can't be measured")]
     fits: Annotated[bool, Column("True if memory and disk suffice")]
     shortfall: Annotated[str, Column("What does not fit; empty if everything does")]
     suggestion: Annotated[str | None, Column("Suggested recipe change; absent if it fits or none helps")]
@@ -151,4 +150,3 @@ class Adapter(Record):
     base_kl_divergence: Annotated[float | None, Column("Mean KL divergence from the base model, nats per token")]
     packing: Annotated[str | None, Column("`bfd` if several examples share a row, else `never`")]
     planned_peak_bytes: Annotated[int | None, Column("Planned peak memory of the trainer")]
-    planned_duration_seconds: Annotated[float | None, Column("Planned duration; absent if it could not be measured")]

@@ -1,6 +1,6 @@
 """Stage 6: decides when a training is due, and starts it. `training/` does the training."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,7 @@ def adapters(
             "recipe_fingerprint": combine([sections["training"], sections["base_model"]]),
             "prompt_fingerprint": start.preflight.prompt_fingerprint,
             "method": recipe.training.method,
-            **planned_metrics(recipe, start.plan, trained),
+            "planned_peak_bytes": planned_peak_bytes(recipe, start.plan, trained["device"]),
         }
     )
     return table_result(
@@ -310,19 +310,14 @@ def _trainable_set(instance: dg.DagsterInstance, installation: Installation) -> 
     return stored
 
 
-def planned_metrics(recipe: Recipe, plan: TrainingPlan, trained: Mapping[str, Any]) -> dict[str, Any]:
-    """The planned memory and time that the training can be compared with; None where the plan does not apply.
+def planned_peak_bytes(recipe: Recipe, plan: TrainingPlan, device: str) -> int | None:
+    """The planned memory that the training can be compared with; None with Unsloth, which a plan does not cover.
 
-    A plan does not cover Unsloth. On a GPU only tensors are measured, so the plan's library memory is subtracted. The
-    planned time does not apply to a training that stopped early.
+    On a GPU only tensors are measured, so the plan's library memory is subtracted.
     """
     if recipe.training.engine != "trl":
-        return {"planned_peak_bytes": None, "planned_duration_seconds": None}
-    is_gpu = trained["device"] == "cuda"
-    return {
-        "planned_peak_bytes": plan.peak_bytes - (plan.library_bytes if is_gpu else 0),
-        "planned_duration_seconds": None if trained["stopped_early"] else plan.duration_seconds,
-    }
+        return None
+    return plan.peak_bytes - (plan.library_bytes if device == "cuda" else 0)
 
 
 def _version(adapter: Adapter) -> str:

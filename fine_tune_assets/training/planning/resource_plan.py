@@ -1,6 +1,6 @@
-"""Decides whether a training fits (peak memory, disk), how long it takes, and which nearest change would fit.
+"""Decides whether a training fits (peak memory, disk), and which nearest change would fit.
 
-Finds the largest pass. `peak_memory` computes the memory of a step, `step_time` its duration.
+Finds the largest pass. `peak_memory` computes the memory of a step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -75,9 +75,7 @@ class Plan:
         return self.peak_bytes <= self.limit_bytes
 
 
-def make_plan_row(
-    plan: Plan, nearest: Plan | None, machine: Machine, free_disk: int, seconds: float | None
-) -> dict[str, Any]:
+def make_plan_row(plan: Plan, nearest: Plan | None, machine: Machine, free_disk: int) -> dict[str, Any]:
     """A row of the table training_plans without its fingerprints."""
     settings, shape = plan.settings, plan.shape
     shortfall = _describe_shortage(plan, machine, free_disk)
@@ -96,7 +94,6 @@ def make_plan_row(
         "disk_bytes": plan.disk_bytes,
         "free_disk_bytes": free_disk,
         "steps": shape.steps,
-        "duration_seconds": seconds,
         "fits": not shortfall,
         "shortfall": shortfall,
         "suggestion": _suggest_change(plan, nearest, is_disk_short=plan.disk_bytes > free_disk),
