@@ -1,7 +1,6 @@
 """Reads a recipe from YAML. Owns finding the file and saying clearly what is wrong with it."""
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.settings import Settings, use_settings
 from fine_tune_assets.core.strict_parsing import DuplicateKeyError, load_values
 from fine_tune_assets.recipes.domain_packs import load_pack
-from fine_tune_assets.recipes.schema import FieldTask, Recipe
+from fine_tune_assets.recipes.removed_fields import RECIPE_FIELDS, describe_removed_fields
+from fine_tune_assets.recipes.schema import Recipe
 
 SHIPPED_DIR = Path(__file__).parent
 
@@ -50,7 +50,8 @@ def dump_recipe(recipe: Recipe) -> dict[str, Any]:
 
 def parse_recipe(values: Any, origin: str) -> Recipe:
     """Check `values` against the schema and the domain pack. Raises RecipeError, DomainPackError."""
-    _require_current_fields(values, origin)
+    if removed := describe_removed_fields(values, RECIPE_FIELDS):
+        raise RecipeError(f"Recipe {origin}: {removed}")
     try:
         recipe = TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
@@ -58,40 +59,5 @@ def parse_recipe(values: Any, origin: str) -> Recipe:
         misplaced = isinstance(values, dict) and "other_headings" in values
         place = ". Move other_headings into the task whose sections it ends: `tasks: [{name: …, other_headings: […]}]`"
         raise RecipeError(f"Recipe {origin}: {faults}{place if misplaced else ''}") from error
-    _require_supported_tasks(recipe, origin)
+    load_pack(recipe.domain)
     return recipe
-
-
-def _require_supported_tasks(recipe: Recipe, origin: str) -> None:
-    """Raise DomainPackError if the domain pack is missing or invalid, or RecipeError if it has no such tasks."""
-    pack = load_pack(recipe.domain).pack
-    of_fields = [task.name for task in recipe.tasks if isinstance(task, FieldTask)]
-    if of_fields and not pack.laboratory_values:
-        raise RecipeError(
-            f"Recipe {origin}: the domain {recipe.domain} has no laboratory values, so it can't have tasks of the kind fields: "
-            f"{', '.join(of_fields)}."
-        )
-
-
-REMOVED_FIELDS: Mapping[str, str] = {
-    "general_fraction": "moved to mix. Remove it and write its value as `mix: {bundled: …}`",
-    "replay_fraction": "moved to mix. Remove it and, unless it is 0, write its value as `mix: {previous_set: …}`",
-    "sweep": "was removed. Write one value of each parameter in training, and compare the validation loss of two trainings",
-}
-"""Removed field → what to write instead. A value of a task's `kind` is `tasks.kind: VALUE`."""
-
-
-def _require_current_fields(values: Any, origin: str) -> None:
-    if removed := [f"{name} {REMOVED_FIELDS[name]}." for name in REMOVED_FIELDS if name in set(_iter_fields(values))]:
-        raise RecipeError(f"Recipe {origin}: {' '.join(removed)}")
-
-
-def _iter_fields(values: Any) -> Iterator[str]:
-    """Fields of the recipe; those of its sections as `section.field`, and each kind of task."""
-    if not isinstance(values, dict):
-        return
-    for name, value in values.items():
-        yield str(name)
-        yield from (f"{name}.{inner}" for inner in (value if isinstance(value, dict) else ()))
-        if name == "tasks" and isinstance(value, list):
-            yield from (f"tasks.kind: {task.get('kind')}" for task in value if isinstance(task, dict))

@@ -129,6 +129,11 @@ def test_a_mix_without_room_for_approved_examples_or_with_a_path_is_refused(mix:
         ({"general_fraction": 0.2, "replay_fraction": 0.05}, ("replay_fraction", "`mix: {previous_set: …}`")),
         ({"sweep": {"parameters": {"rank": [8, 16]}, "seed": 1}}, ("sweep", "in training")),
         ({"sweep": None}, ("sweep", "in training")),
+        (
+            {"tasks": [{"name": "values", "kind": "fields", "instruction": "Name them."}]},
+            ("kind: fields", "kind model"),
+        ),
+        ({"reviewed_flags": ["label noise", "flag contradicts range"]}, ("flag contradicts range", "from the list")),
     ],
 )
 def test_a_recipe_with_a_removed_field_is_refused_with_what_to_write(old: dict[str, Any], new: tuple[str, str]) -> None:
@@ -143,7 +148,9 @@ def test_the_name_of_a_removed_field_may_be_used_elsewhere() -> None:
     assert parse_recipe({**demo_values(), "mix": {"sweep": 0.1}}, "mine.yaml").mix == {"sweep": 0.1}
 
 
-@pytest.mark.parametrize("values", [None, [], "sweep", {"tasks": "sweep"}, {"tasks": [["kind"]], 1: 2}])
+@pytest.mark.parametrize(
+    "values", [None, [], "sweep", {"tasks": "sweep"}, {"tasks": [["kind"]], 1: 2}, {"mix": [None]}]
+)
 def test_a_recipe_that_is_no_recipe_is_refused(values: Any) -> None:
     """The search for removed fields comes first, so it must not stumble over any YAML."""
     with pytest.raises(RecipeError, match=r"^Recipe mine\.yaml: "):
