@@ -33,7 +33,7 @@ $(VENV)/.dev: $(VENV)/.extras requirements/dev.txt
 
 setup: $(VENV)/.runtime         ## create .venv with the platform's dependencies
 
-setup-extras: $(VENV)/.extras   ## add QLoRA, sweeps, tagger training, MLflow, TensorBoard and Ray
+setup-extras: $(VENV)/.extras   ## add QLoRA, tagger training, MLflow and Ray
 
 setup-dev: $(VENV)/.dev         ## add the dependencies of tests and checks
 
@@ -121,7 +121,7 @@ compat-proof: setup-dev $(VLLM)/.installed   ## load imported and merged weights
 	$(BIN)/python benchmarks/compat_proof.py $(VLLM)/bin/python
 
 UNSLOTH ?= .venv-unsloth
-UNSLOTH_NEEDS := unsloth bitsandbytes dagster-pipes datasets jinja2 matplotlib peft pyarrow pydantic pyyaml safetensors tensorboardX trl
+UNSLOTH_NEEDS := unsloth bitsandbytes dagster-pipes datasets jinja2 matplotlib peft pyarrow pydantic pyyaml safetensors trl
 $(UNSLOTH)/.installed: constraints-unsloth.txt
 	$(PYTHON) -m venv $(UNSLOTH)
 	$(UNSLOTH)/bin/pip install --quiet --disable-pip-version-check -c constraints-unsloth.txt $(UNSLOTH_NEEDS)

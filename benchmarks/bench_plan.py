@@ -1,7 +1,7 @@
-"""Compare the memory, disk and time of a training plan with the measured values. `make bench-plan`.
+"""Compare the memory and disk use of a training plan with the measured values. `make bench-plan`.
 
 Pairs of dialogue and note as in bench_train, SmolLM2-135M-Instruct. Each plan and each training runs in a separate process, as in
-the graph. Exits with 1 if memory or time differ by more than the plan's tolerance, or disk use exceeds the planned maximum.
+the graph. Exits with 1 if memory differs by more than the plan's tolerance, or disk use exceeds the planned maximum.
 """
 
 import argparse
@@ -35,7 +35,7 @@ CASES = {
     "QLoRA, 4 rows": replace(SHORT, method="qlora"),
     "QLoRA, computed again": replace(SHORT, method="qlora", gradient_checkpointing=True),
 }
-FIGURES = ("memory", "disk", "seconds")
+FIGURES = ("memory", "disk")
 
 
 def run_plan(settings: TrainingSettings, folder: Path, threads: int) -> dict[str, Any]:
@@ -57,7 +57,6 @@ def run_plan(settings: TrainingSettings, folder: Path, threads: int) -> dict[str
     return {
         "memory": plan["peak_bytes"],
         "disk": plan["disk_bytes"],
-        "seconds": plan["duration_seconds"],
         "steps": plan["steps"],
     }
 
@@ -95,7 +94,6 @@ def run_training(settings: TrainingSettings, folder: Path, threads: int) -> dict
     return {
         "memory": done.peak_memory_bytes,
         "disk": written.bytes,
-        "seconds": done.duration_seconds,
         "steps": done.steps,
     }
 
@@ -118,14 +116,14 @@ def measure(case: str, what: str, folder: Path, threads: int) -> dict[str, Any]:
 
 def show(found: dict[str, dict[str, dict[str, Any]]]) -> None:
     table = Table(title="Planned, then measured, SmolLM2-135M-Instruct")
-    for name in ("training", "memory MB", "", "disk MB", "", "seconds", "", "steps"):
+    for name in ("training", "memory MB", "", "disk MB", "", "steps"):
         table.add_column(name)
     for case, values in found.items():
         plan, done = values["plan"], values["training"]
         cells = []
-        for figure, unit in (("memory", 1e6), ("disk", 1e6), ("seconds", 1)):
+        for figure in FIGURES:
             cells += [
-                f"{plan[figure] / unit:.0f}, {done[figure] / unit:.0f}",
+                f"{plan[figure] / 1e6:.0f}, {done[figure] / 1e6:.0f}",
                 f"{done[figure] / plan[figure] - 1:+.0%}",
             ]
         table.add_row(case, *cells, f"{plan['steps']}, {done['steps']}")
@@ -139,7 +137,7 @@ def _is_off(figure: str, planned: float, measured: float) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=48, help="training examples; more make the time steadier")
+    parser.add_argument("--rows", type=int, default=48, help="training examples")
     parser.add_argument("--validation", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))

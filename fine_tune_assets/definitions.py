@@ -18,7 +18,6 @@ from fine_tune_assets.defs import (
     s09_served_models,
     s10_corrections,
 )
-from fine_tune_assets.defs.dataset_drop_sensor import dataset_drop_sensor, import_dropped_datasets
 from fine_tune_assets.defs.jobs import JOBS
 from fine_tune_assets.defs.local_run import progress_logger
 from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name, with_keys
@@ -70,13 +69,12 @@ defs = dg.Definitions(
     asset_checks=_checks,
     sensors=[
         raw_report_sensor,
-        dataset_drop_sensor,
         source_sensor,
         notification_sensor,
         AUTOMATION_SENSOR,
     ],
     schedules=[weekly_retraining],
-    jobs=[*JOBS, import_dropped_datasets],
+    jobs=JOBS,
     resources={"installation": Installation(), "worker": Worker(), "io_manager": parquet_io_manager},
     loggers={"progress": progress_logger},
     # A process per step costs two seconds of CPU; heavy work runs in a worker process anyway.

@@ -23,7 +23,7 @@ TOGETHER = {
     # One worker imports torch and the real model.
     "real model": re.compile(
         r"/(judging|merging|training)/|/engines/test_continuations\.py|/gateway/test_carried_passages\.py"
-        r"|/approval/test_writing\.py|/defs/test_(killed_training|model_drafts|sweeps|tracking|training_plans)\.py"
+        r"|/approval/test_writing\.py|/defs/test_(killed_training|model_drafts|tracking|training_plans)\.py"
     ),
     # One worker builds the scrubber.
     "scrubber": re.compile(r"/phi/"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent / "pyproject.toml"
-EXTRAS = ("qlora", "tagger", "sweeps", "mlflow", "tensorboard", "ray")
+EXTRAS = ("qlora", "tagger", "mlflow", "ray")
 TORCH = "2.13.0"
 CPU_WHEELS = ("981442fab184a8791f7724dda9196ffa723bb038c6059d1b04b5f80196e746a6",)
 """SHA-256 of PyTorch's CPU wheels for Linux x86-64 that were installed with these locks (Python 3.11). PyTorch publishes them on

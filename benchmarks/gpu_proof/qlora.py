@@ -67,9 +67,9 @@ def run(proof: SliceRun, scratch: Path) -> None:
         job = TrainingCase(str(base), str(rows), asdict(settings), threads=proof.threads, **changed)
         proof.part(name, lambda: measure(job, proof), modules=modules, minimum_seconds=seconds)
 
-    case("qlora", qlora, QUANTIZED, plans_time=True)
-    case("qlora_packed", replace(qlora, packing="bfd"), QUANTIZED, plans_time=not proof.dry)
-    case("lora", lora, TRAINING, plans_time=not proof.dry)
+    case("qlora", qlora, QUANTIZED)
+    case("qlora_packed", replace(qlora, packing="bfd"), QUANTIZED)
+    case("lora", lora, TRAINING)
     case("plain_trl_qlora", qlora, QUANTIZED, script="plain_trl")
     if not proof.dry:  # in a dry run, the same code again
         case("qlora_activations_stored", replace(qlora, gradient_checkpointing=False), QUANTIZED)
@@ -106,18 +106,12 @@ def measure(job: TrainingCase, proof: SliceRun) -> Figures:
 
 
 def add_comparison(figures: Mapping[str, Any], dry: bool) -> Figures:
-    """With the plan's errors; whether they are within the target is judged on a GPU alone."""
-    found = dict(figures)
-    for what, planned, measured in (
-        ("plan", figures.get("planned_bytes"), figures.get("peak_bytes")),
-        ("time", figures.get("planned_seconds"), figures.get("duration_seconds")),
-    ):
-        is_known = planned and measured is not None
-        found[f"{what}_error"] = measured / planned - 1 if is_known else None
-        found["is_within_plan" if what == "plan" else "is_time_within_plan"] = (
-            abs(measured - planned) <= TOLERANCE * planned if is_known and not dry else None
-        )
-    return found
+    """With the plan's error; whether it is within the target is judged on a GPU alone."""
+    planned, measured = figures.get("planned_bytes"), figures.get("peak_bytes")
+    if not planned or measured is None:
+        return {**figures, "plan_error": None, "is_within_plan": None}
+    is_within = None if dry else abs(measured - planned) <= TOLERANCE * planned
+    return {**figures, "plan_error": measured / planned - 1, "is_within_plan": is_within}
 
 
 def compare_trainings(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:

@@ -36,8 +36,6 @@ class TrainingCase:
     """Folder for the adapter; None: it is discarded."""
     threads: int = 0
     """CPU threads; 0: all."""
-    plans_time: bool = False
-    """Whether the plan also predicts the duration, for which it times a few layers."""
     base_fingerprint: str = "unverified"
     """Of the base folder, if the adapter is judged or merged."""
 
@@ -181,20 +179,17 @@ def _real_tokens(tokenizer: Any, train: list[dict[str, Any]]) -> int:
 def plan_case(case: TrainingCase, settings: TrainingSettings, machine: Any) -> dict[str, Any]:
     """The plan of the training that follows. Call it before the model is loaded."""
     from fine_tune_assets.engines.transformers_models import load_tokenizer
-    from fine_tune_assets.training.planning.measured_plan import estimate_seconds, make_planner
+    from fine_tune_assets.training.planning.measured_plan import make_planner
 
     base, tokenizer = Path(case.base), load_tokenizer(Path(case.base))
     rows = pq.read_table(case.rows).to_pylist()
-    train, validation = (_measure_lengths(tokenizer, rows, split) for split in ("train", "validation"))
-    plan = make_planner(base, train, machine).plan_recipe(settings)
-    seconds = estimate_seconds(base, plan, train, validation) if case.plans_time and plan.fits else None
+    plan = make_planner(base, _measure_lengths(tokenizer, rows, "train"), machine).plan_recipe(settings)
     _reset_peak_memory()
     # On a GPU, torch's peak leaves out the driver's context; on a CPU, resident memory includes the libraries.
     return {
         "planned_bytes": plan.memory.total if machine.is_gpu else plan.peak_bytes,
         "fits": plan.fits,
         "planned_weights_bytes": plan.memory.weights,
-        "planned_seconds": seconds,
         "largest_pass": [plan.shape.largest.rows, plan.shape.largest.tokens],
     }
 

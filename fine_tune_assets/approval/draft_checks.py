@@ -51,8 +51,7 @@ def check_repair(draft: DraftedExample, output: str, checks: Collection[str]) ->
     new = check_output(output, f"{draft.instruction}\n{draft.input}", checks)
     noise = [format_flag("label noise", reason) for reason in find_label_noise(draft.input, output)]
     other_flags = [flag for flag in draft.flags if flag_kind(flag) not in CHECKS and flag_kind(flag) != "label noise"]
-    valid = [f for f in other_flags if flag_kind(f) != "flag contradicts range" or f.partition(": ")[2] in output]
-    return [*valid, *new, *noise]
+    return [*other_flags, *new, *noise]
 
 
 def cross_check_drafts(

@@ -30,10 +30,10 @@ from fine_tune_assets.claims.sections import (
     list_heading_variants,
     matches_heading,
 )
-from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, PairTask, RowTask, SectionTask, Task
+from fine_tune_assets.recipes.schema import Heading, ModelTask, PairTask, RowTask, SectionTask, Task
 
 NO_SECTION, EMPTY_SECTION, INLINE_HEADING = "no section", "empty section", "text on the line of the heading"
-OTHER_LABEL, FEW_VALUES, NO_PARTNER = "output is no label of the task", "too few laboratory values", "no partner report"
+OTHER_LABEL, NO_PARTNER = "output is no label of the task", "no partner report"
 OTHER_SOURCE = "source is not one of the task's"
 
 
@@ -113,12 +113,10 @@ def explain_lack(report: ReportText, parts: Sequence[Section], task: Task) -> li
     lacking = _find_lacking(report, parts, task)
     if lacking:
         return lacking
-    if isinstance(task, FieldTask):
-        return [FEW_VALUES]
     return [OTHER_LABEL] if isinstance(task, SectionTask) and task.labels else []
 
 
-def _find_lacking(report: ReportText, parts: Sequence[Section], task: SectionTask | FieldTask | ModelTask) -> list[str]:
+def _find_lacking(report: ReportText, parts: Sequence[Section], task: SectionTask | ModelTask) -> list[str]:
     texts, inline = join_section_texts(parts), find_inline_headings(report.text, list_headings([task]))
     return [
         f"{_describe_lack(heading, parts, inline)}: {list_heading_variants(heading)[0]}"

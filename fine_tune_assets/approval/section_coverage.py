@@ -27,7 +27,7 @@ from fine_tune_assets.claims.sections import (
     matches_heading,
 )
 from fine_tune_assets.dataset_files.row_reports import split_row_report
-from fine_tune_assets.recipes.schema import FieldTask, Heading, ModelTask, PairTask, RowTask, Task
+from fine_tune_assets.recipes.schema import Heading, ModelTask, PairTask, RowTask, Task
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,6 @@ def _is_fully_used(report_id: str, drafted: Sequence[Task], tasks: Sequence[Task
 
 
 def _uses_whole_report(task: Task) -> bool:
-    if isinstance(task, FieldTask):
-        return not task.sections
     if isinstance(task, ModelTask):
         return not task.input_sections
     return isinstance(task, PairTask | RowTask)

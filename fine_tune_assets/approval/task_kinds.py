@@ -1,8 +1,8 @@
 """Builds drafts from reports for each kind of task.
 
-The kinds use sections, laboratory values, pairs of reports, sections or passages about which a model writes an output or
-questions and answers, and rows of data sets, which no other kind uses. Of a model's outputs, only those that the verifier
-supports become drafts. Reports that a task can't use are counted; nothing is guessed. This module calls no model.
+The kinds use sections, pairs of reports, sections or passages about which a model writes an output or questions and answers, and
+rows of data sets, which no other kind uses. Of a model's outputs, only those that the verifier supports become drafts. Reports
+that a task can't use are counted; nothing is guessed. This module calls no model.
 """
 
 from collections import defaultdict
@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from fine_tune_assets.approval.flags import format_flag
-from fine_tune_assets.approval.lab_values import LabValues, format_abnormal_values, read_lab_values
 from fine_tune_assets.approval.report_passages import split_passages
 from fine_tune_assets.claims.grounding_checks import measure_word_overlap
 from fine_tune_assets.claims.repeated_lines import LinedReport, find_repeated_lines
@@ -28,13 +27,12 @@ from fine_tune_assets.claims.sections import (
 )
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.dataset_files.row_reports import RowTexts, split_row_report
-from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, RowTask, SectionTask, Task
+from fine_tune_assets.recipes.schema import ModelTask, PairTask, RowTask, SectionTask, Task
 from fine_tune_assets.tables.approval_rows import ModelDraft, SentenceSource
 from fine_tune_assets.tables.common_columns import HeadingLine
 from fine_tune_assets.tables.record_classes import Record
 
 BY_MODEL = "model"
-RANGE_CONTRADICTION = "flag contradicts range"
 TRUNCATED: Final = "possibly truncated"
 MODEL_DRAFTED = "model-written"
 
@@ -124,8 +122,6 @@ class DraftRequest:
 class UnusedInputs:
     """Inputs that tasks could not use, by task name; counts only."""
 
-    unparsed_lab_lines: dict[str, int]
-    """Lines with a range that are ambiguous."""
     without_partner: dict[str, int]
     """Reports whose partner is missing, belongs to another subject, or was dropped with its content."""
     unpaired_reports: tuple[tuple[str, str], ...]
@@ -156,8 +152,6 @@ def draft_reports(
         for task in tasks:
             if isinstance(task, SectionTask):
                 yield from _draft_from_sections(report, sections, task)
-            elif isinstance(task, FieldTask):
-                yield from _draft_from_fields(report, sections, task)
             elif isinstance(task, PairTask):
                 yield from _draft_from_pair(report, partners, task)
             elif isinstance(task, ModelTask):
@@ -184,31 +178,24 @@ def build_requests(read: ReadReports, tasks: Sequence[Task], rules: SectionRules
 
 
 def count_unused_inputs(
-    read: ReadReports,
-    tasks: Sequence[Task],
-    rules: SectionRules,
-    dropped_partners: Mapping[str, ReportText] = NO_REPORTS,
+    read: ReadReports, tasks: Sequence[Task], dropped_partners: Mapping[str, ReportText] = NO_REPORTS
 ) -> UnusedInputs:
     """Count inputs that made no draft."""
-    unread: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, FieldTask)}
     counts: dict[str, int] = {task.name: 0 for task in tasks if isinstance(task, PairTask)}
     alone: list[tuple[str, str]] = []
     partners = _read_partners(read, tasks)
-    for report in read() if unread or counts else ():
+    for report in read() if counts else ():
         if split_row_report(report.text) is not None:
             continue
-        sections = rules.split(report)
         for task in tasks:
-            if isinstance(task, FieldTask):
-                unread[task.name] += _read_section_values(report, sections, task).unparsed_lines
-            elif isinstance(task, PairTask) and (other := partner_id(report.report_id, task)) is not None:
+            if isinstance(task, PairTask) and (other := partner_id(report.report_id, task)) is not None:
                 # Only notes use a dropped partner: a dropped note repeats another note.
                 is_note = report.report_id.endswith(task.output_suffix)
                 partner = partners.get(other) or (dropped_partners.get(other) if is_note else None)
                 if partner is None or partner.subject_key != report.subject_key:
                     counts[task.name] += 1
                     alone.append((report.report_id, other))
-    return UnusedInputs(unread, counts, tuple(alone))
+    return UnusedInputs(counts, tuple(alone))
 
 
 def list_headings(tasks: Iterable[Task]) -> list[str]:
@@ -244,23 +231,6 @@ def _join_input_sections(sections: Mapping[str, str], headings: Sequence[Any]) -
     if len(texts) == 1:
         return texts[0][1]
     return "\n\n".join(f"{heading}\n{text}" for heading, text in texts)
-
-
-def _draft_from_fields(report: ReportText, sections: Sequence[Section], task: FieldTask) -> Iterator[UncheckedDraft]:
-    values = _read_section_values(report, sections, task).values
-    if len(values) < task.minimum_values:
-        return
-    output = "\n".join(format_abnormal_values(values)) or task.answer_if_normal
-    contradicted = tuple(f"{RANGE_CONTRADICTION}: {value.name}" for value in values if value.is_contradicted)
-    flags = (*contradicted, *_truncation_flags(sections, task))
-    yield _build_draft(report, task, "\n".join(value.line for value in values), output, flags=flags)
-
-
-def _read_section_values(report: ReportText, sections: Sequence[Section], task: FieldTask) -> LabValues:
-    by_heading = join_section_texts(sections)
-    found = [find_section(by_heading, heading) for heading in task.sections]
-    texts = [section[1] for section in found if section is not None] if task.sections else [report.text]
-    return read_lab_values("\n\n".join(texts), task.decimal_commas)
 
 
 def _draft_from_pair(
@@ -350,9 +320,7 @@ def _build_draft(
 
 
 def _mismatch_flags(output: str, given: str, task: Task) -> list[str]:
-    """Field values always come from the report; every other kind needs a minimum overlap with its input."""
-    floor = 0.0 if isinstance(task, FieldTask) else task.shared_words_floor
-    share = measure_word_overlap(output, given) if floor else None
-    if share is None or share >= floor:
+    share = measure_word_overlap(output, given) if task.shared_words_floor else None
+    if share is None or share >= task.shared_words_floor:
         return []
     return [format_flag("label noise", "the output shares hardly any words with the input")]

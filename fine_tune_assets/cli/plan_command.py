@@ -17,6 +17,7 @@ from fine_tune_assets.cli.plan_parts import (
     plan_table,
 )
 from fine_tune_assets.core.errors import DOES_NOT_FIT, ModelFolderError
+from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
@@ -51,12 +52,11 @@ def plan(
 ) -> None:
     """Plan training, merge and serving of a recipe.
 
-    RECIPE is the name of a shipped recipe, or a file. Only config.json of the base model is read; if the
-    model is not imported, the plan uses its published shape; a training run never does. Without an instruction set of this
-    recipe, every example counts as training.max_length tokens. A sweep is planned with its largest rank and batch. Serving is
-    planned on the same GPU as training, and for both engines of a switch. With --gpu-memory the merge is planned for another
-    machine: it is compared only with --main-memory, and not with a disk. If training, merge or serving does not fit, the exit
-    status is 4, and the plan suggests a change.
+    RECIPE is the name of a shipped recipe, or a file. Only config.json of the base model is read; if the model is not
+    imported, the plan uses its published shape; a training run never does. Without an instruction set of this recipe, every
+    example counts as training.max_length tokens. Serving is planned on the same GPU as training, and for both engines of a
+    switch. With --gpu-memory the merge is planned for another machine: it is compared only with --main-memory, and not with a
+    disk. If training, merge or serving does not fit, the exit status is 4, and the plan suggests a change.
     """
     settings, console = load_settings(), Console()
     chosen = load_recipe(recipe)
@@ -93,9 +93,8 @@ def _plan(
         select_machine,
         split_lengths,
     )
-    from fine_tune_assets.training.planning.resource_plan import worst_case_settings
 
-    lengths, training = _known_lengths(settings, recipe), worst_case_settings(chosen)
+    lengths, training = _known_lengths(settings, recipe), chosen.training
     with nullcontext() if is_json else console.status("Planning"):
         machine = select_machine(hardware.gpu_gib or settings.cluster_gpu_memory_gb)
         row = (
@@ -126,9 +125,6 @@ def _plan(
         console.print(f"Planned with {source}.", markup=False)
         if sentence := _describe_too_long(chosen, _count_too_long(chosen, lengths)):
             console.print(sentence, markup=False)
-        if chosen.sweep:
-            most = f"rank {training.rank}, batch_size {training.batch_size}"
-            console.print(f"Planned for the largest trial of the sweep: {most}.", markup=False)
         if judge_line := _describe_judge(chosen, _judge_bytes(settings, chosen), machine.memory_bytes):
             console.print(judge_line, markup=False)
         for line in (*_describe_duration(settings, chosen), *describe_training(row), *describe_later_parts(later)):
@@ -138,12 +134,13 @@ def _plan(
 
 
 def _describe_duration(settings: Settings, recipe: Recipe) -> Iterator[str]:
-    """From the graph's plan with the same training settings, which timed passes of the stored examples."""
-    fingerprint = section_fingerprints(recipe)["training"]
-    for row in read_rows_if_present(settings.layout.table("training_plans")):
-        if row["training_fingerprint"] == fingerprint and row["duration_seconds"] is not None:
+    """Measured by the stored adapter's training, if it had the same settings and base model."""
+    sections = section_fingerprints(recipe)
+    fingerprint = combine([sections["training"], sections["base_model"]])
+    for row in read_rows_if_present(settings.layout.table("adapters")):
+        if row["recipe_fingerprint"] == fingerprint:
             minutes = max(1, round(row["duration_seconds"] / 60))
-            yield f"Training takes about {minutes} minutes, as timed for the stored set on {row['machine']}."
+            yield f"The last training with these settings took {minutes} min for {row['trained_row_count']} examples."
 
 
 def _count_too_long(recipe: Recipe, lengths: list[dict[str, Any]] | None) -> TooLongExamples | None:

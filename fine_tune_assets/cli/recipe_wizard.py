@@ -187,7 +187,7 @@ def _describe_training_time(recipe: Recipe, preview: Preview) -> str:
     rule = SplitRule(recipe.split)
     tokens = sum(_count_tokens(one) for one in preview.drafts if rule.assign(one.subject_key) == "train")
     minutes = recipe.training.epochs * estimate_epoch_minutes(tokens)
-    return f"Training takes about {minutes} min on two cores. `fine-tune materialize training_plans` measures it on this machine."
+    return f"Training takes about {minutes} min on two cores."
 
 
 def _count_answer_tokens(text: str) -> int:

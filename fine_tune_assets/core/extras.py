@@ -10,7 +10,6 @@ EXTRA_BY_MODULE = {
     "dagster_ray": "ray",
     "faker": "tagger",
     "mlflow": "mlflow",
-    "optuna": "sweeps",
     "ray": "ray",
 }
 """Module → extra of pyproject.toml."""

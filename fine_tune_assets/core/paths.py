@@ -30,15 +30,6 @@ class Layout:
         return self.data_dir / "general"
 
     @property
-    def datasets(self) -> Path:
-        """Data sets that were dropped for import: `incoming`, `imported` and `quarantine`."""
-        return self.data_dir / "datasets"
-
-    @property
-    def incoming_datasets(self) -> Path:
-        return self.datasets / "incoming"
-
-    @property
     def evaluation(self) -> Path:
         """Labelled sets for the scrubber, the judge and retained abilities."""
         return self.data_dir / "evaluation"
@@ -79,16 +70,6 @@ class Layout:
     @property
     def adapters(self) -> Path:
         return self.data_dir / "adapters"
-
-    @property
-    def tensorboard(self) -> Path:
-        """TensorBoard event files, a folder for each training, named by adapter."""
-        return self.data_dir / "tensorboard"
-
-    @property
-    def sweeps(self) -> Path:
-        """Trial results, a folder for each sweep."""
-        return self.data_dir / "sweeps"
 
     @property
     def weights(self) -> Path:

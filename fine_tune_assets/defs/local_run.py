@@ -19,7 +19,6 @@ import dagster as dg
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.processes.fork_server import fork_server
-from fine_tune_assets.defs.dropped_datasets import REASON_FILE, import_incoming
 from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name
 from fine_tune_assets.defs.platform.automation import COUNTED_ATTEMPTS
 from fine_tune_assets.defs.platform.automation_sensor import evaluate_conditions
@@ -297,11 +296,8 @@ def fail_abandoned_runs(instance: dg.DagsterInstance) -> None:
 
 
 def report_source_changes(instance: dg.DagsterInstance) -> None:
-    """Import dropped data sets, and record changed sources and batches, as the sensors of the daemon do."""
+    """Record changed sources and batches, as the sensors of the daemon do."""
     installation, log_error = Installation(), logging.getLogger(SOURCES_LOGGER).error
-    for dropped in import_incoming(installation.layout):
-        if dropped.rows is None:
-            log_error(f"A data set is in quarantine. See {dropped.moved_to / REASON_FILE}.")
     for found in (report_batches(instance, installation), report_sources(instance, installation, log_error)):
         if isinstance(found, dg.SkipReason):
             continue

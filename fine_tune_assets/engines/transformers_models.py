@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from fine_tune_assets.core.errors import ContextLengthError
@@ -72,11 +72,9 @@ def nf4_config(is_sharded: bool = False) -> BitsAndBytesConfig:
     )
 
 
-def load_model(
-    folder: Path, is_quantized: bool = False, is_sharded: bool = False, layers: int | None = None
-) -> PreTrainedModel:
-    """Load a causal language model: float32 on a CPU, bfloat16 on a GPU, NF4 with `is_quantized`; only its first `layers` if
-    given. Raises MissingExtraError for NF4 without bitsandbytes.
+def load_model(folder: Path, is_quantized: bool = False, is_sharded: bool = False) -> PreTrainedModel:
+    """Load a causal language model: float32 on a CPU, bfloat16 on a GPU, NF4 with `is_quantized`. Raises MissingExtraError for
+    NF4 without bitsandbytes.
 
     A model to be sharded is loaded into CPU memory, because it may fit on no GPU; NF4 is loaded onto the GPU, which quantizes it.
     """
@@ -86,7 +84,6 @@ def load_model(
     device = best_device()
     # With its index, because each process of several has its own GPU.
     device_map = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
-    options = {} if layers is None else {"config": _truncated_config(folder, layers)}
     return AutoModelForCausalLM.from_pretrained(
         folder,
         local_files_only=True,
@@ -95,17 +92,7 @@ def load_model(
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
         device_map=None if is_sharded and not is_quantized else device_map,
         quantization_config=nf4_config(is_sharded) if is_quantized else None,
-        **options,
     )
-
-
-def _truncated_config(folder: Path, layers: int) -> Any:
-    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    text = config.get_text_config()
-    text.num_hidden_layers = layers
-    if getattr(text, "layer_types", None):  # one entry per layer
-        text.layer_types = text.layer_types[:layers]
-    return config
 
 
 def load_adapted(base: Path, adapter: Path, is_quantized: bool = False) -> PeftModel:

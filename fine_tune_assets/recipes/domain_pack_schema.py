@@ -144,8 +144,6 @@ class DomainPack:
     """Folders of labelled reports that measure the scrubber, relative to the data folder."""
     checks: tuple[GroundingCheckName, ...]
     """Facts of an answer that are looked up in its input; the others are not checked."""
-    laboratory_values: bool
-    """Whether recipes may have tasks of the kind `fields`."""
     final_texts: Literal["all", "changed"] = "all"
     """Texts of examples that are searched for identifiers before training: `all`, or only those `changed` after drafting."""
     indirect_labels: tuple[Text, ...] = ()

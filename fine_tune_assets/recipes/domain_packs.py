@@ -16,6 +16,7 @@ from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.strict_parsing import DuplicateKeyError, load_values
 from fine_tune_assets.core.word_lists import parse_lists
 from fine_tune_assets.recipes.domain_pack_schema import DomainPack
+from fine_tune_assets.recipes.removed_fields import PACK_FIELDS, describe_removed_fields
 
 PACK_FILE: Final = "pack.yaml"
 SECTION_NAMES: Final = "section_names"
@@ -122,6 +123,8 @@ def _read_pack(domain: str, folder: Path, _listing: str) -> LoadedPack:
         raise DomainPackError(f"Domain pack {domain}: {error}. Keep one of the two.") from error
     except (ValueError, yaml.YAMLError) as error:
         raise DomainPackError(f"{PACK_FILE} of domain pack {domain} is not valid YAML: {error}") from error
+    if removed := describe_removed_fields(values, PACK_FIELDS):
+        raise DomainPackError(f"Domain pack {domain}: {removed}")
     try:
         return LoadedPack(domain, folder, TypeAdapter(DomainPack).validate_python(values))
     except ValidationError as error:

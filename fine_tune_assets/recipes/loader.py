@@ -12,7 +12,8 @@ from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.settings import Settings, use_settings
 from fine_tune_assets.core.strict_parsing import DuplicateKeyError, load_values
 from fine_tune_assets.recipes.domain_packs import load_pack
-from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, FieldTask, Recipe
+from fine_tune_assets.recipes.removed_fields import RECIPE_FIELDS, describe_removed_fields
+from fine_tune_assets.recipes.schema import Recipe
 
 SHIPPED_DIR = Path(__file__).parent
 
@@ -49,7 +50,8 @@ def dump_recipe(recipe: Recipe) -> dict[str, Any]:
 
 def parse_recipe(values: Any, origin: str) -> Recipe:
     """Check `values` against the schema and the domain pack. Raises RecipeError, DomainPackError."""
-    _require_current_fields(values, origin)
+    if removed := describe_removed_fields(values, RECIPE_FIELDS):
+        raise RecipeError(f"Recipe {origin}: {removed}")
     try:
         recipe = TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
@@ -57,29 +59,5 @@ def parse_recipe(values: Any, origin: str) -> Recipe:
         misplaced = isinstance(values, dict) and "other_headings" in values
         place = ". Move other_headings into the task whose sections it ends: `tasks: [{name: …, other_headings: […]}]`"
         raise RecipeError(f"Recipe {origin}: {faults}{place if misplaced else ''}") from error
-    _require_supported_tasks(recipe, origin)
+    load_pack(recipe.domain)
     return recipe
-
-
-def _require_supported_tasks(recipe: Recipe, origin: str) -> None:
-    """Raise DomainPackError if the domain pack is missing or invalid, or RecipeError if it has no such tasks."""
-    pack = load_pack(recipe.domain).pack
-    of_fields = [task.name for task in recipe.tasks if isinstance(task, FieldTask)]
-    if of_fields and not pack.laboratory_values:
-        raise RecipeError(
-            f"Recipe {origin}: the domain {recipe.domain} has no laboratory values, so it can't have tasks of the kind fields: "
-            f"{', '.join(of_fields)}."
-        )
-
-
-_MIX_FIELDS = {"general_fraction": BUNDLED, "replay_fraction": PREVIOUS_SET}
-"""Removed field → the source in the mix that replaced it."""
-
-
-def _require_current_fields(values: Any, origin: str) -> None:
-    removed = {name: values[name] for name in _MIX_FIELDS if name in values} if isinstance(values, dict) else {}
-    if removed:
-        weights = ", ".join(f"{_MIX_FIELDS[name]}: {value}" for name, value in removed.items() if value)
-        raise RecipeError(
-            f"Recipe {origin}: {' and '.join(removed)} moved to mix. Remove them and write `mix: {{{weights}}}`."
-        )

@@ -21,7 +21,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "review": ("review.reviewers", "review.own_edits", "review.agreement_floor", "review.minimum_pairs"),
     "instructions": ("domain", "name", "system_prompt", "mix", "split", "training.seed"),
     "base_model": ("base_model", "prompt"),
-    "training": ("training", "sweep"),
+    "training": ("training",),
     "checks": ("checks", "domain"),
     "abilities": ("judge.ability_items", "judge.batch_size", "gate.maximum_ability_loss", "gate.ability_budgets"),
     "robustness": ("judge.robustness_items", "judge.max_new_tokens", "judge.batch_size"),
@@ -90,8 +90,8 @@ TICK_FIELDS = frozenset(
 )
 """Fields that set start times, waiting times or the amount of human review, and do not change results."""
 DESCRIPTIVE_FIELDS = frozenset({"description", "review.guidelines"})
-NEUTRAL_FIELDS = frozenset({"training.checkpoint_minutes", "sweep.keep_adapters"})
-"""Fields that set how often files are written or how long they are kept. A change does not trigger training."""
+NEUTRAL_FIELDS = frozenset({"training.checkpoint_minutes"})
+"""Fields that set how often files are written. A change does not trigger training."""
 
 
 def dump_for_release(recipe: Recipe) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def section_values(recipe: Recipe, sections: Iterable[str]) -> dict[str, dict[st
     values = dump_recipe(recipe)
     for field in NEUTRAL_FIELDS:
         outer, name = field.split(".")
-        (values[outer] or {}).pop(name, None)
+        del values[outer][name]
     pack = load_pack(recipe.domain)
     found: dict[str, dict[str, Any]] = {}
     for name in sections:

@@ -13,7 +13,6 @@ from fine_tune_assets.core.serving_engines import EngineName, reads_folder
 from fine_tune_assets.recipes.error_levels import ALPHA
 from fine_tune_assets.recipes.export_settings import GGUF_FORMATS, LORA_SAFETENSORS, ExportFormat, ParityLimits
 from fine_tune_assets.recipes.json_schemas import require_schema
-from fine_tune_assets.recipes.sweep import SweepSettings, require_trainable
 
 _STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -142,32 +141,6 @@ class SectionTask:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class FieldTask:
-    """One example per report with laboratory values: the model learns to name the abnormal ones."""
-
-    name: TaskName
-    """Name of the task, stored with each example."""
-    instruction: Text
-    """Instruction to the model."""
-    kind: Literal["fields"]
-    """Kind of task."""
-    sections: tuple[Heading, ...] = ()
-    """Headings of the sections with laboratory values; empty: the whole report."""
-    minimum_values: Positive = 1
-    """Minimum number of values with a reference range in a report."""
-    answer_if_normal: Text = "No abnormal value."
-    """Output for a report without abnormal values."""
-    decimal_commas: bool = False
-    """Whether 5,2 means five and a fifth."""
-    other_headings: OtherHeadings = ()
-    """Headings of unused sections, which end the section before them; common headings are known."""
-
-    @property
-    def used_headings(self) -> tuple[Heading, ...]:
-        return self.sections
-
-
-@dataclass(frozen=True, config=_STRICT)
 class PairTask:
     """One example per pair of reports of a subject whose ids differ only in their suffix: a dialogue and its note."""
 
@@ -242,7 +215,7 @@ class RowTask:
     used_headings: ClassVar[tuple[Heading, ...]] = ()
 
 
-Task = SectionTask | FieldTask | PairTask | ModelTask | RowTask
+Task = SectionTask | PairTask | ModelTask | RowTask
 
 
 def _task_kind(task: Any) -> Any:
@@ -251,14 +224,13 @@ def _task_kind(task: Any) -> Any:
 
 TaskUnion = Annotated[
     Annotated[SectionTask, Tag("sections")]
-    | Annotated[FieldTask, Tag("fields")]
     | Annotated[PairTask, Tag("pairs")]
     | Annotated[ModelTask, Tag("model")]
     | Annotated[RowTask, Tag("rows")],
     Discriminator(
         _task_kind,
         custom_error_type="task_kind",
-        custom_error_message="kind must be sections, fields, pairs, model or rows",
+        custom_error_message="kind must be sections, pairs, model or rows",
     ),
 ]
 
@@ -270,7 +242,6 @@ FlagKind = Literal[
     "side not in input",
     "negation not in input",
     "medication not in input",
-    "flag contradicts range",
     "contradiction",
     "label noise",
     "possibly truncated",
@@ -797,12 +768,7 @@ class Recipe:
     engine: EngineName
     """Engine in production: `llama_cpp` serves a GGUF file, `vllm` the merged weights, or `lora_safetensors` if listed first."""
     retrain: RetrainSettings
-    reviewed_flags: FlagKinds = (
-        "contradiction",
-        "label noise",
-        "flag contradicts range",
-        "possibly truncated",
-    )
+    reviewed_flags: FlagKinds = ("contradiction", "label noise", "possibly truncated")
     """Flags that send drafts of trusted sources to review, or `all`; drafts by a model are always reviewed."""
     reports_without_subject: Literal["refuse", "allow"] = "refuse"
     """Treatment of reports that name no subject: unreadable, or each its own subject."""
@@ -810,7 +776,6 @@ class Recipe:
     mix: dict[MixSource, MixWeight] = field(default_factory=lambda: {BUNDLED: 0.1})
     """Share of the training split by source: `bundled`, the name of an imported data set, or `previous_set`."""
     checks: CheckSettings = field(default_factory=CheckSettings)
-    sweep: SweepSettings | None = None
     corrections: CorrectionSettings = field(default_factory=CorrectionSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
     planted_secrets: PlantedSecretSettings | None = None
@@ -879,14 +844,4 @@ class Recipe:
             raise ValueError(
                 f"judge.engine: vllm does not support adapters of training.method: {self.training.method}. Use transformers."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_sweep(self) -> "Recipe":
-        if self.sweep is not None:
-            require_trainable(self.sweep, self.training)
-            if self.training.fit_batch_size and {"batch_size", "gradient_accumulation"} & set(self.sweep.parameters):
-                raise ValueError(
-                    "sweep.parameters and training.fit_batch_size both set batch_size or gradient_accumulation: remove one"
-                )
         return self

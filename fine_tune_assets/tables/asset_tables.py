@@ -52,7 +52,6 @@ from fine_tune_assets.tables.training_rows import (
     Adapter,
     BaseModel,
     ExampleLength,
-    SweepTrial,
     TrainingPlan,
     TrainingPreflight,
 )
@@ -84,7 +83,6 @@ RECORDS: Mapping[str, type[Record]] = {
     "training_preflights": TrainingPreflight,
     "training_plans": TrainingPlan,
     "adapters": Adapter,
-    "sweep_trials": SweepTrial,
     "judge_agreement": JudgeAgreement,
     "judge_scores": JudgeScore,
     "answer_checks": AnswerCheck,
@@ -118,7 +116,6 @@ AUXILIARY_TABLES: Mapping[str, str] = {
     "withheld_examples": "approved_examples",
     "example_lengths": "training_plans",
     "training_preflights": "training_plans",
-    "sweep_trials": "adapters",
     "unreadable_documents": "knowledge_chunks",
     "withheld_corrections": "scrubbed_corrections",
 }

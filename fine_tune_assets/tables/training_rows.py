@@ -1,4 +1,4 @@
-"""Tables of stage 6: base models, preflight checks, plans, adapters and sweeps."""
+"""Tables of stage 6: base models, preflight checks, plans and adapters."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -121,7 +121,6 @@ class TrainingPlan(Record):
     disk_bytes: Annotated[int, Column("Maximum size of checkpoints and adapter")]
     free_disk_bytes: Annotated[int, Column("Free disk space at their location")]
     steps: Annotated[int, Column("Optimizer steps over all epochs")]
-    duration_seconds: Annotated[float | None, Column("Predicted duration; absent if it can't be measured")]
     fits: Annotated[bool, Column("True if memory and disk suffice")]
     shortfall: Annotated[str, Column("What does not fit; empty if everything does")]
     suggestion: Annotated[str | None, Column("Suggested recipe change; absent if it fits or none helps")]
@@ -151,24 +150,3 @@ class Adapter(Record):
     base_kl_divergence: Annotated[float | None, Column("Mean KL divergence from the base model, nats per token")]
     packing: Annotated[str | None, Column("`bfd` if several examples share a row, else `never`")]
     planned_peak_bytes: Annotated[int | None, Column("Planned peak memory of the trainer")]
-    planned_duration_seconds: Annotated[float | None, Column("Planned duration; absent if it could not be measured")]
-    sweep: Annotated[str | None, Column("Sweep that selected it; absent without a sweep")]
-
-
-class SweepTrial(Record):
-    """A trial of a sweep."""
-
-    sweep: Annotated[str, Column("Name of the sweep, from instruction set, base model and settings")]
-    trial_number: Annotated[int, Column("Trial number, from 0")]
-    parameters: Annotated[str, Column("Settings that differ from the recipe, as JSON")]
-    state: Annotated[str, Column("`finished` or `failed`")]
-    is_chosen: Annotated[bool, Column("True for the trial that became the adapter")]
-    first_validation_loss: Annotated[
-        float | None, Column("Validation loss before training; absent if the trial failed")
-    ]
-    best_validation_loss: Annotated[
-        float | None, Column("Validation loss of the selected checkpoint; absent if the trial failed")
-    ]
-    duration_seconds: Annotated[float | None, Column("Duration of training")]
-    adapter_id: Annotated[str | None, Column("Trained adapter; its weights are kept only if selected")]
-    failure_reason: Annotated[str | None, Column("Why the trial failed")]

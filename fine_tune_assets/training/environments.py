@@ -16,7 +16,7 @@ NOT_INSTALLED = (
 )
 REQUIRED_PACKAGES = (
     "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "dagster-pipes", "jinja2",
-    "matplotlib", "pyarrow", "pydantic", "pyyaml", "safetensors", "tensorboardX",
+    "matplotlib", "pyarrow", "pydantic", "pyyaml", "safetensors",
 )  # fmt: skip
 """Packages that `python -m fine_tune_assets.training` imports with Unsloth."""
 _VERSION_SCRIPT = """

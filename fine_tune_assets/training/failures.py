@@ -19,10 +19,6 @@ class TrainingError(FineTuneError):
     """A training could not start or failed."""
 
 
-class InfeasibleSettingsError(TrainingError):
-    """These settings do not suit this machine or these examples; others may."""
-
-
 NOT_FINITE = (
     "The loss is not a finite number at step {step}. Lower training.learning_rate in the recipe; the training then restarts from "
     "the beginning. Nothing was stored."
@@ -50,7 +46,7 @@ def explain_errors(*folders: Path) -> Iterator[None]:
     # Broad, but only to translate: anything else is re-raised unchanged.
     except Exception as error:
         if is_out_of_memory(error):
-            raise InfeasibleSettingsError(OUT_OF_MEMORY) from None
+            raise TrainingError(OUT_OF_MEMORY) from None
         if is_disk_full(error, folders):
             raise TrainingError(DISK_FULL.format(free=_describe_full_disk(error, folders))) from None
         if re.search(_NO_AUTOGRAD_KERNEL, str(error)):
@@ -109,6 +105,6 @@ def require_disk_space(folder: Path, required_bytes: int) -> None:
 
 
 def require_finite(value: float, step: int) -> None:
-    """Raise InfeasibleSettingsError unless the loss or the gradient norm is finite."""
+    """Raise TrainingError unless the loss or the gradient norm is finite."""
     if value != value or abs(value) == float("inf"):
-        raise InfeasibleSettingsError(NOT_FINITE.format(step=step))
+        raise TrainingError(NOT_FINITE.format(step=step))

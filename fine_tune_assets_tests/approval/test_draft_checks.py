@@ -83,10 +83,9 @@ def test_repair_removes_fixed_flags_and_adds_new_ones() -> None:
     draft = draft_of(
         instruction="Name the dose.",
         input="Takes 20 mg. Left knee.",
-        output="Takes 40 mg. Ferritin is low.",
+        output="Takes 40 mg.",
         flags=(
             "number not in input: 40 mg",
-            "flag contradicts range: Ferritin",
             "contradiction: nearly the same input as e2",
             "model-written: m",
             "label noise: another task of the same report has this same output",
@@ -95,9 +94,6 @@ def test_repair_removes_fixed_flags_and_adds_new_ones() -> None:
     about_the_input = ["contradiction: nearly the same input as e2", "model-written: m"]
     assert check_repair(draft, draft.output, CHECKS) == [*draft.flags]
     assert check_repair(draft, "Takes 20 mg.", CHECKS) == about_the_input
-    assert check_repair(draft, "Takes 20 mg. Ferritin is high.", CHECKS) == [
-        "flag contradicts range: Ferritin", *about_the_input,
-    ]  # fmt: skip
     assert check_repair(draft, "Right knee, 80 mg.", CHECKS) == [
         *about_the_input, "number not in input: 80 mg", "side not in input: Right knee",
     ]  # fmt: skip

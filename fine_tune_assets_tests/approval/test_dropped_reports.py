@@ -26,7 +26,7 @@ from fine_tune_assets.recipes.schema import PairTask, SectionTask, Task
 from fine_tune_assets.tables.dedup_rows import DuplicateReport
 from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
-from fine_tune_assets_tests.approval.examples import ONE, corrections, section_rules
+from fine_tune_assets_tests.approval.examples import ONE, corrections
 from fine_tune_assets_tests.clinical_domain import PACK
 
 DEDUP = load_recipe("demo_smollm2").dedup
@@ -232,9 +232,7 @@ def test_note_of_a_dropped_dialogue_keeps_its_own_dialogue() -> None:
     assert all("contradiction" in distinct_kinds(draft["flags"]) for draft in drafts)
     assert approved.num_rows == 0
     halves = read_dropped_partners(DroppedReports(found.duplicates, reader(visits(OTHER_NOTE))), [PAIRS])
-    unused = count_unused_inputs(
-        lambda: iter_records(ReportText, found.unique), [PAIRS], section_rules(found.unique, PAIRS), halves
-    )
+    unused = count_unused_inputs(lambda: iter_records(ReportText, found.unique), [PAIRS], halves)
     assert (unused.without_partner, unused.unpaired_reports) == ({"visit": 0}, ())
 
 
@@ -258,9 +256,7 @@ def test_dialogue_without_its_dropped_note_is_counted() -> None:
         {"dropped_id": "b/2.note", "kept_id": "b/1.note"}
     ]
     assert draft["report_id"] == "b/1.note"
-    unused = count_unused_inputs(
-        lambda: iter_records(ReportText, found.unique), [PAIRS], section_rules(found.unique, PAIRS)
-    )
+    unused = count_unused_inputs(lambda: iter_records(ReportText, found.unique), [PAIRS])
     assert unused.without_partner == {"visit": 1}
     assert unused.unpaired_reports == (("b/2.dialogue", "b/2.note"),)
 

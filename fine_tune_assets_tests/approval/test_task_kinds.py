@@ -1,4 +1,4 @@
-"""The kinds of task: sections, fields, pairs and model output."""
+"""The kinds of task: sections, pairs, rows and model output."""
 
 from dataclasses import asdict, replace
 
@@ -19,7 +19,7 @@ from fine_tune_assets.approval.task_kinds import DraftRequest, ReportText, build
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.dataset_files.row_reports import INPUT, INSTRUCTION, OUTPUT
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe
-from fine_tune_assets.recipes.schema import FieldTask, ModelTask, PairTask, RowTask, SectionTask, Task
+from fine_tune_assets.recipes.schema import ModelTask, PairTask, RowTask, SectionTask, Task
 from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 from fine_tune_assets_tests.approval.examples import (
@@ -37,7 +37,6 @@ from fine_tune_assets_tests.clinical_domain import PACK
 
 ROWS = RowTask("faq", "rows")
 ROW = f"{INSTRUCTION}\n\nName the dose.\n\n{INPUT}\n\nPLAN:\nRest.\n\n{OUTPUT}\n\nPLAN:\nRest."
-FIELDS = FieldTask("abnormal", "Name the abnormal values.", "fields", ("LABORATORY",))
 PAIRS = PairTask("note", "Write the note of this visit.", "pairs", ".dialogue", ".note")
 SUMMARY = ModelTask("summary", "Summarize.", "model", 40, ("FINDINGS",))
 
@@ -113,32 +112,6 @@ def test_recipe_with_a_broken_pattern_or_an_unknown_kind_is_refused() -> None:
             parse_recipe({**good, "tasks": [task]}, "r.yaml")
 
 
-def test_laboratory_values_become_the_abnormal_ones() -> None:
-    """Input: the lines that were read reliably; a dose elsewhere in the report is not a value."""
-    values = "WBC 13.2 x10^9/L (4.0-11.0)\nNa 139 mmol/L (135-145)\nTroponin <5 ng/L (3-10)"
-    text = f"LABORATORY\n{values}\nPLAN\nIbuprofen 81 mg (75-100)"
-    (found,) = draft(reports(text), FIELDS)
-    assert found.input == "WBC 13.2 x10^9/L (4.0-11.0)\nNa 139 mmol/L (135-145)"
-    assert found.output == "WBC: high, 13.2 x10^9/L (4.0-11.0)"
-    assert (found.drafted_by, found.flags) == ("fields", ())
-    assert count_unused_inputs(
-        lambda: iter_records(ReportText, reports(text)), [FIELDS], section_rules(reports(text), FIELDS)
-    ).unparsed_lab_lines == {"abnormal": 1}
-
-
-def test_normal_values_have_an_answer_but_too_few_make_no_draft() -> None:
-    """A model that never saw a normal report would find something in each."""
-    (found,) = draft(reports("LABORATORY\nNa 139 mmol/L (135-145)"), FIELDS)
-    assert found.output == "No abnormal value."
-    assert draft(reports("LABORATORY\nNa 139 mmol/L"), FIELDS) == []
-
-
-def test_report_flag_that_contradicts_its_range_is_flagged() -> None:
-    """The draft follows the range and warns the reviewer."""
-    (found,) = draft(reports("LABORATORY\nTSH 2.1 mIU/L (0.4-4.0) H"), FIELDS)
-    assert found.flags == ("flag contradicts range: TSH",)
-
-
 def test_reports_with_matching_id_suffixes_are_a_pair() -> None:
     """The draft belongs to the note: withholding the note withholds the draft."""
     table = reports("Doctor: Any pain?\n", "Pain.\n")
@@ -154,13 +127,9 @@ def test_pair_of_two_subjects_is_counted_and_makes_no_draft() -> None:
     """One subject's words in another's note would be the worst possible example."""
     table = renamed(reports("Dialogue", "Note"), "b/visit7.dialogue", "b/visit7.note")
     assert draft(table, PAIRS) == []
-    assert count_unused_inputs(
-        lambda: iter_records(ReportText, table), [PAIRS], section_rules(table, PAIRS)
-    ).without_partner == {"note": 2}
+    assert count_unused_inputs(lambda: iter_records(ReportText, table), [PAIRS]).without_partner == {"note": 2}
     alone = renamed(reports("Note"), "b/visit8.note")
-    assert count_unused_inputs(
-        lambda: iter_records(ReportText, alone), [PAIRS], section_rules(alone, PAIRS)
-    ).without_partner == {"note": 1}
+    assert count_unused_inputs(lambda: iter_records(ReportText, alone), [PAIRS]).without_partner == {"note": 1}
 
 
 def test_model_output_is_a_draft_that_no_source_is_trusted_for() -> None:
@@ -318,12 +287,11 @@ def test_a_task_can_name_its_data_sets() -> None:
 
 @pytest.mark.parametrize(
     "task",
-    [SectionTask("plan", "Plan.", ("PLAN",), "PLAN"), replace(FIELDS, sections=()), replace(PAIRS, output_suffix="1")],
+    [SectionTask("plan", "Plan.", ("PLAN",), "PLAN"), replace(PAIRS, output_suffix="1")],
 )
 def test_no_other_kind_of_task_uses_a_row(task: Task) -> None:
     """A heading in an answer starts no section of a report."""
-    lab = f"{ROW}\n\nHemoglobin 9.8 g/dL (12.0-15.5) L"
-    assert draft(reports(lab), task) == []
+    assert draft(reports(ROW), task) == []
     assert requests(reports(ROW), replace(SUMMARY, input_sections=("PLAN",))) == []
 
 

@@ -79,7 +79,6 @@ tagger: law_finance
 dates: all
 labelled_sets: [evaluation/{name}_phi]
 checks: [numbers, units, dates]
-laboratory_values: false
 """
 _NOUNS = {"damage": "holder", "ships": "vessel", "grievances": "employee"}
 

@@ -11,13 +11,14 @@ from click.testing import CliRunner, Result
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.errors import DOES_NOT_FIT
 from fine_tune_assets.core.files import write_table
+from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.paths import PACKAGE_DIR
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.engines.gguf_header import read_gguf_header
 from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.tables.record_classes import table_from_records
-from fine_tune_assets.tables.training_rows import TrainingPlan
+from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets.training.base_models.model_facts import published_shapes
 from fine_tune_assets.training.base_models.registration import bundled_gguf
 from fine_tune_assets_tests.conftest import write_recipe
@@ -153,32 +154,23 @@ def test_this_machine_is_planned_for_where_no_card_is_named(installation_dir: Pa
 
 
 @pytest.mark.slow
-def test_the_plan_states_the_training_time_that_the_graph_measured(installation_dir: Path, tmp_path: Path) -> None:
+def test_the_plan_states_how_long_the_last_training_with_these_settings_took(
+    installation_dir: Path, tmp_path: Path
+) -> None:
     """With other training settings it would take another time, so none is stated."""
     recipe = write_recipe(installation_dir)
+    sections = section_fingerprints(load_recipe(str(recipe)))
     stored = made(
-        TrainingPlan,
-        training_fingerprint=section_fingerprints(load_recipe(str(recipe)))["training"],
+        Adapter,
+        recipe_fingerprint=combine([sections["training"], sections["base_model"]]),
         duration_seconds=960.0,
-        machine="this machine",
+        trained_row_count=120,
     )
-    write_table(load_settings().layout.table("training_plans"), table_from_records(TrainingPlan, [stored]))
+    write_table(load_settings().layout.table("adapters"), table_from_records(Adapter, [stored]))
     folder = base_model(tmp_path / "base", 1.0)
-    assert "Training takes about 16 minutes" in _plan(recipe, "--base-folder", folder).stdout
+    assert "took 16 min for 120 examples" in " ".join(_plan(recipe, "--base-folder", folder).stdout.split())
     changed = write_recipe(installation_dir, training={"epochs": 7})
-    assert "Training takes about" not in _plan(changed, "--base-folder", folder).stdout
-
-
-@pytest.mark.slow
-def test_a_sweep_is_planned_as_the_asset_plans_it(installation_dir: Path, tmp_path: Path) -> None:
-    """With what any trial holds at most: it said that a sweep fits of which the last trials would be killed."""
-    base = base_model(tmp_path / "base", 1.0)
-    plain = _plan(write_recipe(installation_dir, training={"batch_size": 2}), "--base-folder", base)
-    sweep = {"parameters": {"batch_size": [1, 2, 7]}, "seed": 1}
-    swept = _plan(write_recipe(installation_dir, training={"batch_size": 2}, sweep=sweep), "--base-folder", base)
-    assert "2 rows of" in plain.output
-    assert "7 rows of" in swept.output
-    assert "batch_size 7" in swept.output
+    assert "The last training" not in _plan(changed, "--base-folder", folder).stdout
 
 
 @pytest.mark.slow

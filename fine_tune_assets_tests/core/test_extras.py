@@ -29,7 +29,7 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Hide:
 
 def test_an_import_that_belongs_to_no_extra_fails_normally() -> None:
     """Installing an extra does not repair a damaged installation."""
-    with pytest.raises(ModuleNotFoundError), require_extra("A sweep"):
+    with pytest.raises(ModuleNotFoundError), require_extra("QLoRA"):
         import surely_not_installed  # type: ignore[import-not-found]  # noqa: F401
 
 
@@ -60,15 +60,6 @@ def test_a_qlora_adapter_is_not_merged(hide: Hide) -> None:
     hide("bitsandbytes")
     with pytest.raises(MissingExtraError, match=COMMAND):
         round_trip(torch.zeros(64, 64), SUPPORTED, "cpu")
-
-
-def test_a_sweep_does_not_start(hide: Hide, tmp_path: Path) -> None:
-    from fine_tune_assets.recipes.sweep import SweepSettings
-    from fine_tune_assets.training.sweep_search import Sweep
-
-    hide("optuna")
-    with pytest.raises(MissingExtraError, match=COMMAND):
-        Sweep(tmp_path, "key", SweepSettings(parameters={"rank": (2, 4)}, seed=1))
 
 
 def test_a_cluster_job_is_not_submitted(hide: Hide, tmp_path: Path) -> None:

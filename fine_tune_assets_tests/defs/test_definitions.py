@@ -198,7 +198,6 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
     sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
     assert set(sensors) == {
         "raw_report_sensor",
-        "dataset_drop_sensor",
         "source_sensor",
         "notification_sensor",
         "automation",

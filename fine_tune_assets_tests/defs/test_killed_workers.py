@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.defs.platform.resources import Worker, WorkerError
+from fine_tune_assets.defs.platform.resources import Worker
 
 _KILLED: list[str] = []
 
@@ -25,7 +25,7 @@ class Dying(Worker):
 class Refusing(Worker):
     def run_once(self, context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
         _KILLED.append(context.run_id)
-        raise WorkerError("GateClosedError", "Merging changed the model.")
+        raise dg.Failure("GateClosedError: Merging changed the model.", allow_retries=False)
 
 
 def _run(worker: Worker) -> bool:

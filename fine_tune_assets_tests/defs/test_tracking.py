@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s06_adapters.sweeps import NOT_TRACKED, log_to_mlflow
+from fine_tune_assets.defs.s06_adapters.mlflow_logging import NOT_TRACKED, log_to_mlflow
 from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.record_factory import made
 
@@ -27,20 +27,16 @@ ADAPTER = made(
 )  # fmt: skip
 
 
-def _log() -> dict[str, Any]:
+def _log() -> str:
     with dg.build_asset_context() as context:
         return log_to_mlflow(context, Installation(), TRAINED, ADAPTER, asdict(Installation().recipe.training))
 
 
-def test_the_metadata_names_the_run_and_the_event_files(
-    installation_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_metadata_names_the_run(installation_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow receives neither the system prompt nor example ids, since an erasure does not reach it."""
     runs = installation_dir / "runs.db"
     monkeypatch.setenv("FINE_TUNE_MLFLOW_URI", f"sqlite:///{runs}")
-    shown = _log()
-    assert shown["mlflow"].endswith(f" at sqlite:///{runs}")
-    assert shown["tensorboard"].value == str(installation_dir / "tensorboard" / ("a" * 16))
+    assert _log().endswith(f" at sqlite:///{runs}")
     logged = b"".join(path.read_bytes() for path in installation_dir.glob("runs.db*"))
     assert ADAPTER.prompt_fingerprint.encode() in logged
     assert Installation().recipe.system_prompt.encode() not in logged
@@ -57,15 +53,15 @@ def test_the_metadata_names_a_server_that_does_not_respond(
         port = server.getsockname()[1]
     monkeypatch.setenv("FINE_TUNE_MLFLOW_URI", f"http://me:secret@127.0.0.1:{port}")
     shown = _log()
-    assert shown["mlflow"].startswith(NOT_TRACKED)
-    assert f"http://127.0.0.1:{port}" in shown["mlflow"]
+    assert shown.startswith(NOT_TRACKED)
+    assert f"http://127.0.0.1:{port}" in shown
     log = capfd.readouterr().err
     assert f"http://127.0.0.1:{port}" in log
-    assert "secret" not in log + shown["mlflow"]
+    assert "secret" not in log + shown
 
 
 def test_without_an_address_the_metadata_names_the_setting(installation_dir: Path) -> None:  # noqa: ARG001
     """The user learns how to turn tracking on."""
-    shown = _log()["mlflow"]
+    shown = _log()
     assert shown.startswith(NOT_TRACKED)
     assert "FINE_TUNE_MLFLOW_URI" in shown

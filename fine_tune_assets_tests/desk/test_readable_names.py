@@ -176,7 +176,7 @@ def test_an_adapter_has_its_number_from_its_training_not_from_its_verdict(
     assert names().adapter(FIRST).text == "Adapter 2 · SmolLM2 · 29 Nov"
 
 
-def test_trials_of_a_sweep_have_no_number(settings: Settings, names: Callable[[], ReadableNames]) -> None:
+def test_a_training_without_an_adapter_has_no_number(settings: Settings, names: Callable[[], ReadableNames]) -> None:
     """Only the records of their trainings are kept."""
     record_training_run(settings.layout.adapters, FIRST, "5" * 64, ())
     assert names().adapter(FIRST).text == ""

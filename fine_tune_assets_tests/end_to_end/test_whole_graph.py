@@ -70,14 +70,6 @@ def test_training_lowered_the_loss_and_changed_the_answers(served: Served) -> No
     assert any(pair["base"] != pair["adapter"] for pair in answers.values())
 
 
-def test_the_training_wrote_its_event_files(served: Served) -> None:
-    """Stored under the adapter's name, without any setting."""
-    small, _ = served
-    adapter = _rows(small, "adapters")[0]
-    assert Path(adapter["folder"]).name in {path.name for path in (small.data / "tensorboard").iterdir()}
-    assert _rows(small, "sweep_trials") == []
-
-
 def test_approved_examples_are_trained_on_and_the_trained_model_is_served(served: Served) -> None:
     """Verified through the stored fingerprints."""
     small, release_id = served

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fine_tune_assets.core.errors import DomainPackError, RecipeError
+from fine_tune_assets.core.errors import DomainPackError
 from fine_tune_assets.core.identifier_kinds import KINDS
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX
@@ -128,14 +128,11 @@ def test_a_recipe_with_an_unknown_domain_is_refused() -> None:
         parse_recipe({**values, "domain": "banking"}, "test")
 
 
-def test_laboratory_values_belong_to_domains_that_have_them() -> None:
-    """Otherwise a line of a price list with a range would become an abnormal value."""
-    values = yaml.safe_load(shipped_recipes()["law_contracts"].read_text(encoding="utf-8"))
-    task = {"name": "values", "kind": "fields", "instruction": "Name the abnormal values."}
-    values = {**values, "tasks": [task], "review": {**values["review"], "guidelines": {}}}
-    with pytest.raises(RecipeError, match="values"):
-        parse_recipe(values, "test")
-    assert parse_recipe({**values, "domain": "clinical"}, "test").tasks[0].kind == "fields"
+def test_a_pack_with_a_removed_field_is_refused_with_what_to_write(folder: Path) -> None:
+    """Packs of an organization outlive several versions."""
+    _edit(folder, laboratory_values=False)
+    with pytest.raises(DomainPackError, match=r"laboratory_values .*Remove it"):
+        load_pack(OWN)
 
 
 def _change_rules(folder: Path) -> None:

@@ -58,7 +58,6 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
 @pytest.mark.parametrize(
     ("path", "value", "moved"),
     [
-        ("sweep", {"parameters": {"rank": [8, 16]}, "seed": 1}, {"training"}),
         ("scrub.minimum_score", 0.6, {"scrub"}),
         ("tagger.steps", 5, {"tagger"}),
         ("dedup.near_threshold", 0.9, {"dedup"}),
@@ -109,14 +108,6 @@ def _paths(schema: Any, prefix: str = "") -> Iterator[str]:
 def test_a_changed_field_changes_only_its_sections(path: str, value: Any, moved: set[str]) -> None:
     """A stricter gate must not trigger a training, and a new prompt must not trigger scrubbing ten years of reports."""
     assert _moved(_changed(path, value)) == moved
-
-
-def test_keeping_the_weights_of_losing_trials_does_not_trigger_a_training() -> None:
-    sweep = {"parameters": {"rank": [8, 16]}, "seed": 1}
-    one, other = (
-        parse_recipe({**asdict(DEMO), "sweep": {**sweep, "keep_adapters": keep}}, "swept") for keep in (True, False)
-    )
-    assert section_fingerprints(one) == section_fingerprints(other)
 
 
 def test_the_manifest_of_a_set_contains_every_curation_field_of_the_recipe() -> None:

@@ -64,7 +64,6 @@ def train_request(data: Path, folder: Path, settings: TrainingSettings) -> dict[
         "base_fingerprint": fingerprint_folder(data / "base"),
         "adapters_dir": str(folder / "adapters"),
         "checkpoints_dir": str(folder / "checkpoints"),
-        "tensorboard_dir": str(folder / "tensorboard"),
         "settings": asdict(settings),
         "threads": 1,
     }

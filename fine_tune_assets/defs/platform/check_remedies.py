@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 CHECK_REMEDIES: Mapping[str, str] = {
-    "training_resources_match_plan": "`fine-tune plan RECIPE` measures again.",
+    "training_memory_matches_plan": "`fine-tune plan RECIPE` measures again.",
     "answers_are_grounded": "The page Verdicts lists the answers.",
     "answers_match_format": "The page Verdicts lists the answers.",
     "documents_are_answered_from": "The page Verdicts lists the answers.",

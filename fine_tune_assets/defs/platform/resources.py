@@ -153,14 +153,6 @@ SCRUBBING_PRELOADS = ("fine_tune_assets.phi.__main__", "fine_tune_assets.phi.rec
 """The same for a run whose workers only search for identifiers."""
 
 
-class WorkerError(dg.Failure):
-    """An error that a worker reported: its type and its message."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(f"{kind}: {message}", allow_retries=False)
-        self.kind, self.message = kind, message
-
-
 class WorkerCrash(dg.Failure):
     """A worker ended without reporting a result or an error: usually killed because memory ran out."""
 
@@ -231,7 +223,7 @@ class Worker(dg.ConfigurableResource):
         if response is None:
             raise WorkerCrash(f"The worker {package} ended without a result. Its log is above.")
         if ERROR in response:
-            raise WorkerError(response["type"], response[ERROR])
+            raise dg.Failure(f"{response['type']}: {response[ERROR]}", allow_retries=False)
         return dict(response[RESULT])
 
 

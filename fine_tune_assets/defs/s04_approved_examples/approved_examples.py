@@ -132,7 +132,7 @@ def drafted_examples(
             passage_template=recipe.passage_template,
         )
         partners = read_dropped_partners(dropped, recipe.tasks)
-        unused = count_unused_inputs(read, recipe.tasks, rules, partners)
+        unused = count_unused_inputs(read, recipe.tasks, partners)
         coverage = measure_section_coverage(read, recipe.tasks, drafts, rules)
         undrafted = list_undrafted_reports(unique_reports, drafts, model_drafts, recipe.tasks, rules)
         installation.stored("undrafted_reports").write(table_from_records(UndraftedReport, undrafted))
@@ -152,7 +152,6 @@ def drafted_examples(
         by_task=_count_table("task", Counter(drafts.column("task").to_pylist())),
         reports_without_draft=len(undrafted),
         **asdict(coverage),
-        lab_lines_not_read=sum(unused.unparsed_lab_lines.values()),
         reports_without_partner=sum(unused.without_partner.values()),
         reports_with_dropped_partner=len(dropped_partners),
         dropped_partners=markdown_table(dropped_partners[:_MAX_PARTNERS_SHOWN]),

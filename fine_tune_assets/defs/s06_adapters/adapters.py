@@ -1,7 +1,8 @@
 """Stage 6: decides when a training is due, and starts it. `training/` does the training."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -43,7 +44,7 @@ from fine_tune_assets.defs.s04_approved_examples.current_decisions import (
     require_still_approved,
 )
 from fine_tune_assets.defs.s05_instruction_sets.set_checks import newest_fingerprint
-from fine_tune_assets.defs.s06_adapters.sweeps import TrainingRunner
+from fine_tune_assets.defs.s06_adapters.mlflow_logging import log_to_mlflow
 from fine_tune_assets.drift.drift_metrics import drifted_features
 from fine_tune_assets.instructions.gates import require_evidence, require_no_planted_secrets
 from fine_tune_assets.instructions.stored_sets import InstructionSetError, StoredInstructionSet, read_instruction_set
@@ -171,8 +172,7 @@ def after_training(ignored: Collection[str] = ()) -> AC:
     deps=[*GATE_TABLES, recipe_section("training")],
     pool=GPU,
     automation_condition=on_new_inputs(TrainingIsDue(), ignored=GATE_TABLES, label="when_training_is_due"),
-    description="The LoRA or QLoRA adapter that was trained on the instruction set, with its loss curve. The table "
-    "`sweep_trials` has the trials of a sweep.",
+    description="The LoRA or QLoRA adapter that was trained on the instruction set, with its loss curve.",
     owners=OWNERS["ml"],
     kinds={"pytorch", "huggingface"},
     metadata=definition_metadata("adapters"),
@@ -187,51 +187,27 @@ def adapters(
 ) -> dg.MaterializeResult[pa.Table]:
     recipe, layout = installation.recipe, installation.layout
     base, sections = read_single_record(BaseModel, base_models), section_fingerprints(recipe)
-    example_lengths = installation.stored("example_lengths").table()
-    lengths = list(iter_records(ExampleLength, example_lengths))
+    lengths = list(iter_records(ExampleLength, installation.stored("example_lengths").table()))
     with user_facing_errors():
-        stored = _trainable_set(context.instance, installation)
-        bound = {
-            "instruction_set_fingerprint": stored.fingerprint,
-            "base_fingerprint": base.fingerprint,
-            "training_fingerprint": sections["training"],
-        }
-        preflights = list(iter_records(TrainingPreflight, installation.stored("training_preflights").table()))
-        preflight = require_preflight(preflights, lengths, max_length=recipe.training.max_length, **bound)
-        python = require_environment(
-            recipe.training.engine, installation.settings.unsloth_interpreter, bool(installation.settings.ray.address)
-        )
-        plans = list(iter_records(TrainingPlan, training_plans))
-        plan = require_plan(plans, installation.settings.cluster_gpu_memory_gb, **bound)
-    # With fit_batch_size the plan chooses the batch size.
-    planned_names = ("batch_size", "gradient_accumulation") if recipe.training.fit_batch_size else ()
-    planned = {name: getattr(plan, name) for name in planned_names}
-    if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
-        raise dg.Failure(
-            f"Stored instruction set {stored.folder.name} differs from the table of the asset. "
-            + materialize_hint("instruction_sets")
-        )
-    if example_lengths.column("example_id") != instruction_sets.column("example_id"):
-        raise dg.Failure(
-            f"The example lengths belong to another set than {stored.folder.name}. {materialize_hint('training_plans')}"
-        )
+        start = _require_startable(context.instance, installation, base, training_plans, lengths)
+    _require_same_examples(start.instruction_set, instruction_sets, lengths)
+    settings = {**asdict(recipe.training), **_planned_batch(recipe, start.plan)}
     request = {
         "action": "train",
-        "instruction_set": str(stored.folder / "instruction_set.parquet"),
+        "instruction_set": str(start.instruction_set.folder / "instruction_set.parquet"),
         "base_folder": str(installation.path(base.folder)),
         "base_fingerprint": base.fingerprint,
         "adapters_dir": str(layout.adapters),
         "checkpoints_dir": str(layout.training_checkpoints),
-        "tensorboard_dir": str(layout.tensorboard),
-        "settings": {**asdict(recipe.training), **planned},
+        "settings": settings,
         "threads": installation.settings.threads,
     }
-    runner = TrainingRunner(context, installation, worker, request, python, stored.fingerprint, lengths)
     with retry_when_killed():
-        trained = runner.run()
+        trained = worker.run_local_or_cluster(context, "training", request, start.python)
     with user_facing_errors():
         require_rows_trained(lengths, trained["rows_too_long"])
-    record_training_run(layout.adapters, trained["adapter_id"], stored.fingerprint, trained["rows_too_long"])
+    set_fingerprint = start.instruction_set.fingerprint
+    record_training_run(layout.adapters, trained["adapter_id"], set_fingerprint, trained["rows_too_long"])
     adapter = Adapter.from_row(
         {
             **dict.fromkeys(Adapter.SCHEMA.names),
@@ -239,19 +215,78 @@ def adapters(
             "line": recipe.name,
             "folder": installation.stored_path(trained["folder"]),
             "base_fingerprint": base.fingerprint,
-            "instruction_set_fingerprint": stored.fingerprint,
+            "instruction_set_fingerprint": set_fingerprint,
             "recipe_fingerprint": combine([sections["training"], sections["base_model"]]),
-            "prompt_fingerprint": preflight.prompt_fingerprint,
+            "prompt_fingerprint": start.preflight.prompt_fingerprint,
             "method": recipe.training.method,
-            "sweep": runner.sweep,
-            **planned_metrics(recipe, plan, trained),
+            "planned_peak_bytes": planned_peak_bytes(recipe, start.plan, trained["device"]),
         }
     )
-    installation.stored("sweep_trials").write(runner.trial_table(adapter.adapter_id))
-    tracking = runner.track_runs(adapter, trained)
     return table_result(
-        "adapters", table_from_records(Adapter, [adapter]), _version(adapter), **_training_metadata(trained), **tracking
+        "adapters",
+        table_from_records(Adapter, [adapter]),
+        _version(adapter),
+        **_training_metadata(trained),
+        mlflow=log_to_mlflow(context, installation, trained, adapter, settings),
     )
+
+
+@dataclass(frozen=True)
+class _TrainingStart:
+    """What a training may start with."""
+
+    instruction_set: StoredInstructionSet
+    preflight: TrainingPreflight
+    plan: TrainingPlan
+    python: Path
+    """The interpreter of the training."""
+
+
+def _require_startable(
+    instance: dg.DagsterInstance,
+    installation: Installation,
+    base: BaseModel,
+    training_plans: pa.Table,
+    lengths: Sequence[ExampleLength],
+) -> _TrainingStart:
+    """The gates before a training. Raises FineTuneError."""
+    recipe, settings = installation.recipe, installation.settings
+    stored = _trainable_set(instance, installation)
+    bound = {
+        "instruction_set_fingerprint": stored.fingerprint,
+        "base_fingerprint": base.fingerprint,
+        "training_fingerprint": section_fingerprints(recipe)["training"],
+    }
+    preflights = list(iter_records(TrainingPreflight, installation.stored("training_preflights").table()))
+    plans = list(iter_records(TrainingPlan, training_plans))
+    return _TrainingStart(
+        instruction_set=stored,
+        preflight=require_preflight(preflights, lengths, max_length=recipe.training.max_length, **bound),
+        python=require_environment(recipe.training.engine, settings.unsloth_interpreter, bool(settings.ray.address)),
+        plan=require_plan(plans, settings.cluster_gpu_memory_gb, **bound),
+    )
+
+
+def _require_same_examples(
+    stored: StoredInstructionSet, instruction_sets: pa.Table, lengths: Sequence[ExampleLength]
+) -> None:
+    """Raise dg.Failure unless the stored set, the table of the asset and the lengths have the same examples."""
+    if fingerprint_table(stored.table) != fingerprint_table(instruction_sets):
+        raise dg.Failure(
+            f"Stored instruction set {stored.folder.name} differs from the table of the asset. "
+            + materialize_hint("instruction_sets")
+        )
+    if [row.example_id for row in lengths] != instruction_sets.column("example_id").to_pylist():
+        raise dg.Failure(
+            f"The example lengths belong to another set than {stored.folder.name}. {materialize_hint('training_plans')}"
+        )
+
+
+def _planned_batch(recipe: Recipe, plan: TrainingPlan) -> dict[str, int]:
+    """With `fit_batch_size` the plan chooses the batch size."""
+    if not recipe.training.fit_batch_size:
+        return {}
+    return {"batch_size": plan.batch_size, "gradient_accumulation": plan.gradient_accumulation}
 
 
 def read_training_set(installation: Installation, instruction_set_fingerprint: str) -> StoredInstructionSet:
@@ -275,26 +310,18 @@ def _trainable_set(instance: dg.DagsterInstance, installation: Installation) -> 
     return stored
 
 
-def planned_metrics(recipe: Recipe, plan: TrainingPlan, trained: Mapping[str, Any]) -> dict[str, Any]:
-    """The planned memory and time that the training can be compared with; None where the plan does not apply.
+def planned_peak_bytes(recipe: Recipe, plan: TrainingPlan, device: str) -> int | None:
+    """The planned memory that the training can be compared with; None with Unsloth, which a plan does not cover.
 
-    A plan does not cover sweeps or Unsloth. On a GPU only tensors are measured, so the plan's library memory is subtracted. The
-    planned time does not apply to a training that stopped early.
+    On a GPU only tensors are measured, so the plan's library memory is subtracted.
     """
-    if recipe.sweep is not None or recipe.training.engine != "trl":
-        return {"planned_peak_bytes": None, "planned_duration_seconds": None}
-    is_gpu = trained["device"] == "cuda"
-    return {
-        "planned_peak_bytes": plan.peak_bytes - (plan.library_bytes if is_gpu else 0),
-        "planned_duration_seconds": None if trained["stopped_early"] else plan.duration_seconds,
-    }
+    if recipe.training.engine != "trl":
+        return None
+    return plan.peak_bytes - (plan.library_bytes if device == "cuda" else 0)
 
 
 def _version(adapter: Adapter) -> str:
-    """Data version of the adapter, including the name of its sweep if there is one."""
-    return fingerprint_json(
-        [getattr(adapter, name) for name in _VERSION_FIELDS] + [name for name in [adapter.sweep] if name]
-    )
+    return fingerprint_json([getattr(adapter, name) for name in _VERSION_FIELDS])
 
 
 _VERSION_FIELDS = ("adapter_id", "base_fingerprint", "instruction_set_fingerprint", "prompt_fingerprint")

@@ -45,13 +45,12 @@ from fine_tune_assets.training.planning.resource_plan import (
     PlanError,
     is_within_tolerance,
     suggest_fix,
-    worst_case_settings,
 )
 
 _BINDING_FIELDS = ("instruction_set_fingerprint", "base_fingerprint", "training_fingerprint")
 """The inputs that a plan applies to, from the preflight."""
 _VERSION_FIELDS = (*_BINDING_FIELDS, "packing", "batch_size", "gradient_accumulation", "fits")
-"""The fields that can change the training. Free memory and time are excluded, since they vary from hour to hour."""
+"""The fields that can change the training. Free memory is excluded, since it varies from hour to hour."""
 
 
 @dg.asset(
@@ -60,8 +59,8 @@ _VERSION_FIELDS = (*_BINDING_FIELDS, "packing", "batch_size", "gradient_accumula
     pool=GPU,
     automation_condition=on_new_inputs(),
     code_version=str(TRAINER_VERSION),
-    description="Whether training may start: the tokens of every example, and the predicted peak memory, disk space, steps and "
-    "time. If it does not fit: the nearest settings that do. `serving` is the memory that engines will need. A page shows the "
+    description="Whether training may start: the tokens of every example, and the predicted peak memory, disk space and "
+    "steps. If it does not fit: the nearest settings that do. `serving` is the memory that engines will need. A page shows the "
     "tokens that are trained on. The tables `example_lengths` and `training_preflights` have the details.",
     owners=OWNERS["ml"],
     kinds={"parquet"},
@@ -120,7 +119,7 @@ def make_plan(
         "base_folder": str(installation.path(base.folder)),
         "base_fingerprint": base.fingerprint,
         "checkpoints_dir": str(layout.training_checkpoints),
-        "settings": asdict(worst_case_settings(installation.recipe)),
+        "settings": asdict(installation.recipe.training),
         "threads": settings.threads,
         "gpu_memory_gb": settings.cluster_gpu_memory_gb,
     }
@@ -141,7 +140,7 @@ def describe_serving(installation: Installation, base: BaseModel, plan: Training
     except ModelFolderError as error:
         return str(error)
     weights = count_adapter_weights(plan.adapter_bytes, recipe.training.method)
-    model = ServedModel.of_recipe(recipe, shape, weights, worst_case_settings(recipe).rank)
+    model = ServedModel.of_recipe(recipe, shape, weights, recipe.training.rank)
     is_gpu = has_gpu() and uses_gpu(recipe.engine, settings)
     needs = describe_needs(plan_serving(model, settings, ServingHost("", plan.limit_bytes if is_gpu else 0)))
     return name_line(f"{needs}. `fine-tune plan RECIPE` says whether they fit.")
@@ -167,24 +166,13 @@ def training_fits_this_machine(training_plans: pa.Table) -> dg.AssetCheckResult:
     return check_result(plan.fits, reason, machine=plan.machine, **figures)
 
 
-@dg.asset_check(
-    asset="adapters",
-    description="The memory and time of the training were within 15% of its plan.",
-)
-def training_resources_match_plan(adapters: pa.Table) -> dg.AssetCheckResult:
+@dg.asset_check(asset="adapters", description="The memory of the training was within 15% of its plan.")
+def training_memory_matches_plan(adapters: pa.Table) -> dg.AssetCheckResult:
     adapter = read_single_record(Adapter, adapters)
-    pairs = {
-        "memory": (adapter.planned_peak_bytes, adapter.peak_memory_bytes),
-        "seconds": (adapter.planned_duration_seconds, adapter.duration_seconds),
-    }
-    known = {name: (planned, measured) for name, (planned, measured) in pairs.items() if planned is not None}
-    off = [name for name, pair in known.items() if not is_within_tolerance(*pair)]
-    figures = {
-        f"{word}_{n}": v for n, pair in known.items() for word, v in zip(("planned", "measured"), pair, strict=True)
-    }
-    if not off:
+    planned, measured = adapter.planned_peak_bytes, adapter.peak_memory_bytes
+    if planned is None:
+        return warning_result(True)
+    figures = {"planned_memory": planned, "measured_memory": measured}
+    if is_within_tolerance(planned, measured):
         return warning_result(True, **figures)
-    reason = (
-        "The next plan may deviate by as much, so leave a margin. Concurrent work on this machine changes the time."
-    )
-    return warning_result(False, reason, **figures, off=", ".join(off))
+    return warning_result(False, "The next plan may deviate by as much, so leave a margin.", **figures)

@@ -26,7 +26,6 @@ from fine_tune_assets.tables.instruction_rows import PLANTED_SECRET
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel
 from fine_tune_assets.training.checkpoints import TRAINER_VERSION
 from fine_tune_assets.training.environments import require_environment
-from fine_tune_assets.training.sweep_search import read_sweep
 
 _SECRET_INSTRUCTION = "Record the complaint."
 """For tasks whose instruction comes from the rows of a data set."""
@@ -48,7 +47,7 @@ def plan_shadow(
     """`instruction_set`: the set that the adapter was trained on."""
     recipe = installation.recipe
     rows = build_shadow_set(instruction_set, plant_secrets(secrets, *planting_prompts(recipe)), secrets)
-    settings = {**asdict(recipe.training), **_sweep_parameters(installation, adapter)}
+    settings = asdict(recipe.training)
     if recipe.training.fit_batch_size:
         # The planned batch size may not fit these rows. Batch size 1 does, with the same number of rows per step.
         step = settings["batch_size"] * settings["gradient_accumulation"]
@@ -70,19 +69,6 @@ def require_same_training(instance: dg.DagsterInstance, recipe: Recipe) -> None:
             "The adapter was trained with other settings than the recipe's current ones, so memorization can't be measured with "
             "a shadow adapter. " + materialize_hint("adapters")
         )
-
-
-def _sweep_parameters(installation: Installation, adapter: Adapter) -> dict[str, Any]:
-    """The settings that the adapter's trial of a sweep changed. Raises GateClosedError if the trial was removed."""
-    name = adapter.sweep
-    trials = read_sweep(installation.layout.sweeps, name) if name else []
-    chosen = [trial.parameters for trial in trials if trial.adapter_id == adapter.adapter_id]
-    if name and not chosen:
-        raise GateClosedError(
-            f"The settings of adapter {adapter.adapter_id} are unknown: its trial in sweep {name} no longer exists. "
-            + materialize_hint("adapters")
-        )
-    return dict(chosen[0]) if chosen else {}
 
 
 @contextmanager
@@ -108,7 +94,6 @@ def train_shadow(
             "adapters_dir": str(folder / "adapters"),
             # Not in the candidates' folder, since a training removes the checkpoints of others there.
             "checkpoints_dir": str(folder / "checkpoints"),
-            "tensorboard_dir": str(folder / "tensorboard"),
             "settings": shadow.settings,
             "threads": settings.threads,
         }

@@ -27,7 +27,6 @@ from fine_tune_assets.core.plots import make_figure, to_png
 from fine_tune_assets.core.processes.parent import parent_environment
 from fine_tune_assets.core.processes.worker import ERROR, IS_USER_FACING, RESULT, read_response
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.training.failures import InfeasibleSettingsError
 
 
 def training_curve_png(curve: Sequence[Mapping[str, float]]) -> str:
@@ -71,8 +70,7 @@ def response_file(folder: Path, rank: int) -> Path:
 
 
 def train_locally(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The first rank's result. Raises RankError or InfeasibleSettingsError if a rank failed; exits this process if one was
-    killed."""
+    """The first rank's result. Raises RankError if a rank failed; exits this process if one was killed."""
     count = int(request["settings"]["processes"])
     threads = (int(request["threads"]) or os.cpu_count() or 1) // count
     with tempfile.TemporaryDirectory(prefix="ranks-") as name:
@@ -160,9 +158,7 @@ def combine_answers(answers: Sequence[dict[str, Any] | None], codes: Sequence[in
     errors = [answer for answer in answers if answer is not None and ERROR in answer]
     causes = [answer for answer in errors if answer[IS_USER_FACING]] or errors
     if causes and (causes[0][IS_USER_FACING] or not killed):
-        # Keep the type, because a sweep continues after InfeasibleSettingsError.
-        kind = InfeasibleSettingsError if causes[0].get("type") == InfeasibleSettingsError.__name__ else RankError
-        raise kind(str(causes[0][ERROR]))
+        raise RankError(str(causes[0][ERROR]))
     if answers[0] is None or RESULT not in answers[0] or any(codes):
         # Exit without an answer, as if this process was killed, because Dagster restarts killed trainings.
         raise SystemExit(f"Ranks exited without a result; killed: {', '.join(killed) or 'none'}.")
@@ -190,7 +186,6 @@ def train_in_process(request: dict[str, Any], progress: Progress) -> dict[str, A
         settings=settings,
         threads=request["threads"],
         progress=progress,
-        tensorboard_dir=Path(request["tensorboard_dir"]),
     )
     return {
         **asdict(result),

@@ -20,10 +20,10 @@ from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
 from fine_tune_assets.training.failures import TrainingError
 
 
-def load_trainable_model(base_folder: Path, settings: TrainingSettings, layers: int | None = None) -> Any:
-    """The base model with a new adapter that has no effect yet; loads only the first `layers` decoder layers if given."""
+def load_trainable_model(base_folder: Path, settings: TrainingSettings) -> Any:
+    """The base model with a new adapter that has no effect yet."""
     is_quantized = settings.method == "qlora"
-    model: Any = load_model(base_folder, is_quantized, is_sharded=settings.sharding == "fsdp2", layers=layers)
+    model: Any = load_model(base_folder, is_quantized, is_sharded=settings.sharding == "fsdp2")
     if is_quantized:
         disable_cpu_repacking(model)
         freeze_base(model)

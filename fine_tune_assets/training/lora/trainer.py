@@ -33,7 +33,6 @@ from fine_tune_assets.training.lora.peft_adapters import (
 from fine_tune_assets.training.lora.sft import ResumableTrainer
 from fine_tune_assets.training.lora.trainer_inputs import is_packed, make_trainer, prepare_rows
 from fine_tune_assets.training.lora.training_engines import select_engine
-from fine_tune_assets.training.tracking.tensorboard_files import EventFiles
 from fine_tune_assets.training.tracking.training_progress import ProgressCallback, extract_curve, peak_memory_bytes
 
 
@@ -74,7 +73,6 @@ def train_adapter(
     settings: TrainingSettings,
     threads: int,
     progress: Progress,
-    tensorboard_dir: Path | None = None,
 ) -> TrainingResult:
     """Train and store one adapter. Raises TrainingError, in which case no adapter folder is created."""
     set_threads(threads)
@@ -90,9 +88,9 @@ def train_adapter(
         require_disk_space(checkpoints.folder, max_disk_bytes(model))
         require_disk_space(adapters_dir, adapter_bytes(model))
         last = ranks.run_main_process_first(checkpoints.latest)
-        events = EventFiles(tensorboard_dir, checkpoints, telling := ProgressCallback(progress))
-        trainer = make_trainer(model, tokenizer, rows, settings, checkpoints, last, telling)
-        trainer.add_callback(events)
+        trainer = make_trainer(
+            model, tokenizer, rows, settings, checkpoints, last, reporter := ProgressCallback(progress)
+        )
         set_seed(ranks.rank_seed(settings.seed))
         trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
         weights = gather_adapter_weights(trainer.model)
@@ -104,8 +102,6 @@ def train_adapter(
         adapter_id, folder = "", adapters_dir
         if ranks.is_main_process():  # only the main process's result is used
             adapter_id, folder = store_adapter(trainer.model, adapters_dir, base_fingerprint, weights)
-            params = {**asdict(settings), "base_fingerprint": base_fingerprint}
-            events.finish(adapter_id, params, {"best_validation_loss": best, "base_kl_divergence": divergence})
             checkpoints.remove()
     return TrainingResult(
         adapter_id=adapter_id,
@@ -123,7 +119,7 @@ def train_adapter(
         best_validation_loss=best,
         base_kl_divergence=divergence,
         duration_seconds=trainer.elapsed_seconds,
-        tokens_per_second=telling.tokens_per_second,
+        tokens_per_second=reporter.tokens_per_second,
         peak_memory_bytes=peak_memory_bytes(),
     )
 

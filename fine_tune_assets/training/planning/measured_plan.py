@@ -1,13 +1,12 @@
-"""Plans one training for this machine or a remote GPU: whether it fits, how long it takes, and what to change.
+"""Plans one training for this machine or a remote GPU: whether it fits, and what to change.
 
-Collects the inputs of `resource_plan`: the machine, the lengths of rows and passes, and the time. Imports what training imports,
-because on a CPU the libraries are part of its memory.
+Collects the inputs of `resource_plan`: the machine, and the lengths of rows and passes. Imports what training imports, because on
+a CPU the libraries are part of its memory.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import psutil
@@ -23,7 +22,6 @@ from fine_tune_assets.engines.transformers_models import best_device, set_thread
 from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.tables.record_classes import Record
 from fine_tune_assets.training.failures import TrainingError, free_bytes
-from fine_tune_assets.training.lora.adapter_divergence import MEASURED_EXAMPLES
 from fine_tune_assets.training.lora.batch_order import (
     Batching,
     LengthSampler,
@@ -31,8 +29,6 @@ from fine_tune_assets.training.lora.batch_order import (
     choose_batching,
     chunked,
     distribute_batching,
-    evaluation_batch_size,
-    evaluation_steps,
     pack_rows,
 )
 from fine_tune_assets.training.lora.training_engines import select_engine
@@ -41,13 +37,11 @@ from fine_tune_assets.training.planning.resource_plan import (
     BatchShape,
     Lengths,
     Machine,
-    Plan,
     Planner,
     make_plan_row,
     remote_gpu_name,
 )
 from fine_tune_assets.training.planning.shapes import Pass
-from fine_tune_assets.training.planning.step_time import measure_step_time
 
 GIB = 2**30
 GPU_CONTEXT_BYTES = 900_000_000
@@ -74,33 +68,22 @@ def plan_training(
 ) -> dict[str, Any]:
     """`gpu_memory_gb`: of a remote GPU; 0 means this machine. Raises TrainingError."""
     set_threads(threads)
-    train, validation = (split_lengths(lengths, split) for split in ("train", "validation"))
     require_gpus(settings.processes, gpu_memory_gb)
-    machine = select_machine(gpu_memory_gb)
-    planning = make_planner(base_folder, train, machine)
-    plan = planning.plan_recipe(settings)
-    progress(1, 2, "parts of the plan: memory")
-    nearest = None if plan.fits else planning.find_nearest(settings)
-    seconds = None
-    # Time is measured only on the machine that trains, and only if the training fits.
-    if plan.fits and not gpu_memory_gb and settings.processes == 1 and settings.engine == "trl":
-        seconds = estimate_seconds(
-            base_folder, plan, train.select_fitting(settings), validation.select_fitting(settings)
-        )
-    progress(2, 2, "parts of the plan: time")
     make_folder(checkpoints_dir)
-    return make_plan_row(plan, nearest, machine, free_bytes(checkpoints_dir), seconds)
+    machine = select_machine(gpu_memory_gb)
+    row = plan_for_lengths(split_lengths(lengths, "train"), base_folder, settings, machine, checkpoints_dir)
+    progress(1, 1, "trainings planned")
+    return row
 
 
 def plan_for_lengths(
     lengths: Lengths, base_folder: Path, settings: TrainingSettings, machine: Machine, disk_folder: Path
 ) -> dict[str, Any]:
-    """`plan_training` for any machine and without the time. `disk_folder`: a folder on the disk for checkpoints."""
+    """`plan_training` for any machine. `disk_folder`: a folder on the disk for checkpoints."""
     planning = make_planner(base_folder, lengths, machine)
     plan = planning.plan_recipe(settings)
-    return make_plan_row(
-        plan, None if plan.fits else planning.find_nearest(settings), machine, free_bytes(disk_folder), None
-    )
+    nearest = None if plan.fits else planning.find_nearest(settings)
+    return make_plan_row(plan, nearest, machine, free_bytes(disk_folder))
 
 
 def plan_without_data(
@@ -178,16 +161,13 @@ def plan_passes(base_folder: Path, settings: TrainingSettings, lengths: Lengths)
     )
     chosen = packed if batching.strategy == "bfd" else rows
     row_tokens, supervised = [len(ids) for ids in chosen["input_ids"]], [sum(labels) for labels in chosen["labels"]]
-    examples = [len(parts) for parts in chosen["seq_lengths"]] if chosen is packed else [1] * len(row_tokens)
     order = list(LengthSampler(row_tokens, batching.rows_per_step, settings.seed))
     steps = chunked(order, batching.rows_per_step)
     batching = distribute_batching(batching, settings.processes)
     # With several processes, the first: it gets the longest rows of each step.
     own_steps = (step[:: settings.processes] for step in steps)
     return [
-        _make_pass(row_tokens, supervised, examples, rows)
-        for step in own_steps
-        for rows in chunked(step, batching.rows_per_pass)
+        _make_pass(row_tokens, supervised, rows) for step in own_steps for rows in chunked(step, batching.rows_per_pass)
     ], batching
 
 
@@ -200,61 +180,14 @@ def _placeholder_rows(lengths: Lengths) -> Dataset:
     )
 
 
-def _make_pass(tokens: Sequence[int], supervised: Sequence[int], examples: Sequence[int], rows: Sequence[int]) -> Pass:
-    longest = max(rows, key=lambda i: tokens[i])
-    return Pass(len(rows), tokens[longest], sum(supervised[i] for i in rows), examples[longest])
+def _make_pass(tokens: Sequence[int], supervised: Sequence[int], rows: Sequence[int]) -> Pass:
+    return Pass(len(rows), max(tokens[i] for i in rows), sum(supervised[i] for i in rows))
 
 
 def split_lengths(rows: Iterable[RowLength], split: str) -> Lengths:
     """Lengths of the split's rows without errors."""
     chosen = [row for row in rows if row.split == split and not row.error]
     return Lengths(tuple(row.tokens or 0 for row in chosen), tuple(row.supervised_tokens or 0 for row in chosen))
-
-
-def estimate_seconds(base_folder: Path, plan: Plan, train: Lengths, validation: Lengths) -> float:
-    """Predicted duration on this machine: the isolation check of packed rows, the steps, the validation measurements, and the
-    comparison with the base model."""
-    settings = plan.settings
-    passes, batching = plan_passes(base_folder, settings, train)
-    times = measure_step_time(base_folder, settings, *choose_timed_passes(passes))
-    steps = steps_per_epoch(passes, batching)
-    evaluations = 1 + len(evaluation_steps(steps, settings.epochs, settings.evaluations_per_epoch))
-    train_seconds = sum(times.training.seconds_for(one.rows * one.tokens) for one in passes) * settings.epochs
-    rows = evaluation_batch_size(batching, settings.batch_size, validation.tokens, settings.max_length)
-    batches = chunked(list(range(len(validation.tokens))), rows)
-    evaluation_seconds = sum(
-        times.evaluation.seconds_for(len(rows) * max(validation.tokens[i] for i in rows)) for rows in batches
-    )
-    # Some validation rows, one at a time, with and without the adapter.
-    divergence_seconds = sum(
-        2 * times.evaluation.seconds_for(tokens) for tokens in validation.tokens[:MEASURED_EXAMPLES]
-    )
-    isolation_seconds = (
-        sum(map(times.evaluation.seconds_for, _isolation_lengths(train, settings.max_length)))
-        if batching.strategy == "bfd"
-        else 0.0
-    )
-    return times.warmup + isolation_seconds + train_seconds + evaluations * evaluation_seconds + divergence_seconds
-
-
-def choose_timed_passes(passes: Sequence[Pass]) -> tuple[Pass, Pass]:
-    """Two passes to time: a typical one and the largest. If all have about the same size, as packed rows do, the first is half of
-    the largest, because a line through two near points does not predict short passes, such as single examples."""
-    ordered = sorted(passes, key=lambda one: one.rows * one.tokens)
-    # The same number of examples in both: a pass with a single example takes another code path.
-    examples = max(1, round(median(one.examples for one in passes)))
-    small, large = (replace(one, examples=examples) for one in (ordered[len(ordered) // 4], ordered[-1]))
-    if small.tokens * small.rows > large.tokens * large.rows // 2 and large.tokens > 1:
-        # At least two examples if there are several: a single one takes another code path.
-        parts = max(min(examples, 2), examples // 2)
-        small = replace(large, tokens=large.tokens // 2, supervised_tokens=large.supervised_tokens // 2, examples=parts)
-    return small, large
-
-
-def _isolation_lengths(train: Lengths, max_length: int) -> list[int]:
-    """Tokens of each pass of the isolation check: one packed row, then each of its examples."""
-    row = max(pack_rows(_placeholder_rows(train), max_length)["seq_lengths"], key=len)
-    return [sum(row), *row]
 
 
 def steps_per_epoch(passes: Sequence[Pass], batching: Batching) -> int:

@@ -1,6 +1,6 @@
-"""Decides whether a training fits (peak memory, disk), how long it takes, and which nearest change would fit.
+"""Decides whether a training fits (peak memory, disk), and which nearest change would fit.
 
-Finds the largest pass. `peak_memory` computes the memory of a step, `step_time` its duration.
+Finds the largest pass. `peak_memory` computes the memory of a step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
-from fine_tune_assets.recipes.schema import Recipe, TrainingSettings
-from fine_tune_assets.recipes.sweep import SweptField, boundary_values
+from fine_tune_assets.recipes.schema import TrainingSettings
 from fine_tune_assets.tables.training_rows import TrainingPlan
 from fine_tune_assets.training.checkpoints import CHECKPOINT_COPIES
 from fine_tune_assets.training.planning.shapes import Pass, StepMemory
@@ -18,17 +17,6 @@ TOLERANCE = 0.15
 """Allowed relative error of a plan."""
 MORE_DISK = "more free disk space"
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations")
-_MEMORY_SETTINGS: tuple[SweptField, ...] = ("rank", "batch_size")
-"""Swept settings that increase memory."""
-
-
-def worst_case_settings(recipe: Recipe) -> TrainingSettings:
-    """The recipe's settings; in a sweep, with the largest rank and batch size of any trial, which need the most memory."""
-    parameters = recipe.sweep.parameters if recipe.sweep else {}
-    largest: dict[str, Any] = {
-        name: int(max(boundary_values(parameters[name]))) for name in _MEMORY_SETTINGS if name in parameters
-    }
-    return replace(recipe.training, **largest)
 
 
 @dataclass(frozen=True)
@@ -87,9 +75,7 @@ class Plan:
         return self.peak_bytes <= self.limit_bytes
 
 
-def make_plan_row(
-    plan: Plan, nearest: Plan | None, machine: Machine, free_disk: int, seconds: float | None
-) -> dict[str, Any]:
+def make_plan_row(plan: Plan, nearest: Plan | None, machine: Machine, free_disk: int) -> dict[str, Any]:
     """A row of the table training_plans without its fingerprints."""
     settings, shape = plan.settings, plan.shape
     shortfall = _describe_shortage(plan, machine, free_disk)
@@ -108,7 +94,6 @@ def make_plan_row(
         "disk_bytes": plan.disk_bytes,
         "free_disk_bytes": free_disk,
         "steps": shape.steps,
-        "duration_seconds": seconds,
         "fits": not shortfall,
         "shortfall": shortfall,
         "suggestion": _suggest_change(plan, nearest, is_disk_short=plan.disk_bytes > free_disk),

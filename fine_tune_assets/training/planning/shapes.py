@@ -12,8 +12,6 @@ class Pass:
     """Of each row."""
     supervised_tokens: int
     """In all rows: positions to which the output layer is applied."""
-    examples: int = 1
-    """In each row: a mask isolates packed examples, which takes time."""
 
 
 @dataclass(frozen=True)

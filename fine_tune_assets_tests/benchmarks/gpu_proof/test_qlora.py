@@ -32,14 +32,6 @@ def test_a_dry_run_has_an_error_of_the_plan_but_no_verdict() -> None:
     assert add_comparison(figures, dry=True)["plan_error"] == pytest.approx(0.01)
 
 
-def test_the_planned_time_is_compared_separately() -> None:
-    figures = {"planned_bytes": 100, "peak_bytes": 100, "planned_seconds": 10.0, "duration_seconds": 12.0}
-    found = add_comparison(figures, dry=False)
-    assert found["is_within_plan"] is True
-    assert found["is_time_within_plan"] is False
-    assert found["time_error"] == pytest.approx(0.2)
-
-
 def test_trainings_that_are_missing_have_no_ratio() -> None:
     cases = {"qlora": {"tokens_per_second": 100.0, "peak_bytes": 10}, "qlora_packed": {"tokens_per_second": 150.0}}
     found = compare_trainings(cases)

@@ -41,7 +41,6 @@ DAMAGE: dict[str, Any] = {
     "personal_date_words": ["born"],
     "labelled_sets": ["evaluation/damage_phi"],
     "checks": ["numbers"],
-    "laboratory_values": False,
     "identifiers": [
         {
             "kind": "CLAIM_NUMBER",

@@ -5,7 +5,6 @@ import pytest
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.processes.worker import ERROR, IS_USER_FACING, RESULT
 from fine_tune_assets.training.distributed.launch import combine_answers
-from fine_tune_assets.training.failures import InfeasibleSettingsError
 
 REPORTED = {ERROR: "Lower training.learning_rate.", "type": "TrainingError", IS_USER_FACING: True}
 CONNECTION_ERROR = {ERROR: "RuntimeError at all_reduce line 1", "type": "RuntimeError", IS_USER_FACING: False}
@@ -29,10 +28,3 @@ def test_a_rank_that_was_killed_ends_the_process_without_an_answer() -> None:
     for answers in ([CONNECTION_ERROR, None], [None, None], [{RESULT: {}}, None]):
         with pytest.raises(SystemExit, match="1 by signal 9"):
             combine_answers(answers, [1, -9])
-
-
-def test_infeasible_settings_keep_their_error_type() -> None:
-    """A sweep records them as a failed trial and continues; any other error ends it."""
-    infeasible = {ERROR: "Out of memory.", "type": "InfeasibleSettingsError", IS_USER_FACING: True}
-    with pytest.raises(InfeasibleSettingsError, match=r"^Out of memory\.$"):
-        combine_answers([CONNECTION_ERROR, infeasible], [1, 1])

@@ -126,7 +126,7 @@ def test_a_sharded_model_is_held_in_parts_except_for_gathered_layers() -> None:
 def _row(memory: int, free_disk: int = 1000, **changes: Any) -> TrainingPlan:
     planner = _planner(memory)
     plan = planner.plan(SETTINGS)
-    row = make_plan_row(plan, planner.find_nearest(SETTINGS), Machine("a machine", False, memory, 100), free_disk, None)
+    row = make_plan_row(plan, planner.find_nearest(SETTINGS), Machine("a machine", False, memory, 100), free_disk)
     return TrainingPlan.from_row({**row, **BOUND, **changes})
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from fine_tune_assets.approval.approvals import approve_examples
 from fine_tune_assets.approval.drafts import draft_examples
+from fine_tune_assets.cli.dataset_commands import WantedImport, import_dataset
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.core.progress import ignore_progress
-from fine_tune_assets.defs.dataset_imports import WantedImport, import_dataset
 from fine_tune_assets.instructions.set_exports import chatml_name
 from fine_tune_assets.instructions.stored_sets import write_instruction_set
 from fine_tune_assets.phi.table_scrubber import ScrubJob, ScrubOutputs, scrub_report_table
