@@ -1,8 +1,8 @@
 """Orders the tests of `make test` and `make test-slow`, and measures the duration of each file.
 
-`durations.json` has the seconds of each file that takes at least one, by suite: of the processor for `test`, which has a budget,
-and of the clock for `slow`, whose tests mostly wait for services. `make test-durations` writes it. The longest come first, so that
-all workers end together; a file that grows shows in review.
+`durations.json` has the seconds of each file that takes at least one: of the processor for the suite `test`, which has a budget,
+and of the clock for `slow`, whose tests mostly wait for services. `make test-durations` writes it. The longest come first, so
+that all workers end together; a file that grows shows in review.
 """
 
 import json

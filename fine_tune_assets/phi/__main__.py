@@ -71,7 +71,7 @@ def scrub_corrections(request: Request, progress: Progress) -> dict[str, Any]:
 
 
 def scan_final_texts(request: Request, progress: Progress) -> dict[str, Any]:
-    """`texts` (FinalText rows) → `findings`: id → kind → count, of identifiers that are not our surrogates."""
+    """`texts` (FinalText rows) → `findings`: id → kind → places, of identifiers that are not our surrogates."""
     texts = pq.read_table(request["texts"])
     findings = find_text_identifiers(texts, _read_job(request), progress)
     return {
