@@ -22,7 +22,7 @@ from fine_tune_assets.approval.sign_off import DecisionSubmission, acknowledgeme
 from fine_tune_assets.instructions.set_examples import approved_example
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger, open_database
-from fine_tune_assets.ledger.ledger_tables import proposals
+from fine_tune_assets.ledger.ledger_tables import decisions, proposals
 from fine_tune_assets.ledger.reviews.decision_records import decisions_fingerprint, list_decisions
 from fine_tune_assets.ledger.reviews.erasures import SubjectIds, delete_subject_records, record_erasure
 from fine_tune_assets.ledger.reviews.proposal_records import (
@@ -291,20 +291,22 @@ def test_an_erasure_deletes_the_proposals_of_the_subject(ledger: Ledger) -> None
 
 @pytest.fixture
 def earlier(ledger_url: str) -> Ledger:
-    """A ledger after an upgrade: "Ann" and "Unknown Person" approved by import, Ben on the desk."""
+    """A ledger in which "Ann" and "Unknown Person" approved by import without a signature, and Ben on the desk."""
     old = open_database(ledger_url, keys_of(ledger_url))
     refresh_items(old, DRAFTS, "a-line", {}, ONE, AUTHORS, START)
     imported = record_decision(old, reviewer="Ann", approved_fingerprint=REPORT.fingerprint, **facts_of(REPORT))
     nobody = record_decision(old, reviewer="Unknown Person", **facts_of(CORRECTION))
-    rejected = record_decision(old, reviewer="Ann", example_id="e-2", fingerprint="f-2", decision="reject")
+    record_decision(old, reviewer="Ann", example_id="e-2", fingerprint="f-2", decision="reject")
     record_decision(old, reviewer="Ben", example_id="e-3", fingerprint="f-3")
-    for made in (imported, nobody, rejected):
-        audit.append(old, "os:eve", "imported a decision", f"decision {made.decision_id}")
+    ids = [made.decision_id for made in (imported, nobody)]
     with old.begin() as connection:
-        proposals.drop(connection)
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'sign_in_failures'"))
-    old.close()
-    return open_database(ledger_url, keys_of(ledger_url))
+        for row in connection.execute(sa.select(decisions).where(decisions.c.decision_id.in_(ids))).mappings().all():
+            copied = {
+                name: row[name] for name in proposals.c.keys() if name in row and name not in ("sequence", "seal")
+            }
+            copied |= {"proposal_id": row["decision_id"], "file_id": EARLIER_FILE, "place": "", "is_earlier": True}
+            connection.execute(proposals.insert().values(**copied, imported_by="os:eve", imported_at=NOW))
+    return old
 
 
 def test_earlier_imported_approvals_are_listed_and_lapse_at_the_next_set(earlier: Ledger) -> None:

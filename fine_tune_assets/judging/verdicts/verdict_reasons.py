@@ -149,7 +149,7 @@ def _uncertain_loss_text(metric: Metric) -> str:
             "With the worst possible value for each missing grade, the loss exceeds the limit. "
             f"{materialize_hint('judge_scores')}"
         )
-    return f"The loss exceeds the limit but is not significant. {_more_items_text(metric)}"
+    return f"The loss is above the limit, but by chance it may be within it. {_more_items_text(metric)}"
 
 
 def not_shown(metric: Metric) -> str:
