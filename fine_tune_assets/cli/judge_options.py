@@ -14,7 +14,8 @@ from fine_tune_assets.core.strict_parsing import load_values
 from fine_tune_assets.judging.judges.grades import JudgeKind
 from fine_tune_assets.judging.judges.rubrics import SHIPPED_RUBRICS
 from fine_tune_assets.recipes.loader import dump_recipe, load_recipe, parse_recipe
-from fine_tune_assets.recipes.schema import REMOVED_JUDGE_KINDS, Recipe
+from fine_tune_assets.recipes.removed_fields import RECIPE_FIELDS
+from fine_tune_assets.recipes.schema import Recipe
 
 _WITHOUT_RECIPE: Final = {"kind": "verifier", "rubric": "general"}
 """Of the checkout without an installation, whose default recipe is the demo's."""
@@ -22,8 +23,9 @@ _WITHOUT_RECIPE: Final = {"kind": "verifier", "rubric": "general"}
 
 class _CurrentKind(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value in REMOVED_JUDGE_KINDS:
-            self.fail(f"{REMOVED_JUDGE_KINDS[value]}.", param, ctx)
+        removed = f"judge.kind: {value}"
+        if removed in RECIPE_FIELDS:
+            self.fail(f"{removed} {RECIPE_FIELDS[removed]}.", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -8,6 +8,8 @@ RECIPE_FIELDS: Final[Mapping[str, str]] = {
     "replay_fraction": "moved to mix. Remove it and, unless it is 0, write its value as `mix: {previous_set: …}`",
     "sweep": "was removed. Write one value of each parameter in training, and compare the validation loss of two trainings",
     "tasks.kind: fields": "was removed. Write a task of the kind sections if the answer is in the report, else of the kind model",
+    "judge.kind: formula": "was removed, because word overlap does not show whether an answer is true. Write kind: verifier, "
+    "which needs nothing else; or statements, rubric or panel, which need a language model",
     "reviewed_flags: flag contradicts range": "was removed. Remove it from the list",
 }
 PACK_FIELDS: Final[Mapping[str, str]] = {"laboratory_values": "was removed. Remove it"}

@@ -479,19 +479,6 @@ class RubricCriterion:
     """What a grade of 5 means."""
 
 
-REMOVED_JUDGE_KINDS = {
-    "formula": "kind: formula was removed, because word overlap does not show whether an answer is true. Write kind: verifier, "
-    "which needs nothing else; or statements, rubric or panel, which need a language model"
-}
-"""Kind → what to write instead."""
-
-
-def _require_current_kind(value: Any) -> Any:
-    if isinstance(value, str) and value in REMOVED_JUDGE_KINDS:
-        raise ValueError(REMOVED_JUDGE_KINDS[value])
-    return value
-
-
 @dataclass(frozen=True, config=_STRICT)
 class JudgeSettings:
     """Grading of answers."""
@@ -512,9 +499,7 @@ class JudgeSettings:
     """Number of answers per comparison that experts rate blindly in the desk; 0: none."""
     robustness_items: Positive = 5
     """Number of test examples per robustness case; more examples detect smaller losses."""
-    kind: Annotated[Literal["verifier", "statements", "rubric", "panel"], BeforeValidator(_require_current_kind)] = (
-        "verifier"
-    )
+    kind: Literal["verifier", "statements", "rubric", "panel"] = "verifier"
     """Judge: trained `verifier`, language model on `statements` or by `rubric`, or verifier and language model (`panel`)."""
     rubric: str | tuple[RubricCriterion, ...] = "general"
     """Criteria of a grade: `general`, that of a shipped pack by its name, `domain` (the recipe's pack), or a list."""
