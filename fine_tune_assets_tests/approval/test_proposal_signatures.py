@@ -299,11 +299,11 @@ def earlier(ledger_url: str) -> Ledger:
     record_decision(old, reviewer="Ann", example_id="e-2", fingerprint="f-2", decision="reject")
     record_decision(old, reviewer="Ben", example_id="e-3", fingerprint="f-3")
     ids = [made.decision_id for made in (imported, nobody)]
+    columns = [column.name for column in proposals.columns if column.name not in ("sequence", "seal")]
+    query = sa.select(decisions).where(decisions.c.decision_id.in_(ids)).order_by(decisions.c.sequence)
     with old.begin() as connection:
-        for row in connection.execute(sa.select(decisions).where(decisions.c.decision_id.in_(ids))).mappings().all():
-            copied = {
-                name: row[name] for name in proposals.c.keys() if name in row and name not in ("sequence", "seal")
-            }
+        for row in connection.execute(query).mappings().all():
+            copied = {name: row[name] for name in columns if name in row}
             copied |= {"proposal_id": row["decision_id"], "file_id": EARLIER_FILE, "place": "", "is_earlier": True}
             connection.execute(proposals.insert().values(**copied, imported_by="os:eve", imported_at=NOW))
     return old
