@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.fingerprints import fingerprint_files
 from fine_tune_assets.core.settings import PREFIX
+from fine_tune_assets_tests.claims.test_languages import PARAGRAPHS
 from fine_tune_assets_tests.conftest import DIALOGUES
-from fine_tune_assets_tests.reports.test_languages import PARAGRAPHS
 
 REPORT = "---\nsubject_id: {number}\n---\nPLAN\n\nRest, {number}.\n"
 MARKER = "Zyxomarkwort"

@@ -13,9 +13,9 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from fine_tune_assets.defs.local_run import materialize_stale, report_source_changes
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import report_batches
+from fine_tune_assets_tests.claims.test_languages import PARAGRAPHS
 from fine_tune_assets_tests.conftest import replace_file
 from fine_tune_assets_tests.defs.first_stage import defs
-from fine_tune_assets_tests.reports.test_languages import PARAGRAPHS
 
 READING = {"reports"}
 CHECK = dg.AssetCheckKey(dg.AssetKey("reports"), "batch_has_readable_reports")

@@ -6,6 +6,7 @@ Imports none of these libraries, so that a process can call it first.
 import logging
 import os
 
+WAIT_POLICY, SLEEP = "OMP_WAIT_POLICY", "PASSIVE"
 OFFLINE_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -24,7 +25,7 @@ OFFLINE_ENVIRONMENT = {
     "ANONYMIZED_TELEMETRY": "False",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
+    WAIT_POLICY: SLEEP,
 }
 """Disables downloads, telemetry, update checks and progress bars, which fill logs. Set it before importing the libraries.
 
