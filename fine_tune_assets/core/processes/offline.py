@@ -29,8 +29,8 @@ OFFLINE_ENVIRONMENT = {
 }
 """Disables downloads, telemetry, update checks and progress bars, which fill logs. Set it before importing the libraries.
 
-torch's threads sleep while they wait for each other. By default they spin: beside another program that uses a core, a training
-on two cores took 23 to 40 seconds for a step instead of 2.5.
+torch's threads sleep while they wait for each other. By default they spin: while another program used a core, a training on two
+cores took 23 to 40 seconds for a step instead of 2.5.
 """
 
 

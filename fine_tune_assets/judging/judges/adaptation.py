@@ -131,11 +131,7 @@ def adapt_verifier(
         )
 
     before = measure(plan.base)
-    if len(before.cases) < MIN_PLANTED:
-        raise InvalidReportsError(
-            f"Only {len(before.cases)} errors can be planted into the held-out answers; {MIN_PLANTED} measure a verifier. "
-            "Approve more or longer answers."
-        )
+    _require_planted_errors(len(before.cases))
     weights, facts = (train or train_further)(kept, plan, progress)
     encoder = None if encoder_folder(plan.base) == bundled_encoder_folder() else plan.base
     layout.verifiers.mkdir(parents=True, exist_ok=True)
@@ -177,6 +173,15 @@ def _require_training_subjects(kept: Sequence[Report], removed: int) -> None:
         raise InvalidReportsError(
             f"{removed} of {removed + len(kept)} training examples are left out, because their subjects' texts also measure the "
             f"verifier. {count} subjects remain; {MIN_TRAINING_SUBJECTS} are needed. Add reports of further subjects."
+        )
+
+
+def _require_planted_errors(count: int) -> None:
+    """Raise InvalidReportsError if the held-out answers give occasion for too few."""
+    if count < MIN_PLANTED:
+        raise InvalidReportsError(
+            f"Only {count} errors can be planted into the held-out answers; {MIN_PLANTED} measure a verifier. Approve more or "
+            "longer answers."
         )
 
 
