@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 
-from fine_tune_assets.core.processes.offline import SLEEP, WAIT_POLICY
 from fine_tune_assets.engines.listen_addresses import socket_address
 from fine_tune_assets.engines.running_server import (
     CONFIG_FILE,
@@ -138,5 +137,5 @@ def llama_server_command(program: Path, options: Mapping[str, object]) -> list[s
 
 def _limit_spinning(environment: dict[str, str]) -> dict[str, str]:
     """Respects OMP_WAIT_POLICY and GOMP_SPINCOUNT of the operator; GOMP_SPINCOUNT would override OMP_WAIT_POLICY."""
-    has_own = "GOMP_SPINCOUNT" in environment or environment.get(WAIT_POLICY, SLEEP) != SLEEP
+    has_own = environment.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
     return environment if has_own else {**environment, "GOMP_SPINCOUNT": _SPIN_COUNT}

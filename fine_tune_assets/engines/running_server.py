@@ -18,7 +18,7 @@ import httpx
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import atomic_write
-from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT, WAIT_POLICY
+from fine_tune_assets.core.processes.offline import OFFLINE_ENVIRONMENT
 from fine_tune_assets.engines.listen_addresses import count_connections, open_client, socket_path
 from fine_tune_assets.engines.processes import (
     ProcessIdentity,
@@ -136,8 +136,7 @@ def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
     and HOST would expose it to the network.
     """
     inherited = {k: v for k, v in environment.items() if k in _ALLOWED_VARIABLES or k.startswith(_ALLOWED_PREFIXES)}
-    # The engine has its own rule for threads that wait.
-    return inherited | {name: value for name, value in OFFLINE_ENVIRONMENT.items() if name != WAIT_POLICY}
+    return inherited | OFFLINE_ENVIRONMENT
 
 
 def adopt_engine(folder: Path) -> RunningEngine | None:

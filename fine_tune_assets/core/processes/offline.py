@@ -1,4 +1,4 @@
-"""The environment of all processes: no downloads, telemetry or update checks of libraries, and threads that share cores.
+"""Disables downloads, telemetry and update checks of the libraries in use.
 
 Imports none of these libraries, so that a process can call it first.
 """
@@ -6,7 +6,6 @@ Imports none of these libraries, so that a process can call it first.
 import logging
 import os
 
-WAIT_POLICY, SLEEP = "OMP_WAIT_POLICY", "PASSIVE"
 OFFLINE_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -25,13 +24,8 @@ OFFLINE_ENVIRONMENT = {
     "ANONYMIZED_TELEMETRY": "False",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
-    WAIT_POLICY: SLEEP,
 }
-"""Disables downloads, telemetry, update checks and progress bars, which fill logs. Set it before importing the libraries.
-
-torch's threads sleep while they wait for each other. By default they spin: while another program used a core, a training on two
-cores took 23 to 40 seconds for a step instead of 2.5.
-"""
+"""Disables downloads, telemetry, update checks and progress bars, which fill logs. Set it before importing the libraries."""
 
 
 def use_large_pages() -> None:
