@@ -47,7 +47,12 @@ def materialize(selection: tuple[str, ...], dry_run: bool, no_wait: bool, is_jso
     """
     from fine_tune_assets.cli.service_runs import run_in_services
     from fine_tune_assets.definitions import defs
-    from fine_tune_assets.defs.local_run import plan_runs, preview_runs, select_assets
+    from fine_tune_assets.defs.local_run import (
+        list_unrecorded_changes,
+        plan_runs,
+        preview_runs,
+        select_assets,
+    )
     from fine_tune_assets.serving.service_recipes import require_recipe_of_services
     from fine_tune_assets.serving.services import read_service_states
 
@@ -57,9 +62,12 @@ def materialize(selection: tuple[str, ...], dry_run: bool, no_wait: bool, is_jso
     assets = select_assets(defs, selection)
     if dry_run:
         with open_instance(settings) as instance:
-            runs = preview_runs(defs, instance, assets)
+            runs, changed = preview_runs(defs, instance, assets), list_unrecorded_changes(instance)
         rows = [{"batch": partition, "assets": list(names)} for partition, names in runs]
-        show_rows(rows, {"batch": "batch", "assets": "assets"}, is_json=is_json, empty=_describe_no_runs(settings))
+        empty = _describe_no_runs(settings, changed)
+        show_rows(rows, {"batch": "batch", "assets": "assets"}, is_json=is_json, empty=empty)
+        if rows and changed:
+            show_message(_describe_changes(changed), is_error=True)
         _show_closed_checks(settings)
     elif any(state.name == DAEMON and state.is_running for state in read_service_states(settings.installation)):
         if not assets:
@@ -92,7 +100,14 @@ def _show_closed_checks(settings: Settings) -> None:
             show_message(f"Stopped at {closed}", is_error=True)
 
 
-def _describe_no_runs(settings: Settings) -> str:
+def _describe_changes(changed: Sequence[str]) -> str:
+    return (
+        f"Changed since the last look: {', '.join(changed)}. The runs that follow from it are not listed: running services look "
+        "every 15 s, and `fine-tune materialize` looks at once."
+    )
+
+
+def _describe_no_runs(settings: Settings, changed: Sequence[str]) -> str:
     """A dry run records no change of a source, so a folder that was never seen has no run yet."""
     unread = count_unread_files(settings.layout)
     if unread:
@@ -106,7 +121,7 @@ def _describe_no_runs(settings: Settings) -> str:
             f"Nothing was materialized yet, and {settings.layout.raw_reports} has no batch folder. Add one, then run "
             "`fine-tune materialize`."
         )
-    return "Everything is up to date."
+    return _describe_changes(changed) if changed else "Everything is up to date."
 
 
 def require_selection(assets: Sequence[str]) -> None:

@@ -82,6 +82,9 @@ class RecipeAnswers:
     subjects: int | None = None
     """Subjects whose answers a judge reads."""
     needs: SubjectNeeds | None = None
+    other_headings: Sequence[str] = ()
+    """Sections of the reports that are inside another one: parts of it, or text that runs on."""
+    has_day_first_dates: bool = False
     max_length: int = 1024
     max_new_tokens: int = 256
     is_subject_required: bool = True
@@ -149,10 +152,11 @@ def write_recipe(answers: RecipeAnswers, salt: str) -> str:
         "rubric": answers.rubric,
         "trusted_sources": _write_sources(answers.source),
         "reports_without_subject": "refuse" if answers.is_subject_required else "allow",
-        "tasks": "\n".join(map(_write_task, answers.tasks)),
+        "tasks": "\n".join(_write_task(task, answers.other_headings) for task in answers.tasks),
         "guidelines": "\n".join(map(_write_guideline, answers.tasks)),
         "test_fraction": f"{split.test_fraction:.2f}",
         "minimum_examples": split.minimum_examples,
+        "day_first_dates": str(answers.has_day_first_dates).lower(),
         "gate_examples": TASK_TEST_EXAMPLES,
         "group_examples": TASK_TEST_EXAMPLES,
         "judged_examples": max(60, split.test_examples),
@@ -171,13 +175,20 @@ def _write_sources(source: str) -> str:
     return f"trusted_sources:\n  {_quote(source)}: {_quote(f'Authors of {source}')}"
 
 
-def _write_task(task: TaskAnswers) -> str:
+def _write_task(task: TaskAnswers, other_headings: Sequence[str]) -> str:
+    used = {spelling.upper() for heading in (*task.inputs, task.output) for spelling in heading.split(SPELLED)}
+    others = [heading for heading in other_headings if heading.upper() not in used]
     inputs = ", ".join(map(_quote_heading, task.inputs))
     lines = [
         f"  - name: {_quote(task.name)}",
         f"    instruction: {_quote(task.instruction)}",
         f"    input_sections: [{inputs}]  # headings of the reports; a list in the list names spellings",
         f"    output_section: {_quote_heading(task.output)}",
+        *(
+            [f"    # other_headings: {_quote_all(others)}  # inside other sections; if they are none, let them end it"]
+            if others
+            else []
+        ),
         *([f"    labels: {_quote_all(task.labels)}  # any other output makes no example"] if task.labels else []),
     ]
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from fine_tune_assets.cli.recipe_problems import (
     count_tested,
     describe_partial_patterns,
     describe_run_on_outputs,
+    describe_unsupported_outputs,
     find_report_problems,
     format_need,
     list_distinct,
@@ -49,6 +50,7 @@ def show_preview(
     notes = [
         *describe_partial_patterns(recipe, preview),
         *describe_run_on_outputs(preview),
+        *describe_unsupported_outputs(recipe, preview),
         *describe_subjects(recipe, preview.drafts, has_own_keys=read.has_own_keys),
     ]
     every = [*problems, *find_report_problems(recipe, read, preview)]

@@ -13,6 +13,7 @@ import psutil
 
 from fine_tune_assets.approval.recipe_preview import Preview
 from fine_tune_assets.approval.task_kinds import UncheckedDraft
+from fine_tune_assets.claims.grounding_checks import check_answer
 from fine_tune_assets.claims.repeated_lines import MIN_REPORTS
 from fine_tune_assets.claims.sections import list_heading_variants, matches_heading
 from fine_tune_assets.cli.report_folder import ReportFolder
@@ -28,6 +29,8 @@ from fine_tune_assets.recipes.schema import BUNDLED, PREVIOUS_SET, ModelTask, Re
 
 _HIGHEST_FRACTION = 0.5
 """Share of the test split above which too few examples remain for training."""
+_UNSUPPORTED_SHARE = 0.2
+"""Of the outputs of a task; fewer are single facts that a reviewer decides."""
 _MAX_HEADINGS = 10
 """Printed in a message."""
 _CPU_BYTES_PER_STORED = 2
@@ -178,6 +181,21 @@ def describe_run_on_outputs(preview: Preview) -> Iterator[str]:
             f"tasks.{one.task}: of {one.drafts} outputs, {' and '.join(signs)}. If this is text after the section, such as "
             "closing remarks, name the line in other_headings of the task. `fine-tune recipe check --drafts` lists these lines."
         )
+
+
+def describe_unsupported_outputs(recipe: Recipe, preview: Preview) -> Iterator[str]:
+    """Notes for tasks whose outputs often state numbers or dates that their inputs lack: a model can only guess these."""
+    checks = [name for name in ("numbers", "dates") if name in load_pack(recipe.domain).pack.checks]
+    for task in recipe.tasks:
+        drafts = [draft for draft in preview.drafts if draft.task == task.name]
+        found = [check_answer(draft.output, f"{draft.instruction}\n{draft.input}", checks) for draft in drafts]
+        for name in checks:
+            count = sum(bool(one[name]) for one in found)
+            if count > _UNSUPPORTED_SHARE * len(drafts):
+                yield (
+                    f"tasks.{task.name}: {count} of {len(drafts)} outputs state {name} that their input lacks, so a model can "
+                    "only guess them. Add the section that has them to input_sections, or leave them out of the output in review."
+                )
 
 
 def _find_partial_patterns(task: Task, preview: Preview) -> Iterator[str]:

@@ -7,12 +7,13 @@ named. Text of reports is never printed.
 import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from fine_tune_assets.approval.preview_examples import INSIDE
 from fine_tune_assets.approval.recipe_preview import Preview, preview_recipe
 from fine_tune_assets.approval.section_proposals import FoundSection, find_sections
 from fine_tune_assets.approval.task_kinds import UncheckedDraft
@@ -28,6 +29,7 @@ from fine_tune_assets.cli.recipe_problems import (
     describe_next_steps,
     describe_partial_patterns,
     describe_run_on_outputs,
+    describe_unsupported_outputs,
     find_machine_problems,
     find_mix_problems,
     find_report_problems,
@@ -49,6 +51,8 @@ _CHARACTERS_PER_TOKEN = 2.2
 _TYPICAL_CHARACTERS, _TEMPLATE_TOKENS = 4.2, 40
 """Characters per token of English, and tokens of the chat template, for the expected training time."""
 _LONGEST = 2048
+_MONTHS = 12
+_DATE = re.compile(r"(?<![\d./-])(\d{1,2})[./-](\d{1,2})[./-](?:19|20)\d\d(?!\d)")
 _SALTS = 50
 """Splits that are tried. They depend on subject keys alone, so none favours a result."""
 
@@ -78,8 +82,15 @@ def run_wizard(
         tasks=tasks,
         source=ask("source", "Source whose texts need no review; empty for none", "", options.source),
         base_folder=_choose_base(options, has_gpu=has_gpu),
+        has_day_first_dates=read is not None and has_day_first_dates(report.text for report in read.reports),
     )
-    return target, _write(settings, target, answers, read, has_gpu=has_gpu)
+    return target, _write(settings, target, answers, read, sections, has_gpu=has_gpu)
+
+
+def has_day_first_dates(texts: Iterable[str]) -> bool:
+    """Whether dates such as 28/02/2022 prove that the day comes first, and none proves the opposite."""
+    pairs = {(int(first) > _MONTHS, int(second) > _MONTHS) for text in texts for first, second in _DATE.findall(text)}
+    return (True, False) in pairs and (False, True) not in pairs
 
 
 def resolve_domain(settings: Settings, named: str) -> str:
@@ -130,7 +141,13 @@ def _choose_base(options: WizardOptions, *, has_gpu: bool) -> str:
 
 
 def _write(
-    settings: Settings, target: Path, answers: RecipeAnswers, read: ReportFolder | None, *, has_gpu: bool
+    settings: Settings,
+    target: Path,
+    answers: RecipeAnswers,
+    read: ReportFolder | None,
+    sections: Sequence[FoundSection],
+    *,
+    has_gpu: bool,
 ) -> list[str]:
     """Write it once to count its drafts, and again with the numbers that follow from them."""
     salt = answers.name.replace("_", "-")
@@ -141,6 +158,8 @@ def _write(
     else:
         names = load_pack(recipe.domain).section_names
         preview = preview_recipe(read.reports, recipe.tasks, names)
+        inner = _list_inner_sections(preview, sections)
+        answers = replace(answers, other_headings=inner)
         subjects = list_judged_subjects(recipe, preview.drafts)
         sized = replace(_size(answers, preview), subjects=len(subjects), needs=find_subject_needs(recipe))
         target.write_text(write_recipe(sized, _choose_salt(sized, salt, recipe, preview, subjects)), encoding="utf-8")
@@ -148,8 +167,10 @@ def _write(
         preview = preview_recipe(read.reports, recipe.tasks, names)
         _print_promise(recipe, preview)
         for line in (
+            *_describe_inner_sections(inner),
             *describe_partial_patterns(recipe, preview),
             *describe_run_on_outputs(preview),
+            *describe_unsupported_outputs(recipe, preview),
             *describe_subjects(recipe, preview.drafts, has_own_keys=read.has_own_keys),
         ):
             show_message(line)
@@ -158,6 +179,20 @@ def _write(
     here = find_machine_problems(settings, recipe, has_gpu=has_gpu)
     stored = [*list_obstacles(recipe), *here, *find_mix_problems(settings, recipe)]
     return [*stored, *(find_report_problems(recipe, read, preview) if read else [])]
+
+
+def _list_inner_sections(preview: Preview, sections: Sequence[FoundSection]) -> list[str]:
+    """The listed sections that are inside another one in some reports."""
+    inner = {one.heading.upper() for one in preview.unnamed_headings if one.evidence == INSIDE}
+    return [one.heading for one in sections if one.heading.upper() in inner]
+
+
+def _describe_inner_sections(inner: Sequence[str]) -> Iterator[str]:
+    if inner:
+        yield (
+            f"Inside another section in some reports: {', '.join(inner)}. If these are sections of their own, use the line "
+            "other_headings of the recipe, which is a comment now."
+        )
 
 
 def _size(answers: RecipeAnswers, preview: Preview) -> RecipeAnswers:

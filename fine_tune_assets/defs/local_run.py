@@ -307,6 +307,13 @@ def report_source_changes(instance: dg.DagsterInstance) -> None:
             instance.report_runless_asset_event(event)
 
 
+def list_unrecorded_changes(instance: dg.DagsterInstance) -> list[str]:
+    """Names of the sources that changed since the last record. Records nothing."""
+    found = report_sources(instance, Installation(), logging.getLogger(SOURCES_LOGGER).error)
+    events = [] if isinstance(found, dg.SkipReason) else found.asset_events
+    return sorted({asset_name(event.asset_key) for event in events if isinstance(event, dg.AssetMaterialization)})
+
+
 def requested_runs(evaluated: Any, only: set[str] | None) -> list[tuple[str | None, tuple[str, ...]]]:
     """(partition, assets) of each requested run: one per batch, and one for all unpartitioned assets."""
     wanted: dict[str | None, list[str]] = defaultdict(list)

@@ -173,7 +173,7 @@ class Scrubber:
                 dates = find_corroborated_dates(text, likely, getattr(artifacts, "tagged_words", ()))
                 likely += domain.drop_kept(text, dates)
                 known_spans = find_known_identifiers(text, known, domain.vocabulary)
-                certain = [*domain.prefer_own_kinds(text, likely), *known_spans]
+                certain = [*domain.prefer_own_kinds(text, likely), *domain.name_known(known_spans, likely)]
                 spans = _merge_and_expand(text, certain, domain)
                 scrubbed = replace_spans(text, spans)
                 likely_too = self._drop_unlikely(text, find_tagged_spans(text, artifacts, self._withhold_score))

@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.fingerprints import fingerprint_files
+from fine_tune_assets.defs.local_run import report_source_changes
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
-from fine_tune_assets_tests.conftest import drop_dialogues
+from fine_tune_assets_tests.conftest import drop_dialogues, write_recipe
 
 FIRST, SECOND = "2026-01", "2026-02"
 
@@ -75,6 +76,21 @@ def test_a_dry_run_changes_no_file(installation_dir: Path, instance: dg.DagsterI
     assert fingerprint_files(installation_dir) == before
     assert instance.get_runs() == []
     assert instance.get_dynamic_partitions(str(BATCHES.name)) == []
+
+
+def test_a_dry_run_names_the_changes_that_nobody_has_recorded_yet(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """It said that everything was up to date right after the change of a domain pack, while services ran."""
+    report_source_changes(instance)
+    instance.add_dynamic_partitions(str(BATCHES.name), [FIRST])
+    (installation_dir / "tables" / "reports").mkdir(parents=True)
+    (installation_dir / "tables" / "reports" / f"{FIRST}.parquet").write_bytes(b"")
+    assert "Changed since" not in materialize("--dry-run").output
+    write_recipe(installation_dir, judge={"test_examples": 7})
+    shown = materialize("--dry-run")
+    assert "Changed since the last look: recipe/judge." in shown.output
+    assert "up to date" not in shown.output
 
 
 @pytest.mark.parametrize("is_dry", [True, False])

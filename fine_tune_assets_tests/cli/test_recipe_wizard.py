@@ -26,6 +26,7 @@ from fine_tune_assets.cli.new_recipes import (
     plan_split,
     write_recipe,
 )
+from fine_tune_assets.cli.recipe_wizard import has_day_first_dates
 from fine_tune_assets.core.keys import SUBJECTS_KEY, read_key
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import PREFIX, load_settings
@@ -248,6 +249,52 @@ def test_a_line_inside_an_output_that_looks_like_a_heading_is_counted(data: Path
     options = ("--domain", write_pack(data, "ships"), "--reports", folder, "--output", "Recommendation")
     made = _recipe("new", "ships.yaml", *options, "--input", "Observations", "--task", "advice")
     assert "tasks.advice: of 70 outputs, 35 contain a line that looks like a heading." in made.output
+
+
+def test_a_section_inside_another_one_is_named_and_ends_it_on_request(data: Path) -> None:
+    """The wizard listed it, and left it inside the one before without a word. It may also be a part of that section."""
+    folder = data.parent / "ships-batch"
+    write_ship_texts(folder, 70)
+    for number, file in enumerate(sorted(folder.glob("*.md"))):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(f"{text}\n### Next visit\n\nIn {number + 2} weeks by the same surveyor.\n", "utf-8")
+    options = ("--domain", write_pack(data, "ships"), "--reports", folder, "--output", "Recommendation")
+    made = _recipe("new", "ships.yaml", *options, "--input", "Observations", "--task", "advice")
+    assert "Inside another section in some reports: Next visit." in made.output
+    check = ("check", "ships.yaml", "--reports", folder, "--json", "--drafts")
+    assert "by the same surveyor" in _recipe(*check).stdout
+    recipe = Path("ships.yaml").read_text(encoding="utf-8")
+    Path("ships.yaml").write_text(recipe.replace("# other_headings:", "other_headings:"), "utf-8")
+    assert load_recipe("ships.yaml").tasks[0].other_headings == ("Next visit",)
+    assert "by the same surveyor" not in _recipe(*check).stdout
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_first"),
+    [
+        (["seen on 28/02/2022", "again on 03/04/2022"], True),
+        (["seen on 02/28/2022"], False),
+        (["28/02/2022", "02/28/2022"], False),
+        (["03/04/2022", "version 28.2.1", "2022-02-28"], False),
+    ],
+)
+def test_the_order_of_day_and_month_follows_from_the_reports(texts: list[str], is_first: bool) -> None:
+    assert has_day_first_dates(texts) is is_first
+
+
+def test_outputs_with_numbers_that_their_input_lacks_are_noted(data: Path) -> None:
+    """The gate holds a candidate that guesses them, after all reviews."""
+    folder = data.parent / "ships-batch"
+    write_ship_texts(folder, 70)
+    options = ("--domain", write_pack(data, "ships"), "--reports", folder, "--output", "Recommendation")
+    words = ("new", "ships.yaml", *options, "--input", "Observations", "--task", "advice")
+    made = _recipe(*words)
+    assert "70 of 70 outputs state numbers that their input lacks" in made.output
+    assert "70 of 70 outputs" in _recipe("check", "ships.yaml", "--reports", folder).output
+    for file in folder.iterdir():
+        before, heading, after = re.split("(recommendation)", file.read_text("utf-8"), maxsplit=1, flags=re.IGNORECASE)
+        file.write_text(before + heading + re.sub(r"\d+", "several", after), encoding="utf-8")
+    assert "their input lacks" not in _recipe("check", "ships.yaml", "--reports", folder).output
 
 
 @pytest.mark.parametrize("name", FOREIGN)

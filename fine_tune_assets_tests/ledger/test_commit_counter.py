@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.core.settings import PREFIX, load_settings
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.commit_counter import CommitCounter
 from fine_tune_assets.ledger.database import Ledger, open_database
@@ -38,7 +38,8 @@ def test_each_commit_is_seen_and_reading_is_none(ledger: Ledger) -> None:
         assert counter.read() != before
 
 
-def test_a_commit_of_another_process_is_seen() -> None:
+def test_a_commit_of_another_process_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}DATA_DIR", str(tmp_path))
     settings = load_settings()
     open_database(settings.database_url, settings.layout.keys).close()
     counter = CommitCounter(settings.database_url)

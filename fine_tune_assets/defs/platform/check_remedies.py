@@ -25,6 +25,8 @@ CHECK_REMEDIES: Mapping[str, str] = {
     "abilities_are_within_budget": "A higher share of general data in `mix` keeps abilities.",
     "candidate_is_as_robust_as_base_model": "The page Verdicts lists the cases.",
     "no_report_is_withheld": "`scrub.withhold_score` decides; `fine-tune materialize scrubbed_reports` scrubs again.",
+    "ordinary_words_are_kept": "List them in `protected_words.txt`, or a form in `kept_values`, of the domain pack; then run "
+    "`fine-tune materialize`.",
     "no_surrogate_is_a_real_value": "Run `fine-tune materialize` to scrub the batch again.",
     "production_model_excludes_erased_subjects": "Run `fine-tune materialize adapters+` to train without them.",
     "production_model_uses_only_approved_examples": "Run `fine-tune materialize adapters+` to train without them.",

@@ -50,6 +50,7 @@ from fine_tune_assets.phi.measurement.recall_report import (
     measure_recipe_floors,
     report_recall,
 )
+from fine_tune_assets.phi.measurement.replaced_words import count_replaced_words
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS, add_missed_terms
 from fine_tune_assets.tables.scrubbing_rows import LabelledMiss
 
@@ -185,6 +186,8 @@ def scrub_reports(
     yield table_result("phi_spans", spans, fingerprint_table(spans), by_kind=bar_table("kind", counts["spans_by_kind"]))
 
 
+_MAX_WORDS = 12
+"""Printed in a message."""
 OUTPUTS = ("scrubbed", "spans", "withheld", "values")
 """The worker's output files."""
 
@@ -214,6 +217,25 @@ with warnings.catch_warnings():
         context: dg.AssetCheckExecutionContext, installation: Installation
     ) -> dg.AssetCheckResult:
         return count_withheld(installation.stored("withheld_reports").table(context.partition_key))
+
+    @dg.asset_check(
+        asset="scrubbed_reports",
+        additional_ins={"reports": dg.AssetIn(asset_key("reports")), "phi_spans": dg.AssetIn(asset_key("phi_spans"))},
+        partitions_def=BATCHES,
+        description="No ordinary word or unit was taken for a name and replaced by an invented one.",
+    )
+    def ordinary_words_are_kept(reports: pa.Table, phi_spans: pa.Table) -> dg.AssetCheckResult:
+        return describe_replaced_words(reports, phi_spans)
+
+
+def describe_replaced_words(reports: pa.Table, spans: pa.Table) -> dg.AssetCheckResult:
+    """The result of `ordinary_words_are_kept` for the rows of one batch."""
+    texts = dict(zip(reports["report_id"].to_pylist(), reports["text"].to_pylist(), strict=True))
+    counts, ids = count_replaced_words(texts, spans.to_pylist())
+    named = ", ".join(f"{word} {count}" for word, count in list(counts.items())[:_MAX_WORDS])
+    more = f" and {len(counts) - _MAX_WORDS} more" if len(counts) > _MAX_WORDS else ""
+    why = f"Ordinary words or units were replaced in {len(ids)} reports: {named}{more}." if counts else None
+    return warning_result(not counts, why, reports=len(ids), by_word=dg.MetadataValue.json(counts))
 
 
 def count_withheld(withheld: pa.Table) -> dg.AssetCheckResult:

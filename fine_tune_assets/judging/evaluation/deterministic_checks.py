@@ -21,7 +21,7 @@ from fine_tune_assets.tables.judging_rows import AnswerCheck, JudgeScore
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 
 GROUNDING_CHECK_NAMES: Final = tuple(GROUNDING_CHECKS)
-"""Checks that the statements of an answer are in its input."""
+"""Checks that the statements of an answer are in its input or in the approved answer."""
 FORMAT_CHECKS: Final = ("format", "finished", "length", "readable")
 CHECK_NAMES: Final = (*GROUNDING_CHECK_NAMES, *FORMAT_CHECKS)
 MIN_REFERENCES: Final = 10
@@ -65,7 +65,8 @@ def _check_rows(
     pack: LoadedPack,
 ) -> Iterator[AnswerCheck]:
     answer, task, question = score.answer, example.task, example.messages[-2].content
-    unsupported = check_answer(answer, question, pack.pack.checks)
+    # What the approved answer states is right, also if the expert added it.
+    unsupported = check_answer(answer, f"{question}\n{example.messages[-1].content}", pack.pack.checks)
     found: dict[str, int | None] = {name: len(facts) for name, facts in unsupported.items()}
     expected, length_bound = settings.formats.get(task), bounds.get(task)
     found["format"] = None if expected is None else count_format_errors(answer, expected, pack.section_names)

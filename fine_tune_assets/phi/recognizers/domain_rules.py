@@ -5,7 +5,7 @@ Keeping never applies to known identifiers from metadata.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from fine_tune_assets.core.bounded_patterns import compile_bounded
@@ -20,6 +20,7 @@ from fine_tune_assets.recipes.domain_packs import LoadedPack, load_pack
 
 _NAME_LABELS = {"NAME", "LOCATION", "FACILITY"}
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_SENTENCE_ENDS = ".,;:!?"
 _MAX_CONTEXT = 60
 """Characters before a date in which a word can make it personal."""
 _MAX_QUESTION = 200
@@ -59,8 +60,10 @@ class DomainRules:
         found = list(spans)
         kept = Intervals(self.find_kept_values(text) if found else ())
         for span in found:
+            # A finding may end with the full stop of its sentence, which a pattern for the value does not expect.
+            end = span.start + len(text[span.start : span.end].rstrip(_SENTENCE_ENDS))
             if (
-                not kept.has_around(span.start, span.end)
+                not kept.has_around(span.start, end)
                 and not self._is_kept_date(text, span)
                 and not self._is_protected(text, span)
             ):
@@ -79,6 +82,13 @@ class DomainRules:
             rest[span.start : span.end] = " " * (span.end - span.start)
         blanked = "".join(rest)
         return [span for span in spans if span.label in self.own_kinds or not self._is_covered(blanked, span, found)]
+
+    def name_known(self, known: Iterable[Span], found: Iterable[Span]) -> Iterator[Span]:
+        """Stated numbers, with the domain's own kind where its recognizer finds the same number."""
+        own = {(span.start, span.end): span.label for span in found if span.label in self.own_kinds}
+        for span in known:
+            label = own.get((span.start, span.end)) if span.label == "ID" else None
+            yield replace(span, label=label) if label else span
 
     def _is_covered(self, blanked: str, span: Span, own: Intervals) -> bool:
         if not own.has_overlap(span.start, span.end) or span.recognizer == KNOWN_RULE:

@@ -148,6 +148,20 @@ def test_each_check_vetoes_alone(check: str) -> None:
         assert part in reason
 
 
+@pytest.mark.parametrize("check", ["numbers", "units", "dates", "sides", "negations", "medications"])
+def test_what_the_approved_answer_states_is_supported(check: str) -> None:
+    """Experts may add what the input lacks; a candidate that learned it was held back for it."""
+    table = _checked([WRONG[check]] * 10, [RIGHT] * 10)
+    approved = [
+        {**row, "messages": [*row["messages"][:-1], {**row["messages"][-1], "content": WRONG[check]}]}
+        for row in _set().to_pylist()
+    ]
+    scores = _scores({"base": [RIGHT] * 10, "adapter": [WRONG[check]] * 10})
+    with_it = check_answers(scores, table_from_rows(approved, InstructionRow.SCHEMA), CheckSettings(), PACK)
+    assert check in _failed(table, "adapter")
+    assert check not in _failed(with_it, "adapter")
+
+
 @pytest.mark.parametrize("check", WRONG)
 def test_the_incumbent_may_be_worse(check: str) -> None:
     """The candidate need not exceed the incumbent."""

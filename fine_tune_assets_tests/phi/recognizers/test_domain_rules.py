@@ -1,5 +1,6 @@
 """The rules of the law and finance packs: what they find, what they keep, and what the second pass withholds."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -169,6 +170,22 @@ def test_the_domains_own_kind_wins_over_a_wider_guess() -> None:
     own, wide = Span(5, 32, "IBAN", "iban", 0.9), Span(0, 32, "ACCOUNT", TAGGER_RULE, 0.99)
     name, known = Span(5, 47, "NAME", TAGGER_RULE, 0.99), Span(0, 32, "ID", KNOWN_RULE, 1.0)
     assert load_rules("law").prefer_own_kinds(text, [own, wide, name, known]) == [own, name, known]
+
+
+def test_a_kept_value_at_the_end_of_a_sentence_is_kept() -> None:
+    """The tagger's "A." of "24 A." is a character longer than the pattern's match; a name after the value is still found."""
+    text = "Peak load 24 A. Then 12 A. Vandermeer left."
+    rules = replace(load_rules("clinical"), kept_values=(re.compile(r"\d+ A"),))
+    ampere, name = Span(13, 15, "NAME", TAGGER_RULE, 0.8), Span(24, 37, "NAME", TAGGER_RULE, 0.8)
+    assert text[ampere.start : ampere.end] == "A."
+    assert list(rules.drop_kept(text, [ampere, name])) == [name]
+
+
+def test_a_stated_number_has_the_kind_that_its_domain_gives_it() -> None:
+    """Otherwise its surrogate has another form than the numbers that only the text contains."""
+    stated, other = Span(5, 32, "ID", KNOWN_RULE, 1.0), Span(40, 46, "ID", KNOWN_RULE, 1.0)
+    named = load_rules("law").name_known([stated, other], [Span(5, 32, "IBAN", "iban", 0.9)])
+    assert list(named) == [replace(stated, label="IBAN"), other]
 
 
 @pytest.mark.parametrize(
