@@ -52,8 +52,8 @@ check: setup-dev     ## check style, types, import rules, unused dependencies, d
 test: setup-dev      ## run all tests except the slow end-to-end tests
 	$(BIN)/pytest -m "not slow and not gpu" -n 3 --dist loadfile
 
-test-slow: setup-dev ## run the slow end-to-end tests with three workers, which mostly wait
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not long and not gpu" -n 3 --dist loadfile
+test-slow: setup-dev ## run the slow end-to-end tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not long and not gpu" -n 2 --dist loadfile
 
 test-long: setup-dev ## run the tests that take several minutes each; continuous integration leaves them out
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "long and not gpu"

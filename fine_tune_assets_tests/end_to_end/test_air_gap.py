@@ -7,7 +7,7 @@ import pytest
 
 from fine_tune_assets_tests.end_to_end.conftest import Day
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 def test_the_demo_serves_a_release_without_a_network_and_repeats_no_work(day: Day) -> None:

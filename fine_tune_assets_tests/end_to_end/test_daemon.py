@@ -15,7 +15,7 @@ from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.conftest import count_of_examples, drop_dialogues, replace_file, write_recipe
 from fine_tune_assets_tests.end_to_end.daemon_waits import until, until_quiet
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 
 DAEMON = ("code-server", "dagster-daemon")
 DEADLINE_SECONDS = 240

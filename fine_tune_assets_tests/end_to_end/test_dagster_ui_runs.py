@@ -22,7 +22,7 @@ from fine_tune_assets_tests.end_to_end.daemon_waits import until, until_quiet
 from fine_tune_assets_tests.end_to_end.dagster_ui_user import Ui, open_as, press_terminate, running_ui
 from fine_tune_assets_tests.serving.load import wait
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
 
 RUN_SECONDS, QUIET_SECONDS = 180.0, 20.0
 """`source_sensor` looks every 15 seconds, so quiet takes longer than that."""

@@ -23,7 +23,7 @@ from fine_tune_assets.reports.stated_identifiers import identify_subject, make_s
 from fine_tune_assets_tests.conftest import SAMPLE
 from fine_tune_assets_tests.end_to_end.conftest import SMALL, Small
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 
 LAW, BATCH = "law", "2026-05-clauses"
 FIRST, LATER = slice(0, 24), slice(24, 30)
