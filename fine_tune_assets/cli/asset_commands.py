@@ -102,8 +102,8 @@ def _show_closed_checks(settings: Settings) -> None:
 
 def _describe_changes(changed: Sequence[str]) -> str:
     return (
-        f"Changed since the last look: {', '.join(changed)}. The runs that follow from it are not listed: running services look "
-        "every 15 s, and `fine-tune materialize` looks at once."
+        f"Changed, but not recorded yet: {', '.join(changed)}. The resulting runs are not listed: running services check every "
+        "15 s, and `fine-tune materialize` checks at once."
     )
 
 

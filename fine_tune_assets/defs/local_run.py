@@ -308,7 +308,7 @@ def report_source_changes(instance: dg.DagsterInstance) -> None:
 
 
 def list_unrecorded_changes(instance: dg.DagsterInstance) -> list[str]:
-    """Names of the sources that changed since the last record. Records nothing."""
+    """Names of the sources whose change is not recorded yet. Records nothing."""
     found = report_sources(instance, Installation(), logging.getLogger(SOURCES_LOGGER).error)
     events = [] if isinstance(found, dg.SkipReason) else found.asset_events
     return sorted({asset_name(event.asset_key) for event in events if isinstance(event, dg.AssetMaterialization)})

@@ -86,10 +86,10 @@ def test_a_dry_run_names_the_changes_that_nobody_has_recorded_yet(
     instance.add_dynamic_partitions(str(BATCHES.name), [FIRST])
     (installation_dir / "tables" / "reports").mkdir(parents=True)
     (installation_dir / "tables" / "reports" / f"{FIRST}.parquet").write_bytes(b"")
-    assert "Changed since" not in materialize("--dry-run").output
+    assert "not recorded yet" not in materialize("--dry-run").output
     write_recipe(installation_dir, judge={"test_examples": 7})
     shown = materialize("--dry-run")
-    assert "Changed since the last look: recipe/judge." in shown.output
+    assert "Changed, but not recorded yet: recipe/judge." in shown.output
     assert "up to date" not in shown.output
 
 

@@ -20,7 +20,7 @@ from fine_tune_assets_tests.ledger.ledger_rows import live_of
 from fine_tune_assets_tests.serving.tiny_releases import engine_process
 
 pytestmark = pytest.mark.xdist_group("serving")
-WAIT_SECONDS = 60
+WAIT_SECONDS = 20
 """Generous: this is about minutes against seconds, on a machine that runs other tests."""
 
 

@@ -1,7 +1,7 @@
-"""Ordinary words and units that the scrubber took for names or places, so that they don't turn silently into invented names.
+"""Ordinary words and units that the scrubber took for names or places, which would otherwise become invented names unnoticed.
 
-Lists only words that name nobody: whole words of the tagger's vocabulary that these reports write in lower case only and that are
-no known name, and up to three letters after a number.
+Lists only words that identify no person: words of the tagger's vocabulary that are no known names, and units after a number; both
+only if these reports never capitalise them and the scrubber keeps them more often than it replaces them.
 """
 
 import json
@@ -34,15 +34,29 @@ def count_replaced_words(
 
     `texts`: report id → raw text. `spans`: rows of `phi_spans`. A value that the metadata states is no mistake.
     """
+    found = [
+        (word, span["report_id"])
+        for span in spans
+        if span["label"] in _NAME_KINDS and span["recognizer"] != KNOWN_RULE
+        for word in _list_words(texts[span["report_id"]], span["start"], span["end"])
+    ]
+    times = Counter(word for word, _ in found)
+    hidden = _find_possible_names(times, texts)
+    counts = {
+        word: count for word, count in sorted(times.items(), key=lambda item: (-item[1], item[0])) if word not in hidden
+    }
+    return counts, frozenset(report for word, report in found if word in counts)
+
+
+def _find_possible_names(times: Mapping[str, int], texts: Mapping[str, str]) -> set[str]:
+    """Words of several letters that these reports also capitalise, or that the scrubber replaces at least as often as it keeps
+    them: without capitals, as in a transcript, only this tells a name from a word."""
+    words = {word for word in times if len(word) > 1}
+    if not words:
+        return set()
     named = {word.lower() for text in texts.values() for word in _CAPITALISED.findall(text)}
-    counts, reports = Counter[str](), set[str]()
-    for span in spans:
-        if span["label"] not in _NAME_KINDS or span["recognizer"] == KNOWN_RULE:
-            continue
-        words = [w for w in _list_words(texts[span["report_id"]], span["start"], span["end"]) if w not in named]
-        counts.update(words)
-        reports |= {span["report_id"]} if words else set()
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))), frozenset(reports)
+    every = Counter(word for text in texts.values() for word in _WORD.findall(text) if word in words)
+    return {word for word in words if word.lower() in named or every[word] - times[word] <= times[word]}
 
 
 def _list_words(text: str, start: int, end: int) -> Sequence[str]:
