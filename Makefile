@@ -137,7 +137,7 @@ $(COMPRESSOR)/.installed:
 
 setup-llmcompressor: $(COMPRESSOR)/.installed   ## create .venv-llmcompressor (1 to 5 GB), for recipes with exports fp8_dynamic or w4a16
 
-reference: setup-dev   ## regenerate docs/reference after a change to commands, settings, recipe, assets or tables
+reference: setup-dev   ## regenerate docs/reference/generated after a change to commands, settings, recipe, assets or tables
 	PYTHONPATH=. $(BIN)/python docs/generate_reference.py
 
 screenshots: setup-dev   ## retake the README's screenshots in Chromium

@@ -375,7 +375,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("GET /graded-answers/{example_id}", _graded_answer),
     Request("POST /graded-answers/{example_id}/label", _label_statement, status=303),
     Request("GET /account", _get("/account")),
-    Request("GET /docs/{name:path}", _get("/docs/reference/settings.md")),
+    Request("GET /docs/{name:path}", _get("/docs/reference/generated/settings.md")),
     Request("GET /ask", _get("/ask")),
     Request("GET /queue", _get("/queue")),
     Request("GET /queue", _get("/queue?flag=number+not+in+input&state=waiting&age=new&source=ward"), "filtered"),

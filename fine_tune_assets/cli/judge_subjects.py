@@ -1,6 +1,6 @@
 """How many subjects the judge of a recipe needs in a domain without shipped ratings, said before anybody reviews.
 
-The qualification and `fine-tune verifier adapt` set the limits (docs/decisions/0088).
+The qualification and `fine-tune verifier adapt` set the limits (docs/decisions/0013-judges.md).
 """
 
 from collections.abc import Collection, Iterator

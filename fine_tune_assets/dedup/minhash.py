@@ -18,7 +18,7 @@ from fine_tune_assets.dedup.sketches import offsets_from_counts
 from fine_tune_assets.dedup.word_hashes import Hashes, Ints, mix_hashes, sorted_unique
 
 PERMUTATIONS = 192
-"""More permutations miss fewer pairs and propose fewer false ones, at linear cost (decision 0013)."""
+"""More permutations miss fewer pairs and propose fewer false ones, at linear cost (decision 0005)."""
 MAX_MISS_RATE = 0.05
 """Maximum probability that a pair exactly at the threshold is never proposed; it falls quickly above the threshold."""
 SEED = 20260101

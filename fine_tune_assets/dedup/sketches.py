@@ -31,7 +31,7 @@ from fine_tune_assets.dedup.word_hashes import (
 VERSION = "1"
 """Raise it when sketches of the same text change: stored sketches are then recomputed."""
 SHINGLE_WORDS = 3
-"""Words per shingle. `dedup.near_threshold` was measured with it (decision 0013)."""
+"""Words per shingle. `dedup.near_threshold` was measured with it (decision 0005)."""
 BLOCK_TEXTS = 128
 """Half a megabyte of text, so that results stay in the processor cache."""
 _SIDES = ("left", "right", "bilateral", "bilaterally")

@@ -106,7 +106,7 @@ def list_gate_alerts(gates: Sequence[AssetFailure], suspected: Sequence[str], ro
 
 
 def _explain_gate() -> tuple[str, str]:
-    return "What the gates check", f"{DOCUMENTATION_PATH}/reference/assets-and-checks.md"
+    return "What the gates check", f"{DOCUMENTATION_PATH}/reference/generated/assets-and-checks.md"
 
 
 def list_alerts(

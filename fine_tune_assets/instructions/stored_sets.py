@@ -10,7 +10,7 @@ Layout:
                         manifest.json             facts, evidence, counts, leakage certificate, hash of each file
 
 A set's name is the fingerprint of its table, the facts that decide it and its evidence. Another decision on the same content is
-therefore another set (docs/decisions/0016).
+therefore another set (docs/decisions/0008-instruction-sets.md).
 """
 
 import json

@@ -24,7 +24,7 @@ LIBRARY_BYTES = 600_000_000
 """torch, transformers and peft (`fine-tune plan` measures 0.57 GB on a CPU)."""
 TENSOR_BYTES = 4
 """Bytes per weight of the largest tensor in a merge tensor by tensor: read and written in 16 bits. Measured: 121 MB with
-SmolLM2-135M (planned 113), 311 MB with 1.1 billion weights (planned 262); benchmarks/results/0035-merging.md."""
+SmolLM2-135M (planned 113), 311 MB with 1.1 billion weights (planned 262); benchmarks/results/merging.md."""
 _TEXT_TOKENS = MAX_TEXT_CHARACTERS // 3
 """Upper bound of a probe: tokens of English have more than 3 characters on average."""
 

@@ -6,7 +6,7 @@ ALPHA = 0.025
 """One-sided level: the probability outside a 95 % interval at one end."""
 FEW_SUBJECTS = 60
 """Below this number the one-sided level is halved. With skewed differences (many small gains, few large losses), too many
-candidates without a gain would be promoted otherwise (benchmarks/results/0032-promotion-verdicts.md)."""
+candidates without a gain would be promoted otherwise (benchmarks/results/promotion-verdicts.md)."""
 
 
 def tail_level(subjects: float, level: float = ALPHA) -> float:

@@ -154,7 +154,7 @@ class PairTask:
     """Suffix of the id of the input report, such as `.dialogue`."""
     output_suffix: Text
     """Suffix of the id of the output report, such as `.note`."""
-    # The default was measured on dialogues and their notes: docs/decisions/0014.
+    # The default was measured on dialogues and their notes: docs/decisions/0006-drafts.md.
     shared_words_floor: SharedWords = 0.25
     """Minimum share of output words found in the input; below it, the draft is flagged `label noise`."""
     other_headings: ClassVar[OtherHeadings] = ()

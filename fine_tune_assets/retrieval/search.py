@@ -1,7 +1,7 @@
 """Finds the passages that answer a question among those that a caller may see.
 
 Searches by vectors and by words, joins both by reciprocal rank fusion, ranks again, and applies the relevance threshold. The
-weights were measured: benchmarks/results/0039-document-retrieval.md.
+weights were measured: benchmarks/results/document-retrieval.md.
 """
 
 from collections.abc import Callable, Collection, Sequence

@@ -61,7 +61,7 @@ def _trained_fingerprints(table: pa.Table) -> set[str]:
 
 
 MINIMUM_DIVERGENCE = 1e-4
-"""Nats per token. Rounding to 16 bits gives 1e-6 to 4e-3 (docs/decisions/0002-merged-dtype.md), but here base and adapter have
+"""Nats per token. Rounding to 16 bits gives 1e-6 to 4e-3 (docs/decisions/0012-training.md), but here base and adapter have
 the same format: an adapter without effect gives 0, the demo's about 1."""
 
 

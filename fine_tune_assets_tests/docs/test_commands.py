@@ -43,7 +43,7 @@ def test_calls_are_found_everywhere() -> None:
         "README.md",
         "CONTRIBUTING.md",
         "docs/tutorial/first-model.md",
-        "docs/reference/commands.md",
+        "docs/reference/generated/commands.md",
         "deploy/systemd/fine-tune-desk.service",
         "fine_tune_assets/recipes/demo_smollm2.yaml",
         "Makefile",

@@ -34,6 +34,7 @@ generator = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(generator)
 
 REFERENCE = PROJECT_DIR / "docs" / "reference"
+GENERATED_PAGES = REFERENCE / "generated"
 PAGES = sorted(
     [
         *PROJECT_DIR.glob("*.md"),
@@ -66,13 +67,13 @@ GENERATED = generator.build_pages()
 @pytest.mark.parametrize(("name", "text"), GENERATED.items(), ids=map(str, GENERATED))
 def test_a_generated_page_is_what_the_code_says(name: Path, text: str) -> None:
     """People look up names and defaults there. `make reference` writes the pages again."""
-    assert (REFERENCE / name).read_text(encoding="utf-8") == text, "run `make reference`"
+    assert (GENERATED_PAGES / name).read_text(encoding="utf-8") == text, "run `make reference`"
 
 
 def test_every_table_page_belongs_to_a_table() -> None:
     """A page of a stage that was renamed would describe tables that no longer exist."""
-    written = {REFERENCE / name for name in generator.build_pages()}
-    assert set((REFERENCE / "tables").glob("*.md")) <= written
+    written = {GENERATED_PAGES / name for name in generator.build_pages()}
+    assert set(GENERATED_PAGES.rglob("*.md")) == written
 
 
 def test_every_asset_check_sensor_and_schedule_has_a_description() -> None:
@@ -174,7 +175,7 @@ def test_every_route_and_role_of_the_desk_is_in_the_reference() -> None:
     rows = dict(re.findall(r"^\| `((?:GET|POST) \S+)` \| ([a-z, ]+) \|", page("desk.md"), re.MULTILINE))
     listed = {f"{route.method} {route.path}": _for_whom(route) for route in ROUTES}
     assert rows == {**listed, f"GET {HEALTH_PATH}": "anybody"}
-    assert missing(list(ROLES), page("permissions.md")) == []
+    assert missing(list(ROLES), page("generated/permissions.md")) == []
 
 
 def _for_whom(route: Route) -> str:
@@ -210,11 +211,15 @@ def _anchors(path: Path) -> set[str]:
 def test_the_index_lists_every_page() -> None:
     """A page that the index does not name is hard to find. The table pages have a separate index."""
     docs = PROJECT_DIR / "docs"
-    for index in (docs / "README.md", REFERENCE / "tables" / "README.md"):
+    for index in (docs / "README.md", GENERATED_PAGES / "tables" / "README.md"):
         text, folder = index.read_text(encoding="utf-8"), index.parent
         pages = [path.relative_to(folder).as_posix() for path in folder.rglob("*.md") if path != index]
         if folder == docs:
-            pages = [path for path in pages if not path.startswith("reference/tables/") or path.endswith("README.md")]
+            pages = [
+                path
+                for path in pages
+                if not path.startswith("reference/generated/tables/") or path.endswith("README.md")
+            ]
         assert [page for page in sorted(pages) if not re.search(rf"\({re.escape(page)}[)#]", text)] == []
 
 

@@ -30,7 +30,7 @@ OFFLINE_ENVIRONMENT = {
 
 def use_large_pages() -> None:
     """Make torch allocate large tensors in transparent huge pages, which are returned when freed: a training on a CPU uses 15 %
-    less memory (docs/decisions/0021-training-plan.md). Call it before importing torch."""
+    less memory (docs/decisions/0012-training.md). Call it before importing torch."""
     os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
 
 

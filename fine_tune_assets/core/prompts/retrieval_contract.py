@@ -1,7 +1,7 @@
 """The retrieval contract: how a release answers from documents, stored in the release as `knowledge_index.json`.
 
 Combines a question and its passages into one message, in the same way for training and serving, and splits them again. The
-contract does not name the index, which changes with the documents (docs/decisions/0039-document-retrieval.md).
+contract does not name the index, which changes with the documents (docs/decisions/0017-serving.md).
 """
 
 import json

@@ -124,7 +124,7 @@ def release_bindings(made: ReleaseInputs, prompt_fingerprint: str) -> dict[str, 
 
 
 def build_retrieval_contract(recipe: Recipe) -> RetrievalContract:
-    """How the release answers from documents. The index is not part of a release: see docs/decisions/0039."""
+    """How the release answers from documents. The index is not part of a release: see docs/decisions/0017-serving.md."""
     wanted = recipe.retrieval
     return RetrievalContract(
         wanted.template,

@@ -1,6 +1,6 @@
 """Which criteria of the rubric a judge may decide about, and whether its choice between two answers counts.
 
-docs/decisions/0065 explains the rules. A judge decides about no criterion unless its overall grade qualifies.
+docs/decisions/0013-judges.md explains the rules. A judge decides about no criterion unless its overall grade qualifies.
 """
 
 import math

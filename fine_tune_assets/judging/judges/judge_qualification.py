@@ -3,7 +3,7 @@
 A qualification holds for one judge version, one task and one floor, and is computed from `judge_agreement` on every use, never
 stored. Another model, prompt, rubric, labelled set or floor therefore requires a new measurement. An unqualified judge informs
 but never promotes. A qualified judge has a calibration, which maps its grades to the human scale for display next to its own
-grades (docs/decisions/0028). criterion_qualification.py adds about which criteria.
+grades (docs/decisions/0013-judges.md). criterion_qualification.py adds about which criteria.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 The shipped ratings are clinicians' ratings of clinical notes. Elsewhere a judge decides only if it detects errors that were
 planted into the installation's own approved answers, and if its grades agree with the ratings of its own experts, each figure by
-the end of its 95 % interval that speaks against it (docs/decisions/0088). Every failure names one next step.
+the end of its 95 % interval that speaks against it (docs/decisions/0013-judges.md). Every failure names one next step.
 """
 
 from collections.abc import Mapping, Sequence

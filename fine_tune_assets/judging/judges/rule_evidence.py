@@ -1,7 +1,7 @@
 """Weighs what rules find about a statement against what a reader says: each rule lowers the log-odds of its support.
 
 A rule therefore decides where the reader doubts, and loses against a reader that is sure. The weights come from how often a rule
-is right and wrong on statements of unseen notes (docs/decisions/0080).
+is right and wrong on statements of unseen notes (docs/decisions/0013-judges.md).
 """
 
 import math

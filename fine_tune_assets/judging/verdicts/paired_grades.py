@@ -2,7 +2,7 @@
 
 A missing grade is excluded from the means. A claim for the candidate must hold with the worst possible value in its place, so a
 missing grade never helps the candidate. Which grade of an answer counts depends on what the judge is qualified for
-(docs/decisions/0065).
+(docs/decisions/0013-judges.md).
 """
 
 import json

@@ -79,7 +79,7 @@ def use_full_precision(model: Any) -> None:
     """Train the adapter in 32 bits, with AdamW's moments, as LoRA is.
 
     TRL converts a QLoRA adapter to 16 bits, in which many steps of a small learning rate are lost by rounding
-    (benchmarks/results/0078-qlora-precision.md). The optimizer is made later, for these weights.
+    (benchmarks/results/qlora-precision.md). The optimizer is made later, for these weights.
     """
     for parameter in model.parameters():
         if parameter.requires_grad:

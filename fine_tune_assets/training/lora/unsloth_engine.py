@@ -56,7 +56,7 @@ def _redirect_generated_code() -> None:
 class UnslothEngine:
     can_pack = False
     """On a GPU, Unsloth separates packed examples by its own lengths and ignores their positions; without a GPU, examples attend
-    to each other (2026.10): docs/decisions/0024."""
+    to each other (2026.10): docs/decisions/0012-training.md."""
 
     def load_model(self, base_folder: Path, settings: TrainingSettings) -> Any:
         from unsloth import FastLanguageModel
