@@ -157,7 +157,9 @@ def require_signer(connection: sa.Connection, name: str, role: str) -> str:
         raise ReviewError("its reviewer is not a user of the desk; to list users: `fine-tune users list`")
     if not may(user.roles, _ACTIONS[role]):
         needed = "approver, to adjudicate" if role == "adjudicate" else "reviewer"
-        raise ReviewError(f"{user.name} does not have the role {needed}; to change it: `fine-tune users roles`")
+        raise ReviewError(
+            f"{user.name} does not have the role {needed}; an operator changes it on the desk, on the page Users"
+        )
     return user.name
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.approval.review_actions import revoke, submit_decision
-from fine_tune_assets.approval.sign_off import DecisionSubmission
+from fine_tune_assets.approval.review_actions import revoke
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
@@ -19,11 +18,12 @@ from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
 )
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.proposal_records import EARLIER_FILE, Proposal, add_proposal
-from fine_tune_assets.ledger.reviews.review_items import count_queue, find_item
+from fine_tune_assets.ledger.reviews.review_items import count_queue
 from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
 from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
+from fine_tune_assets_tests.approval.submissions import submit
 from fine_tune_assets_tests.conftest import write_recipe
 
 NONE = ScrubbedCorrection.SCHEMA.empty_table()
@@ -70,17 +70,7 @@ def agree(table: Any) -> dg.AssetCheckResult:
 
 def say(draft: DraftedExample, who: str, what: str = "approve") -> None:
     with Installation().ledger() as ledger:
-        item = find_item(ledger, draft.example_id)
-        assert item is not None
-        submit_decision(
-            ledger,
-            draft,
-            DecisionSubmission(who, "review", what, None, "style" if what == "reject" else "", "", ""),
-            version=item.version,
-            rules=Installation().recipe.review,
-            author=None,
-            now=datetime.now(UTC),
-        )
+        submit(ledger, draft, who, what)
 
 
 @pytest.mark.usefixtures("installation_dir")

@@ -118,7 +118,7 @@ def test_the_first_user_is_created_only_if_there_are_no_users(settings: Settings
     with pytest.raises(LinkError, match="users link NAME"):
         create_link(settings)
     assert token_of(create_link(settings, "chief"))
-    with pytest.raises(LedgerError):
+    with pytest.raises(UserCommandError):
         create_link(settings, FIRST_USER)
     ledger.close()
 

@@ -84,13 +84,13 @@ class ReviewDesk:
 def withheld_error(example_id: str) -> ReviewError:
     return ReviewError(
         f"Example {example_id} is withheld: an identifier is marked in its report. It returns when the report is scrubbed again; "
-        "if a reviewer typed the identifier into a repair, revoke that decision: `fine-tune review revoke`."
+        "if a reviewer typed the identifier into a repair, revoke that decision on the desk."
     )
 
 
 def report_withheld(count: int, kind: str) -> None:
     if count:
-        show_message(f"{count} {kind} withheld because of a mark (`fine-tune phi mark list`)")
+        show_message(f"{count} {kind} withheld because of a mark (`fine-tune phi marks`)")
 
 
 def open_withheld_drafts(settings: Settings, ledger: Ledger) -> WithheldDrafts:
