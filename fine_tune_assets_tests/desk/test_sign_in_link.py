@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.cli.user_commands import FIRST_USER, LinkError, create_link
+from fine_tune_assets.cli.user_commands import FIRST_USER, LinkError, UserCommandError, create_link
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import open_ledger
