@@ -318,6 +318,7 @@ _UPDATED = {
     "on_new_inputs": "if an input changed, after all inputs are up to date",
     "on_new_inputs_or_source": "the same; if a reviewer marks an identifier, immediately",
     "with_new_inputs": "in the same run as a changed input",
+    "when_examples_suffice": "in the same run as a changed input; the first time, once enough examples are approved",
     "when_training_is_due": "if the sections `retrain` or `corrections` of the recipe make a training due, and every week",
     "after_training": "if an input changed, unless a training is due",
     "by hand": "only by `fine-tune materialize`",

@@ -1,4 +1,4 @@
-"""HTTP clients of the loop: users who ask and correct, a reviewer on the desk, and background traffic."""
+"""HTTP clients of the loop: users who ask and correct, people on the desk, and background traffic."""
 
 import html
 import re
@@ -42,12 +42,22 @@ def correct(gateway: httpx.Client, key: str, correction: dict[str, str], idempot
     return str(response.json()["id"])
 
 
-class Reviewer:
-    """Signs in to the desk and submits the forms of its pages."""
+class DeskUser:
+    """Signs in to the desk and submits the forms of its pages; the user's roles decide which of them are allowed."""
 
     def __init__(self, desk: httpx.Client, name: str, password: str) -> None:
         self._desk, self._origin = desk, {"origin": str(desk.base_url).rstrip("/")}
         self._post("/sign-in", {"name": name, "password": password}, self._page("/sign-in"), 303)
+
+    def add_user(self, name: str, role: str) -> str:
+        """As an operator, add a user; returns the password, which the page shows once."""
+        shown = self._post("/users", {"name": name, "role": role}, self._page("/users"), 200).text
+        return html.unescape(_found(r'<code class="secret">([^<]+)</code>', shown))
+
+    def sign_verdict(self, verdict_id: str, reason: str) -> None:
+        """As an approver, sign a verdict on hold."""
+        path = f"/verdicts/{verdict_id}"
+        self._post(f"{path}/sign", {"reason": reason}, self._page(path), 303)
 
     def waiting(self, source: str = "correction") -> list[str]:
         """Ids of all drafts from a source in the queue, in the order of its pages."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import dagster as dg
 
-from examples.correction_loop.clients import Answer, LoopError, Reviewer, Tally, Traffic, ask, correct, http_client
+from examples.correction_loop.clients import Answer, DeskUser, LoopError, Tally, Traffic, ask, correct, http_client
 from examples.correction_loop.handovers import INSTRUCTION, Handover, Shares, read_visits, share_out
 from examples.correction_loop.installation import VISITS, Installation, make_installation
 
@@ -34,31 +34,41 @@ QUIET_SECONDS = 15.0
 STARTED = time.monotonic()
 
 
-def serve_first_release(installation: Installation) -> None:
+class People:
+    """The users of the desk. The first one is an operator, who adds the others on the page Users."""
+
+    def __init__(self, installation: Installation, stack: ExitStack) -> None:
+        self._address, self._stack = f"http://127.0.0.1:{installation.setting('DESK_PORT')}", stack
+        password = secrets.token_urlsafe(18)
+        installation.fine_tune("users", "add", "operator-one", stdin=f"{password}\n")
+        self._operator = self._sign_in("operator-one", password)
+
+    def add(self, name: str, role: str) -> str:
+        """Add a user; returns the password."""
+        return self._operator.add_user(name, role)
+
+    def add_and_sign_in(self, name: str, role: str) -> DeskUser:
+        return self._sign_in(name, self.add(name, role))
+
+    def _sign_in(self, name: str, password: str) -> DeskUser:
+        return DeskUser(self._stack.enter_context(http_client(self._address)), name, password)
+
+
+def serve_first_release(installation: Installation, people: People) -> None:
     """Train, judge and serve a first release, then start everything for daily use.
 
     With so few visits its verdict may be `hold`. The model has no users yet, so an approver signs it.
     """
-    installation.fine_tune("up", "supervisor", "gateway")
     is_served = installation.materialize()
     if verdict := first_hold(installation.verdicts(limit=2)):
         tell(f"The first verdict is hold: {' '.join(verdict['reasons'])}")
         reason = "A first release for the correction loop, which has no users yet."
-        password = add_user(installation, "approver-one", "approver")
-        words = ("verdicts", "sign", verdict["verdict_id"], "--approver", "approver-one", "--reason", reason)
-        installation.fine_tune(*words, stdin=f"{password}\n")
+        people.add_and_sign_in("approver-one", "approver").sign_verdict(verdict["verdict_id"], reason)
         tell("approver-one signed it")
         is_served = installation.materialize()
     if not is_served:
         raise LoopError("The first release was not built. The reasons are above.")
-    installation.fine_tune("up", "supervisor", "gateway", "desk", "dagster-daemon")
-
-
-def add_user(installation: Installation, name: str, role: str) -> str:
-    """Add a user of the desk and return their password."""
-    password = secrets.token_urlsafe(18)
-    installation.fine_tune("users", "add", name, "--role", role, stdin=f"{password}\n")
-    return password
+    installation.fine_tune("up", "dagster-daemon")
 
 
 def first_hold(verdicts: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -90,10 +100,10 @@ class Outcome:
         return self.before[0].release_id, self.after[0].release_id
 
 
-def turn_the_loop(installation: Installation, shares: Shares) -> Outcome:
+def turn_the_loop(installation: Installation, shares: Shares, people: People) -> Outcome:
     """Go from one release to the next. People ask, correct and approve; the daemon does everything else."""
     with ExitStack() as stack:
-        return Loop(installation, shares, stack).run()
+        return Loop(installation, shares, people, stack).run()
 
 
 class NotPromoted(Exception):
@@ -155,15 +165,13 @@ class Watch:
 class Loop:
     """The steps of one cycle."""
 
-    def __init__(self, installation: Installation, shares: Shares, stack: ExitStack) -> None:
+    def __init__(self, installation: Installation, shares: Shares, people: People, stack: ExitStack) -> None:
         self._installation, self._shares = installation, shares
-        gateway, desk = (f"http://127.0.0.1:{installation.setting(port)}" for port in ("GATEWAY_PORT", "DESK_PORT"))
-        self._gateway = stack.enter_context(http_client(gateway))
+        self._gateway = stack.enter_context(http_client(f"http://127.0.0.1:{installation.setting('GATEWAY_PORT')}"))
         for ward in WARDS:
-            add_user(installation, ward, "user")
+            people.add(ward, "user")
         self._keys = [installation.key(ward, "chat", "correct", user=ward) for ward in WARDS]
-        password = add_user(installation, "reviewer-one", "reviewer")
-        self._reviewer = Reviewer(stack.enter_context(http_client(desk)), "reviewer-one", password)
+        self._reviewer = people.add_and_sign_in("reviewer-one", "reviewer")
         (self._first_verdict,) = installation.verdicts(limit=1)
         instance = stack.enter_context(dg.DagsterInstance.from_config(installation.setting("DAGSTER_HOME")))
         self._watch = Watch(instance, self._check_verdict)
@@ -299,8 +307,11 @@ def run(named: Path | None) -> None:
     installation = make_installation(root, shares.reported)
     tell(f"The installation is in {root}")
     try:
-        serve_first_release(installation)
-        outcome = turn_the_loop(installation, shares)
+        with ExitStack() as stack:
+            installation.fine_tune("up", "supervisor", "gateway", "desk")
+            people = People(installation, stack)
+            serve_first_release(installation, people)
+            outcome = turn_the_loop(installation, shares, people)
     except NotPromoted as held:
         tell(f"{held} The first release stays in production. The installation stays in {root}")
         return

@@ -19,6 +19,7 @@ from fine_tune_assets.core.dagster_ui import DAEMON
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.files import make_folder
 from fine_tune_assets.core.settings import Settings, load_settings
+from fine_tune_assets.instructions.first_set import describe_first_set_wait
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.reports.intake_summary import count_unread_files
 
@@ -98,6 +99,9 @@ def _show_closed_checks(settings: Settings) -> None:
     with open_instance(settings) as instance:
         for closed in list_closed_checks(defs.resolve_asset_graph(), instance):
             show_message(f"Stopped at {closed}", is_error=True)
+    waiting = describe_first_set_wait(settings.layout, load_recipe(settings.recipe))
+    if waiting is not None:
+        show_message(f"Waiting: {waiting}", is_error=True)
 
 
 def _describe_changes(changed: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
-"""`fine-tune phi`: show what the scrubber misses on the labelled sets, and mark identifiers that it missed in a report.
+"""`fine-tune phi`: show what the scrubber misses on the labelled sets, and which identifiers reviewers marked on the desk.
 
-The identifier is never an argument: the shell history and the process list would keep it. No command prints one.
+No command prints an identifier.
 """
 
 import sys
@@ -26,7 +26,6 @@ from fine_tune_assets.phi.measurement.recall_report import (
     report_recall,
 )
 from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_with_copies
-from fine_tune_assets.phi.missed_identifiers.marks import mark_missed_identifier
 from fine_tune_assets.phi.missed_identifiers.missed_terms import has_any_term, read_subject_texts
 from fine_tune_assets.phi.spans.vocabulary import load_vocabulary
 from fine_tune_assets.recipes.domain_packs import load_pack
@@ -39,7 +38,7 @@ _STATES = ("withheld", "removed", "withdrawn")
 
 @click.group()
 def phi() -> None:
-    """Show misses of the scrubber, and mark them."""
+    """Show misses of the scrubber, and marks."""
 
 
 @phi.command("report")
@@ -140,49 +139,11 @@ def _share(value: float) -> str:
     return f"{value:.4f}"
 
 
-@phi.group()
-def mark() -> None:
-    """Mark identifiers that the scrubber missed."""
-
-
-def _check_kind(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    """A kind of the recipe's domain, in capitals."""
-    kinds = load_pack(load_recipe(load_settings().recipe).domain).pack.kinds
-    if value.upper() not in kinds:
-        raise click.BadParameter(f"choose one of {', '.join(kinds)}")
-    return value.upper()
-
-
-@mark.command()
-@click.argument("report_id")
-@click.option("--kind", required=True, metavar="KIND", callback=_check_kind, help="Kind of identifier, such as NAME.")
-def add(report_id: str, kind: str) -> None:
-    """Mark an identifier that is still in a report.
-
-    The identifier is prompted for, or read from standard input. The report is withheld until it has been scrubbed again and the
-    identifier is gone.
-    """
-    term = click.prompt("Missed identifier", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
-    settings = load_settings()
-    with closing(open_ledger(settings)) as ledger:
-        mark_id = mark_missed_identifier(
-            ledger,
-            ledger.key,
-            settings.layout,
-            load_vocabulary(load_recipe(settings.recipe).domain),
-            report_id=report_id,
-            kind=kind,
-            term=term,
-            marked_by=operating_system_user(),
-        )
-    click.echo(f"{mark_id}  {report_id} is withheld until it is scrubbed again")
-
-
-@mark.command("list")
+@phi.command("marks")
 @click.option("--all", "includes_withdrawn", is_flag=True, help="Include withdrawn marks.")
 @json_option
-def list_command(includes_withdrawn: bool, is_json: bool) -> None:
-    """List the marks and their states.
+def marks(includes_withdrawn: bool, is_json: bool) -> None:
+    """List marked identifiers and their states.
 
     Identifiers are never printed.
     """
@@ -211,12 +172,12 @@ def list_command(includes_withdrawn: bool, is_json: bool) -> None:
         click.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
 
 
-@mark.command()
+@phi.command()
 @click.argument("mark_id")
 def withdraw(mark_id: str) -> None:
-    """Withdraw a wrong mark.
+    """Withdraw an absent reviewer's mark.
 
-    The batches of its subject are scrubbed again without it.
+    Reviewers withdraw their own marks on the desk. The batches of the subject are scrubbed again without the mark.
     """
     with closing(open_ledger(load_settings())) as ledger:
         withdrawn = withdraw_mark(ledger, mark_id, operating_system_user())

@@ -17,6 +17,7 @@ from fine_tune_assets.core.line_names import MAIN_LINE, name_line
 from fine_tune_assets.core.releases.release_folders import read_release
 from fine_tune_assets.core.settings import Settings, list_lines, load_settings
 from fine_tune_assets.desk.asset_failures import list_failures
+from fine_tune_assets.instructions.first_set import describe_first_set_wait
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.reviews.erasures import list_erasures, list_release_marks
 from fine_tune_assets.ledger.serving.deployments import Deployment, list_deployments
@@ -24,6 +25,7 @@ from fine_tune_assets.ledger.serving.imported_releases import find_import_key
 from fine_tune_assets.ledger.serving.release_records import find_release
 from fine_tune_assets.ledger.serving.rollbacks import find_rollback_target
 from fine_tune_assets.lineage.training_runs import read_learned_rows
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.serving.canary_releases import describe_canary
 from fine_tune_assets.serving.engine_start import running_program
 from fine_tune_assets.serving.orphaned_engines import ENGINES_FOLDER
@@ -72,6 +74,8 @@ def show_status(settings: Settings, *, is_json: bool = False) -> None:
         _show("Left out", "unknown: a table can't be read now")
     for row in found["left_out"] or ():
         _show("Left out", name_line(f"{row['text']} {row['remedy']}"))
+    if found["waiting"]:
+        _show("Waiting", name_line(found["waiting"]))
     if found["failures"] is None:
         _show("Stopped at", name_line("unknown: the Dagster webserver does not run (`fine-tune up dagster-webserver`)"))
     for failure in found["failures"] or ():
@@ -115,6 +119,7 @@ def _read_status(settings: Settings) -> dict[str, Any]:
             ],
             "rollback": describe_rollback(find_rollback_target(ledger)),
             "left_out": _read_left_out(settings),
+            "waiting": _read_waiting(settings),
             "failures": _read_failures(settings),
             "line": settings.line or MAIN_LINE,
             "other_lines": [name or MAIN_LINE for name in ("", *list_lines(settings)) if name != settings.line],
@@ -146,6 +151,14 @@ def _read_failures(settings: Settings) -> list[dict[str, str]] | None:
         }
         for one in failures
     ]
+
+
+def _read_waiting(settings: Settings) -> str | None:
+    """None also if the recipe or the table can't be read; other lines of the status say so."""
+    try:
+        return describe_first_set_wait(settings.layout, load_recipe(settings.recipe))
+    except (RecipeError, OSError, pa.ArrowInvalid):
+        return None
 
 
 def _read_left_out(settings: Settings) -> list[dict[str, Any]] | None:

@@ -1,7 +1,6 @@
-"""`fine-tune users`: users of the desk, their roles and sign-in links.
+"""`fine-tune users`: the first operator, sign-in links and passwords of operators. Operators manage all other users on the desk.
 
-A password is never an argument: the shell history and the process list would keep it. A sign-in link grants nothing new, because
-the person who creates it can already read the ledger and the keys.
+A password is never an argument: the shell history and the process list would keep it.
 """
 
 import sys
@@ -15,19 +14,17 @@ from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.output import json_option, show_message, show_rows
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.line_names import name_line
-from fine_tune_assets.core.permissions import ROLES
+from fine_tune_assets.core.people import is_same_person
+from fine_tune_assets.core.permissions import ROLES, Action, may
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.people.sessions import LINK_MINUTES, LINK_PATH, issue_link
 from fine_tune_assets.ledger.people.users import (
+    OPERATOR,
     User,
     create_user,
-    disable_user,
-    enable_user,
     list_users,
-    set_labels,
     set_password,
-    set_roles,
 )
 
 FIRST_USER = "demo"
@@ -36,17 +33,23 @@ FIRST_ROLES = ("reviewer", "operator")
 LINK_NOTE = f"valid once, for {LINK_MINUTES} minutes; for a new one, run `fine-tune users link`"
 
 
-class LinkError(FineTuneError):
+class UserCommandError(FineTuneError):
+    """The command is for operators, or for an installation without one."""
+
+
+class LinkError(UserCommandError):
     """No user exists to create a link for."""
 
 
 def create_link(settings: Settings, name: str | None = None) -> str:
-    """The URL of a one-time link for the user `name`; without a name for the user `demo`, created if no users exist.
+    """The URL of a one-time link for the operator `name`; without a name for the user `demo`, created if no users exist.
 
-    Raises LinkError if there are other users and no name is given, LedgerError for an unknown or disabled user.
+    Raises LinkError if there are other users and no name is given, UserCommandError for anybody who is not an operator.
     """
     now = datetime.now(UTC)
     with closing(open_ledger(settings)) as ledger:
+        if name is not None:
+            _require_operator(ledger, name)
         token = issue_link(ledger, name or _first_user(ledger, now), now=now, by=operating_system_user())
     return f"{settings.desk_page_url(LINK_PATH)}#{token}"
 
@@ -80,41 +83,50 @@ def _first_user(ledger: Ledger, now: datetime) -> str:
     return FIRST_USER
 
 
-_ROLE = click.option(
-    "--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="Role; repeatable."
-)
-
-
-_LABEL = click.option("--label", "labels", multiple=True, help="Access label of documents; repeatable.")
-
-
 @click.group()
 def users() -> None:
-    """Manage desk users and sign-in links."""
+    """Add and reset operators, list users."""
 
 
 @users.command("add")
 @click.argument("name")
-@_ROLE
+@click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), help="Further role; repeatable.")
 @click.option("--oidc", "identity", metavar="ISSUER|SUBJECT", help="OIDC identity instead of a password.")
-@_LABEL
-def add(name: str, roles: tuple[str, ...], identity: str | None, labels: tuple[str, ...]) -> None:
-    """Add a user.
+def add(name: str, roles: tuple[str, ...], identity: str | None) -> None:
+    """Add the first operator.
 
-    The password is prompted for, or read from standard input.
+    Refused once an operator exists: operators add users on the desk. The user `demo` doesn't count. The password is prompted
+    for, or read from standard input.
     """
-    password = None if identity else _read_new_password()
-    made = create_user(
-        _ledger(),
-        name,
-        roles,
-        password=password,
-        oidc_identity=identity,
-        now=datetime.now(UTC),
-        by=operating_system_user(),
-        labels=labels,
-    )
+    with closing(open_ledger(load_settings())) as ledger:
+        known = [user.name for user in list_operators(ledger) if user.name != FIRST_USER]
+        if known:
+            raise UserCommandError(
+                f"This installation has an operator: {', '.join(known)}. Operators add users on the desk, on the page Users."
+            )
+        made = create_user(
+            ledger,
+            name,
+            tuple(dict.fromkeys((OPERATOR, *roles))),
+            password=None if identity else _read_new_password(),
+            oidc_identity=identity,
+            now=datetime.now(UTC),
+            by=operating_system_user(),
+        )
     click.echo(f"Added {made.name} with the roles {', '.join(made.roles)}.")
+
+
+def list_operators(ledger: Ledger) -> list[User]:
+    """Enabled users who may add others."""
+    return [user for user in list_users(ledger) if user.is_enabled and may(user.roles, Action.MANAGE_USERS)]
+
+
+def _require_operator(ledger: Ledger, name: str) -> None:
+    """Whoever runs commands could otherwise sign in as a reviewer. Raises UserCommandError."""
+    if not any(is_same_person(user.name, name) for user in list_operators(ledger)):
+        raise UserCommandError(
+            f"{name} is not an enabled operator. An operator resets the passwords of others on the desk, on the page Users."
+        )
 
 
 @users.command("list")
@@ -122,6 +134,8 @@ def add(name: str, roles: tuple[str, ...], identity: str | None, labels: tuple[s
 def list_command(is_json: bool) -> None:
     """List users with roles, sign-in and state."""
     now = datetime.now(UTC)
+    with closing(open_ledger(load_settings())) as ledger:
+        found = list_users(ledger)
     rows = [
         {
             "name": user.name,
@@ -130,16 +144,16 @@ def list_command(is_json: bool) -> None:
             "state": _state(user, now),
             "labels": user.labels,
         }
-        for user in list_users(_ledger())
+        for user in found
     ]
     headers = {"name": "name", "roles": "roles", "sign_in": "sign-in", "state": "state", "labels": "labels"}
-    show_rows(rows, headers, is_json=is_json, empty="No users yet. Run `fine-tune users add NAME --role ROLE`.")
+    show_rows(rows, headers, is_json=is_json, empty="No users yet. Run `fine-tune users add NAME`.")
 
 
 @users.command()
 @click.argument("name", required=False)
 def link(name: str | None) -> None:
-    """Print a one-time sign-in link.
+    """Print an operator's one-time sign-in link.
 
     Without NAME: for the user `demo`, created if no users exist.
     """
@@ -155,51 +169,16 @@ def _state(user: User, now: datetime) -> str:
     return "enabled"
 
 
-@users.command("disable")
-@click.argument("name")
-def disable(name: str) -> None:
-    """Disable a user and end all sessions."""
-    disable_user(_ledger(), name, now=datetime.now(UTC), by=operating_system_user())
-    click.echo(f"{name} is disabled.")
-
-
-@users.command("enable")
-@click.argument("name")
-def enable(name: str) -> None:
-    """Enable a disabled user."""
-    enable_user(_ledger(), name, by=operating_system_user())
-    click.echo(f"{name} is enabled.")
-
-
-@users.command("roles")
-@click.argument("name")
-@_ROLE
-def roles(name: str, roles: tuple[str, ...]) -> None:
-    """Set the roles of a user."""
-    set_roles(_ledger(), name, roles, by=operating_system_user())
-    click.echo(f"{name}: {', '.join(roles)}")
-
-
-@users.command("labels")
-@click.argument("name")
-@_LABEL
-def labels(name: str, labels: tuple[str, ...]) -> None:
-    """Set the access labels of a user.
-
-    Without labels, the user sees only documents for everyone.
-    """
-    set_labels(_ledger(), name, labels, by=operating_system_user())
-    click.echo(f"{name}: {', '.join(labels) or 'no labels'}")
-
-
 @users.command()
 @click.argument("name")
 def reset_password(name: str) -> None:
-    """Set a new password and end all sessions.
+    """Set an operator's new password.
 
-    Also unlocks the user. The password is prompted for, or read from standard input.
+    Also unlocks the operator and ends all their sessions. The password is prompted for, or read from standard input.
     """
-    set_password(_ledger(), name, _read_new_password(), by=operating_system_user())
+    with closing(open_ledger(load_settings())) as ledger:
+        _require_operator(ledger, name)
+        set_password(ledger, name, _read_new_password(), by=operating_system_user())
     click.echo(f"{name} has a new password.")
 
 
@@ -207,7 +186,3 @@ def _read_new_password() -> str:
     if sys.stdin.isatty():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     return sys.stdin.readline().rstrip("\r\n")
-
-
-def _ledger() -> Ledger:
-    return open_ledger(load_settings())

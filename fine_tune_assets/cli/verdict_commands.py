@@ -1,4 +1,4 @@
-"""`fine-tune verdicts`: list and show verdicts, sign one on hold, verify a signed document.
+"""`fine-tune verdicts`: list and show verdicts, verify a signed document. Approvers sign on the desk.
 
 `verify` compares what the document names with what is on this machine. It needs no ledger.
 """
@@ -11,13 +11,11 @@ from pathlib import Path
 import click
 import pyarrow.parquet as pq
 
-from fine_tune_assets.cli.identity import authenticate
 from fine_tune_assets.cli.output import json_option, show_json, show_message, show_rows
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_table, short
 from fine_tune_assets.core.keys import SignatureError, public_key_file
 from fine_tune_assets.core.paths import Layout
-from fine_tune_assets.core.permissions import Action
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.core.shared_records import Verdict
 from fine_tune_assets.instructions.stored_sets import read_instruction_set
@@ -26,7 +24,7 @@ from fine_tune_assets.judging.verdicts.promotion_rule import decide_promotion
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY_NAME, verify_document
 from fine_tune_assets.ledger.serving.verdict_records import find_verdict
-from fine_tune_assets.ledger.serving.verdicts import list_signers, list_verdicts, sign_hold
+from fine_tune_assets.ledger.serving.verdicts import list_signers, list_verdicts
 from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.record_classes import conform
 
@@ -93,7 +91,7 @@ _DEFAULT_LIMIT = 10
 
 @click.group()
 def verdicts() -> None:
-    """Show, sign and verify verdicts."""
+    """Show and verify verdicts."""
 
 
 @verdicts.command("list")
@@ -166,22 +164,6 @@ def _rounded(value: object) -> object:
 
 def _as_json(verdict: Verdict, signers: Sequence[str]) -> dict[str, object]:
     return {**vars(verdict), "evidence": json.loads(verdict.evidence), "signed_by": list(signers)}
-
-
-@verdicts.command()
-@click.argument("verdict_id")
-@click.option("--approver", required=True, metavar="NAME", help="Desk user with the role approver.")
-@click.option("--reason", required=True, help="Why, without report text.")
-def sign(verdict_id: str, approver: str, reason: str) -> None:
-    """Sign a verdict on hold.
-
-    The candidate may then be merged, released and served. The approver's desk password is prompted for, or read from standard
-    input.
-    """
-    with closing(open_ledger(load_settings())) as ledger:
-        name = authenticate(ledger, approver, Action.SIGN_VERDICTS).name
-        sign_hold(ledger, verdict_id, name, reason)
-    click.echo(f"{verdict_id} signed by {name}")
 
 
 @verdicts.command()

@@ -2,7 +2,8 @@
 
 The mean vectors of both reports must reach the recipe's similarity. Each passage needs a counterpart in the other report, so a
 new last page counts. Numbers, sides and the number of negations must agree, because encoders hardly see them (measured in
-docs/decisions/0005-duplicates.md). Encodes reports without boilerplate, and reuses vectors of the same text. The encoder is passed in.
+docs/decisions/0005-duplicates.md). Encodes reports without boilerplate, and reuses vectors of the same text. The encoder is
+passed in.
 """
 
 from collections.abc import Callable, Sequence

@@ -81,8 +81,7 @@ def preview_erasure(installation: Installation, ledger: Ledger, subject_key: str
     ids, erasure = find_subject_ids(installation.layout, subject_key), find_erasure(ledger, subject_key)
     if any(report_id.startswith("correction/") for report_id in ids.report_ids):
         raise ErasureError(
-            f"{subject_key} is the key of a correction, whose subject is unknown. Reject its draft instead: `fine-tune review "
-            "reject`."
+            f"{subject_key} is the key of a correction, whose subject is unknown. Reject its draft on the desk instead."
         )
     batches = ids.batches | (erasure.ids.batches if erasure else frozenset())
     files, faults = _find_raw_files(installation, subject_key, batches)

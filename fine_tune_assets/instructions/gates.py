@@ -35,7 +35,7 @@ def require_evidence(stored: StoredInstructionSet) -> None:
     if found:
         raise GateClosedError(
             f"{len(found)} examples of instruction set {short(stored.fingerprint)} seem to contain identifiers: "
-            f"{', '.join(sorted(found)[:5])}. Mark the identifiers (`fine-tune phi mark add`), or repair or reject the examples. "
+            f"{', '.join(sorted(found)[:5])}. On the desk, mark the identifiers, or repair or reject the examples. "
             + materialize_hint("instruction_sets")
         )
 

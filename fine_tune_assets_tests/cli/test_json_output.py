@@ -45,7 +45,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("lines", "list"): (),
     ("materialize",): ("--dry-run", "base_models"),
     ("models", "list"): (),
-    ("phi", "mark", "list"): ("--all",),
+    ("phi", "marks"): ("--all",),
     ("phi", "report"): (),
     ("plan",): ("llama3_8b_qlora_24gb", "--gpu-memory", "24"),
     ("recipe", "check"): ("demo_smollm2",),
@@ -151,7 +151,7 @@ def test_a_trace_of_a_correction_is_valid_json_without_its_text() -> None:
 EMPTY: dict[tuple[str, ...], Any] = {
     ("keys", "list"): [],
     ("models", "list"): [],
-    ("phi", "mark", "list"): [],
+    ("phi", "marks"): [],
     ("releases", "list"): [],
     ("tables",): [],
     ("users", "list"): [],
@@ -164,5 +164,5 @@ EMPTY: dict[tuple[str, ...], Any] = {
 def test_an_empty_list_is_an_empty_array(path: tuple[str, ...]) -> None:
     """Programs get an empty array; people get a sentence that names the next command."""
     assert json.loads(call(path, "--json").stdout) == EMPTY[path]
-    if path != ("phi", "mark", "list"):
+    if path != ("phi", "marks"):
         assert "`fine-tune " in call(path).stdout

@@ -2,19 +2,23 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from fine_tune_assets.approval.review_actions import revoke
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.keys import read_or_create_key
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.phi.missed_identifiers.marks import mark_missed_identifier
-from fine_tune_assets_tests.cli.desk_users import TYPED, add_user
+from fine_tune_assets.recipes.loader import load_recipe
+from fine_tune_assets_tests.approval.submissions import submit
+from fine_tune_assets_tests.cli.desk_users import add_user
 from fine_tune_assets_tests.clinical_domain import VOCABULARY
 from fine_tune_assets_tests.desk.installation import MISSED, add_copy, drafts_of, fill, scrub_again
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
@@ -48,7 +52,7 @@ def filled(settings: Settings, ledger: Ledger) -> Settings:
 
 
 def call(*arguments: str, fails: bool = False) -> str:
-    done = CliRunner().invoke(main, ["review", *arguments], input=TYPED)
+    done = CliRunner().invoke(main, ["review", *arguments])
     assert (done.exit_code != 0) == fails, done.output
     return done.output
 
@@ -74,9 +78,7 @@ def test_no_command_outputs_a_marked_report_or_its_copy(filled: Settings, ledger
     tasks, config, decisions = (filled.data_dir / name for name in ("tasks.json", "config.xml", "decisions.jsonl"))
     export = ("export-label-studio", "--output", str(tasks), "--config", str(config))
     for draft in holding:
-        repaired = filled.data_dir / "repaired.txt"
-        repaired.write_text(f"Cough. Seen with {MISSED}.")
-        call("approve", draft["example_id"], "--reviewer", "Ann", "--repair", str(repaired))
+        submit(ledger, draft, "Ann", output=f"Cough. Seen with {MISSED}.")
     assert "2 decisions written" in call("export", "--output", str(decisions))
     decision_lines = decisions.read_text()
 
@@ -91,10 +93,9 @@ def test_no_command_outputs_a_marked_report_or_its_copy(filled: Settings, ledger
     for draft in holding:
         example_id = draft["example_id"]
         assert example_id not in listed
-        for command in (("show", example_id), ("reject", example_id, "--reviewer", "Ben", "--code", "style")):
-            refused = call(*command, fails=True)
-            assert f"{example_id} is withheld" in refused
-            assert MISSED not in refused
+        refused = call("show", example_id, fails=True)
+        assert f"{example_id} is withheld" in refused
+        assert MISSED not in refused
     back = [{**json.loads(line), "id": f"new {n}"} for n, line in enumerate(decision_lines.splitlines())]
     decisions.write_text("".join(f"{json.dumps(line)}\n" for line in back))
     assert call("import", str(decisions), fails=True).count("is withheld") == 2
@@ -105,15 +106,14 @@ def test_no_command_outputs_a_marked_report_or_its_copy(filled: Settings, ledger
     assert "2 decisions withheld" in call("export", "--output", str(decisions))
 
 
-def test_decisions_round_trip_with_any_line_separator_in_their_outputs(filled: Settings) -> None:
+def test_decisions_round_trip_with_any_line_separator_in_their_outputs(filled: Settings, ledger: Ledger) -> None:
     """Text copied from a PDF may contain U+2028, which Python's splitlines treats as a line end."""
     draft = next(draft for draft in drafts_of(filled) if MISSED not in draft["input"])
-    decisions, repaired = filled.data_dir / "decisions.jsonl", filled.data_dir / "repaired.txt"
-    repaired.write_text("Cough.\u2028No fever.\x85Rest.\x0bFluids.", encoding="utf-8")
-    call("approve", draft["example_id"], "--reviewer", "Ann", "--repair", str(repaired))
+    decisions = filled.data_dir / "decisions.jsonl"
+    submit(ledger, draft, "Ann", output="Cough.\u2028No fever.\x85Rest.\x0bFluids.")
     call("export", "--output", str(decisions))
-    made = json.loads(decisions.read_text(encoding="utf-8"))["id"]
-    call("revoke", made, "--reviewer", "Ann", "--reason", "to propose the same text")
+    made, rules = json.loads(decisions.read_text(encoding="utf-8"))["id"], load_recipe(filled.recipe).review
+    revoke(ledger, made, by="Ann", reason="to propose the same text", rules=rules, now=datetime.now(UTC))
     (line,) = decisions.read_text(encoding="utf-8").rstrip("\n").split("\n")
     text = json.dumps({**json.loads(line), "id": "new", "reviewer": "Ben"}, ensure_ascii=False)
     decisions.write_text(text + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
-"""`fine-tune users`: the words on the terminal, and that a password never is one of them."""
+"""`fine-tune users`: the first operator, and an operator who is locked out. Everybody else is managed on the desk."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,79 +12,92 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.ledger.audit.audit_log import list_entries
 from fine_tune_assets.ledger.database import open_ledger
+from fine_tune_assets.ledger.people.users import LOCKOUT_THRESHOLD, disable_user, set_roles, sign_in
+from fine_tune_assets_tests.cli.desk_users import PASSWORD, add_users
 
-PASSWORD = "seven grey herons at dusk"
+NEW_PASSWORD = "nine loud geese at dawn"
 
 
 @pytest.fixture(autouse=True)
-def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv(f"{PREFIX}DATA_DIR", str(tmp_path))
+    return Settings(data_dir=tmp_path)
 
 
 def run(*words: str, password: str = PASSWORD) -> Result:
     return CliRunner().invoke(main, ["users", *words], input=f"{password}\n")
 
 
-def recorded_actors(data_dir: Path) -> set[str]:
-    return {entry.actor for entry in list_entries(open_ledger(Settings(data_dir=data_dir)))}
+def listed() -> dict[str, dict[str, object]]:
+    return {user["name"]: user for user in json.loads(run("list", "--json").stdout)}
 
 
-def listed_labels() -> list[str]:
-    (user,) = json.loads(run("list", "--json").stdout)
-    return list(user["labels"])
+def test_the_first_operator_is_added_with_further_roles() -> None:
+    assert run("add", "Operator One", "--role", "auditor").exit_code == 0
+    assert listed()["Operator One"]["roles"] == ["operator", "auditor"]
 
 
-def test_changes_of_users_and_keys_record_the_operating_system_user(tmp_path: Path) -> None:
+def test_a_second_user_is_added_on_the_desk_only() -> None:
+    """Whoever has a shell could otherwise make themselves a reviewer or an approver, without an operator's name."""
+    run("add", "Operator One")
+    for words in (("Approver One", "--role", "approver"), ("Operator Two",)):
+        refused = run("add", *words)
+        assert (refused.exit_code, list(listed())) == (1, ["Operator One"])
+        assert "Operator One" in refused.stderr
+        assert "desk" in refused.stderr
+
+
+def test_the_user_demo_and_a_disabled_operator_do_not_prevent_a_first_operator(installation: Settings) -> None:
+    """`demo` signs in by link; an installation whose operators are gone must not be locked for good."""
+    assert run("link").exit_code == 0
+    assert run("add", "Operator One").exit_code == 0
+    ledger = open_ledger(installation)
+    disable_user(ledger, "Operator One", now=datetime.now(UTC))
+    assert run("add", "Operator Two").exit_code == 0
+    set_roles(ledger, "Operator Two", ["operator", "user"])
+    assert run("add", "Operator Three").exit_code == 1
+    ledger.close()
+
+
+def test_a_locked_operator_gets_a_new_password(installation: Settings) -> None:
+    run("add", "Operator One")
+    ledger, now = open_ledger(installation), datetime.now(UTC)
+    for _ in range(LOCKOUT_THRESHOLD):
+        sign_in(ledger, "Operator One", "wrong", now=now, source="desk")
+    assert sign_in(ledger, "Operator One", PASSWORD, now=now, source="desk") is None
+    assert run("reset-password", "operator one", password=NEW_PASSWORD).exit_code == 0
+    assert sign_in(ledger, "Operator One", NEW_PASSWORD, now=datetime.now(UTC), source="desk") is not None
+    ledger.close()
+
+
+@pytest.mark.parametrize("words", [("reset-password",), ("link",)])
+@pytest.mark.parametrize("name", ["Reviewer One", "Approver One", "Nobody Known"])
+def test_nobody_with_a_shell_signs_in_as_a_reviewer_or_approver(words: tuple[str, ...], name: str) -> None:
+    """They could sign decisions under that name."""
+    run("add", "Operator One")
+    add_users("Reviewer One")
+    add_users("Approver One", role="approver")
+    refused = run(*words, name, password=NEW_PASSWORD)
+    assert refused.exit_code == 1
+    assert "not an enabled operator" in refused.stderr
+    assert "/sign-in/link" not in refused.output
+
+
+def test_changes_of_users_and_keys_record_the_operating_system_user(installation: Settings) -> None:
     """The audit log must not call everyone with a shell by the same name."""
-    run("add", "Operator One", "--role", "operator")
-    for words in (("labels", "--label", "hr"), ("roles", "--role", "operator", "--role", "user"), ("link",)):
-        assert run(words[0], "Operator One", *words[1:]).exit_code == 0
+    for words in (("add", "Operator One"), ("link", "Operator One"), ("reset-password", "Operator One")):
+        assert run(*words).exit_code == 0
     assert CliRunner().invoke(main, ["keys", "create", "app"]).exit_code == 0
-    assert recorded_actors(tmp_path) == {operating_system_user()}
-
-
-def test_a_user_is_added_listed_changed_and_disabled() -> None:
-    """All that an operator needs before there is an operator."""
-    assert run("add", "Operator One", "--role", "operator", "--role", "auditor").exit_code == 0
-    assert run("add", "Reviewer One", "--role", "reviewer").exit_code == 0
-    assert run("roles", "reviewer one", "--role", "approver").exit_code == 0
-    assert run("reset-password", "Reviewer One", password="nine loud geese at dawn").exit_code == 0
-    assert run("disable", "Reviewer One").exit_code == 0
-    listed = run("list").output
-    assert "operator auditor" in listed
-    assert "disabled" in next(line for line in listed.splitlines() if "approver" in line)
-    assert run("enable", "Reviewer One").exit_code == 0
-    assert "disabled" not in run("list").output
-
-
-def test_labels_are_given_shown_and_taken_away() -> None:
-    """A user sees documents of these labels when asking on the desk."""
-    assert run("add", "Reader One", "--role", "user", "--label", "hr").exit_code == 0
-    assert listed_labels() == ["hr"]
-    assert run("labels", "reader one", "--label", "pharmacy", "--label", "hr").output.strip().endswith("pharmacy, hr")
-    assert listed_labels() == ["hr", "pharmacy"]
-    assert run("labels", "Reader One").exit_code == 0
-    assert listed_labels() == []
-    refused = run("labels", "Reader One", "--label", "Human Resources")
-    assert (refused.exit_code, listed_labels()) == (1, [])
+    assert {entry.actor for entry in list_entries(open_ledger(installation))} == {operating_system_user()}
 
 
 def test_a_password_is_read_from_standard_input_and_never_printed() -> None:
     """No option takes one: the shell's history and the list of processes would keep it."""
-    added = run("add", "Reviewer One", "--role", "reviewer")
-    assert PASSWORD not in added.output
+    assert PASSWORD not in run("add", "Operator One").output
     assert "password" not in " ".join(option for option in run("add", "--help").output.split() if option[:2] == "--")
 
 
-def test_the_last_operator_cannot_be_disabled_and_the_error_says_why() -> None:
-    """One line that says what to do, and status 1."""
-    run("add", "Operator One", "--role", "operator")
-    refused = run("disable", "Operator One")
-    assert refused.exit_code == 1
-    assert "last operator" in refused.output
-
-
-def test_a_user_with_oidc_sign_in_needs_no_password() -> None:
+def test_an_operator_with_oidc_sign_in_needs_no_password() -> None:
     """Their password is the provider's."""
-    assert run("add", "Reviewer One", "--role", "reviewer", "--oidc", "https://login.example|one").exit_code == 0
+    assert run("add", "Operator One", "--oidc", "https://login.example|one").exit_code == 0
     assert "OIDC" in run("list").output

@@ -9,7 +9,9 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from fine_tune_assets.cli.main import main
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
 from fine_tune_assets.instructions.certificate import check_separation
@@ -101,6 +103,26 @@ def test_reports_flow_to_instruction_sets_and_only_what_is_new_runs(
                 # The UI cuts a long value: its beginning is what would be seen.
                 beginning = _as_shown(row[column])[:30]
                 assert len(beginning) < 15 or beginning not in shown, f"{asset}.{column} is shown in the UI"
+
+
+def test_the_first_set_waits_for_approvals_instead_of_failing_after_each_decision(
+    installation_dir: Path, instance: dg.DagsterInstance
+) -> None:
+    """Fourteen failed attempts stood in the log of a reviewer's first afternoon, though nothing was wrong."""
+    minimum = count_of_examples(0, 24) + 1
+    write_recipe(installation_dir, split={"minimum_examples": minimum})
+    drop_dialogues(installation_dir, "2026-02", 0, 24)
+    first = _materialize(instance)
+    assert first.failed == []
+    assert {asset for asset, _ in first.materialized} == INGEST - {"instruction_sets"}
+    shown = CliRunner().invoke(main, ["materialize", "--dry-run"])
+    assert f"needs {minimum} approved examples, and {minimum - 1} are approved" in shown.stderr
+    assert f"needs {minimum} approved" in CliRunner().invoke(main, ["status"]).stdout
+    drop_dialogues(installation_dir, "2026-03", 30, 4)
+    second = _materialize(instance)
+    assert second.failed == []
+    assert "instruction_sets" in {asset for asset, _ in second.materialized}
+    assert "Waiting" not in CliRunner().invoke(main, ["status"]).stdout
 
 
 def _as_shown(value: Any) -> str:

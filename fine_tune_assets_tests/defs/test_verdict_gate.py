@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.core.errors import GATE_CLOSED
+from fine_tune_assets.core.errors import GATE_CLOSED, GateClosedError
 from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.shared_records import Verdict
 from fine_tune_assets.defs.local_run import report_source_changes
@@ -18,10 +18,9 @@ from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import verdict_allows_release
 from fine_tune_assets.ledger.serving.verdict_documents import DOCUMENT, KEY_NAME, write_document
-from fine_tune_assets.ledger.serving.verdicts import record_verdict
+from fine_tune_assets.ledger.serving.verdicts import record_verdict, sign_hold
 from fine_tune_assets.tables.judging_rows import PromotionVerdict
 from fine_tune_assets.tables.record_classes import table_from_rows
-from fine_tune_assets_tests.cli.desk_users import TYPED, add_users
 from fine_tune_assets_tests.ledger.ledger_rows import make_verdict
 
 
@@ -51,8 +50,12 @@ def _check(verdict: Verdict) -> dg.AssetCheckResult:
 
 
 def _verdicts(*arguments: str) -> Result:
-    """A password is on standard input."""
-    return CliRunner().invoke(main, ["verdicts", *arguments], input=TYPED)
+    return CliRunner().invoke(main, ["verdicts", *arguments])
+
+
+def _sign(verdict: Verdict) -> None:
+    with Installation().ledger() as ledger:
+        sign_hold(ledger, verdict.verdict_id, "approver-1", "Graded by hand.")
 
 
 @pytest.mark.usefixtures("installation_dir")
@@ -66,10 +69,8 @@ def test_a_hold_is_closed_until_an_approver_signs_it() -> None:
     verdict = _recorded("hold")
     closed = _check(verdict)
     assert not closed.passed
-    assert f"fine-tune verdicts sign {verdict.verdict_id}" in str(closed.metadata[REASON].value)
-    add_users("approver-1", role="approver")
-    signed = _verdicts("sign", verdict.verdict_id, "--approver", "approver-1", "--reason", "Graded by hand.")
-    assert signed.exit_code == 0, signed.output
+    assert "sign it on the desk" in str(closed.metadata[REASON].value)
+    _sign(verdict)
     assert _check(verdict).passed
     assert f"{verdict.verdict_id}  hold, signed by approver-1" in _verdicts("list").output
 
@@ -79,8 +80,7 @@ def test_a_script_reads_the_list_of_verdicts_as_json() -> None:
     """The newest first, with the figures as values and not as text within text."""
     assert json.loads(_verdicts("list", "--json").output) == []
     first = _recorded("hold")
-    add_users("approver-1", role="approver")
-    _verdicts("sign", first.verdict_id, "--approver", "approver-1", "--reason", "Graded by hand.")
+    _sign(first)
     second = _recorded("refuse")
     newest, oldest = json.loads(_verdicts("list", "--json").output)
     assert (newest["verdict_id"], newest["decision"], newest["signed_by"]) == (second.verdict_id, "refuse", [])
@@ -94,9 +94,8 @@ def test_a_refusal_can_not_be_signed() -> None:
     """It rests on a measured failure."""
     verdict = _recorded("refuse")
     assert not _check(verdict).passed
-    add_users("approver-1", role="approver")
-    refused = _verdicts("sign", verdict.verdict_id, "--approver", "approver-1", "--reason", "I want to.")
-    assert refused.exit_code == GATE_CLOSED
+    with pytest.raises(GateClosedError):
+        _sign(verdict)
     assert json.loads(_verdicts("list", "--json").output)[0]["signed_by"] == []
     assert not _check(verdict).passed
 
@@ -115,8 +114,7 @@ def test_a_signature_is_noticed(installation_dir: Path, instance: dg.DagsterInst
     before = latest_event(instance, key)
     report_source_changes(instance)
     assert latest_event(instance, key) == before
-    add_users("approver-1", role="approver")
-    _verdicts("sign", verdict.verdict_id, "--approver", "approver-1", "--reason", "Graded by hand.")
+    _sign(verdict)
     report_source_changes(instance)
     after = latest_event(instance, key)
     assert after is not None

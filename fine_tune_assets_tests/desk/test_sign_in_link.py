@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.cli.user_commands import FIRST_USER, LinkError, create_link
+from fine_tune_assets.cli.user_commands import FIRST_USER, LinkError, UserCommandError, create_link
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import open_ledger
@@ -118,7 +118,7 @@ def test_the_first_user_is_created_only_if_there_are_no_users(settings: Settings
     with pytest.raises(LinkError, match="users link NAME"):
         create_link(settings)
     assert token_of(create_link(settings, "chief"))
-    with pytest.raises(LedgerError):
+    with pytest.raises(UserCommandError):
         create_link(settings, FIRST_USER)
     ledger.close()
 

@@ -63,7 +63,7 @@ def test_calls_are_found_everywhere() -> None:
         ("fine-tune", "plan", "llama3_8b_qlora_24gb", "24"),
         ("fine-tune", "users", "add", "NAME", "--role", "owner"),
         ("fine-tune", "keys", "create", "--scope"),
-        ("fine-tune", "phi", "mark", "REPORT_ID", "--kind", "NAME"),
+        ("fine-tune", "phi", "marks", "REPORT_ID"),
         ("fine-tune", "scrub", "--profile", "strict", "FILE"),
         ("fine-tune", "subjects", "erase", "KEY", "--reason", "TEXT", "--by", "NAME"),
         ("fine-tune", "subjects", "reset"),

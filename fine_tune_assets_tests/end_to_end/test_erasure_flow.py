@@ -37,6 +37,7 @@ from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import DIALOGUES, drop_dialogues
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision
+from fine_tune_assets_tests.marked_reports import mark_name
 
 # Each of about ten scrubs starts a process that loads Presidio.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -206,7 +207,7 @@ def test_a_subject_is_erased_despite_a_kill_at_every_step_and_stays_erased(
     planted = Planted(installation_dir, instance)
     planted.materialize()
     planted.approve()
-    call("phi", "mark", "add", f"{OWN}/visit", "--kind", "name", entered=f"{MISSED}\n")
+    mark_name(Installation(), f"{OWN}/visit", MISSED)
     planted.materialize()
     old_set = planted.serve_what_was_learned()
     key = planted.patient

@@ -22,6 +22,7 @@ from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
 from fine_tune_assets_tests.conftest import drop_dialogues
 from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision
+from fine_tune_assets_tests.marked_reports import mark_name
 
 # Each of ten scrubs starts a process that loads Presidio.
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
@@ -89,8 +90,8 @@ class Small:
         self.materialize()
 
 
-def call(*arguments: str, term: str = "") -> str:
-    done = CliRunner().invoke(main, ["phi", *arguments], input=term)
+def call(*arguments: str) -> str:
+    done = CliRunner().invoke(main, ["phi", *arguments])
     assert done.exit_code == 0, done.output
     return str(done.output)
 
@@ -108,8 +109,8 @@ def test_a_marked_report_is_withheld_scrubbed_again_and_measured(
     before = pq.read_table(installation_dir / "tables" / "instruction_sets" / "instruction_sets.parquet")
     require_no_missed_identifiers(Installation(), before)
 
-    mark_id = call("mark", "add", f"{MARKED}/visit", "--kind", "name", term=f"{MISSED}\n").split()[0]
-    assert "1 withheld" in call("mark", "list")
+    mark_id = mark_name(Installation(), f"{MARKED}/visit", MISSED)
+    assert "1 withheld" in call("marks")
     with pytest.raises(GateClosedError, match=r"^2 examples"):
         require_no_missed_identifiers(Installation(), before)
 
@@ -126,7 +127,7 @@ def test_a_marked_report_is_withheld_scrubbed_again_and_measured(
     scrubbed_again = {p for asset, p in again.materialized if asset == "scrubbed_reports"}
     assert scrubbed_again == {MARKED, OTHER_BATCH}
     assert [asset for asset, _ in again.materialized].count("scrub_recall") == 1
-    assert "1 removed" in call("mark", "list")
+    assert "1 removed" in call("marks")
     texts = {row["report_id"]: row["tagged_text"] for row in small.rows("scrubbed_reports")}
     assert all("better with [NAME] tea on [DATE]" in texts[report_id] for report_id in both)
     # The word stays in another subject's reports: there it may be an ordinary word.
@@ -144,7 +145,7 @@ def test_a_marked_report_is_withheld_scrubbed_again_and_measured(
     assert small.materialize().runs == []
     _require_nowhere(small)
 
-    call("mark", "withdraw", mark_id)
+    call("withdraw", mark_id)
     back = small.materialize()
     assert {p for asset, p in back.materialized if asset == "scrubbed_reports"} == {MARKED, OTHER_BATCH}
     assert small.holding("scrubbed_reports") == small.holding("approved_examples") == both

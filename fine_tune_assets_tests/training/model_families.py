@@ -206,9 +206,9 @@ def build_page() -> str:
         "A test makes this page from the chat templates that TRL ships, and Mistral's, with tokenizers made for it. What counts",
         "is the template in your model's folder: `training_plans` checks it before a GPU is used.",
         "",
-        "- **template_kwargs**: [`prompt.template_kwargs`](generated/recipe.md#prompt) in force. Two are set unless the recipe does, "
-        "because",
-        "  an engine would set them: `enable_thinking: false` and `date_string`.",
+        "- **template_kwargs**: [`prompt.template_kwargs`](generated/recipe.md#prompt) in force. Two are set unless the "
+        "recipe does,",
+        "  because an engine would set them: `enable_thinking: false` and `date_string`.",
         "- **system prompt**: in a turn of its own, or before the text of the first user turn.",
         "- **added to the prompt**: what the template writes before an answer. The model gets it, and does not generate it.",
         "- **trained**: a tiny model of the architecture with random weights is trained by the tests. Not the published weights.",

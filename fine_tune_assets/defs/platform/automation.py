@@ -383,11 +383,13 @@ def on_new_inputs_or_source(source: str, *, ignored: Collection[str] = ()) -> AC
     return (on_new_inputs(ignored=ignored) | at_once).with_label("on_new_inputs_or_source")
 
 
-def with_new_inputs(*, ignored: Collection[str] = ()) -> AC:
-    """For cheap assets: join the run that rebuilds an input. `ignored`: as for `on_new_inputs`."""
+def with_new_inputs(*also: AC, ignored: Collection[str] = (), label: str = "with_new_inputs") -> AC:
+    """For cheap assets: join the run that rebuilds an input. `also` and `ignored`: as for `on_new_inputs`."""
     is_input_requested = AC.any_deps_match(AC.will_be_requested())
     condition = ready_to_run() & InputsPresent() & (InputsChanged(ignored) | is_input_requested)
-    return _ignore_inputs(ignored, condition).with_label("with_new_inputs")
+    for further in also:
+        condition = condition & further
+    return _ignore_inputs(ignored, condition).with_label(label)
 
 
 def on_new_batches(optional: dg.AssetSelection | None = None) -> AC:

@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.defs.platform.automation import on_new_inputs, with_new_inputs
+from fine_tune_assets.defs.platform.automation import WholeAssetCondition, on_new_inputs, with_new_inputs
 from fine_tune_assets.defs.platform.column_lineage import file_column
 from fine_tune_assets.defs.platform.metadata import OWNERS, bar_table, definition_metadata, markdown_table, table_result
 from fine_tune_assets.defs.platform.prompt_files import fingerprint_prompt_files
@@ -21,6 +21,7 @@ from fine_tune_assets.defs.s05_instruction_sets.set_evidence import (
     leak_search,
 )
 from fine_tune_assets.instructions.assembly import InstructionSet, build_instruction_set
+from fine_tune_assets.instructions.first_set import describe_first_set_wait
 from fine_tune_assets.instructions.general_data import read_general_data
 from fine_tune_assets.instructions.mixture import BuildRules
 from fine_tune_assets.instructions.set_statistics import share_table
@@ -50,6 +51,18 @@ CURATION_SECTIONS = (
 APPROVED, LEFT_OUT = "approved", "left_out"
 """Metadata keys for the check that rows in = rows kept + rows excluded."""
 MAX_ROWS_SHOWN = 200
+
+
+class FirstSetHasEnoughExamples(WholeAssetCondition):
+    """False while reviewers have not approved enough examples for a first set."""
+
+    name = "first_set_has_enough_examples"
+    description = "Enough examples are approved for a first set, or there is a set"
+
+    def is_true(self, context: Any) -> bool:  # noqa: ARG002
+        installation = Installation()
+        return describe_first_set_wait(installation.layout, installation.recipe) is None
+
 
 general_files = dg.AssetSpec(
     "general_files",
@@ -97,7 +110,9 @@ def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Tabl
 @dg.asset(
     group_name=GROUP,
     deps=[*CONTEXT_TABLES, ability_questions, judged_answers, recipe_section("dedup"), recipe_section("instructions")],
-    automation_condition=with_new_inputs(ignored=CONTEXT_TABLES),
+    automation_condition=with_new_inputs(
+        FirstSetHasEnoughExamples(), ignored=CONTEXT_TABLES, label="when_examples_suffice"
+    ),
     description="Conversations for training, validation and testing. A subject always stays in the same split.",
     owners=OWNERS["ml"],
     kinds={"parquet", "dataset"},

@@ -128,8 +128,8 @@ def final_texts_contain_no_identifiers(
     more = f" and {len(found) - MAX_EXAMPLES_NAMED} more" if len(found) > MAX_EXAMPLES_NAMED else ""
     reason = (
         f"{len(found)} examples seem to contain identifiers: {named}{more}. The desk marks the words (its first page links the "
-        "examples), and `fine-tune review show ID` prints them. An identifier: mark it if its report shows it "
-        "(`fine-tune phi mark add`), else repair or reject the example. Ordinary words of your domain: list their form in "
+        "examples), and `fine-tune review show ID` prints them. An identifier: mark it there if its report "
+        "shows it, else repair or reject the example. Ordinary words of your domain: list their form in "
         "`kept_values` of the domain pack, or set `final_texts: changed` there."
     )
     return check_result(False, reason, examples=len(found), findings=markdown_table(listed))

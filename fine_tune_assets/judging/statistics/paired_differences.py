@@ -2,8 +2,8 @@
 
 Each draw includes or excludes every subject with even odds, and the interval consists of quantiles of the means of the drawn
 subjects (Hartigan 1969, "typical values"). It inverts the sign-flip test: the interval contains the gains that this test does not
-reject. docs/decisions/0015-verdicts.md compares it with three other bootstraps: it keeps its level with few subjects, and a candidate that
-gets worse anywhere never looks better, which a studentized interval does not guarantee.
+reject. docs/decisions/0015-verdicts.md compares it with three other bootstraps: it keeps its level with few subjects, and a
+candidate that gets worse anywhere never looks better, which a studentized interval does not guarantee.
 """
 
 from collections.abc import Sequence

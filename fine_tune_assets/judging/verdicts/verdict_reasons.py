@@ -41,7 +41,7 @@ _LOSSES: dict[Family, str] = {
 _ADVICE: dict[Family, str] = {
     "abilities": "Raise the weights in the recipe's mix, then train again.",
     "checks": "Correct the training examples that fail this check, then train again.",
-    "safety": "Mark missed identifiers with `fine-tune phi mark add` or lower training.epochs in the recipe, then train again.",
+    "safety": "Mark missed identifiers on the desk or lower training.epochs in the recipe, then train again.",
     "robustness": "Add training examples of this case, then train again.",
     "documents": "Correct answers from documents, with their passages, then train again.",
     "subgroups": "Add approved examples of this group, then train again.",

@@ -110,7 +110,7 @@ def issue_link(ledger: Ledger, name: str, *, now: datetime, by: str = OPERATOR) 
     """The token of a new link for the user. Raises UnknownRecordError, and LedgerError for a disabled user."""
     user = find_user(ledger, name)
     if not user.is_enabled:
-        raise LedgerError(f"{user.name} is disabled. To enable the user: `fine-tune users enable {user.name!r}`")
+        raise LedgerError(f"{user.name} is disabled. An operator enables users on the desk, on the page Users.")
     token = secrets.token_urlsafe(32)
     row = {"token_hash": fingerprint_text(token), "user_id": user.user_id}
     with ledger.begin() as connection:

@@ -108,7 +108,7 @@ def withdraw_mark(ledger: Ledger, mark_id: str, withdrawn_by: str) -> Identifier
             .first()
         )
         if found is None:
-            raise UnknownRecordError(f"Unknown mark {mark_id}. To list marks: `fine-tune phi mark list`")
+            raise UnknownRecordError(f"Unknown mark {mark_id}. To list marks: `fine-tune phi marks`")
         if found["withdrawn_at"] is not None:
             raise LedgerError(f"Mark {mark_id} is already withdrawn.")
         changes = {"withdrawn_by": withdrawn_by.strip(), "withdrawn_at": datetime.now(UTC)}

@@ -192,7 +192,7 @@ def _closed_message(verdict: Verdict) -> str:
     if verdict.decision == "hold" and explain_unsignable(verdict.evidence):
         step = "Add the missing evidence: without it the hold can't be signed."
     elif verdict.decision == "hold":
-        step = f"Add the missing evidence, or have an approver sign it: `fine-tune verdicts sign {verdict.verdict_id}`"
+        step = "Add the missing evidence, or have an approver sign it on the desk."
     else:
         step = "Train a better adapter: a refusal can't be signed."
     return (

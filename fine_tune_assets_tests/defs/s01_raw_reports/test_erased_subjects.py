@@ -273,7 +273,7 @@ def test_an_unknown_key_and_the_key_of_a_correction_are_not_erased() -> None:
         with pytest.raises(ErasureError, match=f"{KEY}.*`fine-tune subjects key`"):
             require_data(KEY, [preview_erasure(installation, ledger, KEY)])
         store(installation.layout, "drafted_examples", [{"subject_key": KEY, "report_id": "correction/c"}])
-        with pytest.raises(ErasureError, match=f"{KEY}.*`fine-tune review reject`"):
+        with pytest.raises(ErasureError, match=f"{KEY}.*Reject its draft on the desk"):
             preview_erasure(installation, ledger, KEY)
     done = CliRunner().invoke(main, ["subjects", "erase", "7-7-7", "--reason", "why"])
     assert done.exit_code == 2

@@ -82,7 +82,7 @@ def test_withdrawn_mark_has_no_effect_and_is_audited(ledger: Ledger) -> None:
 
 
 def test_unknown_mark_cannot_be_withdrawn(ledger: Ledger) -> None:
-    with pytest.raises(UnknownRecordError, match="fine-tune phi mark list"):
+    with pytest.raises(UnknownRecordError, match="fine-tune phi marks"):
         withdraw_mark(ledger, "nothing", "expert-1")
 
 

@@ -97,7 +97,7 @@ def test_hold_with_too_many_missing_grades_cannot_be_signed(ledger: Ledger) -> N
         sign_hold(ledger, verdict.verdict_id, "approver one", "I want to")
     with pytest.raises(GateClosedError, match=verdict.verdict_id) as closed:
         require_promotion(ledger, **FINGERPRINTS)
-    assert "fine-tune verdicts sign" not in str(closed.value)
+    assert "on the desk" not in str(closed.value)
     within = make_verdict("hold", evidence=_graded(4, 76))
     record_verdict(ledger, within)
     sign_hold(ledger, within.verdict_id, "approver one", "graded by hand")
@@ -126,7 +126,7 @@ def test_signature_row_added_by_hand_opens_nothing(ledger: Ledger) -> None:
                 verdict_id=verdict.verdict_id, approver="approver one", reason="x", signed_at=datetime.now(UTC)
             )
         )
-    with pytest.raises(GateClosedError, match=f"fine-tune verdicts sign {verdict.verdict_id}"):
+    with pytest.raises(GateClosedError, match="have an approver sign it on the desk"):
         require_promotion(ledger, **FINGERPRINTS)
 
 
