@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from fine_tune_assets.judging.judges.criterion_qualification import CriterionQualification, qualify_criterion
 from fine_tune_assets.judging.judges.grades import JudgeKind, describe_blind_spots
-from fine_tune_assets.judging.judges.judge_family import SAME_FAMILY, describe_same_family, same_family_reason
+from fine_tune_assets.judging.judges.judge_family import describe_same_family, same_family_reason
 from fine_tune_assets.judging.judges.judge_qualification import (
     JudgeQualification,
     disqualification_reason,
@@ -110,9 +110,7 @@ def qualify_criteria(
     found = []
     for criterion in requirements.rubric:
         if requirements.own is not None:
-            one = qualify_criterion_in_domain(agreement_table, version, requirements.own, criterion)
-            is_own_family = criterion.measured_by == "model" and requirements.is_same_family
-            found.append(replace(one, failure_reason=SAME_FAMILY, basis="") if is_own_family else one)
+            found.append(qualify_criterion_in_domain(agreement_table, version, requirements.own, criterion))
             continue
         is_modelled = criterion.measured_by == "model"
         tasks = [task for task in requirements.tasks if not (is_modelled and task in requirements.label_tasks)]
@@ -123,8 +121,6 @@ def qualify_criteria(
         agreements = [one.agreement for one in by_task.values()]
         known = [value for value in agreements if value is not None]
         why_not = _merge_reasons(reasons, tasks)
-        if is_modelled and requirements.is_same_family:
-            why_not = SAME_FAMILY
         found.append(
             CriterionQualification(
                 name=criterion.name,

@@ -1,7 +1,6 @@
 """Measured agreement of judges whose grades are known in advance."""
 
 import csv
-import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -150,11 +149,6 @@ def test_own_experts_have_one_row_per_task() -> None:
 
 
 def _shuffled(path: Path, to: Path) -> None:
-    if path.suffix == ".json":
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        random.Random(3).shuffle(rows)
-        to.write_text(json.dumps(rows), encoding="utf-8")
-        return
     with path.open(encoding="utf-8-sig", newline="") as file, to.open("w", encoding="utf-8", newline="") as other:
         table = list(csv.DictReader(file))
         random.Random(3).shuffle(table)
@@ -165,15 +159,10 @@ def _shuffled(path: Path, to: Path) -> None:
 
 def test_shuffled_rows_give_the_same_measures(tmp_path: Path) -> None:
     """They agree to the last digit; otherwise the same evidence would give another verdict."""
-    (tmp_path / "llmbar").mkdir()
-    names = ("rated_summaries.csv", "llmbar/LLMBar_Natural.json")
-    for name in names:
-        _shuffled(JUDGE / name, tmp_path / name)
-    by_length = NumberJudge(lambda text: 1 + len(text) * 37 % 91 / 10, lambda pair: len(pair.output_1) * 37 % 91 / 91)
+    _shuffled(JUDGE / "rated_summaries.csv", tmp_path / "rated_summaries.csv")
+    by_length = NumberJudge(lambda text: 1 + len(text) * 37 % 91 / 10)
     shuffled = measure_agreement(by_length, read_labelled_sets(tmp_path), 7.0, ignore_progress)
-    there = {path.stem for path in map(Path, names)}
-    as_shipped = [labelled for labelled in read_labelled_sets(JUDGE) if labelled.name in there]
-    expected = measure_agreement(by_length, as_shipped, 7.0, ignore_progress)
+    expected = measure_agreement(by_length, read_labelled_sets(JUDGE), 7.0, ignore_progress)
     assert shuffled.drop_columns("labelled_set_fingerprint") == expected.drop_columns("labelled_set_fingerprint")
 
 

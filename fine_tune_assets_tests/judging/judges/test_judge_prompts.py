@@ -10,14 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tune_assets.engines.chat_client import ReplyToken
-from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, GradableAnswer
+from fine_tune_assets.judging.judges.grades import Criterion, GradableAnswer
 from fine_tune_assets.judging.judges.judge_prompts import (
     AS_WRITTEN,
     UnreadableReplyError,
-    comparison_messages,
     grade_schema,
     grading_messages,
-    read_choice,
     read_grade,
 )
 from fine_tune_assets.judging.judges.rubrics import overall_grade, read_rubric
@@ -49,16 +47,9 @@ def test_prompts_take_what_a_grade_means_from_the_rubric() -> None:
             "clarity", 1.0, "model", best="Easy to follow.", middle="Takes a second reading.", worst="Opaque."
         ),
     )
-    pair = AnswerPair("p", "note", "Summarize.", "Cough.", "the one", "the other", None)
-    graded, compared = (
-        grading_messages(ANSWERED, own)[0]["content"],
-        comparison_messages(pair, False, own)[0]["content"],
-    )
+    graded = grading_messages(ANSWERED, own)[0]["content"]
     assert all(meaning in graded for meaning in (own[0].name, own[0].best, own[0].middle, own[0].worst))
-    assert own[0].best in compared
-    assert not any(
-        word in f"{graded} {compared}".lower() for word in ("clinic", "patient", "dose", "diagnosis", "medic")
-    )
+    assert not any(word in graded.lower() for word in ("clinic", "patient", "dose", "diagnosis", "medic"))
     reply = json.dumps({"clarity": {"evidence": "", "reason": "It is.", "score": 4}})
     assert read_grade(reply, (), ANSWERED, own).score == pytest.approx(5.0, abs=1e-9)
     assert grade_schema(own)["required"] == ["clarity"]
@@ -185,13 +176,6 @@ def test_any_other_text_is_refused_as_unreadable(text: str, at: int) -> None:
     reply = f"{grade_reply()[:at]}{text}{grade_reply()[at:]}"
     with suppress(UnreadableReplyError):
         assert 1.0 <= (read_grade(reply, (), ANSWERED, RUBRIC).score or 0) <= 10.0
-
-
-@pytest.mark.parametrize("reply", ["A", '{"better": "C"}', '{"better": null}', "{}"])
-def test_an_invalid_choice_is_refused(reply: str) -> None:
-    assert read_choice('{"better": "B"}') == "B"
-    with pytest.raises(UnreadableReplyError):
-        read_choice(reply)
 
 
 @pytest.mark.parametrize(

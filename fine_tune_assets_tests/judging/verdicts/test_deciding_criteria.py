@@ -262,13 +262,3 @@ def test_tone_is_not_qualified_for_tasks_with_fixed_labels() -> None:
     )
     assert "tone" in _status(required, "summary")
     assert "tone" not in _status(replace(required, label_tasks=frozenset({"triage"})), "summary")
-
-
-def test_a_language_model_of_the_candidates_family_does_not_decide_about_tone() -> None:
-    required = replace(
-        REQUIRED,
-        kind="statements",
-        labelled_sets={"summary": {RATED_SUMMARIES: "labelled", "own_experts": "own summary"}},
-    )
-    assert "tone" not in _status(required, "summary")
-    assert _status(replace(required, is_same_family=True), "summary") == ("tone",)
