@@ -469,8 +469,7 @@ Run `.venv/bin/fine-tune` after `make setup`. Commands read the [settings](setti
 ## Recorded names
 
 Commands that change data record the operating-system user of the process as `os:NAME`; you cannot choose the name.
-Review decisions and signatures need a person: `--reviewer NAME` and `--approver NAME` ask for that desk user's password, or read
-it from standard input, and check the role."""
+Decisions, signatures and roles need a signed-in person: they are made on the [desk](../../how-to/use-the-desk.md)."""
 
 _SETTINGS_HEADER = """\
 Settings describe one installation; the [recipe](recipe.md) describes what is trained and how it is judged. A setting is read from
@@ -499,7 +498,7 @@ The groups are the ten stages, and `recipe` for the sections of the recipe. The 
 [tables](tables/README.md). A closed blocking check stops everything downstream of its asset. Steps that train, promote, merge or
 deploy also check the stored evidence themselves. Why a file or document was not read: [unreadable files](../unreadable-files.md).
 
-Automation compares states, not events ([why](../../explanation/why-level-triggered.md)):"""
+Automation compares states, not events ([why](../../explanation/the-ten-stages.md#automation-compares-states)):"""
 
 _TABLES_HEADER = """\
 Every table is a Parquet file, or a folder with one file per batch, in `data/tables/`. `fine-tune tables` lists them. Query them
