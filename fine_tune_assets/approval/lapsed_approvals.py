@@ -20,18 +20,16 @@ from fine_tune_assets.ledger.reviews.decision_records import (
     list_decided_contents,
     list_decisions,
     list_decisions_about,
-    list_lapsed_imports,
 )
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.instruction_rows import ProvenanceRow
 
-LapseReason = Literal["revoked", "rejected", "repaired", "open", "unsigned"]
+LapseReason = Literal["revoked", "rejected", "repaired", "open"]
 LAPSE_REASONS: Mapping[LapseReason, str] = {
     "revoked": "its approval was revoked",
     "rejected": "it was rejected after its approval",
     "repaired": "another text was approved instead",
     "open": "it needs review again",
-    "unsigned": "its imported approval was never signed",
 }
 """Why an approval lapsed. `open`: reviewers disagree, more reviews are required, or the repair is unsigned."""
 _AUTHOR_COLUMNS = ["correction_id", "author"]
@@ -50,8 +48,6 @@ class CurrentDecisions:
     """Decision id → fingerprint of the decided content, including revoked decisions."""
     authors: Mapping[str, str]
     rules: ReviewSettings
-    unsigned_ids: frozenset[str] = frozenset()
-    """Ids of imported decisions that lapsed because no one signed them."""
 
 
 def read_current_decisions(ledger: Ledger, corrections: Path, rules: ReviewSettings) -> CurrentDecisions:
@@ -60,7 +56,7 @@ def read_current_decisions(ledger: Ledger, corrections: Path, rules: ReviewSetti
     decisions, contents = list_decisions(ledger), list_decided_contents(ledger)
     ids = frozenset(decision.decision_id for decision in decisions)
     votes = count_votes(decisions, {}, {}, authors, rules)
-    return CurrentDecisions(votes, ids, contents, authors, rules, list_lapsed_imports(ledger))
+    return CurrentDecisions(votes, ids, contents, authors, rules)
 
 
 def read_decisions_about(
@@ -80,7 +76,7 @@ def read_decisions_about(
     ids = frozenset(decision.decision_id for decision in decisions)
     authors = _read_authors(corrections) if any(row.source == CORRECTION for row in rows) else {}
     votes = count_votes(decisions, {}, {}, authors, rules)
-    return CurrentDecisions(votes, ids, contents, authors, rules, list_lapsed_imports(ledger))
+    return CurrentDecisions(votes, ids, contents, authors, rules)
 
 
 def _read_authors(corrections: Path) -> dict[str, str]:
@@ -107,9 +103,7 @@ def find_lapse_reason(row: ProvenanceRow, current: CurrentDecisions) -> LapseRea
             return None
         return "rejected" if status.outcome == REJECTED else "repaired"
     if row.approval_kind == EXPERT:
-        if current.active_ids.issuperset(row.decision_ids):
-            return "open"
-        return "revoked" if current.unsigned_ids.isdisjoint(row.decision_ids) else "unsigned"
+        return "open" if current.active_ids.issuperset(row.decision_ids) else "revoked"
     if any(vote.outcome == REJECTED for vote in status.votes) or _is_report_rejected(row, current):
         return "rejected"
     is_repaired = content in current.votes.unsigned_repairs or any(vote.outcome != content for vote in status.votes)

@@ -14,7 +14,6 @@ from fine_tune_assets.approval.flags import flag_kind
 from fine_tune_assets.approval.review_actions import (
     ReviewStandings,
     read_standings,
-    refresh_related_items,
     submit_decision,
 )
 from fine_tune_assets.approval.sign_off import (
@@ -31,7 +30,7 @@ from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.people.users import find_enabled_user
-from fine_tune_assets.ledger.reviews.proposal_records import Proposal, find_proposal, lapse_import, mark_signed
+from fine_tune_assets.ledger.reviews.proposal_records import Proposal, find_proposal, mark_signed
 from fine_tune_assets.ledger.reviews.review_items import (
     AssignedError,
     ReviewItem,
@@ -123,9 +122,8 @@ def _find_obstacle(
     try:
         current = _require_current(proposal, draft, signer)
         item = require_present(standings.items.get(current.example_id), current.example_id)
-        _require_free(item, proposal, signer, now)
-        if not proposal.counts_still:
-            standings.require_permission(current, complete_submission(make_submission(proposal), current), None)
+        _require_free(item, signer, now)
+        standings.require_permission(current, complete_submission(make_submission(proposal), current), None)
     except (ReviewError, AssignedError, LedgerError) as error:
         return str(error)
     return ""
@@ -182,16 +180,12 @@ def _sign_line(
 ) -> None:
     draft = _require_current(proposal, line.draft, signer)
     item = require_item(connection, draft.example_id)
-    _require_free(item, proposal, signer, now)
+    _require_free(item, signer, now)
     if item.version != line.version:
         raise StaleItemError(f"Example {draft.example_id} changed after the page was opened. Open the page again.")
     if line.fingerprint != fingerprint_to_sign(proposal):
         raise StaleItemError(f"Example {draft.example_id} differs from the content that was shown for signing.")
     kinds = _require_flags_acknowledged(proposal, line, acknowledged)
-    if proposal.counts_still:
-        lapse_import(connection, proposal, now)
-        refresh_related_items(connection, proposal.proposed, rules)
-        require_open(require_item(connection, draft.example_id))
     decision_id = uuid.uuid4().hex
     submit_decision(
         connection,
@@ -225,11 +219,10 @@ def _require_current(proposal: Proposal, draft: DraftedExample | None, signer: S
     return draft
 
 
-def _require_free(item: ReviewItem, proposal: Proposal, signer: Signer, now: datetime) -> None:
+def _require_free(item: ReviewItem, signer: Signer, now: datetime) -> None:
     """Raise an error if the item is assigned to another person, or decided."""
     require_available(item, signer.name, now)
-    if not proposal.counts_still:
-        require_open(item)
+    require_open(item)
 
 
 def _require_flags_acknowledged(proposal: Proposal, line: SignedLine, acknowledged: Collection[str]) -> tuple[str, ...]:

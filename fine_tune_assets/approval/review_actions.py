@@ -211,11 +211,6 @@ def read_standings(
     return ReviewStandings(items, rules, counted, authors, find_revoked_reviewers(connection, contents))
 
 
-def refresh_related_items(connection: sa.Connection, made: Decision, rules: ReviewSettings) -> None:
-    """Set every item that a decision concerns to the state of the gate, after the decision stopped to count."""
-    _update_related_items(connection, made, (), rules)
-
-
 def _apply_decision(
     connection: sa.Connection,
     draft: DraftedExample,

@@ -222,7 +222,7 @@ proposals = sa.Table(
     metadata,
     _sequence_column(),
     sa.Column("proposal_id", sa.String(64), nullable=False, unique=True),
-    # One import. `earlier`: approvals that an earlier version imported as decisions.
+    # One import.
     sa.Column("file_id", sa.String(32), nullable=False, index=True),
     # Its place in the file, such as `line 3`.
     sa.Column("place", sa.String(64), nullable=False),
@@ -244,10 +244,6 @@ proposals = sa.Table(
     sa.Column("reason_code", sa.String(64), nullable=False),
     sa.Column("imported_by", sa.String(200), nullable=False),
     sa.Column("imported_at", UtcTime, nullable=False),
-    # Whether `proposal_id` is a decision that an earlier version imported without a signature.
-    sa.Column("is_earlier", sa.Boolean, nullable=False),
-    # When such a decision stopped to count.
-    sa.Column("lapsed_at", UtcTime),
     # The decision that its person signed.
     sa.Column("signed_id", sa.String(64)),
     sa.Column("withdrawn_by", sa.String(200)),

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from fine_tune_assets.approval.decision_exchange import import_decisions, parse_decision_lines
-from fine_tune_assets.approval.lapsed_approvals import find_lapse_reason, read_current_decisions
 from fine_tune_assets.approval.proposal_signatures import (
     RefusedLine,
     SignedLine,
@@ -19,24 +17,20 @@ from fine_tune_assets.approval.proposal_signatures import (
 )
 from fine_tune_assets.approval.review_actions import refresh_items, submit_decision
 from fine_tune_assets.approval.sign_off import DecisionSubmission, acknowledgement_code
-from fine_tune_assets.instructions.set_examples import approved_example
 from fine_tune_assets.ledger.audit import audit_log as audit
-from fine_tune_assets.ledger.database import Ledger, open_database
-from fine_tune_assets.ledger.ledger_tables import decisions, proposals
-from fine_tune_assets.ledger.reviews.decision_records import decisions_fingerprint, list_decisions
+from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.ledger_tables import proposals
+from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.erasures import SubjectIds, delete_subject_records, record_erasure
 from fine_tune_assets.ledger.reviews.proposal_records import (
-    EARLIER_FILE,
-    lapse_earlier_imports,
-    list_files,
     list_waiting,
     withdraw_proposals,
 )
 from fine_tune_assets.ledger.reviews.review_items import claim_item, find_item
 from fine_tune_assets.recipes.schema import ReviewSettings
-from fine_tune_assets.tables.approval_rows import ApprovedExample, DraftedExample
-from fine_tune_assets.tables.record_classes import iter_records, table_from_records
-from fine_tune_assets_tests.approval.examples import ONE, START, TWO, approve
+from fine_tune_assets.tables.approval_rows import DraftedExample
+from fine_tune_assets.tables.record_classes import table_from_records
+from fine_tune_assets_tests.approval.examples import ONE, START, TWO
 from fine_tune_assets_tests.approval.test_decision_exchange import (
     AUTHORS,
     BY_ID,
@@ -49,7 +43,6 @@ from fine_tune_assets_tests.approval.test_decision_exchange import (
     people,
 )
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision
-from fine_tune_assets_tests.ledger.new_ledgers import keys_of
 
 __all__ = ["people"]
 LATER = NOW + timedelta(hours=1)
@@ -287,68 +280,3 @@ def test_an_erasure_deletes_the_proposals_of_the_subject(ledger: Ledger) -> None
     erasure = record_erasure(ledger, subject_key=REPORT.subject_key, by="officer", reason="Art. 17", ids=ids)
     assert delete_subject_records(ledger, erasure)["ledger proposals"] == 1
     assert list_waiting(ledger) == []
-
-
-@pytest.fixture
-def earlier(ledger_url: str) -> Ledger:
-    """A ledger in which "Ann" and "Unknown Person" approved by import without a signature, and Ben on the desk."""
-    old = open_database(ledger_url, keys_of(ledger_url))
-    refresh_items(old, DRAFTS, "a-line", {}, ONE, AUTHORS, START)
-    imported = record_decision(old, reviewer="Ann", approved_fingerprint=REPORT.fingerprint, **facts_of(REPORT))
-    nobody = record_decision(old, reviewer="Unknown Person", **facts_of(CORRECTION))
-    record_decision(old, reviewer="Ann", example_id="e-2", fingerprint="f-2", decision="reject")
-    record_decision(old, reviewer="Ben", example_id="e-3", fingerprint="f-3")
-    ids = [made.decision_id for made in (imported, nobody)]
-    columns = [column.name for column in proposals.columns if column.name not in ("sequence", "seal")]
-    query = sa.select(decisions).where(decisions.c.decision_id.in_(ids)).order_by(decisions.c.sequence)
-    with old.begin() as connection:
-        for row in connection.execute(query).mappings().all():
-            copied = {name: row[name] for name in columns if name in row}
-            copied |= {"proposal_id": row["decision_id"], "file_id": EARLIER_FILE, "place": "", "is_earlier": True}
-            connection.execute(proposals.insert().values(**copied, imported_by="os:eve", imported_at=NOW))
-    return old
-
-
-def test_earlier_imported_approvals_are_listed_and_lapse_at_the_next_set(earlier: Ledger) -> None:
-    """Until then nothing changes; afterwards they approve nothing, and sets that contain them have lapsed."""
-    assert [(file.file_id, file.reviewer, file.waiting, file.imported_by) for file in list_files(earlier)] == [
-        (EARLIER_FILE, "Ann", 1, "os:eve"), (EARLIER_FILE, "Unknown Person", 1, "os:eve"),
-    ]  # fmt: skip
-    approved = approve(DRAFTS, list_decisions(earlier), {}, AUTHORS).approved
-    assert approved.num_rows == 2
-    example = next(e for e in iter_records(ApprovedExample, approved) if e.example_id == REPORT.example_id)
-    row, before = approved_example(example, "train", {}), decisions_fingerprint(earlier)
-    assert find_lapse_reason(row, read_current_decisions(earlier, Path("none"), ONE)) is None
-    assert (lapse_earlier_imports(earlier, LATER), lapse_earlier_imports(earlier, LATER)) == (2, 0)
-    assert approve(DRAFTS, list_decisions(earlier), {}, AUTHORS).approved.num_rows == 0
-    assert {made.example_id for made in list_decisions(earlier)} == {"e-2", "e-3"}
-    assert decisions_fingerprint(earlier) != before
-    assert find_lapse_reason(row, read_current_decisions(earlier, Path("none"), ONE)) == "unsigned"
-    assert len(list_waiting(earlier)) == 2
-    earlier.close()
-
-
-@pytest.mark.parametrize("lapses_first", [True, False])
-@pytest.mark.parametrize("rules", [ONE, TWO])
-def test_an_earlier_imported_approval_can_be_signed_before_and_after_it_lapses(
-    earlier: Ledger, rules: ReviewSettings, lapses_first: bool
-) -> None:
-    """The signature takes its place; the example is never approved twice by one person."""
-    if lapses_first:
-        lapse_earlier_imports(earlier, LATER)
-    refresh_items(earlier, DRAFTS, "a-line", {}, rules, AUTHORS, START)
-    lines = [shown(earlier, 0)]
-    assert sign(earlier, "Ann", rules, lines=lines) == []
-    made = [made for made in list_decisions(earlier) if made.fingerprint == REPORT.fingerprint]
-    assert [(one.reviewer, one.decided_at) for one in made] == [("Ann", LATER)]
-    assert state(earlier) == ("approved" if rules is ONE else "second_review")
-    assert lapse_earlier_imports(earlier, LATER) == (0 if lapses_first else 1)
-    earlier.close()
-
-
-def test_a_withdrawn_earlier_import_ends_at_once(earlier: Ledger) -> None:
-    """A person who finds a decision under their name that they never made."""
-    with earlier.begin() as connection:
-        withdraw_proposals(connection, list_waiting(connection, "Ann"), "Ann", LATER)
-    assert all(made.fingerprint != REPORT.fingerprint for made in list_decisions(earlier))
-    earlier.close()

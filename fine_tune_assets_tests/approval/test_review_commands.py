@@ -159,7 +159,7 @@ def test_imported_decisions_are_proposals_that_can_be_listed_and_withdrawn(data_
     assert [decision.reviewer for decision in decisions(data_dir)] == ["Ann"]
     assert set(audited("imported a proposal")) == {OS_USER}
     (row,) = rows("proposals")
-    assert (row["reviewer"], row["counts"], row["obstacle"]) == ("Ben", "no", "")
+    assert (row["reviewer"], row["obstacle"]) == ("Ben", "")
     assert "output" not in row
     assert call("withdraw-proposals", "unknown").exit_code == 1
     assert call("withdraw-proposals", row["proposal_id"]).exit_code == 0

@@ -17,7 +17,6 @@ from fine_tune_assets.defs.s04_approved_examples.approved_examples import (
     reviewer_agreement_meets_floor,
 )
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
-from fine_tune_assets.ledger.reviews.proposal_records import EARLIER_FILE, Proposal, add_proposal
 from fine_tune_assets.ledger.reviews.review_items import count_queue
 from fine_tune_assets.tables.approval_rows import DraftedExample, ModelDraft
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
@@ -102,25 +101,6 @@ def test_the_states_follow_a_recipe_that_asks_for_two(installation_dir: Path) ->
         rules = Installation().recipe.review
         revoke(ledger, decision.decision_id, by="Ann", reason="slip", rules=rules, now=datetime.now(UTC))
     assert approved(drafts).value.num_rows == 0
-
-
-@pytest.mark.usefixtures("installation_dir")
-def test_an_approval_that_an_earlier_version_imported_is_not_in_the_next_set() -> None:
-    """No one signed it; the queue offers the draft again, and the table says how many lapsed."""
-    drafts = drafted("a cough", "a fever")
-    first, second = iter_records(DraftedExample, drafts)
-    say(first, "Nobody Known")
-    say(second, "Ann")
-    with Installation().ledger() as ledger:
-        imported, _ = list_decisions(ledger)
-        with ledger.begin() as connection:
-            now = datetime.now(UTC)
-            add_proposal(connection, Proposal(imported, "", EARLIER_FILE, "", "os:eve", now, is_earlier=True))
-    made = approved(drafts)
-    assert (made.value["example_id"].to_pylist(), made.metadata["lapsed_unsigned_imports"]) == ([second.example_id], 1)
-    assert approved(drafts).metadata["lapsed_unsigned_imports"] == 0
-    with Installation().ledger() as ledger:
-        assert [one.counts for one in count_queue(ledger)[0]] == [{"approved": 1, "waiting": 1}]
 
 
 def test_a_decision_on_a_draft_of_a_trusted_source_replaces_the_trust_in_it(installation_dir: Path) -> None:

@@ -211,13 +211,12 @@ def import_label_studio(file: Path, reviewers: tuple[str, ...]) -> None:
 def proposals(is_json: bool) -> None:
     """List imported decisions without a signature.
 
-    The reviewer signs or withdraws them on the desk. `earlier` stands for approvals that an earlier version imported: they count
-    until `approved_examples` is materialized next. `obstacle` says why a proposal can't be signed now.
+    The reviewer signs or withdraws them on the desk. `obstacle` says why a proposal can't be signed now.
     """
     now = datetime.now(UTC)
     with open_desk(load_settings()) as desk, desk.ledger.read() as connection:
         rows = [_describe_proposal(desk, connection, proposal, now) for proposal in list_waiting(connection)]
-    names = ("proposal_id", "file_id", "reviewer", "example_id", "imported_at", "imported_by", "counts", "obstacle")
+    names = ("proposal_id", "file_id", "reviewer", "example_id", "imported_at", "imported_by", "obstacle")
     show_rows(rows, {name: name.replace("_", " ") for name in names}, is_json=is_json)
 
 
@@ -240,7 +239,6 @@ def _describe_proposal(
         "example_id": example_id,
         "imported_at": proposal.imported_at,
         "imported_by": proposal.imported_by,
-        "counts": "until the next set" if proposal.counts_still else "no",
         "obstacle": obstacle,
     }
 

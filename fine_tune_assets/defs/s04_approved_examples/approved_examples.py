@@ -58,7 +58,6 @@ from fine_tune_assets.defs.s10_corrections.quarantine import (
     restricted_reports,
 )
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
-from fine_tune_assets.ledger.reviews.proposal_records import lapse_earlier_imports
 from fine_tune_assets.phi.missed_identifiers.missed_terms import flag_missed_terms
 from fine_tune_assets.tables.approval_rows import UndraftedReport, WithheldExample, WithheldExampleReason
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
@@ -228,7 +227,6 @@ def approved_examples(installation: Installation, drafted_examples: pa.Table) ->
     with user_facing_errors(), installation.ledger() as ledger:
         recipe, corrections = installation.recipe, read_corrections(installation)
         authors = correction_authors(corrections)
-        lapsed = lapse_earlier_imports(ledger, datetime.now(UTC))
         approval = approve_examples(
             drafted_examples, list_decisions(ledger), recipe.trusted_sources, recipe.review, authors
         )
@@ -270,7 +268,6 @@ def approved_examples(installation: Installation, drafted_examples: pa.Table) ->
         stale_decisions=approval.stale_decisions,
         ineligible_decisions=approval.ineligible_decisions,
         mismatched_decisions=approval.altered_decisions,
-        lapsed_unsigned_imports=lapsed,
         withheld=withheld[WithheldExampleReason.MARKED_IDENTIFIER].num_rows,
         restricted=withheld[WithheldExampleReason.RESTRICTED_DOCUMENT].num_rows,
         beyond_author_share=withheld[WithheldExampleReason.AUTHOR_SHARE].num_rows,

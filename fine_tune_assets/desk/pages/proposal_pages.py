@@ -26,7 +26,6 @@ from fine_tune_assets.desk.pages.marked_text import DiffPiece, Piece, diff_words
 from fine_tune_assets.desk.rendering import redirect_to, render_page
 from fine_tune_assets.desk.request_context import RequestContext, parse_whole_number
 from fine_tune_assets.ledger.reviews.proposal_records import (
-    EARLIER_FILE,
     Proposal,
     list_files,
     list_waiting,
@@ -84,7 +83,6 @@ def show_proposals(desk: Desk, context: RequestContext) -> Response:
         "proposals.html",
         files=list_files(desk.ledger, context.user.name),
         everyone=list_files(desk.ledger) if sees_others else [],
-        earlier=EARLIER_FILE,
     )
 
 
@@ -108,7 +106,6 @@ def show_file(
         "proposal_file.html",
         status=400 if refusal else 409 if refused else 200,
         file_id=file_id,
-        is_earlier=file_id == EARLIER_FILE,
         first=waiting[0],
         lines=lines,
         signable=sum(not line.obstacle for line in lines),

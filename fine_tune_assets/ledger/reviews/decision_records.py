@@ -24,7 +24,7 @@ from fine_tune_assets.ledger.database import (
     split_into_chunks,
 )
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
-from fine_tune_assets.ledger.ledger_tables import decisions, proposals, review_items, revocations
+from fine_tune_assets.ledger.ledger_tables import decisions, review_items, revocations
 from fine_tune_assets.ledger.reviews.review_rows import find_spellings
 from fine_tune_assets.ledger.seals import select_sealed_records
 
@@ -38,10 +38,7 @@ OUTCOMES: Mapping[str, sa.ColumnElement[bool]] = {
 """Filter value → condition for decisions with their revocations."""
 _MAX_COUNTS_CHARACTERS = 270
 """So that it fits into the column of the audit log, after an example id."""
-_LAPSED = sa.select(proposals.c.proposal_id).where(proposals.c.lapsed_at.is_not(None))
-"""Approvals that an earlier version imported without a signature, and that no longer count."""
-_COUNTS = decisions.c.decision_id.not_in(_LAPSED)
-_IS_ACTIVE = sa.and_(decisions.c.decision_id.not_in(sa.select(revocations.c.decision_id)), _COUNTS)
+_IS_ACTIVE = decisions.c.decision_id.not_in(sa.select(revocations.c.decision_id))
 
 
 @dataclass(frozen=True)
@@ -191,7 +188,7 @@ def list_shared_decisions(ledger: Ledger) -> list[DecisionSummary]:
         decisions.c.decided_at,
         revocations.c.revoked_at,
     )
-    query = sa.select(*columns).select_from(_WITH_REVOCATIONS).where(decisions.c.fingerprint.in_(shared), _COUNTS)
+    query = sa.select(*columns).select_from(_WITH_REVOCATIONS).where(decisions.c.fingerprint.in_(shared))
     with ledger.read() as connection:
         rows = connection.execute(query.order_by(decisions.c.decided_at, decisions.c.sequence))
         return [DecisionSummary(*row) for row in rows]
@@ -247,12 +244,6 @@ def list_active_repairs(ledger: Ledger, subject_keys: Collection[str]) -> list[R
     return found
 
 
-def list_lapsed_imports(target: Ledger | sa.Connection) -> frozenset[str]:
-    """Ids of approvals that an earlier version imported without a signature, and that no longer count."""
-    with read_transaction(target) as connection:
-        return frozenset(connection.execute(_LAPSED).scalars())
-
-
 def find_revoked_reviewers(
     connection: sa.Connection, fingerprints: Collection[str] | None = None
 ) -> dict[str, set[str]]:
@@ -269,12 +260,11 @@ def find_revoked_reviewers(
 
 
 def decisions_fingerprint(ledger: Ledger) -> str:
-    """Changes with every decision, every revocation and every lapse of an unsigned import."""
+    """Changes with every decision and every revocation."""
     with ledger.read() as connection:
         made = connection.execute(sa.select(decisions.c.decision_id).order_by(decisions.c.sequence)).scalars().all()
         gone = connection.execute(sa.select(revocations.c.decision_id).order_by(revocations.c.sequence)).scalars().all()
-        lapsed = connection.execute(_LAPSED.order_by(proposals.c.sequence)).scalars().all()
-    return combine([*made, *(f"revoked {made}" for made in gone), *(f"lapsed {made}" for made in lapsed)])
+    return combine([*made, *(f"revoked {made}" for made in gone)])
 
 
 def _select_active(target: Ledger | sa.Connection, where: sa.ColumnElement[bool]) -> list[Decision]:

@@ -13,12 +13,9 @@ from fine_tune_assets.core.people import is_same_person
 from fine_tune_assets.core.shared_records import Decision
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger, read_transaction
-from fine_tune_assets.ledger.ledger_tables import proposals, revocations
+from fine_tune_assets.ledger.ledger_tables import proposals
 from fine_tune_assets.ledger.reviews.review_rows import find_spellings
 
-EARLIER_FILE = "earlier"
-"""File id of approvals that an earlier version imported as decisions, without a signature."""
-_LAPSE_ACTOR = "approved_examples"
 _CLEARED = {"output": None, "reason": ""}
 
 
@@ -31,9 +28,6 @@ class Proposal:
     place: str
     imported_by: str
     imported_at: datetime
-    is_earlier: bool = False
-    """An earlier version recorded it as a decision, which counts until it lapses."""
-    lapsed_at: datetime | None = None
     signed_id: str | None = None
     """The decision that its person signed."""
     withdrawn_by: str | None = None
@@ -42,11 +36,6 @@ class Proposal:
     @property
     def proposal_id(self) -> str:
         return self.proposed.decision_id
-
-    @property
-    def counts_still(self) -> bool:
-        """Whether the decision of an earlier version counts without a signature."""
-        return self.is_earlier and self.lapsed_at is None
 
 
 @dataclass(frozen=True)
@@ -117,33 +106,13 @@ def mark_signed(connection: sa.Connection, proposal: Proposal, decision_id: str)
 
 
 def withdraw_proposals(connection: sa.Connection, found: Sequence[Proposal], by: str, now: datetime) -> None:
-    """Withdraw waiting proposals; an approval of an earlier version stops to count."""
+    """Withdraw waiting proposals."""
     for proposal in found:
-        values = {"lapsed_at": now} if proposal.counts_still else {}
-        _change(connection, [proposal.proposal_id], withdrawn_by=by, withdrawn_at=now, **values, **_CLEARED)
+        _change(connection, [proposal.proposal_id], withdrawn_by=by, withdrawn_at=now, **_CLEARED)
         audit.append(connection, by, "withdrew a proposal", f"proposal {proposal.proposal_id}")
 
 
-def lapse_import(connection: sa.Connection, proposal: Proposal, now: datetime) -> None:
-    """The decision that an earlier version recorded for this proposal no longer counts."""
-    _change(connection, [proposal.proposal_id], lapsed_at=now)
-
-
-def lapse_earlier_imports(ledger: Ledger, now: datetime) -> int:
-    """End every approval that an earlier version imported without a signature; returns how many ended now."""
-    is_open = sa.and_(_IS_WAITING, proposals.c.is_earlier, proposals.c.lapsed_at.is_(None))
-    with ledger.read() as connection:
-        if not connection.execute(sa.select(proposals.c.sequence).where(is_open).limit(1)).first():
-            return 0
-    with ledger.begin() as connection:
-        ids = list(connection.execute(sa.select(proposals.c.proposal_id).where(is_open)).scalars())
-        connection.execute(proposals.update().where(is_open).values(lapsed_at=now))
-        audit.append(connection, _LAPSE_ACTOR, "let unsigned imports lapse", f"{len(ids)} approvals")
-    return len(ids)
-
-
-_OF_A_REVOKED = sa.and_(proposals.c.is_earlier, proposals.c.proposal_id.in_(sa.select(revocations.c.decision_id)))
-_IS_WAITING = sa.and_(proposals.c.signed_id.is_(None), proposals.c.withdrawn_at.is_(None), sa.not_(_OF_A_REVOKED))
+_IS_WAITING = sa.and_(proposals.c.signed_id.is_(None), proposals.c.withdrawn_at.is_(None))
 
 
 def _is_of(connection: sa.Connection, reviewer: str) -> sa.ColumnElement[bool]:
