@@ -234,13 +234,10 @@ domain-samples: setup   ## rewrite the invented law and finance reports in data/
 
 fit-judge: setup-dev     ## refit word overlap and completeness on half of the rated dialogues
 	$(BIN)/python -m fine_tune_assets.judging.judges.word_overlap_fit
-	$(BIN)/python -m fine_tune_assets.judging.judges.panel_fit
+	$(BIN)/python -m fine_tune_assets.judging.judges.weights_fit
 
 bench-verifier: setup   ## the verifier on planted errors and clinicians' ratings, with the blind control and word overlap as the baseline
 	$(BIN)/python benchmarks/bench_verifier.py
-
-bench-llm-pairs: setup   ## a language model on 60 pairs of answers of which people preferred one: MODEL=judge.gguf
-	$(BIN)/python benchmarks/bench_llm_pairs.py $(MODEL)
 
 bench-hostile-text: setup   ## CPU time to scrub texts of repeated letters, against an ordinary text
 	$(BIN)/python benchmarks/bench_hostile_text.py

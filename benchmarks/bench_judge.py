@@ -104,7 +104,7 @@ def measure(
             answers += collect_answers(asked, [asking], kept)
             starting, generating = starting + started - began, generating + time.perf_counter() - started
         began = time.perf_counter()
-        table = grade_answers(answers, judge, "candidate", "base", ignore_progress)
+        table = grade_answers(answers, judge, "candidate", ignore_progress)
         seconds, first = generating + time.perf_counter() - began, sum(generated)
         again = time.perf_counter()
         collect_answers(asked, counted, kept)

@@ -1,4 +1,4 @@
-"""`fine-tune grade` and `compare` judge any file of answers; `fine-tune eval export-lm-eval` exports ability questions.
+"""`fine-tune grade` judges any file of answers; `fine-tune eval export-lm-eval` exports ability questions.
 
 Invalid lines are skipped and reported, and the exit status is 1. Without an installation, calibration to human ratings
 and the expected length are unavailable.
@@ -19,7 +19,7 @@ from rich.progress import Progress as Bar
 
 from fine_tune_assets.claims.grounding_checks import check_answer
 from fine_tune_assets.cli.document_input import OUTPUT, has_lone_surrogate
-from fine_tune_assets.cli.evidence_text import describe_comparison, describe_grade
+from fine_tune_assets.cli.evidence_text import describe_grade
 from fine_tune_assets.cli.judge_options import judge_options
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import short
@@ -33,11 +33,9 @@ from fine_tune_assets.judging.evaluation.deterministic_checks import (
     length_bounds,
 )
 from fine_tune_assets.judging.judges.grades import (
-    AnswerPair,
     GradableAnswer,
     Grade,
     Judge,
-    Preference,
     describe_blind_spots,
 )
 from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
@@ -133,12 +131,7 @@ _file = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_
 _evidence = click.option("--evidence", "has_evidence", is_flag=True, help="Print each statement with its evidence.")
 
 
-@click.group("eval")
-def evaluation() -> None:
-    """Grade and compare answers."""
-
-
-@evaluation.command()
+@click.command()
 @_file
 @judge_options
 @_evidence
@@ -172,32 +165,9 @@ def grade(file: Path, recipe: Recipe, has_evidence: bool, output: IO[str]) -> No
     _require_none_left_out(file, faults)
 
 
-@evaluation.command()
-@_file
-@judge_options
-@_evidence
-@OUTPUT
-def compare(file: Path, recipe: Recipe, has_evidence: bool, output: IO[str]) -> None:
-    """Compare pairs of answers with a judge.
-
-    FILE is JSONL with `instruction`, `input`, `output_1`, `output_2`, and optionally `id`, `reference`, `task` and `passages`.
-    The judge sees each pair in both orders. Prints one JSON object per line, in order: `id`, `preferred` (1, 2, or 0 for a tie),
-    `probability` that the first answer is better, `is_position_consistent`, `reason`, `judge`. `--evidence` also grades both
-    answers, and adds `statements_1` and `statements_2`, as in `fine-tune grade`.
-    """
-    lines, faults = _read(file, ("instruction", "input", "output_1", "output_2"))
-
-    def compared(judge: Judge, part: Sequence[_Line], progress: Progress) -> list[dict[str, Any]]:
-        pairs = [AnswerPair(str(line.given_id), **line.values) for line in part]
-        preferences = judge.compare(pairs, progress)
-        rows = [_compared(line, found) for line, found in zip(part, preferences, strict=True)]
-        if has_evidence:
-            grades = iter(judge.grade([one for pair in pairs for one in _two_answers(pair)], progress))
-            rows = [row | {f"statements_{place}": _worst_first(next(grades)) for place in (1, 2)} for row in rows]
-        return rows
-
-    _run(lines, recipe, compared, output, describe_comparison if has_evidence and output.isatty() else _as_json)
-    _require_none_left_out(file, faults)
+@click.group("eval")
+def evaluation() -> None:
+    """Export ability questions."""
 
 
 @evaluation.command("export-lm-eval")
@@ -226,25 +196,8 @@ def _worst_first(found: Grade) -> list[dict[str, Any]]:
     return [asdict(one) for one in sorted(found.statements, key=lambda one: one.probability)]
 
 
-def _two_answers(pair: AnswerPair) -> list[GradableAnswer]:
-    return [
-        GradableAnswer(pair.id, pair.task, pair.instruction, pair.input, output, pair.reference)
-        for output in (pair.output_1, pair.output_2)
-    ]
-
-
 def _as_json(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False)
-
-
-def _compared(line: _Line, found: Preference) -> dict[str, Any]:
-    return {
-        "id": line.given_id,
-        "preferred": found.preferred,
-        "probability": found.probability,
-        "is_position_consistent": found.is_position_consistent,
-        "reason": found.reason,
-    }
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""Grades and preferences with their statements, as text for a terminal. Takes the JSON that the commands print elsewhere."""
+"""Grades with their statements, as text for a terminal. Takes the JSON that the command prints elsewhere."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,16 +10,6 @@ def describe_grade(row: Mapping[str, Any]) -> str:
         grades.append(f"not graded: {', '.join(map(_spoken, row['ungraded']))}")
     score = f"no grade ({row['reason']})" if row["score"] is None else f"{row['score']:.1f}"
     return _printable([f"{row['id']}: {score}. {'; '.join(grades)}", *_lines(row["statements"])])
-
-
-def describe_comparison(row: Mapping[str, Any]) -> str:
-    chosen = f"answer {row['preferred']}" if row["preferred"] else "neither answer"
-    return _printable(
-        [
-            f"{row['id']}: {chosen}. {row['reason']}",
-            *(line for number in (1, 2) for line in [f" Answer {number}", *_lines(row[f"statements_{number}"])]),
-        ]
-    )
 
 
 def _lines(statements: list[dict[str, Any]]) -> Iterator[str]:

@@ -56,8 +56,7 @@ SECTIONS = {
     "Evaluation and release": {
         "verdicts": _Entry("verdict_commands", "Show and verify verdicts."),
         "grade": _Entry("eval_commands", "Grade answers with a judge."),
-        "compare": _Entry("eval_commands", "Compare pairs of answers with a judge."),
-        "eval": _Entry("eval_commands", "Grade and compare answers.", "evaluation"),
+        "eval": _Entry("eval_commands", "Export ability questions.", "evaluation"),
         "verifier": _Entry("verifier_commands", "Train and measure a verifier of statements."),
         "releases": _Entry("releases.release_commands", "Verify, move, deploy and remove releases."),
         "rollback": _Entry("service_commands", "Roll back to the previous release."),

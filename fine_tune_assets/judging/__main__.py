@@ -36,11 +36,11 @@ def measure_judge(request: dict[str, Any], progress: Progress) -> dict[str, Any]
     """
     from fine_tune_assets.judging.judges.human_agreement import measure_agreement
     from fine_tune_assets.judging.judges.judge_registry import open_judge
-    from fine_tune_assets.judging.judges.labelled_sets import RatedSet, read_labelled_sets, read_own_ratings
+    from fine_tune_assets.judging.judges.labelled_sets import read_labelled_sets, read_own_ratings
     from fine_tune_assets.judging.judges.own_measurement import measure_in_domain
-    from fine_tune_assets.judging.judges.panel_fit import fit_judge
     from fine_tune_assets.judging.judges.planted_errors.error_detection import measure_planted_errors
     from fine_tune_assets.judging.judges.statement_judge import StatementJudge
+    from fine_tune_assets.judging.judges.weights_fit import fit_judge
     from fine_tune_assets.recipes.schema import RubricCriterion
 
     judge_inputs, own, accept_score = request["judge"], request["own_ratings"], request["accept_score"]
@@ -62,16 +62,11 @@ def measure_judge(request: dict[str, Any], progress: Progress) -> dict[str, Any]
             judge = fit_judge(judge, shipped_sets, Path(judge_inputs["weights"]))
         own_sets = read_own_ratings(Path(own)) if own else []
         if examples:
-            # What clinicians rated decides nothing about another domain.
-            shipped_sets = [one for one in shipped_sets if not isinstance(one, RatedSet)]
+            shipped_sets = []  # what clinicians rated decides nothing about another domain
         table = pa.concat_tables(
             [
                 measure_agreement(judge, [*shipped_sets, *own_sets], accept_score, progress, rubric),
-                *(
-                    measure_planted_errors(judge, rated, rubric, progress)
-                    for rated in shipped_sets
-                    if isinstance(rated, RatedSet)
-                ),
+                *(measure_planted_errors(judge, rated, rubric, progress) for rated in shipped_sets),
                 *([measure_in_domain(judge, Path(examples), own_sets, rubric, progress)] if examples else []),
             ]
         )
@@ -106,7 +101,7 @@ def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     with closing(GradeCache(Path(request["cache"]))) as cache, _open_contestants(request, progress) as contestants:
         answers = collect_answers(examples, contestants, cache)
     with open_judge(request["judge"]) as judge:
-        table = grade_answers(answers, judge, request["adapter_id"], request["incumbent"], progress)
+        table = grade_answers(answers, judge, request["adapter_id"], progress)
     write_table(Path(request["output"]), table)
     return {"examples": len(examples), "contestants": [c.role for c in contestants]}
 

@@ -9,7 +9,8 @@ RECIPE_FIELDS: Final[Mapping[str, str]] = {
     "sweep": "was removed. Write one value of each parameter in training, and compare the validation loss of two trainings",
     "tasks.kind: fields": "was removed. Write a task of the kind sections if the answer is in the report, else of the kind model",
     "judge.kind: formula": "was removed, because word overlap does not show whether an answer is true. Write kind: verifier, "
-    "which needs nothing else; or statements, rubric or panel, which need a language model",
+    "which needs nothing else; or statements or rubric, which need a language model",
+    "judge.kind: panel": "was removed. Write kind: statements for the language model, or kind: verifier",
     "reviewed_flags: flag contradicts range": "was removed. Remove it from the list",
 }
 PACK_FIELDS: Final[Mapping[str, str]] = {"laboratory_values": "was removed. Remove it"}

@@ -499,8 +499,8 @@ class JudgeSettings:
     """Number of answers per comparison that experts rate blindly in the desk; 0: none."""
     robustness_items: Positive = 5
     """Number of test examples per robustness case; more examples detect smaller losses."""
-    kind: Literal["verifier", "statements", "rubric", "panel"] = "verifier"
-    """Judge: trained `verifier`, language model on `statements` or by `rubric`, or verifier and language model (`panel`)."""
+    kind: Literal["verifier", "statements", "rubric"] = "verifier"
+    """Judge: trained `verifier`, or a language model on `statements` or by `rubric`."""
     rubric: str | tuple[RubricCriterion, ...] = "general"
     """Criteria of a grade: `general`, that of a shipped pack by its name, `domain` (the recipe's pack), or a list."""
     verifier: str = ""
@@ -531,7 +531,7 @@ class JudgeSettings:
     @property
     def needs_model(self) -> bool:
         """Whether a language model takes part."""
-        return self.kind in ("statements", "rubric", "panel")
+        return self.kind in ("statements", "rubric")
 
 
 @dataclass(frozen=True, config=_STRICT)

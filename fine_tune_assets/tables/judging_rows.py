@@ -17,26 +17,15 @@ class JudgeAgreement(Record):
             "`added_…` and `paraphrase`: labels that are known without people"
         ),
     ]
-    answer_count: Annotated[int, Column("Answers or pairs that the judge graded")]
+    answer_count: Annotated[int, Column("Answers that the judge graded")]
     spearman: Annotated[float | None, Column("Rank correlation of grade and human rating, -1 to 1")]
     spearman_low: Annotated[float | None, Column("Lower end of the 95 % bootstrap interval")]
     spearman_high: Annotated[float | None, Column("Upper end of the 95 % bootstrap interval")]
     judge_version: Annotated[str, Column("Fingerprint of the judge")]
     task: Annotated[str | None, Column("Task of the answers; absent for all tasks")]
     labelled_set_fingerprint: Annotated[str | None, Column("Fingerprint of the labelled answers")]
-    ungraded_count: Annotated[int | None, Column("Answers or pairs that the judge could not grade")]
+    ungraded_count: Annotated[int | None, Column("Answers that the judge could not grade")]
     excluded_training_count: Annotated[int | None, Column("Answers excluded because the judge was trained on them")]
-    accuracy: Annotated[float | None, Column("Share of pairs in which the judge agrees with the majority")]
-    accuracy_low: Annotated[float | None, Column("Lower end of the 95 % bootstrap interval")]
-    accuracy_high: Annotated[float | None, Column("Upper end of the 95 % bootstrap interval")]
-    kappa: Annotated[float | None, Column("Agreement on pairs beyond chance, Cohen's kappa")]
-    kappa_low: Annotated[float | None, Column("Lower end of the 95 % bootstrap interval")]
-    kappa_high: Annotated[float | None, Column("Upper end of the 95 % bootstrap interval")]
-    position_consistency: Annotated[float | None, Column("Share of pairs in which both orders have the same winner")]
-    judge_length_preference: Annotated[
-        float | None, Column("Share of the judge's choices that prefer the longer answer")
-    ]
-    human_length_preference: Annotated[float | None, Column("Share of human choices that prefer the longer answer")]
     length_partial_correlation: Annotated[
         float | None, Column("Rank correlation of grade and length, given the human rating")
     ]
@@ -83,7 +72,7 @@ class JudgeScore(Record):
     unsupported_numbers: Annotated[int, Column("Numbers in the answer that the input lacks")]
     is_finished: Annotated[bool, Column("True if the answer ended with the stop token")]
     judge_version: Annotated[str, Column("Fingerprint of the judge")]
-    judge_kind: Annotated[str | None, Column("`verifier`, `statements`, `rubric` or `panel`")]
+    judge_kind: Annotated[str | None, Column("`verifier`, `statements` or `rubric`")]
     task: Annotated[str | None, Column("Task of the recipe that made the example")]
     criteria: Annotated[
         str | None,
@@ -99,18 +88,6 @@ class JudgeScore(Record):
             is_report_text=True,
         ),
     ]
-    compared_model_fingerprint: Annotated[
-        str | None,
-        Column("Candidate's rows: fingerprint of the compared model; absent without comparison"),
-    ]
-    preference: Annotated[
-        float | None,
-        Column("Preference over the other answer, 0 to 1; absent if undecided"),
-    ]
-    is_position_consistent: Annotated[
-        bool | None, Column("Whether both orders prefer the same answer; absent for equal texts")
-    ]
-    preference_reason: Annotated[str | None, Column("Reason for the preference, or for its absence")]
 
 
 class AnswerCheck(Record):

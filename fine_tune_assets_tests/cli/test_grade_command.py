@@ -151,23 +151,6 @@ def test_the_recipe_determines_the_judge(endpoint: ChatServerOfATest, tmp_path: 
     assert len(endpoint.posts) == 1
 
 
-def test_a_preference_comes_with_its_probability_after_both_orders(endpoint: ChatServerOfATest, tmp_path: Path) -> None:
-    pair = {"id": "p", **ASKED, "output_1": "Headache.", "output_2": "Cough."}
-    result = _run("compare", _file(tmp_path, pair), "-o", tmp_path / "out.jsonl")
-    assert result.exit_code == 0, result.output
-    row = json.loads((tmp_path / "out.jsonl").read_text())
-    assert (row["preferred"], row["is_position_consistent"]) == (2, True)
-    assert row["probability"] == pytest.approx(0.13, abs=0.01)
-    assert len(endpoint.posts) == 2
-
-
-def test_two_answers_are_compared_without_a_model_too(tmp_path: Path) -> None:
-    pair = {**ASKED, "output_1": GOOD["output"], "output_2": BAD["output"], "reference": GOOD["reference"]}
-    (row,) = _rows(_run("compare", _file(tmp_path, pair)))
-    assert row["preferred"] == 1
-    assert row["id"] == "answers.jsonl-1"
-
-
 def test_without_a_reference_accuracy_is_graded_from_the_input_alone(tmp_path: Path) -> None:
     """Most teams have answers without references. The other criteria are named, so that the score does not seem to cover them."""
     (row,) = _rows(_run("grade", _file(tmp_path, {**ASKED, "output": GOOD["output"]})))
@@ -211,14 +194,6 @@ def test_evidence_on_a_terminal_is_text_without_control_characters(tmp_path: Pat
     assert "Left knee pain." in lines[1]
     assert "sides" in lines[1]
     assert "\x1b" not in shown
-
-
-def test_a_comparison_shows_the_statements_of_both_answers(tmp_path: Path) -> None:
-    pair = {**ASKED, "output_1": GOOD["output"], "output_2": BAD["output"]}
-    (row,) = _rows(_run("compare", _file(tmp_path, pair), "--evidence"))
-    assert row["preferred"] == 1
-    assert [one["text"] for one in row["statements_1"]] == [GOOD["output"]]
-    assert [one["text"] for one in row["statements_2"]] == [BAD["output"]]
 
 
 def test_passages_are_part_of_the_record(tmp_path: Path) -> None:
@@ -300,8 +275,8 @@ def test_a_model_is_a_path_if_it_exists_and_else_a_name_at_the_endpoint(tmp_path
     local = recipe_with_judge(Settings(data_dir=tmp_path), None, str(file), None).judge
     assert (local.kind, local.backend, local.model) == ("statements", "folder", str(file))
     served = Settings.model_validate({"data_dir": tmp_path, "judge": {"url": "http://127.0.0.1:1/v1"}})
-    remote = recipe_with_judge(served, "panel", "org/judge", "clinical").judge
-    assert (remote.kind, remote.backend, remote.model) == ("panel", "endpoint", "org/judge")
+    remote = recipe_with_judge(served, "rubric", "org/judge", "clinical").judge
+    assert (remote.kind, remote.backend, remote.model) == ("rubric", "endpoint", "org/judge")
     assert remote.rubric == "clinical"
 
 
@@ -333,11 +308,6 @@ def test_an_installation_without_options_uses_its_recipes_judge(tmp_path: Path) 
     (tmp_path / "tables").mkdir()
     judge = load_recipe("demo_smollm2").judge
     assert recipe_with_judge(Settings(data_dir=tmp_path), None, None, None).judge == judge
-
-
-def test_the_commands_are_in_the_group_eval_too(tmp_path: Path) -> None:
-    file = _file(tmp_path, GOOD)
-    assert _rows(_run("eval", "grade", file)) == _rows(_run("grade", file))
 
 
 @pytest.mark.parametrize(

@@ -103,10 +103,6 @@ DOCUMENT: dict[str, Any] = {
         "incumbent": [[1, 4, 20], [4, 7, 90], [7, 10, 70]],
         "differences": [[-3, -1, 11], [-1, 1, 120], [1, 3, 49]],
     },
-    "preferences": {
-        "pairs": 178, "missing": 2, "better": 96, "equal": 22, "worse": 60, "win_share": 0.601, "low": 0.53, "high": 0.67,
-        "position_consistency": 0.84, "reason": "",
-    },
     "fingerprints": {"recipe": "recipe-1", "judge_scores": "scores-1", "judge_agreement": "agreement-1"},
 }  # fmt: skip
 

@@ -167,7 +167,7 @@ def test_a_general_row_that_repeats_a_domain_example_is_left_out(split: str) -> 
 
 def test_a_general_row_whose_answers_people_rated_is_left_out() -> None:
     """These answers measure the judge. Domain examples may repeat them, since the judge does not grade its own labels."""
-    judged = (EvaluationText("pandalm 1", "Name three rivers in the north of the country.", "The Elbe."),)
+    judged = (EvaluationText("rated 1", "Name three rivers in the north of the country.", "The Elbe."),)
     search = replace(SEARCH, judged=judged)
     row = {**CHATS.to_pylist()[0], "instruction": judged[0].input}
     table = table_from_rows([row, *CHATS.slice(1, 2).to_pylist()], GeneralExample.SCHEMA)

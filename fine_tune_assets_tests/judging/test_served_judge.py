@@ -13,11 +13,10 @@ import pytest
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.engines.llama_cpp import start_llama_cpp
 from fine_tune_assets.engines.running_server import CONFIG_FILE, RunningEngine, stop_engine, wait_until_healthy
-from fine_tune_assets.judging.judges.grades import AnswerPair, EvaluationExample, GradableAnswer
+from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.judge_prompts import AS_WRITTEN
 from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.rubrics import read_rubric
-from fine_tune_assets.tables.common_columns import Message
 from fine_tune_assets_tests.clinical_domain import CHECKS
 from fine_tune_assets_tests.serving.tiny_releases import tiny_gguf
 
@@ -31,19 +30,6 @@ ANSWERED = GradableAnswer(
     "Cough for three weeks.",
     "Cough",
 )
-PAIR = AnswerPair("p-1", "note", ANSWERED.instruction, ANSWERED.input, ANSWERED.output, "Headache.", None)
-EXAMPLES = [
-    EvaluationExample(
-        example_id=f"e-{weeks}",
-        subject_key=f"p-{weeks}",
-        task="note",
-        messages=(
-            Message(role="user", content=f"Name the chief complaint.\n\nA cough, for {weeks} weeks."),
-            Message(role="assistant", content=f"Cough for {weeks} weeks."),
-        ),
-    )
-    for weeks in ("two", "three")
-]
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +85,10 @@ def test_a_small_models_grade_follows_the_rubric(
     request = _request(tmp_path, backend="endpoint", model="judge", url=engine.url, key_file=str(key))
     with open_judge(request) as judge:
         (grade,) = judge.grade([ANSWERED], ignore_progress)
-        (found,) = judge.compare([PAIR], ignore_progress)
     assert grade.score is not None, grade.reason
     assert list(grade.criteria) == [one.name for one in read_rubric("general", "clinical")]
     assert all(1 <= criterion.score <= 10 for criterion in grade.criteria.values())
-    assert found.probability is not None, found.reason
-    assert PLANTED not in caplog.text + engine.log.read_text() + grade.reason + found.reason
+    assert PLANTED not in caplog.text + engine.log.read_text() + grade.reason
 
 
 def test_a_small_model_tells_answers_apart_for_which_it_writes_the_same_digits(tmp_path: Path) -> None:
@@ -117,51 +101,19 @@ def test_a_small_model_tells_answers_apart_for_which_it_writes_the_same_digits(t
     assert one.score != other.score
 
 
-def test_exchanging_two_answers_exchanges_their_probabilities(engine: RunningEngine, tmp_path: Path) -> None:
-    """The two probabilities sum to one, up to the rounding of a prompt that is read in parts (0.14 in log-odds)."""
-    key = tmp_path / "key"
-    key.touch(mode=0o600)
-    key.write_text(engine.api_key)
-    request = _request(tmp_path, backend="endpoint", model="judge", url=engine.url, key_file=str(key))
-    exchanged = AnswerPair(**{**vars(PAIR), "output_1": PAIR.output_2, "output_2": PAIR.output_1})
-    with open_judge(request) as judge:
-        one, other = judge.compare([PAIR, exchanged], ignore_progress)
-    assert one.probability is not None
-    assert other.probability is not None
-    assert one.probability + other.probability == pytest.approx(1.0, abs=0.1)
-    assert one.is_position_consistent == other.is_position_consistent
-
-
-def test_a_small_model_compares_candidate_and_incumbent_on_every_example(tmp_path: Path) -> None:
-    """As in the judging step: both orders, one preference per example."""
-    from fine_tune_assets.engines.transformers_models import Answer
-    from fine_tune_assets.judging.evaluation.model_comparison import Contestant, ContestantAnswer, compare_answers
-
-    def saying(role: str, text: str) -> list[ContestantAnswer]:
-        contestant = Contestant(role, role, lambda _: [])
-        return [ContestantAnswer(contestant, example, Answer(text, True)) for example in EXAMPLES]
-
-    answers = [*saying("base", "Headache."), *saying("adapter", "Cough for three weeks.")]
-    with open_judge(_request(tmp_path)) as judge:
-        found = compare_answers(answers, judge, "base", ignore_progress)
-    assert list(found) == [example.example_id for example in EXAMPLES]
-    assert all(0 < (preference.probability or 0) < 1 for preference in found.values())
-    assert all(preference.is_position_consistent is not None for preference in found.values())
-
-
 def test_a_model_file_is_served_only_while_judging(tmp_path: Path) -> None:
     """Cached results start no server."""
     with open_judge(_request(tmp_path)) as judge:
         version = judge.version
         assert not list((tmp_path / "run").glob("*"))  # the version is known before anything runs
-        (first,) = judge.compare([PAIR], ignore_progress)
+        (first,) = judge.grade([ANSWERED], ignore_progress)
         (running,) = (tmp_path / "run").iterdir()
         assert (running / "process.json").is_file()
         served = json.loads((running / CONFIG_FILE).read_text())
         assert served["n-gpu-layers"] == -1  # ignored without a GPU, as here
     assert not running.exists()
     with open_judge(_request(tmp_path)) as judge:
-        assert judge.compare([PAIR], ignore_progress) == [first]
+        assert judge.grade([ANSWERED], ignore_progress) == [first]
         assert judge.version == version
         assert not list((tmp_path / "run").glob("*"))
 

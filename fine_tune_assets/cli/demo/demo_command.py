@@ -107,9 +107,9 @@ def demo(ui: bool, judge_file: Path | None) -> None:
 
 
 def write_recipe_with_judge(settings: Settings, model: Path) -> Path:
-    """The installation's recipe with the verifier and a local language model as judges, as a file in the data folder."""
+    """The installation's recipe with a local language model as judge, as a file in the data folder."""
     values = dump_recipe(load_recipe(settings.recipe))
-    values["judge"] |= {"kind": "panel", "backend": "folder", "model": str(model)}
+    values["judge"] |= {"kind": "statements", "backend": "folder", "model": str(model)}
     path = settings.data_dir / "recipe_with_judge.yaml"
     parse_recipe(values, path.name)
     write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))

@@ -18,7 +18,6 @@ from fine_tune_assets.approval.lapsed_approvals import find_replay_exclusion
 from fine_tune_assets.approval.task_kinds import BY_MODEL
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
-from fine_tune_assets.core.prompts.conversations import user_content
 from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
 from fine_tune_assets.defs.platform.cross_group_search import count_threads, whole_text_finder
@@ -36,7 +35,7 @@ from fine_tune_assets.instructions.leakage import EvaluationText, LeakSearch, re
 from fine_tune_assets.instructions.provenance import correction_facts, report_facts
 from fine_tune_assets.instructions.set_examples import SetExample
 from fine_tune_assets.instructions.splits import SplitRule, find_late_subjects, require_comparable_test_from
-from fine_tune_assets.judging.judges.labelled_sets import LabelledPair, RatedAnswer, read_labelled_sets
+from fine_tune_assets.judging.judges.labelled_sets import read_labelled_sets
 from fine_tune_assets.phi.measurement.final_text_scan import FinalText
 from fine_tune_assets.phi.missed_identifiers.missed_terms import flag_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
@@ -76,19 +75,11 @@ def _read_judged_texts(folder: Path) -> tuple[EvaluationText, ...]:
     """Questions and answers that people rated. Raises GateClosedError."""
     found: dict[str, EvaluationText] = {}
     for labelled in read_labelled_sets(folder):
-        rows: Sequence[LabelledPair | RatedAnswer] = labelled.rows
-        for number, row in enumerate(rows, start=1):
-            question, outputs = _question_and_answers(row)
-            for output in outputs:
-                found.setdefault(f"{question}\n{output}", EvaluationText(f"{labelled.name} {number}", question, output))
+        for number, row in enumerate(labelled.rows, start=1):
+            # Without the instruction, which all rated summaries share.
+            question, output = row.answered.input, row.answered.output
+            found.setdefault(f"{question}\n{output}", EvaluationText(f"{labelled.name} {number}", question, output))
     return tuple(found.values())
-
-
-def _question_and_answers(row: LabelledPair | RatedAnswer) -> tuple[str, tuple[str, ...]]:
-    """Without the instruction of rated summaries, which all of them share."""
-    if isinstance(row, RatedAnswer):
-        return row.answered.input, (row.answered.output,)
-    return user_content(row.pair.instruction, row.pair.input), (row.pair.output_1, row.pair.output_2)
 
 
 def build_context(

@@ -25,7 +25,6 @@ from fine_tune_assets.judging.judges.judge_family import is_same_family
 from fine_tune_assets.judging.judges.judge_registry import judge_request
 from fine_tune_assets.judging.verdicts import metric_families as families
 from fine_tune_assets.judging.verdicts.example_reuse import VerdictHistory, find_verdict_history
-from fine_tune_assets.judging.verdicts.paired_grades import Preferences, describe_preferences, summarize_preferences
 from fine_tune_assets.judging.verdicts.verdict_plots import grade_plot
 from fine_tune_assets.ledger.serving.imported_releases import find_import
 from fine_tune_assets.ledger.serving.release_records import find_release_by_adapter
@@ -148,7 +147,6 @@ def judge_scores(
         means=markdown_table(shown),
         is_judge_of_same_family=is_same_family(judge, installation.recipe.base_model, installation.settings.data_dir),
         **grade_metadata(table),
-        **preference_metadata(summarize_preferences(table, models["incumbent"])),
         **{f"mean_{model}": figures["mean grade"] for model, figures in means.items()},
     )
 
@@ -169,18 +167,6 @@ def grade_metadata(scores: pa.Table) -> dict[str, Any]:
             grades[row.model].append(row.score)
     png = grade_plot(grades)
     return {} if png is None else {"grades": plot("grades of the same test examples", png)}
-
-
-def preference_metadata(found: Preferences | None) -> dict[str, Any]:
-    """Metadata on which answers the judge prefers, without missing figures."""
-    if found is None:
-        return {}
-    figures = {"win_share": found.win_share, "win_share_low": found.low, "win_share_high": found.high}
-    figures["consistent_when_swapped"] = found.position_consistency
-    return {
-        "preferences": describe_preferences(found),
-        **{name: value for name, value in figures.items() if value is not None},
-    }
 
 
 def _mean_grades(scores: pa.Table) -> dict[str, dict[str, float]]:

@@ -21,7 +21,6 @@ from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_require
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import (
     GROUP,
     find_incumbent,
-    preference_metadata,
     question_files,
     read_verdict_history,
 )
@@ -110,7 +109,6 @@ def promotion_verdicts(
         verdict.verdict_id,
         verdict=dg.MetadataValue.md(_format_verdict(verdict)),
         decision=verdict.decision,
-        **preference_metadata(evidence.preferences),
         **shown,
     )
 

@@ -1,11 +1,11 @@
-"""Collects the answers of candidate and incumbent to the same test examples, grades them and compares them in pairs.
+"""Collects the answers of candidate and incumbent to the same test examples, and grades them.
 
 All models answer before the judge starts, so that their memory can be freed for it. Generation and judge are passed in.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +14,10 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.engines.transformers_models import Answer
 from fine_tune_assets.judging.judges.grade_cache import GradeCache, content_key
 from fine_tune_assets.judging.judges.grades import (
-    AnswerPair,
     EvaluationExample,
     GradableAnswer,
     Grade,
     Judge,
-    Preference,
     gradable_answer,
 )
 from fine_tune_assets.quantities.numbers import find_unsupported_numbers
@@ -30,7 +28,6 @@ Generate = Callable[[Sequence[Sequence[dict[str, str]]]], list[Answer]]
 """Conversations that end with the user's turn → one answer each."""
 CANDIDATE = "adapter"
 """The role of the candidate."""
-_SAME_ANSWER = Preference(0.5, None, "the two answers are equal")
 
 
 @dataclass(frozen=True)
@@ -80,41 +77,11 @@ def _cached_answers(
     return (answers[key] for key in keys)
 
 
-def grade_answers(
-    answers: Sequence[ContestantAnswer], judge: Judge, adapter_id: str, incumbent: str, progress: Progress
-) -> pa.Table:
-    """One row per answer. The candidate's rows also hold the judge's preference over the incumbent's answer."""
-    gradable = [answering.gradable for answering in answers]
-    grades = judge.grade(gradable, progress)
-    scores = [_score_row(answering, grade, judge, adapter_id) for answering, grade in zip(answers, grades, strict=True)]
-    # A verifier's preferences follow from its grades and would only repeat them.
-    preferred = {} if judge.kind == "verifier" else compare_answers(answers, judge, incumbent, progress)
-    compared = (
-        _add_preference(score, incumbent, preferred.get(score.example_id)) if score.model == CANDIDATE else score
-        for score in scores
-    )
-    return table_from_records(JudgeScore, compared)
-
-
-def compare_answers(
-    answers: Sequence[ContestantAnswer], judge: Judge, incumbent: str, progress: Progress
-) -> dict[str, Preference]:
-    """Example → the judge's preference for the candidate's answer over the incumbent's. Equal texts are not sent to the judge."""
-    candidate = {a.example.example_id: a.gradable for a in answers if a.contestant.role == CANDIDATE}
-    other = {
-        a.example.example_id: a.answer.text
-        for a in answers
-        if a.contestant.role != CANDIDATE and a.contestant.fingerprint == incumbent
-    }
-    pairs = [_pair(answered, other[example]) for example, answered in candidate.items() if example in other]
-    different = [pair for pair in pairs if pair.output_1 != pair.output_2]
-    found = dict(zip((pair.id for pair in different), judge.compare(different, progress), strict=True))
-    return {pair.id: found.get(pair.id, _SAME_ANSWER) for pair in pairs}
-
-
-def _pair(answered: GradableAnswer, other: str) -> AnswerPair:
-    shared = {name: value for name, value in vars(answered).items() if name != "output"}
-    return AnswerPair(**shared, output_1=answered.output, output_2=other)
+def grade_answers(answers: Sequence[ContestantAnswer], judge: Judge, adapter_id: str, progress: Progress) -> pa.Table:
+    """One row per answer."""
+    grades = judge.grade([answering.gradable for answering in answers], progress)
+    scores = (_score_row(answering, grade, judge, adapter_id) for answering, grade in zip(answers, grades, strict=True))
+    return table_from_records(JudgeScore, scores)
 
 
 def _score_row(answering: ContestantAnswer, grade: Grade, judge: Judge, adapter_id: str) -> JudgeScore:
@@ -136,20 +103,4 @@ def _score_row(answering: ContestantAnswer, grade: Grade, judge: Judge, adapter_
         task=example.task,
         criteria=json.dumps(criteria, ensure_ascii=False) if criteria else None,
         statements=json.dumps(statements, ensure_ascii=False) if statements else None,
-        compared_model_fingerprint=None,
-        preference=None,
-        is_position_consistent=None,
-        preference_reason=None,
-    )
-
-
-def _add_preference(score: JudgeScore, incumbent: str, found: Preference | None) -> JudgeScore:
-    if found is None:
-        return score
-    return replace(
-        score,
-        compared_model_fingerprint=incumbent,
-        preference=found.probability,
-        is_position_consistent=found.is_position_consistent,
-        preference_reason=found.reason,
     )

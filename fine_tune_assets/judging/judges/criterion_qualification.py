@@ -1,4 +1,4 @@
-"""Which criteria of the rubric a judge may decide about, and whether its choice between two answers counts.
+"""Which criteria of the rubric a judge may decide about.
 
 docs/decisions/0013-judges.md explains the rules. A judge decides about no criterion unless its overall grade qualifies.
 """
@@ -27,7 +27,6 @@ from fine_tune_assets.judging.judges.labelled_sets import (
     ALL_PLANTED,
     CRITERION_MEASURES,
     FITTED_SUMMARIES,
-    MAJORITY,
     PLANTED,
     RATED_SUMMARIES,
 )
@@ -42,13 +41,7 @@ answers to the same question, so this is what it rests on."""
 WEAK_BELOW = 0.8
 """AUROC of a kind of planted error below which a basis names it."""
 _HALVES = (RATED_SUMMARIES, FITTED_SUMMARIES)
-MIN_POSITION_CONSISTENCY = 0.7
-"""Smallest share of labelled pairs in which both orders have the same winner."""
-MAX_LENGTH_EXCESS = 0.1
-"""Largest excess of the judge's share of longer winners over people's."""
 MEASURED_BY_RULE = "Measured by a rule, not judged."
-PREFERENCE = "preference"
-"""Stands for the choice between two answers in the list of criteria."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +97,6 @@ def qualify_criterion(
     )
 
 
-def qualify_preference(table: pa.Table, judge_version: str) -> CriterionQualification:
-    """Qualify a judge's choice between two answers, on every labelled set of pairs."""
-    rows = [row for row in judge_rows(table, judge_version) if row.human_measure == MAJORITY]
-    why_not = next((why for row in rows if (why := _pair_failure(row))), "")
-    if not rows:
-        why_not = f"Its choices were not compared with people's. {materialize_hint('judge_agreement')}"
-    basis = f"It agrees with people's choices on {len(rows)} sets of pairs, in both orders."
-    return CriterionQualification(PREFERENCE, None, why_not, "" if why_not else basis)
-
-
 def _chance_failure(row: JudgeAgreement | None) -> str:
     lowest = None if row is None else lowest_agreement(row)
     if row is None or lowest is None:
@@ -147,21 +130,6 @@ def planted_failure(row: JudgeAgreement | None, step: str = OTHER_JUDGE) -> str:
     else:
         return ""
     return f"{why} {step}"
-
-
-def _pair_failure(row: JudgeAgreement) -> str:
-    if row.accuracy_low is None or row.position_consistency is None or not has_few_missing(row):
-        return (
-            f"Its choices on {row.labelled_set} could not be measured: {row.missing_reason or 'too many are missing'}."
-        )
-    if not row.accuracy_low > 0.5:
-        return f"Its choices on {row.labelled_set} agree with people's no more than by chance."
-    if not row.position_consistency >= MIN_POSITION_CONSISTENCY:
-        return f"On {row.labelled_set}, its choices depend on the order of the answers."
-    excess = (row.judge_length_preference or 0.0) - (row.human_length_preference or 0.0)
-    if not excess <= MAX_LENGTH_EXCESS:
-        return f"On {row.labelled_set}, it prefers longer answers more often than people do."
-    return ""
 
 
 def _unrated() -> str:

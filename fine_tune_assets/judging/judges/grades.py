@@ -1,4 +1,4 @@
-"""The interface of judges: answers, grades, preferences and the `Judge` protocol."""
+"""The interface of judges: answers, grades and the `Judge` protocol."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from fine_tune_assets.tables.common_columns import Message as Turn
 from fine_tune_assets.tables.record_classes import Record
 
 MIN_SCORE, MAX_SCORE = 1.0, 10.0
-JudgeKind = Literal["verifier", "statements", "rubric", "panel"]
+JudgeKind = Literal["verifier", "statements", "rubric"]
 """The values of the recipe's `judge.kind`."""
 Support = Literal["supported", "contradicted", "not mentioned"]
 SUPPORTS: Final[tuple[Support, ...]] = ("supported", "contradicted", "not mentioned")
@@ -22,8 +22,6 @@ _BLIND_SPOTS: Final[Mapping[JudgeKind, str]] = {
     "qualification did not measure, and does not detect errors in the input.",
     "rubric": "This judge is a language model without access to sources. It may overlook invented statements (hallucinations) "
     "and does not detect errors in the input.",
-    "panel": "This judge combines the verifier with a language model. Both may overlook the same error, and neither detects "
-    "errors in the input.",
 }
 _NO_COMPLETENESS = "Without a reference answer it does not know what an expert would have added."
 
@@ -107,39 +105,8 @@ class Grade:
     statements: tuple[CheckedStatement, ...] = ()
 
 
-@dataclass(frozen=True)
-class AnswerPair:
-    """Two answers to the same question."""
-
-    id: str
-    task: str
-    instruction: str
-    input: str
-    output_1: str
-    output_2: str
-    reference: str | None
-
-
-@dataclass(frozen=True)
-class Preference:
-    """A comparison in both orders, with averaged log-odds."""
-
-    probability: float | None
-    """Probability that the first answer is better; None if one of the two orders gave no result."""
-    is_position_consistent: bool | None
-    """Whether both orders prefer the same answer."""
-    reason: str
-
-    @property
-    def preferred(self) -> Literal[0, 1, 2]:
-        """1 or 2; 0 without a preference."""
-        if self.probability is None or self.probability == 0.5:
-            return 0
-        return 1 if self.probability > 0.5 else 2
-
-
 class Judge(Protocol):
-    """Grades answers in batches, and compares two answers to the same question."""
+    """Grades answers in batches."""
 
     kind: JudgeKind
 
@@ -152,6 +119,3 @@ class Judge(Protocol):
 
     def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
         """One grade per answer, in order. An answer that can't be graded gets a Grade without a score."""
-
-    def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
-        """One preference per pair, in order."""

@@ -1,4 +1,4 @@
-"""Measures the agreement of a judge with people, on answers that they rated and on pairs of which they preferred one.
+"""Measures the agreement of a judge with people, on answers that they rated.
 
 The overall grade and each criterion's grade are compared with the ratings of the same quality.
 A value that can't be measured is absent, with a reason. A judge is never measured on answers about a text that it was trained on.
@@ -14,17 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from fine_tune_assets.core.progress import Progress
-from fine_tune_assets.judging.judges.grades import Grade, Judge, Preference
+from fine_tune_assets.judging.judges.grades import Grade, Judge
 from fine_tune_assets.judging.judges.labelled_sets import (
     CRITERION_MEASURES,
     FITTED_SUMMARIES,
-    MAJORITY,
     OVERALL,
     OWN_MEASURE,
     RATED_SUMMARIES,
-    LabelledPair,
-    LabelledSet,
-    PairSet,
     RatedAnswer,
     RatedSet,
     human_grade,
@@ -34,7 +30,6 @@ from fine_tune_assets.judging.judges.rubrics import Rubric
 from fine_tune_assets.judging.statistics.association import (
     Interval,
     bootstrap_interval,
-    cohen_kappa,
     fit_knots,
     partial_spearman,
     spearman,
@@ -46,7 +41,6 @@ MAX_REPEATED_GRADES = 50
 """Answers that are graded a second time."""
 BETWEEN_PEOPLE = "between_people"
 """The measure of people's agreement with each other: the ceiling for a judge."""
-FOLLOWS_FROM_GRADES = "This judge's preferences follow from its grades, which need a record or a reference."
 MIN_RATED = 3
 _ALL_EQUAL = "all grades or all ratings are equal"
 EMPTY_ROW: dict[str, Any] = {
@@ -67,7 +61,7 @@ class FittedJudge(Protocol):
 
 def measure_agreement(
     judge: Judge,
-    labelled_sets: Sequence[LabelledSet],
+    labelled_sets: Sequence[RatedSet],
     accept_score: float,
     progress: Progress,
     rubric: Rubric = (),
@@ -78,10 +72,7 @@ def measure_agreement(
     """
     rows: list[dict[str, Any]] = []
     for done, labelled in enumerate(labelled_sets, start=1):
-        if isinstance(labelled, RatedSet):
-            rows += _rated_rows(judge, labelled, accept_score, rubric, progress)
-        else:
-            rows += _pair_rows(judge, labelled, progress)
+        rows += _rated_rows(judge, labelled, accept_score, rubric, progress)
         progress(done, len(labelled_sets), "labelled sets")
     return table_from_rows(rows, JudgeAgreement.SCHEMA)
 
@@ -232,60 +223,10 @@ def _repeatability(judge: Judge, graded: Sequence[tuple[RatedAnswer, float]], pr
     }
 
 
-def _pair_rows(judge: Judge, labelled: PairSet, progress: Progress) -> Iterator[dict[str, Any]]:
-    rows = [row for row in labelled.rows if row.majority is not None]
-    found = (
-        [Preference(None, None, FOLLOWS_FROM_GRADES) for _ in rows]
-        if judge.kind == "verifier"
-        else judge.compare([row.pair for row in rows], progress)
-    )
-    compared = [
-        (row, preference) for row, preference in zip(rows, found, strict=True) if preference.probability is not None
-    ]
-    reasons = [preference.reason for preference in found if preference.probability is None]
-    majorities = [row.majority or 0 for row, _ in compared]
-    chosen = [preference.preferred for _, preference in compared]
-    consistent = [
-        preference.is_position_consistent for _, preference in compared if preference.is_position_consistent is not None
-    ]
-    yield {
-        **EMPTY_ROW,
-        "labelled_set": labelled.name,
-        "human_measure": MAJORITY,
-        "answer_count": len(compared),
-        "judge_version": judge.version,
-        "labelled_set_fingerprint": labelled.fingerprint,
-        "ungraded_count": len(rows) - len(compared),
-        "excluded_training_count": 0,
-        "position_consistency": sum(consistent) / len(consistent) if consistent else None,
-        "human_length_preference": _longer_share([row for row, _ in compared], majorities),
-        "judge_length_preference": _longer_share([row for row, _ in compared], chosen),
-        **_pair_metrics(np.array(majorities), np.array(chosen), [row.group for row, _ in compared]),
-        "missing_reason": None if compared else _most_common_reason(reasons) if reasons else "no pairs with a majority",
-    }
-
-
-def _pair_metrics(majorities: Any, chosen: Any, groups: Sequence[str]) -> dict[str, Any]:
-    accuracy = bootstrap_interval(lambda i: float((majorities[i] == chosen[i]).mean()), groups)
-    kappa = bootstrap_interval(lambda i: cohen_kappa(majorities[i], chosen[i]), groups)
-    return {**_interval_columns("accuracy", accuracy), **_interval_columns("kappa", kappa)}
-
-
 def _interval_columns(name: str, interval: Interval | None) -> dict[str, Any]:
     if interval is None:
         return {}
     return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
-def _longer_share(rows: Sequence[LabelledPair], labels: Sequence[int]) -> float | None:
-    """Share of pairs whose preferred answer is the longer one, of those with a preference and unequal lengths."""
-    lengths = [(len(row.pair.output_1), len(row.pair.output_2)) for row in rows]
-    is_longer = [
-        (label == 1) == (first > second)
-        for (first, second), label in zip(lengths, labels, strict=True)
-        if label and first != second
-    ]
-    return sum(is_longer) / len(is_longer) if is_longer else None
 
 
 def _accepted_share(accepted: Any) -> float | None:

@@ -50,10 +50,8 @@ def model_families(name: str, path: Path | None) -> frozenset[str]:
 
 
 def same_family_reason(kind: JudgeKind, is_same_family: bool) -> str:
-    """Why a judge may not decide. A panel may, except about criteria that its language model alone grades."""
-    if not is_same_family or kind == "panel":
-        return ""
-    return f"{SAME_FAMILY} Or add the verifier (judge.kind: panel)."
+    """Why a judge may not decide."""
+    return f"{SAME_FAMILY} Or use the verifier (judge.kind: verifier)." if is_same_family and kind != "verifier" else ""
 
 
 def describe_same_family(is_same_family: bool) -> str:

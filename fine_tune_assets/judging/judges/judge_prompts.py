@@ -13,7 +13,7 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.prompts.conversations import Message, escape_known_control_tokens
 from fine_tune_assets.engines.chat_client import ReplyToken
-from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, AnswerPair, Criterion, GradableAnswer, Grade
+from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, Criterion, GradableAnswer, Grade
 from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
 from fine_tune_assets.judging.judges.score_expectation import MIN_DIGIT_MASS, expected_digit
 
@@ -25,7 +25,6 @@ MAX_REASON_CHARACTERS, MAX_EVIDENCE_CHARACTERS = 240, 160
 """Without limits, a small model writes until its reply is cut off and unreadable."""
 MAX_CRITERION_TOKENS = 225
 """Limit of a reply per criterion; a reason and a quote of full length take about 125."""
-LETTERS = ("A", "B")
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|(-?[0-9][0-9.eE+-]*)')
 """In valid JSON, the numbers outside of strings, in order."""
 
@@ -40,17 +39,6 @@ _GRADING_PROMPT = (
     "answer, the input or the reference; then `reason`, one sentence; then `score`. The reference was approved by an expert; "
     "another wording is as good if it says the same."
 )
-_COMPARISON_PROMPT = (
-    "You compare two answers, A and B, that assistants gave to an instruction. The better one meets these criteria better; the "
-    "numbers are their weights:\n{rubric}\nThe order of the two means nothing, nor does length by itself.\n{data}\n"
-    "Reply with one letter and nothing else: A if answer A is better, B if answer B is better."
-)
-CHOICE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"better": {"type": "string", "enum": list(LETTERS)}},
-    "required": ["better"],
-    "additionalProperties": False,
-}
 
 
 def grade_schema(rubric: Rubric) -> dict[str, Any]:
@@ -83,11 +71,9 @@ def rubric_facts(rubric: Rubric) -> dict[str, Any]:
     """The rubric, and everything in this module that affects a grade; part of the judge's version."""
     return {
         "grading": _GRADING_PROMPT,
-        "comparing": _COMPARISON_PROMPT,
         "data": FENCE_NOTICE,
         "rubric": [vars(one) for one in rubric],
         "grade_schema": grade_schema(rubric),
-        "choice_schema": CHOICE_SCHEMA,
         "criterion_tokens": MAX_CRITERION_TOKENS,
         "min_digit_mass": MIN_DIGIT_MASS,
         "reading": 2,
@@ -101,15 +87,6 @@ def grading_messages(answered: GradableAnswer, rubric: Rubric) -> list[Message]:
     )
     parts = {"INSTRUCTION": answered.instruction, "INPUT": answered.input, "REFERENCE": answered.reference}
     return _fenced_messages(_GRADING_PROMPT, meanings, {**parts, "ANSWER": answered.output}, "Grade the answer.")
-
-
-def comparison_messages(pair: AnswerPair, is_swapped: bool, rubric: Rubric) -> list[Message]:
-    """The comparison prompt. If swapped, the second answer is A."""
-    first, second = (pair.output_2, pair.output_1) if is_swapped else (pair.output_1, pair.output_2)
-    meanings = "\n".join(f"- {one.name} ({one.weight:g}): {one.best}" for one in rubric)
-    parts = {"INSTRUCTION": pair.instruction, "INPUT": pair.input, "REFERENCE": pair.reference}
-    answers = {"ANSWER A": first, "ANSWER B": second}
-    return _fenced_messages(_COMPARISON_PROMPT, meanings, {**parts, **answers}, "Which answer is better, A or B?")
 
 
 def _fenced_messages(system: str, rubric: str, parts: Mapping[str, str | None], question: str) -> list[Message]:
@@ -176,14 +153,6 @@ def _read_criterion(name: str, given: Any, reply: str, tokens: Sequence[ReplyTok
     if expectation is None:
         return Criterion(MIN_SCORE + score.value, f"{reason.strip()} {AS_WRITTEN}".lstrip(), evidence.strip())
     return Criterion(round(MIN_SCORE + expectation, 2), reason.strip(), evidence.strip())
-
-
-def read_choice(reply: str) -> str:
-    """Parse `A` or `B` from a reply. Raises UnreadableReplyError."""
-    letter = _read_object(reply).get("better")
-    if letter not in LETTERS:
-        raise UnreadableReplyError("the reply names neither A nor B")
-    return str(letter)
 
 
 def _read_object(reply: str) -> dict[str, Any]:

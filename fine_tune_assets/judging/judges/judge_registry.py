@@ -7,7 +7,6 @@ import ipaddress
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +23,6 @@ from fine_tune_assets.judging.judges.judge_weights import find_weights
 from fine_tune_assets.judging.judges.label_grades import labels_by_task
 from fine_tune_assets.judging.judges.llm_judge import LlmJudge
 from fine_tune_assets.judging.judges.llm_reader import LlmReader
-from fine_tune_assets.judging.judges.panel_reader import PanelReader
 from fine_tune_assets.judging.judges.rubrics import Rubric, read_recipe_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import StatementReader
@@ -74,23 +72,17 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
     if request["kind"] == "verifier":
         verifier = open_verifier(request["verifier"], request["threads"])
         weights = find_weights(Path(request["weights"]), verifier.identity)
-        yield StatementJudge("verifier", verifier, rubric, None, weights, request["checks"], request["labels"])
+        yield StatementJudge("verifier", verifier, rubric, weights, request["checks"], request["labels"])
         return
     model, cache = _judge_model(request), GradeCache(Path(request["cache"]))
     retries = Retries(request["retries"], request["pause_seconds"])
     try:
-        by_rubric = LlmJudge(model, cache, rubric, request["concurrency"], retries)
         if request["kind"] == "rubric":
-            yield by_rubric
+            yield LlmJudge(model, cache, rubric, request["concurrency"], retries)
             return
-        asked = LlmReader(model, cache, request["concurrency"], retries, request["context_tokens"])
-        reader: LlmReader | PanelReader = asked
-        if request["kind"] == "panel":
-            reader = PanelReader(open_verifier(request["verifier"], request["threads"]), asked)
+        reader = LlmReader(model, cache, request["concurrency"], retries, request["context_tokens"])
         weights = find_weights(Path(request["weights"]), reader.identity)
-        if isinstance(reader, PanelReader):
-            reader = replace(reader, weights=weights.readers)
-        yield StatementJudge(request["kind"], reader, rubric, by_rubric, weights, request["checks"], request["labels"])
+        yield StatementJudge("statements", reader, rubric, weights, request["checks"], request["labels"])
     finally:
         model.close()
         cache.close()

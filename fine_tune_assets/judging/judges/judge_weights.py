@@ -1,11 +1,11 @@
-"""The weights of a judge's members: word overlap and readings in completeness, verifier and language model in a panel.
+"""The weights of the parts of completeness: word overlap and readings.
 
 Those of the shipped verifier come with the package. For every other reader, `judge_agreement` fits them on half of the rated
 dialogues and stores them in a file of the reader's own; the other half measures the judge.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -15,27 +15,24 @@ from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.fingerprints import fingerprint_json
 
 SHIPPED_FILE: Final = Path(__file__).with_name("judge_weights.json")
-"""Written by `panel_fit`."""
+"""Written by `weights_fit`."""
 
 
 @dataclass(frozen=True)
 class JudgeWeights:
-    """Each group of weights sums to 1."""
+    """They sum to 1."""
 
     completeness: Mapping[str, float]
     """Of `formula` (word overlap), `least` and `mean` (support of the reference's statements)."""
-    readers: Sequence[float] = (0.5, 0.5)
-    """Of a panel's verifier and language model."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """For the judge's version."""
-        return {"completeness": dict(self.completeness), "readers": list(self.readers)}
+        return {"completeness": dict(self.completeness)}
 
 
 def reader_key(identity: Mapping[str, Any]) -> str:
-    """Names a reader independently of its members' weights."""
-    return fingerprint_json({name: value for name, value in identity.items() if name != "weights"})
+    return fingerprint_json(dict(identity))
 
 
 @cache
@@ -68,4 +65,4 @@ def _file(folder: Path, identity: Mapping[str, Any]) -> Path:
 
 def _read(file: Path) -> JudgeWeights:
     found = json.loads(file.read_text(encoding="utf-8"))
-    return JudgeWeights(found["completeness"], tuple(found["readers"]))
+    return JudgeWeights(found["completeness"])

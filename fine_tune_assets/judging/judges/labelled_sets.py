@@ -1,13 +1,13 @@
-"""Labelled sets: answers that people rated, and pairs of which they preferred one. Judges are measured on them.
+"""Labelled sets: answers that people rated. Judges are measured on them.
 
-Reads the shipped sets (`data/evaluation/judge`) and converts an installation's own ratings to the same form, sorted so that the
+Reads the shipped set (`data/evaluation/judge`) and converts an installation's own ratings to the same form, sorted so that the
 result does not depend on the order of the rows.
 """
 
 import csv
 import io
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_bytes, fingerprint_file, fingerprint_json, fingerprint_text
-from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, AnswerPair, GradableAnswer
+from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, GradableAnswer
 from fine_tune_assets.tables.record_classes import table_from_rows
 
 RATED_SUMMARIES = "rated_summaries"
@@ -30,8 +30,6 @@ OWN_MEASURE = "score"
 """The rating of an installation's own experts: 1 to 10."""
 OVERALL = ""
 """Stands for the whole answer where ratings are listed by criterion."""
-MAJORITY = "majority"
-"""The human measure of pairs: the answer that most people preferred."""
 PLANTED = "planted_"
 """Begins the measure of a kind of planted error."""
 ALL_PLANTED = f"{PLANTED}all"
@@ -107,33 +105,6 @@ class RatedSet:
         return tuple(name for name in MEASURES if any(name in row.ratings for row in self.rows))
 
 
-@dataclass(frozen=True)
-class LabelledPair:
-    """Two answers, and which of them each person preferred: 1, 2, or 0 for neither."""
-
-    pair: AnswerPair
-    group: str
-    labels: tuple[int, ...]
-
-    @property
-    def majority(self) -> int | None:
-        """The label with more than half of the votes; None without one."""
-        label, votes = Counter(self.labels).most_common(1)[0]
-        return label if votes * 2 > len(self.labels) else None
-
-
-@dataclass(frozen=True)
-class PairSet:
-    """Pairs of answers of which people preferred one."""
-
-    name: str
-    fingerprint: str
-    rows: tuple[LabelledPair, ...]
-
-
-LabelledSet = RatedSet | PairSet
-
-
 def human_grade(measure: str, value: float) -> float:
     """A human rating on the scale from 1 to 10, 10 for the best."""
     worst, best = MEASURES[measure]
@@ -146,18 +117,19 @@ def human_rating(measure: str, grade: float) -> float:
     return worst + (best - worst) * (grade - MIN_SCORE) / (MAX_SCORE - MIN_SCORE)
 
 
-def read_labelled_sets(folder: Path) -> list[LabelledSet]:
-    """Read the rated summaries and every set of pairs below `folder`. Raises GateClosedError if one can't be read."""
-    return [_read_set(path, _rated_set if path.suffix == ".csv" else _pair_set) for path in _files(folder)]
+def read_labelled_sets(folder: Path) -> list[RatedSet]:
+    """The shipped sets in `folder`. Raises GateClosedError if one can't be read."""
+    return [read_rated_summaries(_summaries(folder))]
 
 
 def current_fingerprints(folder: Path) -> dict[str, str]:
-    """Name → current fingerprint of each labelled set below `folder`; missing files are omitted."""
-    return {path.stem: fingerprint_file(path) for path in _files(folder) if path.is_file()}
+    """Name → current fingerprint of each labelled set in `folder`; missing files are omitted."""
+    path = _summaries(folder)
+    return {path.stem: fingerprint_file(path)} if path.is_file() else {}
 
 
-def _files(folder: Path) -> list[Path]:
-    return [folder / f"{RATED_SUMMARIES}.csv", *sorted(folder.glob("*/*.json"))]
+def _summaries(folder: Path) -> Path:
+    return folder / f"{RATED_SUMMARIES}.csv"
 
 
 def read_rated_summaries(path: Path) -> RatedSet:
@@ -260,26 +232,3 @@ def _rated_answer(row: Mapping[str, str]) -> RatedAnswer:
     )
     ratings = {name: float(row[name]) for name in MEASURES if name in row}
     return RatedAnswer(answered, fingerprint_text(row["Dialogue"]), ratings)
-
-
-def _pair_set(name: str, content: bytes) -> PairSet:
-    rows = [_labelled_pair(number, row) for number, row in enumerate(json.loads(content))]
-    ordered = sorted(rows, key=lambda row: (row.group, row.pair.output_1, row.pair.output_2, row.labels))
-    return PairSet(name, fingerprint_bytes(content), tuple(ordered))
-
-
-def _labelled_pair(number: int, row: Mapping[str, Any]) -> LabelledPair:
-    """A row of PandaLM (three annotators) or of LLMBar (one label)."""
-    has_annotators = "annotator1" in row
-    outputs = ("response1", "response2") if has_annotators else ("output_1", "output_2")
-    labels = [row[f"annotator{n}"] for n in (1, 2, 3)] if has_annotators else [row["label"]]
-    pair = AnswerPair(
-        id=str(row.get("idx", number)),
-        task="",
-        instruction=row["instruction"] if has_annotators else row["input"],
-        input=row["input"] if has_annotators else "",
-        output_1=str(row[outputs[0]]),  # six PandaLM answers are JSON booleans
-        output_2=str(row[outputs[1]]),
-        reference=None,
-    )
-    return LabelledPair(pair, fingerprint_json([pair.instruction, pair.input]), tuple(int(label) for label in labels))

@@ -24,14 +24,11 @@ from fine_tune_assets.judging.judges.grade_scales import (
 from fine_tune_assets.judging.judges.grades import (
     MIN_SCORE,
     SUPPORTS,
-    AnswerPair,
     CheckedStatement,
     Criterion,
     GradableAnswer,
     Grade,
-    Judge,
     JudgeKind,
-    Preference,
 )
 from fine_tune_assets.judging.judges.judge_weights import JudgeWeights, shipped_weights
 from fine_tune_assets.judging.judges.label_grades import TaskLabels, grade_label
@@ -61,13 +58,11 @@ class CriterionReader(Protocol):
 
 @dataclass
 class StatementJudge:
-    """`kind`: `verifier`, `statements` or `panel`."""
+    """`kind`: `verifier` or `statements`."""
 
     kind: JudgeKind
     reader: StatementReader
     rubric: Rubric
-    pairwise: Judge | None = None
-    """Compares two answers; without it, preferences follow from the grades."""
     weights: JudgeWeights = field(default_factory=shipped_weights)
     checks: Collection[str] = tuple(GROUNDING_CHECKS)
     """Grounding checks that lower what the reader says; the domain pack names them."""
@@ -88,7 +83,6 @@ class StatementJudge:
                 "weights": self.weights.facts,
                 "weighing": WEIGHING,
                 "thresholds": [SUPPORTED_FROM, KEPT_FROM],
-                "pairwise": self.pairwise.version if self.pairwise else None,
                 # With all rules the version stays that of the shipped measurements.
                 **({} if set(GROUNDING_CHECKS) <= set(self.checks) else {"checks": sorted(self.checks)}),
             }
@@ -101,8 +95,7 @@ class StatementJudge:
         return self.overlap.training_groups | known
 
     def for_repeat(self) -> "StatementJudge":
-        pairwise = self.pairwise.for_repeat() if self.pairwise else None
-        return replace(self, reader=self.reader.for_repeat(), pairwise=pairwise)
+        return replace(self, reader=self.reader.for_repeat())
 
     def grade(self, answers: Sequence[GradableAnswer], progress: Progress) -> list[Grade]:
         prose = iter(self._grade_prose([one for one in answers if one.task not in self.labels], progress))
@@ -119,11 +112,6 @@ class StatementJudge:
             self._grade(answer, own, *wanted, modelled[row])
             for row, (answer, own, wanted) in enumerate(zip(answers, checked, completeness, strict=True))
         ]
-
-    def read_accuracy(self, answers: Sequence[GradableAnswer]) -> list[tuple[CheckedStatement, ...]]:
-        """For each answer its statements, checked against the record; none without a reading."""
-        checked = self._check_answers(answers, ignore_progress)
-        return [() if isinstance(own, str) else own for own in checked]
 
     def read_completeness(
         self, answers: Sequence[GradableAnswer]
@@ -156,26 +144,6 @@ class StatementJudge:
         wanted = self._read([(one.output, one.reference or "") for one in shown], progress)
         overlaps = self.overlap.grade(shown)
         return [(_check_wanted(*found), overlap) for found, overlap in zip(wanted, overlaps, strict=True)]
-
-    def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
-        if self.pairwise is not None:
-            return self.pairwise.compare(pairs, progress)
-        answers = [
-            GradableAnswer(pair.id, pair.task, pair.instruction, pair.input, output, pair.reference)
-            for pair in pairs
-            for output in (pair.output_1, pair.output_2)
-        ]
-        grades = self.grade(answers, progress)
-        return [self._prefer(*two) for two in zip(grades[::2], grades[1::2], strict=True)]
-
-    def _prefer(self, first: Grade, second: Grade) -> Preference:
-        """The preference that follows from two grades of the same question."""
-        if first.score is None or second.score is None:
-            return Preference(None, None, first.reason if first.score is None else second.reason)
-        probability = 1 / (1 + math.exp(-self.overlap.preference_slope * (first.score - second.score)))
-        return Preference(
-            probability, True, f"grades {first.score:.2f} and {second.score:.2f}; independent of the order"
-        )
 
     def _read(self, texts: Sequence[tuple[str, str]], progress: Progress) -> list[tuple[list[str], list[Reading]]]:
         """For each (record, text): the text's statements, and their readings."""

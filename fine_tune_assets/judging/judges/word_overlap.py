@@ -38,8 +38,6 @@ class WordOverlap:
     intercept: float
     knots: Knots
     """Map from the weighted sum to 1 to 10."""
-    preference_slope: float
-    """Log-odds per point that people prefer the answer with the higher grade."""
     training_groups: frozenset[str]
     """Fingerprints of the training dialogues."""
     fingerprint: str
@@ -73,7 +71,6 @@ def word_overlap() -> WordOverlap:
         weights=overall["weights"],
         intercept=overall["intercept"],
         knots=tuple((raw, grade) for raw, grade in overall["knots"]),
-        preference_slope=content["preference_slope"],
         training_groups=frozenset(content["training_groups"]),
         fingerprint=fingerprint_json(content),
     )

@@ -7,7 +7,7 @@ not used here.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fine_tune_assets.judging.judges.answer_features import FEATURES, FEATURES_V
 from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet, human_grade, read_rated_summaries
 from fine_tune_assets.judging.judges.word_overlap import MODEL_FILE
-from fine_tune_assets.judging.statistics.association import apply_knots, fit_knots, pin_ends, spearman
+from fine_tune_assets.judging.statistics.association import fit_knots, pin_ends, spearman
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -35,9 +35,6 @@ FOLDS = 5
 SEED = 20260101
 OVERALL = ("FactualF1", "OmissionRate")
 """The grade is fitted on the mean of both, because each alone is a noisy measure."""
-CRITERIA: Mapping[str, tuple[str, ...]] = {"completeness": ("FactualRecall", "OmissionRate")}
-"""Not read, but part of the fingerprint in each statement judge's version. Without factual accuracy: no combination of features
-agrees with FactualPrecision on held-out dialogues (-0.05 at best)."""
 
 
 @dataclass(frozen=True)
@@ -127,26 +124,11 @@ def fit_grade_model(data: FittingData, measures: Sequence[str], choice: Hyperpar
     }
 
 
-def fit_preference_slope(data: FittingData, choice: Hyperparameters, knots: Sequence[Sequence[float]]) -> float:
-    """Log-odds per point that people prefer the answer with the higher grade, of two about the same dialogue."""
-    from scipy.optimize import minimize_scalar
-
-    target = data.target(OVERALL)
-    grades = apply_knots(predict_out_of_fold(data, target, choice), tuple((raw, grade) for raw, grade in knots))
-    pairs = [(i, j) for i, j in combinations(range(len(target)), 2) if data.groups[i] == data.groups[j]]
-    signed = np.array(
-        [(grades[i] - grades[j]) * np.sign(target[i] - target[j]) for i, j in pairs if target[i] != target[j]]
-    )
-    found = minimize_scalar(lambda slope: np.logaddexp(0, -slope * signed).sum(), bounds=(0, 20), method="bounded")
-    return round(float(found.x), 4)
-
-
 def fit_model(rated: RatedSet) -> dict[str, Any]:
     """The content of `word_overlap_model.json`."""
     rows = [row for row in rated.rows if is_training_dialogue(row)]
     data = prepare_data(rows)
     choice = choose_hyperparameters(data)
-    overall = fit_grade_model(data, OVERALL, choice)
     return {
         "description": "Weights of the judge that needs no second model. Made by `make fit-judge`: do not edit.",
         "training_set": {"set": rated.name, "fingerprint": rated.fingerprint, "answers": len(rows)},
@@ -154,12 +136,7 @@ def fit_model(rated: RatedSet) -> dict[str, Any]:
         "training_groups": sorted({row.group for row in rows}),
         "features_version": FEATURES_VERSION,
         "hyperparameters": {"features": choice.feature_set, "penalty": choice.penalty},
-        "overall": overall,
-        "criteria": {
-            name: fit_grade_model(data, measures, choose_hyperparameters(data, measures))
-            for name, measures in CRITERIA.items()
-        },
-        "preference_slope": fit_preference_slope(data, choice, overall["knots"]),
+        "overall": fit_grade_model(data, OVERALL, choice),
     }
 
 

@@ -42,17 +42,6 @@ def partial_spearman(first: Floats, second: Floats, given: Floats) -> float:
     return (ab - ac * bc) / math.sqrt(remainder) if remainder > 0 else math.nan
 
 
-def cohen_kappa(first: Sequence[int], second: Sequence[int]) -> float:
-    """Agreement beyond chance (Cohen 1960); NaN if both sides are constant and equal.
-
-    >>> round(cohen_kappa([1] * 25 + [2] * 25, [1] * 20 + [2] * 5 + [1] * 10 + [2] * 15), 3)
-    0.4
-    """
-    a, b = np.asarray(first), np.asarray(second)
-    chance = sum(float((a == label).mean() * (b == label).mean()) for label in np.unique(a))
-    return (float((a == b).mean()) - chance) / (1 - chance) if chance < 1 else math.nan
-
-
 def auroc(higher: Floats, lower: Floats) -> float:
     """Probability that a value of the first side exceeds one of the second, ties half; NaN if a side is empty or has NaN.
 

@@ -1,35 +1,28 @@
 """The grades of each criterion for candidate and incumbent, and the grade that decides: the mean of the qualified criteria."""
 
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
 
-from fine_tune_assets.judging.judges.criterion_qualification import (
-    PREFERENCE,
-    CriterionQualification,
-    qualify_preference,
-)
-from fine_tune_assets.judging.judges.judge_family import same_family_reason
+from fine_tune_assets.judging.judges.criterion_qualification import CriterionQualification
 from fine_tune_assets.judging.judges.rubrics import Rubric
 from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, JudgeStatus, qualify_criteria
 from fine_tune_assets.judging.verdicts.paired_grades import (
     GradeOf,
-    Preferences,
     criterion_score,
     grade_means,
     graded_pairs,
     overall_score,
     rubric_score,
-    summarize_preferences,
 )
 from fine_tune_assets.judging.verdicts.verdict_metrics import round_finite
 
 
 @dataclass(frozen=True)
 class CriterionEvidence:
-    """Mean grades of one criterion; for `preference`, shares of pairs that each model wins."""
+    """Mean grades of one criterion."""
 
     name: str
     candidate: float | None
@@ -64,16 +57,10 @@ def deciding_grade(status: JudgeStatus, rubric: Rubric, qualified: Container[str
 def gather_criteria(
     scores: pa.Table, agreement_table: pa.Table, incumbent: str, judge: JudgeRequirements, status: JudgeStatus
 ) -> tuple[CriterionEvidence, ...]:
-    found = [
+    return tuple(
         _criterion_evidence(scores, incumbent, qualified, status)
         for qualified in qualify_criteria(status.version, agreement_table, judge)
-    ]
-    preferences = summarize_preferences(scores, incumbent)
-    if preferences.pairs or preferences.missing:
-        choice = qualify_preference(agreement_table, status.version)
-        why_not = choice.failure_reason or same_family_reason(judge.kind, judge.is_same_family)
-        found.append(_preference_evidence(preferences, replace(choice, failure_reason=why_not)))
-    return tuple(found)
+    )
 
 
 def _criterion_evidence(
@@ -95,21 +82,4 @@ def _criterion_evidence(
         is_qualified=not why_not,
         reason=why_not or qualified.basis,
         agreement=round_finite(qualified.agreement),
-    )
-
-
-def _preference_evidence(found: Preferences, qualified: CriterionQualification) -> CriterionEvidence:
-    """The difference is the share of pairs that the candidate wins, minus the share that the incumbent wins."""
-    shares = (found.win_share, found.low, found.high)
-    difference, low, high = (None if share is None else round_finite(2 * share - 1) for share in shares)
-    return CriterionEvidence(
-        name=PREFERENCE,
-        candidate=found.win_share,
-        incumbent=None if found.win_share is None else round_finite(1 - found.win_share),
-        difference=difference,
-        low=low,
-        high=high,
-        is_qualified=not qualified.failure_reason,
-        reason=qualified.failure_reason or qualified.basis,
-        agreement=None,
     )

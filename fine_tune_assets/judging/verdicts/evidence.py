@@ -13,7 +13,6 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
-from fine_tune_assets.judging.judges.criterion_qualification import PREFERENCE
 from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE
 from fine_tune_assets.judging.judges.judge_qualification import (
     CalibratedMeans,
@@ -26,11 +25,9 @@ from fine_tune_assets.judging.verdicts.example_reuse import VerdictHistory
 from fine_tune_assets.judging.verdicts.judge_status import JudgeRequirements, JudgeStatus, judge_status, qualify_tasks
 from fine_tune_assets.judging.verdicts.paired_grades import (
     GradedPair,
-    Preferences,
     complete_grades,
     grade_means,
     graded_pairs,
-    summarize_preferences,
 )
 from fine_tune_assets.judging.verdicts.subgroups import ExampleGroups
 from fine_tune_assets.judging.verdicts.verdict_metrics import Family, Metric, adjust_metrics, round_finite
@@ -95,12 +92,10 @@ class Evidence:
     distributions: Distributions
     fingerprints: Mapping[str, str]
     """Name → fingerprint of every input."""
-    preferences: Preferences
-    """Informational; a qualified preference is one of the `criteria`."""
     calibrated_means: CalibratedMeans | None
     """Informational; None if the judge is not qualified and thus has no calibration, or if only some of its criteria decide."""
     criteria: tuple[CriterionEvidence, ...] = ()
-    """The criteria of the rubric and, if the judge compares answers, `preference`."""
+    """The criteria of the rubric."""
     tasks: tuple[str, ...] = ()
     """The tasks of the recipe, each of which must be tested."""
     test_uses: Mapping[str, int] = field(default_factory=dict)
@@ -167,7 +162,6 @@ def gather_evidence(
             **{f"labelled_set_{name}": found for name, found in status.labelled_sets.items()},
             **(other_fingerprints or {}),
         },
-        preferences=summarize_preferences(tables.judge_scores, candidate.incumbent),
         calibrated_means=_calibrated_means(pairs, tables, judge, status, criteria),
         criteria=criteria,
         tasks=groups.required_tasks,
@@ -183,7 +177,7 @@ def _calibrated_means(
     status: JudgeStatus,
     criteria: Sequence[CriterionEvidence],
 ) -> CalibratedMeans | None:
-    is_partial = any(one.candidate is not None and not one.is_qualified for one in criteria if one.name != PREFERENCE)
+    is_partial = any(one.candidate is not None and not one.is_qualified for one in criteria)
     if not status.is_qualified or is_partial:
         return None
     columns = (tables.judge_scores.column(name).to_pylist() for name in ("example_id", "task"))

@@ -1,4 +1,4 @@
-"""Pairs the grades of candidate and incumbent by example, and summarizes which answers the judge prefers.
+"""Pairs the grades of candidate and incumbent by example.
 
 A missing grade is excluded from the means. A claim for the candidate must hold with the worst possible value in its place, so a
 missing grade never helps the candidate. Which grade of an answer counts depends on what the judge is qualified for
@@ -15,8 +15,8 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.judging.judges.grades import MAX_SCORE, MIN_SCORE, Criterion
 from fine_tune_assets.judging.judges.rubrics import Rubric, overall_grade
-from fine_tune_assets.judging.statistics.paired_differences import SubjectMeans, compare_means
-from fine_tune_assets.judging.verdicts.verdict_metrics import GradeMeans, round_finite
+from fine_tune_assets.judging.statistics.paired_differences import compare_means
+from fine_tune_assets.judging.verdicts.verdict_metrics import GradeMeans
 from fine_tune_assets.tables.record_classes import Record, iter_records
 
 
@@ -29,9 +29,6 @@ class GradedRow(Record):
     subject_key: str
     score: float | None
     criteria: str | None
-    compared_model_fingerprint: str | None
-    preference: float | None
-    is_position_consistent: bool | None
 
 
 GradeOf = Callable[[GradedRow], float | None]
@@ -130,74 +127,3 @@ def complete_grades(pairs: Sequence[GradedPair]) -> tuple[list[float], list[floa
     """Grades of candidate and incumbent, of the examples graded for both."""
     both = [(p.candidate, p.incumbent) for p in pairs if p.candidate is not None and p.incumbent is not None]
     return [new for new, _ in both], [old for _, old in both]
-
-
-PREFERENCES_REPEAT_GRADES = "This judge does not compare answers; its preferences would only repeat its grades."
-NOT_COMPARED = f"The judge did not compare the answers. {materialize_hint('judge_scores')}"
-NO_ANSWER_PREFERRED = "The judge preferred neither answer in any pair."
-
-
-@dataclass(frozen=True)
-class Preferences:
-    """Which of two answers the judge prefers, compared in both orders."""
-
-    pairs: int
-    """Pairs with a preference or with equal texts."""
-    missing: int
-    """Pairs without a preference."""
-    better: int
-    """Pairs in which the judge prefers the candidate's answer."""
-    equal: int
-    worse: int
-    win_share: float | None
-    """Share of pairs that the candidate wins; a tie counts half. None without pairs."""
-    low: float | None
-    high: float | None
-    """95 % interval of `win_share`, resampled by subject; None with too few subjects."""
-    position_consistency: float | None
-    """Share of compared pairs in which both orders prefer the same answer."""
-    reason: str
-    """Why `win_share` is missing; empty otherwise."""
-
-
-def summarize_preferences(scores: pa.Table, incumbent: str) -> Preferences:
-    """Summarize `judge_scores`, ignoring comparisons with other models than `incumbent`."""
-    rows = [row for row in iter_records(GradedRow, scores) if row.compared_model_fingerprint == incumbent]
-    preferred = [(row, row.preference) for row in rows if row.preference is not None]
-    won = [1.0 if preference > 0.5 else 0.5 if preference == 0.5 else 0.0 for _, preference in preferred]
-    means = compare_means(won, [row.subject_key for row, _ in preferred]) if preferred else None
-    kinds = set(scores.column("judge_kind").to_pylist())
-    no_rows_reason = PREFERENCES_REPEAT_GRADES if kinds <= {"verifier"} else NOT_COMPARED
-    consistent = [row.is_position_consistent for row, _ in preferred if row.is_position_consistent is not None]
-    return Preferences(
-        pairs=len(preferred),
-        missing=len(rows) - len(preferred),
-        better=won.count(1.0),
-        equal=won.count(0.5),
-        worse=won.count(0.0),
-        **_win_share(means),
-        position_consistency=round_finite(sum(consistent) / len(consistent)) if consistent else None,
-        reason="" if preferred else NO_ANSWER_PREFERRED if rows else no_rows_reason,
-    )
-
-
-def _win_share(means: SubjectMeans | None) -> dict[str, float | None]:
-    if means is None:
-        return {"win_share": None, "low": None, "high": None}
-    return {"win_share": round_finite(means.value), "low": round_finite(means.low), "high": round_finite(means.high)}
-
-
-def describe_preferences(found: Preferences) -> str:
-    """The summary in one or two sentences."""
-    if found.win_share is None:
-        return found.reason
-    interval = "" if found.low is None or found.high is None else f" (95 % {found.low:.0%} to {found.high:.0%})"
-    summary = (
-        f"Shown both answers in both orders, the judge prefers the candidate's in {found.win_share:.0%} of {found.pairs} pairs"
-        f"{interval}: {found.better} better, {found.worse} worse, {found.equal} equal."
-    )
-    consistency = (
-        "" if found.position_consistency is None else f" Both orders agree in {found.position_consistency:.0%}."
-    )
-    missing = f" {found.missing} pairs have no preference." if found.missing else ""
-    return f"{summary}{consistency}{missing}"

@@ -15,7 +15,6 @@ from typing import Literal
 
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.missing_grades import explain_missing_grades
-from fine_tune_assets.judging.judges.criterion_qualification import PREFERENCE
 from fine_tune_assets.judging.verdicts.evidence import Evidence
 from fine_tune_assets.judging.verdicts.example_reuse import describe_reuse, summarize_reuse
 from fine_tune_assets.judging.verdicts.verdict_metrics import FAMILIES, GRADE_FAMILIES, Family, Metric
@@ -61,7 +60,6 @@ def decide_promotion(evidence: Evidence, gate: GateSettings) -> GateResult:
         *_unproven_tasks(metrics, evidence.tasks, gate),
         *_missing_metrics(evidence.metrics, evidence.expected, gate.requires),
         *_unproven_noninferiority(metrics, gate),
-        *_rejected_by_choice(evidence),
     )
     notes = (*_accepted_tasks(metrics, gate), *_judge_limits(evidence))
     if holds:
@@ -165,15 +163,6 @@ def _judge_limits(evidence: Evidence) -> Iterator[str]:
     if evidence.judge.ungraded_criteria:
         names = ", ".join(name.replace("_", " ") for name in evidence.judge.ungraded_criteria)
         yield f"No qualified judge graded these criteria: {names}."
-
-
-def _rejected_by_choice(evidence: Evidence) -> Iterator[str]:
-    for one in evidence.criteria:
-        if one.name == PREFERENCE and one.is_qualified and one.high is not None and one.high < 0:
-            yield (
-                f"Shown both answers in both orders, the judge prefers the incumbent's in {one.incumbent:.0%} of the pairs, "
-                "and the interval excludes a tie. Compare the answers on the desk."
-            )
 
 
 def _unqualified_judge(evidence: Evidence) -> Iterator[str]:

@@ -157,5 +157,5 @@ def test_a_recipe_with_a_judge_of_its_own_is_valid_and_differs_in_the_judge_alon
     model = installation_dir / "judge.gguf"
     made = dump_recipe(load_recipe(str(write_recipe_with_judge(settings, model))))
     before = dump_recipe(load_recipe(settings.recipe))
-    assert (made["judge"]["kind"], made["judge"]["model"]) == ("panel", str(model))
+    assert (made["judge"]["kind"], made["judge"]["model"]) == ("statements", str(model))
     assert {name for name in made if made[name] != before[name]} == {"judge"}

@@ -59,7 +59,6 @@ def _materialized(
     stored: StoredInstructionSet,
     gain: float,
     ability: float,
-    preference: float | None = None,
     documents: pa.Table | None = None,
 ) -> dg.MaterializeResult[pa.Table]:
     examples = [row for row in stored.table.to_pylist() if row["split"] == "test" and not row["is_general"]]
@@ -74,11 +73,6 @@ def _materialized(
             **criteria(grade + (i % 3) / 10 * by),
             "judge_version": "j",
             "judge_kind": "folder",
-            **(
-                {}
-                if preference is None or model == "base"
-                else {"compared_model_fingerprint": "base-1", "preference": preference}
-            ),
         }
         | {name: asked[name] for name in ("example_id", "subject_key")}
         for model, fingerprint, grade, by in (("base", "base-1", 4.0, 0), ("adapter", "adapter-1", 4.0 + gain, 1))
@@ -179,17 +173,6 @@ def test_the_checks_say_which_half_of_the_gate_is_closed(stored: StoredInstructi
     assert "copa" in str(found["candidate_has_no_regression"].metadata[REASON].value)
     worse = _checks(_materialized(stored, gain=-1.0, ability=0.6).value)
     assert not worse["candidate_beats_incumbent"].passed
-
-
-def test_preferences_of_the_judge_are_shown_and_decide_nothing(stored: StoredInstructionSet) -> None:
-    """An approver sees that the judge prefers the production model in a direct comparison. Only the qualified grades decide."""
-    against, silent = (_materialized(stored, gain=1.0, ability=0.6, preference=found) for found in (0.1, None))
-    assert against.value.to_pylist()[0]["decision"] == "promote"
-    assert against.metadata["win_share"] == 0.0
-    assert "in 0% of" in str(against.metadata["preferences"])
-    assert against.metadata["evidence"].value["preferences"]["worse"] >= PATIENTS
-    assert "win_share" not in silent.metadata
-    assert "`fine-tune materialize judge_scores`" in str(silent.metadata["preferences"])
 
 
 def test_made_again_it_is_the_same_verdict(stored: StoredInstructionSet) -> None:

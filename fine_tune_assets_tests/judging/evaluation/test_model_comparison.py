@@ -11,11 +11,8 @@ from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.prompts.conversations import build_conversation
 from fine_tune_assets.judging.judges.grade_cache import GradeCache
 from fine_tune_assets.judging.judges.grades import EvaluationExample
-from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
-from fine_tune_assets_tests.judging.chat_server import ChatServerOfATest, Said, completion, grade_reply
-from fine_tune_assets_tests.judging.judges.test_llm_judge import _request
 from fine_tune_assets_tests.judging.judges.test_statement_judge import WordReader
 from fine_tune_assets_tests.record_factory import turns
 
@@ -86,60 +83,8 @@ def test_each_row_names_its_judge(tmp_path: Path) -> None:
     from fine_tune_assets.judging.evaluation.model_comparison import grade_answers
 
     judge = StatementJudge("verifier", WordReader(), read_rubric("general", "clinical"))
-    table = grade_answers(_answered(tmp_path / "kept.sqlite", _CountingModel()), judge, "a-1", "m-2", ignore_progress)
+    table = grade_answers(_answered(tmp_path / "kept.sqlite", _CountingModel()), judge, "a-1", ignore_progress)
     right, wrong = table.to_pylist()
     assert (right["judge_kind"], right["judge_version"], right["task"]) == ("verifier", judge.version, "note")
     assert right["score"] > wrong["score"]
     assert (right["unsupported_numbers"], wrong["unsupported_numbers"]) == (0, 1)
-    assert [right["compared_model_fingerprint"], right["preference"], right["preference_reason"]] == [None, None, None]
-
-
-def _contest(folder: Path, **answers: str) -> Any:
-    """One contestant per role, with the same answer to every example. Fingerprints are `m-` plus the role."""
-    from fine_tune_assets.judging.evaluation.model_comparison import Contestant, collect_answers
-
-    contestants = [Contestant(role, f"m-{role}", _CountingModel(text)) for role, text in answers.items()]
-    with closing(GradeCache(folder / "answers.sqlite")) as cache:
-        return collect_answers(EXAMPLES, contestants, cache)
-
-
-def _prefers_weeks(body: dict[str, Any]) -> Said:
-    """Prefers the answer with the duration of the cough."""
-    if "response_format" in body:
-        return completion(grade_reply())
-    content = body["messages"][1]["content"]
-    is_first = "weeks" in content.partition("[ANSWER A ")[2].partition("[/ANSWER A ")[0]
-    return completion("A", {"A": 0.0, "B": -3.0} if is_first else {"A": -2.0, "B": 0.0})
-
-
-def test_the_candidate_is_compared_with_the_incumbent_only(tmp_path: Path) -> None:
-    """Both orders are compared, only the candidate's rows hold preferences, and a second run sends no requests."""
-    from fine_tune_assets.judging.evaluation.model_comparison import grade_answers
-
-    answers = _contest(tmp_path, base="Headache.", adapter="Cough for 2 weeks.", incumbent="Cough.")
-    with ChatServerOfATest(_prefers_weeks).running() as server:
-        with open_judge(_request(tmp_path, server.url)) as judge:
-            table = grade_answers(answers, judge, "a-1", "m-incumbent", ignore_progress)
-        compared = [body["messages"][1]["content"] for body in server.posts if "response_format" not in body]
-        request_count = len(server.posts)
-        with open_judge(_request(tmp_path, server.url)) as judge:
-            assert grade_answers(answers, judge, "a-1", "m-incumbent", ignore_progress) == table
-        assert len(server.posts) == request_count
-    assert len(compared) == 2 * len(EXAMPLES)
-    assert not any("Headache." in content for content in compared)
-    rows = table.to_pylist()
-    assert {row["compared_model_fingerprint"] for row in rows if row["model"] == "adapter"} == {"m-incumbent"}
-    assert all(row["preference"] > 0.9 and row["is_position_consistent"] for row in rows if row["model"] == "adapter")
-    assert not any(row["compared_model_fingerprint"] or row["preference"] for row in rows if row["model"] != "adapter")
-
-
-def test_equal_answers_tie_without_a_request(tmp_path: Path) -> None:
-    """A judge would only show its position bias."""
-    from fine_tune_assets.judging.evaluation.model_comparison import grade_answers
-
-    answers = _contest(tmp_path, base="Cough for 2 weeks.", adapter="Cough for 2 weeks.")
-    with ChatServerOfATest(_prefers_weeks).running() as server, open_judge(_request(tmp_path, server.url)) as judge:
-        table = grade_answers(answers, judge, "a-1", "m-base", ignore_progress)
-        assert all("response_format" in body for body in server.posts)
-    tied = [row for row in table.to_pylist() if row["model"] == "adapter"]
-    assert [(row["preference"], row["is_position_consistent"]) for row in tied] == [(0.5, None)] * len(EXAMPLES)

@@ -13,16 +13,12 @@ import pytest
 
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import Progress, ignore_progress
-from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, GradableAnswer, Grade, JudgeKind, Preference
+from fine_tune_assets.judging.judges.grades import Criterion, GradableAnswer, Grade, JudgeKind
 from fine_tune_assets.judging.judges.human_agreement import BETWEEN_PEOPLE, measure_agreement
 from fine_tune_assets.judging.judges.judge_qualification import qualify_judge
 from fine_tune_assets.judging.judges.labelled_sets import (
     FITTED_SUMMARIES,
-    MAJORITY,
-    LabelledPair,
-    LabelledSet,
     OwnRating,
-    PairSet,
     RatedAnswer,
     RatedSet,
     build_own_expert_sets,
@@ -38,19 +34,14 @@ class NumberJudge:
     """A judge that grades by the number that is the answer's text."""
 
     score_of: Callable[[str], float | None]
-    probability: Callable[[AnswerPair], float | None] = field(default=lambda _: 0.9)
     version: str = "numbers"
     kind: JudgeKind = "rubric"
-    is_position_consistent: bool = True
 
     def for_repeat(self) -> "NumberJudge":
         return self
 
     def grade(self, answers: Sequence[GradableAnswer], _progress: Progress) -> list[Grade]:
         return [Grade(self.score_of(answer.output), "by number") for answer in answers]
-
-    def compare(self, pairs: Sequence[AnswerPair], _progress: Progress) -> list[Preference]:
-        return [Preference(self.probability(pair), self.is_position_consistent, "by number") for pair in pairs]
 
 
 class FittedNumberJudge(NumberJudge):
@@ -65,7 +56,7 @@ def _rated(number: int, rating: float, measure: str = "FactualF1") -> RatedAnswe
 RATED = RatedSet("rated_summaries", "set-1", None, tuple(_rated(n, n / 40) for n in range(40)))
 
 
-def _row(judge: NumberJudge, labelled: LabelledSet, accept_score: float = 7.0) -> dict[str, Any]:
+def _row(judge: NumberJudge, labelled: RatedSet, accept_score: float = 7.0) -> dict[str, Any]:
     rows = measure_agreement(judge, [labelled], accept_score, ignore_progress).to_pylist()
     (row,) = [row for row in rows if row["human_measure"] != BETWEEN_PEOPLE]
     return row  # type: ignore[no-any-return]
@@ -158,47 +149,6 @@ def test_own_experts_have_one_row_per_task() -> None:
     assert found[("own_experts", "score", "letter")] == pytest.approx(-1.0, abs=1e-9)
 
 
-def _chosen(number: int, labels: tuple[int, ...]) -> LabelledPair:
-    pair = AnswerPair(str(number), "", f"Question {number}", "", "long answer", "short", None)
-    return LabelledPair(pair, f"question {number}", labels)
-
-
-PAIRS = PairSet(
-    "pairs",
-    "set-2",
-    (
-        *(_chosen(n, (1, 1, 0)) for n in range(10)),
-        *(_chosen(n, (2, 2, 2)) for n in range(10, 30)),
-        _chosen(30, (0, 1, 2)),
-    ),
-)
-
-
-def test_a_judge_that_always_prefers_the_first_answer_agrees_by_chance() -> None:
-    """Pairs without a majority are excluded."""
-    row = _row(NumberJudge(_truth), PAIRS)
-    assert (row["human_measure"], row["answer_count"]) == (MAJORITY, 30)
-    assert row["accuracy"] == pytest.approx(1 / 3, abs=1e-9)
-    assert row["kappa"] == pytest.approx(0.0, abs=1e-9)
-    assert (row["judge_length_preference"], row["human_length_preference"]) == (1.0, pytest.approx(1 / 3, abs=1e-9))
-
-
-def test_an_inconsistent_judge_is_detected() -> None:
-    assert _row(NumberJudge(_truth, is_position_consistent=False), PAIRS)["position_consistency"] == 0.0
-    assert _row(NumberJudge(_truth), PAIRS)["position_consistency"] == 1.0
-
-
-def test_no_preference_counts_as_a_tie() -> None:
-    row = _row(NumberJudge(_truth, probability=lambda _: 0.5), PAIRS)
-    assert (row["accuracy"], row["judge_length_preference"]) == (0.0, None)
-
-
-def test_pairs_that_cannot_be_compared_have_a_reason_and_no_measures() -> None:
-    row = _row(NumberJudge(_truth, probability=lambda _: None), PAIRS)
-    assert (row["answer_count"], row["ungraded_count"], row["accuracy"], row["kappa"]) == (0, 30, None, None)
-    assert row["missing_reason"] == "by number"
-
-
 def _shuffled(path: Path, to: Path) -> None:
     if path.suffix == ".json":
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -246,7 +196,7 @@ class CriteriaJudge(NumberJudge):
 CLINICAL = read_rubric("clinical", "clinical")
 
 
-def _by_criterion(judge: NumberJudge, labelled: LabelledSet) -> dict[tuple[str | None, str], dict[str, Any]]:
+def _by_criterion(judge: NumberJudge, labelled: RatedSet) -> dict[tuple[str | None, str], dict[str, Any]]:
     table = measure_agreement(judge, [labelled], 7.0, ignore_progress, CLINICAL)
     return {(row["criterion"], row["human_measure"]): row for row in table.to_pylist()}
 
@@ -301,9 +251,3 @@ def test_agreement_between_people_needs_several_ratings_of_an_answer() -> None:
     assert agreed[("tone", BETWEEN_PEOPLE)]["spearman"] == pytest.approx(1.0, abs=1e-9)
     opposite = _by_criterion(CriteriaJudge(_truth), _own_set(lambda n: 1.0 + n % 10, lambda n: 10.0 - n % 10))
     assert opposite[(None, BETWEEN_PEOPLE)]["spearman"] < -0.9
-
-
-def test_preferences_that_follow_from_grades_are_not_measured() -> None:
-    """The pairs have no record, so the verifier has nothing to read."""
-    row = _row(NumberJudge(_truth, kind="verifier"), PAIRS)
-    assert (row["accuracy"], row["answer_count"]) == (None, 0)

@@ -56,15 +56,13 @@ def test_a_judge_of_the_candidates_family_is_recognized(tmp_path: Path) -> None:
 
 
 def test_a_judge_of_the_candidates_family_does_not_decide_alone() -> None:
-    """Models prefer their own family's wording. A panel does not rest on such a judge alone."""
+    """Models prefer their own family's wording."""
     qualified = judge_status("judge", agreement(), JUDGE)
     assert qualified.is_qualified
     flagged = judge_status("judge", agreement(), replace(JUDGE, kind="rubric", is_same_family=True))
     assert not flagged.is_qualified
     assert flagged.failure_reason == same_family_reason("rubric", True)
-    assert same_family_reason("panel", True) == ""
-    panel = judge_status("judge", agreement(), replace(JUDGE, kind="panel", is_same_family=True))
-    assert panel.failure_reason != flagged.failure_reason
-    unflagged = judge_status("judge", agreement(), replace(JUDGE, kind="panel"))
-    assert panel.blind_spots.startswith(unflagged.blind_spots)
-    assert panel.blind_spots != unflagged.blind_spots
+    assert same_family_reason("verifier", True) == ""
+    unflagged = judge_status("judge", agreement(), replace(JUDGE, kind="rubric"))
+    assert flagged.blind_spots.startswith(unflagged.blind_spots)
+    assert flagged.blind_spots != unflagged.blind_spots

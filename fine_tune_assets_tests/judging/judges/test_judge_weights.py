@@ -1,9 +1,9 @@
-"""A judge's members weigh as much as their agreement with people deserves, on dialogues that do not qualify the judge."""
+"""The parts of completeness weigh as much as their agreement with people deserves, on dialogues that do not qualify the judge."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -12,17 +12,14 @@ from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.judging.judges.judge_weights import (
     find_weights,
     is_shipped_reader,
-    reader_key,
     shipped_weights,
 )
 from fine_tune_assets.judging.judges.labelled_sets import RatedSet, read_rated_summaries
-from fine_tune_assets.judging.judges.llm_reader import LlmReader
-from fine_tune_assets.judging.judges.panel_fit import fit_judge, fit_weights_of
-from fine_tune_assets.judging.judges.panel_reader import PanelReader
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
+from fine_tune_assets.judging.judges.weights_fit import fit_judge
 from fine_tune_assets.judging.judges.word_overlap_fit import is_training_dialogue
 
 READS_NOTHING = "the server is unreachable"
@@ -71,27 +68,19 @@ def _disagrees(claim: Claim) -> float:
 
 
 def _judge(reader: Any) -> StatementJudge:
-    return StatementJudge("panel", reader, read_rubric("general", "clinical"))
+    return StatementJudge("statements", reader, read_rubric("general", "clinical"))
 
 
-def _panel(rated: RatedSet, other: _Reader) -> StatementJudge:
-    return _judge(PanelReader(_Reader("people", _reads_like_people(rated)), cast(LlmReader, other)))
-
-
-def test_the_member_that_agrees_with_people_decides(rated: RatedSet, tmp_path: Path) -> None:
-    fitted = fit_judge(_panel(rated, _Reader("noise", _disagrees)), [rated], tmp_path)
-    verifier, language_model = fitted.weights.readers
-    assert verifier > 0.8
-    assert language_model >= 0
-    assert verifier + language_model == pytest.approx(1, abs=1e-3)
-    assert isinstance(fitted.reader, PanelReader)
-    assert list(fitted.reader.weights) == list(fitted.weights.readers)
-    assert all(weight >= 0 for weight in fitted.weights.completeness.values())
+def test_weights_are_not_negative_and_sum_to_one(rated: RatedSet, tmp_path: Path) -> None:
+    fitted = fit_judge(_judge(_Reader("people", _reads_like_people(rated))), [rated], tmp_path)
+    weights = fitted.weights.completeness.values()
+    assert all(weight >= 0 for weight in weights)
+    assert sum(weights) == pytest.approx(1, abs=1e-3)
 
 
 def test_fitted_weights_are_found_again_and_make_another_judge(rated: RatedSet, tmp_path: Path) -> None:
     """A qualification holds for the weights with which it was measured."""
-    judge = _panel(rated, _Reader("noise", _disagrees))
+    judge = _judge(_Reader("noise", _disagrees))
     fitted = fit_judge(judge, [rated], tmp_path)
     assert fitted.version != judge.version
     assert find_weights(tmp_path, judge.reader.identity) == fitted.weights
@@ -100,13 +89,13 @@ def test_fitted_weights_are_found_again_and_make_another_judge(rated: RatedSet, 
 
 
 def test_weights_are_fitted_on_the_half_that_does_not_measure(rated: RatedSet) -> None:
-    judge = _panel(rated, _Reader("noise", _disagrees))
+    judge = _judge(_Reader("noise", _disagrees))
     used = [row.group for row in rated.rows if is_training_dialogue(row)]
     assert set(used) <= judge.training_groups
 
 
 def test_without_readings_the_weights_stay(rated: RatedSet, tmp_path: Path) -> None:
-    judge = _panel(rated, _Reader("down", _disagrees, READS_NOTHING))
+    judge = _judge(_Reader("down", _disagrees, READS_NOTHING))
     assert fit_judge(judge, [rated], tmp_path) is judge
     assert not list(tmp_path.iterdir())
     assert fit_judge(judge, [], tmp_path) is judge
@@ -118,12 +107,3 @@ def test_the_shipped_weights_belong_to_the_shipped_verifier(rated: RatedSet, tmp
     assert is_shipped_reader(judge.reader.identity)
     assert fit_judge(judge, [rated], tmp_path) is judge
     assert judge.weights == shipped_weights()
-    assert reader_key({**judge.reader.identity, "weights": [0.1, 0.9]}) == reader_key(judge.reader.identity)
-
-
-def test_a_judge_without_a_panel_fits_completeness_alone(rated: RatedSet) -> None:
-    rows = [row for row in rated.rows if is_training_dialogue(row)]
-    fitted = fit_weights_of(_judge(_Reader("people", _reads_like_people(rated))), rows)
-    assert fitted is not None
-    assert fitted.agreement.keys() == {"completeness"}
-    assert fitted.weights.readers == shipped_weights().readers

@@ -14,8 +14,6 @@ from fine_tune_assets.judging.judges.labelled_sets import (
     OVERALL,
     OWN_MEASURE,
     OwnRating,
-    PairSet,
-    RatedSet,
     build_own_expert_sets,
     current_fingerprints,
     human_grade,
@@ -32,15 +30,9 @@ JUDGE = PROJECT_DIR / "data" / "evaluation" / "judge"
 def test_the_shipped_sets_match_their_source_pages() -> None:
     """Measurements cite these counts; the source pages next to the data state them."""
     sets = {labelled.name: labelled for labelled in read_labelled_sets(JUDGE)}
-    rated, panda, bench = sets["rated_summaries"], sets["pandalm"], sets["Processed_MT-Bench"]
-    assert isinstance(rated, RatedSet)
-    assert isinstance(panda, PairSet)
-    assert isinstance(bench, PairSet)
+    rated = sets["rated_summaries"]
     assert (len(rated.rows), len({row.group for row in rated.rows})) == (200, 50)
     assert set(rated.measures) == set(MEASURES) - {OWN_MEASURE}
-    assert (len(panda.rows), len({row.pair.instruction for row in panda.rows})) == (500, 86)
-    assert {len(row.labels) for row in panda.rows} == {3}
-    assert (len(bench.rows), {row.majority for row in bench.rows}) == (200, {1, 2})
     assert sets.keys() == current_fingerprints(JUDGE).keys()
     assert {name: labelled.fingerprint for name, labelled in sets.items()} == current_fingerprints(JUDGE)
 

@@ -21,12 +21,11 @@ from fine_tune_assets.engines.chat_client import (
     ChatServerError,
 )
 from fine_tune_assets.engines.running_server import EngineError
-from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer, Judge
+from fine_tune_assets.judging.judges.grades import GradableAnswer, Judge
 from fine_tune_assets.judging.judges.human_agreement import measure_agreement
 from fine_tune_assets.judging.judges.judge_prompts import AS_WRITTEN
 from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet
-from fine_tune_assets.judging.judges.llm_judge import SAMPLES
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets_tests.clinical_domain import CHECKS
 from fine_tune_assets_tests.core.model_folders import make_model_folder
@@ -39,10 +38,6 @@ Say = Callable[[dict[str, Any]], Said]
 
 def _answered(number: int) -> GradableAnswer:
     return GradableAnswer(f"a-{number}", "note", "Summarize.", f"{PLANTED} coughs {number}.", f"Cough {number}.", None)
-
-
-def _pair(first: str, second: str) -> AnswerPair:
-    return AnswerPair("p-1", "note", "Summarize.", f"{PLANTED} coughs.", first, second, None)
 
 
 def _request(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
@@ -225,17 +220,11 @@ def test_an_overlong_answer_is_missing_without_a_retry(tmp_path: Path) -> None:
 def test_cached_results_cause_no_requests(tmp_path: Path) -> None:
     """A second run on unchanged answers must not use the GPU."""
     answers = [_answered(n) for n in range(5)]
-    pairs = [_pair("one", "two")]
-    tokens = {"A": -0.1, "B": -2.5}
-
-    def say(body: dict[str, Any]) -> Said:
-        return completion(grade_reply()) if "response_format" in body else completion("A", tokens)
-
-    with _judge(tmp_path, say) as (judge, server):
-        first = judge.grade(answers, ignore_progress), judge.compare(pairs, ignore_progress)
-    assert len(server.posts) == 7
-    with _judge(tmp_path, say) as (judge, server):
-        again = judge.grade(answers, ignore_progress), judge.compare(pairs, ignore_progress)
+    with _judge(tmp_path, _seven) as (judge, server):
+        first = judge.grade(answers, ignore_progress)
+    assert len(server.posts) == 5
+    with _judge(tmp_path, _seven) as (judge, server):
+        again = judge.grade(answers, ignore_progress)
     assert server.posts == []
     assert again == first
 
@@ -283,61 +272,6 @@ def test_another_model_is_another_version_and_shares_no_cached_grade(tmp_path: P
         assert judge.version != version
         judge.grade([_answered(1)], ignore_progress)
         assert len(server.posts) == 1
-
-
-def test_the_answer_preferred_in_both_orders_wins(tmp_path: Path) -> None:
-    """This judge knows the better answer and has a position bias."""
-
-    def say(body: dict[str, Any]) -> Said:
-        content = body["messages"][1]["content"]
-        is_better_first = content.index("Cough, three weeks.") < content.index("Unclear.")
-        return completion("A", {"A": 0.0, "B": -3.0} if is_better_first else {"A": -0.5, "B": 0.0})
-
-    with _judge(tmp_path, say) as (judge, server):
-        one, other = judge.compare(
-            [_pair("Cough, three weeks.", "Unclear."), _pair("Unclear.", "Cough, three weeks.")], ignore_progress
-        )
-    assert (one.preferred, other.preferred) == (1, 2)
-    assert one.is_position_consistent
-    assert one.probability == pytest.approx(1 - (other.probability or 0), abs=1e-9)
-    assert len(server.posts) == 4
-
-
-def test_a_judge_that_always_replies_a_has_no_preference(tmp_path: Path) -> None:
-    with _judge(tmp_path, lambda _: completion("A", {"A": -0.01, "B": -5.0})) as (judge, _):
-        (found,) = judge.compare([_pair("one", "two")], ignore_progress)
-    assert (found.preferred, found.is_position_consistent) == (0, False)
-    assert found.probability == pytest.approx(0.5, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [completion("A"), (400, {"error": "none here"})],
-)
-def test_without_probabilities_letters_are_sampled_in_both_orders(tmp_path: Path, refusal: Said) -> None:
-    """Some servers return none; samples carry less information and never give certainty."""
-
-    def say(body: dict[str, Any]) -> Said:
-        if "logprobs" in body:
-            return refusal
-        content = body["messages"][1]["content"]
-        return completion('{"better": "A"}' if content.index("good") < content.index("bad") else '{"better": "B"}')
-
-    with _judge(tmp_path, say) as (judge, server):
-        (found,) = judge.compare([_pair("good", "bad")], ignore_progress)
-    assert found.preferred == 1
-    assert found.is_position_consistent
-    assert found.probability is not None
-    assert 0.9 < found.probability < 0.95
-    drawn = [body for body in server.posts if "logprobs" not in body]
-    assert len(drawn) == 2 * SAMPLES
-    assert len({body["seed"] for body in drawn}) == SAMPLES
-
-
-def test_an_order_without_a_letter_gives_no_preference(tmp_path: Path) -> None:
-    with _judge(tmp_path, lambda _: completion("Well", {"Well": -0.1, "So": -3.0})) as (judge, _):
-        (found,) = judge.compare([_pair("one", "two")], ignore_progress)
-    assert (found.probability, found.preferred) == (None, 0)
 
 
 def test_errors_of_our_own_server_name_no_judge_setting() -> None:
@@ -429,8 +363,6 @@ def test_no_text_of_a_report_is_in_a_log_or_an_error(tmp_path: Path, caplog: pyt
     echo: Say = lambda body: (422, {"detail": body})  # noqa: E731
     with _judge(tmp_path, echo) as (judge, _):
         (grade,) = judge.grade([_answered(1)], ignore_progress)
-        (found,) = judge.compare([_pair(PLANTED, "other")], ignore_progress)
     assert grade.score is None
-    assert found.probability is None
-    assert PLANTED not in grade.reason + found.reason
+    assert PLANTED not in grade.reason
     assert PLANTED not in caplog.text

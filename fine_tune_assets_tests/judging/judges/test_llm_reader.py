@@ -1,6 +1,5 @@
 """The language model that checks statements, against a real HTTP server on loopback."""
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,19 +11,18 @@ import pytest
 
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.engines.chat_client import ChatServerError
-from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer
+from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.llm_reader import (
     NEITHER_YES_NOR_NO,
     NO_PROBABILITIES,
     shorten_record,
 )
-from fine_tune_assets.judging.judges.panel_reader import PanelReader, combine_readings
 from fine_tune_assets.judging.judges.planted_controls import CONTROL_PAIRS
 from fine_tune_assets.judging.judges.reader_prompts import question_messages, statement_inquiry
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
-from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
+from fine_tune_assets.judging.judges.statement_readers import Claim
 from fine_tune_assets_tests.clinical_domain import CHECKS
 from fine_tune_assets_tests.judging.chat_server import ChatServerOfATest, Said, completion
 from fine_tune_assets_tests.judging.judges.test_llm_judge import _request
@@ -256,20 +254,6 @@ def test_a_language_model_grades_tone_and_without_a_reference_completeness(tmp_p
     assert {one.criterion for one in open_ended.statements} == {"factual_accuracy"}
 
 
-def test_answers_are_compared_in_both_orders(tmp_path: Path) -> None:
-    def say(body: dict[str, Any]) -> Said:
-        content = body["messages"][1]["content"]
-        is_first = content.index("October") < content.index("unclear")
-        return completion("A", {"A": 0.0, "B": -3.0} if is_first else {"A": -2.0, "B": 0.0})
-
-    pair = AnswerPair("p", "note", "When does it end?", "", "In October.", "It is unclear.", None)
-    with _judge(tmp_path, say) as (judge, server):
-        (found,) = judge.compare([pair], ignore_progress)
-        assert (found.preferred, found.is_position_consistent, len(server.posts)) == (1, True, 2)
-        judge.for_repeat().compare([pair], ignore_progress)
-        assert len(server.posts) == 4
-
-
 def test_another_rubric_or_context_is_another_judge(tmp_path: Path) -> None:
     """A qualification applies to the measured judge only."""
     versions = set[str]()
@@ -277,7 +261,6 @@ def test_another_rubric_or_context_is_another_judge(tmp_path: Path) -> None:
         {},
         {"rubric": [vars(one) for one in read_rubric("clinical", "clinical")]},
         {"context_tokens": 1024},
-        {"kind": "panel"},
         {"kind": "rubric"},
         {"kind": "rubric", "rubric": [vars(one) for one in read_rubric("clinical", "clinical")]},
     ]
@@ -291,25 +274,3 @@ def test_another_rubric_or_context_is_another_judge(tmp_path: Path) -> None:
             with open_judge(_request(tmp_path, server.url, **request)) as judge:
                 versions.add(judge.version)
     assert len(versions) == len(changes)
-
-
-def test_a_panel_averages_the_log_odds_of_its_readers(tmp_path: Path) -> None:
-    one, other = Reading(0.8, 0.1, 0.1, ""), Reading(0.2, 0.1, 0.7, "a line")
-    found = combine_readings((one, other), (0.5, 0.5))
-    odds = [math.log(reading.supported / reading.not_mentioned) for reading in (one, other, found)]
-    assert odds[2] == pytest.approx((odds[0] + odds[1]) / 2, abs=1e-9)
-    assert found.evidence == "a line"
-    assert combine_readings((one, other), (1.0, 0.0)).supported == pytest.approx(0.8, abs=1e-9)
-    with _judge(tmp_path, kind="panel") as (judge, _):
-        assert isinstance(judge.reader, PanelReader)
-        (reading,) = judge.reader.read([Claim(RECORD, TRUE)], ignore_progress)
-        assert not reading.failure
-        assert judge.grade([_answered(TRUE)], ignore_progress)[0].criteria.keys() > {"tone"}
-
-
-def test_a_panel_without_its_language_model_grades_nothing(tmp_path: Path) -> None:
-    """The verifier alone is another judge, and needs another qualification."""
-    with _judge(tmp_path, lambda _: completion("Yes", {"Yes": -0.1, "No": -3.0}), kind="panel") as (judge, _):
-        (grade,) = judge.grade([_answered(TRUE)], ignore_progress)
-    assert grade.score is None
-    assert "planted" in grade.reason

@@ -8,7 +8,7 @@ import pytest
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.progress import Progress, ignore_progress
-from fine_tune_assets.judging.judges.grades import AnswerPair, GradableAnswer
+from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import SUPPORTED_FROM, StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
@@ -174,15 +174,6 @@ def test_an_answer_that_talks_to_its_judge_loses() -> None:
     best, *others = [grade.score or 0 for grade in grades]
     assert max(others) < best
     assert max(others[len(TALK) :]) < 6
-
-
-def test_preferences_follow_from_the_grades() -> None:
-    pair = AnswerPair("p", "note", "Write the note.", RECORD, REFERENCE, "Migraine.", REFERENCE)
-    there, back = _judge().compare([pair, replace(pair, output_1="Migraine.", output_2=REFERENCE)], ignore_progress)
-    assert (there.preferred, back.preferred) == (1, 2)
-    assert there.probability == pytest.approx(1 - (back.probability or 0), abs=1e-12)
-    (missing,) = _judge(reader=WordReader("unreachable")).compare([pair], ignore_progress)
-    assert (missing.probability, missing.reason) == (None, "unreachable")
 
 
 def test_another_rubric_or_reader_is_another_version() -> None:

@@ -11,7 +11,6 @@ from scipy.stats import spearmanr
 from fine_tune_assets.judging.statistics.association import (
     apply_knots,
     bootstrap_interval,
-    cohen_kappa,
     fit_knots,
     partial_spearman,
     pin_ends,
@@ -54,14 +53,6 @@ def test_the_rank_correlation_is_scipys(pairs: list[tuple[int, float]]) -> None:
         assert found == pytest.approx(spearmanr(first, second).statistic, abs=1e-9)
     else:
         assert math.isnan(found)
-
-
-def test_agreement_by_chance_gives_kappa_zero() -> None:
-    """A constant judge agrees as often as people choose 1."""
-    people = [1] * 40 + [2] * 10
-    assert cohen_kappa(people, [1] * 50) == pytest.approx(0.0, abs=1e-12)
-    assert cohen_kappa(people, people) == pytest.approx(1.0, abs=1e-12)
-    assert math.isnan(cohen_kappa([1] * 5, [1] * 5))
 
 
 def test_partial_correlation_removes_the_effect_of_length() -> None:

@@ -355,7 +355,7 @@ def test_the_document_has_the_fields_that_its_readers_use() -> None:
     assert set(document) == {
         "adapter_id", "base_fingerprint", "instruction_set_fingerprint", "recipe_fingerprint", "incumbent", "judge", "gate",
         "metrics", "expected", "missing_grades", "power", "distributions", "fingerprints",
-        "preferences", "calibrated_means", "criteria", "tasks", "test_uses", "verdicts_this_year",
+        "calibrated_means", "criteria", "tasks", "test_uses", "verdicts_this_year",
     }  # fmt: skip
     assert set(document["judge"]) == {
         "version", "kind", "agreement", "floor", "is_qualified", "failure_reason", "blind_spots", "labelled_sets",

@@ -10,7 +10,7 @@ import pytest
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.judging.judges.criterion_qualification import qualify_criterion
-from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, GradableAnswer, Grade, JudgeKind, Preference
+from fine_tune_assets.judging.judges.grades import Criterion, GradableAnswer, Grade, JudgeKind
 from fine_tune_assets.judging.judges.labelled_sets import (
     ALL_PLANTED,
     FITTED_SUMMARIES,
@@ -51,9 +51,6 @@ class AccuracyJudge:
             Grade(None, "no reply") if score is None else Grade(score, "", {"factual_accuracy": Criterion(score)})
             for score in scores
         ]
-
-    def compare(self, pairs: Sequence[AnswerPair], _progress: Progress) -> list[Preference]:
-        raise NotImplementedError
 
 
 def _reads(answer: GradableAnswer) -> float:

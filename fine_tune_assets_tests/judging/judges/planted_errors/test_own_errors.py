@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from fine_tune_assets.core.progress import Progress, ignore_progress
-from fine_tune_assets.judging.judges.grades import AnswerPair, Criterion, GradableAnswer, Grade, Judge, Preference
+from fine_tune_assets.judging.judges.grades import Criterion, GradableAnswer, Grade, Judge
 from fine_tune_assets.judging.judges.planted_errors.own_error_detection import (
     fingerprint_examples,
     grade_own_errors,
@@ -101,9 +101,6 @@ class _Reader:
 
     def for_repeat(self) -> Judge:
         return self  # type: ignore[return-value]
-
-    def compare(self, pairs: Sequence[AnswerPair], progress: Progress) -> list[Preference]:
-        raise NotImplementedError
 
 
 def test_the_measurement_has_shares_auroc_and_the_blind_control_by_kind() -> None:

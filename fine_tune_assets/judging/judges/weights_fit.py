@@ -1,10 +1,10 @@
-"""Fits the weights of a judge's members on people's ratings.
+"""Fits the weights of completeness on people's ratings.
 
 `make fit-judge` does it for the shipped verifier, and `judge_agreement` for every other reader.
 
-Non-negative least squares on half of the human-rated dialogues: completeness from word overlap and readings, and in a panel the
-shares of verifier and language model from factual accuracy. The stated agreement is cross-fitted: each dialogue is
-predicted by weights fitted on the others. The other half of the dialogues measures the judge and is not used here.
+Non-negative least squares on half of the human-rated dialogues, from word overlap and readings. The stated agreement is
+cross-fitted: each dialogue is predicted by weights fitted on the others. The other half of the dialogues measures the judge
+and is not used here.
 """
 
 from collections.abc import Sequence
@@ -16,26 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.judging.judges.grade_scales import completeness_parts, grade_statements
+from fine_tune_assets.judging.judges.grade_scales import completeness_parts
 from fine_tune_assets.judging.judges.judge_weights import (
     SHIPPED_FILE,
     JudgeWeights,
     is_shipped_reader,
     reader_key,
-    shipped_weights,
     store_weights,
     write_weights,
 )
 from fine_tune_assets.judging.judges.labelled_sets import (
     CRITERION_MEASURES,
     RATED_SUMMARIES,
-    LabelledSet,
     RatedAnswer,
     RatedSet,
     human_grade,
     read_rated_summaries,
 )
-from fine_tune_assets.judging.judges.panel_reader import PanelReader
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
@@ -43,14 +40,13 @@ from fine_tune_assets.judging.judges.word_overlap_fit import is_training_dialogu
 from fine_tune_assets.judging.statistics.association import spearman
 
 COMPLETENESS: Final = CRITERION_MEASURES["reference"]
-ACCURACY: Final = CRITERION_MEASURES["statements"][:1]
 MIN_ANSWERS: Final = 50
-"""Fewer answers with a reading of every member fit no weights."""
+"""Fewer answers with a reading fit no weights."""
 Floats = NDArray[np.float64]
 
 
 def fit_weights(parts: Floats, target: Floats) -> Floats:
-    """Non-negative weights that sum to 1. `parts`: shape (answers, members), grades from 1 to 10; `target`: people's grades."""
+    """Non-negative weights that sum to 1. `parts`: shape (answers, parts), grades from 1 to 10; `target`: people's grades."""
     from scipy.optimize import nnls
 
     found, _ = nnls(parts - parts.mean(axis=0), target - target.mean())
@@ -68,72 +64,42 @@ def predict_out_of_fold(parts: Floats, target: Floats, groups: NDArray[np.str_])
 @dataclass(frozen=True)
 class FittedWeights:
     weights: JudgeWeights
-    agreement: dict[str, float]
-    """Group of weights → cross-fitted rank correlation with people."""
+    agreement: float
+    """Cross-fitted rank correlation with people."""
 
 
-def fit_judge(judge: StatementJudge, sets: Sequence[LabelledSet], folder: Path) -> StatementJudge:
+def fit_judge(judge: StatementJudge, sets: Sequence[RatedSet], folder: Path) -> StatementJudge:
     """The judge with weights that were fitted for its reader, and stored in `folder`.
 
     Unchanged if its weights ship with the package, or if too few rated answers have a reading.
     """
-    rated = next((one for one in sets if isinstance(one, RatedSet) and one.name == RATED_SUMMARIES), None)
+    rated = next((one for one in sets if one.name == RATED_SUMMARIES), None)
     if rated is None or is_shipped_reader(judge.reader.identity):
         return judge
     fitted = fit_weights_of(judge, [row for row in rated.rows if is_training_dialogue(row)])
     if fitted is None:
         return judge
     store_weights(folder, judge.reader.identity, fitted.weights)
-    return _weighted(judge, fitted.weights)
+    return replace(judge, weights=fitted.weights)
 
 
 def fit_weights_of(judge: StatementJudge, rows: Sequence[RatedAnswer]) -> FittedWeights | None:
     """None if fewer than MIN_ANSWERS answers have a reading."""
-    weights, agreement = shipped_weights(), dict[str, float]()
-    if isinstance(judge.reader, PanelReader):
-        members = [replace(judge, reader=one) for one in (judge.reader.verifier, judge.reader.language_model)]
-        parts = np.column_stack([_accuracy_grades(member, rows) for member in members])
-        found = _fit(parts, rows, ACCURACY)
-        if found is None:
-            return None
-        weights = replace(weights, readers=tuple(found[0]))
-        agreement["readers"] = found[1]
-    judge = _weighted(judge, weights)
     wanted = judge.read_completeness([row.answered for row in rows])
     graded = [(row, completeness_parts(*found)) for row, found in zip(rows, wanted, strict=True) if found[0]]
     if len(graded) < MIN_ANSWERS:
         return None
     names = list(graded[0][1])
     parts = np.array([[part[name] for name in names] for _, part in graded])
-    completeness = _fit(parts, [row for row, _ in graded], COMPLETENESS)
-    if completeness is None:
-        return None
-    agreement["completeness"] = completeness[1]
-    return FittedWeights(replace(weights, completeness=dict(zip(names, completeness[0], strict=True))), agreement)
-
-
-def _accuracy_grades(judge: StatementJudge, rows: Sequence[RatedAnswer]) -> Floats:
-    """NaN where there is no reading."""
-    grades = [grade_statements(own) for own in judge.read_accuracy([row.answered for row in rows])]
-    return np.array([np.nan if grade is None else grade.score for grade in grades])
-
-
-def _fit(parts: Floats, rows: Sequence[RatedAnswer], measures: Sequence[str]) -> tuple[list[float], float] | None:
-    """Weights of the columns, and their cross-fitted agreement. Ignores rows that a member did not grade."""
     is_known = np.isfinite(parts).all(axis=1)
     if is_known.sum() < MIN_ANSWERS:
         return None
-    target = np.array([np.mean([human_grade(name, row.ratings[name]) for name in measures]) for row in rows])[is_known]
-    parts, groups = parts[is_known], np.array([row.group for row in rows])[is_known]
+    target = np.array([np.mean([human_grade(name, row.ratings[name]) for name in COMPLETENESS]) for row, _ in graded])
+    groups = np.array([row.group for row, _ in graded])
+    parts, target, groups = parts[is_known], target[is_known], groups[is_known]
     weights = [round(float(weight), 4) for weight in fit_weights(parts, target)]
-    return weights, round(float(spearman(predict_out_of_fold(parts, target, groups), target)), 3)
-
-
-def _weighted(judge: StatementJudge, weights: JudgeWeights) -> StatementJudge:
-    reader = judge.reader
-    if isinstance(reader, PanelReader):
-        reader = replace(reader, weights=weights.readers)
-    return replace(judge, reader=reader, weights=weights)
+    agreement = round(float(spearman(predict_out_of_fold(parts, target, groups), target)), 3)
+    return FittedWeights(JudgeWeights(dict(zip(names, weights, strict=True))), agreement)
 
 
 def main() -> None:
@@ -144,9 +110,9 @@ def main() -> None:
     if fitted is None:
         raise SystemExit(f"Fewer than {MIN_ANSWERS} rated answers have a reading.")
     facts = {
-        "description": "Weights of the members of a grade. Made by `make fit-judge`: do not edit.",
+        "description": "Weights of completeness. Made by `make fit-judge`: do not edit.",
         "reader": reader_key(judge.reader.identity),
-        "cross_fitted_spearman": fitted.agreement,
+        "cross_fitted_spearman": {"completeness": fitted.agreement},
     }
     write_weights(SHIPPED_FILE, fitted.weights, facts)
     SHIPPED_FILE.chmod(0o644)  # contains no text and ships with the package
