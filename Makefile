@@ -50,10 +50,10 @@ check: setup-dev     ## check style, types, import rules, unused dependencies, d
 	DAGSTER_HOME= $(BIN)/dagster definitions validate -w workspace.yaml
 
 test: setup-dev      ## run all tests except the slow end-to-end tests
-	$(BIN)/pytest -m "not slow and not gpu" -n 3 --dist loadfile
+	$(BIN)/pytest -m "not slow and not gpu" -n 3 --dist worksteal
 
 test-slow: setup-dev ## run the slow end-to-end tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not long and not gpu" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not long and not gpu" -n 2 --dist worksteal
 
 test-long: setup-dev ## run the tests that take several minutes each; continuous integration leaves them out
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "long and not gpu"
@@ -68,10 +68,6 @@ FUZZ_SECONDS ?= 600
 FUZZ ?= build/fuzz
 fuzz: setup-dev  ## send hostile input to gateway, desk, parsers, importers and scrubber for FUZZ_SECONDS; TARGETS=NAME… for some
 	$(BIN)/python -m fine_tune_assets_tests.fuzz $(FUZZ_SECONDS) $(FUZZ) $(TARGETS)
-
-test-durations: setup-dev   ## measure the duration of each test file, used to schedule the tests
-	$(BIN)/pytest -m "not slow and not gpu" -n 2 --dist loadfile --write-durations=test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not gpu" -n 2 --dist loadfile --write-durations=slow
 
 # Its own packages come first; everything else is read from $(VENV).
 DAGSTER_LATEST ?= .venv-dagster

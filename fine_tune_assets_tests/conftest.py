@@ -33,30 +33,27 @@ from fine_tune_assets.recipes.loader import load_recipe, shipped_recipes
 from fine_tune_assets_tests.base_model import smollm2, smollm2_tokenizer
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.postgres import postgres_server
-from fine_tune_assets_tests.schedule import (
-    pytest_addoption,
-    pytest_collection_modifyitems,
-    pytest_configure,
-    pytest_ignore_collect,
-    pytest_runtest_makereport,
-    pytest_xdist_make_scheduler,
-)
 from fine_tune_assets_tests.system_programs import pytest_terminal_summary
 from fine_tune_assets_tests.training.forked_trainings import trainings
 
 __all__ = [
     "postgres_server",
-    "pytest_addoption",
-    "pytest_collection_modifyitems",
-    "pytest_configure",
     "pytest_ignore_collect",
-    "pytest_runtest_makereport",
     "pytest_terminal_summary",
-    "pytest_xdist_make_scheduler",
     "smollm2",
     "smollm2_tokenizer",
     "trainings",
 ]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m "slow …"` or `-m "long …"`, don't import files without such a test, which takes 10 s per worker."""
+    wanted = str(config.getoption("markexpr")).split(" ")[0]
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if wanted not in ("slow", "long") or not is_test:
+        return None
+    return None if f"mark.{wanted}" in collection_path.read_text(encoding="utf-8") else True
+
 
 # Tests have no deadlines: a first call that imports modules would sometimes exceed one.
 hypothesis.settings.register_profile("untimed", deadline=None)
