@@ -24,6 +24,7 @@ from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.desk.dagster_ui.graphql_policy import ALLOWED_TAGS, MUTATIONS
 from fine_tune_assets.ledger import ledger_tables
+from fine_tune_assets.lineage.account_reasons import REASONS, STAGES
 from fine_tune_assets.lineage.final_text_findings import FINDINGS_ENDING
 from fine_tune_assets.lineage.set_history import EXCLUDED_ENDING
 from fine_tune_assets.recipes.domain_pack_schema import DomainPack
@@ -51,6 +52,7 @@ def build_pages() -> dict[Path, str]:
         Path("recipe.md"): recipe_page(),
         Path("domain-pack.md"): domain_pack_page(),
         Path("assets-and-checks.md"): assets_page(),
+        Path("account.md"): account_page(),
         Path("hardware.md"): hardware_page(),
         **{Path("tables") / name: text for name, text in table_pages().items()},
     }
@@ -115,6 +117,15 @@ def _option_default(option: click.Option) -> str:
 
 def _choices(parameter: click.Parameter) -> str:
     return ", ".join(f"`{c}`" for c in parameter.type.choices) if isinstance(parameter.type, click.Choice) else ""
+
+
+def account_page() -> str:
+    parts = [_ACCOUNT_HEADER]
+    for stage in STAGES:
+        rows = [(f"`{one.name}`", one.meaning, one.remedy) for one in REASONS.values() if one.stage is stage]
+        parts += [f"## {stage.title}", f"In: {stage.enters}. Out: {stage.leaves}."]
+        parts.append(_table(("reason", f"{stage.enters} that are", "kept by"), rows))
+    return _page("The account", *parts)
 
 
 def permissions_page() -> str:
@@ -448,6 +459,10 @@ def _page(title: str, *parts: str) -> str:
     return "\n\n".join([f"# {title}", _NOTICE, *(part for part in parts if part)]) + "\n"
 
 
+_ACCOUNT_HEADER = """\
+`fine-tune materialize`, `fine-tune demo`, the home page and Intake count what entered each stage, what left it and what was left
+out. Each report, draft and example is counted once."""
+
 _PERMISSIONS_HEADER = """\
 The desk, the Dagster UI and the gateway enforce this one matrix. Everything else is refused. A row without a yes is open to
 no role."""
@@ -469,8 +484,7 @@ Run `.venv/bin/fine-tune` after `make setup`. Commands read the [settings](setti
 ## Recorded names
 
 Commands that change data record the operating-system user of the process as `os:NAME`; you cannot choose the name.
-Review decisions and signatures need a person: `--reviewer NAME` and `--approver NAME` ask for that desk user's password, or read
-it from standard input, and check the role."""
+Decisions, signatures and roles need a signed-in person: they are made on the [desk](../../how-to/use-the-desk.md)."""
 
 _SETTINGS_HEADER = """\
 Settings describe one installation; the [recipe](recipe.md) describes what is trained and how it is judged. A setting is read from
@@ -499,7 +513,7 @@ The groups are the ten stages, and `recipe` for the sections of the recipe. The 
 [tables](tables/README.md). A closed blocking check stops everything downstream of its asset. Steps that train, promote, merge or
 deploy also check the stored evidence themselves. Why a file or document was not read: [unreadable files](../unreadable-files.md).
 
-Automation compares states, not events ([why](../../explanation/why-level-triggered.md)):"""
+Automation compares states, not events ([why](../../explanation/the-ten-stages.md#automation-compares-states)):"""
 
 _TABLES_HEADER = """\
 Every table is a Parquet file, or a folder with one file per batch, in `data/tables/`. `fine-tune tables` lists them. Query them

@@ -57,7 +57,7 @@ def check(name_or_file: str | None, reports: Path | None, has_drafts: bool, any_
 
     NAME_OR_FILE is a shipped recipe or a YAML file; the active recipe if absent. Refuses a recipe with which no candidate could
     be promoted, and prints the smallest gain that its gate detects and the chance of a false promotion. With --reports, prints
-    the reports read, the sections found, drafts, needed examples and tokens per task, and why a report makes no draft; with
+    the reports read, the sections found, drafts, needed examples and tokens per task, and why a report produces no draft; with
     --drafts also text of reports: the headings that no setting names, and three drafts per task and source, with the end of each
     section.
     Nothing is stored. With --json alone, prints the recipe with all defaults.

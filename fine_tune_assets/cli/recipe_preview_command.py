@@ -39,7 +39,7 @@ _MAX_SHOWN = 20
 def show_preview(
     settings: Settings, recipe: Recipe, folder: Path, problems: Sequence[str], *, has_drafts: bool, is_json: bool
 ) -> list[str]:
-    """Read the reports, and print sections, drafts, tokens, and why a report makes no draft; on request, text of reports.
+    """Read the reports, and print sections, drafts, tokens, and why a report produces no draft; on request, text of reports.
 
     Returns `problems` and those that the reports show.
     """

@@ -106,7 +106,7 @@ _ALL = (
         UndraftedReason.NOT_USED.value,
         DRAFT,
         "without a draft",
-        "Change `tasks` in the recipe; `fine-tune recipe check --reports FOLDER` says why a report makes no draft.",
+        "Change `tasks` in the recipe; `fine-tune recipe check --reports FOLDER` says why a report produces no draft.",
     ),
     Reason(
         UndraftedReason.DRAFT_DROPPED.value,

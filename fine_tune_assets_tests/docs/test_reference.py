@@ -72,8 +72,8 @@ def test_a_generated_page_is_what_the_code_says(name: Path, text: str) -> None:
 
 def test_every_table_page_belongs_to_a_table() -> None:
     """A page of a stage that was renamed would describe tables that no longer exist."""
-    written = {GENERATED_PAGES / name for name in generator.build_pages()}
-    assert set(GENERATED_PAGES.rglob("*.md")) == written
+    written = {GENERATED_PAGES / name for name in GENERATED}
+    assert set(GENERATED_PAGES.rglob("*.md")) == written | {GENERATED_PAGES / "model-families.md"}
 
 
 def test_every_asset_check_sensor_and_schedule_has_a_description() -> None:

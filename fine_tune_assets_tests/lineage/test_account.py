@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.lineage.account import COLUMNS, Account, AccountFacts, count_tables
 from fine_tune_assets.lineage.account_reasons import COMPARE, DRAFT, READ, REASONS, REVIEW, SCRUB, SET
 from fine_tune_assets.lineage.left_out import describe_omissions
@@ -163,9 +162,3 @@ def test_what_entered_is_what_left_and_what_was_left_out_in_any_state_of_the_tab
 def test_the_account_reads_no_text(name: str) -> None:
     """Every page and command shows it, and reading the texts of a million reports takes minutes."""
     assert set(COLUMNS[name]) <= set(list_displayable_columns(TABLES[name]))
-
-
-def test_every_reason_is_documented() -> None:
-    text = (PROJECT_DIR / "docs" / "reference" / "account.md").read_text(encoding="utf-8")
-    for name, reason in REASONS.items():
-        assert f"| `{name}` | {reason.meaning} | {reason.remedy} |" in text

@@ -17,7 +17,7 @@ from fine_tune_assets.core.prompts.served_templates import TemplateChanges, Temp
 from fine_tune_assets.core.prompts.tokenizers import FolderTokenizer, read_special_tokens
 from fine_tune_assets_tests.core.model_folders import make_model_folder
 
-PAGE = PROJECT_DIR / "docs" / "reference" / "model-families.md"
+PAGE = PROJECT_DIR / "docs" / "reference" / "generated" / "model-families.md"
 
 
 def read_trl_template(name: str) -> str:
@@ -206,7 +206,7 @@ def build_page() -> str:
         "A test makes this page from the chat templates that TRL ships, and Mistral's, with tokenizers made for it. What counts",
         "is the template in your model's folder: `training_plans` checks it before a GPU is used.",
         "",
-        "- **template_kwargs**: [`prompt.template_kwargs`](generated/recipe.md#prompt) in force. Two are set unless the "
+        "- **template_kwargs**: [`prompt.template_kwargs`](recipe.md#prompt) in force. Two are set unless the "
         "recipe does,",
         "  because an engine would set them: `enable_thinking: false` and `date_string`.",
         "- **system prompt**: in a turn of its own, or before the text of the first user turn.",

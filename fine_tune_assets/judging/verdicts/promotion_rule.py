@@ -3,7 +3,7 @@
 `refuse`: shown to miss the required gain, to lose more than a budget allows, or to leak training text. `hold`: not enough
 evidence. `promote`: better on the target, with every other metric measured, within its limit and, if the recipe requires it,
 shown by its interval. Each task of the recipe must be tested: a task that is not holds, and so does one that got worse, whatever
-its size. A qualified judge that prefers the incumbent's answers side by side holds; its choice never promotes.
+its size.
 
 A metric that is missing or not a number never counts for the candidate: each rule tests that a value is good, not that it is bad.
 If more grades are missing than the recipe allows, no metric based on grades decides, neither for nor against the candidate.

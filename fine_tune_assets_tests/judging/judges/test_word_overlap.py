@@ -103,7 +103,7 @@ def test_training_and_measured_dialogues_are_disjoint() -> None:
 
 
 def test_word_overlap_agrees_with_clinicians_as_documented() -> None:
-    """docs/explanation/the-judge-is-judged.md states these values as the baseline."""
+    """benchmarks/results/formula-judge.md and rules-as-evidence.md state these values as the baseline."""
     rows = [row for row in read_rated_summaries(RATED).rows if not is_training_dialogue(row)]
     grades = np.array(word_overlap().grade([row.answered for row in rows]), dtype=float)
     found = {name: spearman(grades, np.array([row.ratings[name] for row in rows])) for name in rows[0].ratings}
