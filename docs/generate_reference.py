@@ -30,6 +30,7 @@ from fine_tune_assets.lineage.set_history import EXCLUDED_ENDING
 from fine_tune_assets.recipes.domain_pack_schema import DomainPack
 from fine_tune_assets.recipes.export_settings import DEFAULT_LIMITS
 from fine_tune_assets.recipes.schema import Heading, Recipe
+from fine_tune_assets.reports.formats.document_formats import DOCUMENT_FORMATS
 from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, RECORDS
 from fine_tune_assets.tables.instruction_rows import ExcludedExample, FinalTextFinding, ProvenanceRow
 from fine_tune_assets.tables.record_classes import Record
@@ -54,8 +55,27 @@ def build_pages() -> dict[Path, str]:
         Path("assets-and-checks.md"): assets_page(),
         Path("account.md"): account_page(),
         Path("hardware.md"): hardware_page(),
+        Path("report-formats.md"): formats_page(),
         **{Path("tables") / name: text for name, text in table_pages().items()},
     }
+
+
+def formats_page() -> str:
+    rows = [
+        (
+            ", ".join(map(_as_code, known.suffixes)) or "attached",
+            known.reads,
+            ", ".join(map(_as_code, known.media_types)),
+        )
+        for known in DOCUMENT_FORMATS
+    ]
+    return _page(
+        "Document formats", _FORMATS_HEADER, _table(("suffix", "what is read", "media types of attachments"), rows)
+    )
+
+
+def _as_code(text: str) -> str:
+    return f"`{text}`"
 
 
 def commands_page() -> str:
@@ -466,6 +486,11 @@ out. Each report, draft and example is counted once."""
 _PERMISSIONS_HEADER = """\
 The desk, the Dagster UI and the gateway enforce this one matrix. Everything else is refused. A row without a yes is open to
 no role."""
+
+_FORMATS_HEADER = """\
+Formats of one report per file, also as attachments of HL7, FHIR and C-CDA. An attachment is recognized by its content, then by
+its media type; of several forms of one report, the one that loses the least is read.
+[All formats](../../../data/README.md#formats)."""
 
 _COMMANDS_HEADER = """\
 Run `.venv/bin/fine-tune` after `make setup`. Commands read the [settings](settings.md). Every command and group has `-h`.

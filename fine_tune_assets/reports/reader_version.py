@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file
 from fine_tune_assets.core.paths import PACKAGE_DIR
+from fine_tune_assets.reports.formats.document_formats import DOCUMENT_FORMATS
 from fine_tune_assets.reports.ocr import find_ocr
 
-PARSERS = ("defusedxml", "hl7", "lxml", "pypdf", "pypdfium2", "python-docx", "pyyaml", "striprtf")
+PARSERS = tuple(sorted({"hl7", "pyyaml", *(parser for known in DOCUMENT_FORMATS for parser in known.parsers)}))
 """Distributions whose versions affect the extracted text."""
 _DATES = PACKAGE_DIR / "quantities" / "metadata_dates.py"
 

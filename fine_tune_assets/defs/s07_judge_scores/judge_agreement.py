@@ -73,15 +73,13 @@ _COLUMNS = (
     "spearman_high",
     "auroc",
     "blind_auroc",
-    "accuracy",
-    "kappa",
     "missing_reason",
 )
 
 expert_ratings = dg.AssetSpec(
     "expert_ratings",
     group_name=GROUP,
-    description="Answers that people rated or chose between: the labelled sets (`data/evaluation/judge`) and the experts' blind "
+    description="Answers that people rated: the labelled set (`data/evaluation/judge`) and the experts' blind "
     "ratings from the desk. They measure the judge.",
     owners=OWNERS["clinical"],
     kinds={"csv", "sqlite"},
@@ -94,7 +92,7 @@ expert_ratings = dg.AssetSpec(
     pool=GPU,
     # The version of `expert_ratings` changes with the answers.
     automation_condition=on_new_inputs(ignored=_IGNORED_INPUTS),
-    description="How far the judge's grades and choices agree with people's.",
+    description="How far the judge's grades agree with people's.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("judge_agreement"),

@@ -1,9 +1,12 @@
 """The registry of document formats that hold one report each.
 
-To add a format, write a module in this folder and an entry of `DOCUMENT_FORMATS`. They are read in the process of
-isolated_reader.py, which imports each parsing library on first use.
+To add a format, write a module in this folder and an entry of `DOCUMENT_FORMATS`: recognition of attachments, the choice among
+forms of one report, the version of the reader and the table in the documentation follow from it. Documents are read in the
+process of isolated_reader.py, which imports each parsing library on first use.
 """
 
+import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,9 +22,39 @@ class DocumentFormat:
     suffixes: tuple[str, ...]
     """File extensions; empty for kinds that occur only as attachments or in another reader."""
     media_types: tuple[str, ...]
-    signatures: tuple[bytes, ...]
-    """Lower-case first bytes that identify an attachment, since declared media types are often wrong."""
+    recognize: Callable[[bytes], bool]
+    """Whether an attachment has this format, by its content, since declared media types are often wrong."""
     read: Callable[[bytes, OcrProgram | None], ParsedReport]
+    loss: int
+    """Of several forms of one report, that with the lowest value is read: how much the conversion to text loses."""
+    parsers: tuple[str, ...]
+    """Distributions whose versions affect the text."""
+    reads: str
+    """What is read, for the documentation."""
+
+
+def _begins_with(*signatures: bytes) -> Callable[[bytes], bool]:
+    """Lower-case first bytes, after a byte order mark and blanks."""
+    return lambda content: _beginning(content).startswith(signatures)
+
+
+def _is_archive_with(member: str) -> Callable[[bytes], bool]:
+    """A ZIP archive with this member. Several formats are ZIP archives."""
+
+    def recognize(content: bytes) -> bool:
+        if not content.startswith(b"PK\x03\x04"):
+            return False
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                return member in archive.namelist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            return False
+
+    return recognize
+
+
+def _beginning(content: bytes) -> bytes:
+    return content[:1024].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
 
 
 def _pdf(content: bytes, ocr: OcrProgram | None) -> ParsedReport:
@@ -62,40 +95,80 @@ def _text(content: bytes, _ocr: OcrProgram | None) -> ParsedReport:
 _WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _CLINICAL_DOCUMENT = "ccda"
 DOCUMENT_FORMATS = (
-    DocumentFormat("pdf", (".pdf",), ("application/pdf",), (b"%pdf",), _pdf),
-    DocumentFormat("docx", (".docx",), (_WORD,), (b"pk\x03\x04",), _docx),
-    DocumentFormat("rtf", (".rtf",), ("application/rtf", "text/rtf", "text/richtext"), (b"{\\rtf",), _rtf),
+    DocumentFormat(
+        "pdf",
+        (".pdf",),
+        ("application/pdf",),
+        _begins_with(b"%pdf"),
+        _pdf,
+        loss=4,
+        parsers=("pypdf", "pypdfium2"),
+        reads="the text layer with filled-in forms; scanned pages by OCR if tesseract is installed",
+    ),
+    DocumentFormat(
+        "docx",
+        (".docx",),
+        (_WORD,),
+        _is_archive_with("word/document.xml"),
+        _docx,
+        loss=3,
+        parsers=("python-docx", "lxml"),
+        reads="body, tables, text boxes, content controls, tracked insertions (not deletions), headers, footers, footnotes",
+    ),
+    DocumentFormat(
+        "rtf",
+        (".rtf",),
+        ("application/rtf", "text/rtf", "text/richtext"),
+        _begins_with(b"{\\rtf"),
+        _rtf,
+        loss=2,
+        parsers=("striprtf",),
+        reads="body, tables, text boxes, headers, footers, footnotes",
+    ),
     DocumentFormat(
         "html",
         (".html", ".htm", ".xhtml"),
         ("text/html", "application/xhtml+xml"),
-        (b"<!doctype html", b"<html"),
+        _begins_with(b"<!doctype html", b"<html"),
         _html,
+        loss=1,
+        parsers=("lxml",),
+        reads="what a browser shows without scripts, in UTF-8 or the declared character set",
     ),
     DocumentFormat(
         _CLINICAL_DOCUMENT,
         (".xml",),
         ("application/hl7-v3+xml", "application/hl7-sda+xml", "text/xml", "application/xml"),
-        (),
+        lambda content: b"<clinicaldocument" in _beginning(content),
         _ccda,
+        loss=5,
+        parsers=("defusedxml", "lxml"),
+        reads="C-CDA: section titles and narratives, or the attached document",
     ),
-    DocumentFormat("text", (), ("text/plain", "text/markdown"), (), _text),
+    DocumentFormat(
+        "text",
+        (),
+        ("text/plain", "text/markdown"),
+        lambda _: False,
+        _text,
+        loss=0,
+        parsers=(),
+        reads="attached text, in UTF-8",
+    ),
 )
 KIND_BY_SUFFIX = {suffix: known.kind for known in DOCUMENT_FORMATS for suffix in known.suffixes}
 KIND_BY_MEDIA_TYPE = {media: known.kind for known in DOCUMENT_FORMATS for media in known.media_types}
-_FORMAT_BY_KIND = {known.kind: known for known in DOCUMENT_FORMATS}
+FORMAT_BY_KIND = {known.kind: known for known in DOCUMENT_FORMATS}
 
 
 def detect_attachment_kind(content: bytes, media_type: str) -> str:
-    """Detect an attachment's kind by its first bytes, then by its media type, which is often wrong.
+    """Detect an attachment's kind by its content, then by its media type, which is often wrong.
 
-    Raises UnreadableError for an unsupported kind.
+    Raises UnreadableError for an unsupported kind, also for a ZIP archive that is not of a known format.
     """
-    beginning = content[:1024].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    if b"<clinicaldocument" in beginning:
-        return _CLINICAL_DOCUMENT
-    kind = next((known.kind for known in DOCUMENT_FORMATS if beginning.startswith(known.signatures)), None)
-    kind = kind or KIND_BY_MEDIA_TYPE.get(media_type.split(";")[0].strip().lower())
+    kind = next((known.kind for known in DOCUMENT_FORMATS if known.recognize(content)), None)
+    if kind is None and not content.startswith(b"PK\x03\x04"):
+        kind = KIND_BY_MEDIA_TYPE.get(media_type.split(";")[0].strip().lower())
     if kind is None:
         raise UnreadableError(
             UnreadableReason.UNSUPPORTED_FORMAT,
@@ -107,7 +180,7 @@ def detect_attachment_kind(content: bytes, media_type: str) -> str:
 def read_document(kind: str, content: bytes, ocr: OcrProgram | None) -> ParsedReport:
     """Raises UnreadableError."""
     try:
-        return _FORMAT_BY_KIND[kind].read(content, ocr)
+        return FORMAT_BY_KIND[kind].read(content, ocr)
     except UnreadableError:
         raise
     except MemoryError as error:

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fine_tune_assets.reports.file_contents import decode_base64
-from fine_tune_assets.reports.formats.document_formats import detect_attachment_kind
+from fine_tune_assets.reports.formats.document_formats import FORMAT_BY_KIND, detect_attachment_kind
 from fine_tune_assets.reports.formats.fhir_resources import Resource, as_dicts, as_text, concept_text
 from fine_tune_assets.reports.heading_marks import MAX_LEVEL, format_mark
 from fine_tune_assets.reports.report_metadata import ParsedReport, ReadDocument
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 
-_PREFERRED_KINDS = ("text", "html", "rtf", "docx", "pdf", "ccda")
-"""Forms of the same report, in order of how little is lost in the conversion to text."""
 _WITHDRAWN_STATUSES = frozenset({"entered-in-error", "cancelled", "superseded"})
 _NORMAL_FLAGS = frozenset({"N", "Normal", "normal"})
 FetchResource = Callable[[str], Resource | None]
@@ -136,12 +134,12 @@ def read_attached_form(
             continue
         content = decode_base64("".join(data.split()), validate=True)
         try:
-            forms.append((_PREFERRED_KINDS.index(detect_attachment_kind(content, media)), content))
+            forms.append((FORMAT_BY_KIND[detect_attachment_kind(content, media)], content))
         except UnreadableError as error:
             refused = error
     if forms:
-        rank, content = min(forms, key=lambda form: form[0])
-        return read_document(_PREFERRED_KINDS[rank], content)
+        chosen, content = min(forms, key=lambda form: form[0].loss)
+        return read_document(chosen.kind, content)
     if refused is not None:
         raise refused
     return None
