@@ -18,12 +18,13 @@ def test_it_starts_answers_logs_no_text_and_stops(settings: Settings) -> None:
     own = changed(fill(settings, ledger), dagster={"home": settings.data_dir})
     site = Site(own, ledger)
     site.add("Reviewer One", "reviewer")
+    site.add("Operator One", "operator")
     try:
         start_services(own, ["desk"])
         assert [state.name for state in read_service_states(own) if state.is_up] == ["desk"]
         first = drafts_of(own)[0]
         assert site.signed_in("Reviewer One").approve(first, "Zyxomarkwort in the output.").status_code == 303
-        code = token_of(create_link(own, "Reviewer One"))
+        code = token_of(create_link(own, "Operator One"))
         assert [use(site, code).status_code for _ in range(2)] == [303, 401]
         assert "server" not in httpx.get(f"{site.url}/health", trust_env=False).headers
     finally:

@@ -170,10 +170,11 @@ def test_a_websocket_reaches_the_desk(front: Front) -> None:
     """Without a session the desk itself refuses it; nginx without the upgrade headers would answer 404 or 405."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    plain = socket.create_connection(("127.0.0.1", front.port), timeout=20)
+    plain = socket.create_connection(("127.0.0.1", front.port), timeout=60)
+    origin = Origin(f"https://{DESK}")
     with (
         pytest.raises(InvalidStatus) as caught,
-        connect(f"wss://{DESK}/dagster/graphql", sock=plain, ssl=context, origin=Origin(f"https://{DESK}"), proxy=None),
+        connect(f"wss://{DESK}/dagster/graphql", sock=plain, ssl=context, origin=origin, proxy=None, open_timeout=60),
     ):
         pass
     assert caught.value.response.status_code == 403
