@@ -22,6 +22,7 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.permissions import PERMISSIONS, ROLES, Action
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.definitions import defs
+from fine_tune_assets.defs.platform.recipe_versions import list_sections
 from fine_tune_assets.desk.dagster_ui.graphql_policy import ALLOWED_TAGS, MUTATIONS
 from fine_tune_assets.ledger import ledger_tables
 from fine_tune_assets.lineage.account_reasons import REASONS, STAGES
@@ -29,6 +30,7 @@ from fine_tune_assets.lineage.final_text_findings import FINDINGS_ENDING
 from fine_tune_assets.lineage.set_history import EXCLUDED_ENDING
 from fine_tune_assets.recipes.domain_pack_schema import DomainPack
 from fine_tune_assets.recipes.export_settings import DEFAULT_LIMITS
+from fine_tune_assets.recipes.recipe_parts import SECTIONS as RECIPE_SECTIONS
 from fine_tune_assets.recipes.schema import Heading, Recipe
 from fine_tune_assets.reports.formats.document_formats import DOCUMENT_FORMATS
 from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, RECORDS
@@ -312,14 +314,26 @@ def _limits(metadata: Iterable[Any]) -> str:
     )
 
 
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 def assets_page() -> str:
     graph, repository = defs.resolve_asset_graph(), defs.get_repository_def()
     checks = [graph.get_check_spec(key) for key in sorted(graph.asset_check_keys, key=lambda key: key.name)]
     conditions = [(_code(name), text) for name, text in _UPDATED.items()]
     parts = [_ASSETS_HEADER, _table(("updated", "when"), conditions)]
     for stage, keys in assets_by_stage().items():
-        rows = [(f"`{name}`", _automation(node), _sentence(node.description)) for name, node in keys.items()]
-        parts += [f"## {stage}", _table(("asset", "updated", "description"), rows)]
+        rows = [
+            (
+                f"`{name}`",
+                _automation(node),
+                _codes(list_sections(node.code_version)),
+                _sentence(node.description),
+            )
+            for name, node in keys.items()
+        ]
+        parts += [f"## {stage}", _table(("asset", "updated", "recipe", "description"), rows)]
         checked = [
             (f"`{check.name}`", f"`{asset}`", "yes" if check.blocking else "no", _sentence(check.description))
             for check in checks
@@ -330,6 +344,14 @@ def assets_page() -> str:
     schedules = [(f"`{s.name}`", _sentence(s.description)) for s in repository.schedule_defs]
     parts += ["## Sensors", _table(("sensor", "description"), sensors)]
     parts += ["## Schedules", _table(("schedule", "description"), schedules)]
+    readers = {
+        name: [node.key.to_user_string() for node in graph.asset_nodes if name in list_sections(node.code_version)]
+        for name in RECIPE_SECTIONS
+    }
+    sections = [
+        (f"`{name}`", _codes(fields), _codes(sorted(readers[name]))) for name, fields in RECIPE_SECTIONS.items()
+    ]
+    parts += ["## Sections of the recipe", _table(("section", "fields", "assets that a change rebuilds"), sections)]
     return _page("Assets and checks", *parts)
 
 
@@ -344,7 +366,7 @@ def assets_by_stage() -> dict[str, dict[str, Any]]:
 
 
 _UPDATED = {
-    "external": "the content outside the graph changed, or the section of the recipe (`recipe/…`)",
+    "external": "the content outside the graph changed",
     "on_new_batches": "for each batch, if its inputs changed",
     "on_new_inputs": "if an input changed, after all inputs are up to date",
     "on_new_inputs_or_source": "the same; if a reviewer marks an identifier, immediately",
@@ -534,9 +556,10 @@ The file `pack.yaml` of a domain pack. [Add a domain](../../how-to/add-a-domain.
 it. Unknown fields are refused. A recipe names its pack in `domain`."""
 
 _ASSETS_HEADER = """\
-The groups are the ten stages, and `recipe` for the sections of the recipe. The columns of each table are in
-[tables](tables/README.md). A closed blocking check stops everything downstream of its asset. Steps that train, promote, merge or
-deploy also check the stored evidence themselves. Why a file or document was not read: [unreadable files](../unreadable-files.md).
+The groups are the ten stages. The column `recipe` names the [sections of the recipe](#sections-of-the-recipe) in the code version
+of the asset: a change of one rebuilds it. The columns of each table are in [tables](tables/README.md). A closed blocking check
+stops everything downstream of its asset. Steps that train, promote, merge or deploy also check the stored evidence themselves.
+Why a file or document was not read: [unreadable files](../unreadable-files.md).
 
 Automation compares states, not events ([why](../../explanation/the-ten-stages.md#automation-compares-states)):"""
 

@@ -21,9 +21,9 @@ from fine_tune_assets.defs import (
 from fine_tune_assets.defs.jobs import JOBS
 from fine_tune_assets.defs.local_run import progress_logger
 from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name, with_keys
-from fine_tune_assets.defs.platform.automation import AUTOMATION_SENSOR
+from fine_tune_assets.defs.platform.automation import build_automation_sensor
 from fine_tune_assets.defs.platform.notifications import notification_sensor
-from fine_tune_assets.defs.platform.recipe_sections import recipe_sections
+from fine_tune_assets.defs.platform.recipe_versions import read_section_versions, with_section_versions
 from fine_tune_assets.defs.platform.resources import Installation, Worker, parquet_io_manager
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import raw_report_sensor
 from fine_tune_assets.defs.s06_adapters.adapters import weekly_retraining
@@ -63,20 +63,29 @@ def _load_graph() -> tuple[list[dg.AssetsDefinition | dg.AssetSpec], list[dg.Ass
     return [*(with_keys(asset, keys) for asset in assets), *named], [with_keys(check, keys) for check in checks]
 
 
-_assets, _checks = _load_graph()
-defs = dg.Definitions(
-    assets=[*recipe_sections, *_assets],
-    asset_checks=_checks,
-    sensors=[
-        raw_report_sensor,
-        source_sensor,
-        notification_sensor,
-        AUTOMATION_SENSOR,
-    ],
-    schedules=[weekly_retraining],
-    jobs=JOBS,
-    resources={"installation": Installation(), "worker": Worker(), "io_manager": parquet_io_manager},
-    loggers={"progress": progress_logger},
-    # A process per step costs two seconds of CPU; heavy work runs in a worker process anyway.
-    executor=dg.in_process_executor,
-)
+_ASSETS, _CHECKS = _load_graph()
+
+
+def build_defs() -> dg.Definitions:
+    """The graph with the current recipe in its code versions; without, if the recipe can't be read."""
+    sections = read_section_versions(Installation()) or {}
+
+    def add_recipe(spec: dg.AssetSpec) -> dg.AssetSpec:
+        if spec.code_version is None:
+            return spec
+        return spec.replace_attributes(code_version=with_section_versions(spec.code_version, sections))
+
+    return dg.Definitions(
+        assets=list(dg.map_asset_specs(add_recipe, _ASSETS)),
+        asset_checks=_CHECKS,
+        sensors=[raw_report_sensor, source_sensor, notification_sensor, build_automation_sensor(sections)],
+        schedules=[weekly_retraining],
+        jobs=JOBS,
+        resources={"installation": Installation(), "worker": Worker(), "io_manager": parquet_io_manager},
+        loggers={"progress": progress_logger},
+        # A process per step costs two seconds of CPU; heavy work runs in a worker process anyway.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

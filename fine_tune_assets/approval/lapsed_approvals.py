@@ -6,16 +6,14 @@ rows and signatures to the approved content.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-import pyarrow.parquet as pq
-
 from fine_tune_assets.approval.approvals import EXPERT
-from fine_tune_assets.approval.drafts import CORRECTION, correction_authors
+from fine_tune_assets.approval.drafts import CORRECTION, correction_report_id
 from fine_tune_assets.approval.review_states import REJECTED, resolve_votes
 from fine_tune_assets.approval.vote_counts import CountedVotes, count_votes
 from fine_tune_assets.ledger.database import Ledger
+from fine_tune_assets.ledger.reviews.correction_records import list_correction_authors
 from fine_tune_assets.ledger.reviews.decision_records import (
     list_decided_contents,
     list_decisions,
@@ -32,7 +30,6 @@ LAPSE_REASONS: Mapping[LapseReason, str] = {
     "open": "it needs review again",
 }
 """Why an approval lapsed. `open`: reviewers disagree, more reviews are required, or the repair is unsigned."""
-_AUTHOR_COLUMNS = ["correction_id", "author"]
 UNREVIEWED = "its source was trusted, but no one reviewed it"
 """Why an example is not replayed although its approval is valid."""
 
@@ -50,18 +47,16 @@ class CurrentDecisions:
     rules: ReviewSettings
 
 
-def read_current_decisions(ledger: Ledger, corrections: Path, rules: ReviewSettings) -> CurrentDecisions:
-    """Read the ledger, and the authors of corrections from the table of `scrubbed_corrections`, if it exists."""
-    authors = _read_authors(corrections)
+def read_current_decisions(ledger: Ledger, rules: ReviewSettings) -> CurrentDecisions:
+    """All decisions of the ledger. Raises SealError."""
+    authors = _read_authors(ledger)
     decisions, contents = list_decisions(ledger), list_decided_contents(ledger)
     ids = frozenset(decision.decision_id for decision in decisions)
     votes = count_votes(decisions, {}, {}, authors, rules)
     return CurrentDecisions(votes, ids, contents, authors, rules)
 
 
-def read_decisions_about(
-    ledger: Ledger, rows: Sequence[ProvenanceRow], corrections: Path, rules: ReviewSettings
-) -> CurrentDecisions:
+def read_decisions_about(ledger: Ledger, rows: Sequence[ProvenanceRow], rules: ReviewSettings) -> CurrentDecisions:
     """Read only the decisions that concern these rows of `instruction_provenance`: faster, for pages."""
     named = {decision_id for row in rows for decision_id in row.decision_ids or ()}
     reports = {row.report_id for row in rows if row.report_id}
@@ -74,13 +69,14 @@ def read_decisions_about(
             connection, fingerprints | {decision.fingerprint for decision in about}, reports
         )
     ids = frozenset(decision.decision_id for decision in decisions)
-    authors = _read_authors(corrections) if any(row.source == CORRECTION for row in rows) else {}
+    authors = _read_authors(ledger) if any(row.source == CORRECTION for row in rows) else {}
     votes = count_votes(decisions, {}, {}, authors, rules)
     return CurrentDecisions(votes, ids, contents, authors, rules)
 
 
-def _read_authors(corrections: Path) -> dict[str, str]:
-    return correction_authors(pq.read_table(corrections, columns=_AUTHOR_COLUMNS)) if corrections.is_file() else {}
+def _read_authors(ledger: Ledger) -> dict[str, str]:
+    """`report_id` of a correction's draft → author of the correction, who can't approve it."""
+    return {correction_report_id(name): author for name, author in list_correction_authors(ledger).items()}
 
 
 def find_lapsed_approvals(rows: Iterable[ProvenanceRow], current: CurrentDecisions) -> dict[str, LapseReason]:

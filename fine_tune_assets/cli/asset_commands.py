@@ -49,6 +49,7 @@ def materialize(selection: tuple[str, ...], dry_run: bool, no_wait: bool, is_jso
     from fine_tune_assets.cli.service_runs import run_in_services
     from fine_tune_assets.definitions import defs
     from fine_tune_assets.defs.local_run import (
+        list_recipe_changes,
         list_unrecorded_changes,
         plan_runs,
         preview_runs,
@@ -64,11 +65,14 @@ def materialize(selection: tuple[str, ...], dry_run: bool, no_wait: bool, is_jso
     if dry_run:
         with open_instance(settings) as instance:
             runs, changed = preview_runs(defs, instance, assets), list_unrecorded_changes(instance)
+            sections = list_recipe_changes(defs, instance)
         rows = [{"batch": partition, "assets": list(names)} for partition, names in runs]
         empty = _describe_no_runs(settings, changed)
         show_rows(rows, {"batch": "batch", "assets": "assets"}, is_json=is_json, empty=empty)
         if rows and changed:
             show_message(_describe_changes(changed), is_error=True)
+        if sections:
+            show_message(f"Sections of the recipe that changed: {', '.join(sections)}.", is_error=True)
         _show_closed_checks(settings)
     elif any(state.name == DAEMON and state.is_running for state in read_service_states(settings.installation)):
         if not assets:

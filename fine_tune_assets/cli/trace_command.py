@@ -91,8 +91,7 @@ def correction(correction_id: str, is_json: bool) -> None:
 
 def find_current_lapse(settings: Settings, ledger: Ledger) -> "RevocationReason":
     """A function: row of an instruction set → why it is no longer approved, by the decisions recorded now."""
-    corrections = settings.layout.table("scrubbed_corrections")
-    now = read_current_decisions(ledger, corrections, load_recipe(settings.recipe).review)
+    now = read_current_decisions(ledger, load_recipe(settings.recipe).review)
     return lambda row: find_lapse_reason(row, now)
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 from fine_tune_assets.defs.platform.asset_keys import asset_key, line_tags
 from fine_tune_assets.defs.platform.automation import has_changed_inputs, triggering_inputs
 from fine_tune_assets.defs.platform.candidate import UNFINISHED_STATUSES, are_gates_open
+from fine_tune_assets.defs.platform.recipe_versions import recipe_tags
 from fine_tune_assets.defs.platform.resources import INGEST_JOB
 
 BATCH_ASSETS = ("reports", "scrubbed_reports", "phi_spans")
@@ -67,4 +68,4 @@ def plan_ingest(graph: Any, instance: dg.DagsterInstance, batches: Collection[st
     if not is_final or not are_gates_open(graph, instance, inputs):
         return []
     (batch,) = batches
-    return [dg.RunRequest(partition_key=batch, tags={"trigger": "new batch", **line_tags()})]
+    return [dg.RunRequest(partition_key=batch, tags={"trigger": "new batch", **line_tags(), **recipe_tags()})]

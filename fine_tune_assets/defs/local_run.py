@@ -20,11 +20,12 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_json, short
 from fine_tune_assets.core.processes.fork_server import fork_server
 from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name
-from fine_tune_assets.defs.platform.automation import COUNTED_ATTEMPTS
+from fine_tune_assets.defs.platform.automation import CODE_VERSION, COUNTED_ATTEMPTS, latest_events
 from fine_tune_assets.defs.platform.automation_sensor import evaluate_conditions
 from fine_tune_assets.defs.platform.candidate import UNFINISHED_STATUSES
 from fine_tune_assets.defs.platform.check_remedies import CHECK_REMEDIES
 from fine_tune_assets.defs.platform.metadata import REASON
+from fine_tune_assets.defs.platform.recipe_versions import list_changed_sections
 from fine_tune_assets.defs.platform.resources import WORKER_PRELOADS, Installation
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES, report_batches
 from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import list_requested_batches, report_rescrub_requests
@@ -312,6 +313,17 @@ def list_unrecorded_changes(instance: dg.DagsterInstance) -> list[str]:
     found = report_sources(instance, Installation(), logging.getLogger(SOURCES_LOGGER).error)
     events = [] if isinstance(found, dg.SkipReason) else found.asset_events
     return sorted({asset_name(event.asset_key) for event in events if isinstance(event, dg.AssetMaterialization)})
+
+
+def list_recipe_changes(definitions: dg.Definitions, instance: dg.DagsterInstance) -> list[str]:
+    """Sections of the recipe that differ from those with which an asset was last materialized."""
+    versions = {
+        node.key: node.code_version for node in definitions.resolve_asset_graph().asset_nodes if node.code_version
+    }
+    changed: set[str] = set()
+    for key, last in latest_events(instance, versions).items():
+        changed |= set(list_changed_sections(last.tags.get(CODE_VERSION), versions[key]) if last is not None else ())
+    return sorted(changed)
 
 
 def requested_runs(evaluated: Any, only: set[str] | None) -> list[tuple[str | None, tuple[str, ...]]]:

@@ -1,11 +1,11 @@
-"""Detects changes of the external sources: the recipe, labelled files, and records in the ledger.
+"""Detects changes of the external sources: labelled files, model files, and records in the ledger.
 
 Reports each change as a materialization of the external asset, with a hash of its content as data version.
 """
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from fine_tune_assets.core.strict_parsing import load_texts
 from fine_tune_assets.defs.platform.asset_keys import asset_key, asset_name
 from fine_tune_assets.defs.platform.automation import DATA_VERSION, latest_events
 from fine_tune_assets.defs.platform.kept_instance import kept_instance
-from fine_tune_assets.defs.platform.prompt_files import fingerprint_prompt_files
-from fine_tune_assets.defs.platform.recipe_sections import SECTIONS
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports.erased_subjects import report_erasures, report_production_erasures
 from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import report_rescrub_requests
@@ -36,7 +34,6 @@ from fine_tune_assets.ledger.reviews.spot_check_ratings import list_spot_checks,
 from fine_tune_assets.ledger.serving.request_features import windows_fingerprint
 from fine_tune_assets.ledger.serving.verdicts import signatures_fingerprint
 from fine_tune_assets.phi.scrubber import scrubber_version
-from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.retrieval.documents import UnreadableDocumentError
 from fine_tune_assets.retrieval.knowledge_reader import QUERY_SUFFIX
 from fine_tune_assets.retrieval.retrieval_quality import OWN_QUESTIONS
@@ -137,19 +134,7 @@ def _source_versions(installation: Installation) -> Mapping[str, Callable[[], st
 
         return read
 
-    @cache
-    def sections() -> dict[str, str]:
-        return section_fingerprints(installation.recipe)
-
-    def of_recipe(section: str) -> str:
-        return sections()[section]
-
     return {
-        **{f"recipe/{name}": partial(of_recipe, name) for name in SECTIONS},
-        # A set's manifest names the tokenizer and chat template that it was built for.
-        "recipe/instructions": lambda: combine(
-            [of_recipe("instructions"), *map(str, fingerprint_prompt_files(installation).values())]
-        ),
         # Without the content, which may be 100 GB. base_models reads all of it when the listing changes.
         "base_model_files": lambda: _base_model_version(installation),
         # With the scrubber's version, since a new scrubber must be measured on the same texts.
@@ -175,7 +160,7 @@ def _source_versions(installation: Installation) -> Mapping[str, Callable[[], st
 @dg.sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Detects changes of the recipe, the base model and labelled files, and new records in the ledger.",
+    description="Detects changes of the base model and labelled files, and new records in the ledger.",
 )
 def source_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     return report_if_changed(

@@ -40,6 +40,7 @@ SEALED_TABLES: Mapping[str, frozenset[str]] = {
     "corrections": _NOTHING,
     "quarantine_decisions": _NOTHING,
     "missed_identifiers": _NOTHING,
+    "mark_subjects": _NOTHING,
     "verdicts": _NOTHING,
     "signatures": _NOTHING,
     "releases": _NOTHING,
@@ -492,6 +493,17 @@ missed_identifiers = sa.Table(
     sa.Column("withdrawn_by", sa.String(200)),
     sa.Column("withdrawn_at", UtcTime),
     _seal_column(),
+)
+
+# The subjects whose examples must not contain a marked term: the marked one, and those with a copy of the report.
+mark_subjects = sa.Table(
+    "mark_subjects",
+    metadata,
+    _sequence_column(),
+    sa.Column("mark_id", sa.ForeignKey("missed_identifiers.mark_id"), nullable=False),
+    sa.Column("subject_key", sa.String(64), nullable=False, index=True),
+    _seal_column(),
+    sa.UniqueConstraint("mark_id", "subject_key", name="one_row_per_subject_of_a_mark"),
 )
 
 erasures = sa.Table(

@@ -1,9 +1,7 @@
 """Whether trained examples are still approved: every way in which an approval lapses, and cases in which it must not."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from fine_tune_assets.approval.approvals import EXPERT, TRUSTED_SOURCE
@@ -22,13 +20,16 @@ from fine_tune_assets.approval.lapsed_approvals import (
 from fine_tune_assets.core.shared_records import Decision
 from fine_tune_assets.instructions.set_examples import approved_example
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.ledger_tables import decisions
+from fine_tune_assets.ledger.ledger_tables import corrections, decisions
 from fine_tune_assets.ledger.reviews.decision_records import add_decision, revoke_decision
+from fine_tune_assets.ledger.serving.release_records import record_release
+from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import ApprovedExample
 from fine_tune_assets.tables.instruction_rows import ProvenanceRow
 from fine_tune_assets.tables.record_classes import iter_records
-from fine_tune_assets_tests.approval.examples import ONE, START, TWO, approve, corrections, decide, drafted, drafts
+from fine_tune_assets_tests.approval.examples import ONE, START, TWO, approve, decide, drafted, drafts
+from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
 
 (REPORT,) = drafted(drafts())
 CORRECTED = drafts(authors=("ward-key",))
@@ -47,16 +48,29 @@ def revoke(ledger: Ledger, decision_id: str) -> None:
         revoke_decision(connection, decision_id, "chief", "wrong patient", START)
 
 
-def now(ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Path("none")) -> CurrentDecisions:
-    return read_current_decisions(ledger, corrections_file, rules)
+def send_correction(ledger: Ledger, correction_id: str, author: str) -> None:
+    """With the id that the drafts of these tests have."""
+    verdict = make_verdict("promote")
+    record_verdict(ledger, verdict)
+    record_release(ledger, make_release(verdict, "r"))
+    texts = dict.fromkeys(("instruction", "input", "answer", "corrected_answer"), b"")
+    with ledger.begin() as connection:
+        connection.execute(
+            corrections.insert().values(
+                correction_id=correction_id, release_id="r", author=author, idempotency_key="k", content_hash="h",
+                received_at=START, **texts,
+            )
+        )  # fmt: skip
 
 
-def why(
-    row: ProvenanceRow, ledger: Ledger, rules: ReviewSettings = ONE, corrections_file: Path = Path("none")
-) -> LapseReason | None:
+def now(ledger: Ledger, rules: ReviewSettings = ONE) -> CurrentDecisions:
+    return read_current_decisions(ledger, rules)
+
+
+def why(row: ProvenanceRow, ledger: Ledger, rules: ReviewSettings = ONE) -> LapseReason | None:
     """Why the row lapsed, asserted equal for all decisions and for only those that concern the row."""
-    found = find_lapse_reason(row, now(ledger, rules, corrections_file))
-    assert find_lapse_reason(row, read_decisions_about(ledger, [row], corrections_file, rules)) == found
+    found = find_lapse_reason(row, now(ledger, rules))
+    assert find_lapse_reason(row, read_decisions_about(ledger, [row], rules)) == found
     return found
 
 
@@ -159,19 +173,18 @@ def test_general_data_needs_no_approval(ledger: Ledger) -> None:
     assert why(row, ledger) is None
 
 
-def test_author_of_a_correction_cannot_approve_it_here_either(ledger: Ledger, tmp_path: Path) -> None:
-    """Authors come from the table of corrections; approvals of unknown authors' corrections lapse."""
-    path = tmp_path / "corrections.parquet"
-    pq.write_table(corrections("ward-key"), path)
+def test_author_of_a_correction_cannot_approve_it_here_either(ledger: Ledger) -> None:
+    """Authors come from the ledger; approvals of unknown authors' corrections lapse."""
     by_another, own = decide(CORRECTION, "approve", 0, "Ann"), decide(CORRECTION, "approve", 1, "ward-key")
     record(ledger, by_another, own)
     approved = approve(CORRECTED, [by_another], {}, {"correction/c1": "ward-key"}).approved
     (example,) = iter_records(ApprovedExample, approved)
     row = approved_example(example, "train", {})
-    assert why(row, ledger, corrections_file=path) is None
     assert why(row, ledger) is not None
+    send_correction(ledger, "c1", "ward-key")
+    assert why(row, ledger) is None
     revoke(ledger, by_another.decision_id)
-    assert why(row, ledger, corrections_file=path) == "revoked"
+    assert why(row, ledger) == "revoked"
 
 
 def test_unreviewed_example_is_never_replayed(ledger: Ledger) -> None:

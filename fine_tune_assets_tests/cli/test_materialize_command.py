@@ -12,7 +12,7 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.fingerprints import fingerprint_files
 from fine_tune_assets.defs.local_run import report_source_changes
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
-from fine_tune_assets_tests.conftest import drop_dialogues, write_recipe
+from fine_tune_assets_tests.conftest import drop_dialogues
 
 FIRST, SECOND = "2026-01", "2026-02"
 
@@ -87,9 +87,9 @@ def test_a_dry_run_names_the_changes_that_nobody_has_recorded_yet(
     (installation_dir / "tables" / "reports").mkdir(parents=True)
     (installation_dir / "tables" / "reports" / f"{FIRST}.parquet").write_bytes(b"")
     assert "not recorded yet" not in materialize("--dry-run").output
-    write_recipe(installation_dir, judge={"test_examples": 7})
+    (installation_dir / "general" / "more.jsonl").write_text("{}", encoding="utf-8")
     shown = materialize("--dry-run")
-    assert "Changed, but not recorded yet: recipe/judge." in shown.output
+    assert "Changed, but not recorded yet: general_files." in shown.output
     assert "up to date" not in shown.output
 
 

@@ -3,11 +3,10 @@
 import dagster as dg
 
 from fine_tune_assets.definitions import defs as whole
-from fine_tune_assets.defs.platform import recipe_sections
 from fine_tune_assets.defs.s01_raw_reports import erased_subjects as erased_subjects
 from fine_tune_assets.defs.s01_raw_reports import raw_reports
 
-STAGES = (recipe_sections, erased_subjects, raw_reports)
+STAGES = (erased_subjects, raw_reports)
 
 defs = dg.Definitions(
     assets=[asset for stage in STAGES for asset in dg.load_assets_from_modules([stage], include_specs=True)],

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from fine_tune_assets.core.settings import load_settings
-from fine_tune_assets.defs.platform.automation import AUTOMATION_SENSOR, on_new_inputs
+from fine_tune_assets.defs.platform.automation import build_automation_sensor, on_new_inputs
 from fine_tune_assets.defs.platform.resources import Worker, retry_when_killed
 from fine_tune_assets.defs.s06_adapters.adapters import GPU
 from fine_tune_assets_tests.training.tiny_training import SETTINGS, train_request
@@ -28,5 +28,8 @@ def trained(context: dg.AssetExecutionContext, worker: Worker) -> dg.Materialize
 
 
 defs = dg.Definitions(
-    assets=[trained], sensors=[AUTOMATION_SENSOR], resources={"worker": Worker()}, executor=dg.in_process_executor
+    assets=[trained],
+    sensors=[build_automation_sensor({})],
+    resources={"worker": Worker()},
+    executor=dg.in_process_executor,
 )

@@ -1,6 +1,7 @@
 """The code location: it loads without heavy libraries, and documents every asset, check and sensor."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,8 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from fine_tune_assets.core.paths import PACKAGE_DIR, PROJECT_DIR
 from fine_tune_assets.definitions import defs
+from fine_tune_assets.defs.platform.recipe_versions import section_version
 from fine_tune_assets.defs.s06_adapters.adapters import GPU
-from fine_tune_assets.recipes.recipe_parts import SECTIONS
 from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, TABLES
 
 HEAVY = (
@@ -33,7 +34,6 @@ HEAVY = (
     "ray",
 )
 GROUPS = [
-    "recipe",
     "s01_raw_reports",
     "s02_scrubbed_reports",
     "s03_unique_reports",
@@ -116,7 +116,6 @@ def test_every_asset_has_an_automation_condition(name: str) -> None:
 def test_external_assets_are_exactly_the_sources() -> None:
     """A sensor reports each of them."""
     assert set(NODES) - set(EXECUTABLE) == {
-        *(f"recipe/{section}" for section in SECTIONS),
         "ability_questions",
         "base_model_files",
         "corrections",
@@ -170,8 +169,32 @@ def test_external_assets_are_exactly_the_sources() -> None:
 )
 def test_a_section_of_the_recipe_is_read_by_what_it_decides(section: str, readers: set[str]) -> None:
     """A stricter gate must not train again, and a new export format must not be overlooked."""
-    children = GRAPH.get(dg.AssetKey(["recipe", section])).child_keys
-    assert {key.to_user_string() for key in children} == readers
+    assert {name for name, node in NODES.items() if section_version(node.code_version, section)} == readers
+
+
+def _stage(name: str) -> int:
+    return int(str(NODES[name].group_name)[1:3])
+
+
+def _documented_skips() -> set[tuple[str, str]]:
+    """(asset, reader) of each row in the explanation's table."""
+    page = (PROJECT_DIR / "docs" / "explanation" / "the-ten-stages.md").read_text(encoding="utf-8")
+    section = page.partition("## Dependencies that skip a stage")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    return {
+        (asset, reader)
+        for row in rows
+        for asset in re.findall("`(.+?)`", row[0])
+        for reader in re.findall("`(.+?)`", row[1])
+    }
+
+
+def test_every_dependency_that_skips_a_stage_has_a_documented_reason() -> None:
+    """People follow a report through the stages in the UI. Each further edge across them costs legibility."""
+    edges = {(parent.to_user_string(), name) for name, node in NODES.items() for parent in node.parent_keys}
+    skips = {(parent, name) for parent, name in edges if abs(_stage(name) - _stage(parent)) > 1}
+    assert skips == _documented_skips()
+    assert len(skips) <= 25
 
 
 def test_only_the_ingest_of_batches_is_partitioned() -> None:

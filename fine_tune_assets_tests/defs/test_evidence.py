@@ -7,6 +7,7 @@ import pytest
 
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import load_missed_terms
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import gather_stored_evidence
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet, write_instruction_set
 from fine_tune_assets.judging.verdicts.evidence import EvidenceTables
@@ -88,6 +89,7 @@ def test_a_candidate_that_learned_a_missed_identifier_gets_no_verdict(stored: St
             labelled_case="{}",
             marked_by="expert-1",
         )
+    load_missed_terms(Installation())  # as the desk does when it records a mark
     with pytest.raises(GateClosedError, match=r"^1 examples .*`fine-tune materialize instruction_sets`"):
         _gather(stored, scores)
 

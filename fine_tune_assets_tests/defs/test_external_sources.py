@@ -14,8 +14,7 @@ import yaml
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.shared_records import Release
-from fine_tune_assets.defs.platform.automation import DATA_VERSION, INPUT_VERSION, latest_event
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.automation import DATA_VERSION, INPUT_VERSION
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import (
     read_corrections,
@@ -28,7 +27,6 @@ from fine_tune_assets.ledger.serving.deployments import record_state, request_de
 from fine_tune_assets.ledger.serving.imported_releases import make_import
 from fine_tune_assets.ledger.serving.release_records import import_transaction, record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
-from fine_tune_assets.recipes.recipe_parts import SECTIONS
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
@@ -50,9 +48,7 @@ def _reported(instance: dg.DagsterInstance) -> set[str]:
 
 def test_every_source_is_reported_once(installation_dir: Path, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
     """A source that is reported at every tick would run the graph at every tick."""
-    first = _reported(instance)
-    assert {f"recipe/{name}" for name in SECTIONS} < first
-    assert {"base_model_files", "verdict_signatures", "corrections"} < first
+    assert {"base_model_files", "verdict_signatures", "corrections"} < _reported(instance)
     assert _reported(instance) == set()
 
 
@@ -112,7 +108,8 @@ def test_every_change_shows_in_the_state(
 
 
 def test_each_change_is_reported_at_the_first_tick(settled: Path, instance: dg.DagsterInstance) -> None:
-    write_recipe(settled, gate={"minimum_gain": 0.5})
+    assert settled.is_dir()
+    _touch(Installation().layout.general_data / "more.jsonl")
     assert _tick(instance)
     _touch(Installation().layout.knowledge / "more.md")
     assert _tick(instance)
@@ -147,25 +144,17 @@ def test_a_source_that_can_not_be_read_is_reported_at_every_tick(settled: Path, 
     assert len([error for error in errors if "expert_ratings" in error]) == 3
 
 
-def test_a_changed_section_is_reported_alone(installation_dir: Path, instance: dg.DagsterInstance) -> None:
-    _reported(instance)
-    write_recipe(installation_dir, gate={"minimum_gain": 0.5})
-    assert _reported(instance) == {"recipe/gate"}
-
-
 def test_a_recipe_that_can_not_be_read_holds_up_no_other_source(
     installation_dir: Path, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A typing error in the recipe must not stop decisions and corrections, and must not go unsaid either."""
     _reported(instance)
-    before = latest_event(instance, recipe_section("gate"))
     values = yaml.safe_load((installation_dir / "recipe.yaml").read_text(encoding="utf-8"))
     replace_file(installation_dir / "recipe.yaml", yaml.safe_dump({**values, "gaet": 1}).encode())
     (installation_dir / "evaluation" / "judge" / "more.csv").write_text("ID\n", encoding="utf-8")
     assert _reported(instance) == {"expert_ratings", "judged_answers"}
-    (told,) = [line for line in capsys.readouterr().out.splitlines() if "recipe/gate" in line]
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "labelled_reports" in line]
     assert "Recipe recipe.yaml: gaet" in told
-    assert latest_event(instance, recipe_section("gate")) == before
 
 
 def test_corrections_come_back_once_the_quarantine_has_examined_them(instance: dg.DagsterInstance) -> None:

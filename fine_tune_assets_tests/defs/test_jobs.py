@@ -64,7 +64,7 @@ def test_a_closed_gate_upstream_starts_nothing(instance: dg.DagsterInstance) -> 
 
 def test_an_input_that_is_about_to_change_is_waited_for(instance: dg.DagsterInstance) -> None:
     """The scrubber's settings changed: its recall is measured again first, and the batch is scrubbed with the result."""
-    _materialize(instance, dg.AssetKey(["recipe", "scrub"]), "2")
+    _materialize(instance, dg.AssetKey("labelled_reports"), "2")
     assert plan_ingest(GRAPH, instance, ["2026-02"]) == []
 
 

@@ -16,10 +16,10 @@ from fine_tune_assets.defs.platform.automation import InputsChanged, InputsPrese
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s06_adapters import adapters as s06_adapters
 from fine_tune_assets.defs.s06_adapters.adapters import weekly_retraining
-from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.training.training_due import TrainingDue
 from fine_tune_assets_tests.conftest import write_recipe
 from fine_tune_assets_tests.defs.platform.test_automation import Graph
+from fine_tune_assets_tests.defs.trained_versions import trained_by_recipe
 from fine_tune_assets_tests.instructions.examples import example, subjects_in
 from fine_tune_assets_tests.lineage.stored_data import store, store_set
 
@@ -122,8 +122,7 @@ def test_the_week_begins_on_sunday_at_three_of_the_installations_own_time() -> N
 
 def _report(instance: dg.DagsterInstance, asset: str, version: str) -> None:
     """Report a materialization as a run with the current recipe would."""
-    learned_by = section_fingerprints(Installation().recipe)["training"]
-    tags = {"dagster/data_version": version, s06_adapters.TRAINING_VERSION_TAG: learned_by}
+    tags = {"dagster/data_version": version, **trained_by_recipe()}
     instance.report_runless_asset_event(dg.AssetMaterialization(asset, tags=tags))
 
 

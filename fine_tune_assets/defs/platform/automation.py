@@ -18,6 +18,7 @@ from dagster import DagsterEventType, DagsterInstance
 
 from fine_tune_assets.defs.platform.asset_keys import asset_key, line_tags
 from fine_tune_assets.defs.platform.automation_sensor import AutomationSensor
+from fine_tune_assets.defs.platform.recipe_versions import RECIPE_TAG, describe_sections, is_other_recipe
 
 DATA_VERSION = "dagster/data_version"
 CODE_VERSION = "dagster/code_version"
@@ -167,7 +168,7 @@ def has_changed_inputs(graph: Any, node: Any, instance: DagsterInstance) -> bool
     inputs = {key: parent for key, parent in parents.items() if key in triggering}
     if last is not None and not _has_changed_input(graph, node, inputs, last):
         return False
-    return _is_unattempted(graph, instance, node.key, last, inputs, parents)
+    return _is_unattempted(graph, instance, node, last, inputs, parents)
 
 
 def _has_changed_input(
@@ -204,7 +205,8 @@ def _changed_partitions(context: Any, graph: Any, node: Any, instance: DagsterIn
         if last is not None and not _has_changed_input(graph, node, parents, last):
             continue
         attempt = attempts.get(partition)
-        if attempt is None or not _is_attempted(instance, attempt[0], attempt[1], parents.values()):
+        version = node.code_version
+        if attempt is None or not _is_attempted(instance, attempt[0], attempt[1], parents.values(), version):
             wanted.add(partition)
     view = context.asset_graph_view
     candidates = context.candidate_subset.expensively_compute_asset_partitions()
@@ -232,20 +234,24 @@ def list_changed_batches(instance: DagsterInstance, key: dg.AssetKey, parent: dg
 def _is_unattempted(
     graph: Any,
     instance: DagsterInstance,
-    key: dg.AssetKey,
+    node: Any,
     last: RecordedEvent | None,
     inputs: Mapping[dg.AssetKey, RecordedEvent | None],
     declared: Mapping[dg.AssetKey, RecordedEvent | None],
 ) -> bool:
-    """Whether the newest run planned for an unpartitioned asset materialized it, or was not an attempt at the current inputs.
+    """Whether the newest run planned for an unpartitioned asset materialized it, or was not an attempt at the current inputs
+    and the current recipe.
 
     `declared`: every dependency, including ignored ones. If one of them failed in that run, Dagster skipped the asset's step;
     then a newer state of that dependency counts as well.
     """
+    key = node.key
     planned = instance.event_log_storage.get_latest_planned_materialization_info(key)
     if planned is None or (last is not None and last.run_id == planned.run_id):
         return True
     run_id, planned_at = planned.run_id, planned.storage_id
+    if _had_other_recipe(instance, run_id, node.code_version):
+        return True
     if not _is_attempted(instance, run_id, planned_at, inputs.values()):
         newer = {parent: now for parent, now in inputs.items() if now is not None and now.storage_id > planned_at}
         started_at = _stopped_step(instance, run_id, key)
@@ -293,16 +299,32 @@ def _step_start(instance: DagsterInstance, run_id: str, key: dg.AssetKey) -> flo
 
 
 def _is_attempted(
-    instance: DagsterInstance, run_id: str, planned_at: int, parents: Iterable[RecordedEvent | None]
+    instance: DagsterInstance,
+    run_id: str,
+    planned_at: int,
+    parents: Iterable[RecordedEvent | None],
+    code_version: str | None = None,
 ) -> bool:
-    """Whether a run over the current inputs failed or was cancelled. Such a run is not repeated automatically."""
+    """Whether a run over the current inputs failed or was cancelled. Such a run is not repeated automatically.
+
+    With an asset's `code_version`, a run that started with another recipe is no such run.
+    """
     own = COUNTED_ATTEMPTS.get()
     if own is not None and run_id not in own:
         return False
     run = instance.get_run_by_id(run_id)
-    if run is None or not run.is_failure_or_canceled:
+    if run is None or not run.is_failure_or_canceled or _had_other_recipe(instance, run_id, code_version):
         return False
     return not any(parent is not None and parent.storage_id > planned_at for parent in parents)
+
+
+def _had_other_recipe(instance: DagsterInstance, run_id: str, code_version: str | None) -> bool:
+    """Whether a run started with another state of the sections of this code version.
+
+    `fine-tune materialize` keeps the definitions that it began with, so every run of its own counts.
+    """
+    run = instance.get_run_by_id(run_id) if COUNTED_ATTEMPTS.get() is None else None
+    return run is not None and is_other_recipe(run.tags, code_version)
 
 
 def _key_path(key: dg.AssetKey) -> str:
@@ -370,7 +392,8 @@ class SourceChanged(WholeAssetCondition):
         last, now = latest_events(instance, [context.key, self._source]).values()
         if last is None or now is None or not is_input_changed(_key_path(self._source), now, now.version, last.tags):
             return False
-        return _is_unattempted(graph, instance, context.key, last, {self._source: now}, {self._source: now})
+        node = graph.get(context.key)
+        return _is_unattempted(graph, instance, node, last, {self._source: now}, {self._source: now})
 
 
 def on_new_inputs_or_source(source: str, *, ignored: Collection[str] = ()) -> AC:
@@ -399,16 +422,19 @@ def on_new_batches(optional: dg.AssetSelection | None = None) -> AC:
     return (ready_to_run() & inputs_are_final() & ~missing & InputsChanged()).with_label("on_new_batches")
 
 
-with warnings.catch_warnings():
-    # Two parameters are in beta, and every step process would print a warning. Dagster is pinned.
-    warnings.simplefilter("ignore", dg.BetaWarning)
-    AUTOMATION_SENSOR = AutomationSensor(
-        "automation",
-        target=dg.AssetSelection.all(include_sources=True) | dg.AssetSelection.all_asset_checks(),
-        # Custom conditions are silently ignored without it.
-        use_user_code_server=True,
-        minimum_interval_seconds=5,
-        description="Evaluates the automation conditions and starts runs.",
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        run_tags={"trigger": "automation", **line_tags()},
-    )
+def build_automation_sensor(sections: Mapping[str, str]) -> AutomationSensor:
+    """`sections`: of the recipe that the definitions are loaded with; empty if it can't be read."""
+    recipe = {RECIPE_TAG: describe_sections(sections)} if sections else {}
+    with warnings.catch_warnings():
+        # Two parameters are in beta, and every step process would print a warning. Dagster is pinned.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return AutomationSensor(
+            "automation",
+            target=dg.AssetSelection.all(include_sources=True) | dg.AssetSelection.all_asset_checks(),
+            # Custom conditions are silently ignored without it.
+            use_user_code_server=True,
+            minimum_interval_seconds=5,
+            description="Evaluates the automation conditions and starts runs.",
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            run_tags={"trigger": "automation", **line_tags(), **recipe},
+        )

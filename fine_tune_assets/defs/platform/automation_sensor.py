@@ -6,7 +6,7 @@ ticks without activity. `evaluate_conditions` evaluates once without the daemon,
 
 import time
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,14 @@ import dagster as dg
 
 from fine_tune_assets.defs.platform.dagster_compat.private_names import SensorExecutionData
 from fine_tune_assets.defs.platform.kept_instance import kept_instance
+from fine_tune_assets.defs.platform.recipe_versions import is_loaded_recipe, read_section_versions
+from fine_tune_assets.defs.platform.resources import Installation
 
 MAX_IDLE_SECONDS = 300.0
+_OTHER_RECIPE = (
+    "The recipe can't be read, or was changed after the definitions were loaded. The webserver reloads them within 20 s; without "
+    "it, restart the code server."
+)
 _RUNS_READ = 5
 """One more than the runs in progress, since Dagster writes a run's row after its event."""
 
@@ -39,6 +45,10 @@ class _IdleTick:
 class AutomationSensor(dg.AutomationConditionSensorDefinition):
     _idle: _IdleTick | None = None
 
+    def read_sections(self) -> Mapping[str, str] | None:
+        """The sections of the current recipe; None if it can't be read."""
+        return read_section_versions(Installation())
+
     def evaluate_tick(self, context: Any) -> SensorExecutionData:
         """Evaluate, or skip. Reads the activity first, so that events during the evaluation cause another one."""
         sources = context.repository_def.asset_graph.external_asset_keys
@@ -48,6 +58,9 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
             return SensorExecutionData(
                 skip_message="No source, run or backfill has changed since the last evaluation.", cursor=context.cursor
             )
+        versions = (node.code_version for node in context.repository_def.asset_graph.asset_nodes)
+        if not is_loaded_recipe(versions, self.read_sections()):
+            return SensorExecutionData(skip_message=_OTHER_RECIPE, cursor=context.cursor)
         found = super().evaluate_tick(context)
         self._idle = None if found.run_requests else _IdleTick(now, seen)
         return found

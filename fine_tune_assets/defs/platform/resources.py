@@ -41,6 +41,13 @@ from fine_tune_assets.recipes.schema import Recipe
 class Installation(dg.ConfigurableResource):
     """Settings, recipe, ledger and keys of this installation."""
 
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Record the recipe that a run starts with, so that a failed run is repeated with a corrected one."""
+        from fine_tune_assets.defs.platform.recipe_versions import recipe_tags
+
+        if context.run is not None and context.instance is not None:
+            context.instance.add_run_tags(context.run.run_id, recipe_tags())
+
     @property
     def settings(self) -> Settings:
         return load_settings()

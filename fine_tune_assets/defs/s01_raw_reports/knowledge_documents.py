@@ -21,7 +21,7 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.embeddings.encoder import piece_counter
 from fine_tune_assets.recipes.schema import Recipe
@@ -79,7 +79,8 @@ def read_documents(settings: Settings) -> Iterator[KnowledgeDocuments]:
 
 @dg.asset(
     group_name=GROUP,
-    deps=[knowledge, recipe_section("knowledge")],
+    deps=[knowledge],
+    code_version=code_version("knowledge"),
     automation_condition=with_new_inputs(),
     description="The documents in chunks of one section each, with source, version, dates and access rights. Documents that "
     "could not be read are in the table `unreadable_documents`, with the reason.",

@@ -30,7 +30,7 @@ from fine_tune_assets.defs.platform.metadata import (
     warning_result,
 )
 from fine_tune_assets.defs.platform.production_checks import report_changed_check
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.reports.archives import ReadLimits
@@ -70,10 +70,10 @@ raw_reports = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[raw_reports, ERASED_SUBJECTS, recipe_section("subjects")],
+    deps=[raw_reports, ERASED_SUBJECTS],
     partitions_def=BATCHES,
     automation_condition=on_new_batches(optional=dg.AssetSelection.assets(ERASED_SUBJECTS)),
-    code_version=short(read_reader_version()),
+    code_version=code_version("subjects", own=short(read_reader_version())),
     description="All readable reports, with the identifiers that their metadata states. Files and records that could not be "
     "read are in the table `unreadable_reports`, with the reason.",
     owners=OWNERS["data"],

@@ -19,7 +19,11 @@ from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.defs.platform.metadata import OWNERS
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.ledger.reviews.identifier_marks import list_marks, read_labelled_cases
-from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_with_copies
+from fine_tune_assets.phi.missed_identifiers.copied_reports import (
+    find_terms_with_copies,
+    read_recorded_terms,
+    record_terms,
+)
 from fine_tune_assets.phi.missed_identifiers.missed_terms import (
     REVIEWER_MARKS,
     TermsBySubject,
@@ -44,27 +48,36 @@ missed_identifiers = dg.AssetSpec(
 def load_missed_terms(installation: Installation) -> TermsBySubject:
     """Subject key → marked terms that were not withdrawn: for the subject, or in a report that the subject has a copy of.
 
-    Raises LedgerError if a term can't be decrypted.
+    For stages 1 to 3, which read reports; records the subjects for later gates. Raises LedgerError if a term can't be decrypted.
     """
     with installation.ledger() as ledger:
         folder = installation.tables_folder(*TERM_TABLES)
-        return find_terms_with_copies(ledger, ledger.key, folder, installation.vocabulary)
+        terms = find_terms_with_copies(ledger, ledger.key, folder, installation.vocabulary)
+        record_terms(ledger, terms)
+    return terms
+
+
+def flag_marked_texts(
+    installation: Installation, subject_keys: pa.ChunkedArray, texts: Sequence[pa.ChunkedArray]
+) -> pa.Array:
+    """For each row, whether one of its texts contains a term that was marked for its subject, or for a copy.
+
+    Reads the ledger alone, each time, since the tables in between may be out of date. Raises LedgerError, SealError.
+    """
+    with installation.ledger() as ledger:
+        terms = read_recorded_terms(ledger, ledger.key)
+    return flag_missed_terms(subject_keys, texts, terms.by_subject, installation.vocabulary, terms.of_all)
 
 
 def count_missed_identifiers(installation: Installation, instruction_set: pa.Table) -> int:
     """Number of examples in the set that contain a term marked for their subject after the set was built."""
     contents = ["\n".join(m["content"] for m in messages) for messages in instruction_set["messages"].to_pylist()]
     texts = pa.chunked_array([pa.array(contents, pa.string())])
-    terms = load_missed_terms(installation)
-    flags = flag_missed_terms(instruction_set["subject_key"], [texts], terms, installation.vocabulary)
-    return pc.sum(flags).as_py() or 0
+    return pc.sum(flag_marked_texts(installation, instruction_set["subject_key"], [texts])).as_py() or 0
 
 
 def require_no_missed_identifiers(installation: Installation, instruction_set: pa.Table) -> None:
-    """Raise GateClosedError if an example of the set contains a term that was marked for its subject.
-
-    Reads the ledger each time, since the tables in between may be out of date.
-    """
+    """Raise GateClosedError if an example of the set contains a term that was marked for its subject."""
     count = count_missed_identifiers(installation, instruction_set)
     if count:
         raise GateClosedError(

@@ -31,7 +31,7 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
 from fine_tune_assets.defs.s02_scrubbed_reports.heading_places import add_headings
@@ -68,7 +68,8 @@ labelled_reports = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[labelled_reports, missed_identifiers, recipe_section("scrub")],
+    deps=[labelled_reports, missed_identifiers],
+    code_version=code_version("scrub"),
     automation_condition=on_new_inputs(),
     description="The share of identifiers in the labelled texts that the scrubber removes completely, by kind.",
     owners=OWNERS["clinical"],

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result, warning_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import PhiTagger
@@ -19,7 +19,7 @@ GROUP = "s02_scrubbed_reports"
 # Without an automation condition: training takes 15 minutes and has no effect until a recipe names the folder.
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("tagger")],
+    code_version=code_version("tagger"),
     description="A custom tagger, trained on the labelled reports in `data/tagger_training` and compared with the domain's "
     "bundled tagger and spaCy's. Materialize it by hand.",
     owners=OWNERS["ml"],

@@ -24,7 +24,7 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, tracked_step, user_facing_errors
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import load_missed_terms, missed_identifiers
 from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import collisions_by_batch
@@ -74,9 +74,9 @@ BOILERPLATE_COUNTS = {
         # A report with a marked identifier is removed before its batch is scrubbed again.
         condition=on_new_inputs_or_source("missed_identifiers", ignored=_IGNORED_INPUTS),
         # Change this when the columns change, so that both tables are rebuilt.
-        code_version="4",  # adds conflicting reports
+        code_version=code_version("dedup", own="4"),  # adds conflicting reports
     ),
-    deps=[*_IGNORED_INPUTS, recipe_section("dedup"), missed_identifiers],
+    deps=[*_IGNORED_INPUTS, missed_identifiers],
     # A batch that could not be scrubbed is skipped and must not block the others.
     ins={"scrubbed_reports": dg.AssetIn(metadata={"allow_missing_partitions": True})},
     name="drop_duplicates",

@@ -39,11 +39,10 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
-    TERM_TABLES,
-    load_missed_terms,
+    flag_marked_texts,
     missed_identifiers,
 )
 from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import (
@@ -58,7 +57,6 @@ from fine_tune_assets.defs.s10_corrections.quarantine import (
     restricted_reports,
 )
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
-from fine_tune_assets.phi.missed_identifiers.missed_terms import flag_missed_terms
 from fine_tune_assets.tables.approval_rows import UndraftedReport, WithheldExample, WithheldExampleReason
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
 
@@ -73,8 +71,8 @@ _INCOMPLETE_SECTIONS = (
     "next line."
 )
 
-_IGNORED_INPUTS = (*TERM_TABLES, ACCESS_TABLE)
-"""Tables that `approved_examples` reads only to withhold examples: every new batch or changed document would trigger it."""
+_IGNORED_INPUTS = (ACCESS_TABLE,)
+"""Read only to withhold examples: every changed document would trigger `approved_examples`."""
 
 expert_decisions = dg.AssetSpec(
     "expert_decisions",
@@ -93,12 +91,8 @@ expert_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="9",  # texts in another language are flagged
-    deps=[
-        "scrubbed_reports",
-        incoming_corrections,
-        *(recipe_section(name) for name in ("dedup", "passages", "tasks")),
-    ],
+    code_version=code_version("dedup", "passages", "tasks", own="9"),  # texts in another language are flagged
+    deps=["scrubbed_reports", incoming_corrections],
     # `duplicate_reports` has the fingerprint of each text that is read, so a changed text changes that table first.
     automation_condition=with_new_inputs(ignored=["scrubbed_reports"]),
     description="Instruction, input and draft output from each report, by the recipe's tasks, and from each correction.",
@@ -214,10 +208,9 @@ def _count_table(name: str, counts: Mapping[str, int]) -> dg.MarkdownMetadataVal
         incoming_corrections,
         expert_decisions,
         missed_identifiers,
-        *(recipe_section(name) for name in ("trusted_sources", "review", "corrections")),
     ],
     automation_condition=with_new_inputs(ignored=_IGNORED_INPUTS),
-    code_version=APPROVED_CODE_VERSION,
+    code_version=code_version("trusted_sources", "review", "corrections", own=APPROVED_CODE_VERSION),
     description="Examples that an expert approved, or that come from a trusted source of the recipe. All other drafts wait.",
     owners=OWNERS["clinical"],
     kinds={"parquet"},
@@ -237,8 +230,7 @@ def approved_examples(installation: Installation, drafted_examples: pa.Table) ->
         )
         # Includes text that a reviewer typed into a repaired output, which is not scrubbed.
         texts = [approval.approved[name] for name in ("instruction", "input", "output")]
-        terms = load_missed_terms(installation)
-        is_withheld = flag_missed_terms(approval.approved["subject_key"], texts, terms, installation.vocabulary)
+        is_withheld = flag_marked_texts(installation, approval.approved["subject_key"], texts)
         unmarked = approval.approved.filter(pc.invert(is_withheld))
         # Checked again: access to a document may have been restricted since its corrections were examined.
         restricted = restricted_reports(installation, corrections)

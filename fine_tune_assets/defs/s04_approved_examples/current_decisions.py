@@ -18,11 +18,12 @@ from fine_tune_assets.approval.lapsed_approvals import (
     read_current_decisions,
 )
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
-from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_listing
+from fine_tune_assets.core.fingerprints import combine, fingerprint_json
 from fine_tune_assets.defs.platform.metadata import REASON, warning_result
 from fine_tune_assets.defs.platform.production_checks import report_changed_check
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.instructions.stored_sets import StoredInstructionSet
+from fine_tune_assets.ledger.reviews.correction_records import corrections_fingerprint
 from fine_tune_assets.ledger.reviews.decision_records import decisions_fingerprint
 from fine_tune_assets.ledger.serving.deployments import find_live_deployment
 from fine_tune_assets.ledger.serving.release_records import find_release
@@ -37,9 +38,8 @@ _MAX_IDS_SHOWN = 5
 
 def current_decisions(installation: Installation) -> CurrentDecisions:
     """The current decisions of the ledger, with the recipe's review rules."""
-    corrections = installation.stored("scrubbed_corrections").path
     with installation.ledger() as ledger:
-        return read_current_decisions(ledger, corrections, installation.recipe.review)
+        return read_current_decisions(ledger, installation.recipe.review)
 
 
 def is_revoked(stored: StoredInstructionSet, now: CurrentDecisions) -> bool:
@@ -92,16 +92,15 @@ def report_production_approvals(
 
 def _check_metadata(installation: Installation) -> dict[str, Any]:
     """Metadata of the check: empty without a production model, and without a count if its examples are unknown."""
-    settings, corrections = installation.settings, installation.stored("scrubbed_corrections").path
+    settings = installation.settings
     with installation.ledger() as ledger:
         live = find_live_deployment(ledger)
         if live is None:
             return {}
-        decided = decisions_fingerprint(ledger)
+        decided, authored = decisions_fingerprint(ledger), corrections_fingerprint(ledger)
     rules = fingerprint_json(asdict(installation.recipe.review))
-    authors = fingerprint_listing(corrections) if corrections.is_file() else ""
     location = [str(settings.data_dir), settings.database_url]
-    lapsed = _unapproved_in_release(live.release_id, combine([*location, decided, rules, authors]))
+    lapsed = _unapproved_in_release(live.release_id, combine([*location, decided, rules, authored]))
     if lapsed is None:
         unknown = (
             f"The instruction set of release {live.release_id} was removed, or has no record of the decisions that approved its "

@@ -27,7 +27,7 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, tracked_progress, user_facing_errors
 from fine_tune_assets.defs.s04_approved_examples.drafting_models import (
     DraftingBaseModel,
@@ -44,7 +44,8 @@ from fine_tune_assets.tables.stored_tables import drop_subjects
 
 @dg.asset(
     group_name="s04_approved_examples",
-    deps=[recipe_section("tasks"), drafting_models],
+    deps=[drafting_models],
+    code_version=code_version("tasks"),
     automation_condition=with_new_inputs(),
     description="Drafts that a model wrote for tasks of the kind `model`, each sentence with its source in the report. "
     "Drafts with an unsupported sentence are dropped; an expert reviews the others.",

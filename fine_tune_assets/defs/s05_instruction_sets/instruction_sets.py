@@ -11,7 +11,7 @@ from fine_tune_assets.defs.platform.automation import WholeAssetCondition, on_ne
 from fine_tune_assets.defs.platform.column_lineage import file_column
 from fine_tune_assets.defs.platform.metadata import OWNERS, bar_table, definition_metadata, markdown_table, table_result
 from fine_tune_assets.defs.platform.prompt_files import fingerprint_prompt_files
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import PROMPT_FILES, code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s04_approved_examples.approved_examples import require_reviewer_agreement
 from fine_tune_assets.defs.s05_instruction_sets.set_evidence import (
@@ -109,7 +109,8 @@ def general_examples(installation: Installation) -> dg.MaterializeResult[pa.Tabl
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*CONTEXT_TABLES, ability_questions, judged_answers, recipe_section("dedup"), recipe_section("instructions")],
+    deps=[*CONTEXT_TABLES, ability_questions, judged_answers],
+    code_version=code_version("dedup", "instructions", PROMPT_FILES),
     automation_condition=with_new_inputs(
         FirstSetHasEnoughExamples(), ignored=CONTEXT_TABLES, label="when_examples_suffice"
     ),

@@ -22,7 +22,7 @@ from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
 from fine_tune_assets.defs.platform.cross_group_search import count_threads, whole_text_finder
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import TERM_TABLES, load_missed_terms
+from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import flag_marked_texts
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import scrub_request
 from fine_tune_assets.defs.s04_approved_examples.current_decisions import current_decisions
 from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import require_current_scrubber
@@ -37,7 +37,6 @@ from fine_tune_assets.instructions.set_examples import SetExample
 from fine_tune_assets.instructions.splits import SplitRule, find_late_subjects, require_comparable_test_from
 from fine_tune_assets.judging.judges.labelled_sets import read_labelled_sets
 from fine_tune_assets.phi.measurement.final_text_scan import FinalText
-from fine_tune_assets.phi.missed_identifiers.missed_terms import flag_missed_terms
 from fine_tune_assets.phi.scrubber import scrubber_version
 from fine_tune_assets.recipes.domain_pack_schema import ALL_TEXTS, DomainPack
 from fine_tune_assets.recipes.domain_packs import load_pack
@@ -47,7 +46,7 @@ from fine_tune_assets.tables.record_classes import Record, iter_records, table_f
 
 VECTORS = "leaks/vectors.npz"
 """Relative to the cache folder. An erasure removes the whole file."""
-CONTEXT_TABLES = (*TERM_TABLES, ACCESS_TABLE, "incoming_corrections")
+CONTEXT_TABLES = (ACCESS_TABLE, "incoming_corrections")
 """Tables that this module reads while a set is built. Their changes reach a set through the examples."""
 
 
@@ -145,8 +144,7 @@ def _with_missed_terms(installation: Installation, examples: Sequence[SetExample
         return pa.chunked_array([pa.array([getattr(example, name) for example in examples], pa.string())])
 
     texts = [column(name) for name in ("instruction", "input", "output")]
-    terms = load_missed_terms(installation)
-    flags = flag_missed_terms(column("subject_key"), texts, terms, installation.vocabulary)
+    flags = flag_marked_texts(installation, column("subject_key"), texts)
     return {example.fingerprint for example, is_marked in zip(examples, flags.to_pylist(), strict=True) if is_marked}
 
 

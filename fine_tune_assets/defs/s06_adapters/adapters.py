@@ -17,9 +17,9 @@ from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.jobs import RETRAIN
 from fine_tune_assets.defs.platform.asset_keys import asset_key, line_tags
 from fine_tune_assets.defs.platform.automation import (
+    CODE_VERSION,
     InputsChanged,
     WholeAssetCondition,
-    consumed_input_tag,
     latest_event,
     on_new_inputs,
 )
@@ -30,11 +30,10 @@ from fine_tune_assets.defs.platform.candidate import (
     is_in_progress,
 )
 from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, plot, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version, section_version, training_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, retry_when_killed, user_facing_errors
 from fine_tune_assets.defs.s01_raw_reports.erased_subjects import require_no_erased_subjects
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
-    TERM_TABLES,
     count_missed_identifiers,
     require_no_missed_identifiers,
 )
@@ -65,8 +64,6 @@ from fine_tune_assets.training.training_due import (
     is_changed,
 )
 
-GATE_TABLES = (*TERM_TABLES, "incoming_corrections")
-"""The tables that `read_training_set` reads. A change in them can close a gate, but triggers nothing."""
 GROUP = "s06_adapters"
 GPU = "gpu"
 """Pool with one slot, so that training, judging and merging take turns on the GPU."""
@@ -121,7 +118,7 @@ def _decide_due(instance: dg.DagsterInstance, installation: Installation, minimu
     now = current_decisions(installation)
     if is_revoked(new, now):
         return TrainingDue.NOT_DUE  # the set is first rebuilt with the current decisions
-    training = section_fingerprints(recipe)["training"]
+    trained_with = section_version(last.tags.get(CODE_VERSION), "training")
     return decide_due(
         new_examples=count_new_examples(new.table, old.table) if old else 0,
         minimum_new_examples=_minimum_new_examples(installation) if minimum is None else minimum,
@@ -129,7 +126,7 @@ def _decide_due(instance: dg.DagsterInstance, installation: Installation, minimu
         minimum_new_corrections=recipe.corrections.minimum_new if minimum is None else minimum,
         is_base_changed=installation.stored("base_models").rows(("fingerprint",))[0]["fingerprint"]
         != adapter["base_fingerprint"],
-        is_recipe_changed=training != last.tags.get(TRAINING_VERSION_TAG)
+        is_recipe_changed=trained_with != training_version(recipe)
         or (old is not None and _defining_facts(new) != _defining_facts(old)),
         has_missed_identifiers=minimum is not None
         and old is not None
@@ -152,26 +149,23 @@ def _defining_facts(stored: StoredInstructionSet) -> dict[str, Any]:
     return {name: value for name, value in stored.manifest["facts"].items() if name != "recipe"}
 
 
-TRAINING_VERSION_TAG = consumed_input_tag("recipe/training")
-
-
 def after_training(ignored: Collection[str] = ()) -> AC:
     """For assets downstream of an adapter. Waits while an input is out of date, since a new adapter with old grades would only
     meet closed gates.
 
-    The adapter itself may be out of date until a training is due. The tables that gates read trigger nothing.
+    The adapter itself may be out of date until a training is due.
     """
     adapters_only = dg.AssetSelection.assets(asset_key("adapters"))
     is_outdated = AC.any_deps_match(InputsChanged()).ignore(adapters_only)
     is_training_due = AC.any_deps_match(InputsChanged() & TrainingIsDue()).allow(adapters_only)
-    return on_new_inputs(~is_outdated, ~is_training_due, ignored=[*GATE_TABLES, *ignored], label="after_training")
+    return on_new_inputs(~is_outdated, ~is_training_due, ignored=ignored, label="after_training")
 
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*GATE_TABLES, recipe_section("training")],
+    code_version=code_version("training"),
     pool=GPU,
-    automation_condition=on_new_inputs(TrainingIsDue(), ignored=GATE_TABLES, label="when_training_is_due"),
+    automation_condition=on_new_inputs(TrainingIsDue(), label="when_training_is_due"),
     description="The LoRA or QLoRA adapter that was trained on the instruction set, with its loss curve.",
     owners=OWNERS["ml"],
     kinds={"pytorch", "huggingface"},

@@ -8,7 +8,7 @@ import pyarrow as pa
 from fine_tune_assets.core.fingerprints import fingerprint_json
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker
 from fine_tune_assets.defs.s06_adapters.adapters import GROUP
 from fine_tune_assets.tables.record_classes import table_from_rows
@@ -36,7 +36,8 @@ _VERSION_FIELDS = (
 
 @dg.asset(
     group_name=GROUP,
-    deps=[base_model_files, recipe_section("base_model")],
+    deps=[base_model_files],
+    code_version=code_version("base_model"),
     automation_condition=on_new_inputs(),
     description="The open-weight model that is fine-tuned: a checked local folder, with its source, hash and licence.",
     owners=OWNERS["ml"],

@@ -22,7 +22,7 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s06_adapters.adapters import GPU, GROUP
 from fine_tune_assets.defs.s06_adapters.preflight import run_preflight
@@ -55,10 +55,9 @@ _VERSION_FIELDS = (*_BINDING_FIELDS, "packing", "batch_size", "gradient_accumula
 
 @dg.asset(
     group_name=GROUP,
-    deps=[recipe_section("training")],
     pool=GPU,
     automation_condition=on_new_inputs(),
-    code_version=str(TRAINER_VERSION),
+    code_version=code_version("training", own=str(TRAINER_VERSION)),
     description="Whether training may start: the tokens of every example, and the predicted peak memory, disk space and "
     "steps. If it does not fit: the nearest settings that do. `serving` is the memory that engines will need. A page shows the "
     "tokens that are trained on. The tables `example_lengths` and `training_preflights` have the details.",

@@ -11,9 +11,9 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, after_training, read_training_set
+from fine_tune_assets.defs.s06_adapters.adapters import after_training, read_training_set
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP
 from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_metrics, metric_table
 from fine_tune_assets.judging.evaluation.deterministic_checks import (
@@ -31,7 +31,7 @@ from fine_tune_assets.tables.training_rows import Adapter
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*GATE_TABLES, recipe_section("checks")],
+    code_version=code_version("checks"),
     automation_condition=after_training(),
     description="Whether each judged answer is grounded in its input (numbers, doses, sides, dates, negations) and has the "
     "required format.",

@@ -9,10 +9,10 @@ import pyarrow as pa
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import index_request, labelled_questions
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_training
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, after_training
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP, find_incumbent, model_request
 from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_family, check_metrics, metric_table
 from fine_tune_assets.judging.evaluation.deterministic_checks import incumbent_fingerprint
@@ -29,7 +29,8 @@ DOCUMENTS = ("knowledge_chunks", "labelled_questions")
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*GATE_TABLES, "knowledge_chunks", labelled_questions, recipe_section("retrieval"), recipe_section("judge")],
+    deps=["knowledge_chunks", labelled_questions],
+    code_version=code_version("retrieval", "judge"),
     pool=GPU,
     automation_condition=after_training(ignored=DOCUMENTS),
     description="Answers of candidate and incumbent to labelled questions, from passages of documents: whether they are "

@@ -23,9 +23,9 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, read_training_set
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, read_training_set
 from fine_tune_assets.instructions.stored_sets import InstructionSetError
 from fine_tune_assets.judging.judges.adaptation_record import read_adaptation
 from fine_tune_assets.judging.judges.grades import (
@@ -59,7 +59,7 @@ from fine_tune_assets.tables.judging_rows import JudgeAgreement
 from fine_tune_assets.tables.record_classes import iter_records
 
 GROUP = "s07_judge_scores"
-_IGNORED_INPUTS = (*GATE_TABLES, "adapters", "judge_scores")
+_IGNORED_INPUTS = ("adapters", "judge_scores")
 LOGGER = logging.getLogger(__name__)
 _COLUMNS = (
     "labelled_set",
@@ -88,7 +88,7 @@ expert_ratings = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*_IGNORED_INPUTS, expert_ratings, recipe_section("judge"), recipe_section("gate")],
+    deps=[*_IGNORED_INPUTS, expert_ratings],
     pool=GPU,
     # The version of `expert_ratings` changes with the answers.
     automation_condition=on_new_inputs(ignored=_IGNORED_INPUTS),
@@ -96,8 +96,12 @@ expert_ratings = dg.AssetSpec(
     owners=OWNERS["clinical"],
     kinds={"parquet"},
     metadata=definition_metadata("judge_agreement"),
-    code_version=short(
-        combine([word_overlap().version, *map(fingerprint_file, (SHIPPED_FILE, SHIPPED_FOLDER / WEIGHTS_FILE))])
+    code_version=code_version(
+        "judge",
+        "gate",
+        own=short(
+            combine([word_overlap().version, *map(fingerprint_file, (SHIPPED_FILE, SHIPPED_FOLDER / WEIGHTS_FILE))])
+        ),
     ),
 )
 def judge_agreement(

@@ -13,10 +13,10 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
 from fine_tune_assets.core.shared_records import CANDIDATE_KEY
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, plot, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import ability_questions
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_training, read_training_set
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, after_training, read_training_set
 from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_family
 from fine_tune_assets.judging.evaluation.example_selection import RequiredTasks
 from fine_tune_assets.judging.evaluation.general_abilities import ability_budgets
@@ -100,7 +100,7 @@ def find_incumbent(installation: Installation, adapter: Adapter) -> dict[str, st
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*GATE_TABLES, recipe_section("judge")],
+    code_version=code_version("judge"),
     pool=GPU,
     automation_condition=after_training(),
     description="Grades from 1 to 10 for base model, candidate and incumbent, on the same test examples.",
@@ -191,7 +191,8 @@ def question_files(installation: Installation) -> list[Path]:
 
 @dg.asset(
     group_name=GROUP,
-    deps=[ability_questions, recipe_section("abilities")],
+    deps=[ability_questions],
+    code_version=code_version("abilities"),
     pool=GPU,
     automation_condition=after_training(),
     description="The candidate's accuracy on general tasks that are never trained on, compared with its base model.",

@@ -14,10 +14,10 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s02_scrubbed_reports.scrubbed_reports import scrub_request
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_training, read_training_set
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, after_training, read_training_set
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP, model_request
 from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_family
 from fine_tune_assets.defs.s07_judge_scores.shadow_adapters import (
@@ -50,7 +50,8 @@ _IGNORED_INPUTS = ("phi_spans",)
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*GATE_TABLES, *_IGNORED_INPUTS, recipe_section("planted_secrets")],
+    deps=_IGNORED_INPUTS,
+    code_version=code_version("planted_secrets"),
     pool=GPU,
     automation_condition=after_training(ignored=_IGNORED_INPUTS),
     description="How much training text and how many secrets can be extracted from the candidate or its shadow adapter. Counts "

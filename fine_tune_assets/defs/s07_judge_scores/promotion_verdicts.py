@@ -14,9 +14,9 @@ from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_tab
 from fine_tune_assets.core.keys import public_key_file
 from fine_tune_assets.core.shared_records import CANDIDATE_KEY, Verdict
 from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, plot, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, after_training, read_training_set
+from fine_tune_assets.defs.s06_adapters.adapters import after_training, read_training_set
 from fine_tune_assets.defs.s07_judge_scores.judge_agreement import judge_requirements
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import (
     GROUP,
@@ -67,7 +67,8 @@ verdict_signatures = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*GATE_TABLES, verdict_signatures, recipe_section("gate")],
+    deps=[verdict_signatures],
+    code_version=code_version("gate"),
     automation_condition=after_training(),
     description="The signed verdict on the candidate (promote, hold or refuse), with all reasons and metrics.",
     owners=OWNERS["clinical"],

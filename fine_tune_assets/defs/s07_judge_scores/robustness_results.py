@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_training, read_training_set
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, after_training, read_training_set
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import GROUP, model_request
 from fine_tune_assets.defs.s07_judge_scores.metric_metadata import check_family
 from fine_tune_assets.engines.running_server import CONTEXT_TOKENS
@@ -21,7 +21,7 @@ from fine_tune_assets.tables.training_rows import Adapter, BaseModel
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*GATE_TABLES, recipe_section("robustness")],
+    code_version=code_version("robustness"),
     pool=GPU,
     automation_condition=after_training(),
     description="How candidate and base model handle injected instructions, noise, forged turns, and missing or overlong inputs.",

@@ -16,11 +16,10 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table
 from fine_tune_assets.defs.platform.asset_keys import asset_key
-from fine_tune_assets.defs.platform.automation import latest_event
+from fine_tune_assets.defs.platform.automation import CODE_VERSION, latest_event
+from fine_tune_assets.defs.platform.recipe_versions import section_version, training_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, retry_when_killed, user_facing_errors
-from fine_tune_assets.defs.s06_adapters.adapters import TRAINING_VERSION_TAG
 from fine_tune_assets.judging.memorization.planted_secrets import build_shadow_set, plant_secrets
-from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.recipes.schema import PlantedSecretSettings, Recipe
 from fine_tune_assets.tables.instruction_rows import PLANTED_SECRET
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel
@@ -64,7 +63,7 @@ def planting_prompts(recipe: Recipe) -> tuple[str, list[str]]:
 def require_same_training(instance: dg.DagsterInstance, recipe: Recipe) -> None:
     """Raise GateClosedError unless the adapter was trained with the current settings, which the shadow adapter uses."""
     last = latest_event(instance, asset_key("adapters"))
-    if last is None or last.tags.get(TRAINING_VERSION_TAG) != section_fingerprints(recipe)["training"]:
+    if last is None or section_version(last.tags.get(CODE_VERSION), "training") != training_version(recipe):
         raise GateClosedError(
             "The adapter was trained with other settings than the recipe's current ones, so memorization can't be measured with "
             "a shadow adapter. " + materialize_hint("adapters")

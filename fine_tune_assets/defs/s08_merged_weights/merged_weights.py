@@ -11,9 +11,9 @@ from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.prompts.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.defs.platform.metadata import OWNERS, REASON, check_result, definition_metadata, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_training, read_training_set
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, after_training, read_training_set
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import require_verdict
 from fine_tune_assets.merging.signed_records import require_signed_record, sign_merged
 from fine_tune_assets.recipes.export_settings import ParityLimits
@@ -52,7 +52,8 @@ def require_prompt_contract(installation: Installation, folder: str, adapter: Ad
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*GATE_TABLES, "promotion_verdicts", recipe_section("weights")],
+    deps=["promotion_verdicts"],
+    code_version=code_version("weights"),
     pool=GPU,
     automation_condition=after_training(),
     description="The promoted adapter merged into its base model (Safetensors), with proof that its answers match the adapter's.",

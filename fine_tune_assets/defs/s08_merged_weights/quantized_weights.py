@@ -18,9 +18,9 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, GPU, after_training
+from fine_tune_assets.defs.s06_adapters.adapters import GPU, after_training
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import require_verdict
 from fine_tune_assets.defs.s08_merged_weights.merged_weights import (
     GROUP,
@@ -53,7 +53,7 @@ _COLUMNS = (
 
 @dg.asset(
     group_name=GROUP,
-    deps=[*GATE_TABLES, recipe_section("exports")],
+    code_version=code_version("exports"),
     pool=GPU,
     automation_condition=after_training(),
     description="The merged weights exported to smaller formats such as GGUF, each compared with the merged weights.",

@@ -14,9 +14,9 @@ from fine_tune_assets.core.releases.release_keys import KEY
 from fine_tune_assets.core.releases.release_signing import verify_signed_release
 from fine_tune_assets.core.shared_records import Release
 from fine_tune_assets.defs.platform.metadata import OWNERS, check_result, definition_metadata, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
-from fine_tune_assets.defs.s06_adapters.adapters import GATE_TABLES, after_training
+from fine_tune_assets.defs.s06_adapters.adapters import after_training
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import require_verdict
 from fine_tune_assets.defs.s08_merged_weights.merged_weights import (
     GROUP,
@@ -43,7 +43,8 @@ from fine_tune_assets.tables.training_rows import Adapter, BaseModel
 @dg.asset(
     group_name=GROUP,
     # A new engine (other weights) or a new retrieval template (other prompts) needs a new release.
-    deps=[*GATE_TABLES, *CERTIFICATE_TABLES, recipe_section("engine"), recipe_section("retrieval")],
+    deps=CERTIFICATE_TABLES,
+    code_version=code_version("engine", "retrieval"),
     automation_condition=after_training(ignored=CERTIFICATE_TABLES),
     description="A signed folder with the model, its prompt settings and its evidence, named by its content. Ready to deploy.",
     owners=OWNERS["ops"],

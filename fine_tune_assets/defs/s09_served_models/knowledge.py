@@ -16,7 +16,7 @@ from fine_tune_assets.defs.platform.metadata import (
     definition_metadata,
     table_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
 from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import index_request, labelled_questions
 from fine_tune_assets.ledger.serving.live_indexes import activate_index, list_retained_indexes
@@ -38,7 +38,8 @@ _METRICS = (
 
 @dg.asset(
     group_name=GROUP,
-    deps=[labelled_questions, recipe_section("knowledge")],
+    deps=[labelled_questions],
+    code_version=code_version("knowledge"),
     automation_condition=with_new_inputs(),
     description="The index that is searched by meaning and by words to answer questions, with its measured recall.",
     owners=OWNERS["ml"],

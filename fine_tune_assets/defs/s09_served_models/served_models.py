@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.releases.release_folders import read_release
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, grows_old, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, tracked_progress, user_facing_errors
 from fine_tune_assets.defs.s04_approved_examples.current_decisions import require_still_approved
 from fine_tune_assets.defs.s06_adapters.adapters import after_training
@@ -33,7 +33,7 @@ GROUP = "s09_served_models"
 
 @dg.asset(
     group_name=GROUP,
-    deps=["incoming_corrections", recipe_section("engine")],
+    code_version=code_version("engine"),
     automation_condition=after_training(),
     description="The production model and its endpoint. The previous release answers until the new one is ready and has passed "
     "its canary release, if one is configured.",

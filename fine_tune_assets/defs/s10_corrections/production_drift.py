@@ -24,7 +24,7 @@ from fine_tune_assets.defs.platform.metadata import (
     table_result,
     warning_result,
 )
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.drift.answer_speed import Answer, WeekOfTraffic, summarize_traffic
 from fine_tune_assets.drift.drift_metrics import TESTED_FEATURES, DriftMetric, Window, drifted_features, measure_drift
@@ -60,7 +60,8 @@ request_features = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    deps=["instruction_sets", "served_models", request_features, recipe_section("drift"), recipe_section("tasks")],
+    deps=["instruction_sets", "served_models", request_features],
+    code_version=code_version("drift", "tasks"),
     automation_condition=on_new_inputs(ignored=["instruction_sets"]),
     description="How much the requests, answers and corrections of each window differ from the production model's training set.",
     owners=OWNERS["ml"],

@@ -38,7 +38,7 @@ from fine_tune_assets.corrections.quarantine_signals import (
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.cross_group_search import count_threads, whole_text_finder
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
-from fine_tune_assets.defs.platform.recipe_sections import recipe_section
+from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, user_facing_errors
 from fine_tune_assets.embeddings.encoder import encode_passages
 from fine_tune_assets.ledger.reviews.quarantine_decisions import list_quarantine_decisions
@@ -61,13 +61,10 @@ quarantine_decisions = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    code_version="4",  # counts sentences that an author repeats
-    deps=[
-        ACCESS_TABLE,
-        "approved_examples",
-        quarantine_decisions,
-        *(recipe_section(name) for name in ("corrections", "dedup", "passages", "tasks")),
-    ],
+    code_version=code_version(
+        "corrections", "dedup", "passages", "tasks", own="4"
+    ),  # counts sentences that an author repeats
+    deps=[ACCESS_TABLE, "approved_examples", quarantine_decisions],
     # Ignored, since each changed document and each approval would trigger this asset.
     automation_condition=with_new_inputs(ignored=[ACCESS_TABLE, "approved_examples"]),
     description="All corrections with their quarantine state. Unusual, contradictory or repeated ones wait for an approver.",

@@ -48,10 +48,7 @@ def find_showable_examples(desk: Desk, judged: JudgedComparison, example_ids: Se
     if stored is None or stored.tombstone is not None:
         return frozenset()
     rows = stored.find_rows("example_id", *example_ids)
-    corrections = desk.settings.layout.table("scrubbed_corrections")
-    lapsed = find_lapsed_approvals(
-        rows, read_decisions_about(desk.ledger, rows, corrections, desk.read_recipe().review)
-    )
+    lapsed = find_lapsed_approvals(rows, read_decisions_about(desk.ledger, rows, desk.read_recipe().review))
     erased = list_erased_subjects(desk.ledger)
     hidden = lapsed.keys() | desk.withheld.example_ids()
     return frozenset(row.example_id for row in rows if row.example_id not in hidden and row.subject_key not in erased)

@@ -190,6 +190,12 @@ def list_authored_corrections(ledger: Ledger, author: str, limit: int) -> list[A
         return select_sealed_records(connection, query, AuthoredCorrection)
 
 
+def list_correction_authors(ledger: Ledger) -> dict[str, str]:
+    """Correction id → who sent it; needs no key. Raises SealError."""
+    with ledger.read() as connection:
+        return {row["correction_id"]: row["author"] for row in select_sealed(connection, sa.select(corrections))}
+
+
 def corrections_fingerprint(ledger: Ledger) -> str:
     """Changes with every correction; needs no key."""
     with ledger.read() as connection:

@@ -22,6 +22,7 @@ from fine_tune_assets.ledger.ledger_tables import (
     decisions,
     erasure_marks,
     erasures,
+    mark_subjects,
     missed_identifiers,
     proposals,
     review_items,
@@ -38,6 +39,7 @@ _ERASED_TABLES = (
     revocations,
     review_items,
     missed_identifiers,
+    mark_subjects,
     proposals,
     saved_edits,
     spot_checks,
@@ -216,6 +218,10 @@ def delete_subject_records(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
         examples = erasure.ids.example_ids | set(connection.execute(known).scalars())
         about = _find_decisions(connection, erasure.ids.report_ids, examples)
         approvals = [d for d, decision in about.items() if decision == "approve"]
+        own_marks = sa.select(missed_identifiers.c.mark_id).where(
+            missed_identifiers.c.subject_key == erasure.subject_key
+        )
+        marks = list(connection.execute(own_marks).scalars())
         rejections = [d for d, decision in about.items() if decision == "reject"]
         removed = {
             "ledger revocations": _delete(connection, revocations, "decision_id", approvals),
@@ -223,6 +229,8 @@ def delete_subject_records(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
             "ledger proposals": _delete(connection, proposals, "example_id", examples)
             + _delete(connection, proposals, "report_id", erasure.ids.report_ids),
             "ledger review_items": _delete(connection, review_items, "subject_key", [erasure.subject_key]),
+            "ledger mark_subjects": _delete(connection, mark_subjects, "mark_id", marks)
+            + _delete(connection, mark_subjects, "subject_key", [erasure.subject_key]),
             "ledger missed_identifiers": _delete(connection, missed_identifiers, "subject_key", [erasure.subject_key]),
             "ledger saved_edits": _delete(connection, saved_edits, "subject_key", [erasure.subject_key]),
             "ledger spot_checks": _delete(connection, spot_checks, "subject_key", [erasure.subject_key]),

@@ -7,7 +7,7 @@ are.
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,6 +18,7 @@ from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger, select_fields
 from fine_tune_assets.ledger.encryption import decrypt, derive_key, encrypt
 from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.ledger_tables import mark_subjects
 from fine_tune_assets.ledger.ledger_tables import missed_identifiers as marks
 from fine_tune_assets.ledger.seals import select_sealed, select_sealed_records
 
@@ -130,6 +131,31 @@ def read_missed_terms(ledger: Ledger, key: bytes) -> dict[str, list[MissedTerm]]
         term = decrypt(derive_key(key, _PURPOSE), row["term"], _encryption_context(row["mark_id"], "term"))
         terms[row["subject_key"]].append(MissedTerm(row["mark_id"], row["kind"], term))
     return dict(terms)
+
+
+def record_mark_subjects(ledger: Ledger, subjects: Mapping[str, Collection[str]]) -> None:
+    """Add subjects to marks: mark id → keys of the subjects that it concerns. Known ones stay, also if a copy disappears."""
+    wanted = {(mark_id, key) for mark_id, keys in subjects.items() for key in keys}
+    query = sa.select(mark_subjects.c.mark_id, mark_subjects.c.subject_key)
+    with ledger.read() as connection:
+        missing = wanted - {(row.mark_id, row.subject_key) for row in connection.execute(query)}
+    if not missing:
+        return
+    with ledger.begin() as connection:
+        known = {(row.mark_id, row.subject_key) for row in connection.execute(query)}
+        existing = set(connection.execute(sa.select(marks.c.mark_id)).scalars())
+        for mark_id, subject_key in sorted(missing - known):
+            if mark_id in existing:  # not erased meanwhile
+                connection.execute(mark_subjects.insert().values(mark_id=mark_id, subject_key=subject_key))
+
+
+def read_mark_subjects(ledger: Ledger) -> dict[str, frozenset[str]]:
+    """Mark id → keys of the subjects that it concerns; without marks whose copies were not looked for yet. Raises SealError."""
+    found: dict[str, set[str]] = defaultdict(set)
+    with ledger.read() as connection:
+        for row in select_sealed(connection, sa.select(mark_subjects)):
+            found[row["mark_id"]].add(row["subject_key"])
+    return {mark_id: frozenset(keys) for mark_id, keys in found.items()}
 
 
 def read_labelled_cases(ledger: Ledger, key: bytes) -> list[str]:

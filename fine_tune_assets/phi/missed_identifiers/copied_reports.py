@@ -4,7 +4,7 @@ A mark counts for the subject of a copy as if it had been made there.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,14 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import fingerprint_listing
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.reviews.identifier_marks import MissedTerm, list_marks, read_missed_terms
-from fine_tune_assets.phi.missed_identifiers.missed_terms import has_any_term
+from fine_tune_assets.ledger.reviews.identifier_marks import (
+    MissedTerm,
+    list_marks,
+    read_mark_subjects,
+    read_missed_terms,
+    record_mark_subjects,
+)
+from fine_tune_assets.phi.missed_identifiers.missed_terms import TermsBySubject, has_any_term
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
 from fine_tune_assets.tables.duckdb_connection import open_cursor
 
@@ -53,10 +59,44 @@ def find_terms_with_copies(
         for term in found
         if term.mark_id in reports
     ]
+    copies = _read_copies(marked, tables, vocabulary) if marked else {}
     for one in marked:
-        for subject_key in sorted(_read_copies(marked, tables, vocabulary)[one.term.mark_id]):
+        for subject_key in sorted(copies[one.term.mark_id]):
             terms.setdefault(subject_key, []).append(one.term)
     return terms
+
+
+def record_terms(ledger: Ledger, terms: TermsBySubject) -> None:
+    """Record which subjects each mark concerns, as `find_terms_with_copies` found them, for `read_recorded_terms`."""
+    subjects: dict[str, set[str]] = defaultdict(set)
+    for subject_key, found in terms.items():
+        for term in found:
+            subjects[term.mark_id].add(subject_key)
+    record_mark_subjects(ledger, subjects)
+
+
+@dataclass(frozen=True)
+class RecordedTerms:
+    """Marked terms, from the ledger alone."""
+
+    by_subject: TermsBySubject
+    of_all: Sequence[MissedTerm]
+    """Terms of marks whose copies were not looked for yet. They count for every subject."""
+
+
+def read_recorded_terms(ledger: Ledger, key: bytes) -> RecordedTerms:
+    """The active terms with their recorded subjects. Raises LedgerError, SealError.
+
+    For the gates after stage 3: they read no report.
+    """
+    subjects, of_all = read_mark_subjects(ledger), list[MissedTerm]()
+    by_subject = read_missed_terms(ledger, key)
+    for subject_key, term in [(own, term) for own, found in by_subject.items() for term in found]:
+        if term.mark_id not in subjects:
+            of_all.append(term)
+        for other in sorted(subjects.get(term.mark_id, frozenset()) - {subject_key}):
+            by_subject.setdefault(other, []).append(term)
+    return RecordedTerms(by_subject, of_all)
 
 
 def _read_copies(marked: Sequence[_MarkedReport], tables: Path, vocabulary: Vocabulary) -> CopiesByMark:

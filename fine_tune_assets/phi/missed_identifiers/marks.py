@@ -12,6 +12,7 @@ from fine_tune_assets.core.paths import Layout
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.reviews.identifier_marks import MissedTerm, record_mark
 from fine_tune_assets.phi.known_identifiers.finder import find_known_identifiers
+from fine_tune_assets.phi.missed_identifiers.copied_reports import find_terms_with_copies, record_terms
 from fine_tune_assets.phi.missed_identifiers.missed_terms import blank_tags, to_known_identifier
 from fine_tune_assets.phi.spans.spans import Offsets
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary
@@ -51,7 +52,7 @@ def mark_missed_identifier(
         raise MarkError(f"Report {report_id} not found. `fine-tune review show` prints the report_id of each draft.")
     report, wanted = found[0], " ".join(term.split())
     places = find_term(report.text, kind, wanted, report_id, vocabulary)
-    return record_mark(
+    mark_id = record_mark(
         ledger,
         key,
         report_id=report_id,
@@ -64,6 +65,8 @@ def mark_missed_identifier(
         ),
         marked_by=marked_by,
     )
+    record_terms(ledger, find_terms_with_copies(ledger, key, layout.tables, vocabulary))
+    return mark_id
 
 
 def find_term(text: str, kind: str, term: str, report_id: str, vocabulary: Vocabulary) -> list[Offsets]:

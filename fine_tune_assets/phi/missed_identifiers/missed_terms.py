@@ -60,16 +60,24 @@ def blank_tags(text: str, vocabulary: Vocabulary) -> str:
 
 
 def flag_missed_terms(
-    subject_keys: pa.ChunkedArray, texts: Sequence[pa.ChunkedArray], terms: TermsBySubject, vocabulary: Vocabulary
+    subject_keys: pa.ChunkedArray,
+    texts: Sequence[pa.ChunkedArray],
+    terms: TermsBySubject,
+    vocabulary: Vocabulary,
+    of_all: Sequence[MissedTerm] = (),
 ) -> pa.Array:
-    """For each row, whether any of its texts contains a term of its subject. Reads only rows of subjects with terms."""
-    if not terms:
+    """For each row, whether any of its texts contains a term of its subject, or one of those that count `of_all` subjects.
+
+    Reads only rows of subjects with terms.
+    """
+    if not terms and not of_all:
         return pa.array([False] * len(subject_keys), pa.bool_())
     rows = zip(subject_keys.to_pylist(), *(_iterate_values(column) for column in texts), strict=True)
     return pa.array(
         [
-            subject_key in terms and any(has_any_term(text, terms[subject_key], vocabulary) for text in found)
+            any(has_any_term(text, sought, vocabulary) for text in found)
             for subject_key, *found in rows
+            for sought in [[*terms.get(subject_key, ()), *of_all]]
         ],
         pa.bool_(),
     )

@@ -24,6 +24,12 @@ from fine_tune_assets.defs.platform.automation import (
     triggering_inputs,
 )
 from fine_tune_assets.defs.platform.automation_sensor import AutomationSensor
+from fine_tune_assets.defs.platform.recipe_versions import (
+    RECIPE_TAG,
+    describe_sections,
+    list_sections,
+    with_section_versions,
+)
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import BATCHES
 from fine_tune_assets.defs.s04_approved_examples.incoming_corrections import (
     incoming_corrections,
@@ -39,6 +45,8 @@ SINGLE_SOURCES = sorted(
     for key in REAL.external_asset_keys
     if not REAL.get(key).is_partitioned and REAL.get(key).child_keys and key != incoming_corrections.key
 )
+
+
 INPUTS = {
     key.to_user_string(): sorted(parent.to_user_string() for parent in triggering_inputs(REAL.get(key)))
     for key in sorted(REAL.executable_asset_keys)
@@ -50,10 +58,15 @@ AFTER_TRAINING = [
     for name in FOLLOWING
     if REAL.get(dg.AssetKey.from_user_string(name)).automation_condition.label == "after_training"
 ]
+SECTIONS = sorted({name for key in REAL.executable_asset_keys for name in list_sections(REAL.get(key).code_version)})
 GATED = {check.asset_key.to_user_string() for check in REAL.asset_check_keys if REAL.get(check).blocking}
 """Assets with a blocking check."""
 Place = tuple[str, str | None]
 """An asset, and its batch if it is partitioned."""
+
+
+_RECIPE = "sections of the recipe"
+"""Among the inputs of an asset."""
 
 
 class StepFailure(Exception):
@@ -81,6 +94,15 @@ def _is_partitioned(name: str) -> bool:
     return bool(REAL.get(dg.AssetKey.from_user_string(name)).is_partitioned)
 
 
+class WorldSensor(AutomationSensor):
+    """The product's sensor, with the recipe of the world."""
+
+    world: "World"
+
+    def read_sections(self) -> Mapping[str, str]:
+        return self.world.recipe
+
+
 class World:
     """Sources, batches, the queue of runs, and what each step read."""
 
@@ -102,12 +124,22 @@ class World:
         self._running: Queued | None = None
         self._materialized: set[Place] = set()
         self._numbers = itertools.count(1)
-        self.definitions = self._build()
-        self.job = self.definitions.resolve_implicit_global_asset_job_def()
-        self.graph: Any = self.definitions.resolve_asset_graph()
-        self.restart(forget=True)
+        self.recipe = dict.fromkeys(SECTIONS, "v0")
+        self.section_at = dict.fromkeys(SECTIONS, 0)
+        self.load(forget=True)
 
     # -- the graph
+
+    def load(self, *, forget: bool) -> None:
+        """The code server loads the definitions with the current recipe."""
+        self.loaded, self.definitions = dict(self.recipe), self._build()
+        self.job = self.definitions.resolve_implicit_global_asset_job_def()
+        self.graph: Any = self.definitions.resolve_asset_graph()
+        self.restart(forget=forget)
+
+    def _code_version(self, name: str) -> str:
+        """With the current recipe, which may be newer than the loaded one."""
+        return with_section_versions(REAL.get(dg.AssetKey.from_user_string(name)).code_version or "", self.recipe)
 
     def _build(self) -> dg.Definitions:
         sources = [
@@ -124,7 +156,7 @@ class World:
                 key,
                 deps=[dg.AssetDep(parent) for parent in sorted(REAL.get(key).parent_keys)],
                 automation_condition=_condition(REAL.get(key)),
-                code_version=REAL.get(key).code_version,
+                code_version=self._code_version(key.to_user_string()) or None,
                 partitions_def=REAL.get(key).partitions_def,
             )
             for key in keys
@@ -161,8 +193,10 @@ class World:
         return step
 
     def _inputs(self, place: Place) -> dict[str, Any]:
-        """The current version of each triggering input, in the same batch or in all."""
-        return {name: self._current(name, place[1]) for name in INPUTS[place[0]]}
+        """The current version of each triggering input, in the same batch or in all, and the recipe."""
+        return {_RECIPE: self._code_version(place[0])} | {
+            name: self._current(name, place[1]) for name in INPUTS[place[0]]
+        }
 
     def _current(self, name: str, batch: str | None) -> Any:
         if not _is_partitioned(name):
@@ -206,6 +240,13 @@ class World:
         self.instance.report_runless_asset_event(event)
         self._stamp(place)
         self.counts["reports"] += 1
+
+    def change_recipe(self, section: str) -> None:
+        """The code server may load it later; runs that start load it at once."""
+        self.recipe[section] = f"v{next(self._numbers)}"
+        self.clock += 1
+        self.section_at[section] = self.clock
+        self.counts["changes of the recipe"] += 1
 
     def report_batch(self, batch: str) -> None:
         """The sensor of raw reports: the event, and a run at once if `plan_ingest` allows it."""
@@ -262,7 +303,8 @@ class World:
             job.get_subset(asset_selection=selection),
             asset_selection=selection,
             status=dg.DagsterRunStatus.STARTING,
-            tags={"dagster/partition": batch} if batch is not None else {},
+            tags={RECIPE_TAG: describe_sections(self.recipe)}
+            | ({"dagster/partition": batch} if batch is not None else {}),
         )
         self.clock += 1
         self.queue.append(Queued(run, places, self.clock, tuple(after)))
@@ -280,7 +322,9 @@ class World:
             return
         self.queue.remove(queued)
         self._running, self._materialized = queued, set()
-        job = InMemoryJob(self.definitions.resolve_job_def(queued.run.job_name))
+        self.instance.add_run_tags(queued.run.run_id, {RECIPE_TAG: describe_sections(self.recipe)})
+        definitions = self.definitions if self.loaded == self.recipe else self._build()
+        job = InMemoryJob(definitions.resolve_job_def(queued.run.job_name))
         queued.is_successful = execute_run(job, queued.run, self.instance, raise_on_error=False).success
         self._running = None
         self._note_unfinished(queued, set(queued.places) - self._materialized)
@@ -302,11 +346,12 @@ class World:
 
     def restart(self, *, forget: bool) -> None:
         """The daemon starts again; a new cursor is what a lost or discarded one looks like."""
-        self._sensor_definition = AutomationSensor(
+        self._sensor_definition = WorldSensor(
             "automation",
             target=dg.AssetSelection.all(include_sources=True) | dg.AssetSelection.all_asset_checks(),
             use_user_code_server=True,
         )
+        self._sensor_definition.world = self
         self._repository = dg.Definitions.merge(
             self.definitions, dg.Definitions(sensors=[self._sensor_definition])
         ).get_repository_def()
@@ -319,11 +364,27 @@ class World:
         """One random event."""
         choose, partitioned = self.random, self.batches
         kind = choose.choices(
-            ("source", "batch", "batch source", "tick", "start", "fail", "cancel", "red", "restart", "middle"),
-            weights=(6, 2, 1, 8, 8, 1, 1, 1, 1, 2),
+            (
+                "source",
+                "recipe",
+                "batch",
+                "batch source",
+                "tick",
+                "start",
+                "fail",
+                "cancel",
+                "red",
+                "restart",
+                "middle",
+            ),
+            weights=(6, 2, 2, 1, 8, 8, 1, 1, 1, 1, 2),
         )[0]
         if kind == "source":
             self.report(choose.choice(SINGLE_SOURCES), is_same=choose.random() < 0.2)
+        elif kind == "recipe":
+            self.change_recipe(choose.choice(SECTIONS))
+            if choose.random() < 0.5:
+                self.load(forget=False)
         elif kind == "batch":
             is_new = len(partitioned) < 3 and (not partitioned or choose.random() < 0.4)
             self.report_batch(f"b{len(partitioned)}" if is_new else choose.choice(partitioned))
@@ -362,6 +423,7 @@ class World:
     def settle(self, rounds: int = 60) -> None:
         """Let everything end, without further disturbances."""
         self.failing, self.during, self.turning_red = set(), None, set()
+        self.load(forget=False)
         for _ in range(rounds):
             while self.queue:
                 self.start_run()
@@ -392,7 +454,10 @@ class World:
         if name in AFTER_TRAINING and any(self._is_stale(found) for found in inputs):
             return False  # waits for an input that is itself behind a closed gate, such as a training that is due
         attempt = self.attempts.get(place)
-        newest = max((self.event_at.get(found, 0) for found in inputs), default=0)
+        sections = list_sections(self._code_version(name))
+        newest = max(
+            (0, *(self.event_at.get(found, 0) for found in inputs), *map(self.section_at.__getitem__, sections))
+        )
         return attempt is None or newest > attempt.clock  # a run over this state failed or was cancelled
 
     def _is_stale(self, place: Place) -> bool:

@@ -15,8 +15,8 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorType
 
 from fine_tune_assets.defs.platform.automation import (
-    AUTOMATION_SENSOR,
     DATA_VERSION,
+    build_automation_sensor,
     on_new_batches,
     on_new_inputs,
     on_new_inputs_or_source,
@@ -668,6 +668,7 @@ def test_what_is_going_on_is_read_before_what_differs(condition: dg.AutomationCo
 
 def test_the_sensor_evaluates_custom_conditions() -> None:
     """Without this flag Dagster silently skips every condition of our own."""
-    assert AUTOMATION_SENSOR.sensor_type is SensorType.AUTOMATION
-    assert AUTOMATION_SENSOR.default_status is dg.DefaultSensorStatus.RUNNING
-    assert AUTOMATION_SENSOR.minimum_interval_seconds == 5
+    sensor = build_automation_sensor({})
+    assert sensor.sensor_type is SensorType.AUTOMATION
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert sensor.minimum_interval_seconds == 5

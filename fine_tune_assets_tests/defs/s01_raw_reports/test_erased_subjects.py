@@ -41,6 +41,7 @@ from fine_tune_assets.lineage.erasure import build_erasure_steps
 from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.stored_tables import StoredTable, drop_subjects
 from fine_tune_assets.training.training_due import TrainingDue
+from fine_tune_assets_tests.defs.trained_versions import trained_by_recipe
 from fine_tune_assets_tests.instructions.examples import approved, built
 from fine_tune_assets_tests.ledger.ledger_rows import record_promoted
 from fine_tune_assets_tests.lineage.stored_data import TRAINED, filled, store, store_set
@@ -138,7 +139,7 @@ def test_the_erasure_of_a_trained_subject_makes_a_training_due_once_the_set_is_r
     store(layout, "base_models", [{"fingerprint": "b"}])
 
     def report(asset: str, version: str) -> None:
-        tags = {"dagster/data_version": version, **_trained_by(installation)}
+        tags = {"dagster/data_version": version, **trained_by_recipe()}
         instance.report_runless_asset_event(dg.AssetMaterialization(asset, tags=tags))
 
     for asset, version in (("instruction_sets", old.fingerprint), ("adapters", "1"), ("base_models", "b")):
@@ -151,13 +152,6 @@ def test_the_erasure_of_a_trained_subject_makes_a_training_due_once_the_set_is_r
     new = store_set(layout, extra=({**approved().to_pylist()[0], "example_id": "e-new", "subject_key": "new"},))
     report("instruction_sets", new.fingerprint)
     assert _decide_due(instance, installation, minimum=None) is TrainingDue.NOW
-
-
-def _trained_by(installation: Installation) -> dict[str, str]:
-    from fine_tune_assets.defs.s06_adapters.adapters import TRAINING_VERSION_TAG
-    from fine_tune_assets.recipes.recipe_parts import section_fingerprints
-
-    return {TRAINING_VERSION_TAG: section_fingerprints(installation.recipe)["training"]}
 
 
 def test_an_erasure_and_its_lifting_each_read_the_batches_again_once(

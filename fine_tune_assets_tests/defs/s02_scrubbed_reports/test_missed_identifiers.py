@@ -4,6 +4,7 @@ end_to_end/test_missed_identifier_flow.py covers the full life of a mark.
 """
 
 import json
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import (
     gold_files,
+    load_missed_terms,
     require_no_missed_identifiers,
 )
 from fine_tune_assets.defs.s02_scrubbed_reports.rescrub_requests import report_rescrub_requests
@@ -135,6 +137,39 @@ def test_a_copy_under_another_patients_key_is_withheld_and_scrubbed_again_too(
     assert {event.partition for event in report_rescrub_requests(instance, Installation())} == {"b", "c"}
 
 
+def _set_of(subject_key: str, text: str) -> pa.Table:
+    messages = [{"role": "user", "content": "Name it."}, {"role": "assistant", "content": text}]
+    return pa.table({"subject_key": [subject_key], "messages": [messages]})
+
+
+def test_a_gate_knows_the_copies_without_reading_a_report(installation_dir: Path, instance: dg.DagsterInstance) -> None:
+    """Twelve later assets had to read all reports, only to see which subjects a mark concerns."""
+    report = {"source": "s", "known_identifiers": [], "origin_file": "f", "fingerprint": "x"}
+    for batch, patient in (("b", "p"), ("c", "q")):
+        row = {**report, "report_id": f"{batch}/{patient}", "batch": batch, "subject_key": patient}
+        row["text"] = f"Two days of cough. Seen with {TERM}."
+        write_table(installation_dir / "tables" / "reports" / f"{batch}.parquet", table_from_rows([row], Report.SCHEMA))
+    mark_id = _mark("b/p")
+    report_rescrub_requests(instance, Installation())  # at the next tick of the sensor
+    shutil.rmtree(installation_dir / "tables" / "reports")
+    for subject_key in ("p", "q"):
+        with pytest.raises(GateClosedError):
+            require_no_missed_identifiers(Installation(), _set_of(subject_key, f"{TERM} coughs."))
+    require_no_missed_identifiers(Installation(), _set_of("r", f"{TERM} coughs."))
+    with Installation().ledger() as ledger:
+        withdraw_mark(ledger, mark_id, "expert-2")
+    require_no_missed_identifiers(Installation(), _set_of("q", f"{TERM} coughs."))
+
+
+@pytest.mark.usefixtures("installation_dir")
+def test_a_mark_whose_copies_are_unknown_counts_for_every_subject() -> None:
+    """Between the mark and the next tick, a training must not start on a copy."""
+    _mark()
+    with pytest.raises(GateClosedError):
+        require_no_missed_identifiers(Installation(), _set_of("another", f"{TERM} coughs."))
+    require_no_missed_identifiers(Installation(), _set_of("another", "The patient coughs."))
+
+
 @pytest.mark.usefixtures("installation_dir")
 def test_an_example_that_holds_a_marked_term_is_not_approved_not_even_as_repaired() -> None:
     """A repaired output is typed by a person and never scrubbed."""
@@ -178,6 +213,7 @@ def test_a_set_that_is_older_than_a_mark_closes_the_gate() -> None:
     table = built().table
     require_no_missed_identifiers(Installation(), table)
     word = _mark_a_word_of(table)
+    load_missed_terms(Installation())  # as the desk does when it records a mark
     with pytest.raises(GateClosedError, match=r"^1 examples .*`fine-tune materialize instruction_sets`") as caught:
         require_no_missed_identifiers(Installation(), table)
     assert f" {word} " not in str(caught.value)

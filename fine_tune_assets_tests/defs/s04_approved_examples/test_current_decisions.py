@@ -23,7 +23,7 @@ from fine_tune_assets.defs.s04_approved_examples.current_decisions import (
     require_still_approved,
 )
 from fine_tune_assets.defs.s05_instruction_sets.set_evidence import _select_replayable
-from fine_tune_assets.defs.s06_adapters.adapters import TRAINING_VERSION_TAG, _decide_due, adapters, read_training_set
+from fine_tune_assets.defs.s06_adapters.adapters import _decide_due, adapters, read_training_set
 from fine_tune_assets.defs.s07_judge_scores.judge_scores import judge_scores
 from fine_tune_assets.defs.s07_judge_scores.promotion_verdicts import gather_stored_evidence
 from fine_tune_assets.defs.s08_merged_weights.merged_weights import merged_weights
@@ -42,11 +42,11 @@ from fine_tune_assets.ledger.serving.release_records import record_release
 from fine_tune_assets.ledger.serving.verdict_documents import write_document
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
 from fine_tune_assets.phi.scrubber import scrubber_version
-from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.tables.merging_rows import BuiltRelease
 from fine_tune_assets.tables.record_classes import table_from_records
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel, TrainingPlan
 from fine_tune_assets.training.training_due import TrainingDue
+from fine_tune_assets_tests.defs.trained_versions import trained_by_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, approved, built, example, subjects_in
 from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict, record_decision, record_promoted
 from fine_tune_assets_tests.lineage.stored_data import filled, store
@@ -196,9 +196,8 @@ def _empty_evidence() -> EvidenceTables:
 
 
 def _report(instance: dg.DagsterInstance, stored: StoredInstructionSet) -> None:
-    training_version = {TRAINING_VERSION_TAG: section_fingerprints(Installation().recipe)["training"]}
     for asset, version in (("instruction_sets", stored.fingerprint), ("adapters", "1"), ("base_models", "b")):
-        tags = {"dagster/data_version": version, **training_version}
+        tags = {"dagster/data_version": version, **trained_by_recipe()}
         instance.report_runless_asset_event(dg.AssetMaterialization(asset, tags=tags))
 
 

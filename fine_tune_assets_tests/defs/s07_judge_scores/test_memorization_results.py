@@ -13,7 +13,7 @@ from fine_tune_assets.core.fingerprints import fingerprint_folder, fingerprint_t
 from fine_tune_assets.definitions import defs
 from fine_tune_assets.defs.platform.metadata import REASON
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s06_adapters.adapters import TRAINING_VERSION_TAG, _trainable_set
+from fine_tune_assets.defs.s06_adapters.adapters import _trainable_set
 from fine_tune_assets.defs.s07_judge_scores.memorization_results import (
     _require_attackable,
     _reusable_rows,
@@ -29,12 +29,12 @@ from fine_tune_assets.instructions.stored_sets import (
 from fine_tune_assets.judging.memorization.memorization_rows import probes_table, unplanted_row
 from fine_tune_assets.judging.memorization.planted_secrets import plant_secrets
 from fine_tune_assets.ledger.serving.verdicts import require_promotion
-from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.recipes.schema import PlantedSecretSettings
 from fine_tune_assets.tables.instruction_rows import PLANTED_SECRET
 from fine_tune_assets.tables.judging_rows import MemorizationResult
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel
 from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.defs.trained_versions import trained_by_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, subjects_in
 from fine_tune_assets_tests.judging.verdict_inputs import remembered
 from fine_tune_assets_tests.lineage.stored_data import filled, store
@@ -66,8 +66,7 @@ def _store(*extra: dict[str, Any]) -> StoredInstructionSet:
 
 
 def _report(instance: dg.DagsterInstance, asset: str, version: str) -> None:
-    trained_by = {TRAINING_VERSION_TAG: section_fingerprints(Installation().recipe)["training"]}
-    tags = {"dagster/data_version": version, **trained_by}
+    tags = {"dagster/data_version": version, **trained_by_recipe()}
     instance.report_runless_asset_event(dg.AssetMaterialization(asset, tags=tags))
 
 

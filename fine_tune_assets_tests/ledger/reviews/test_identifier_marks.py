@@ -8,14 +8,16 @@ import sqlalchemy as sa
 
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.ledger_errors import LedgerError, UnknownRecordError
+from fine_tune_assets.ledger.ledger_errors import LedgerError, SealError, UnknownRecordError
 from fine_tune_assets.ledger.ledger_tables import missed_identifiers
 from fine_tune_assets.ledger.reviews.identifier_marks import (
     list_marks,
     marks_fingerprint,
     read_labelled_cases,
+    read_mark_subjects,
     read_missed_terms,
     record_mark,
+    record_mark_subjects,
     withdraw_mark,
 )
 
@@ -127,3 +129,21 @@ def test_fingerprint_needs_no_key_and_changes_with_every_mark_and_withdrawal(led
     seen.append(marks_fingerprint(ledger))
     assert len(set(seen)) == 4
     assert marks_fingerprint(ledger) == seen[-1]
+
+
+def test_the_subjects_of_a_mark_are_added_once_and_stay(ledger: Ledger) -> None:
+    mark_id = _mark(ledger)
+    assert read_mark_subjects(ledger) == {}
+    for subjects in ({"p", "q"}, {"p"}, {"p", "r"}):
+        record_mark_subjects(ledger, {mark_id: subjects, "erased meanwhile": {"p"}})
+    assert read_mark_subjects(ledger) == {mark_id: {"p", "q", "r"}}
+
+
+def test_a_subject_of_a_mark_that_was_changed_in_the_database_is_noticed(ledger: Ledger) -> None:
+    """Another key would free the examples of the real subject."""
+    record_mark_subjects(ledger, {_mark(ledger): {"q"}})
+    with ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update mark_subjects set subject_key = 'x'")
+        connection.commit()
+    with pytest.raises(SealError):
+        read_mark_subjects(ledger)
