@@ -68,7 +68,7 @@ _ASSETS, _CHECKS = _load_graph()
 
 def build_defs() -> dg.Definitions:
     """The graph with the current recipe in its code versions; without, if the recipe can't be read."""
-    sections = read_section_versions(Installation()) or {}
+    sections = read_section_versions() or {}
 
     def add_recipe(spec: dg.AssetSpec) -> dg.AssetSpec:
         if spec.code_version is None:

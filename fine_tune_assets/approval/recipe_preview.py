@@ -32,7 +32,11 @@ from fine_tune_assets.claims.sections import (
 )
 from fine_tune_assets.recipes.schema import Heading, ModelTask, PairTask, RowTask, SectionTask, Task
 
-NO_SECTION, EMPTY_SECTION, INLINE_HEADING = "no section", "empty section", "text on the line of the heading"
+NO_SECTION, EMPTY_SECTION, INLINE_HEADING = (
+    "no section",
+    "empty section",
+    "text on the line of the heading (set inline_headings)",
+)
 OTHER_LABEL, NO_PARTNER = "output is no label of the task", "no partner report"
 OTHER_SOURCE = "source is not one of the task's"
 

@@ -9,14 +9,16 @@ can be a name.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise, takewhile
 from statistics import mean, median
 
 from fine_tune_assets.approval.task_kinds import ReportText, to_lined_report
 from fine_tune_assets.claims.heading_forms import clean_heading
+from fine_tune_assets.claims.inline_headings import break_inline_headings, find_repeated_inline_headings
 from fine_tune_assets.claims.repeated_lines import MIN_REPORTS, find_repeated_lines, list_keys, normalize_line
 from fine_tune_assets.claims.sections import DEEPEST_STYLE, matches_heading
+from fine_tune_assets.tables.common_columns import HeadingLine
 
 _MAX_LABEL_WORDS, _MAX_LABELS, _MIN_PER_LABEL = 5, 15, 3
 _WORD = re.compile(r"[^\W\d_]{4,}")
@@ -44,6 +46,8 @@ class FoundSection:
     """Number of different texts."""
     position: float
     """Mean place among the headings of a report."""
+    is_inline: bool = False
+    """Whether reports have text on the line of the heading."""
 
     @property
     def reports(self) -> int:
@@ -110,11 +114,12 @@ class _Seen:
 def find_sections(reports: Sequence[ReportText]) -> list[FoundSection]:
     """In the order of the reports."""
     repeated, styled = find_repeated_lines(map(to_lined_report, reports)), _find_styled_lines(reports)
+    inline = find_repeated_inline_headings((report.source, report.text) for report in reports)
     seen: dict[str, _Seen] = defaultdict(_Seen)
     for number, report in enumerate(reports):
-        for place, (key, heading, text) in enumerate(
-            _iter_sections(report, repeated[report.source] | styled[report.source])
-        ):
+        names = inline[report.source]
+        parts = _iter_sections(_break_lines(report, names), repeated[report.source] | styled[report.source] | names)
+        for place, (key, heading, text) in enumerate(parts):
             one = seen[key]
             one.spellings[heading] += 1
             one.reports |= {number} if text else set()
@@ -127,8 +132,9 @@ def find_sections(reports: Sequence[ReportText]) -> list[FoundSection]:
             round(median(len(text.split()) for text in one.texts)),
             len({" ".join(text.casefold().split()) for text in one.texts}),
             mean(one.places),
+            is_inline=any(key in names for names in inline.values()),
         )
-        for one in seen.values()
+        for key, one in seen.items()
         if one.texts
     ]
     return sorted(found, key=lambda one: (one.position, one.heading))
@@ -254,6 +260,15 @@ def _find_styled_lines(reports: Sequence[ReportText]) -> dict[str, frozenset[str
         source: frozenset(line for line, count in found.items() if count >= MIN_REPORTS)
         for source, found in counts.items()
     }
+
+
+def _break_lines(report: ReportText, names: frozenset[str]) -> ReportText:
+    """With the inline headings of its source on lines of their own."""
+    levels = {one.line: one.level for one in report.headings or ()}
+    text, moved = break_inline_headings(report.text, names, levels)
+    return replace(
+        report, text=text, headings=tuple(HeadingLine(line=line, level=level) for line, level in moved.items())
+    )
 
 
 def _iter_sections(report: ReportText, repeated: frozenset[str]) -> Iterator[tuple[str, str, str]]:

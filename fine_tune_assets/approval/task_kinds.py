@@ -14,6 +14,7 @@ from typing import Any, Final
 from fine_tune_assets.approval.flags import format_flag
 from fine_tune_assets.approval.report_passages import split_passages
 from fine_tune_assets.claims.grounding_checks import measure_word_overlap
+from fine_tune_assets.claims.inline_headings import break_inline_headings, find_repeated_inline_headings
 from fine_tune_assets.claims.repeated_lines import LinedReport, find_repeated_lines
 from fine_tune_assets.claims.sections import (
     Layout,
@@ -23,6 +24,7 @@ from fine_tune_assets.claims.sections import (
     format_heading,
     join_section_texts,
     list_heading_variants,
+    normalize_heading,
     split_sections,
 )
 from fine_tune_assets.core.fingerprints import fingerprint_json
@@ -62,21 +64,31 @@ class SectionRules:
     """The known ones of the domain."""
     repeated: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Source → lines that its reports repeat."""
+    inline: Mapping[str, frozenset[str]] | None = None
+    """Source → headings that its reports repeat with text on their line; None if such lines are text."""
 
     def split(self, report: ReportText) -> list[Section]:
         """The sections. A row of a data set has none, since its texts may contain headings."""
         if split_row_report(report.text) is not None:
             return [Section("", report.text, is_certain=True)]
-        levels = {heading.line: heading.level for heading in report.headings or ()}
-        layout = Layout(levels, self.repeated.get(report.source, frozenset()))
-        return split_sections(report.text, self.headings, self.section_names, layout)
+        text, levels = report.text, {heading.line: heading.level for heading in report.headings or ()}
+        repeated = self.repeated.get(report.source, frozenset())
+        if self.inline is not None:
+            own = self.inline.get(report.source, frozenset())
+            named = {normalize_heading(heading) for heading in self.headings}
+            text, levels = break_inline_headings(text, named | own | {*self.section_names}, levels)
+            repeated |= own
+        return split_sections(text, self.headings, self.section_names, Layout(levels, repeated))
 
 
 def read_section_rules(read: ReadReports, tasks: Sequence[Task], section_names: Collection[str]) -> SectionRules:
     """The rules for `unique_reports`. Their texts are read once if a task uses sections."""
     uses_sections = any(task.used_headings for task in tasks)
     lined = map(to_lined_report, read() if uses_sections else ())
-    return SectionRules(tuple(list_headings(tasks)), section_names, find_repeated_lines(lined))
+    inline = None
+    if any(task.inline_headings for task in tasks):
+        inline = find_repeated_inline_headings((report.source, report.text) for report in read())
+    return SectionRules(tuple(list_headings(tasks)), section_names, find_repeated_lines(lined), inline)
 
 
 def to_lined_report(report: ReportText) -> LinedReport:

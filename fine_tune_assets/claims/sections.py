@@ -21,15 +21,14 @@ from fine_tune_assets.claims.heading_forms import (
     is_underline,
     read_form,
 )
+from fine_tune_assets.claims.inline_headings import read_inline_heading
 from fine_tune_assets.claims.repeated_lines import normalize_line
-from fine_tune_assets.core.bounded_patterns import compile_bounded
 from fine_tune_assets.recipes.schema import Heading
 
 # Capitals and the characters that join them. No digits, so that "BP 120" is not a heading; no brackets, so that a
 # line with only a scrubbed [NAME] is not one either.
 _CAPITALS = re.compile(r"[A-Z][A-Z &/,()'-]{2,60}")
 _WORD = re.compile(r"[A-Z]{3,}")
-_INLINE_HEADING = compile_bounded(r"\s*([A-Z][A-Z &/,()'-]{2,60}):\s*\S")
 
 
 _MAX_STYLED_WORDS = 12
@@ -161,13 +160,13 @@ def count_cut_off_words(sections: Iterable[Section], headings: Sequence[Heading]
 
 
 def find_inline_headings(text: str, headings: Iterable[str]) -> set[str]:
-    """Named headings in capitals that are followed by text on the same line, as in `PLAN: rest`.
+    """Named headings that are followed by text on the same line, as in `PLAN: rest`.
 
-    They do not start a section, so their text is not found.
+    Without `inline_headings` of a task, they do not start a section, so their text is not found.
     """
     known = {normalize_heading(name) for name in headings if _compile_heading(name) is None}
-    found = (match for line in text.splitlines() if (match := _INLINE_HEADING.match(line)) is not None)
-    return {normalize_heading(match[1]) for match in found} & known
+    found = (one for line in text.splitlines() if (one := read_inline_heading(line)) is not None)
+    return {normalize_heading(heading) for heading, _ in found} & known
 
 
 @dataclass

@@ -82,6 +82,8 @@ class RecipeAnswers:
     subjects: int | None = None
     """Subjects whose answers a judge reads."""
     needs: SubjectNeeds | None = None
+    has_inline_headings: bool = False
+    """Whether reports have text on the line of a heading."""
     other_headings: Sequence[str] = ()
     """Sections of the reports that are inside another one: parts of it, or text that runs on."""
     has_day_first_dates: bool = False
@@ -152,7 +154,7 @@ def write_recipe(answers: RecipeAnswers, salt: str) -> str:
         "rubric": answers.rubric,
         "trusted_sources": _write_sources(answers.source),
         "reports_without_subject": "refuse" if answers.is_subject_required else "allow",
-        "tasks": "\n".join(_write_task(task, answers.other_headings) for task in answers.tasks),
+        "tasks": "\n".join(_write_task(task, answers) for task in answers.tasks),
         "guidelines": "\n".join(map(_write_guideline, answers.tasks)),
         "test_fraction": f"{split.test_fraction:.2f}",
         "minimum_examples": split.minimum_examples,
@@ -175,15 +177,16 @@ def _write_sources(source: str) -> str:
     return f"trusted_sources:\n  {_quote(source)}: {_quote(f'Authors of {source}')}"
 
 
-def _write_task(task: TaskAnswers, other_headings: Sequence[str]) -> str:
+def _write_task(task: TaskAnswers, answers: RecipeAnswers) -> str:
     used = {spelling.upper() for heading in (*task.inputs, task.output) for spelling in heading.split(SPELLED)}
-    others = [heading for heading in other_headings if heading.upper() not in used]
+    others = [heading for heading in answers.other_headings if heading.upper() not in used]
     inputs = ", ".join(map(_quote_heading, task.inputs))
     lines = [
         f"  - name: {_quote(task.name)}",
         f"    instruction: {_quote(task.instruction)}",
         f"    input_sections: [{inputs}]  # headings of the reports; a list in the list names spellings",
         f"    output_section: {_quote_heading(task.output)}",
+        *(["    inline_headings: true  # as in FINDINGS: clear"] if answers.has_inline_headings else []),
         *(
             [f"    # other_headings: {_quote_all(others)}  # inside other sections; if they are none, let them end it"]
             if others

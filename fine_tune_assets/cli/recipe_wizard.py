@@ -23,7 +23,14 @@ from fine_tune_assets.cli.judge_subjects import (
     find_subject_needs,
     list_judged_subjects,
 )
-from fine_tune_assets.cli.new_recipes import RecipeAnswers, estimate_epoch_minutes, plan_split, write_recipe
+from fine_tune_assets.cli.new_recipes import (
+    SPELLED,
+    RecipeAnswers,
+    TaskAnswers,
+    estimate_epoch_minutes,
+    plan_split,
+    write_recipe,
+)
 from fine_tune_assets.cli.output import show_message
 from fine_tune_assets.cli.recipe_problems import (
     describe_next_steps,
@@ -82,9 +89,16 @@ def run_wizard(
         tasks=tasks,
         source=ask("source", "Source whose texts need no review; empty for none", "", options.source),
         base_folder=_choose_base(options, has_gpu=has_gpu),
+        has_inline_headings=_uses_inline_headings(tasks, sections),
         has_day_first_dates=read is not None and has_day_first_dates(report.text for report in read.reports),
     )
     return target, _write(settings, target, answers, read, sections, has_gpu=has_gpu)
+
+
+def _uses_inline_headings(tasks: Sequence[TaskAnswers], sections: Sequence[FoundSection]) -> bool:
+    """Whether a task uses a section that has text on the line of its heading."""
+    used = {one.upper() for task in tasks for heading in (*task.inputs, task.output) for one in heading.split(SPELLED)}
+    return any(one.is_inline and one.heading.upper() in used for one in sections)
 
 
 def has_day_first_dates(texts: Iterable[str]) -> bool:

@@ -133,6 +133,8 @@ class SectionTask:
     """Allowed outputs of a classification task; a report with another output makes no example."""
     other_headings: OtherHeadings = ()
     """Headings of unused sections, which end the section before them; common headings are known."""
+    inline_headings: bool = False
+    """Whether a heading may have text on its line, as in `FINDINGS: clear`."""
 
     @property
     def used_headings(self) -> tuple[Heading, ...]:
@@ -158,6 +160,7 @@ class PairTask:
     shared_words_floor: SharedWords = 0.25
     """Minimum share of output words found in the input; below it, the draft is flagged `label noise`."""
     other_headings: ClassVar[OtherHeadings] = ()
+    inline_headings: ClassVar[bool] = False
     used_headings: ClassVar[tuple[Heading, ...]] = ()
 
     @model_validator(mode="after")
@@ -191,6 +194,8 @@ class ModelTask:
     """Minimum share of output words found in the input; below it, the draft is flagged `label noise`."""
     other_headings: OtherHeadings = ()
     """Headings of unused sections, which end the section before them; common headings are known."""
+    inline_headings: bool = False
+    """Whether a heading may have text on its line, as in `FINDINGS: clear`."""
 
     @property
     def used_headings(self) -> tuple[Heading, ...]:
@@ -212,6 +217,7 @@ class RowTask:
     shared_words_floor: SharedWords = 0.0
     """Minimum share of output words found in the input; below it, the draft is flagged `label noise`."""
     other_headings: ClassVar[OtherHeadings] = ()
+    inline_headings: ClassVar[bool] = False
     used_headings: ClassVar[tuple[Heading, ...]] = ()
 
 

@@ -15,7 +15,6 @@ import dagster as dg
 from fine_tune_assets.defs.platform.dagster_compat.private_names import SensorExecutionData
 from fine_tune_assets.defs.platform.kept_instance import kept_instance
 from fine_tune_assets.defs.platform.recipe_versions import is_loaded_recipe, read_section_versions
-from fine_tune_assets.defs.platform.resources import Installation
 
 MAX_IDLE_SECONDS = 300.0
 _OTHER_RECIPE = (
@@ -47,7 +46,7 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
 
     def read_sections(self) -> Mapping[str, str] | None:
         """The sections of the current recipe; None if it can't be read."""
-        return read_section_versions(Installation())
+        return read_section_versions()
 
     def evaluate_tick(self, context: Any) -> SensorExecutionData:
         """Evaluate, or skip. Reads the activity first, so that events during the evaluation cause another one."""

@@ -7,8 +7,8 @@ CHECK_REMEDIES: Mapping[str, str] = {
     "answers_are_grounded": "The page Verdicts lists the answers.",
     "answers_match_format": "The page Verdicts lists the answers.",
     "documents_are_answered_from": "The page Verdicts lists the answers.",
-    "drafts_contain_complete_sections": "Name real headings in the task's `other_headings`, then run `fine-tune materialize "
-    "drafted_examples`.",
+    "drafts_contain_complete_sections": "Name real headings in the task's `other_headings`, or set its `inline_headings`, "
+    "then run `fine-tune materialize drafted_examples`.",
     "erasures_are_complete": "Run `fine-tune subjects erase KEY --reason REASON` again.",
     "judge_is_qualified": "After a training, rate more answers on the desk, then run `fine-tune materialize judge_agreement`.",
     "every_document_is_readable": "Repair the documents in the table `unreadable_documents`, then run `fine-tune materialize "

@@ -7,21 +7,21 @@ from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import fingerprint_file, fingerprint_listing, fingerprint_text
 from fine_tune_assets.core.prompts.chat_templates import read_chat_template
 from fine_tune_assets.core.prompts.tokenizers import TOKENIZER
-from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.recipes.schema import Recipe
 from fine_tune_assets.training.base_models.registration import bundled_gguf
 
 
-def fingerprint_prompt_files(installation: Installation) -> dict[str, str | None]:
+def fingerprint_prompt_files(recipe: Recipe, data_dir: Path) -> dict[str, str | None]:
     """SHA-256 of the recipe's tokenizer and chat template; None if they can't be read, which `base_models` reports.
 
     The bundled model contains both in its GGUF file.
     """
-    named = installation.recipe.base_model.folder
+    named = recipe.base_model.folder
     try:
         if named is None:
             bundled = _fingerprint(bundled_gguf())
             return {"tokenizer": bundled, "chat_template": bundled}
-        folder = installation.path(named)
+        folder = data_dir / named
         return {
             "tokenizer": _fingerprint(folder / TOKENIZER),
             "chat_template": fingerprint_text(read_chat_template(folder)),

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 
 from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import combine
+from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.platform.prompt_files import fingerprint_prompt_files
-from fine_tune_assets.defs.platform.resources import Installation
+from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.recipes.recipe_parts import section_fingerprints
 from fine_tune_assets.recipes.schema import Recipe
 
@@ -26,13 +27,16 @@ def code_version(*sections: str, own: str = "") -> str:
     return " ".join(filter(None, (own, *sections)))
 
 
-def read_section_versions(installation: Installation) -> dict[str, str] | None:
+def read_section_versions() -> dict[str, str] | None:
     """Section → its fingerprint; None if the recipe can't be read, which every command and asset reports."""
     try:
-        found = section_fingerprints(installation.recipe)
+        settings = load_settings()
+        recipe = load_recipe(settings.recipe)
+        found = section_fingerprints(recipe)
     except (FineTuneError, OSError):
         return None
-    prompt_files = combine([str(value) for value in fingerprint_prompt_files(installation).values()])
+    files = fingerprint_prompt_files(recipe, settings.layout.data_dir)
+    prompt_files = combine([str(value) for value in files.values()])
     return {name: version[:_DIGITS] for name, version in {**found, PROMPT_FILES: prompt_files}.items()}
 
 
@@ -81,5 +85,5 @@ def is_loaded_recipe(versions: Iterable[str | None], sections: Mapping[str, str]
 
 def recipe_tags() -> dict[str, str]:
     """The tag of a run that is requested now."""
-    sections = read_section_versions(Installation())
+    sections = read_section_versions()
     return {} if sections is None else {RECIPE_TAG: describe_sections(sections)}

@@ -30,6 +30,7 @@ from fine_tune_assets.defs.platform.catalogue import StoredAsset, stored_asset
 from fine_tune_assets.defs.platform.dagster_compat.private_names import DagsterPipesExecutionError
 from fine_tune_assets.defs.platform.parquet_io_manager import ParquetIOManager
 from fine_tune_assets.defs.platform.ray_cluster import run_on_cluster
+from fine_tune_assets.defs.platform.recipe_versions import recipe_tags
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.reviews.erasures import list_erased_subjects
 from fine_tune_assets.phi.spans.vocabulary import Vocabulary, load_vocabulary
@@ -43,8 +44,6 @@ class Installation(dg.ConfigurableResource):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Record the recipe that a run starts with, so that a failed run is repeated with a corrected one."""
-        from fine_tune_assets.defs.platform.recipe_versions import recipe_tags
-
         if context.run is not None and context.instance is not None:
             context.instance.add_run_tags(context.run.run_id, recipe_tags())
 

@@ -67,8 +67,8 @@ APPROVED_CODE_VERSION = "2"  # adds signed repairs
 _MAX_PARTNERS_SHOWN = 20
 _INCOMPLETE_SECTIONS = (
     "Some reports have lines that may not be headings, or headings with text on the same line. Review the drafts "
-    "with the flag `possibly truncated`. Add real headings to the task's `other_headings`, and move text after a heading to the "
-    "next line."
+    "with the flag `possibly truncated`. Add real headings to the task's `other_headings`. For text on the line of a heading, "
+    "set the task's `inline_headings`."
 )
 
 _IGNORED_INPUTS = (ACCESS_TABLE,)

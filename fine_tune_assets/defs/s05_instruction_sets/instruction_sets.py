@@ -141,7 +141,7 @@ def instruction_sets(
                 "identifiers": scan.evidence,
                 "recipe": curation_values(recipe),
                 **mix_evidence(built),
-                **fingerprint_prompt_files(installation),
+                **fingerprint_prompt_files(recipe, installation.layout.data_dir),
             }
             root = installation.layout.instruction_sets
             stored = write_instruction_set(root, built, defining_facts(recipe), search, evidence)

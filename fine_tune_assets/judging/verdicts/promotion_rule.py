@@ -6,7 +6,8 @@ shown by its interval. Each task of the recipe must be tested: a task that is no
 its size.
 
 A metric that is missing or not a number never counts for the candidate: each rule tests that a value is good, not that it is bad.
-If more grades are missing than the recipe allows, no metric based on grades decides, neither for nor against the candidate.
+If the judge is not qualified, or more grades are missing than the recipe allows, no metric based on grades decides, neither for
+nor against the candidate.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,6 +74,7 @@ def gain_objections(evidence: Evidence, gate: GateSettings) -> tuple[str, ...]:
     """Reasons why the candidate is not shown to be better; empty if it is."""
     missing_grades = [why] if (why := _too_many_missing(evidence, gate)) else []
     return (
+        *_unqualified_judge(evidence),
         *_failures(_deciding_metrics(evidence, gate), ("target",)),
         *missing_grades,
         *_unproven_gain(evidence, gate),
@@ -107,8 +109,8 @@ def _too_many_missing(evidence: Evidence, gate: GateSettings) -> str:
 
 
 def _deciding_metrics(evidence: Evidence, gate: GateSettings) -> tuple[Metric, ...]:
-    """The metrics that may decide: without those based on grades if too many grades are missing."""
-    if not _too_many_missing(evidence, gate):
+    """Without those based on grades if the judge is not qualified or too many grades are missing."""
+    if _is_qualified(evidence) and not _too_many_missing(evidence, gate):
         return evidence.metrics
     return tuple(metric for metric in evidence.metrics if metric.family not in GRADE_FAMILIES)
 
@@ -159,14 +161,23 @@ def _accepted_tasks(metrics: Sequence[Metric], gate: GateSettings) -> Iterator[s
 
 
 def _judge_limits(evidence: Evidence) -> Iterator[str]:
-    """About which criteria no judge could decide."""
+    """About which criteria no judge could decide, and grades that decide nothing."""
+    if not _is_qualified(evidence) and evidence.target is not None and evidence.target.difference is not None:
+        yield (
+            f"The grades decide nothing until then: their mean difference is {evidence.target.difference:+.2f} points on "
+            f"{evidence.target.items} examples."
+        )
     if evidence.judge.ungraded_criteria:
         names = ", ".join(name.replace("_", " ") for name in evidence.judge.ungraded_criteria)
         yield f"No qualified judge graded these criteria: {names}."
 
 
+def _is_qualified(evidence: Evidence) -> bool:
+    return evidence.judge.is_qualified and evidence.judge.agreement is not None
+
+
 def _unqualified_judge(evidence: Evidence) -> Iterator[str]:
-    if not (evidence.judge.is_qualified and evidence.judge.agreement is not None):
+    if not _is_qualified(evidence):
         yield f"The judge is not qualified. {evidence.judge.failure_reason or _NO_AGREEMENT}"
     if evidence.incumbent == evidence.adapter_id:
         yield "The candidate is the production model itself. Train a new adapter."

@@ -28,7 +28,6 @@ from fine_tune_assets.defs.platform.recipe_versions import (
     section_version,
     with_section_versions,
 )
-from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.recipes.recipe_parts import SECTIONS
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
 
@@ -151,7 +150,7 @@ def test_the_sensor_waits_until_the_definitions_have_the_current_recipe(
 def test_an_unreadable_recipe_starts_nothing(installation_dir: Path, instance: dg.DagsterInstance) -> None:
     """Every code version would differ, and the whole graph would run into the same error."""
     replace_file(installation_dir / "recipe.yaml", b"name: [")
-    assert read_section_versions(Installation()) is None
+    assert read_section_versions() is None
     assert recipe_tags() == {}
     assert "recipe" in _tick(build_defs(), instance).skip_message
 
@@ -159,7 +158,7 @@ def test_an_unreadable_recipe_starts_nothing(installation_dir: Path, instance: d
 def test_requested_runs_name_their_recipe(installation_dir: Path) -> None:
     """Also those that are cancelled in the queue."""
     assert installation_dir.is_dir()
-    sections = read_section_versions(Installation())
+    sections = read_section_versions()
     assert sections is not None
     assert build_automation_sensor(sections).run_tags[RECIPE_TAG] == describe_sections(sections)
 

@@ -341,12 +341,28 @@ def test_an_unqualified_judge_never_promotes(missing: set[str]) -> None:
     assert decide_promotion(replace(good, judge=judge), GATE).decision == "hold"
 
 
-def test_an_unqualified_judge_still_refuses() -> None:
-    """Qualification is needed to open the gate, not to close it."""
+def test_grades_of_an_unqualified_judge_refuse_nothing() -> None:
+    """In a new domain, a judge that could not tell right from wrong answers (AUROC 0.57) refused an adapter that had learned its
+    task, and told people to correct their examples. The next step is to qualify a judge."""
     worse = graded(gains([-1.0 + (i % 5) / 4 for i in range(40)]))
     decided = _decided(judge_scores=worse, judge_agreement=agreement(0.1))
-    assert decided.decision == "refuse"
-    assert "gate.minimum_gain" in decided.reasons[0]
+    assert decided.decision == "hold"
+    assert decided.reasons[0].startswith("The judge is not qualified.")
+    assert any("-0.50 points" in reason for reason in decided.reasons)
+
+
+def test_what_needs_no_grades_still_refuses_with_an_unqualified_judge() -> None:
+    good = evidence()
+    (lost,) = (replace(one, outcome="fails") for one in good.family_metrics("abilities")[:1])
+    metrics = tuple(lost if one.name == lost.name and one.family == "abilities" else one for one in good.metrics)
+    judge = replace(good.judge, is_qualified=False)
+    assert decide_promotion(replace(good, judge=judge, metrics=metrics), GATE).decision == "refuse"
+
+
+def test_an_unqualified_judge_shows_no_gain() -> None:
+    good = evidence()
+    assert gain_objections(good, GATE) == ()
+    assert gain_objections(replace(good, judge=replace(good.judge, is_qualified=False)), GATE)
 
 
 def test_the_document_has_the_fields_that_its_readers_use() -> None:
