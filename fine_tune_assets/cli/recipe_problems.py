@@ -162,6 +162,13 @@ def _list_reasons(preview: Preview, task: str) -> str:
     )
 
 
+def describe_reports_without_draft(preview: Preview) -> Iterator[str]:
+    """Notes for tasks with drafts of only a part of the reports: the most frequent reason of each source."""
+    for one in preview.tasks:
+        if one.drafts and one.left_out_by_source:
+            yield f"tasks.{one.task}: {_list_reasons(preview, one.task)}."
+
+
 def describe_partial_patterns(recipe: Recipe, preview: Preview) -> Iterator[str]:
     """For tasks with drafts, what `_find_partial_patterns` finds: a note, since the pattern may be meant so."""
     drafted = {one.task for one in preview.tasks if one.drafts}

@@ -35,6 +35,7 @@ from fine_tune_assets.cli.output import show_message
 from fine_tune_assets.cli.recipe_problems import (
     describe_next_steps,
     describe_partial_patterns,
+    describe_reports_without_draft,
     describe_run_on_outputs,
     describe_unsupported_outputs,
     find_machine_problems,
@@ -182,6 +183,7 @@ def _write(
         _print_promise(recipe, preview)
         for line in (
             *_describe_inner_sections(inner),
+            *describe_reports_without_draft(preview),
             *describe_partial_patterns(recipe, preview),
             *describe_run_on_outputs(preview),
             *describe_unsupported_outputs(recipe, preview),

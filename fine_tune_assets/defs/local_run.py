@@ -370,7 +370,7 @@ def describe_run(
 ) -> StageRun:
     """How a run ended, by its events."""
     failures = [event.step_failure_data.error for event in events if event.is_step_failure]
-    errors = tuple(str(error.message).strip() if error else "failed" for error in failures)
+    errors = tuple(_describe_error(error) if error else "failed" for error in failures)
     evaluations = [
         event.asset_check_evaluation_data
         for event in events
@@ -391,6 +391,15 @@ def describe_run(
         if not check.blocking and (check.passed or check.severity is dg.AssetCheckSeverity.WARN)
     )
     return StageRun(assets, partition, is_success, run_id, (*errors, *reasons), is_stopped, checks)
+
+
+def _describe_error(error: Any) -> str:
+    """The message, and the class of the first cause: the message of an unexpected error may quote a report."""
+    first = error
+    while first.cause is not None:
+        first = first.cause
+    cause = f" {first.cls_name}; the Dagster UI has its details." if first is not error and first.cls_name else ""
+    return f"{str(error.message).strip()}{cause}"
 
 
 def _is_verdict_failure(error: Any, closed: Sequence[dg.AssetCheckEvaluation]) -> bool:

@@ -74,7 +74,8 @@ def identify_subject(subject_id: str, subject_name: str) -> str:
     if not subject:
         raise UnreadableError(
             UnreadableReason.NO_SUBJECT,
-            "The report has no subject. Add subject_id, which keeps a subject's reports together.",
+            "The report has no subject. Add subject_id (a document's in a YAML file of the same name), which keeps a subject's "
+            "reports together; or set reports_without_subject to allow in batch.yaml or the recipe.",
         )
     return subject
 

@@ -183,7 +183,8 @@ def _start(settings: Settings, service: Service) -> tuple[ProcessIdentity, float
         return running, 0.0
     if service.port is not None and _is_port_taken(service.port):
         raise ServiceError(
-            f"Port {service.port} of {service.name} is in use by another program. Stop it, or set another port."
+            f"Port {service.port} of {service.name} is in use by another program. Stop it, or set another port with "
+            f"FINE_TUNE_{service.name.upper()}_PORT."
         )
     since = time.time()
     process = start_process(

@@ -136,6 +136,19 @@ def judged(check: str, error: Exception | None = None) -> dg.Definitions:
     return dg.Definitions(assets=[promotion_verdicts], asset_checks=[closed], loggers={"progress": progress_logger})
 
 
+def test_an_unexpected_error_is_named_by_its_class_and_never_by_its_message(instance: dg.DagsterInstance) -> None:
+    """A person read "Error occurred while executing op" and nothing after the colon; the message may quote a report."""
+
+    @dg.asset
+    def broken() -> None:
+        raise ValueError("Zebrafinch")
+
+    done = execute_assets(dg.Definitions([broken], loggers={"progress": progress_logger}), instance, ("broken",), None)
+    (error,) = done.errors
+    assert "ValueError" in error
+    assert "Zebrafinch" not in error
+
+
 @pytest.mark.parametrize(
     ("check", "error", "is_stopped"),
     [

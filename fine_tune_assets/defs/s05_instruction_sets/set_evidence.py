@@ -46,7 +46,7 @@ from fine_tune_assets.tables.record_classes import Record, iter_records, table_f
 
 VECTORS = "leaks/vectors.npz"
 """Relative to the cache folder. An erasure removes the whole file."""
-CONTEXT_TABLES = (ACCESS_TABLE, "incoming_corrections")
+CONTEXT_TABLES = ("scrubbed_reports", ACCESS_TABLE, "incoming_corrections")
 """Tables that this module reads while a set is built. Their changes reach a set through the examples."""
 
 

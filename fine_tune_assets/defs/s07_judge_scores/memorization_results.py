@@ -45,7 +45,7 @@ from fine_tune_assets.tables.judging_rows import MemorizationResult
 from fine_tune_assets.tables.record_classes import iter_records, read_single_record, table_from_records
 from fine_tune_assets.tables.training_rows import Adapter, BaseModel
 
-_IGNORED_INPUTS = ("phi_spans",)
+_IGNORED_INPUTS = ("reports", "scrubbed_reports", "phi_spans")
 
 
 @dg.asset(

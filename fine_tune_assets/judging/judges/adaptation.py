@@ -82,6 +82,11 @@ class SplitReports:
 
 def split_own_reports(reports: Sequence[OwnReport]) -> SplitReports:
     """By subject: validation examples are held out, and a part of the training examples. Raises InvalidReportsError."""
+    if not reports:
+        raise InvalidReportsError(
+            "No example of an instruction set has a task of the recipe that a judge grades. Approve examples, then run "
+            "`fine-tune materialize instruction_sets`."
+        )
     tested = [one for one in reports if one.split == "test"]
     validated = {one.report.subject for one in reports if one.split not in ("train", "test")}
     trained = sorted({one.report.subject for one in reports if one.split == "train"} - validated, key=fingerprint_text)
