@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.definitions import defs
+from fine_tune_assets.definitions import build_defs, defs
 from fine_tune_assets.defs.local_run import Summary, materialize_stale
 from fine_tune_assets.instructions.certificate import check_separation
 from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, TABLES
@@ -42,7 +42,7 @@ MARKER = "Zyxomarkwort"
 
 
 def _materialize(instance: dg.DagsterInstance) -> Summary:
-    return materialize_stale(defs, instance, only=INGEST)
+    return materialize_stale(build_defs(), instance, only=INGEST)
 
 
 def _rows(data: Path, asset: str) -> list[dict[str, Any]]:

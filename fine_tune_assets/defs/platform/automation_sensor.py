@@ -12,15 +12,15 @@ from typing import Any
 
 import dagster as dg
 
+from fine_tune_assets.core.dagster_ui import code_server_socket
+from fine_tune_assets.core.settings import load_settings
+from fine_tune_assets.defs.platform.dagster_compat.code_server import RELOAD_SECONDS, request_reload
 from fine_tune_assets.defs.platform.dagster_compat.private_names import SensorExecutionData
 from fine_tune_assets.defs.platform.kept_instance import kept_instance
 from fine_tune_assets.defs.platform.recipe_versions import is_loaded_recipe, read_section_versions
 
 MAX_IDLE_SECONDS = 300.0
-_OTHER_RECIPE = (
-    "The recipe can't be read, or was changed after the definitions were loaded. The webserver reloads them within 20 s; without "
-    "it, restart the code server."
-)
+_OTHER_RECIPE = "The recipe can't be read, or was changed after the definitions were loaded."
 _RUNS_READ = 5
 """One more than the runs in progress, since Dagster writes a run's row after its event."""
 
@@ -43,6 +43,8 @@ class _IdleTick:
 
 class AutomationSensor(dg.AutomationConditionSensorDefinition):
     _idle: _IdleTick | None = None
+    _reload_at = float("-inf")
+    """When the last reload was requested, in seconds of the monotonic clock."""
 
     def read_sections(self) -> Mapping[str, str] | None:
         """The sections of the current recipe; None if it can't be read."""
@@ -50,19 +52,28 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
 
     def evaluate_tick(self, context: Any) -> SensorExecutionData:
         """Evaluate, or skip. Reads the activity first, so that events during the evaluation cause another one."""
-        sources = context.repository_def.asset_graph.external_asset_keys
-        seen, now = read_activity(kept_instance(context), sources), time.monotonic()
+        graph = context.repository_def.asset_graph
+        if not is_loaded_recipe((node.code_version for node in graph.asset_nodes), self.read_sections()):
+            return SensorExecutionData(skip_message=f"{_OTHER_RECIPE} {self._reload()}", cursor=context.cursor)
+        seen, now = read_activity(kept_instance(context), graph.external_asset_keys), time.monotonic()
         idle = self._idle
         if idle is not None and idle.seen == seen and now - idle.at < MAX_IDLE_SECONDS:
             return SensorExecutionData(
                 skip_message="No source, run or backfill has changed since the last evaluation.", cursor=context.cursor
             )
-        versions = (node.code_version for node in context.repository_def.asset_graph.asset_nodes)
-        if not is_loaded_recipe(versions, self.read_sections()):
-            return SensorExecutionData(skip_message=_OTHER_RECIPE, cursor=context.cursor)
         found = super().evaluate_tick(context)
         self._idle = None if found.run_requests else _IdleTick(now, seen)
         return found
+
+    def _reload(self) -> str:
+        """Have the code server load a changed recipe, at most once a minute. Returns what happens now."""
+        if self.read_sections() is None:
+            return "`fine-tune recipe check` says why."
+        if time.monotonic() - self._reload_at < RELOAD_SECONDS:
+            return "The code server loads it."
+        self._reload_at = time.monotonic()
+        is_requested = request_reload(code_server_socket(load_settings().layout.run))
+        return "The code server loads it." if is_requested else "Reload the definitions."
 
 
 def read_activity(instance: dg.DagsterInstance, sources: Collection[dg.AssetKey]) -> tuple[Any, ...]:

@@ -1,19 +1,15 @@
-"""A fingerprint of everything that a code server loads: code, installed libraries, settings and recipes."""
+"""A fingerprint of everything that a code server loads: code, installed libraries and settings."""
 
 import os
 import shutil
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.core.fingerprints import combine
 from fine_tune_assets.core.paths import PROJECT_DIR
-from fine_tune_assets.core.settings import SETTINGS_FILE, list_lines, load_settings, select_line
-from fine_tune_assets.recipes.domain_packs import locate_pack, shipped_packs
-from fine_tune_assets.recipes.loader import load_line_recipe, shipped_recipes
+from fine_tune_assets.core.settings import SETTINGS_FILE
 
 OCR = "tesseract"
 """Program whose version is part of the code version of `reports`."""
@@ -21,11 +17,9 @@ _CODE, _WORKSPACE = PROJECT_DIR / "fine_tune_assets", PROJECT_DIR / "workspace.y
 
 
 def fingerprint_code() -> str:
-    """A value that changes with code, installed libraries, settings and recipes, and each time that they can't be read."""
+    """A value that changes with code files, installed libraries and settings, and each time that they can't be read."""
     try:
-        return combine(
-            [str(shutil.which(OCR)), *(f"{path}:{_file_state(path)}" for path in (*_watched_files(), *_recipe_files()))]
-        )
+        return combine([str(shutil.which(OCR)), *(f"{path}:{_file_state(path)}" for path in _watched_files())])
     except OSError:  # a folder that was just removed
         return f"not known at {time.time()}"
 
@@ -36,20 +30,6 @@ def _watched_files() -> Iterator[Path]:
     if settings := os.environ.get(SETTINGS_FILE):
         yield Path(settings)
     yield from (path for path in sorted(_CODE.rglob("*")) if "__pycache__" not in path.parts and not path.is_dir())
-
-
-def _recipe_files() -> Iterator[Path]:
-    """The recipe of each product line, and what its sections depend on: the domain pack, and files of the base model."""
-    installation = load_settings().installation
-    for line in ("", *list_lines(installation)):
-        with suppress(FineTuneError):  # an invalid recipe is loaded again when its file changes
-            settings = select_line(installation, line)
-            yield shipped_recipes().get(settings.recipe, Path(settings.recipe))
-            recipe = load_line_recipe(settings)
-            yield from (shipped_packs().get(recipe.domain) or locate_pack(recipe.domain)).rglob("*")
-            yield from (
-                (settings.layout.data_dir / recipe.base_model.folder).glob("*") if recipe.base_model.folder else ()
-            )
 
 
 def _file_state(path: Path) -> str:

@@ -6,8 +6,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fine_tune_assets.core.product_lines import create_line
-from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.definitions import build_defs
 from fine_tune_assets.defs.local_run import list_recipe_changes
 from fine_tune_assets.defs.platform.automation import (
@@ -17,7 +15,6 @@ from fine_tune_assets.defs.platform.automation import (
     build_automation_sensor,
     has_changed_inputs,
 )
-from fine_tune_assets.defs.platform.code_state import fingerprint_code
 from fine_tune_assets.defs.platform.recipe_versions import (
     RECIPE_TAG,
     describe_sections,
@@ -176,28 +173,3 @@ def test_a_run_records_its_recipe_and_its_code_version(installation_dir: Path, i
     (event,) = done.get_asset_materialization_events()
     tags = event.step_materialization_data.materialization.tags or {}
     assert tags[CODE_VERSION] == definitions.resolve_asset_graph().get(key).code_version
-
-
-def test_the_code_server_is_reloaded_for_each_lines_recipe_and_pack(installation_dir: Path) -> None:
-    """The webserver compares this value every 20 s."""
-    pack = installation_dir / "packs" / "permits"
-    pack.mkdir(parents=True)
-    (pack / "pack.yaml").write_text(
-        "description: Permits.\nsubject: {one: applicant, many: applicants}\nreport: {one: permit, many: permits}\n"
-        "rule_sets: [names]\ntagger: law_finance\ndates: all\nlabelled_sets: []\nchecks: [numbers]\n",
-        encoding="utf-8",
-    )
-    line_recipe = installation_dir / "line.yaml"
-    line_recipe.write_bytes((installation_dir / "recipe.yaml").read_bytes())
-    create_line(load_settings(), "permits", str(line_recipe))
-    seen = [fingerprint_code()]
-    write_recipe(installation_dir, domain="packs/permits")
-    seen.append(fingerprint_code())
-    (pack / "protected_words.txt").write_text("Permit\n", encoding="utf-8")
-    seen.append(fingerprint_code())
-    replace_file(line_recipe, line_recipe.read_bytes() + b"# a comment\n")
-    seen.append(fingerprint_code())
-    replace_file(line_recipe, b"name: [")
-    seen.append(fingerprint_code())
-    assert len(set(seen)) == len(seen)
-    assert fingerprint_code() == seen[-1]

@@ -1,4 +1,4 @@
-"""The private names of Dagster that this package uses, except in `webserver`. Nothing of Dagster is patched.
+"""The private names of Dagster that this package uses, except in `webserver` and `code_server`. Nothing of Dagster is patched.
 
 `make test-dagster-latest` runs their tests against the newest release of the tested minor version.
 
