@@ -44,8 +44,15 @@ def load_line_recipe(line: Settings) -> Recipe:
 
 
 def dump_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as it is in force, with every default: what YAML holds, and what `parse_recipe` reads."""
-    return dict(json.loads(json.dumps(asdict(recipe))))
+    """The recipe as it is in force, with its defaults: what YAML holds, and what `parse_recipe` reads.
+
+    Without `inline_headings: false`, which is newer than the shipped release.
+    """
+    values = dict(json.loads(json.dumps(asdict(recipe))))
+    for task in values["tasks"]:
+        if not task.get("inline_headings"):
+            task.pop("inline_headings", None)
+    return values
 
 
 def parse_recipe(values: Any, origin: str) -> Recipe:
