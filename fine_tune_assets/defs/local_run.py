@@ -394,12 +394,20 @@ def describe_run(
 
 
 def _describe_error(error: Any) -> str:
-    """The message, and the class of the first cause: the message of an unexpected error may quote a report."""
-    first = error
-    while first.cause is not None:
-        first = first.cause
-    cause = f" {first.cls_name}; the Dagster UI has its details." if first is not error and first.cls_name else ""
-    return f"{str(error.message).strip()}{cause}"
+    """The message with that of the first cause that is an error of our own, or else with the class of the last cause: the message
+    of an unexpected error may quote a report."""
+    message, causes, own = str(error.message).strip(), [], _list_error_names(FineTuneError)
+    while error.cause is not None:
+        causes.append(error := error.cause)
+    if not causes:
+        return message
+    expected = next((cause for cause in causes if cause.cls_name in own), None)
+    return f"{message} {expected.message if expected else f'{causes[-1].cls_name}; the Dagster UI has its details.'}".strip()
+
+
+def _list_error_names(base: type[FineTuneError]) -> set[str]:
+    """Names of the class and everything below it."""
+    return {base.__name__}.union(*map(_list_error_names, base.__subclasses__()))
 
 
 def _is_verdict_failure(error: Any, closed: Sequence[dg.AssetCheckEvaluation]) -> bool:

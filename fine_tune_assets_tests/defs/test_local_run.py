@@ -136,6 +136,13 @@ def judged(check: str, error: Exception | None = None) -> dg.Definitions:
     return dg.Definitions(assets=[promotion_verdicts], asset_checks=[closed], loggers={"progress": progress_logger})
 
 
+def test_an_input_that_does_not_exist_is_named_with_the_command_that_makes_it(instance: dg.DagsterInstance) -> None:
+    """It said `FileNotFoundError`, and nothing else."""
+    done = execute_assets(defs, instance, ("promotion_verdicts",), None)
+    assert not done.is_success
+    assert "`fine-tune materialize +" in done.errors[0]
+
+
 def test_an_unexpected_error_is_named_by_its_class_and_never_by_its_message(instance: dg.DagsterInstance) -> None:
     """A person read "Error occurred while executing op" and nothing after the colon; the message may quote a report."""
 

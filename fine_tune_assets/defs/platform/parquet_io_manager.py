@@ -11,6 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fine_tune_assets.core.errors import FineTuneError, materialize_hint
 from fine_tune_assets.core.files import make_folder, write_table
 from fine_tune_assets.defs.platform.asset_keys import asset_name
 from fine_tune_assets.tables.asset_tables import TABLES
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from upath import UPath
 
 _LOCAL = ("", "file", "local")
+
+
+class MissingTableError(FineTuneError):
+    """An input was never materialized."""
 
 
 class ParquetIOManager(dg.UPathIOManager):
@@ -63,7 +68,11 @@ class ParquetIOManager(dg.UPathIOManager):
             return conform(pq.read_table(file), schema)
 
     def load_input(self, context: dg.InputContext) -> Any:
-        loaded = self._drop_erased(super().load_input(context))
+        try:
+            loaded = self._drop_erased(super().load_input(context))
+        except FileNotFoundError as error:
+            name = asset_name(context.asset_key)
+            raise MissingTableError(f"{name} was never materialized. {materialize_hint(f'+{name}')}") from error
         # Dagster passes the table itself for an input with one partition, and None for one with no partition.
         if get_origin(context.dagster_type.typing_type) is dict and not isinstance(loaded, dict):
             return {} if loaded is None else {context.asset_partition_keys[0]: loaded}
