@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from fine_tune_assets.core.dagster_ui import code_server_socket
+from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.platform.dagster_compat.code_server import RELOAD_SECONDS, request_reload
 from fine_tune_assets.defs.platform.dagster_compat.private_names import SensorExecutionData
@@ -68,7 +69,7 @@ class AutomationSensor(dg.AutomationConditionSensorDefinition):
     def _reload(self) -> str:
         """Have the code server load a changed recipe, at most once a minute. Returns what happens now."""
         if self.read_sections() is None:
-            return "`fine-tune recipe check` says why."
+            return name_line("`fine-tune recipe check` says why.")
         if time.monotonic() - self._reload_at < RELOAD_SECONDS:
             return "The code server loads it."
         self._reload_at = time.monotonic()
