@@ -26,6 +26,7 @@ from fine_tune_assets.cli.recipe_problems import (
     format_need,
     list_distinct,
 )
+from fine_tune_assets.cli.repeated_drafts import describe_repeated_drafts, find_repeated_drafts
 from fine_tune_assets.cli.report_folder import ReportFolder, read_report_folder
 from fine_tune_assets.core.line_names import name_line
 from fine_tune_assets.core.settings import Settings
@@ -52,8 +53,9 @@ def show_preview(
         *describe_run_on_outputs(preview),
         *describe_unsupported_outputs(recipe, preview),
         *describe_subjects(recipe, preview.drafts, has_own_keys=read.has_own_keys),
+        *describe_repeated_drafts(recipe, preview.drafts),
     ]
-    every = [*problems, *find_report_problems(recipe, read, preview)]
+    every = [*problems, *find_report_problems(recipe, read, preview), *find_repeated_drafts(recipe, preview.drafts)]
     found = {
         "recipe": recipe.name,
         "domain": recipe.domain,

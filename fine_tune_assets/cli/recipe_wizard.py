@@ -29,6 +29,7 @@ from fine_tune_assets.cli.new_recipes import (
     TaskAnswers,
     estimate_epoch_minutes,
     plan_split,
+    set_value,
     write_recipe,
 )
 from fine_tune_assets.cli.output import show_message
@@ -43,6 +44,7 @@ from fine_tune_assets.cli.recipe_problems import (
     find_report_problems,
     format_need,
 )
+from fine_tune_assets.cli.repeated_drafts import choose_threshold, describe_repeated_drafts, find_repeated_drafts
 from fine_tune_assets.cli.report_folder import ReportFolder, read_report_folder
 from fine_tune_assets.cli.wizard_tasks import WizardOptions, ask, ask_tasks, choose_proposal
 from fine_tune_assets.core.errors import FineTuneError
@@ -180,6 +182,7 @@ def _write(
         target.write_text(write_recipe(sized, _choose_salt(sized, salt, recipe, preview, subjects)), encoding="utf-8")
         recipe = load_recipe(str(target))
         preview = preview_recipe(read.reports, recipe.tasks, names)
+        recipe = _raise_threshold(target, recipe, preview)
         _print_promise(recipe, preview)
         for line in (
             *_describe_inner_sections(inner),
@@ -188,13 +191,28 @@ def _write(
             *describe_run_on_outputs(preview),
             *describe_unsupported_outputs(recipe, preview),
             *describe_subjects(recipe, preview.drafts, has_own_keys=read.has_own_keys),
+            *describe_repeated_drafts(recipe, preview.drafts),
         ):
             show_message(line)
     for step in describe_next_steps(settings, recipe):
         show_message(step)
     here = find_machine_problems(settings, recipe, has_gpu=has_gpu)
     stored = [*list_obstacles(recipe), *here, *find_mix_problems(settings, recipe)]
-    return [*stored, *(find_report_problems(recipe, read, preview) if read else [])]
+    if read is None:
+        return stored
+    return [*stored, *find_report_problems(recipe, read, preview), *find_repeated_drafts(recipe, preview.drafts)]
+
+
+def _raise_threshold(target: Path, recipe: Recipe, preview: Preview) -> Recipe:
+    """With a higher `dedup.near_threshold` in the file if the reports are so alike that too few drafts would remain."""
+    own, chosen = recipe.dedup.near_threshold, choose_threshold(recipe, preview.drafts)
+    if chosen == own:
+        return recipe
+    target.write_text(set_value(target.read_text(encoding="utf-8"), "  near_threshold", f"{chosen}"), encoding="utf-8")
+    show_message(
+        f"dedup.near_threshold is {chosen}: with {own}, too many drafts would count as near repetitions of another split."
+    )
+    return load_recipe(str(target))
 
 
 def _list_inner_sections(preview: Preview, sections: Sequence[FoundSection]) -> list[str]:

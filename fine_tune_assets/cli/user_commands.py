@@ -20,6 +20,7 @@ from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.ledger.database import Ledger, open_ledger
 from fine_tune_assets.ledger.people.sessions import LINK_MINUTES, LINK_PATH, issue_link
 from fine_tune_assets.ledger.people.users import (
+    FIRST_USER,
     OPERATOR,
     User,
     create_user,
@@ -27,7 +28,6 @@ from fine_tune_assets.ledger.people.users import (
     set_password,
 )
 
-FIRST_USER = "demo"
 FIRST_ROLES = ("reviewer", "operator")
 """Enough to ask, review and add users. `approver` is omitted: an operator grants it to a person by name."""
 LINK_NOTE = f"valid once, for {LINK_MINUTES} minutes; for a new one, run `fine-tune users link`"

@@ -128,6 +128,8 @@ def start_services(settings: Settings, names: Sequence[str], timeout_seconds: fl
     needed = {CODE_SERVER} if {WEBSERVER, DAEMON} & set(names) else set()
     services = _select(settings, [*names, *needed])
     with file_lock(settings.layout.run / _LOCK_FILE):
+        for service in services:
+            _require_free_port(settings, service)
         started = {service.name: _start(settings, service) for service in services}
         deadline = time.monotonic() + timeout_seconds
         for service in services:
@@ -177,15 +179,21 @@ def _select(settings: Settings, names: Sequence[str]) -> list[Service]:
     return [service for name, service in known.items() if name in names]
 
 
-def _start(settings: Settings, service: Service) -> tuple[ProcessIdentity, float]:
-    running = _find_running(settings, service.name)
-    if running is not None:
-        return running, 0.0
-    if service.port is not None and _is_port_taken(service.port):
+def _require_free_port(settings: Settings, service: Service) -> None:
+    """Raises ServiceError if the service does not run and another program has its port."""
+    if service.port is None or _find_running(settings, service.name) is not None:
+        return
+    if _is_port_taken(service.port):
         raise ServiceError(
             f"Port {service.port} of {service.name} is in use by another program. Stop it, or set another port with "
             f"FINE_TUNE_{service.name.upper()}_PORT."
         )
+
+
+def _start(settings: Settings, service: Service) -> tuple[ProcessIdentity, float]:
+    running = _find_running(settings, service.name)
+    if running is not None:
+        return running, 0.0
     since = time.time()
     process = start_process(
         service.command,

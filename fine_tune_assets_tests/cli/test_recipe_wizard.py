@@ -456,3 +456,45 @@ def test_a_recipe_for_a_processor_trains_for_about_ten_minutes(tokens: int, epoc
     text = write_recipe(answers, "salt")
     assert yaml.safe_load(text)["training"]["epochs"] == epochs
     assert ("minutes on two cores" in text) == bool(tokens)
+
+
+def _write_alike(folder: Path, count: int, others: str) -> Path:
+    """Reports whose inputs share most of their words, as forms with few free fields do."""
+    folder.mkdir()
+    for n in range(count):
+        free = " ".join(f"{word}{n}" for word in others.split())
+        text = f"Findings\n\n{_FORM} {free}\n\nAdvice\n\nSeal joint {n} before day {n + 9}.\n"
+        (folder / f"r{n}.txt").write_text(f"---\nsubject_id: s{n}\n---\n{text}", encoding="utf-8")
+    return folder
+
+
+_FORM = (
+    "The lift was inspected with an empty car. Doors, ropes, buffers and brake were tested as the plan requires. "
+    "The machine room was dry and locked."
+)
+
+
+def _new_lifts(data: Path, folder: Path) -> Result:
+    pack = write_pack(data, "ships")
+    return _recipe("new", "lifts.yaml", "--domain", pack, "--reports", folder, "--output", "Advice")
+
+
+def test_drafts_that_nearly_repeat_another_split_are_told_before_review(data: Path, tmp_path: Path) -> None:
+    """All were reviewed, and then the instruction set left them out as repetitions."""
+    folder = _write_alike(tmp_path / "same", 80, "car")
+    made = _new_lifts(data, folder)
+    assert made.exit_code == 1
+    assert "dedup.near_threshold" in made.stderr
+    checked = _recipe("check", "lifts.yaml", "--reports", folder)
+    assert checked.exit_code == 1
+    assert "Problem: dedup.near_threshold" in checked.stderr
+
+
+def test_the_wizard_raises_the_threshold_if_that_keeps_enough_drafts(data: Path, tmp_path: Path) -> None:
+    folder = _write_alike(tmp_path / "alike", 80, "car door rope brake buffer pit shaft motor")
+    made = _new_lifts(data, folder)
+    assert made.exit_code == 0, made.output
+    recipe = load_recipe("lifts.yaml")
+    assert recipe.dedup.near_threshold > 0.5
+    assert f"dedup.near_threshold is {recipe.dedup.near_threshold}" in made.output
+    assert _recipe("check", "lifts.yaml", "--reports", folder).exit_code == 0

@@ -22,6 +22,7 @@ from fine_tune_assets.desk.pipeline import TableCounts, build_pipeline, read_fac
 from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.ledger_tables import sessions
+from fine_tune_assets.ledger.people.users import FIRST_USER
 from fine_tune_assets.ledger.serving.imported_releases import make_import
 from fine_tune_assets.ledger.serving.release_records import import_transaction, record_release
 from fine_tune_assets.ledger.serving.verdicts import record_verdict, sign_hold
@@ -289,6 +290,9 @@ def test_an_empty_installation_leads_through_the_first_steps(site: Site) -> None
     shown = site.signed_in("Operator").get("/").text
     assert str(site.settings.layout.raw_reports) in shown
     assert 'href="/docs/how-to/add-reports.md"' in shown
+    site.add(FIRST_USER, "reviewer", "operator")  # of the sign-in link, which is no reviewer that was invited
+    shown = site.signed_in("Operator").get("/").text
+    assert "done" not in re.findall(r"<li[^>]*>.*?</li>", shown[shown.index("first-title") :], re.DOTALL)[1]
     site.add("Reader", "user", "reviewer")
     assert "first-title" not in site.signed_in("Reader").get("/").text
 

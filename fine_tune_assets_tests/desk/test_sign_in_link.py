@@ -13,14 +13,14 @@ from playwright.sync_api import Page, expect
 
 from fine_tune_assets.cli.identity import operating_system_user
 from fine_tune_assets.cli.main import main
-from fine_tune_assets.cli.user_commands import FIRST_USER, LinkError, UserCommandError, create_link
+from fine_tune_assets.cli.user_commands import LinkError, UserCommandError, create_link
 from fine_tune_assets.core.settings import PREFIX, Settings
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.ledger_errors import LedgerError
 from fine_tune_assets.ledger.ledger_tables import sign_in_links
 from fine_tune_assets.ledger.people.sessions import LINK_MINUTES, issue_link, redeem_link
-from fine_tune_assets.ledger.people.users import create_user, disable_user, find_user
+from fine_tune_assets.ledger.people.users import FIRST_USER, create_user, disable_user, find_user
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site
 

@@ -44,7 +44,7 @@ from fine_tune_assets.desk.rendering import render_page
 from fine_tune_assets.desk.request_context import RequestContext
 from fine_tune_assets.desk.review_pace import MAX_DECISIONS, estimate_minutes
 from fine_tune_assets.drift.drift_metrics import drifted_features
-from fine_tune_assets.ledger.people.users import list_users
+from fine_tune_assets.ledger.people.users import FIRST_USER, list_users
 from fine_tune_assets.ledger.reviews.decision_records import list_decision_times
 from fine_tune_assets.ledger.reviews.proposal_records import count_waiting
 from fine_tune_assets.ledger.reviews.review_items import count_reviewable
@@ -222,5 +222,5 @@ def _read_drifted_features(desk: Desk) -> list[str]:
 def _list_first_steps(desk: Desk, facts: PipelineFacts, roles: Collection[str]) -> list[FirstStep]:
     if facts.adapters or not may(roles, Action.VIEW_INTAKE):
         return []
-    has_reviewers = any(may(user.roles, Action.REVIEW) for user in list_users(desk.ledger))
+    has_reviewers = any(may(user.roles, Action.REVIEW) and user.name != FIRST_USER for user in list_users(desk.ledger))
     return list_first_steps(facts, str(desk.settings.layout.raw_reports), has_reviewers, roles)

@@ -26,6 +26,8 @@ from fine_tune_assets.ledger.seals import select_sealed
 
 OPERATOR = "operator"
 """The role that manages users, and the actor in the audit log for the command line."""
+FIRST_USER = "demo"
+"""The user of the sign-in link of a new installation. A person adds a user under their own name."""
 OS_PREFIX = "os:"
 """Commands record operating-system users as `os:NAME`, so desk users cannot have such a name."""
 LOCKOUT_THRESHOLD = 5
