@@ -33,6 +33,8 @@ MAX_LENGTH_RATIO = 1.5
 TEMPLATE_MIN_WORDS = 8
 """Minimum words for an output to count as a template; short outputs such as "None." repeat naturally."""
 TEMPLATE_MIN_INPUTS = 3
+STANDARD_PHRASES = 2
+"""Different templates from which they count as standard phrases of their task and source, if most outputs are templates."""
 
 
 def check_output(output: str, input_text: str, checks: Collection[str]) -> list[str]:
@@ -67,7 +69,10 @@ def cross_check_drafts(
         flags[draft.example_id] += [
             format_flag("label noise", why) for why in find_label_noise(draft.input, draft.output)
         ]
+    standard = find_standard_phrases(drafts)
     for draft in _find_templates(drafts):
+        if draft.example_id in standard:
+            continue
         flags[draft.example_id].append(format_flag("label noise", "different inputs have this same output"))
     for draft in _find_task_mixups(drafts):
         flags[draft.example_id].append(
@@ -89,6 +94,24 @@ def find_label_noise(input_text: str, output: str) -> list[str]:
         if language := find_other_language(text):
             found.append(f"the {name} is in {language}, not in English")
     return found
+
+
+def find_standard_phrases(drafts: Sequence[DraftedExample]) -> set[str]:
+    """Ids of drafts whose output is a standard phrase: most outputs of their task and source are templates, and not all the same.
+
+    A flag on most drafts would inform nobody. Such drafts need a reviewer even if their source is trusted.
+    """
+    long, shared = Counter[tuple[str, str]](), defaultdict[tuple[str, str], list[DraftedExample]](list)
+    for draft in drafts:
+        long[draft.task, draft.source] += len(normalize_text(draft.output).split()) >= TEMPLATE_MIN_WORDS
+    for draft in _find_templates(drafts):
+        shared[draft.task, draft.source].append(draft)
+    return {
+        draft.example_id
+        for origin, found in shared.items()
+        if 2 * len(found) > long[origin] and len({normalize_text(one.output) for one in found}) >= STANDARD_PHRASES
+        for draft in found
+    }
 
 
 def _find_templates(drafts: Sequence[DraftedExample]) -> Iterator[DraftedExample]:

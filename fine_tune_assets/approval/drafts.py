@@ -9,7 +9,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from fine_tune_assets.approval.draft_checks import check_output, cross_check_drafts
+from fine_tune_assets.approval.draft_checks import check_output, cross_check_drafts, find_standard_phrases
 from fine_tune_assets.approval.dropped_reports import DroppedReports, flag_contradicted_drafts, read_dropped_partners
 from fine_tune_assets.approval.flags import FLAG_KINDS, distinct_kinds
 from fine_tune_assets.approval.task_kinds import (
@@ -82,14 +82,15 @@ def draft_examples(
     drafts += [_draft_correction(correction, task_of, passage_template, checks) for correction in found]
     # Sorted by content, so that the table does not depend on the order of reports.
     drafts.sort(key=lambda draft: draft.example_id)
-    across = cross_check_drafts(drafts, find_pairs, checks)
+    across, standard = cross_check_drafts(drafts, find_pairs, checks), find_standard_phrases(drafts)
     by_dropped = {} if dropped_reports is None else flag_contradicted_drafts(dropped_reports, tasks, rules, pack)
     always = {*reviewed_flags, MODEL_DRAFTED}
 
     def flagged(draft: DraftedExample) -> DraftedExample:
         others = (*across.get(draft.example_id, ()), *by_dropped.get((draft.report_id, draft.task), ()))
         flags = (*draft.flags, *others)
-        return replace(draft, flags=flags, needs_review=not always.isdisjoint(distinct_kinds(flags)))
+        kinds = {*distinct_kinds(flags), *(["label noise"] if draft.example_id in standard else [])}
+        return replace(draft, flags=flags, needs_review=not always.isdisjoint(kinds))
 
     return table_from_records(DraftedExample, map(flagged, drafts))
 

@@ -182,7 +182,7 @@ def _run_graph(instance: Any, console: Console, only: set[str] | None, forced: S
 
     def show_errors(run: StageRun) -> None:
         if not run.is_success and not run.is_blocked_by_verdict:
-            for line in (f"✗ {_name_of(run)}", *(f"  {error}" for error in run.errors)):
+            for line in (f"✗ {run.name}", *(f"  {error}" for error in run.errors)):
                 console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
     logger, sources, faults = logging.getLogger(PROGRESS_LOGGER), logging.getLogger(SOURCES_LOGGER), _Faults(console)
@@ -205,13 +205,9 @@ def _run_graph(instance: Any, console: Console, only: set[str] | None, forced: S
 def require_no_failures(failed: Sequence[Any]) -> None:
     """Raise GraphError if there are failed runs."""
     if failed:
-        names = "; ".join(_name_of(run) for run in failed)
+        names = "; ".join(run.name for run in failed)
         verdicts = " ".join(error for run in failed if run.is_blocked_by_verdict for error in run.errors)
         raise GraphError(f"Some assets failed: {names}. {verdicts or 'The reasons are above and in the Dagster UI.'}")
-
-
-def _name_of(run: Any) -> str:
-    return ", ".join(run.assets) + (f" [{run.partition}]" if run.partition else "")
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 
 import dagster as dg
 
 from fine_tune_assets.cli.run_submission import SubmissionError, submit_runs
+from fine_tune_assets.cli.stage_lines import LINE_SECONDS, format_count
 from fine_tune_assets.core.dagster_ui import DAEMON
+from fine_tune_assets.core.progress import format_duration, list_running_steps
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.defs.local_run import StageRun, Summary, describe_run
 from fine_tune_assets.serving.services import read_service_states
@@ -36,7 +39,8 @@ def run_in_services(
     for wave in split_into_waves(runs):
         submitted = dict(zip(submit_runs(settings, wave), wave, strict=True))
         show(f"Submitted {len(submitted)} runs: {address}. Waiting for them; Ctrl+C stops the waiting, not the runs.")
-        for run in wait_for_runs(instance, list(submitted), lambda: _is_daemon_running(settings)):
+        progress = ProgressLines(settings.layout.running_steps, show)
+        for run in wait_for_runs(instance, list(submitted), lambda: _is_daemon_running(settings), progress.show):
             partition, assets = submitted[run.run_id]
             events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event is not None]
             ended = describe_run(tuple(assets), partition, run.run_id, run.is_success, events)
@@ -51,7 +55,10 @@ def split_into_waves(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
 
 
 def wait_for_runs(
-    instance: dg.DagsterInstance, run_ids: Sequence[str], is_daemon_running: Callable[[], bool]
+    instance: dg.DagsterInstance,
+    run_ids: Sequence[str],
+    is_daemon_running: Callable[[], bool],
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[dg.DagsterRun]:
     """Each run as it ends. Raises SubmissionError if the daemon stops first."""
     left = set(run_ids)
@@ -64,7 +71,26 @@ def wait_for_runs(
                 f"The Dagster daemon stopped, and {len(left)} runs have not ended. `fine-tune up {DAEMON}` starts it, and the "
                 "runs that wait in the queue continue."
             )
-        time.sleep(POLL_SECONDS if left else 0)
+        if left:
+            on_wait()
+            time.sleep(POLL_SECONDS)
+
+
+class ProgressLines:
+    """Shows the running steps, whose files are in `folder`, at most once in `seconds`."""
+
+    def __init__(self, folder: Path, show: Callable[[str], None], seconds: float = LINE_SECONDS) -> None:
+        self._folder, self._show, self._seconds, self._last = folder, show, seconds, time.time()
+
+    def show(self) -> None:
+        now = time.time()
+        if now - self._last < self._seconds:
+            return
+        for step in list_running_steps(self._folder, now):
+            self._last = now
+            words = format_count(step.count, now) or f"{format_duration(now - step.started_at)} so far"
+            batch = f" [{step.partition}]" if step.partition else ""
+            self._show(f"{step.stage[:3]} {', '.join(step.assets)}{batch}: {words}")
 
 
 def _is_daemon_running(settings: Settings) -> bool:
@@ -72,5 +98,4 @@ def _is_daemon_running(settings: Settings) -> bool:
 
 
 def _describe(run: StageRun) -> str:
-    name = ", ".join(run.assets) + (f" [{run.partition}]" if run.partition else "")
-    return "\n".join([f"{'✓' if run.is_success else '✗'} {name}", *(f"  {error}" for error in run.errors)])
+    return "\n".join([f"{'✓' if run.is_success else '✗'} {run.name}", *(f"  {error}" for error in run.errors)])

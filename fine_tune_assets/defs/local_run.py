@@ -79,6 +79,16 @@ class StageRun:
     is_blocked_by_verdict: bool = False
     """The run stopped only because the newest verdict does not allow a release."""
     checks: tuple[CheckOutcome, ...] = ()
+    failed_steps: tuple[str, ...] = ()
+    not_run: int = 0
+    """Assets that were not materialized because another one failed."""
+
+    @property
+    def name(self) -> str:
+        """The assets, or of a failed run those that failed, and the batch."""
+        batch = f" [{self.partition}]" if self.partition else ""
+        later = f" ({self.not_run} more assets of this run were not materialized)" if self.not_run else ""
+        return ", ".join(self.failed_steps or self.assets) + batch + later
 
 
 RunCallback = Callable[[StageRun], None]
@@ -369,7 +379,10 @@ def describe_run(
     assets: tuple[str, ...], partition: str | None, run_id: str, is_success: bool, events: Sequence[dg.DagsterEvent]
 ) -> StageRun:
     """How a run ended, by its events."""
-    failures = [event.step_failure_data.error for event in events if event.is_step_failure]
+    failed = [event for event in events if event.is_step_failure]
+    failures = [event.step_failure_data.error for event in failed]
+    steps = tuple(dict.fromkeys(str(event.step_key).split("__")[-1] for event in failed))
+    done = {asset_name(event.asset_key) for event in events if event.is_step_materialization and event.asset_key}
     errors = tuple(_describe_error(error) if error else "failed" for error in failures)
     evaluations = [
         event.asset_check_evaluation_data
@@ -390,7 +403,8 @@ def describe_run(
         for check in evaluations
         if not check.blocking and (check.passed or check.severity is dg.AssetCheckSeverity.WARN)
     )
-    return StageRun(assets, partition, is_success, run_id, (*errors, *reasons), is_stopped, checks)
+    not_run = len({*assets} - done - {*steps}) if steps else 0
+    return StageRun(assets, partition, is_success, run_id, (*errors, *reasons), is_stopped, checks, steps, not_run)
 
 
 def _describe_error(error: Any) -> str:

@@ -156,6 +156,19 @@ def test_suspicious_draft_of_a_trusted_source_waits_until_an_expert_approves_it(
     assert (decided.approved.num_rows, decided.waiting) == (1, 1)
 
 
+def test_standard_phrases_of_a_trusted_source_wait_although_they_are_not_flagged() -> None:
+    """The absence of the flag, which would be on most drafts, must not replace the reviewer."""
+    phrases = (
+        "Rest for one week, then walk a little more every day.",
+        "Keep the wound dry and change the dressing twice a day.",
+    )
+    texts = [REPORT.format(f"Injury number {n}.", phrases[n % 2]) for n in range(8)]
+    table = draft_examples(reports(*texts), corrections(), [PLAN], pack=PACK)
+    assert not any(draft.flags for draft in drafted(table))
+    approval = approve_examples(table, [], TRUSTED, ONE)
+    assert (approval.approved.num_rows, approval.waiting) == (0, 8)
+
+
 def test_unsupported_number_makes_a_trusted_draft_wait_only_if_the_recipe_says_so() -> None:
     """Human notes contain what the dialogue omits; a hospital may still want to review each."""
     text = reports(REPORT.format("Sprain.", "Take 80 mg."))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fine_tune_assets.approval.draft_checks import check_output, check_repair, cross_check_drafts
+from fine_tune_assets.approval.draft_checks import check_output, check_repair, cross_check_drafts, find_standard_phrases
 from fine_tune_assets.approval.flags import FLAG_KINDS, distinct_kinds, flag_spans, sentence_spans
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets.recipes.loader import load_recipe
@@ -98,6 +98,35 @@ def test_repair_removes_fixed_flags_and_adds_new_ones() -> None:
         *about_the_input, "number not in input: 80 mg", "side not in input: Right knee",
     ]  # fmt: skip
     assert check_repair(draft, "-", CHECKS) == [*about_the_input, "label noise: the output has no content"]
+
+
+PHRASES = (
+    "Replace the suspension ropes within four weeks and report completion to us.",
+    "No action is required before the next periodic inspection of this lift.",
+)
+
+
+@pytest.mark.parametrize(("phrases", "own", "flagged"), [(1, 1, 12), (2, 1, 0), (2, 13, 12)])
+def test_standard_phrases_are_flagged_only_where_they_are_the_exception(phrases: int, own: int, flagged: int) -> None:
+    """In reports of lift inspections 449 of 480 drafts had the flag, so that nobody would have read it."""
+    drafts = [
+        *(
+            draft_of(example_id=f"e{n}", source="lifts", input=f"Lift {n}.", output=PHRASES[n % phrases])
+            for n in range(12)
+        ),
+        *(
+            draft_of(
+                example_id=f"o{n}",
+                source="lifts",
+                input=f"Lift {n}.",
+                output=f"Repair the door of landing {n} in week {n}.",
+            )
+            for n in range(own)
+        ),
+    ]
+    found = cross_check_drafts(drafts, None, CHECKS)
+    assert sum("different inputs" in flag for flags in found.values() for flag in flags) == flagged
+    assert len(find_standard_phrases(drafts)) == (0 if flagged else 12)
 
 
 GERMAN = (

@@ -1,12 +1,15 @@
 """Runs that the services execute: submitted in the order in which they need each other, and waited for."""
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from fine_tune_assets.cli.run_submission import SubmissionError
-from fine_tune_assets.cli.service_runs import split_into_waves, wait_for_runs
+from fine_tune_assets.cli.service_runs import ProgressLines, split_into_waves, wait_for_runs
+from fine_tune_assets.core.progress import RunningStep, progress_writer, publish_step
 
 GATE, FIRST, SECOND, REST = (None, ["scrub_recall"]), ("a", ["reports"]), ("b", ["reports"]), (None, ["drafts"])
 
@@ -45,3 +48,15 @@ def test_a_daemon_that_stops_ends_the_waiting(instance: dg.DagsterInstance) -> N
     running = add_run(instance, "2" * 32, dg.DagsterRunStatus.STARTED)
     with pytest.raises(SubmissionError, match="1 runs have not ended"):
         list(wait_for_runs(instance, [running], lambda: False))
+
+
+def test_the_running_steps_are_shown_while_the_command_waits(tmp_path: Path) -> None:
+    """A training of ten minutes was silent, so that people stopped it."""
+    shown: list[str] = []
+    progress = ProgressLines(tmp_path, shown.append, seconds=0)
+    progress.show()
+    with publish_step(tmp_path, RunningStep("s06_adapters", ("adapters",), None, time.time())) as file:
+        progress_writer(file)(3, 40, "optimizer steps")
+        progress.show()
+    progress.show()
+    assert shown == ["s06 adapters: 3 of 40 optimizer steps"]

@@ -1,11 +1,19 @@
-"""Failed checks that only warn are printed at the end of the command, each with what mends it."""
+"""What a command prints of runs: failed checks that only warn, each with what mends it, and which assets failed."""
 
 from typing import Any
 
 import dagster as dg
 
+from fine_tune_assets.core.errors import FineTuneError
 from fine_tune_assets.definitions import defs
-from fine_tune_assets.defs.local_run import CheckOutcome, StageRun, Summary, materialize_stale, progress_logger
+from fine_tune_assets.defs.local_run import (
+    CheckOutcome,
+    StageRun,
+    Summary,
+    describe_run,
+    materialize_stale,
+    progress_logger,
+)
 from fine_tune_assets.defs.platform.check_remedies import CHECK_REMEDIES
 
 
@@ -48,3 +56,23 @@ def test_a_run_reports_its_failed_warnings_and_not_its_errors(instance: dg.Dagst
     definitions = dg.Definitions(assets=[reports], asset_checks=checks, loggers={"progress": progress_logger})
     summary = materialize_stale(definitions, instance, only=set(), forced=["reports"])
     assert [line.split(".")[0] for line in summary.warnings] == ["warns of reports"]
+
+
+def test_a_failed_run_names_what_failed_and_counts_the_rest() -> None:
+    """All eight assets of a batch's run were listed as failed when the second one was."""
+
+    @dg.asset
+    def reports() -> None: ...
+
+    @dg.asset(deps=[reports])
+    def scrubbed_reports() -> None:
+        raise FineTuneError("The key is missing.")
+
+    @dg.asset(deps=[scrubbed_reports])
+    def unique_reports() -> None: ...
+
+    done = dg.materialize([reports, scrubbed_reports, unique_reports], raise_on_error=False)
+    names = ("reports", "scrubbed_reports", "unique_reports")
+    run = describe_run(names, "clinic", done.run_id, done.success, done.all_events)
+    assert run.name == "scrubbed_reports [clinic] (1 more assets of this run were not materialized)"
+    assert StageRun(names[:1], None, True, "r").name == "reports"
