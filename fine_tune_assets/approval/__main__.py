@@ -7,10 +7,11 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.processes.worker import serve_request
+from fine_tune_assets.core.processes.worker_requests import WriteDraftsRequest
 from fine_tune_assets.core.progress import Progress
 
 
-def write_drafts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def write_drafts(request: WriteDraftsRequest, progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.approval.draft_generation import write_with_model
     from fine_tune_assets.approval.task_kinds import DraftRequest
 

@@ -10,6 +10,16 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.processes.worker import serve_request
+from fine_tune_assets.core.processes.worker_requests import (
+    AnswerFromDocumentsRequest,
+    AttackModelsRequest,
+    CheckDraftsRequest,
+    ContestantFields,
+    GradeRequest,
+    MeasureAbilitiesRequest,
+    MeasureJudgeRequest,
+    RobustnessRequest,
+)
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.tables.judging_rows import DocumentAnswer, DocumentQuestion
 from fine_tune_assets.tables.record_classes import iter_records, table_from_records
@@ -28,12 +38,8 @@ _MEASURING_CODE = (
 )
 
 
-def measure_judge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Measure a judge's agreement with people and with planted errors, unless it ships measured with the same inputs.
-
-    `own_ratings`: the file of own_ratings_table(), or empty without expert ratings. `own_examples`: in a domain without shipped
-    ratings, the file of own_examples_table(). `is_shipped`: save the result as the shipped measurement.
-    """
+def measure_judge(request: MeasureJudgeRequest, progress: Progress) -> dict[str, Any]:
+    """Measure a judge's agreement with people and with planted errors, unless it ships measured with the same inputs."""
     from fine_tune_assets.judging.judges.human_agreement import measure_agreement
     from fine_tune_assets.judging.judges.judge_registry import open_judge
     from fine_tune_assets.judging.judges.labelled_sets import read_labelled_sets, read_own_ratings
@@ -84,7 +90,7 @@ def _measured_from(folder: Path) -> list[list[list[str]]]:
     return [fingerprint_files(files), fingerprint_files(code)]
 
 
-def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def grade(request: GradeRequest, progress: Progress) -> dict[str, Any]:
     """Collect all answers, unload the models to free memory for the judge, then grade."""
     from fine_tune_assets.judging.evaluation.example_selection import AskedExamples, RequiredTasks, select_test_examples
     from fine_tune_assets.judging.evaluation.model_comparison import (
@@ -106,7 +112,7 @@ def grade(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"examples": len(examples), "contestants": [c.role for c in contestants]}
 
 
-def _open_contestants(request: dict[str, Any], progress: Progress) -> AbstractContextManager[list[Any]]:
+def _open_contestants(request: ContestantFields, progress: Progress) -> AbstractContextManager[list[Any]]:
     if request["engine"] == "vllm":
         from fine_tune_assets.judging.evaluation.vllm_models import served_contestants
 
@@ -116,7 +122,7 @@ def _open_contestants(request: dict[str, Any], progress: Progress) -> AbstractCo
     return loaded_contestants(request, progress)
 
 
-def measure_abilities(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def measure_abilities(request: MeasureAbilitiesRequest, progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.judging.evaluation.general_abilities import compare_abilities, read_questions
     from fine_tune_assets.judging.evaluation.local_models import answer_with_both
 
@@ -134,7 +140,7 @@ def measure_abilities(request: dict[str, Any], progress: Progress) -> dict[str, 
     return {"abilities": sorted(results)}
 
 
-def probe_robustness(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def probe_robustness(request: RobustnessRequest, progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.judging.evaluation.example_selection import select_test_examples
     from fine_tune_assets.judging.evaluation.local_models import probe_both
     from fine_tune_assets.judging.evaluation.robustness_cases import build_probe_table
@@ -145,8 +151,8 @@ def probe_robustness(request: dict[str, Any], progress: Progress) -> dict[str, A
     return {"examples": len(examples)}
 
 
-def answer_from_documents(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Candidate and incumbent answer labelled questions from passages. `questions`: a table of DocumentQuestion."""
+def answer_from_documents(request: AnswerFromDocumentsRequest, progress: Progress) -> dict[str, Any]:
+    """Candidate and incumbent answer labelled questions from passages."""
     from fine_tune_assets.judging.evaluation import document_answers as documents
     from fine_tune_assets.judging.evaluation.model_comparison import CANDIDATE, collect_answers
     from fine_tune_assets.judging.judges.grade_cache import GradeCache
@@ -165,8 +171,8 @@ def answer_from_documents(request: dict[str, Any], progress: Progress) -> dict[s
     return {"questions": len(questions), "contestants": [c.role for c in compared]}
 
 
-def check_drafts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Check drafts that a model wrote against their inputs. `drafts`: a table of CheckableDraft."""
+def check_drafts(request: CheckDraftsRequest, progress: Progress) -> dict[str, Any]:
+    """Check drafts that a model wrote against their inputs."""
     from fine_tune_assets.judging.evaluation import draft_support
     from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
     from fine_tune_assets.tables.approval_rows import CheckableDraft, DraftCheck
@@ -178,7 +184,7 @@ def check_drafts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"drafts": len(found)}
 
 
-def attack_models(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def attack_models(request: AttackModelsRequest, progress: Progress) -> dict[str, Any]:
     """Test the candidate for removed identifiers and, if present, the shadow adapter for planted secrets. Returns counts."""
     from fine_tune_assets.judging.memorization.extraction_attacks import (
         attack_both,
@@ -192,11 +198,11 @@ def attack_models(request: dict[str, Any], progress: Progress) -> dict[str, Any]
         "attack": asdict(attack_both(request, *select_attacks(request), progress)),
         "levels": None,
     }
-    if request["shadow_folder"] is None:
+    if (shadow := request["shadow"]) is None:
         return result
     settings, secrets = rebuild_secrets(request)
-    folder = Path(request["shadow_folder"])
-    recalled = recall_secrets(request, folder, request["shadow_id"], settings, secrets, progress)
+    folder = Path(shadow["folder"])
+    recalled = recall_secrets(request, folder, shadow["adapter_id"], settings, secrets, progress)
     return {**result, "levels": [asdict(level) for level in compare_levels(recalled, settings.alternatives)]}
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from fine_tune_assets.core.fingerprints import require_unchanged_folder
 from fine_tune_assets.core.processes.worker import serve_request
+from fine_tune_assets.core.processes.worker_requests import ExportRequest, MergeRequest
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.recipes.export_settings import LORA_SAFETENSORS, ParityLimits
 
 
-def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def merge(request: MergeRequest, progress: Progress) -> dict[str, Any]:
     base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
     require_unchanged_folder(base, request["base_fingerprint"], "base model")
     require_unchanged_folder(adapter, request["adapter_id"], "adapter")
@@ -28,7 +29,7 @@ def merge(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return _as_json(merged)
 
 
-def export(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def export(request: ExportRequest, progress: Progress) -> dict[str, Any]:
     merged = Path(request["merged_folder"])
     require_unchanged_folder(merged, request["weights_fingerprint"], "merged model")
     require_unchanged_folder(Path(request["adapter_folder"]), request["adapter_id"], "adapter")

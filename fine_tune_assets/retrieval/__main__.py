@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.processes.worker import serve_request
+from fine_tune_assets.core.processes.worker_requests import FindQuestionsRequest, IndexFields, MakeIndexRequest
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.tables.judging_rows import DocumentQuestion
 from fine_tune_assets.tables.record_classes import conform, table_from_records, table_from_rows
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fine_tune_assets.retrieval.document_index import IndexEnvironment
 
 
-def make_index(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def make_index(request: MakeIndexRequest, progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.retrieval import document_index
     from fine_tune_assets.retrieval.retrieval_quality import read_bundled_questions, read_own_questions
 
@@ -36,8 +37,8 @@ def make_index(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {}
 
 
-def find_questions(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The installation's labelled questions, then the bundled ones, with their passages. `items`: maximum number of questions."""
+def find_questions(request: FindQuestionsRequest, progress: Progress) -> dict[str, Any]:
+    """The installation's labelled questions, then the bundled ones, with their passages."""
     from fine_tune_assets.retrieval.document_index import IndexRequirements, build_chunk_table, temporary_index
     from fine_tune_assets.retrieval.document_questions import find_document_questions
     from fine_tune_assets.retrieval.retrieval_quality import read_bundled_questions, read_own_questions
@@ -58,14 +59,14 @@ def find_questions(request: dict[str, Any], progress: Progress) -> dict[str, Any
     return {"questions": len(found)}
 
 
-def _open_environment(request: dict[str, Any], progress: Progress) -> "tuple[IndexEnvironment, CachedEncoder]":
+def _open_environment(request: IndexFields, progress: Progress) -> "tuple[IndexEnvironment, CachedEncoder]":
     from fine_tune_assets.embeddings.encoder import bundled_encoder, encoder_version, piece_counter
     from fine_tune_assets.embeddings.vector_cache import CachedEncoder
     from fine_tune_assets.retrieval.document_index import IndexEnvironment
     from fine_tune_assets.retrieval.index_build import create_store
     from fine_tune_assets.retrieval.search import index_format
 
-    encoder, threads, folder = bundled_encoder(), int(request["threads"]), Path(request["folder"])
+    encoder, threads, folder = bundled_encoder(), request["threads"], Path(request["folder"])
     remembered = CachedEncoder(
         lambda texts: encoder.encode_passages(texts, threads, progress), encoder_version(), Path(request["cache"])
     )

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.fingerprints import require_unchanged_folder
 from fine_tune_assets.core.processes.worker import serve_request
+from fine_tune_assets.core.processes.worker_requests import ImportBaseModelRequest, PlanRequest, TrainRequest
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.tables.record_classes import iter_records
 from fine_tune_assets.training.distributed.launch import CLUSTER, train_in_process, train_locally
 
 
-def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def import_base_model(request: ImportBaseModelRequest, progress: Progress) -> dict[str, Any]:
     from fine_tune_assets.training.base_models.model_facts import read_model_facts
     from fine_tune_assets.training.base_models.prompt_folders import prepare_prompt_folder
     from fine_tune_assets.training.base_models.registration import (
@@ -33,7 +34,7 @@ def import_base_model(request: dict[str, Any], progress: Progress) -> dict[str, 
     return {**asdict(model), "engine_support": [asdict(found) for found in list_capabilities(read_model_facts(folder))]}
 
 
-def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def train(request: TrainRequest, progress: Progress) -> dict[str, Any]:
     if CLUSTER in request:
         from fine_tune_assets.training.distributed.ray_launch import train_on_cluster
 
@@ -43,7 +44,7 @@ def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return train_in_process(request, progress)
 
 
-def plan(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def plan(request: PlanRequest, progress: Progress) -> dict[str, Any]:
     """A row of training_plans without its fingerprints; nothing is trained. Raises PlanError for a folder without weights, such
     as a published shape, because the real model must be measured."""
     folder = Path(request["base_folder"])

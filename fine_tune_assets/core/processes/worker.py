@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
@@ -19,13 +19,14 @@ from fine_tune_assets.core.processes.offline import go_offline, use_large_pages
 from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.core.progress import Progress, ignore_progress, progress_writer
 
-Handler = Callable[[dict[str, Any], Progress], dict[str, Any]]
+Handler = Callable[[Any, Progress], dict[str, Any]]
+"""Handles the request of one action, a class of worker_requests.py."""
 
 RESULT = "result"
 ERROR = "error"
 IS_USER_FACING = "is_user_facing"
 """Whether the error is a message for users."""
-RESPONSE_FILE = "response_file"
+RESPONSE_FILE: Final = "response_file"
 """Key of a request: path of the response. Not a Pipes message: Dagster reads those while they are written, and lost a
 training's result when it read half of a long line (dagster 1.13.27, `_reader_thread`)."""
 PROGRESS_FILE = "progress_file"
@@ -54,7 +55,7 @@ def serve_request(handlers: Mapping[str, Handler], is_local: bool = True) -> Non
         write_text(Path(request[RESPONSE_FILE]), json.dumps(response))
 
 
-def handle_request(request: dict[str, Any], handler: Handler, progress: Progress) -> dict[str, Any]:
+def handle_request(request: Mapping[str, Any], handler: Handler, progress: Progress) -> dict[str, Any]:
     """The result, or the error without report text."""
     try:
         return {RESULT: handler(request, progress)}

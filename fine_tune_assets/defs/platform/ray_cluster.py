@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ STOP_TIMEOUT_SECONDS = 60
 
 
 def run_on_cluster(
-    context: dg.AssetExecutionContext, package: str, request: dict[str, Any], settings: Settings
+    context: dg.AssetExecutionContext, package: str, request: Mapping[str, Any], settings: Settings
 ) -> dict[str, Any] | None:
     """The worker's response; None if it ended without one. Raises dg.Failure if the cluster can't be reached."""
     try:

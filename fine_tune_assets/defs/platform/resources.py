@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,7 @@ class Worker(dg.ConfigurableResource):
         with fork_server(SCRUBBING_PRELOADS, starts_early=True):
             yield self
 
-    def run(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> dict[str, Any]:
+    def run(self, context: dg.AssetExecutionContext, package: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run a worker and return its result. A killed worker is restarted, at most twice.
 
         Raises dg.Failure with the worker's message, or with the type of an unexpected error only.
@@ -193,7 +193,7 @@ class Worker(dg.ConfigurableResource):
             return self.run_once(context, package, request)
 
     def run_once(
-        self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None
+        self, context: dg.AssetExecutionContext, package: str, request: Mapping[str, Any], python: Path | None = None
     ) -> dict[str, Any]:
         """As `run`, without restarts. `python`: the interpreter of another environment."""
         module = f"fine_tune_assets.{package}"
@@ -208,14 +208,14 @@ class Worker(dg.ConfigurableResource):
             response = read_response(response_file)
         return self._result(package, response)
 
-    def make_table(self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any]) -> pa.Table:
+    def make_table(self, context: dg.AssetExecutionContext, package: str, request: Mapping[str, Any]) -> pa.Table:
         """Run a worker and return the table that it writes to the `output` of its request."""
         with Installation().scratch(context, "output") as (output,):
             self.run(context, package, {**request, "output": str(output)})
             return pq.read_table(output)
 
     def run_local_or_cluster(
-        self, context: dg.AssetExecutionContext, package: str, request: dict[str, Any], python: Path | None = None
+        self, context: dg.AssetExecutionContext, package: str, request: Mapping[str, Any], python: Path | None = None
     ) -> dict[str, Any]:
         """As `run_once`, on the Ray cluster if one is configured. The cluster ignores `python`."""
         settings = load_settings()
@@ -233,7 +233,7 @@ class Worker(dg.ConfigurableResource):
         return dict(response[RESULT])
 
 
-def _is_unsloth(request: dict[str, Any]) -> bool:
+def _is_unsloth(request: Mapping[str, Any]) -> bool:
     """Unsloth patches other libraries on import, so it can't run in a forked worker that has already imported them."""
     return bool((request.get("settings") or {}).get("engine") == "unsloth")
 

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import IndexFields
 from fine_tune_assets.core.settings import Settings, read_knowledge_url
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.column_lineage import file_column
@@ -100,11 +101,10 @@ def knowledge_chunks(installation: Installation) -> dg.MaterializeResult:
     return table_result("knowledge_chunks", chunks, fingerprint_table(chunks), **counts)
 
 
-def index_request(settings: Settings, recipe: Recipe, chunks: str) -> dict[str, Any]:
+def index_request(settings: Settings, recipe: Recipe, chunks: str) -> IndexFields:
     """What the retrieval worker needs to index `chunks` and to search with labelled questions."""
     layout, wanted = settings.layout, asdict(recipe.retrieval)
     return {
-        "action": "make_index",
         "chunks": chunks,
         "folder": str(layout.knowledge_indexes),
         "cache": str(layout.cache / "knowledge_vectors.npz"),

@@ -2,7 +2,7 @@
 
 import datetime
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
 from fine_tune_assets.core.keys import SUBJECTS_KEY
 from fine_tune_assets.core.line_names import name_line
+from fine_tune_assets.core.processes.worker_requests import (
+    FindMissesRequest,
+    MeasureRecallRequest,
+    ScrubFields,
+    ScrubReportsRequest,
+)
 from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.automation import on_new_batches, on_new_inputs
 from fine_tune_assets.defs.platform.column_lineage import source_columns
@@ -85,7 +91,7 @@ def scrub_recall(
         installation.scratch(context, "scrub_recall") as (output,),
         gold_files(installation, labelled, output) as gold,
     ):
-        request = {
+        request: MeasureRecallRequest = {
             "action": "measure_recall",
             "gold": [str(p) for p in gold],
             "output": str(output),
@@ -102,13 +108,17 @@ def scrub_recall(
 
 
 def _list_misses(
-    context: dg.AssetExecutionContext, worker: Worker, gold: Sequence[Path], measured: Mapping[str, Any]
+    context: dg.AssetExecutionContext, worker: Worker, gold: Sequence[Path], measured: MeasureRecallRequest
 ) -> pa.Table:
     """`labelled_misses` of the sets with a miss: shipped with the repository, or from scrubbing these sets again."""
     if not gold:
         return LabelledMiss.SCHEMA.empty_table()
     shipped = load_shipped_misses(gold, measured["settings"])
-    request = {"action": "find_misses", "gold": [str(path) for path in gold], "settings": measured["settings"]}
+    request: FindMissesRequest = {
+        "action": "find_misses",
+        "gold": [str(path) for path in gold],
+        "settings": measured["settings"],
+    }
     return worker.make_table(context, "phi.measurement", request) if shipped is None else shipped
 
 
@@ -169,10 +179,17 @@ def scrub_reports(
         reports = add_missed_terms(reports, load_missed_terms(installation))
     with installation.scratch(context, "reports", *OUTPUTS) as (raw, *made):
         write_table(raw, reports)
-        request = {"action": "scrub_reports", "reports": str(raw), **scrub_request(installation, context.partition_key)}
-        counts = worker.run(
-            context, "phi", {**request, **{name: str(p) for name, p in zip(OUTPUTS, made, strict=True)}}
-        )
+        scrubbed_file, spans_file, withheld_file, values_file = map(str, made)
+        request: ScrubReportsRequest = {
+            "action": "scrub_reports",
+            "reports": str(raw),
+            "scrubbed": scrubbed_file,
+            "spans": spans_file,
+            "withheld": withheld_file,
+            "values": values_file,
+            **scrub_request(installation, context.partition_key),
+        }
+        counts = worker.run(context, "phi", request)
         scrubbed, spans, withheld, values = (pq.read_table(path) for path in made)
     scrubbed, lost_headings = add_headings(scrubbed, reports, spans)
     shown = {"headings_lost": lost_headings} if lost_headings else {}
@@ -193,7 +210,7 @@ OUTPUTS = ("scrubbed", "spans", "withheld", "values")
 """The worker's output files."""
 
 
-def scrub_request(installation: Installation, batch: str | None) -> dict[str, object]:
+def scrub_request(installation: Installation, batch: str | None) -> ScrubFields:
     """The common part of all scrub requests. `batch`: the one whose values are about to be replaced."""
     assert installation.subject_secret  # raises SettingsError if the key is lost
     values = installation.stored("identifier_values").files()

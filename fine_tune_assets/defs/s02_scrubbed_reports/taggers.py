@@ -7,6 +7,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.processes.worker_requests import TrainTaggerRequest
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result, warning_result
 from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker
@@ -30,7 +31,7 @@ def phi_taggers(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
 ) -> dg.MaterializeResult[pa.Table]:
     layout, recipe = installation.layout, installation.recipe
-    request = {
+    request: TrainTaggerRequest = {
         "action": "train_tagger",
         "corpora": str(layout.tagger_training),
         "taggers": str(layout.taggers),

@@ -19,6 +19,7 @@ from fine_tune_assets.approval.task_kinds import DraftRequest, ReportText, build
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import CheckDraftsRequest, WriteDraftsRequest
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -101,7 +102,7 @@ def _check_drafts(
         return written
     with installation.scratch(context, "drafts") as (drafts_file,):
         write_table(drafts_file, table_from_records(CheckableDraft, unchecked))
-        request = {
+        request: CheckDraftsRequest = {
             "action": "check_drafts",
             "drafts": str(drafts_file),
             "verifier": str(folder),
@@ -148,7 +149,7 @@ def _draft_with_base_model(
 ) -> pa.Table:
     with installation.scratch(context, "requests") as (requests_file,):
         write_table(requests_file, pa.Table.from_pylist([asdict(request) for request in missing]))
-        request = {
+        request: WriteDraftsRequest = {
             "action": "write_drafts",
             "requests": str(requests_file),
             "folder": str(model.folder),

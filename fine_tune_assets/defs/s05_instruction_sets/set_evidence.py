@@ -18,6 +18,7 @@ from fine_tune_assets.approval.lapsed_approvals import find_replay_exclusion
 from fine_tune_assets.approval.task_kinds import BY_MODEL
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import short
+from fine_tune_assets.core.processes.worker_requests import ScanFinalTextsRequest
 from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.dedup.sketches import SHINGLE_WORDS
 from fine_tune_assets.defs.platform.cross_group_search import count_threads, whole_text_finder
@@ -182,7 +183,11 @@ def find_identifiers(
     ]
     with installation.scratch(context, "final_texts") as (path,):
         write_table(path, table_from_records(FinalText, rows))
-        request = {"action": "scan_final_texts", "texts": str(path), **scrub_request(installation, None)}
+        request: ScanFinalTextsRequest = {
+            "action": "scan_final_texts",
+            "texts": str(path),
+            **scrub_request(installation, None),
+        }
         found = worker.run(context, "phi", request)
     places = found["findings"]
     counts = {example_id: {kind: len(known) for kind, known in one.items()} for example_id, one in places.items()}

@@ -13,6 +13,7 @@ from fine_tune_assets.approval.drafts import CORRECTION
 from fine_tune_assets.core.erased_sets import read_erased_set
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table, short
+from fine_tune_assets.core.processes.worker_requests import TrainRequest
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.jobs import RETRAIN
 from fine_tune_assets.defs.platform.asset_keys import asset_key, line_tags
@@ -186,7 +187,7 @@ def adapters(
         start = _require_startable(context.instance, installation, base, training_plans, lengths)
     _require_same_examples(start.instruction_set, instruction_sets, lengths)
     settings = {**asdict(recipe.training), **_planned_batch(recipe, start.plan)}
-    request = {
+    request: TrainRequest = {
         "action": "train",
         "instruction_set": str(start.instruction_set.folder / "instruction_set.parquet"),
         "base_folder": str(installation.path(base.folder)),

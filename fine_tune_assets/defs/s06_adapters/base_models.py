@@ -6,6 +6,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_json
+from fine_tune_assets.core.processes.worker_requests import ImportBaseModelRequest
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
 from fine_tune_assets.defs.platform.recipe_versions import code_version
@@ -48,7 +49,7 @@ def base_models(
     context: dg.AssetExecutionContext, installation: Installation, worker: Worker
 ) -> dg.MaterializeResult[pa.Table]:
     settings = installation.recipe.base_model
-    request = {
+    request: ImportBaseModelRequest = {
         "action": "import_base_model",
         "name": settings.name,
         "licence": settings.licence,

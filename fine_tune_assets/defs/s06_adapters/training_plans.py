@@ -13,6 +13,7 @@ from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import combine, fingerprint_json, fingerprint_table
 from fine_tune_assets.core.line_names import name_line
+from fine_tune_assets.core.processes.worker_requests import PlanRequest
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -113,18 +114,19 @@ def make_plan(
     with user_facing_errors():
         if settings.ray.address and settings.ray.gpus_per_process and not settings.ray.gpu_memory_gb:
             raise PlanError("Set FINE_TUNE_RAY_GPU_MEMORY_GB to the memory of a GPU of the Ray cluster, in GB.")
-    request = {
-        "action": "plan",
-        "base_folder": str(installation.path(base.folder)),
-        "base_fingerprint": base.fingerprint,
-        "checkpoints_dir": str(layout.training_checkpoints),
-        "settings": asdict(installation.recipe.training),
-        "threads": settings.threads,
-        "gpu_memory_gb": settings.cluster_gpu_memory_gb,
-    }
     with installation.scratch(context, "lengths") as (path,):
         write_table(path, lengths)
-        plan = worker.run(context, "training", {**request, "lengths": str(path)})
+        request: PlanRequest = {
+            "action": "plan",
+            "base_folder": str(installation.path(base.folder)),
+            "base_fingerprint": base.fingerprint,
+            "checkpoints_dir": str(layout.training_checkpoints),
+            "settings": asdict(installation.recipe.training),
+            "threads": settings.threads,
+            "gpu_memory_gb": settings.cluster_gpu_memory_gb,
+            "lengths": str(path),
+        }
+        plan = worker.run(context, "training", request)
     return TrainingPlan.from_row({**plan, **{name: getattr(preflight, name) for name in _BINDING_FIELDS}})
 
 

@@ -1,13 +1,13 @@
 """Stage 7: candidate and incumbent answer labelled questions from the organization's documents, as the gateway would ask them."""
 
 from dataclasses import asdict
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import AnswerFromDocumentsRequest, FindQuestionsRequest
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, table_result
 from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
@@ -51,32 +51,32 @@ def document_answers(
         adapter, base = read_single_record(Adapter, adapters), read_single_record(BaseModel, base_models)
         with installation.scratch(context, "knowledge_chunks", "document_questions") as (chunks, questions):
             with user_facing_errors():
-                models = {**model_request(installation, adapter, base), **find_incumbent(installation, adapter)}
+                models, incumbent = model_request(installation, adapter, base), find_incumbent(installation, adapter)
                 write_table(chunks, installation.stored("knowledge_chunks").table())
-                asked = index_request(installation.settings, installation.recipe, str(chunks))
-            items = installation.recipe.judge.test_examples
-            found = worker.make_table(context, "retrieval", {**asked, "action": "find_questions", "items": items})
-            write_table(questions, found)
-            request = {**models, **_answer_request(installation), "questions": str(questions)}
+                asked: FindQuestionsRequest = {
+                    "action": "find_questions",
+                    "items": installation.recipe.judge.test_examples,
+                    **index_request(installation.settings, installation.recipe, str(chunks)),
+                }
+            write_table(questions, worker.make_table(context, "retrieval", asked))
+            recipe, wanted = installation.recipe, asdict(installation.recipe.retrieval)
+            request: AnswerFromDocumentsRequest = {
+                "action": "answer_from_documents",
+                **models,
+                **incumbent,
+                "questions": str(questions),
+                "prompt": {
+                    "system_prompt": recipe.system_prompt,
+                    "template": wanted["template"],
+                    "nothing_found": wanted["nothing_found"],
+                },
+                "max_new_tokens": recipe.judge.max_new_tokens,
+                "engine": recipe.judge.engine,
+                "judge": judge_request(installation.settings, recipe),
+            }
             table = worker.make_table(context, "judging", request)
     metrics = _metrics(installation, table)
     return table_result("document_answers", table, fingerprint_table(table), metrics=metric_table(metrics))
-
-
-def _answer_request(installation: Installation) -> dict[str, Any]:
-    recipe = installation.recipe
-    wanted = asdict(recipe.retrieval)
-    return {
-        "action": "answer_from_documents",
-        "prompt": {
-            "system_prompt": recipe.system_prompt,
-            "template": wanted["template"],
-            "nothing_found": wanted["nothing_found"],
-        },
-        "max_new_tokens": recipe.judge.max_new_tokens,
-        "engine": recipe.judge.engine,
-        "judge": judge_request(installation.settings, recipe),
-    }
 
 
 def _metrics(installation: Installation, table: pa.Table) -> tuple[Metric, ...]:

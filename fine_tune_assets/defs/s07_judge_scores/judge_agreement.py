@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from fine_tune_assets.core.errors import GateClosedError
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import combine, fingerprint_file, fingerprint_table, fingerprint_text, short
+from fine_tune_assets.core.processes.worker_requests import MeasureJudgeRequest
 from fine_tune_assets.defs.platform.automation import on_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -115,7 +116,7 @@ def judge_agreement(
             write_table(own, own_ratings_table(ratings))
         if needs_own:
             write_table(examples, own_examples_table(own_test_examples(installation)))
-        request = {
+        request: MeasureJudgeRequest = {
             "action": "measure_judge",
             "labelled_sets": str(installation.layout.evaluation / "judge"),
             "own_ratings": str(own) if ratings else "",

@@ -11,6 +11,12 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table, short
+from fine_tune_assets.core.processes.worker_requests import (
+    GradeRequest,
+    IncumbentFields,
+    MeasureAbilitiesRequest,
+    ModelFields,
+)
 from fine_tune_assets.core.shared_records import CANDIDATE_KEY
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, plot, table_result
 from fine_tune_assets.defs.platform.recipe_versions import code_version
@@ -38,7 +44,7 @@ from fine_tune_assets.training.training_due import require_changed_adapter
 GROUP = "s07_judge_scores"
 
 
-def model_request(installation: Installation, adapter: Adapter, base: BaseModel) -> dict[str, Any]:
+def model_request(installation: Installation, adapter: Adapter, base: BaseModel) -> ModelFields:
     """The request fields that describe base model and adapter.
 
     Raises GateClosedError if the adapter does not differ from its base model, or the base model has changed since.
@@ -61,7 +67,7 @@ def model_request(installation: Installation, adapter: Adapter, base: BaseModel)
     }
 
 
-def find_incumbent(installation: Installation, adapter: Adapter) -> dict[str, str]:
+def find_incumbent(installation: Installation, adapter: Adapter) -> IncumbentFields:
     """The incumbent and the location of its weights: the production model or, before the first release, the base model.
 
     A candidate that is already in production is compared with the model that it replaced, so that judging it again gives the
@@ -74,7 +80,7 @@ def find_incumbent(installation: Installation, adapter: Adapter) -> dict[str, st
             incumbent = verdict.incumbent if verdict else adapter.base_fingerprint
         served = find_release_by_adapter(ledger, incumbent)
         is_imported = served is not None and find_import(ledger, served.release_id) is not None
-    found = {
+    found: IncumbentFields = {
         "incumbent": incumbent,
         "incumbent_adapter": "",
         "incumbent_weights": "",
@@ -119,16 +125,17 @@ def judge_scores(
     judge = installation.recipe.judge
     with user_facing_errors():
         stored = read_training_set(installation, adapter.instruction_set_fingerprint)
-        models = {**model_request(installation, adapter, base), **find_incumbent(installation, adapter)}
-        history = read_verdict_history(installation, adapter, models["incumbent"], None)
+        models, incumbent = model_request(installation, adapter, base), find_incumbent(installation, adapter)
+        history = read_verdict_history(installation, adapter, incumbent["incumbent"], None)
     gate = installation.recipe.gate
     tested = RequiredTasks(
         [task.name for task in installation.recipe.tasks if task.name not in gate.untested_tasks],
         gate.minimum_group_examples,
     )
-    request = {
+    request: GradeRequest = {
         "action": "grade",
         **models,
+        **incumbent,
         "instruction_set": str(stored.folder / "instruction_set.parquet"),
         "test_examples": judge.test_examples,
         "asked_examples": asdict(history.asked),
@@ -212,7 +219,7 @@ def retained_abilities(
     with user_facing_errors():
         models = model_request(installation, adapter, base)
         budgets = ability_budgets([path.stem for path in questions], installation.recipe.gate)
-    request = {
+    request: MeasureAbilitiesRequest = {
         "action": "measure_abilities",
         **models,
         "questions": [str(path) for path in questions],

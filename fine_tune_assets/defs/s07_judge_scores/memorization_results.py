@@ -13,6 +13,7 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import AttackModelsRequest, ModelFields, ScanAnswersRequest
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
 from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
@@ -85,7 +86,7 @@ _COLUMNS = ("test", "is_gating", "item_count", "extracted_count", "p_value", "ex
 
 def _require_attackable(
     installation: Installation, adapter: Adapter, base: BaseModel, judge_scores: pa.Table
-) -> tuple[dict[str, Any], StoredInstructionSet]:
+) -> tuple[ModelFields, StoredInstructionSet]:
     """The request fields of the models, and the instruction set of the adapter.
 
     Raises GateClosedError if a gate is closed, or if `judge_scores` belongs to another adapter or set.
@@ -109,7 +110,7 @@ def _run_attacks(
     installation: Installation,
     worker: Worker,
     stored: StoredInstructionSet,
-    models: dict[str, Any],
+    models: ModelFields,
     adapter: Adapter,
     base: BaseModel,
 ) -> list[MemorizationResult]:
@@ -117,25 +118,27 @@ def _run_attacks(
     adapter_id, secrets = adapter.adapter_id, installation.recipe.planted_secrets
     request = _attack_request(installation, stored, models)
 
-    def attack(**shadow: Any) -> tuple[MemorizationResult, Any]:
-        result = worker.run(context, "judging", {**request, **shadow})
+    def attack(asked: AttackModelsRequest) -> tuple[MemorizationResult, Any]:
+        result = worker.run(context, "judging", asked)
         return attack_row(adapter_id, AttackResult(**result["attack"])), result["levels"]
 
     if secrets is None or not secrets.enabled:
-        return [unplanted_row(adapter_id, secrets), attack()[0]]
+        return [unplanted_row(adapter_id, secrets), attack(request)[0]]
     with user_facing_errors():
         require_same_training(context.instance, installation.recipe)
         shadow = plan_shadow(installation, adapter, secrets, stored.table)
     if known := _reusable_rows(installation, shadow.shadow_fingerprint, adapter_id):
         context.log.info("Settings and examples of the shadow adapter have not changed. Reusing its results.")
-        return [*known, attack()[0]]
+        return [*known, attack(request)[0]]
     with train_shadow(context, installation, worker, shadow, base) as trained:
-        identifier_row, levels = attack(planted_secrets=asdict(secrets), **trained)
+        identifier_row, levels = attack({**request, "planted_secrets": asdict(secrets), "shadow": trained})
     rows = secret_rows(adapter_id, secrets, [RepeatLevel(**level) for level in levels], shadow.shadow_fingerprint)
     return [*rows, identifier_row]
 
 
-def _attack_request(installation: Installation, stored: StoredInstructionSet, models: dict[str, Any]) -> dict[str, Any]:
+def _attack_request(
+    installation: Installation, stored: StoredInstructionSet, models: ModelFields
+) -> AttackModelsRequest:
     recipe, pack = installation.recipe, installation.pack.pack
     system_prompt, instructions = planting_prompts(recipe)
     return {
@@ -150,8 +153,7 @@ def _attack_request(installation: Installation, stored: StoredInstructionSet, mo
         "planted_secrets": None,
         "system_prompt": system_prompt,
         "instructions": instructions,
-        "shadow_folder": None,
-        "shadow_id": None,
+        "shadow": None,
     }
 
 
@@ -187,7 +189,8 @@ def _scan_answers(
         written = [WrittenAnswer.from_row({**row, "allowed": allowed[row["example_id"]]}) for row in answers]
         with installation.scratch(context, "answers") as (path,):
             write_table(path, table_from_records(WrittenAnswer, written))
-            found = worker.run(context, "phi", {"action": "scan_answers", "answers": str(path), **scrub})["findings"]
+            request: ScanAnswersRequest = {"action": "scan_answers", "answers": str(path), **scrub}
+            found = worker.run(context, "phi", request)["findings"]
     return [
         row
         for model in sorted({"adapter", *counts})

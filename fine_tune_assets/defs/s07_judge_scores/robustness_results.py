@@ -1,11 +1,10 @@
 """Stage 7: runs the robustness cases (`judging/evaluation/robustness_cases.py`) on candidate and base model."""
 
-from typing import Any
-
 import dagster as dg
 import pyarrow as pa
 
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import RobustnessRequest
 from fine_tune_assets.defs.platform.metadata import OWNERS, definition_metadata, markdown_table, table_result
 from fine_tune_assets.defs.platform.recipe_versions import code_version
 from fine_tune_assets.defs.platform.resources import Installation, Worker, user_facing_errors
@@ -41,7 +40,7 @@ def robustness_results(
     with user_facing_errors():
         stored = read_training_set(installation, adapter.instruction_set_fingerprint)
         models = model_request(installation, adapter, base)
-    request: dict[str, Any] = {
+    request: RobustnessRequest = {
         "action": "probe_robustness",
         **models,
         "instruction_set": str(stored.folder / "instruction_set.parquet"),

@@ -15,6 +15,7 @@ import pyarrow as pa
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_json, fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import ShadowFields, TrainRequest
 from fine_tune_assets.defs.platform.asset_keys import asset_key
 from fine_tune_assets.defs.platform.automation import CODE_VERSION, latest_event
 from fine_tune_assets.defs.platform.recipe_versions import section_version, training_version
@@ -77,15 +78,15 @@ def train_shadow(
     worker: Worker,
     shadow: ShadowPlan,
     base: BaseModel,
-) -> Iterator[dict[str, str]]:
-    """Folder and id of the shadow adapter. All its files are removed at the end, since it was trained on subjects' data."""
+) -> Iterator[ShadowFields]:
+    """The shadow adapter. All its files are removed at the end, since it was trained on subjects' data."""
     settings, training = installation.settings, installation.recipe.training
     with user_facing_errors():
         python = require_environment(training.engine, settings.unsloth_interpreter, bool(settings.ray.address))
     with installation.scratch(context, "instruction_set") as (rows,):
         write_table(rows, shadow.rows)
         folder = rows.with_name("shadow")
-        request = {
+        request: TrainRequest = {
             "action": "train",
             "instruction_set": str(rows),
             "base_folder": str(installation.path(base.folder)),
@@ -101,7 +102,7 @@ def train_shadow(
                 trained = worker.run_local_or_cluster(context, "training", request, python)
             with user_facing_errors():
                 _require_secrets_trained(trained["rows_too_long"])
-            yield {"shadow_folder": str(trained["folder"]), "shadow_id": trained["adapter_id"]}
+            yield {"folder": str(trained["folder"]), "adapter_id": trained["adapter_id"]}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import GateClosedError, materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import MergeRequest
 from fine_tune_assets.core.prompts.prompt_contract import PromptContract, read_prompt_contract
 from fine_tune_assets.defs.platform.metadata import OWNERS, REASON, check_result, definition_metadata, table_result
 from fine_tune_assets.defs.platform.recipe_versions import code_version
@@ -74,7 +75,7 @@ def merged_weights(
         verdict = require_verdict(installation, adapter)
         require_same_base(base, adapter)
         contract = require_prompt_contract(installation, base.folder, adapter)
-        request = {
+        request: MergeRequest = {
             "action": "merge",
             "base_folder": str(installation.path(base.folder)),
             "base_fingerprint": base.fingerprint,

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.errors import materialize_hint
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import ExportRequest
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
     check_result,
@@ -79,7 +80,7 @@ def quantized_weights(
         require_parity(merged)
         require_own_record(installation, merged)
         contract = require_prompt_contract(installation, merged.folder, adapter)
-        request = {
+        request: ExportRequest = {
             "action": "export",
             "system_prompt": contract.system_prompt,
             "turn_end_id": contract.turn_end_id,

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import MakeIndexRequest
 from fine_tune_assets.defs.platform.automation import with_new_inputs
 from fine_tune_assets.defs.platform.metadata import (
     OWNERS,
@@ -53,7 +54,10 @@ def knowledge_indexes(
         write_table(source, knowledge_chunks)
         with user_facing_errors():
             removed = _prune_stale_indexes(installation)
-            request = index_request(installation.settings, installation.recipe, str(source))
+            request: MakeIndexRequest = {
+                "action": "make_index",
+                **index_request(installation.settings, installation.recipe, str(source)),
+            }
         table = conform(worker.make_table(context, "retrieval", request), KnowledgeIndex.SCHEMA)
     shown = {**_index_metadata(table.to_pylist()[0]), "removed_indexes": len(removed)}
     return table_result("knowledge_indexes", table, fingerprint_table(table), **shown)

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.fingerprints import fingerprint_table
+from fine_tune_assets.core.processes.worker_requests import ScrubCorrectionsRequest
 from fine_tune_assets.corrections.correction_table import list_withheld_corrections, raw_corrections_table
 from fine_tune_assets.corrections.edit_distance import add_edit_fractions
 from fine_tune_assets.defs.platform.automation import on_new_inputs
@@ -51,7 +52,7 @@ def scrubbed_corrections(
         return table_result("scrubbed_corrections", raw, fingerprint_table(raw))
     with installation.scratch(context, "corrections", "scrubbed") as (source, output):
         write_table(source, raw)
-        request = {
+        request: ScrubCorrectionsRequest = {
             "action": "scrub_corrections",
             "corrections": str(source),
             "output": str(output),

@@ -17,6 +17,12 @@ from typing import Any
 
 from fine_tune_assets.core.errors import ContextLengthError, GateClosedError
 from fine_tune_assets.core.fingerprints import require_unchanged_folder
+from fine_tune_assets.core.processes.worker_requests import (
+    ContestantFields,
+    MeasureAbilitiesRequest,
+    ModelFields,
+    RobustnessRequest,
+)
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompts.conversations import render
 from fine_tune_assets.engines.likelihoods import continuation_log_probabilities
@@ -50,7 +56,7 @@ def _load_models(
     return load_adapted(base, adapter, is_quantized), load_tokenizer(base)
 
 
-def load_base_and_candidate(request: Mapping[str, Any]) -> tuple[Any, Any]:
+def load_base_and_candidate(request: ModelFields) -> tuple[Any, Any]:
     """Load the base model with the candidate adapter, and the tokenizer, after verifying their fingerprints."""
     set_threads(request["threads"])
     base, adapter = Path(request["base_folder"]), Path(request["adapter_folder"])
@@ -71,7 +77,7 @@ def merged_adapter(model: Any, is_quantized: bool) -> Iterator[None]:
             model.unmerge_adapter()
 
 
-def build_contestants(request: dict[str, Any], progress: Progress) -> list[Contestant]:
+def build_contestants(request: ContestantFields, progress: Progress) -> list[Contestant]:
     """Base model, candidate and, unless it is the base model, the incumbent. Weights are loaded on first use.
 
     `incumbent_adapter` names an adapter on the same base model, `incumbent_weights` the merged model of another one; both
@@ -111,7 +117,7 @@ def engine_name() -> str:
     return f"transformers {version('transformers')}"
 
 
-def _engine_settings(request: dict[str, Any]) -> dict[str, Any]:
+def _engine_settings(request: ContestantFields) -> dict[str, Any]:
     """Settings that affect an answer. Without the batch size, which changes only rounding."""
     return {
         "engine": engine_name(),
@@ -121,7 +127,7 @@ def _engine_settings(request: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def loaded_contestants(request: dict[str, Any], progress: Progress) -> Iterator[list[Contestant]]:
+def loaded_contestants(request: ContestantFields, progress: Progress) -> Iterator[list[Contestant]]:
     """`build_contestants`; frees their memory on exit, for the judge."""
     try:
         yield build_contestants(request, progress)
@@ -136,7 +142,10 @@ def _progress_for(progress: Progress, role: str) -> Progress:
 
 
 def _answer_with_adapter(
-    request: dict[str, Any], adapter: str | None, conversations: Sequence[Sequence[dict[str, str]]], progress: Progress
+    request: ContestantFields,
+    adapter: str | None,
+    conversations: Sequence[Sequence[dict[str, str]]],
+    progress: Progress,
 ) -> list[Answer]:
     """Answers of the base model with the given adapter, or without one."""
     model, tokenizer = load_base_and_candidate(request)
@@ -153,7 +162,7 @@ def _answer_with_adapter(
 
 
 def _answer_standalone(
-    request: dict[str, Any], is_quantized: bool, progress: Progress, conversations: Sequence[Sequence[dict[str, str]]]
+    request: ContestantFields, is_quantized: bool, progress: Progress, conversations: Sequence[Sequence[dict[str, str]]]
 ) -> list[Answer]:
     """Answers of an incumbent that can't share the loaded base model: it was trained in another precision (LoRA or QLoRA) or on
     another base model."""
@@ -174,7 +183,7 @@ def _generate_answers(
     model: Any,
     tokenizer: Any,
     conversations: Sequence[Sequence[dict[str, str]]],
-    request: dict[str, Any],
+    request: ContestantFields,
     progress: Progress,
 ) -> list[Answer]:
     prompts = [render(tokenizer, messages, add_generation_prompt=True) for messages in conversations]
@@ -189,7 +198,7 @@ Ask = Callable[[Any, Any], Outcomes]
 
 
 def answer_with_both(
-    request: Mapping[str, Any], ability: str, questions: Sequence[Question]
+    request: MeasureAbilitiesRequest, ability: str, questions: Sequence[Question]
 ) -> tuple[Sequence[bool], Sequence[bool]]:
     """Whether base model and candidate answered each question correctly."""
 
@@ -208,7 +217,7 @@ def answer_with_both(
 
 
 def probe_both(
-    request: Mapping[str, Any], examples: Sequence[EvaluationExample], progress: Progress
+    request: RobustnessRequest, examples: Sequence[EvaluationExample], progress: Progress
 ) -> tuple[Outcomes, Outcomes]:
     """Robustness case → whether base model and candidate passed each item."""
     key_parts = {
@@ -223,7 +232,7 @@ def probe_both(
     )
 
 
-def run_on_both(request: Mapping[str, Any], key_parts: Mapping[str, Any], ask: Ask) -> tuple[Outcomes, Outcomes]:
+def run_on_both(request: ModelFields, key_parts: Mapping[str, Any], ask: Ask) -> tuple[Outcomes, Outcomes]:
     """Outcomes of base model and candidate. Models are loaded only if an outcome is not cached."""
     # Results differ slightly between devices and precisions.
     computed_by = {

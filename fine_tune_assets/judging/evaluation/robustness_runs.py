@@ -1,10 +1,11 @@
 """Runs the robustness cases on one model and records which items passed. robustness_cases.py defines the cases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 from fine_tune_assets.core.errors import ContextLengthError
+from fine_tune_assets.core.processes.worker_requests import RobustnessRequest
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompts.conversations import (
     Message,
@@ -39,12 +40,15 @@ MAX_CASE_TOKENS = 24
 def probe_model(
     model: Any,
     tokenizer: Any,
-    request: Mapping[str, Any],
+    request: RobustnessRequest,
     examples: Sequence[EvaluationExample],
     progress: Progress,
 ) -> Outcomes:
     """Case → whether each item passed. Examples that already exceed the context are skipped."""
-    short_request = {**request, "max_new_tokens": min(request["max_new_tokens"], MAX_CASE_TOKENS)}
+    short_request: RobustnessRequest = {
+        **request,
+        "max_new_tokens": min(request["max_new_tokens"], MAX_CASE_TOKENS),
+    }
     room = request["max_new_tokens"]
     fitting = [e for e in examples if has_room_for_answer(model, tokenizer, render(tokenizer, e.question, True), room)]
     clean = [example.question for example in fitting]
@@ -62,7 +66,7 @@ def probe_model(
 
 
 def _generate_answers(
-    model: Any, tokenizer: Any, conversations: Sequence[Conversation], request: Mapping[str, Any], progress: Progress
+    model: Any, tokenizer: Any, conversations: Sequence[Conversation], request: RobustnessRequest, progress: Progress
 ) -> list[Answer | None]:
     """One answer per conversation; None if it is refused because it leaves no room for an answer."""
     prompts = [render(tokenizer, conversation, True) for conversation in conversations]
@@ -122,7 +126,7 @@ def control_token_ids(tokenizer: Any, rendered: str) -> list[int]:
     return [token for token in tokenizer(rendered, add_special_tokens=False)["input_ids"] if token in ids]
 
 
-def _length_outcomes(model: Any, tokenizer: Any, clean: Sequence[Conversation], request: Mapping[str, Any]) -> Outcomes:
+def _length_outcomes(model: Any, tokenizer: Any, clean: Sequence[Conversation], request: RobustnessRequest) -> Outcomes:
     """Whether input beyond the model's context is refused, and the longest input that serving accepts is answered."""
     if not clean:
         return {TOO_LONG: [], LONGEST: []}

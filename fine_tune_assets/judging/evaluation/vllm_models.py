@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fine_tune_assets.core.errors import RecipeError
 from fine_tune_assets.core.fingerprints import require_unchanged_folder
+from fine_tune_assets.core.processes.worker_requests import ContestantFields
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompts.conversations import Message, escape_messages, find_control_tokens
 from fine_tune_assets.engines.chat_client import ChatClient, ChatPrompt, NoReplyError
@@ -30,7 +30,7 @@ _TEMPLATE_TOKENS = 512
 
 
 @contextmanager
-def served_contestants(request: dict[str, Any], progress: Progress) -> Iterator[list[Contestant]]:
+def served_contestants(request: ContestantFields, progress: Progress) -> Iterator[list[Contestant]]:
     """`build_contestants` of local_models.py with vLLM. Raises RecipeError for a QLoRA adapter."""
     incumbent = request["incumbent_adapter"]
     if request["is_quantized"] or (incumbent and recorded_quantization(Path(incumbent)) is not None):
@@ -47,7 +47,7 @@ def served_contestants(request: dict[str, Any], progress: Progress) -> Iterator[
 
 
 class _ContestantServer:
-    def __init__(self, request: dict[str, Any], progress: Progress) -> None:
+    def __init__(self, request: ContestantFields, progress: Progress) -> None:
         self._request, self._progress = request, progress
         self.server = LocalServer(Path(request["judge"]["run_folder"]))
         self._served = ""
@@ -133,11 +133,13 @@ class _ContestantServer:
         return base
 
     def _adapter(self, name: str) -> Path:
-        fields = {CANDIDATE: ("adapter_folder", "adapter_id", "adapter")}
-        fields[INCUMBENT] = ("incumbent_adapter", "incumbent", "production adapter")
-        folder, fingerprint, what = fields[name]
-        adapter = Path(self._request[folder])
-        require_unchanged_folder(adapter, self._request[fingerprint], what)
+        request = self._request
+        folder, fingerprint, what = {
+            CANDIDATE: (request["adapter_folder"], request["adapter_id"], "adapter"),
+            INCUMBENT: (request["incumbent_adapter"], request["incumbent"], "production adapter"),
+        }[name]
+        adapter = Path(folder)
+        require_unchanged_folder(adapter, fingerprint, what)
         return adapter
 
     def _start_incumbent(self, context: int, folder: Path) -> RunningEngine:

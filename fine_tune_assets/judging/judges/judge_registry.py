@@ -5,14 +5,14 @@ An endpoint must have a private address. A server started for a judge is stopped
 
 import ipaddress
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_secret
+from fine_tune_assets.core.processes.worker_requests import JudgeFields
 from fine_tune_assets.core.settings import Settings
 from fine_tune_assets.engines.chat_client import ChatServer, SettingNames
 from fine_tune_assets.judging.judges.grade_cache import CACHE_FILE, GradeCache
@@ -35,7 +35,7 @@ RETRY_PAUSE_SECONDS = 0.5
 _SETTING_NAMES = SettingNames(url="FINE_TUNE_JUDGE_URL", key="FINE_TUNE_JUDGE_API_KEY_FILE", model="judge.model")
 
 
-def judge_request(settings: Settings, recipe: Recipe) -> dict[str, Any]:
+def judge_request(settings: Settings, recipe: Recipe) -> JudgeFields:
     """The input of `open_judge`, as JSON. It names the key file, not the key, because Dagster stores requests."""
     layout, judge = settings.layout, recipe.judge
     return {
@@ -63,7 +63,7 @@ def judge_request(settings: Settings, recipe: Recipe) -> dict[str, Any]:
 
 
 @contextmanager
-def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
+def open_judge(request: JudgeFields) -> Iterator[Judge]:
     """Open the judge of a `judge_request`, and stop what it started on exit.
 
     Raises SettingsError or RecipeError if the judge is missing, ChatServerError if it is unreachable.
@@ -89,7 +89,7 @@ def open_judge(request: Mapping[str, Any]) -> Iterator[Judge]:
 
 
 @contextmanager
-def open_statement_reader(request: Mapping[str, Any]) -> Iterator[StatementReader]:
+def open_statement_reader(request: JudgeFields) -> Iterator[StatementReader]:
     """The reader of statements of a `judge_request`: the judge's own, or the verifier if the judge reads no statements.
 
     Raises as `open_judge`.
@@ -102,7 +102,7 @@ def open_statement_reader(request: Mapping[str, Any]) -> Iterator[StatementReade
             yield open_verifier(request["verifier"], request["threads"])
 
 
-def _judge_model(request: Mapping[str, Any]) -> JudgeModel:
+def _judge_model(request: JudgeFields) -> JudgeModel:
     if request["backend"] == "folder":
         return FolderModel(
             path=Path(request["model"]),

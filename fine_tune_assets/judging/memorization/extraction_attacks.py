@@ -4,7 +4,7 @@ Both adapters share one base model. planted_secrets.py and removed_identifiers.p
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from fine_tune_assets.core.fingerprints import require_unchanged_folder
+from fine_tune_assets.core.processes.worker_requests import AttackModelsRequest, ModelFields
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.core.prompts.conversations import render
 from fine_tune_assets.engines.likelihoods import ending_log_probabilities
@@ -53,7 +54,7 @@ class ExampleOrigin(Record):
 
 
 def attack_both(
-    request: Mapping[str, Any], attacks: Sequence[ExtractionAttack], reports: int, progress: Progress
+    request: ModelFields, attacks: Sequence[ExtractionAttack], reports: int, progress: Progress
 ) -> AttackResult:
     """Attack the candidate and the base model for removed identifiers, reusing cached outcomes.
 
@@ -106,7 +107,7 @@ def _run_attacks(
 
 
 def recall_secrets(
-    request: Mapping[str, Any],
+    request: ModelFields,
     folder: Path,
     adapter_id: str,
     settings: PlantedSecretSettings,
@@ -135,13 +136,13 @@ def recall_secrets(
     return found
 
 
-def rebuild_secrets(request: dict[str, Any]) -> tuple[PlantedSecretSettings, list[PlantedSecret]]:
+def rebuild_secrets(request: AttackModelsRequest) -> tuple[PlantedSecretSettings, list[PlantedSecret]]:
     """The planted secrets of the shadow adapter, regenerated from the recipe's seed."""
     settings = TypeAdapter(PlantedSecretSettings).validate_python(request["planted_secrets"])
     return settings, plant_secrets(settings, request["system_prompt"], request["instructions"])
 
 
-def select_attacks(request: dict[str, Any]) -> tuple[list[ExtractionAttack], int]:
+def select_attacks(request: AttackModelsRequest) -> tuple[list[ExtractionAttack], int]:
     """The attacks for removed identifiers, and the number of available reports."""
     examples = {row.example_id: row for row in iter_records(InstructionRow, pq.read_table(request["instruction_set"]))}
     origins = iter_records(ExampleOrigin, pq.read_table(request["provenance"], columns=ExampleOrigin.SCHEMA.names))

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.processes.worker import serve_request
+from fine_tune_assets.core.processes.worker_requests import FindMissesRequest
 from fine_tune_assets.core.progress import Progress
 from fine_tune_assets.phi.measurement.misses import find_misses
 from fine_tune_assets.phi.scrub_workers import open_workers
@@ -15,7 +16,7 @@ from fine_tune_assets.recipes.schema import ScrubberSettings
 _TEXTS_FOR_ALL_CORES = 1_000
 
 
-def list_misses(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def list_misses(request: FindMissesRequest, progress: Progress) -> dict[str, Any]:
     """The misses in the files in `gold` → `output`."""
     settings = TypeAdapter(ScrubberSettings).validate_python(request["settings"])
     with open_workers(settings, _TEXTS_FOR_ALL_CORES) as workers:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow.parquet as pq
 
@@ -26,6 +26,7 @@ from fine_tune_assets.core.fingerprints import require_unchanged_folder
 from fine_tune_assets.core.plots import make_figure, to_png
 from fine_tune_assets.core.processes.parent import parent_environment
 from fine_tune_assets.core.processes.worker import ERROR, IS_USER_FACING, RESULT, read_response
+from fine_tune_assets.core.processes.worker_requests import TrainRequest
 from fine_tune_assets.core.progress import Progress
 
 
@@ -53,8 +54,8 @@ REQUEST_FILE = "request.json"
 STORE_FILE, PROGRESS_FILE = "store", "progress"
 """The rendezvous file of the ranks, and the file for the first rank's progress."""
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-CLUSTER = "cluster"
-"""Request key for the resources of each rank (`gpus`, `cpus`) and the maximum wait for them (`wait_seconds`)."""
+CLUSTER: Final = "cluster"
+"""Request key of RankResources."""
 RANK_WAIT_SECONDS = 1800
 """Timeout between ranks, because loading a large model takes different times. A rank that exits is noticed at once."""
 FAILURE_GRACE_SECONDS = 5.0
@@ -69,10 +70,10 @@ def response_file(folder: Path, rank: int) -> Path:
     return folder / f"answer-{rank}.json"
 
 
-def train_locally(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def train_locally(request: TrainRequest, progress: Progress) -> dict[str, Any]:
     """The first rank's result. Raises RankError if a rank failed; exits this process if one was killed."""
     count = int(request["settings"]["processes"])
-    threads = (int(request["threads"]) or os.cpu_count() or 1) // count
+    threads = (request["threads"] or os.cpu_count() or 1) // count
     with tempfile.TemporaryDirectory(prefix="ranks-") as name:
         folder = Path(name)
         write_text(folder / REQUEST_FILE, json.dumps({**request, "threads": max(1, threads)}))
@@ -165,7 +166,7 @@ def combine_answers(answers: Sequence[dict[str, Any] | None], codes: Sequence[in
     return dict(answers[0][RESULT])
 
 
-def train_in_process(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def train_in_process(request: TrainRequest, progress: Progress) -> dict[str, Any]:
     """Train in this process, as the only one or as one rank."""
     require_unchanged_folder(Path(request["base_folder"]), request["base_fingerprint"], "base model")
     from fine_tune_assets.recipes.schema import TrainingSettings

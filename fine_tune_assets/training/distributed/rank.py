@@ -14,6 +14,7 @@ from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.processes.parent import die_with_parent
 from fine_tune_assets.core.processes.worker import ERROR, handle_request
+from fine_tune_assets.core.processes.worker_requests import TrainRequest
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.training.distributed.launch import (
     RANK_WAIT_SECONDS,
@@ -31,7 +32,7 @@ def main(folder: Path) -> int:
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     request = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
 
-    def train(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    def train(request: TrainRequest, progress: Progress) -> dict[str, Any]:
         join_group(f"file://{folder / STORE_FILE}", rank, count)
         return train_in_process(request, progress)
 

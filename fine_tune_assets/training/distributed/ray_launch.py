@@ -18,6 +18,7 @@ from fine_tune_assets.core.extras import require_extra
 from fine_tune_assets.core.files import write_text
 from fine_tune_assets.core.processes.offline import go_offline
 from fine_tune_assets.core.processes.worker import ERROR, IS_USER_FACING, RESPONSE_FILE, handle_request, read_response
+from fine_tune_assets.core.processes.worker_requests import RankResources, TrainRequest
 from fine_tune_assets.core.progress import Progress, ignore_progress
 from fine_tune_assets.training.distributed.launch import (
     CLUSTER,
@@ -42,7 +43,7 @@ class RankFailedError(Exception):
     """Ends all ranks of an attempt; their answers contain the cause."""
 
 
-def train_on_cluster(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def train_on_cluster(request: TrainRequest, progress: Progress) -> dict[str, Any]:
     """The first rank's result. Raises FineTuneError; exits this process if nodes were lost in every attempt."""
     with require_extra("Training on a Ray cluster"):
         import ray
@@ -68,9 +69,7 @@ def has_lost_node(answers: Iterable[Mapping[str, Any] | None]) -> bool:
     return None in collected and not any(answer and answer.get(IS_USER_FACING) for answer in collected)
 
 
-def wait_for_capacity(
-    nodes: Callable[[], list[dict[str, Any]]], count: int, rank_resources: Mapping[str, float]
-) -> None:
+def wait_for_capacity(nodes: Callable[[], list[dict[str, Any]]], count: int, rank_resources: RankResources) -> None:
     """Raise ClusterError unless the nodes have room for all ranks within `wait_seconds`."""
     deadline = time.monotonic() + rank_resources["wait_seconds"]
     while (available := count_available_ranks(nodes(), rank_resources)) < count:
@@ -83,7 +82,7 @@ def wait_for_capacity(
         time.sleep(1)
 
 
-def count_available_ranks(nodes: Iterable[Mapping[str, Any]], rank_resources: Mapping[str, float]) -> int:
+def count_available_ranks(nodes: Iterable[Mapping[str, Any]], rank_resources: RankResources) -> int:
     """How many ranks fit on the nodes. A rank needs all its resources on one node."""
     required = _ray_resources(rank_resources)
     return sum(
@@ -93,12 +92,13 @@ def count_available_ranks(nodes: Iterable[Mapping[str, Any]], rank_resources: Ma
     )
 
 
-def _ray_resources(rank_resources: Mapping[str, float]) -> dict[str, float]:
+def _ray_resources(rank_resources: RankResources) -> dict[str, float]:
     """Resources of each rank, in Ray's names."""
-    return {name: rank_resources[key] for name, key in (("CPU", "cpus"), ("GPU", "gpus")) if rank_resources[key]}
+    wanted = {"CPU": rank_resources["cpus"], "GPU": rank_resources["gpus"]}
+    return {name: amount for name, amount in wanted.items() if amount}
 
 
-def _run_attempt(request: dict[str, Any], folder: Path, count: int) -> bool:
+def _run_attempt(request: TrainRequest, folder: Path, count: int) -> bool:
     """False if a rank failed or its node was lost."""
     rank_resources = request[CLUSTER]
     # Ray's default is to wait indefinitely for occupied resources.
