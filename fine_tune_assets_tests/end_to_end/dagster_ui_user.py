@@ -10,6 +10,7 @@ import httpx
 from playwright.sync_api import Page
 
 from fine_tune_assets.core.dagster_ui import DEFINITIONS
+from fine_tune_assets.core.permissions import ROLES
 from fine_tune_assets.core.settings import Settings, load_settings
 from fine_tune_assets.defs.local_run import create_databases
 from fine_tune_assets.engines.running_server import free_port
@@ -33,7 +34,7 @@ class Ui:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.url = settings, settings.desk_address
         self.ledger = open_ledger(settings)
-        for role in (*ROLES_SHOWN, "reviewer"):
+        for role in ROLES:
             create_user(
                 self.ledger, f"{role} one", [role], password=PASSWORD, oidc_identity=None, now=datetime.now(UTC)
             )
