@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -26,35 +25,23 @@ from fine_tune_assets.ledger.reviews.decision_records import list_decision_recor
 from fine_tune_assets.ledger.reviews.proposal_records import list_waiting
 from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets.tables.approval_rows import DraftedExample
-from fine_tune_assets_tests.approval.examples import START, TWO, drafted, drafts
+from fine_tune_assets_tests.approval.examples import START, TWO
+from fine_tune_assets_tests.approval.exchanged_decisions import (
+    AUTHORS,
+    BY_ID,
+    CORRECTION,
+    DRAFTS,
+    NOW,
+    REPORT,
+    facts_of,
+    line,
+    people,
+)
 from fine_tune_assets_tests.cli.desk_users import add_user
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 
-DRAFTS = drafts(source="elsewhere", authors=("ward-key",))
-BY_ID = {draft.example_id: draft for draft in drafted(DRAFTS)}
-(CORRECTION,) = [draft for draft in BY_ID.values() if draft.source == "correction"]
-(REPORT,) = [draft for draft in BY_ID.values() if draft.source != "correction"]
-AUTHORS = {"correction/c1": "ward-key"}
-NOW = START + timedelta(days=1)
+__all__ = ["people"]
 PLANTED = "Zebrafinch"
-
-
-def line(name: str, reviewer: str, decision: str = "approve", draft: DraftedExample = REPORT, **more: Any) -> str:
-    value = {"id": name, "example_id": draft.example_id, "fingerprint": draft.fingerprint}
-    return json.dumps({**value, "reviewer": reviewer, "decision": decision, **more})
-
-
-def facts_of(draft: DraftedExample) -> dict[str, Any]:
-    return {name: getattr(draft, name) for name in ("example_id", "fingerprint", "report_id", "task")}
-
-
-@pytest.fixture(autouse=True)
-def people(ledger: Ledger) -> None:
-    """Only the names of users with the role can be proposed."""
-    for name in ("Ann", "Ben", "Ward-Key"):
-        add_user(ledger, name, "reviewer")
-    add_user(ledger, "Cleo", "approver")
-    add_user(ledger, "Ursula", "user")
 
 
 def bring(ledger: Ledger, lines: Sequence[str]) -> ImportSummary:

@@ -22,16 +22,13 @@ from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_tables import proposals
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets.ledger.reviews.erasures import SubjectIds, delete_subject_records, record_erasure
-from fine_tune_assets.ledger.reviews.proposal_records import (
-    list_waiting,
-    withdraw_proposals,
-)
+from fine_tune_assets.ledger.reviews.proposal_records import list_waiting, withdraw_proposals
 from fine_tune_assets.ledger.reviews.review_items import claim_item, find_item
 from fine_tune_assets.recipes.schema import ReviewSettings
 from fine_tune_assets.tables.approval_rows import DraftedExample
 from fine_tune_assets.tables.record_classes import table_from_records
 from fine_tune_assets_tests.approval.examples import ONE, START, TWO
-from fine_tune_assets_tests.approval.test_decision_exchange import (
+from fine_tune_assets_tests.approval.exchanged_decisions import (
     AUTHORS,
     BY_ID,
     CORRECTION,

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.fingerprints import fingerprint_files
 from fine_tune_assets.core.settings import PREFIX
-from fine_tune_assets_tests.claims.test_languages import PARAGRAPHS
+from fine_tune_assets_tests.claims.paragraphs import PARAGRAPHS
 from fine_tune_assets_tests.conftest import DIALOGUES
 
 REPORT = "---\nsubject_id: {number}\n---\nPLAN\n\nRest, {number}.\n"

@@ -23,7 +23,7 @@ from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubRecall
 from fine_tune_assets_tests.cli.command_tree import LEAVES, has_json
 from fine_tune_assets_tests.cli.desk_users import add_user
-from fine_tune_assets_tests.cli.test_phi_report import MET
+from fine_tune_assets_tests.cli.recall_tables import MET
 from fine_tune_assets_tests.conftest import DIALOGUES
 from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
 from fine_tune_assets_tests.lineage.stored_data import MARKER, TRAINED, example_of, store_examples, store_set

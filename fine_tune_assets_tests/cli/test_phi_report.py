@@ -12,9 +12,9 @@ from fine_tune_assets.core.files import write_table
 from fine_tune_assets.core.settings import PREFIX
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import LabelledMiss, ScrubRecall
-from fine_tune_assets_tests.phi.measurement.test_recall_report import ROWS, row
+from fine_tune_assets_tests.cli.recall_tables import MET
+from fine_tune_assets_tests.phi.measurement.recall_rows import ROWS
 
-MET = [row("a", label, 100, 100) for label in ("all", "direct", "NAME")]
 MISS = {
     "labelled_set": "b", "file_fingerprint": "f", "document": 3, "start": 1, "end": 5, "missed_start": 1, "missed_end": 5,
     "label": "NAME", "cause": "no_context", "rule": "own_rule", "scrubber_version": "v",

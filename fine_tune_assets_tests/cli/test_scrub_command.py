@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fine_tune_assets.cli.main import main
-from fine_tune_assets_tests.claims.test_languages import PARAGRAPHS
+from fine_tune_assets_tests.claims.paragraphs import PARAGRAPHS
 
 LETTER = "Mr. Quillfeather (MRN 5583920) coughs.\r\nZoë rests. Ms. Collins came on 03/14/2024."
 MARKER = "Zyxwvutquark"

@@ -26,7 +26,7 @@ from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.identifier_marks import record_mark
 from fine_tune_assets.ledger.reviews.statement_labels import LabelledTexts, record_statement_label
-from fine_tune_assets_tests.ledger.reviews.test_statement_labels import LABEL
+from fine_tune_assets_tests.ledger.reviews.sample_label import LABEL
 
 REPORTS = PROJECT_DIR / "data" / "verifier_training" / "mts_dialog.jsonl.gz"
 

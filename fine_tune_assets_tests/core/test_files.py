@@ -1,12 +1,11 @@
 """Atomic writes: after an error, nothing exists under the final name."""
 
 import os
-import resource
 import secrets
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from fine_tune_assets.core.files import (
     write_table,
     write_text,
 )
+from fine_tune_assets_tests.core.full_disk import full_disk
 
 
 class PowerCutError(Exception):
@@ -163,17 +163,6 @@ def test_texts_and_folders_are_private(tmp_path: Path) -> None:
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in made] == [0o700, 0o700]
     assert stat.S_IMODE((made[1] / "train.jsonl").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o750
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Limit the size of files to 1,000 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_leaves_nothing_of_a_table(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from fine_tune_assets.core.shared_records import TextPair
 from fine_tune_assets.dedup.cross_group_pairs import pair_finder
 from fine_tune_assets.recipes.schema import DedupSettings
-from fine_tune_assets_tests.dedup.test_duplicates import LONG, ONE_WORD, Meaning, jaccard
+from fine_tune_assets_tests.dedup.scrubbed_texts import LONG, ONE_WORD, Meaning, jaccard
 
 SETTINGS = DedupSettings(near_threshold=0.5)
 FIND = pair_finder(SETTINGS, None, ignore_boilerplate=True)

@@ -1,6 +1,5 @@
 """Which duplicates are dropped, which are kept, and that none is lost."""
 
-import re
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune_assets.core.errors import TableError
-from fine_tune_assets.core.fingerprints import fingerprint_text
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.dedup.duplicates import Duplicates, find_duplicates
 from fine_tune_assets.dedup.sketch_store import FileStore
@@ -19,50 +17,17 @@ from fine_tune_assets.dedup.sketch_workers import MIN_PARALLEL_TEXTS, open_sketc
 from fine_tune_assets.dedup.sketches import sketch_texts
 from fine_tune_assets.recipes.schema import DedupSettings
 from fine_tune_assets.tables.dedup_rows import ConflictingReport, DuplicateReport, UniqueReport
-from fine_tune_assets.tables.record_classes import check_table, table_from_rows
+from fine_tune_assets.tables.record_classes import check_table
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
-
-SETTINGS = DedupSettings(near_threshold=0.8)
-
-
-def _words(name: str, count: int = 40) -> str:
-    """Distinct words without a digit, which would be facts."""
-    return " ".join(f"{name}{chr(97 + number // 26)}{chr(97 + number % 26)}" for number in range(count))
-
-
-LONG = _words("finding", 60)
-ONE_WORD = "findingbe"
-
-
-def reports_of(texts: dict[str, str], subject: str | None = None) -> pa.Table:
-    """With `subject`, all reports are about one subject, otherwise each about another one."""
-    rows = [
-        {
-            "report_id": report_id,
-            "batch": "b",
-            "source": "s",
-            "subject_key": subject or f"subject of {report_id}",
-            "text": text,
-            "tagged_text": text,
-            "span_count": 0,
-            "written_on": None,
-            "scrubber_version": "v",
-            "fingerprint": fingerprint_text(text),
-        }
-        for report_id, text in texts.items()
-    ]
-    return table_from_rows(rows, ScrubbedReport.SCHEMA)
-
-
-def shingles_of(text: str, size: int = 3) -> set[tuple[str, ...]]:
-    """A plain implementation to check the arrays against."""
-    words = re.findall(r"[a-z0-9]+", text.lower())
-    return {tuple(words[i : i + size]) for i in range(max(1, len(words) - size + 1))} if words else set()
-
-
-def jaccard(one: str, other: str) -> float:
-    first, second = shingles_of(one), shingles_of(other)
-    return len(first & second) / len(first | second)
+from fine_tune_assets_tests.dedup.scrubbed_texts import (
+    LONG,
+    ONE_WORD,
+    SETTINGS,
+    Meaning,
+    distinct_words,
+    jaccard,
+    reports_of,
+)
 
 
 def deduplicate(
@@ -94,7 +59,7 @@ def test_one_changed_word_makes_a_near_duplicate_of_the_longer_report() -> None:
 
 def test_below_the_threshold_both_reports_are_kept() -> None:
     """The gate: MinHash may propose a pair, but only the exact similarity drops a report."""
-    other = " ".join([*LONG.split()[:45], *_words("other", 15).split()])
+    other = " ".join([*LONG.split()[:45], *distinct_words("other", 15).split()])
     similarity = jaccard(LONG, other)
     assert 0.5 < similarity < 0.8
     assert deduplicate({"b/1": LONG, "b/2": other}) == (["b/1", "b/2"], {})
@@ -193,13 +158,13 @@ def test_each_pair_states_why_one_report_was_kept() -> None:
     assert "lower id" in reasons["b/3"]
 
 
-HEADER = "CITY HOSPITAL, DEPARTMENT OF MEDICINE\n" + _words("disclaimer", 60) + ".\n"
+HEADER = "CITY HOSPITAL, DEPARTMENT OF MEDICINE\n" + distinct_words("disclaimer", 60) + ".\n"
 FEW = DedupSettings(near_threshold=0.5, boilerplate_subjects=3)
 
 
 def test_a_header_shared_by_many_subjects_makes_no_duplicates() -> None:
     """Short reports consist mostly of their template; without this rule, all normal findings would be one report."""
-    texts = {f"b/{name}": HEADER + _words(name, 20) for name in ("p", "q", "r", "s")}
+    texts = {f"b/{name}": HEADER + distinct_words(name, 20) for name in ("p", "q", "r", "s")}
     assert jaccard(texts["b/p"], texts["b/q"]) > 0.5
     result = find_duplicates(reports_of(texts), FEW, ignore_progress)
     assert result.duplicates.num_rows == 0
@@ -208,13 +173,13 @@ def test_a_header_shared_by_many_subjects_makes_no_duplicates() -> None:
 
 def test_a_header_of_too_few_subjects_is_not_boilerplate() -> None:
     """Otherwise two copies of one report would hide each other."""
-    texts = {f"b/{name}": HEADER + _words(name, 20) for name in ("p", "q")}
+    texts = {f"b/{name}": HEADER + distinct_words(name, 20) for name in ("p", "q")}
     assert len(deduplicate(texts, FEW)[0]) == 1
 
 
 def test_a_repeated_line_of_one_subject_is_not_boilerplate() -> None:
     """A subject's history is copied forward from note to note."""
-    texts = {f"b/{name}": HEADER + _words(name, 20) for name in "pqrst"}
+    texts = {f"b/{name}": HEADER + distinct_words(name, 20) for name in "pqrst"}
     result = find_duplicates(reports_of(texts, "one"), FEW, ignore_progress)
     assert result.boilerplate["segments"] == 0
     assert result.unique.num_rows == 1
@@ -230,7 +195,7 @@ def test_exact_copies_under_many_subjects_are_not_boilerplate() -> None:
 
 def test_reports_of_boilerplate_only_are_still_exact_duplicates() -> None:
     """Two copies of an empty form are one too many."""
-    texts = {f"b/{name}": HEADER + _words(name, 20) for name in "pqr"} | {"b/y": HEADER, "b/z": HEADER.lower()}
+    texts = {f"b/{name}": HEADER + distinct_words(name, 20) for name in "pqr"} | {"b/y": HEADER, "b/z": HEADER.lower()}
     result = find_duplicates(reports_of(texts), FEW, ignore_progress)
     assert result.duplicates.select(["dropped_id", "kept_id", "kind"]).to_pylist() == [
         {"dropped_id": "b/z", "kept_id": "b/y", "kind": "exact"}
@@ -240,21 +205,23 @@ def test_reports_of_boilerplate_only_are_still_exact_duplicates() -> None:
 
 def test_different_templates_with_the_same_few_words_are_two_reports() -> None:
     """`No change.` under two templates refers to two examinations."""
-    other = _words("ultrasound", 60) + ".\n"
-    texts = {f"b/{i}{name}": t + _words(name, 20) for i, t in enumerate((HEADER, other)) for name in "pqr"}
+    other = distinct_words("ultrasound", 60) + ".\n"
+    texts = {f"b/{i}{name}": t + distinct_words(name, 20) for i, t in enumerate((HEADER, other)) for name in "pqr"}
     texts |= {"b/x": HEADER + "No change today.", "b/y": other + "No change today."}
     dropped = deduplicate(texts, FEW)[1]
     assert "b/x" not in dropped
     assert "b/y" not in dropped
 
 
-SENTENCES = [_words(f"sentence{chr(97 + number)}", 8) + ".\n" for number in range(12)]
+SENTENCES = [distinct_words(f"sentence{chr(97 + number)}", 8) + ".\n" for number in range(12)]
 
 
 def test_reports_composed_of_a_source_s_stock_sentences_are_not_duplicates() -> None:
     """Surveys share sentences of a template. The few that are rare enough to be compared must not decide for the whole report."""
-    rare = _words("rare", 24) + ".\n"
-    texts = {f"b/{number:02}": SENTENCES[number % 12] + _words(f"own{chr(97 + number)}", 9) for number in range(24)}
+    rare = distinct_words("rare", 24) + ".\n"
+    texts = {
+        f"b/{number:02}": SENTENCES[number % 12] + distinct_words(f"own{chr(97 + number)}", 9) for number in range(24)
+    }
     texts |= {"c/1": "".join(SENTENCES[:6]) + rare, "c/2": "".join(SENTENCES[6:]) + rare}
     kept, dropped = deduplicate(texts, FEW)
     assert dropped == {}
@@ -263,7 +230,7 @@ def test_reports_composed_of_a_source_s_stock_sentences_are_not_duplicates() -> 
 
 def test_a_copy_with_a_template_around_it_is_still_dropped() -> None:
     """The other side: one report, exported once with and once without a letterhead."""
-    texts = {f"b/{name}": HEADER + _words(name, 20) for name in "pqrs"} | {"c/p": _words("p", 20)}
+    texts = {f"b/{name}": HEADER + distinct_words(name, 20) for name in "pqrs"} | {"c/p": distinct_words("p", 20)}
     assert jaccard(texts["b/p"], texts["c/p"]) < FEW.near_threshold
     assert deduplicate(texts, FEW)[1] == {"c/p": ("b/p", "near")}
 
@@ -304,7 +271,10 @@ def test_a_clear_copy_of_one_subject_with_conflicting_facts_is_dropped_and_says_
 
 def test_a_doubtful_copy_of_one_subject_is_dropped_only_without_a_conflict() -> None:
     """The next visit is written over the last one: other figures make it another report."""
-    chosen, other = DedupSettings(near_threshold=0.5), " ".join([*LONG.split()[:48], *_words("other", 12).split()])
+    chosen, other = (
+        DedupSettings(near_threshold=0.5),
+        " ".join([*LONG.split()[:48], *distinct_words("other", 12).split()]),
+    )
     assert 0.5 < jaccard(LONG, other) < 0.8
     for figures, kept in ((("", ""), 1), ((" 12 mm", " 19 mm"), 2)):
         texts = {"b/1": LONG + figures[0], "b/2": other + figures[1]}
@@ -320,20 +290,6 @@ def test_a_pair_with_a_dropped_report_is_not_listed_as_kept() -> None:
     assert [(row["report_id"], row["other_id"]) for row in result.conflicting.to_pylist()] == [("b/2", "b/1")]
 
 
-class Meaning:
-    """Encoder stand-in: texts with the same first word have the same meaning. Counts the texts it encodes."""
-
-    def __init__(self) -> None:
-        self.encoded = 0
-
-    def __call__(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        self.encoded += len(texts)
-        vectors = np.zeros((len(texts), 8), np.float32)
-        for row, text in enumerate(texts):
-            vectors[row, sum(text.split()[0].encode()) % 8] = 1
-        return vectors, np.ones(len(texts), np.int32)
-
-
 def _by_meaning(texts: dict[str, str]) -> dict[str, str]:
     chosen = DedupSettings(near_threshold=0.8)
     rows = find_duplicates(reports_of(texts), chosen, ignore_progress, Meaning(), "v").duplicates
@@ -341,7 +297,11 @@ def _by_meaning(texts: dict[str, str]) -> dict[str, str]:
 
 
 def test_reports_with_the_same_meaning_are_semantic_duplicates() -> None:
-    texts = {"b/1": "cough " + _words("x"), "b/2": "cough " + _words("y", 30), "b/3": "knee " + _words("z")}
+    texts = {
+        "b/1": "cough " + distinct_words("x"),
+        "b/2": "cough " + distinct_words("y", 30),
+        "b/3": "knee " + distinct_words("z"),
+    }
     assert _by_meaning(texts) == {"b/2": "semantic"}
     assert _by_meaning(texts | {"b/1": texts["b/1"] + " 40 mg", "b/2": texts["b/2"] + " 80 mg"}) == {}
 
@@ -361,9 +321,9 @@ def test_differences_invisible_to_the_encoder_keep_both_reports(one: str, other:
 
 def test_a_new_batch_does_not_recompute_stored_batches(tmp_path: Path) -> None:
     """Otherwise each month's batch would cost as much as all earlier ones."""
-    first = reports_of({f"a/{n}": _words(f"w{n}") for n in range(6)})
+    first = reports_of({f"a/{n}": distinct_words(f"w{n}") for n in range(6)})
     first = first.set_column(1, ScrubbedReport.SCHEMA.field("batch"), pa.array(["a"] * 6))
-    second = reports_of({f"b/{n}": _words(f"w{n + 5}") for n in range(3)})
+    second = reports_of({f"b/{n}": distinct_words(f"w{n + 5}") for n in range(3)})
     both = pa.concat_tables([first, second])
     meaning = Meaning()
 
@@ -383,9 +343,9 @@ def test_a_new_batch_does_not_recompute_stored_batches(tmp_path: Path) -> None:
 def test_a_line_that_becomes_boilerplate_invalidates_stored_signatures(tmp_path: Path) -> None:
     """Boilerplate depends on all reports, so stored signatures must not outlive a change."""
     store = FileStore(tmp_path / "dedup")
-    texts = {f"b/{name}": HEADER + _words(name, 20) for name in ("p", "q")}
+    texts = {f"b/{name}": HEADER + distinct_words(name, 20) for name in ("p", "q")}
     assert find_duplicates(reports_of(texts), FEW, ignore_progress, store=store).unique.num_rows == 1
-    more = reports_of({f"c/{name}": HEADER + _words(name, 20) for name in ("r", "s")})
+    more = reports_of({f"c/{name}": HEADER + distinct_words(name, 20) for name in ("r", "s")})
     more = more.set_column(1, ScrubbedReport.SCHEMA.field("batch"), pa.array(["c"] * 2))
     result = find_duplicates(pa.concat_tables([reports_of(texts), more]), FEW, ignore_progress, store=store)
     assert result.unique.num_rows == 4
@@ -403,7 +363,7 @@ def test_the_number_of_threads_does_not_change_the_result() -> None:
 
 
 def test_the_number_of_processes_does_not_change_sketches() -> None:
-    texts = pa.array([_words(f"note{number}w", 5) for number in range(5_000)])
+    texts = pa.array([distinct_words(f"note{number}w", 5) for number in range(5_000)])
     with open_sketch_pool(MIN_PARALLEL_TEXTS, 2) as sketchers:
         both = sketchers.sketch(texts)
     alone = sketch_texts(texts)

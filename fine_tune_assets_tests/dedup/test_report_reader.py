@@ -15,7 +15,7 @@ from fine_tune_assets.dedup.duplicates import find_duplicates, find_duplicates_i
 from fine_tune_assets.dedup.report_reader import ReportBatches, split_by_batch
 from fine_tune_assets.tables.row_selection import take_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
-from fine_tune_assets_tests.dedup.test_duplicates import LONG, SETTINGS, Meaning, reports_of
+from fine_tune_assets_tests.dedup.scrubbed_texts import LONG, SETTINGS, Meaning, reports_of
 from fine_tune_assets_tests.stored_tables import stored_in
 
 LIMIT_BYTES = 1 << 31

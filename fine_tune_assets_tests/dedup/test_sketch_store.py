@@ -8,7 +8,7 @@ from safetensors import safe_open
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.dedup.duplicates import find_duplicates
 from fine_tune_assets.dedup.sketch_store import BANDS, SKETCHES, VECTORS, FileStore
-from fine_tune_assets_tests.dedup.test_duplicates import SETTINGS, Meaning, reports_of
+from fine_tune_assets_tests.dedup.scrubbed_texts import SETTINGS, Meaning, reports_of
 
 TEXTS = {"b/1": "plantedword knee hurts since monday", "b/2": "cough and fever without a reason", "b/3": "well"}
 

@@ -13,7 +13,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from fine_tune_assets.defs.local_run import materialize_stale, report_source_changes
 from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s01_raw_reports.raw_reports import report_batches
-from fine_tune_assets_tests.claims.test_languages import PARAGRAPHS
+from fine_tune_assets_tests.claims.paragraphs import PARAGRAPHS
 from fine_tune_assets_tests.conftest import replace_file
 from fine_tune_assets_tests.defs.first_stage import defs
 

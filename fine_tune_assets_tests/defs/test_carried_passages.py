@@ -3,22 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pyarrow as pa
 import pytest
 
 from fine_tune_assets.core.files import write_table
 from fine_tune_assets.defs.platform.resources import Installation
-from fine_tune_assets.defs.s04_approved_examples.approved_examples import approved_examples, drafted_examples
 from fine_tune_assets.defs.s05_instruction_sets.instruction_sets import _curation_sections
 from fine_tune_assets.defs.s05_instruction_sets.set_evidence import _restricted
-from fine_tune_assets.defs.s10_corrections.quarantine import quarantined_corrections
-from fine_tune_assets.tables.approval_rows import ModelDraft
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
-from fine_tune_assets.tables.dedup_rows import DuplicateReport, UniqueReport
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.serving_rows import KnowledgeChunk
 from fine_tune_assets_tests.conftest import write_recipe
+from fine_tune_assets_tests.defs.quarantined_drafts import approved, drafted, quarantined
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 
 PASSAGE = {
@@ -50,30 +46,6 @@ def corrections(*passages: list[dict[str, Any]] | None) -> pa.Table:
         for number, told in enumerate(passages)
     ]
     return table_from_rows(rows, ScrubbedCorrection.SCHEMA)
-
-
-def quarantined(table: pa.Table) -> dg.MaterializeResult[pa.Table]:
-    return quarantined_corrections(installation=Installation(), scrubbed_corrections=table)  # type: ignore[return-value]
-
-
-def drafted(table: pa.Table) -> list[dict[str, Any]]:
-    write_table(Installation().layout.table("scrubbed_corrections"), table)
-    write_table(Installation().layout.table("quarantined_corrections"), quarantined(table).value)
-    made = drafted_examples(
-        installation=Installation(),
-        unique_reports=UniqueReport.SCHEMA.empty_table(),
-        duplicate_reports=DuplicateReport.SCHEMA.empty_table(),
-        model_drafts=ModelDraft.SCHEMA.empty_table(),
-    )
-    return list(made.value.to_pylist())  # type: ignore[attr-defined]
-
-
-def approved(drafts: list[dict[str, Any]], table: pa.Table) -> Any:
-    from fine_tune_assets.tables.approval_rows import DraftedExample
-
-    of_drafts = table_from_rows(drafts, DraftedExample.SCHEMA)
-    write_table(Installation().layout.table("scrubbed_corrections"), table)
-    return approved_examples(installation=Installation(), drafted_examples=of_drafts)
 
 
 def close(*sources: str) -> None:

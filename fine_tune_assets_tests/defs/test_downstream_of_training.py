@@ -4,18 +4,10 @@ import dagster as dg
 import pytest
 
 from fine_tune_assets.defs.s06_adapters.adapters import after_training
-from fine_tune_assets_tests.defs.platform.test_automation import Graph
+from fine_tune_assets_tests.defs.platform.automation_graph import Graph
+from fine_tune_assets_tests.defs.training_inputs import INPUTS
 
 pytestmark = pytest.mark.slow  # some forty ticks and runs
-INPUTS = {
-    "judge_scores": ["adapters", "gate"],
-    "promotion_verdicts": ["adapters", "judge_scores"],
-    "merged_weights": ["adapters", "promotion_verdicts"],
-    "quantized_weights": ["adapters", "merged_weights"],
-    "releases": ["adapters", "merged_weights", "quantized_weights"],
-    "served_models": ["releases"],
-}
-"""As in the real graph; every stage depends on the adapter itself too, to know what its input is about."""
 
 
 @pytest.fixture

@@ -31,25 +31,16 @@ from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import replace_file, write_recipe
+from fine_tune_assets_tests.defs.reported_sources import reported_by
 from fine_tune_assets_tests.ledger.ledger_rows import make_release, make_verdict
 from fine_tune_assets_tests.record_factory import made
 from fine_tune_assets_tests.serving.tiny_releases import switched
 
 
-def _reported(instance: dg.DagsterInstance) -> set[str]:
-    """The sources whose content is not the one last reported; from now on it is."""
-    found = report_sources(instance, Installation(), print)
-    if isinstance(found, dg.SkipReason):
-        return set()
-    for event in found.asset_events:
-        instance.report_runless_asset_event(event)
-    return {event.asset_key.to_user_string() for event in found.asset_events}
-
-
 def test_every_source_is_reported_once(installation_dir: Path, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
     """A source that is reported at every tick would run the graph at every tick."""
-    assert {"base_model_files", "verdict_signatures", "corrections"} < _reported(instance)
-    assert _reported(instance) == set()
+    assert {"base_model_files", "verdict_signatures", "corrections"} < reported_by(instance)
+    assert reported_by(instance) == set()
 
 
 NOW = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
@@ -148,11 +139,11 @@ def test_a_recipe_that_can_not_be_read_holds_up_no_other_source(
     installation_dir: Path, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A typing error in the recipe must not stop decisions and corrections, and must not go unsaid either."""
-    _reported(instance)
+    reported_by(instance)
     values = yaml.safe_load((installation_dir / "recipe.yaml").read_text(encoding="utf-8"))
     replace_file(installation_dir / "recipe.yaml", yaml.safe_dump({**values, "gaet": 1}).encode())
     (installation_dir / "evaluation" / "judge" / "more.csv").write_text("ID\n", encoding="utf-8")
-    assert _reported(instance) == {"expert_ratings", "judged_answers"}
+    assert reported_by(instance) == {"expert_ratings", "judged_answers"}
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "labelled_reports" in line]
     assert "Recipe recipe.yaml: gaet" in told
 
@@ -215,13 +206,13 @@ def test_a_base_model_that_was_written_again_is_noticed(installation_dir: Path, 
     """If other weights are copied into the same folder, the adapter no longer matches its base model."""
     folder = installation_dir / "my-model"
     write_recipe(installation_dir, base_model={"folder": str(folder)})
-    _reported(instance)
+    reported_by(instance)
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"one")
-    assert _reported(instance) == {"base_model_files"}
+    assert reported_by(instance) == {"base_model_files"}
     os.utime(folder / "model.safetensors", ns=(1, 1))
-    assert _reported(instance) == {"base_model_files"}
-    assert _reported(instance) == set()
+    assert reported_by(instance) == {"base_model_files"}
+    assert reported_by(instance) == set()
 
 
 def _serve(adapter_id: str, base: str) -> Release:

@@ -18,25 +18,11 @@ from fine_tune_assets.instructions.certificate import check_separation
 from fine_tune_assets.tables.asset_tables import AUXILIARY_TABLES, TABLES
 from fine_tune_assets.tables.record_classes import list_displayable_columns
 from fine_tune_assets_tests.conftest import count_of_examples, drop_dialogues, replace_file, write_recipe
+from fine_tune_assets_tests.defs.ingest_selection import INGEST
 from fine_tune_assets_tests.reports.sample_files import REPORT, WITH_PATIENT, WITH_SIDECAR, front_matter
 
 pytestmark = pytest.mark.slow  # each scrub starts a process that loads Presidio
 
-INGEST = {
-    "reports",
-    "scrub_recall",
-    "scrubbed_reports",
-    "phi_spans",
-    "unique_reports",
-    "duplicate_reports",
-    "model_drafts",
-    "drafted_examples",
-    "approved_examples",
-    "general_examples",
-    "instruction_sets",
-    "scrubbed_corrections",
-    "quarantined_corrections",
-}
 OF_A_BATCH = {"reports", "scrubbed_reports", "phi_spans"}
 MARKER = "Zyxomarkwort"
 

@@ -18,7 +18,7 @@ from fine_tune_assets.defs.s06_adapters import adapters as s06_adapters
 from fine_tune_assets.defs.s06_adapters.adapters import weekly_retraining
 from fine_tune_assets.training.training_due import TrainingDue
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.defs.platform.test_automation import Graph
+from fine_tune_assets_tests.defs.platform.automation_graph import Graph
 from fine_tune_assets_tests.defs.trained_versions import trained_by_recipe
 from fine_tune_assets_tests.instructions.examples import example, subjects_in
 from fine_tune_assets_tests.lineage.stored_data import store, store_set

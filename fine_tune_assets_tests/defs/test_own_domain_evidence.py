@@ -34,7 +34,7 @@ from fine_tune_assets.tables.record_classes import conform, table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import COMPLAINT_TASKS, write_recipe
 from fine_tune_assets_tests.instructions.examples import SEARCH, built, example, subjects_in
-from fine_tune_assets_tests.judging.judges.planted_errors.test_own_errors import harbour_reports
+from fine_tune_assets_tests.judging.judges.planted_errors.harbour_reports import harbour_reports
 from fine_tune_assets_tests.lineage.stored_data import filled
 
 TASK = str(COMPLAINT_TASKS[0]["name"])

@@ -14,7 +14,7 @@ from fine_tune_assets.ledger.reviews.quarantine_decisions import record_quaranti
 from fine_tune_assets.tables.correction_rows import ScrubbedCorrection
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.defs.test_carried_passages import approved, drafted, quarantined
+from fine_tune_assets_tests.defs.quarantined_drafts import approved, drafted, quarantined
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision, record_promoted
 
 FINDINGS = (

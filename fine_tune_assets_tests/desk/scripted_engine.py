@@ -15,7 +15,7 @@ from fine_tune_assets.engines.running_server import free_port
 from fine_tune_assets.gateway.gateway_app import create_app
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets_tests.changed_settings import changed
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import live_at
+from fine_tune_assets_tests.gateway.answers.answering import live_at
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import StreamServer, serving, start_app
 from fine_tune_assets_tests.serving.tiny_releases import build_empty_release

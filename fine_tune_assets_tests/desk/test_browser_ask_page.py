@@ -13,9 +13,9 @@ from fine_tune_assets.ledger.reviews.correction_records import list_corrections
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import Site, sign_in_at
 from fine_tune_assets_tests.desk.scripted_engine import Speaker, asking
-from fine_tune_assets_tests.gateway.answers.test_cited_answers import FILES
+from fine_tune_assets_tests.gateway.answers.document_house import FILES
+from fine_tune_assets_tests.retrieval.live_index import go_live
 from fine_tune_assets_tests.retrieval.small_index import LEAVE, document
-from fine_tune_assets_tests.retrieval.test_retriever import go_live
 
 __all__ = ["look"]
 QUESTION = "How many days of paid time off do full-time staff have?"

@@ -17,7 +17,7 @@ from fine_tune_assets.defs.local_run import materialize_stale
 from fine_tune_assets.ledger.reviews.decision_records import list_decisions
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import SAMPLE, drop_dialogues, write_recipe
-from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
+from fine_tune_assets_tests.defs.ingest_selection import INGEST
 from fine_tune_assets_tests.desk.conftest import Site, acknowledge_flags, correct_on, sign_in_at
 from fine_tune_assets_tests.desk.scripted_engine import Speaker, asking
 

@@ -22,7 +22,7 @@ from fine_tune_assets.lineage.account import Account, Omission
 from fine_tune_assets.lineage.account_reasons import REASONS
 from fine_tune_assets.lineage.left_out import LeftOutCounts, describe_omissions, list_left_out
 from fine_tune_assets.tables.training_rows import TooLongExamples
-from fine_tune_assets_tests.desk.test_pipeline import facts
+from fine_tune_assets_tests.desk.stage_facts import facts
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 HOLD = VerdictSummary("v1", "hold", NOW, (), (), True, None)

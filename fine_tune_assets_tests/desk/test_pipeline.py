@@ -1,6 +1,6 @@
 """The pipeline strip: eight steps with figures, states, times and links, by role."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,27 +9,14 @@ from fine_tune_assets.core.permissions import ROLES
 from fine_tune_assets.core.progress import RunningStep
 from fine_tune_assets.core.stages import STAGES
 from fine_tune_assets.desk.model_summary import ModelSummary, ProductionModel, VerdictSummary
-from fine_tune_assets.desk.pipeline import (
-    GATE_CLOSED,
-    STEP_BY_STAGE,
-    PipelineFacts,
-    PipelineStep,
-    StoredTable,
-    build_pipeline,
-)
+from fine_tune_assets.desk.pipeline import GATE_CLOSED, STEP_BY_STAGE, PipelineFacts, PipelineStep, build_pipeline
 from fine_tune_assets.desk.request_context import is_allowed
 from fine_tune_assets.desk.routes import ROUTES
 from fine_tune_assets.ledger.record_counts import LedgerCounts
+from fine_tune_assets_tests.desk.stage_facts import NOW, facts
 
-NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
-NOTHING = LedgerCounts(0, 0, 0, 0, 0, None)
 NO_MODELS = ModelSummary(None, None, None)
 HOLD = VerdictSummary("v1", "hold", NOW, ("It may have lost arithmetic.",), (), True, None)
-
-
-def facts(records: LedgerCounts = NOTHING, running: tuple[RunningStep, ...] = (), **rows: int) -> PipelineFacts:
-    tables = {name: StoredTable(number, NOW) for name, number in rows.items() if name not in ("adapters", "withheld")}
-    return PipelineFacts(tables, rows.get("adapters", 0), rows.get("withheld"), records, running)
 
 
 def build(found: PipelineFacts, models: ModelSummary | None = NO_MODELS, *roles: str) -> dict[str, PipelineStep]:

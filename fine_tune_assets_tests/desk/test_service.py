@@ -8,7 +8,7 @@ from fine_tune_assets.serving.services import log_file, read_service_states, sta
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.conftest import Site
 from fine_tune_assets_tests.desk.installation import drafts_of, fill
-from fine_tune_assets_tests.desk.test_sign_in_link import LINK, token_of, use
+from fine_tune_assets_tests.desk.sign_in_links import LINK, token_of, use
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 
 

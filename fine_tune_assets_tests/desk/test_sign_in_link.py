@@ -3,9 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -23,17 +21,9 @@ from fine_tune_assets.ledger.people.sessions import LINK_MINUTES, issue_link, re
 from fine_tune_assets.ledger.people.users import FIRST_USER, create_user, disable_user, find_user
 from fine_tune_assets_tests.desk.accessibility import check, look
 from fine_tune_assets_tests.desk.conftest import PASSWORD, Site
+from fine_tune_assets_tests.desk.sign_in_links import LINK, token_of, use
 
 __all__ = ["look"]
-LINK = "/sign-in/link"
-
-
-def token_of(address: str) -> str:
-    return urlsplit(address).fragment
-
-
-def use(site: Site, code: str) -> httpx.Response:
-    return site.visitor().post(LINK, {"code": code}, page=LINK)
 
 
 def test_a_link_opens_the_desk_once_with_the_rights_of_its_user(site: Site) -> None:

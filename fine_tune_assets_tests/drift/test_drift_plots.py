@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from fine_tune_assets.drift.drift_metrics import DriftMetric, Window, measure_drift
 from fine_tune_assets.drift.drift_plots import drift_history_plot, drift_plot
-from fine_tune_assets_tests.drift.test_drift_metrics import NOW, _window
+from fine_tune_assets_tests.drift.windows import NOW, window_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -14,7 +14,7 @@ def _metrics(windows: int) -> list[DriftMetric]:
     """Windows with ever more corrections. The first is not judged."""
     made: list[Window] = []
     for number in range(windows):
-        window = _window({"wrong_fact": number + 1})
+        window = window_of({"wrong_fact": number + 1})
         end = NOW + timedelta(days=number)
         made.append(replace(window, start=end - timedelta(days=1), end=end))
     return measure_drift(made, None, 0.2, 0.001)

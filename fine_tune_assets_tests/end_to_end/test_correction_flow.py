@@ -19,7 +19,7 @@ from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.correction_records import record_correction
 from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets_tests.conftest import drop_dialogues, write_recipe
-from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
+from fine_tune_assets_tests.defs.ingest_selection import INGEST
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision, record_promoted
 
 pytestmark = pytest.mark.slow  # the scrubber's process loads Presidio

@@ -35,7 +35,7 @@ from fine_tune_assets.lineage.training_runs import record_training_run
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.training_rows import Adapter
 from fine_tune_assets_tests.conftest import DIALOGUES, drop_dialogues
-from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
+from fine_tune_assets_tests.defs.ingest_selection import INGEST
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 from fine_tune_assets_tests.marked_reports import mark_name
 

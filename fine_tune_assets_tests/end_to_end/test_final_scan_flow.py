@@ -14,7 +14,7 @@ from fine_tune_assets.defs.local_run import materialize_stale
 from fine_tune_assets.ledger.database import open_ledger
 from fine_tune_assets.lineage.final_text_findings import match_scanned_text, read_newest_findings
 from fine_tune_assets_tests.conftest import drop_dialogues
-from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
+from fine_tune_assets_tests.defs.ingest_selection import INGEST
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 
 pytestmark = pytest.mark.slow  # the scrubber's process loads Presidio

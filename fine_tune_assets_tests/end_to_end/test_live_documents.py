@@ -26,7 +26,7 @@ from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file, write_recipe
 from fine_tune_assets_tests.end_to_end.daemon_waits import until, until_quiet
-from fine_tune_assets_tests.gateway.test_live_facts import QUESTION, TEMPLATE
+from fine_tune_assets_tests.gateway.live_questions import QUESTION, TEMPLATE
 from fine_tune_assets_tests.serving.tiny_releases import build_release
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -20,7 +20,7 @@ from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s02_scrubbed_reports.missed_identifiers import require_no_missed_identifiers
 from fine_tune_assets.phi.missed_identifiers.missed_terms import REVIEWER_MARKS
 from fine_tune_assets_tests.conftest import drop_dialogues
-from fine_tune_assets_tests.defs.test_ingest_flow import INGEST
+from fine_tune_assets_tests.defs.ingest_selection import INGEST
 from fine_tune_assets_tests.ledger.ledger_rows import record_decision
 from fine_tune_assets_tests.marked_reports import mark_name
 

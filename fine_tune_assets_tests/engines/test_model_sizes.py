@@ -10,12 +10,12 @@ import pytest
 from fine_tune_assets.core.errors import ModelFolderError
 from fine_tune_assets.engines.bundled_model import bundled_gguf
 from fine_tune_assets.engines.gguf_header import kv_cache_bytes_per_token, read_gguf_header
-from fine_tune_assets.engines.model_sizes import ModelShape, read_model_shape, weights_bytes
+from fine_tune_assets.engines.model_sizes import read_model_shape, weights_bytes
 from fine_tune_assets.training.base_models.model_facts import published_shapes
-from fine_tune_assets_tests.training.published_configs import LLAMA_31_8B, LLAMA_31_70B, config_folder
+from fine_tune_assets_tests.engines.llama_sizes import llama
+from fine_tune_assets_tests.training.published_configs import config_folder
 
 GIB = 2**30
-PARAMETERS = {"8b": 8_030_261_248, "70b": 70_553_706_496}
 _LOAD = """
 import os, sys, xllamacpp
 parameters = xllamacpp.CommonParams()
@@ -24,11 +24,6 @@ parameters.port, parameters.verbosity, parameters.fit_params, parameters.offline
 server = xllamacpp.Server(parameters)  # kept: destroyed at once, it can wait for its own start for ever
 os._exit(0)
 """
-
-
-def llama(folder: Path, size: str) -> ModelShape:
-    config = LLAMA_31_8B if size == "8b" else LLAMA_31_70B
-    return read_model_shape(config_folder(folder / size, config), PARAMETERS[size])
 
 
 @pytest.mark.parametrize(("size", "layers"), [("8b", 32), ("70b", 80)])

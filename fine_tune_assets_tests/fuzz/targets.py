@@ -27,8 +27,8 @@ from fine_tune_assets.recipes.loader import load_recipe
 from fine_tune_assets.reports.formats.document_formats import DOCUMENT_FORMATS, read_document
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
 from fine_tune_assets_tests.fuzz.fuzzer import Target
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import Answering, Engine, answering
-from fine_tune_assets_tests.gateway.callers.test_rate_limits import WHOLE
+from fine_tune_assets_tests.gateway.answers.answering import Answering, Engine, answering
+from fine_tune_assets_tests.gateway.callers.whole_answers import WHOLE
 from fine_tune_assets_tests.gateway.documents import gateway_document
 
 TARGETS = ("gateway", "graphql", "reports", "datasets", "scrubber", "signatures", "tokens")

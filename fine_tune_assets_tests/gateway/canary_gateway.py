@@ -21,7 +21,7 @@ from fine_tune_assets.ledger.serving.canary_records import start_canary
 from fine_tune_assets.ledger.serving.canary_rows import CanaryPlan
 from fine_tune_assets.ledger.serving.deployments import Deployment, switch_traffic
 from fine_tune_assets.ledger.serving.request_outcomes import RequestOutcomes
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import Engine, listening, outcomes_of, ready_at
+from fine_tune_assets_tests.gateway.answers.answering import Engine, listening, outcomes_of, ready_at
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.serving.tiny_releases import build_empty_release
 

@@ -21,7 +21,7 @@ from fine_tune_assets.ledger.serving.canary_records import fail_canary
 from fine_tune_assets.ledger.serving.deployments import clear_engine
 from fine_tune_assets.ledger.serving.request_outcomes import sum_outcomes_since
 from fine_tune_assets.ledger.serving.verdicts import record_verdict
-from fine_tune_assets_tests.gateway.answers.test_identifier_filter import Looking
+from fine_tune_assets_tests.gateway.answers.looking import Looking
 from fine_tune_assets_tests.gateway.canary_gateway import Trying, said, trying
 from fine_tune_assets_tests.ledger.ledger_rows import make_verdict, owned_key
 

@@ -10,8 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fine_tune_assets.core.permissions import SCOPES
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import Answering, Engine, answering
-from fine_tune_assets_tests.gateway.callers.test_rate_limits import WHOLE
+from fine_tune_assets_tests.gateway.answers.answering import Answering, Engine, answering
+from fine_tune_assets_tests.gateway.callers.whole_answers import WHOLE
 from fine_tune_assets_tests.gateway.documents import gateway_document, inlined
 
 DOCUMENT = gateway_document()

@@ -22,12 +22,12 @@ from fine_tune_assets.gateway.embeddings import EncoderWarmup, has_embedding_cal
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.people.api_keys import create_key, revoke_key
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import Engine, listening, live_at
-from fine_tune_assets_tests.gateway.answers.test_cited_answers import FILES, OFF, QUESTION
-from fine_tune_assets_tests.gateway.callers.test_rate_limits import WHOLE
+from fine_tune_assets_tests.gateway.answers.answering import Engine, listening, live_at
+from fine_tune_assets_tests.gateway.answers.document_house import FILES, OFF, QUESTION
+from fine_tune_assets_tests.gateway.callers.whole_answers import WHOLE
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
+from fine_tune_assets_tests.retrieval.live_index import go_live
 from fine_tune_assets_tests.retrieval.small_index import LEAVE, document
-from fine_tune_assets_tests.retrieval.test_retriever import go_live
 from fine_tune_assets_tests.serving.load import wait
 from fine_tune_assets_tests.serving.tiny_releases import build_empty_release, service_process
 

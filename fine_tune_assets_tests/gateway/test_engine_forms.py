@@ -26,7 +26,7 @@ from fine_tune_assets.serving.rollout import deploy_release
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.gateway.conftest import SERVICES
-from fine_tune_assets_tests.gateway.test_hostile_requests import BODIES
+from fine_tune_assets_tests.gateway.hostile_bodies import BODIES
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.serving.tiny_releases import put_release, tiny_gguf
 

@@ -23,7 +23,7 @@ from fine_tune_assets.ledger.ledger_errors import LedgerError, SealError, Unknow
 from fine_tune_assets.ledger.ledger_tables import corrections, request_entries
 from fine_tune_assets.ledger.people.api_keys import accept_key, copy_secret, create_key, revoke_key, rotate_key
 from fine_tune_assets.ledger.serving.deployments import switch_traffic
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import Engine, listening, ready_at
+from fine_tune_assets_tests.gateway.answers.answering import Engine, listening, ready_at
 from fine_tune_assets_tests.gateway.canary_gateway import said
 from fine_tune_assets_tests.ledger.ledger_rows import owned_key
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger

@@ -22,17 +22,15 @@ from fine_tune_assets.serving.rollout import deploy_release
 from fine_tune_assets.serving.services import start_services, stop_services
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file
-from fine_tune_assets_tests.defs.s09_served_models.test_knowledge import run
-from fine_tune_assets_tests.defs.test_external_sources import _reported
+from fine_tune_assets_tests.defs.reported_sources import reported_by
+from fine_tune_assets_tests.defs.s09_served_models.knowledge_runs import run
 from fine_tune_assets_tests.gateway.conftest import SERVICES
+from fine_tune_assets_tests.gateway.live_questions import QUESTION, TEMPLATE
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.retrieval.conftest import pgvector_url
 from fine_tune_assets_tests.serving.tiny_releases import build_release
 
 pytestmark = pytest.mark.slow  # starts an engine, and embeds the documents twice
-TEMPLATE = "{passages}\n\n{question}"
-"""Simpler than the recipe's template, which an untrained 135M model can't follow: it answers with the document's number."""
-QUESTION = "How many days of paid time off a year do full-time staff have?"
 
 
 @pytest.fixture(params=["lancedb", "pgvector"])
@@ -70,7 +68,7 @@ def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings
         (citation,) = body.citations  # type: ignore[attr-defined]
         return body.choices[0].message.content or "", citation["source"], raw.headers["x-knowledge-index"]
 
-    _reported(instance)
+    reported_by(instance)
     assert run(instance).success
     text, source, first = ask()
     assert ("20 days" in text, source) == (True, "paid-time-off.md"), text
@@ -78,7 +76,7 @@ def test_the_served_answer_follows_the_policy_within_a_minute(settings: Settings
     policy = settings.layout.knowledge / "paid-time-off.md"
     replace_file(policy, policy.read_bytes().replace(b"have 20 days", b"have 25 days"))
     changed = time.monotonic()
-    assert _reported(instance) == {"knowledge"}
+    assert reported_by(instance) == {"knowledge"}
     assert run(instance).success
     assert bool(LanceStore(settings.layout.knowledge_indexes).list_indexes()) == (not settings.knowledge.url)
     while (found := ask())[2] == first:

@@ -15,7 +15,7 @@ from fine_tune_assets.ledger.serving.deployments import (
     switch_traffic,
 )
 from fine_tune_assets.serving.services import start_services, stop_services
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import own_address
+from fine_tune_assets_tests.gateway.answers.answering import own_address
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.serving.tiny_releases import build_empty_release
 

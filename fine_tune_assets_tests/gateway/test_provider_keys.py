@@ -37,7 +37,7 @@ from fine_tune_assets.gateway.callers.oidc_tokens import (
 from fine_tune_assets.gateway.gateway_app import create_app
 from fine_tune_assets.ledger.people.api_keys import create_key
 from fine_tune_assets_tests.changed_settings import changed
-from fine_tune_assets_tests.gateway.test_workers import Authority, Issued
+from fine_tune_assets_tests.gateway.certificates import Authority, Issued
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import serving
 from fine_tune_assets_tests.serving.load import wait

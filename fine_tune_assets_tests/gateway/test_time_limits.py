@@ -17,7 +17,7 @@ from fine_tune_assets.gateway.gateway_app import create_app
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_tables import request_entries
 from fine_tune_assets.ledger.people.api_keys import create_key
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import make_live
+from fine_tune_assets_tests.gateway.answers.answering import make_live
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.loopback import StreamServer, serving, start_app
 

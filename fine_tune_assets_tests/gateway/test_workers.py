@@ -1,7 +1,5 @@
 """Two gateway processes on one port, with TLS: they share limits, request log and metrics."""
 
-import datetime as dt
-import ipaddress
 import os
 import signal
 import ssl
@@ -15,10 +13,6 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from fine_tune_assets.core.errors import SettingsError
 from fine_tune_assets.core.keys import read_or_create_key
@@ -31,6 +25,7 @@ from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.people.api_keys import KeyLimits, create_key, revoke_key
 from fine_tune_assets.ledger.reviews.correction_records import list_corrections
 from fine_tune_assets.serving.services import start_services, stop_services
+from fine_tune_assets_tests.gateway.certificates import Authority, Issued
 from fine_tune_assets_tests.ledger.ledger_rows import owned_key, record_promoted
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.postgres import PostgresServer, postgres_server
@@ -38,54 +33,6 @@ from fine_tune_assets_tests.serving.load import wait
 from fine_tune_assets_tests.serving.tiny_releases import service_process
 
 __all__ = ["postgres_server"]
-
-
-@dataclass(frozen=True)
-class Issued:
-    certificate: Path
-    key: Path
-
-
-class Authority:
-    """A CA that issues certificates for loopback."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder, name
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self.certificate = folder / f"{name}.pem"
-        built = self._builder(name, self._key.public_key(), is_authority=True)
-        self._write(self.certificate, built.public_bytes(serialization.Encoding.PEM))
-
-    def issue(self, name: str) -> Issued:
-        key = ec.generate_private_key(ec.SECP256R1())
-        issued = Issued(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        built = self._builder(name, key.public_key(), is_authority=False)
-        self._write(issued.certificate, built.public_bytes(serialization.Encoding.PEM))
-        plain = serialization.NoEncryption()
-        text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-        self._write(issued.key, text)
-        return issued
-
-    def _builder(self, name: str, public: ec.EllipticCurvePublicKey, is_authority: bool) -> x509.Certificate:
-        now = datetime.now(UTC)
-        alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        return (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._name)]))
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-
-    @staticmethod
-    def _write(path: Path, content: bytes) -> None:
-        path.write_bytes(content)
-        path.chmod(0o600)
 
 
 @dataclass(frozen=True)

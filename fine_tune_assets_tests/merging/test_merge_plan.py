@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune_assets.merging.merge_plan import MergePlan, describe_shortfall, plan_merge
-from fine_tune_assets_tests.engines.test_model_sizes import llama
+from fine_tune_assets_tests.engines.llama_sizes import llama
 
 GIB = 2**30
 

@@ -1,15 +1,12 @@
 """Delivery to real HTTP and mail servers: once, within the time limit, without report text, and without raising errors."""
 
-import json
 import socketserver
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +18,7 @@ from fine_tune_assets.notifications.delivery import notify
 from fine_tune_assets.notifications.messages import EVENTS, Message, extract_error_type, parse_events
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.loopback import serving
+from fine_tune_assets_tests.notifications.web_server import web_server
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MESSAGE = Message("run_failed", "run-1", ("adapters",), "RecipeError", "http://127.0.0.1:3000/runs/run-1")
@@ -30,29 +28,6 @@ LIMIT_SECONDS = 1
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, notify={"timeout_seconds": LIMIT_SECONDS, "smtp_starttls": False})
-
-
-@contextmanager
-def web_server(status: int = 200, wait_seconds: float = 0, headers: dict[str, str] | None = None) -> Iterator[Any]:
-    """Yields the address and the posted messages."""
-    posted: list[tuple[str, dict[str, Any]]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            posted.append((self.path, json.loads(body)))
-            time.sleep(wait_seconds)
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    with serving(server):
-        yield f"http://127.0.0.1:{server.server_port}/hook", posted
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from fine_tune_assets.quantities.metadata_dates import read_day
 from fine_tune_assets.reports.formats.hl7_v2 import read_hl7
 from fine_tune_assets.reports.reader_messages import decode_report, encode_report
 from fine_tune_assets.reports.report_metadata import ParsedReport
-from fine_tune_assets_tests.reports.formats.test_fhir import PATIENT, observation, read_bundle, report
+from fine_tune_assets_tests.reports.formats.fhir_bundles import PATIENT, observation, read_bundle, report
+from fine_tune_assets_tests.reports.read_files import read
 from fine_tune_assets_tests.reports.sample_files import REPORT, as_hl7
-from fine_tune_assets_tests.reports.test_formats import read
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 
 from fine_tune_assets.reports.archives import ArchiveLimits, ReadLimits
 from fine_tune_assets.reports.batch_reader import BatchResult, read_batch
+from fine_tune_assets_tests.reports.read_files import SECRET, read, reasons
 from fine_tune_assets_tests.reports.sample_files import REPORT, as_docx, as_fhir, as_hl7, as_text, as_zip, front_matter
 from fine_tune_assets_tests.reports.shared_reader import shared_reader
-from fine_tune_assets_tests.reports.test_formats import SECRET, read, reasons
 
 NOTE = b"---\nsubject_id: p\n---\nRest.\n"
 

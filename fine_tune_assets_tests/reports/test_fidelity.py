@@ -14,8 +14,8 @@ from fine_tune_assets.reports.report_metadata import ParsedReport, ReadDocument
 from fine_tune_assets.reports.report_readers import BatchReader
 from fine_tune_assets.reports.stated_identifiers import AcceptedReport
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
+from fine_tune_assets_tests.reports.read_files import SECRET
 from fine_tune_assets_tests.reports.sample_files import REPORT, as_pdf
-from fine_tune_assets_tests.reports.test_formats import SECRET
 
 SOURCE = "No fracture of the left wrist. 2.5 cm cyst, INR <1.1, dose 0.25 mg, T-score -2.5, doesn't smoke."
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from pathlib import Path
 
 import docx
@@ -11,7 +10,6 @@ import pypdfium2
 import pytest
 
 from fine_tune_assets.reports.archives import ReadLimits
-from fine_tune_assets.reports.batch_reader import BatchResult, read_batch
 from fine_tune_assets.reports.fidelity import count_differences
 from fine_tune_assets.reports.formats.document_formats import read_document
 from fine_tune_assets.reports.formats.html import read_html
@@ -22,6 +20,7 @@ from fine_tune_assets.reports.report_metadata import deduplicate_identifiers
 from fine_tune_assets.reports.stated_identifiers import Identifier, IdentifierKind
 from fine_tune_assets.reports.text_cleanup import decode_symbol_font, normalize_layout
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
+from fine_tune_assets_tests.reports.read_files import FILES, check_signs, read, reasons
 from fine_tune_assets_tests.reports.sample_files import (
     COLUMNS,
     REPORT,
@@ -39,33 +38,9 @@ from fine_tune_assets_tests.reports.sample_files import (
     front_matter,
     plain,
 )
-from fine_tune_assets_tests.reports.shared_reader import shared_reader
 from fine_tune_assets_tests.system_programs import TESSERACT, require_program
 
-SECRET = b"k" * 32
-FILES = Path(__file__).parent / "files"
 MARKER = "Zyxwvutquark"
-
-
-def read(folder: Path) -> BatchResult:
-    reading = read_batch(folder, "b1", SECRET, ReadLimits(), reader=shared_reader(ReadLimits()))
-    assert reading.file_counts.is_balanced
-    return reading
-
-
-def reasons(reading: BatchResult) -> list[tuple[str, int | None, str]]:
-    return [(r["origin_file"], r["record"], r["reason"]) for r in reading.unreadable.to_pylist()]
-
-
-def all_in_one_line(text: str) -> str:
-    return " ".join(re.sub(r"[|:]", " ", text).split())
-
-
-def check_signs(text: str) -> None:
-    line = all_in_one_line(text)
-    for sign in REPORT.signs:
-        assert all_in_one_line(sign) in line
-    assert count_differences(" ".join(sign for _, sign in REPORT.sections), text, is_complete=False) == {}
 
 
 @pytest.mark.parametrize("ending", [*WITH_PATIENT, *WITH_SIDECAR])

@@ -1,22 +1,16 @@
 """The gateway's entry point: the live index, passages in the template, and a fixed answer if nothing is relevant."""
 
-from pathlib import Path
-
 import pytest
 
 from fine_tune_assets.core.prompts.retrieval_contract import RetrievalContract
 from fine_tune_assets.core.settings import Settings
-from fine_tune_assets.embeddings.encoder import encoder_version
 from fine_tune_assets.ledger.database import Ledger
-from fine_tune_assets.ledger.serving.live_indexes import activate_index
-from fine_tune_assets.retrieval.documents import Document
-from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets.retrieval.retriever import NoLiveIndexError, Retriever, check_answer
-from fine_tune_assets.retrieval.search import index_format
-from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
-from fine_tune_assets_tests.retrieval.small_index import LEAVE, NOW, SALARIES, document, make_index
+from fine_tune_assets_tests.retrieval.live_index import FORMAT, go_live, ledger, settings
+from fine_tune_assets_tests.retrieval.small_index import LEAVE, NOW, SALARIES, document
 
-FORMAT = index_format(encoder_version())
+__all__ = ["ledger", "settings"]
+
 CONTRACT = RetrievalContract("{passages}\n\nQuestion: {question}", "Nothing is known of that.", 3, 0.55, FORMAT)
 ASKED = [{"role": "user", "content": "How many days of paid time off do full-time staff have?"}]
 
@@ -26,26 +20,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.seconds
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path)
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Ledger:
-    return fresh_ledger(settings)
-
-
-def go_live(settings: Settings, ledger: Ledger, *documents: Document) -> str:
-    folder = settings.layout.knowledge_indexes
-    index = make_index(folder, LanceStore(folder), *documents)
-    activate_index(
-        ledger, index_fingerprint=index.fingerprint, format_fingerprint=FORMAT, store="lancedb", chunks=1, is_passed=True,
-        evidence={}, by="test",
-    )  # fmt: skip
-    return index.fingerprint
 
 
 def test_a_question_gets_its_passages_and_their_citations(settings: Settings, ledger: Ledger) -> None:

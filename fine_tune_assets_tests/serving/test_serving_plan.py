@@ -16,7 +16,7 @@ from fine_tune_assets.serving.serving_plan import (
     plan_serving,
     suggest_change,
 )
-from fine_tune_assets_tests.engines.test_model_sizes import llama
+from fine_tune_assets_tests.engines.llama_sizes import llama
 
 ADAPTER_WEIGHTS = {"8b": 41_943_040, "70b": 207_093_760}
 """Of rank 16 on all linear layers."""

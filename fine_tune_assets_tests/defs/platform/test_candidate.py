@@ -7,8 +7,8 @@ from fine_tune_assets.defs.platform.automation import InputsChanged, InputsPrese
 from fine_tune_assets.defs.s06_adapters import adapters as s06_adapters
 from fine_tune_assets.defs.s06_adapters.adapters import TrainingIsDue, after_training
 from fine_tune_assets.training.training_due import TrainingDue
-from fine_tune_assets_tests.defs.platform.test_automation import Graph
-from fine_tune_assets_tests.defs.test_downstream_of_training import INPUTS
+from fine_tune_assets_tests.defs.platform.automation_graph import Graph
+from fine_tune_assets_tests.defs.training_inputs import INPUTS
 
 pytestmark = pytest.mark.slow  # some thirty ticks and runs
 

@@ -17,7 +17,7 @@ from fine_tune_assets.tables.correction_rows import ProductionDrift, Quarantined
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.ledger.ledger_rows import make_verdict
-from fine_tune_assets_tests.notifications.test_delivery import web_server
+from fine_tune_assets_tests.notifications.web_server import web_server
 
 pytestmark = pytest.mark.usefixtures("installation_dir")
 MARKER = "Zebrafinch"

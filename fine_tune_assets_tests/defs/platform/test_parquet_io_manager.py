@@ -14,7 +14,7 @@ from fine_tune_assets.defs.platform.parquet_io_manager import ParquetIOManager
 from fine_tune_assets.tables.asset_tables import TABLES
 from fine_tune_assets.tables.record_classes import table_from_rows
 from fine_tune_assets.tables.stored_tables import StoredTable
-from fine_tune_assets_tests.core.test_files import full_disk
+from fine_tune_assets_tests.core.full_disk import full_disk
 
 RECALL = {"labelled_set": "s", "measure": "masked_recall", "label": "all", "value": 1.0}
 

@@ -17,7 +17,7 @@ from fine_tune_assets.judging.verdicts.metric_families import DOCUMENT_METRICS, 
 from fine_tune_assets.tables.judging_rows import DocumentAnswer
 from fine_tune_assets.tables.record_classes import iter_records
 from fine_tune_assets_tests.conftest import _keep_lines, write_recipe
-from fine_tune_assets_tests.judging.evaluation.test_local_models import small_adapter
+from fine_tune_assets_tests.judging.evaluation.small_adapters import small_adapter
 from fine_tune_assets_tests.lineage.stored_data import filled
 
 QUESTION = {

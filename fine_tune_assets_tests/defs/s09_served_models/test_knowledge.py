@@ -14,24 +14,17 @@ from fine_tune_assets.cli.main import main
 from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.settings import load_settings
 from fine_tune_assets.defs.platform.automation import latest_event
-from fine_tune_assets.defs.platform.resources import Installation, Worker, parquet_io_manager
-from fine_tune_assets.defs.s01_raw_reports.knowledge_documents import every_document_is_readable, knowledge_chunks
+from fine_tune_assets.defs.platform.resources import Installation
 from fine_tune_assets.defs.s08_merged_weights.release_parts import build_retrieval_contract
-from fine_tune_assets.defs.s09_served_models.knowledge import (
-    knowledge_indexes,
-    retrieval_meets_floors,
-    served_knowledge,
-)
+from fine_tune_assets.defs.s09_served_models.knowledge import retrieval_meets_floors, served_knowledge
 from fine_tune_assets.defs.sources import knowledge_version
 from fine_tune_assets.ledger.serving.live_indexes import find_live_index
 from fine_tune_assets.retrieval.retriever import Retriever
 from fine_tune_assets_tests.conftest import _keep_lines, replace_file, write_recipe
-from fine_tune_assets_tests.defs.test_external_sources import _reported
+from fine_tune_assets_tests.defs.reported_sources import reported_by
+from fine_tune_assets_tests.defs.s09_served_models.knowledge_runs import run
 from fine_tune_assets_tests.lineage.stored_data import filled
 
-GRAPH = [
-    knowledge_chunks, every_document_is_readable, knowledge_indexes, retrieval_meets_floors, served_knowledge,
-]  # fmt: skip
 ASKED = [{"role": "user", "content": "How many days of paid time off a year do full-time staff have?"}]
 
 
@@ -40,11 +33,6 @@ def knowledge_dir(installation_dir: Path) -> Path:
     shutil.copytree(PROJECT_DIR / "data" / "knowledge", installation_dir / "knowledge")
     _keep_lines(installation_dir / "evaluation" / "abilities" / "pubmed_qa.jsonl", 6)
     return installation_dir / "knowledge"
-
-
-def run(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    resources = {"installation": Installation(), "worker": Worker(), "io_manager": parquet_io_manager}
-    return dg.materialize(GRAPH, instance=instance, resources=resources, raise_on_error=False)
 
 
 def prompt() -> str:
@@ -58,7 +46,7 @@ def prompt() -> str:
 @pytest.mark.slow
 def test_a_changed_policy_changes_what_is_answered_from(knowledge_dir: Path, instance: dg.DagsterInstance) -> None:
     """20 days, then 25: the change is detected and the index is updated, without any training."""
-    assert {"knowledge", "labelled_questions"} <= _reported(instance)
+    assert {"knowledge", "labelled_questions"} <= reported_by(instance)
     assert run(instance).success
     assert "20 days" in prompt()
     versions = {
@@ -66,7 +54,7 @@ def test_a_changed_policy_changes_what_is_answered_from(knowledge_dir: Path, ins
     }
     policy = knowledge_dir / "paid-time-off.md"
     replace_file(policy, policy.read_bytes().replace(b"have 20 days", b"have 25 days"))
-    assert _reported(instance) == {"knowledge"}
+    assert reported_by(instance) == {"knowledge"}
     assert run(instance).success
     assert "25 days" in prompt()
     assert "20 days" not in prompt()

@@ -37,7 +37,7 @@ from fine_tune_assets.ledger.serving.deployments import record_state, request_de
 from fine_tune_assets.ledger.serving.request_features import WindowRow, add_window
 from fine_tune_assets.tables.instruction_rows import InstructionRow
 from fine_tune_assets.tables.record_classes import table_from_rows
-from fine_tune_assets_tests.ledger.audit.test_request_audit import a_line
+from fine_tune_assets_tests.ledger.audit.audit_lines import a_line
 from fine_tune_assets_tests.ledger.ledger_rows import record_promoted
 
 pytestmark = pytest.mark.usefixtures("installation_dir")

@@ -14,10 +14,10 @@ from fine_tune_assets.ledger.encryption import KEY_NAME
 from fine_tune_assets.ledger.reviews.correction_records import list_corrections
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.conftest import Site
-from fine_tune_assets_tests.desk.pages.test_ask_page import BETTER, form_of
+from fine_tune_assets_tests.desk.pages.ask_forms import BETTER, form_of
 from fine_tune_assets_tests.desk.scripted_engine import Speaker, speaking
 from fine_tune_assets_tests.desk.two_lines import LAW, TwoLines, serving_lines
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import live_at
+from fine_tune_assets_tests.gateway.answers.answering import live_at
 from fine_tune_assets_tests.loopback import start_app
 from fine_tune_assets_tests.serving.tiny_releases import build_empty_release
 

@@ -1,6 +1,5 @@
 """The ask page: answers come through the gateway on behalf of the user, nothing is stored, and corrections are recorded once."""
 
-import html
 import json
 import logging
 import re
@@ -30,14 +29,14 @@ from fine_tune_assets.retrieval.index_build import remove_index
 from fine_tune_assets.retrieval.lance_store import LanceStore
 from fine_tune_assets_tests.changed_settings import changed
 from fine_tune_assets_tests.desk.conftest import Site, Visitor, start_desk
+from fine_tune_assets_tests.desk.pages.ask_forms import form_of
 from fine_tune_assets_tests.desk.scripted_engine import Speaker, asking
-from fine_tune_assets_tests.gateway.answers.test_cited_answers import CONTRACT, FILES
+from fine_tune_assets_tests.gateway.answers.document_house import CONTRACT, FILES
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
+from fine_tune_assets_tests.retrieval.live_index import go_live
 from fine_tune_assets_tests.retrieval.small_index import LEAVE, SALARIES, VISITS, document
-from fine_tune_assets_tests.retrieval.test_retriever import go_live
 
 MARKER = "Zyxomarkwort"
-BETTER = {"corrected_answer": "A cough.", "error_kind": "wrong_fact", "severity": "low"}
 
 
 @dataclass
@@ -102,13 +101,6 @@ def ask(asker: Asker, question: str = "What is it?", **fields: str) -> str:
     reply = asker.post("/ask", {"question": question, **fields})
     assert reply.status_code == 200, reply.text
     return reply.text
-
-
-def form_of(shown: str) -> dict[str, str]:
-    """The fields that the page's correction form sends."""
-    form = shown.split('class="fields correction"')[1].split("</form>")[0]
-    fields = re.findall(r'name="(\w+)" value="([^"]*)"', form)
-    return {name: html.unescape(value) for name, value in fields} | BETTER
 
 
 def test_an_answer_comes_through_the_gateway_in_the_askers_name(site: Site, asker: Asker, speaker: Speaker) -> None:

@@ -14,7 +14,7 @@ from fine_tune_assets.ledger.reviews.decision_records import list_decision_recor
 from fine_tune_assets.ledger.reviews.review_items import find_item
 from fine_tune_assets_tests.desk.conftest import Site, Visitor
 from fine_tune_assets_tests.desk.installation import COMPLAINTS, MISSED, drafts_of, scrub_again
-from fine_tune_assets_tests.desk.pages.test_case_pages import cases_with, sign
+from fine_tune_assets_tests.desk.pages.case_forms import cases_with, sign
 
 Ward = Callable[..., Site]
 

@@ -24,17 +24,14 @@ from fine_tune_assets.gateway.records.journal import (
 )
 from fine_tune_assets.ledger.audit.request_log import RequestEntry, record_requests, verify_requests
 from fine_tune_assets.ledger.people.api_keys import KeyLimits, create_key
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import Answering, Engine, answering
+from fine_tune_assets_tests.gateway.answers.answering import Answering, Engine, answering
+from fine_tune_assets_tests.gateway.callers.whole_answers import WHOLE
 from fine_tune_assets_tests.ledger.ledger_rows import owned_key
 from fine_tune_assets_tests.ledger.new_ledgers import fresh_ledger
 from fine_tune_assets_tests.serving.load import wait
 
 MARKER = "Zebrafinch-7731"
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": f"Hi {MARKER}"}]}
-WHOLE = {
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42},
-}
 
 
 @dataclass

@@ -16,8 +16,8 @@ from schemathesis.specs.openapi.checks import (
 from starlette.testclient import TestClient
 
 from fine_tune_assets.core.permissions import SCOPES
-from fine_tune_assets_tests.gateway.answers.test_chat_completions import Answering, Engine, answering
-from fine_tune_assets_tests.gateway.callers.test_rate_limits import WHOLE
+from fine_tune_assets_tests.gateway.answers.answering import Answering, Engine, answering
+from fine_tune_assets_tests.gateway.callers.whole_answers import WHOLE
 from fine_tune_assets_tests.gateway.documents import gateway_document
 
 document = gateway_document()

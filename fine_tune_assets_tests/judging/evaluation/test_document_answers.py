@@ -17,7 +17,7 @@ from fine_tune_assets.judging.evaluation.model_comparison import Contestant, Con
 from fine_tune_assets.recipes.schema import RetrievalSettings
 from fine_tune_assets.tables.common_columns import Passage
 from fine_tune_assets.tables.judging_rows import DocumentAnswer, DocumentQuestion
-from fine_tune_assets_tests.judging.judges.test_statement_judge import WordReader
+from fine_tune_assets_tests.judging.judges.word_reader import WordReader
 
 SETTINGS = RetrievalSettings()
 PROMPT = DocumentPrompt("Be brief.", SETTINGS.template, SETTINGS.nothing_found)

@@ -13,15 +13,10 @@ from fine_tune_assets.core.paths import PROJECT_DIR
 from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.core.prompts.conversations import build_conversation, render
 from fine_tune_assets.judging.evaluation.general_abilities import Question, read_questions
-from fine_tune_assets.judging.evaluation.robustness_cases import (
-    CODE_PROBES,
-    PERTURBATIONS,
-    PROBES,
-    build_probe_table,
-)
+from fine_tune_assets.judging.evaluation.robustness_cases import CODE_PROBES, PERTURBATIONS, PROBES, build_probe_table
 from fine_tune_assets.judging.judges.grades import EvaluationExample
 from fine_tune_assets.recipes.loader import load_recipe
-from fine_tune_assets_tests.judging.evaluation.test_local_models import small_adapter
+from fine_tune_assets_tests.judging.evaluation.small_adapters import small_adapter
 from fine_tune_assets_tests.record_factory import made, turns
 from fine_tune_assets_tests.training.tiny_training import base_model
 

@@ -10,77 +10,16 @@ import pytest
 from fine_tune_assets.core.errors import ChangedFolderError, GateClosedError
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.progress import ignore_progress
+from fine_tune_assets_tests.judging.evaluation.small_adapters import (
+    CONVERSATIONS,
+    as_incumbent,
+    evaluation_request,
+    folders,
+)
+
+__all__ = ["folders"]
 
 pytestmark = pytest.mark.slow  # torch, transformers and PEFT take some seconds to import
-CONVERSATIONS = [[{"role": "user", "content": text}] for text in ("The patient coughs.", "No fever.", "Rest and ice.")]
-
-
-def _base(folder: Path, tokenizer_from: Path, seed: int) -> Path:
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_from)
-    sizes = {"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
-    LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def small_adapter(folder: Path, base: Path, seed: int) -> Path:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-    model: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    model.save_pretrained(folder)
-    return folder
-
-
-def quantized_adapter(folder: Path, base: Path, seed: int) -> Path:
-    """A QLoRA adapter, with the record of its quantization."""
-    from fine_tune_assets.engines.nf4 import QUANTIZATION_FILE, detect_quantization
-    from fine_tune_assets.engines.transformers_models import load_model
-
-    record = detect_quantization(load_model(base, is_quantized=True))
-    assert record is not None
-    small_adapter(folder, base, seed)
-    (folder / QUANTIZATION_FILE).write_text(record.as_json(), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folders(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("contestants")
-    base, other = _base(root / "base", smollm2, 1), _base(root / "other", smollm2, 2)
-    return {
-        "base": base,
-        "adapter": small_adapter(root / "adapter", base, 3),
-        "older": small_adapter(root / "older", base, 4),
-        "other": other,
-        "quantized": quantized_adapter(root / "quantized", base, 4),
-    }
-
-
-def _request(folders: dict[str, Path], **changes: Any) -> dict[str, Any]:
-    return {
-        "base_folder": str(folders["base"]),
-        "base_fingerprint": fingerprint_folder(folders["base"]),
-        "adapter_folder": str(folders["adapter"]),
-        "adapter_id": fingerprint_folder(folders["adapter"]),
-        "is_quantized": False,
-        "merged_dtype": "float16",
-        "threads": 2,
-        "max_new_tokens": 12,
-        "batch_size": 2,
-        "incumbent": "",
-        "incumbent_adapter": "",
-        "incumbent_weights": "",
-        "incumbent_weights_fingerprint": "",
-        **changes,
-    }
 
 
 def _answers(request: dict[str, Any]) -> dict[str, list[str]]:
@@ -92,8 +31,10 @@ def _answers(request: dict[str, Any]) -> dict[str, list[str]]:
 def test_each_role_answers_with_its_own_weights(folders: dict[str, Path]) -> None:
     """One model activates the adapters in turn; an answer of the wrong adapter would corrupt the verdict."""
     older = folders["older"]
-    answers = _answers(_request(folders, incumbent=fingerprint_folder(older), incumbent_adapter=str(older)))
-    alone = _answers({**_request(folders), "adapter_folder": str(older), "adapter_id": fingerprint_folder(older)})
+    answers = _answers(evaluation_request(folders, incumbent=fingerprint_folder(older), incumbent_adapter=str(older)))
+    alone = _answers(
+        {**evaluation_request(folders), "adapter_folder": str(older), "adapter_id": fingerprint_folder(older)}
+    )
     assert answers["incumbent"] == alone["adapter"]
     assert answers["base"] == alone["base"]
     assert len({json.dumps(texts) for texts in answers.values()}) == 3
@@ -102,11 +43,7 @@ def test_each_role_answers_with_its_own_weights(folders: dict[str, Path]) -> Non
 def _as_candidate(folders: dict[str, Path], name: str, is_quantized: bool) -> dict[str, Any]:
     adapter = folders[name]
     named = {"adapter_folder": str(adapter), "adapter_id": fingerprint_folder(adapter)}
-    return _request(folders, **named, is_quantized=is_quantized)
-
-
-def _as_incumbent(folders: dict[str, Path], name: str) -> dict[str, str]:
-    return {"incumbent": fingerprint_folder(folders[name]), "incumbent_adapter": str(folders[name])}
+    return evaluation_request(folders, **named, is_quantized=is_quantized)
 
 
 @pytest.mark.parametrize(("candidate", "incumbent"), [("adapter", "quantized"), ("quantized", "older")])
@@ -118,7 +55,7 @@ def test_an_incumbent_of_another_precision_runs_on_its_own_base_model(
     from fine_tune_assets.judging.evaluation.local_models import build_contestants
 
     is_quantized = incumbent == "quantized"
-    request = {**_as_candidate(folders, candidate, not is_quantized), **_as_incumbent(folders, incumbent)}
+    request = {**_as_candidate(folders, candidate, not is_quantized), **as_incumbent(folders, incumbent)}
     alone = _answers(_as_candidate(folders, incumbent, is_quantized))
     assert _answers(request)["incumbent"] == alone["adapter"]
     assert (
@@ -140,8 +77,10 @@ def test_an_incumbent_on_another_base_model_uses_its_merged_weights(folders: dic
     """Its adapter does not fit the new base model."""
     other = folders["other"]
     named = {"incumbent_weights": str(other), "incumbent_weights_fingerprint": fingerprint_folder(other)}
-    answers = _answers(_request(folders, incumbent="adapter-on-other", **named))
-    as_base = _answers({**_request(folders), "base_folder": str(other), "base_fingerprint": fingerprint_folder(other)})
+    answers = _answers(evaluation_request(folders, incumbent="adapter-on-other", **named))
+    as_base = _answers(
+        {**evaluation_request(folders), "base_folder": str(other), "base_fingerprint": fingerprint_folder(other)}
+    )
     assert answers["incumbent"] == as_base["base"]
     assert answers["incumbent"] != answers["base"]
 
@@ -150,7 +89,7 @@ def test_an_incumbent_on_another_base_model_uses_its_merged_weights(folders: dic
 def test_changed_weights_are_not_judged(folders: dict[str, Path], tmp_path: Path, changed: str) -> None:
     """A verdict names fingerprints and must be about exactly those weights."""
     copied = Path(shutil.copytree(folders[changed], tmp_path / changed))
-    request = {**_request(folders), f"{changed}_folder": str(copied)}
+    request = {**evaluation_request(folders), f"{changed}_folder": str(copied)}
     config = copied / ("config.json" if changed == "base" else "adapter_config.json")
     config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     with pytest.raises(ChangedFolderError, match=copied.name):

@@ -13,7 +13,7 @@ from fine_tune_assets.judging.judges.grade_cache import GradeCache
 from fine_tune_assets.judging.judges.grades import EvaluationExample
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import StatementJudge
-from fine_tune_assets_tests.judging.judges.test_statement_judge import WordReader
+from fine_tune_assets_tests.judging.judges.word_reader import WordReader
 from fine_tune_assets_tests.record_factory import turns
 
 pytestmark = pytest.mark.slow  # the engine's module imports torch

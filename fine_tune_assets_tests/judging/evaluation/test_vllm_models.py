@@ -8,7 +8,12 @@ import pytest
 from fine_tune_assets.core.errors import ChangedFolderError, RecipeError
 from fine_tune_assets.core.fingerprints import fingerprint_folder
 from fine_tune_assets.core.progress import ignore_progress
-from fine_tune_assets_tests.judging.evaluation.test_local_models import CONVERSATIONS, _as_incumbent, _request, folders
+from fine_tune_assets_tests.judging.evaluation.small_adapters import (
+    CONVERSATIONS,
+    as_incumbent,
+    evaluation_request,
+    folders,
+)
 
 __all__ = ["folders"]
 pytestmark = pytest.mark.slow
@@ -25,18 +30,18 @@ def _answers(request: dict[str, Any], run_folder: Path, engine_python: Path = Pa
 def test_a_qlora_candidate_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     """vLLM quantizes the base model differently, which makes another model."""
     with pytest.raises(RecipeError, match=r"judge\.engine: transformers"):
-        _answers({**_request(folders), "is_quantized": True}, tmp_path)
+        _answers({**evaluation_request(folders), "is_quantized": True}, tmp_path)
 
 
 def test_a_qlora_incumbent_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     """Merged into the unquantized base model, it would differ from the production model."""
     with pytest.raises(RecipeError, match=r"judge\.engine: transformers"):
-        _answers({**_request(folders), **_as_incumbent(folders, "quantized")}, tmp_path)
+        _answers({**evaluation_request(folders), **as_incumbent(folders, "quantized")}, tmp_path)
 
 
 def test_changed_weights_are_not_served(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ChangedFolderError):
-        _answers({**_request(folders), "adapter_id": "another"}, tmp_path)
+        _answers({**evaluation_request(folders), "adapter_id": "another"}, tmp_path)
 
 
 def test_merged_weights_answer_like_the_adapter(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -50,7 +55,7 @@ def test_merged_weights_answer_like_the_adapter(folders: dict[str, Path], tmp_pa
         write_merged_model,
     )
 
-    request, merged = _request(folders), tmp_path / "merged"
+    request, merged = evaluation_request(folders), tmp_path / "merged"
     write_merged_model(folders["base"], folders["adapter"], "float16", merged)
     adapted, base = load_adapted(folders["base"], folders["adapter"]), load_model(folders["base"])
     ids = load_tokenizer(merged)("The knee is sore.", return_tensors="pt").input_ids

@@ -33,7 +33,7 @@ from fine_tune_assets.judging.judges.verifier.verifier_files import (
 from fine_tune_assets.judging.judges.verifier.verifier_reader import VerifierReader, open_verifier
 from fine_tune_assets.judging.judges.verifier.verifier_sources import OwnReport
 from fine_tune_assets_tests.conftest import write_recipe
-from fine_tune_assets_tests.judging.judges.planted_errors.test_own_errors import harbour_reports
+from fine_tune_assets_tests.judging.judges.planted_errors.harbour_reports import harbour_reports
 from fine_tune_assets_tests.lineage.stored_data import filled
 
 WANTED = MIN_TRAINING_SUBJECTS + MIN_SUBJECTS

@@ -13,26 +13,18 @@ import pytest
 
 from fine_tune_assets.core.errors import RecipeError, SettingsError
 from fine_tune_assets.core.progress import ignore_progress
-from fine_tune_assets.engines.chat_client import (
-    TOP_LOGPROBS,
-    ChatClient,
-    ChatPrompt,
-    ChatServer,
-    ChatServerError,
-)
+from fine_tune_assets.engines.chat_client import TOP_LOGPROBS, ChatClient, ChatPrompt, ChatServer, ChatServerError
 from fine_tune_assets.engines.running_server import EngineError
 from fine_tune_assets.judging.judges.grades import GradableAnswer, Judge
 from fine_tune_assets.judging.judges.human_agreement import measure_agreement
 from fine_tune_assets.judging.judges.judge_prompts import AS_WRITTEN
 from fine_tune_assets.judging.judges.judge_registry import open_judge
 from fine_tune_assets.judging.judges.labelled_sets import RatedAnswer, RatedSet
-from fine_tune_assets.judging.judges.rubrics import read_rubric
-from fine_tune_assets_tests.clinical_domain import CHECKS
 from fine_tune_assets_tests.core.model_folders import make_model_folder
 from fine_tune_assets_tests.judging.chat_server import MODEL, ChatServerOfATest, Said, completion, grade_reply
+from fine_tune_assets_tests.judging.judges.judge_requests import CLINICAL, judging_request
 
 PLANTED = "Zyxwvutquark"
-CLINICAL = read_rubric("clinical", "clinical")
 Say = Callable[[dict[str, Any]], Said]
 
 
@@ -40,35 +32,12 @@ def _answered(number: int) -> GradableAnswer:
     return GradableAnswer(f"a-{number}", "note", "Summarize.", f"{PLANTED} coughs {number}.", f"Cough {number}.", None)
 
 
-def _request(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "kind": "rubric",
-        "rubric": [vars(one) for one in CLINICAL],
-        "labels": {},
-        "checks": CHECKS,
-        "verifier": "",
-        "backend": "endpoint",
-        "model": MODEL,
-        "concurrency": 4,
-        "retries": 2,
-        "context_tokens": 2048,
-        "url": url,
-        "key_file": "",
-        "vllm_python": str(folder / "none" / "python"),
-        "threads": 1,
-        "llama_server": "",
-        "cache": str(folder / "cache" / "kept.sqlite"),
-        "weights": str(folder / "weights"),
-        "run_folder": str(folder / "run"),
-        "pause_seconds": 0.01,
-        "template_kwargs": {},
-        **changes,
-    }
-
-
 @contextmanager
 def _judge(folder: Path, say: Say, **changes: Any) -> Iterator[tuple[Judge, ChatServerOfATest]]:
-    with ChatServerOfATest(say).running() as server, open_judge(_request(folder, server.url, **changes)) as judge:
+    with (
+        ChatServerOfATest(say).running() as server,
+        open_judge(judging_request(folder, server.url, **changes)) as judge,
+    ):
         yield judge, server
 
 
@@ -267,7 +236,7 @@ def test_another_model_is_another_version_and_shares_no_cached_grade(tmp_path: P
 
     with (
         ChatServerOfATest(_seven, root="/models/another").running() as server,
-        open_judge(_request(tmp_path, server.url)) as judge,
+        open_judge(judging_request(tmp_path, server.url)) as judge,
     ):
         assert judge.version != version
         judge.grade([_answered(1)], ignore_progress)
@@ -292,15 +261,15 @@ def test_a_wrong_key_or_model_name_stops_the_run_with_advice(tmp_path: Path) -> 
     key.write_text("right\n")
     key.chmod(0o600)
     with ChatServerOfATest(_seven, key="right").running() as server:
-        with open_judge(_request(tmp_path, server.url, key_file=str(key))) as judge:
+        with open_judge(judging_request(tmp_path, server.url, key_file=str(key))) as judge:
             assert judge.grade([_answered(1)], ignore_progress)[0].score == 7.0
         with (
-            open_judge(_request(tmp_path, server.url)) as judge,
+            open_judge(judging_request(tmp_path, server.url)) as judge,
             pytest.raises(ChatServerError, match="FINE_TUNE_JUDGE_API_KEY_FILE"),
         ):
             judge.grade([_answered(2)], ignore_progress)
         with (
-            open_judge(_request(tmp_path, server.url, key_file=str(key), model="gpt-9")) as judge,
+            open_judge(judging_request(tmp_path, server.url, key_file=str(key), model="gpt-9")) as judge,
             pytest.raises(ChatServerError, match=r"gpt-9.*judge\.model"),
         ):
             judge.grade([_answered(2)], ignore_progress)
@@ -308,7 +277,7 @@ def test_a_wrong_key_or_model_name_stops_the_run_with_advice(tmp_path: Path) -> 
 
 def test_an_unreachable_server_stops_the_run(tmp_path: Path) -> None:
     with (
-        open_judge(_request(tmp_path, "http://127.0.0.1:9/v1")) as judge,
+        open_judge(judging_request(tmp_path, "http://127.0.0.1:9/v1")) as judge,
         pytest.raises(ChatServerError, match=re.escape("127.0.0.1:9/v1")),
     ):
         judge.grade([_answered(1)], ignore_progress)
@@ -326,7 +295,7 @@ def test_an_unreachable_server_stops_the_run(tmp_path: Path) -> None:
 )
 def test_a_judge_outside_the_network_is_refused_before_anything_is_sent(tmp_path: Path, url: str) -> None:
     """Reports must not leave the network."""
-    with pytest.raises(SettingsError, match="FINE_TUNE_JUDGE_URL"), open_judge(_request(tmp_path, url)):
+    with pytest.raises(SettingsError, match="FINE_TUNE_JUDGE_URL"), open_judge(judging_request(tmp_path, url)):
         pass
 
 
@@ -336,7 +305,7 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     key.chmod(0o644)
     with (
         pytest.raises(SettingsError, match="chmod 600"),
-        open_judge(_request(tmp_path, "http://127.0.0.1:9/v1", key_file=str(key))),
+        open_judge(judging_request(tmp_path, "http://127.0.0.1:9/v1", key_file=str(key))),
     ):
         pass
 
@@ -345,13 +314,13 @@ def test_a_folder_without_a_model_or_without_vllm_is_refused(tmp_path: Path) -> 
     """The error comes before hours of generation."""
     with (
         pytest.raises(RecipeError, match=r"judge\.model"),
-        open_judge(_request(tmp_path, "", backend="folder", model=str(tmp_path / "none"))),
+        open_judge(judging_request(tmp_path, "", backend="folder", model=str(tmp_path / "none"))),
     ):
         pass
     folder = make_model_folder(tmp_path / "model")
     (folder / "config.json").write_text("{}")
     with (
-        open_judge(_request(tmp_path, "", backend="folder", model=str(folder))) as judge,
+        open_judge(judging_request(tmp_path, "", backend="folder", model=str(folder))) as judge,
         pytest.raises(EngineError, match="FINE_TUNE_VLLM_PYTHON"),
     ):
         judge.grade([_answered(1)], ignore_progress)

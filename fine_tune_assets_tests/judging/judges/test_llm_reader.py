@@ -13,11 +13,7 @@ from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.engines.chat_client import ChatServerError
 from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.judge_registry import open_judge
-from fine_tune_assets.judging.judges.llm_reader import (
-    NEITHER_YES_NOR_NO,
-    NO_PROBABILITIES,
-    shorten_record,
-)
+from fine_tune_assets.judging.judges.llm_reader import NEITHER_YES_NOR_NO, NO_PROBABILITIES, shorten_record
 from fine_tune_assets.judging.judges.planted_controls import CONTROL_PAIRS
 from fine_tune_assets.judging.judges.reader_prompts import question_messages, statement_inquiry
 from fine_tune_assets.judging.judges.rubrics import read_rubric
@@ -25,7 +21,7 @@ from fine_tune_assets.judging.judges.statement_judge import StatementJudge
 from fine_tune_assets.judging.judges.statement_readers import Claim
 from fine_tune_assets_tests.clinical_domain import CHECKS
 from fine_tune_assets_tests.judging.chat_server import ChatServerOfATest, Said, completion
-from fine_tune_assets_tests.judging.judges.test_llm_judge import _request
+from fine_tune_assets_tests.judging.judges.judge_requests import judging_request
 
 Say = Callable[[dict[str, Any]], Said]
 RECORD = "The tenant pays 900 euros of rent each month.\nThe lease ends in October.\nThe cellar is not heated."
@@ -72,7 +68,7 @@ def _judge(folder: Path, say: Say = _reads, **changes: Any) -> Iterator[tuple[St
     }
     with (
         ChatServerOfATest(say).running() as server,
-        open_judge(_request(folder, server.url, **{**request, **changes})) as judge,
+        open_judge(judging_request(folder, server.url, **{**request, **changes})) as judge,
     ):
         assert isinstance(judge, StatementJudge)
         yield judge, server
@@ -185,7 +181,7 @@ def test_an_outage_ends_the_questions_about_a_record(tmp_path: Path) -> None:
 
 def test_an_unreachable_server_stops_the_run(tmp_path: Path) -> None:
     """A thousand missing grades would be less helpful."""
-    request = _request(tmp_path, "http://127.0.0.1:9/v1", kind="statements")
+    request = judging_request(tmp_path, "http://127.0.0.1:9/v1", kind="statements")
     with pytest.raises(ChatServerError, match=re.escape("127.0.0.1:9/v1")), open_judge(request) as judge:
         judge.grade([_answered(TRUE)], ignore_progress)
 
@@ -271,6 +267,6 @@ def test_another_rubric_or_context_is_another_judge(tmp_path: Path) -> None:
                 "rubric": [vars(one) for one in read_rubric("general", "clinical")],
                 **change,
             }
-            with open_judge(_request(tmp_path, server.url, **request)) as judge:
+            with open_judge(judging_request(tmp_path, server.url, **request)) as judge:
                 versions.add(judge.version)
     assert len(versions) == len(changes)

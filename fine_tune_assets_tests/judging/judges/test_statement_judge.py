@@ -1,48 +1,24 @@
 """Grades by statements: what the record does not support costs points, and a criterion without a measurement has no grade."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fine_tune_assets.core.errors import RecipeError
-from fine_tune_assets.core.progress import Progress, ignore_progress
+from fine_tune_assets.core.progress import ignore_progress
 from fine_tune_assets.judging.judges.grades import GradableAnswer
 from fine_tune_assets.judging.judges.rubrics import read_rubric
 from fine_tune_assets.judging.judges.statement_judge import SUPPORTED_FROM, StatementJudge
-from fine_tune_assets.judging.judges.statement_readers import Claim, Reading
 from fine_tune_assets.judging.judges.verifier.verifier_reader import open_verifier
 from fine_tune_assets.judging.judges.word_overlap import word_overlap
 from fine_tune_assets.recipes.domain_packs import load_pack
 from fine_tune_assets_tests.clinical_domain import CHECKS
+from fine_tune_assets_tests.judging.judges.word_reader import WordReader
 
 RECORD = "Patient: I take 20 mg of lisinopril. My left knee hurts. I have no fever."
 REFERENCE = "Lisinopril 20 mg. Left knee pain. No fever."
 ANSWER = GradableAnswer("a", "note", "Write the note.", RECORD, REFERENCE, REFERENCE)
-
-
-@dataclass(frozen=True)
-class WordReader:
-    """Supports a statement as far as its words are in the record; stands in for a model behind our own interface."""
-
-    failure: str = ""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {"reader": "words"}
-
-    def for_repeat(self) -> "WordReader":
-        return self
-
-    def read(self, claims: Sequence[Claim], progress: Progress) -> list[Reading]:
-        progress(len(claims), len(claims), "statements")
-        return [self._read(claim) for claim in claims]
-
-    def _read(self, claim: Claim) -> Reading:
-        words = claim.statement.lower().strip(".").split()
-        share = sum(word in claim.record.lower() for word in words) / len(words)
-        return Reading(share, (1 - share) / 2, (1 - share) / 2, claim.record.partition(".")[0], self.failure)
 
 
 def _judge(**changes: Any) -> StatementJudge:

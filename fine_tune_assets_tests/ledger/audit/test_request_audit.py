@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from fine_tune_assets.ledger.audit import audit_log as audit
 from fine_tune_assets.ledger.audit.request_log import (
-    RequestEntry,
     count_answers_by_release,
     list_recent_answers,
     prune_requests,
@@ -20,13 +19,8 @@ from fine_tune_assets.ledger.audit.request_log import (
 from fine_tune_assets.ledger.database import Ledger
 from fine_tune_assets.ledger.ledger_tables import deployments, request_entries
 from fine_tune_assets.ledger.serving.deployments import request_deployment
+from fine_tune_assets_tests.ledger.audit.audit_lines import NOW, a_line
 from fine_tune_assets_tests.ledger.ledger_rows import record_promoted
-
-NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-
-
-def a_line(number: int, at: datetime = NOW) -> RequestEntry:
-    return RequestEntry(at, f"key:{number}", "/v1/chat/completions", 200, None, "r-1", 10, number, 5, "0f", None)
 
 
 def fill(ledger: Ledger, count: int = 5, at: datetime = NOW) -> None:

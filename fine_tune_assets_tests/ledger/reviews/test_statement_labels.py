@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,21 +22,8 @@ from fine_tune_assets.ledger.reviews.statement_labels import (
     read_labelled_statements,
     record_statement_label,
 )
+from fine_tune_assets_tests.ledger.reviews.sample_label import LABEL
 
-LABEL = StatementLabel(
-    example_id="e1",
-    subject_key="p" * 64,
-    model_fingerprint="m" * 64,
-    answer_fingerprint="a" * 64,
-    statement_fingerprint="s" * 64,
-    criterion="factual_accuracy",
-    judge_support="supported",
-    judge_probability=0.8125,
-    judge_version="j" * 64,
-    support="contradicted",
-    labeller="Zoë Straße",
-    labelled_at=datetime(2026, 3, 1, 9, 30, tzinfo=UTC),
-)
 KEY = b"k" * 32
 TEXTS = LabelledTexts("Patient: My left knee hurts.", "Right knee pain.", "r" * 64)
 

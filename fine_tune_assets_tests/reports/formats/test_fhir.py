@@ -7,43 +7,9 @@ from typing import Any
 import pytest
 
 from fine_tune_assets.reports.batch_reader import BatchResult
+from fine_tune_assets_tests.reports.formats.fhir_bundles import PATIENT, observation, read_bundle, report
+from fine_tune_assets_tests.reports.read_files import FILES, check_signs, read, reasons
 from fine_tune_assets_tests.reports.sample_files import REPORT, as_ndjson, as_pdf, as_rtf, attached, fhir_bundle
-from fine_tune_assets_tests.reports.test_formats import FILES, check_signs, read, reasons
-
-PATIENT = {
-    "resourceType": "Patient",
-    "id": "p",
-    "identifier": [{"value": "4711"}],
-    "name": [{"given": ["Ann"], "family": "Lee"}],
-}
-
-
-def observation(number: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "resourceType": "Observation",
-        "id": f"o{number}",
-        "status": "final",
-        "code": {"text": f"Test {number}"},
-        "subject": {"reference": "Patient/p"},
-        "valueQuantity": {"value": number, "unit": "mg"},
-        **changes,
-    }
-
-
-def report(**changes: Any) -> dict[str, Any]:
-    return {
-        "resourceType": "DiagnosticReport",
-        "status": "final",
-        "subject": {"reference": "Patient/p"},
-        "code": {"text": "Title"},
-        **changes,
-    }
-
-
-def read_bundle(folder: Path, *resources: Any) -> BatchResult:
-    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in resources]}
-    (folder / "b.json").write_text(json.dumps(bundle))
-    return read(folder)
 
 
 def texts(reading: BatchResult) -> list[str]:

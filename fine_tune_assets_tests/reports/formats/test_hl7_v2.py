@@ -8,8 +8,8 @@ from fine_tune_assets.reports.formats.document_formats import read_document
 from fine_tune_assets.reports.formats.hl7_v2 import is_hl7, read_hl7
 from fine_tune_assets.reports.report_metadata import ParsedRecord, ParsedReport
 from fine_tune_assets.reports.unreadable_files import UnreadableError, UnreadableReason
+from fine_tune_assets_tests.reports.read_files import check_signs, read, reasons
 from fine_tune_assets_tests.reports.sample_files import REPORT, as_hl7, as_pdf, attached
-from fine_tune_assets_tests.reports.test_formats import check_signs, read, reasons
 
 HEADER = "MSH|^~\\&|LAB|Lakeside Clinic|EHR|HOSP|20260301||{kind}|1|P|2.5.1"
 PID = "PID|1||4711^^^H^MR||DOE^JOHN^A"
