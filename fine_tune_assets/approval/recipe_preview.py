@@ -71,7 +71,7 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
     rules = read_section_rules(lambda: reports, tasks, section_names)
     drafts = list(draft_reports(lambda: reports, tasks, [], rules))
     requests = list(build_requests(lambda: reports, tasks, rules))
-    made = {(draft.report_id, draft.task) for draft in drafts} | {(one.report_id, one.task) for one in requests}
+    with_draft = {(draft.report_id, draft.task) for draft in drafts} | {(one.report_id, one.task) for one in requests}
     sections, uncertain, unnamed, run_on = Counter[str](), 0, UnnamedHeadings(), Counter[str]()
     reasons: dict[str, defaultdict[str, Counter[str]]] = {task.name: defaultdict(Counter) for task in tasks}
     for report in reports:
@@ -80,7 +80,7 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
         unnamed.add(parts)
         uncertain += sum(not part.is_certain for part in parts)
         for task in tasks:
-            if (report.report_id, task.name) not in made:
+            if (report.report_id, task.name) not in with_draft:
                 reasons[task.name][report.source].update(set(explain_lack(report, parts, task)))
             elif has_inner_heading(parts, task):
                 run_on[task.name] += 1
@@ -91,7 +91,7 @@ def preview_recipe(reports: Sequence[ReportText], tasks: Sequence[Task], section
         uncertain_headings=uncertain,
         tasks=tuple(_preview_task(t.name, counts[t.name], reasons[t.name]) for t in tasks),
         drafts=tuple(drafts),
-        reports_without_draft=len(reports) - len({report_id for report_id, _ in made}),
+        reports_without_draft=len(reports) - len({report_id for report_id, _ in with_draft}),
         examples=tuple(list_draft_examples(reports, drafts, tasks, rules)),
         unnamed_headings=unnamed.list(),
         run_on_outputs=tuple(find_run_on_outputs(tasks, drafts, run_on)),

@@ -224,17 +224,17 @@ def _apply_decision(
     """Record a decision and update every affected item, in the caller's transaction. Raises the errors of `submit_decision`."""
     submission = complete_submission(submission, draft)
     read_standings(connection, [draft], rules).require_permission(draft, submission, author)
-    made = make_decision(submission, draft, decision_id=decision_id, decided_at=decided_at)
-    add_decision(connection, made, submission.reason, submission.acknowledged_kinds)
+    decision = make_decision(submission, draft, decision_id=decision_id, decided_at=decided_at)
+    add_decision(connection, decision, submission.reason, submission.acknowledged_kinds)
     delete_edit(connection, draft.example_id, submission.reviewer)
-    _update_related_items(connection, made, [draft], rules)
+    _update_related_items(connection, decision, [draft], rules)
 
 
 def _update_related_items(
-    connection: sa.Connection, made: Decision, texts: Sequence[DraftedExample], rules: ReviewSettings
+    connection: sa.Connection, decision: Decision, texts: Sequence[DraftedExample], rules: ReviewSettings
 ) -> None:
     """Set every item that the decision concerns to the state of the gate."""
-    related = list_related_items(connection, {made.fingerprint}, {(made.report_id, made.task)})
+    related = list_related_items(connection, {decision.fingerprint}, {(decision.report_id, decision.task)})
     counted = _count_for_items(connection, related, texts, rules)
     revoked = find_revoked_reviewers(connection, {new.fingerprint for new in related})
     changed = {}
@@ -242,9 +242,9 @@ def _update_related_items(
         key = new.example_id
         decided_by = find_ineligible_reviewers(counted.status(key), rules, revoked.get(new.fingerprint, ()))
         now = (counted.state(key, new.is_trusted), decided_by)
-        if key == made.example_id or now != (new.state, new.decided_by):
+        if key == decision.example_id or now != (new.state, new.decided_by):
             changed[key] = now
-    set_states(connection, changed, unassign=[made.example_id])
+    set_states(connection, changed, unassign=[decision.example_id])
 
 
 def _count_for_items(
@@ -253,16 +253,16 @@ def _count_for_items(
     """The status of these items by the current decisions, including those about earlier drafts of their reports."""
     reports = {new.report_id for new in related}
     contents = {new.fingerprint for new in related}
-    made = list_decisions_about(connection, contents, reports)
-    earlier = {decision.fingerprint for decision in made} - contents
+    decisions = list_decisions_about(connection, contents, reports)
+    earlier = {decision.fingerprint for decision in decisions} - contents
     if earlier:
-        made = list_decisions_about(connection, contents | earlier)
+        decisions = list_decisions_about(connection, contents | earlier)
     authors = {new.report_id: new.author for new in related if new.author is not None}
     by_content = {text.fingerprint: [text] for text in texts}
     return count_related_decisions(
         [DraftKeys.from_row(vars(new)) for new in related],
         by_content,
-        made,
+        decisions,
         authors,
         rules,
     )

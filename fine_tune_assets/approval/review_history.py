@@ -77,9 +77,9 @@ def find_output_to_review(ledger: Ledger, draft: DraftedExample, rules: ReviewSe
     if is_blind_review(rules):
         return draft.output
     with ledger.read() as connection:
-        made = list_decisions_about(connection, [draft.fingerprint])
-    item_is_repaired = made and made[-1].decision == "approve" and made[-1].output is not None
-    return str(made[-1].output if item_is_repaired else draft.output)
+        decisions = list_decisions_about(connection, [draft.fingerprint])
+    item_is_repaired = decisions and decisions[-1].decision == "approve" and decisions[-1].output is not None
+    return str(decisions[-1].output if item_is_repaired else draft.output)
 
 
 def list_approved_outputs(draft: DraftedExample, history: Iterable[DecisionEntry]) -> dict[str, str]:

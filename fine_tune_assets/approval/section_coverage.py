@@ -56,23 +56,23 @@ def measure_section_coverage(
     read: ReadReports, tasks: Sequence[Task], drafts: pa.Table, rules: SectionRules
 ) -> SectionCoverage:
     """`read` yields `unique_reports`; `drafts` are the `drafted_examples` made from them."""
-    made: dict[str, set[str]] = defaultdict(set)
+    drafted_tasks: dict[str, set[str]] = defaultdict(set)
     for report_id, task in zip(*(drafts.column(name).to_pylist() for name in ("report_id", "task")), strict=True):
-        made[report_id].add(task)
+        drafted_tasks[report_id].add(task)
     counts: Counter[str] = Counter()
     for report in read():
-        counts.update(_measure_report(report, tasks, made, rules))
+        counts.update(_measure_report(report, tasks, drafted_tasks, rules))
     counts["truncated_drafts"] = sum(TRUNCATED in distinct_kinds(flags) for flags in drafts.column("flags").to_pylist())
     return SectionCoverage(**counts)
 
 
 def _measure_report(
-    report: ReportText, tasks: Sequence[Task], made: dict[str, set[str]], rules: SectionRules
+    report: ReportText, tasks: Sequence[Task], drafted_tasks: dict[str, set[str]], rules: SectionRules
 ) -> Counter[str]:
     sections = rules.split(report)
-    drafted = [task for task in tasks if task.name in made.get(report.report_id, ())]
+    drafted = [task for task in tasks if task.name in drafted_tasks.get(report.report_id, ())]
     used = [heading for task in drafted for heading in task.used_headings]
-    is_whole = _is_fully_used(report.report_id, drafted, tasks, made)
+    is_whole = _is_fully_used(report.report_id, drafted, tasks, drafted_tasks)
     counts: Counter[str] = Counter()
     for section in sections:
         counts[_classify_section(section, used, is_whole)] += len(section.text.split())
@@ -83,11 +83,13 @@ def _measure_report(
     return counts
 
 
-def _is_fully_used(report_id: str, drafted: Sequence[Task], tasks: Sequence[Task], made: dict[str, set[str]]) -> bool:
+def _is_fully_used(
+    report_id: str, drafted: Sequence[Task], tasks: Sequence[Task], drafted_tasks: dict[str, set[str]]
+) -> bool:
     if any(_uses_whole_report(task) for task in drafted):
         return True
     halves = ((task.name, partner_id(report_id, task)) for task in tasks if isinstance(task, PairTask))
-    return any(name in made.get(str(other), ()) for name, other in halves)
+    return any(name in drafted_tasks.get(str(other), ()) for name, other in halves)
 
 
 def _uses_whole_report(task: Task) -> bool:

@@ -172,8 +172,8 @@ def _propose(output: Spellings, written: _Group | None, groups: Sequence[_Group]
     drafted = written.members if written else frozenset[int]().union(*(one.members for one in usable))
     slots = list[_Group]()
     while usable:
-        made = [_add_replacements(one, usable, drafted, written) for one in usable]
-        best = max(made, key=lambda one: (len(one.members & drafted), one.words))
+        proposals = [_add_replacements(one, usable, drafted, written) for one in usable]
+        best = max(proposals, key=lambda one: (len(one.members & drafted), one.words))
         if slots and not drafted <= best.members:
             break
         if not drafted & best.members:

@@ -77,29 +77,29 @@ def signature_meaning(decision: str, is_repaired: bool, role: str = "review") ->
     return MEANINGS["approve_repaired" if decision == "approve" and is_repaired else decision]
 
 
-def complete_submission(word: DecisionSubmission, draft: DraftedExample) -> DecisionSubmission:
+def complete_submission(submission: DecisionSubmission, draft: DraftedExample) -> DecisionSubmission:
     """Normalize the submission: an output equal to the draft's is not a repair. Raises ReviewError if it is invalid."""
     example_id = draft.example_id
-    if word.decision not in ("approve", "reject"):
+    if submission.decision not in ("approve", "reject"):
         raise ReviewError(f"The decision on example {example_id} must be approve or reject.")
-    if not person_key(word.reviewer) or len(word.reviewer) > _MAX_NAME_CHARACTERS:
+    if not person_key(submission.reviewer) or len(submission.reviewer) > _MAX_NAME_CHARACTERS:
         raise ReviewError(
             f"The decision on example {example_id} needs a reviewer's name of at most {_MAX_NAME_CHARACTERS} characters."
         )
-    if "\0" in f"{word.output}{word.reason}":
+    if "\0" in f"{submission.output}{submission.reason}":
         raise ReviewError(f"The text for example {example_id} contains a NUL character. Remove it.")
-    reason = word.reason.strip()
-    output = _clean_output(word, draft)
-    if word.decision == "reject":
-        _require_reason(word.reason_code, reason, example_id)
-    elif word.reason_code:
+    reason = submission.reason.strip()
+    output = _clean_output(submission, draft)
+    if submission.decision == "reject":
+        _require_reason(submission.reason_code, reason, example_id)
+    elif submission.reason_code:
         raise ReviewError(f"An approval of example {example_id} can't have a rejection reason.")
-    meaning = signature_meaning(word.decision, output is not None, word.role)
-    if word.meaning and MEANINGS.get(word.meaning, word.meaning) != meaning:
+    meaning = signature_meaning(submission.decision, output is not None, submission.role)
+    if submission.meaning and MEANINGS.get(submission.meaning, submission.meaning) != meaning:
         raise ReviewError(
             f"The signed meaning for example {example_id} does not match the decision. Open the example again."
         )
-    return replace(word, reviewer=word.reviewer.strip(), output=output, reason=reason, meaning=meaning)
+    return replace(submission, reviewer=submission.reviewer.strip(), output=output, reason=reason, meaning=meaning)
 
 
 def make_decision(
@@ -123,11 +123,11 @@ def make_decision(
     )
 
 
-def fingerprint_approved_content(word: DecisionSubmission, draft: DraftedExample) -> str | None:
+def fingerprint_approved_content(submission: DecisionSubmission, draft: DraftedExample) -> str | None:
     """Fingerprint of exactly what the submission approves; None for a rejection."""
-    if word.decision == "reject":
+    if submission.decision == "reject":
         return None
-    output = draft.output if word.output is None else word.output
+    output = draft.output if submission.output is None else submission.output
     return content_fingerprint(draft.instruction, draft.input, output)
 
 
@@ -145,21 +145,25 @@ def require_acknowledged(approved_fingerprint: str, flags: Collection[str], code
         )
 
 
-def require_not_author(word: DecisionSubmission, draft: DraftedExample, authors: set[str | None]) -> None:
+def require_not_author(submission: DecisionSubmission, draft: DraftedExample, authors: set[str | None]) -> None:
     """Raise NotAllowedError if the reviewer wrote the content or its author is unknown."""
     known = {author for author in authors if author is not None}
     if draft.source == CORRECTION and not known:
         raise NotAllowedError(
             f"The author of the correction behind example {draft.example_id} is unknown, so it can't be reviewed."
         )
-    if any(is_same_person(author, word.reviewer) for author in known):
+    if any(is_same_person(author, submission.reviewer) for author in known):
         raise NotAllowedError(
-            f"{word.reviewer} wrote the correction behind example {draft.example_id}. Another reviewer has to decide."
+            f"{submission.reviewer} wrote the correction behind example {draft.example_id}. Another reviewer has to decide."
         )
 
 
 def require_review_permission(
-    word: DecisionSubmission, example_id: str, status: ReviewStatus, rules: ReviewSettings, revoked: Collection[str]
+    submission: DecisionSubmission,
+    example_id: str,
+    status: ReviewStatus,
+    rules: ReviewSettings,
+    revoked: Collection[str],
 ) -> None:
     """Raise NotAllowedError if this person may not review, or no review is open.
 
@@ -171,14 +175,14 @@ def require_review_permission(
         )
     if rules.reviewers == 1:
         return
-    if status.state == "second_review" and person_key(word.reviewer) in status.reviewer_keys:
+    if status.state == "second_review" and person_key(submission.reviewer) in status.reviewer_keys:
         raise NotAllowedError(
-            f"{word.reviewer} gave the first review of example {example_id}. Another person gives the second. To "
+            f"{submission.reviewer} gave the first review of example {example_id}. Another person gives the second. To "
             "change your decision, revoke it first."
         )
-    if status.state == "second_review" and person_key(word.reviewer) in revoked:
+    if status.state == "second_review" and person_key(submission.reviewer) in revoked:
         raise NotAllowedError(
-            f"{word.reviewer} has decided on example {example_id} before and may know the first decision. Another "
+            f"{submission.reviewer} has decided on example {example_id} before and may know the first decision. Another "
             "person gives the second review."
         )
     if status.state in ("approved", "rejected"):
@@ -186,17 +190,17 @@ def require_review_permission(
 
 
 def require_adjudication_permission(
-    word: DecisionSubmission, draft: DraftedExample, status: ReviewStatus, rules: ReviewSettings
+    submission: DecisionSubmission, draft: DraftedExample, status: ReviewStatus, rules: ReviewSettings
 ) -> None:
     """Raise NotAllowedError unless there is a disagreement that this person is not part of."""
     example_id = draft.example_id
     if status.state != "disagreement":
         raise NotAllowedError(f"Example {example_id} has no disagreement to adjudicate.")
-    if person_key(word.reviewer) in status.reviewer_keys:
+    if person_key(submission.reviewer) in status.reviewer_keys:
         raise NotAllowedError(
-            f"{word.reviewer} already decided on example {example_id}. A third person has to adjudicate."
+            f"{submission.reviewer} already decided on example {example_id}. A third person has to adjudicate."
         )
-    outcome = fingerprint_approved_content(word, draft) or REJECTED
+    outcome = fingerprint_approved_content(submission, draft) or REJECTED
     known = {vote.outcome for vote in status.votes}
     if rules.own_edits == "second_person" and outcome != REJECTED and outcome not in known:
         raise NotAllowedError(
@@ -205,12 +209,12 @@ def require_adjudication_permission(
         )
 
 
-def _clean_output(word: DecisionSubmission, draft: DraftedExample) -> str | None:
-    if word.output is None:
+def _clean_output(submission: DecisionSubmission, draft: DraftedExample) -> str | None:
+    if submission.output is None:
         return None
-    if word.decision == "reject":
+    if submission.decision == "reject":
         raise ReviewError(f"Example {draft.example_id} can't be both rejected and repaired.")
-    output = word.output.replace("\r\n", "\n").strip()  # browsers send CRLF, which is not a repair
+    output = submission.output.replace("\r\n", "\n").strip()  # browsers send CRLF, which is not a repair
     if not output:
         raise ReviewError(f"The repaired output of example {draft.example_id} is empty. Reject the draft instead.")
     return None if output == draft.output.strip() else output

@@ -57,14 +57,14 @@ def count_votes(
     votes: dict[str, list[Vote]] = {}
     last_word: dict[tuple[str | None, str | None], str] = {}
     repaired: set[str] = set()
-    barred = altered = 0
+    excluded = altered = 0
     # The sort is stable: of two decisions at the same instant, the one recorded later wins.
     for decision in sorted(decisions, key=lambda d: d.decided_at):
         same = texts.get(decision.fingerprint, ())
         if _is_ineligible(drafts_by_id.get(decision.example_id), decision.reviewer, authors) or _is_blank(
             decision.output
         ):
-            barred += 1
+            excluded += 1
         elif _is_unsigned(decision) or any(_is_altered(decision, draft) for draft in same):
             altered += 1
             if decision.output is not None:
@@ -73,7 +73,7 @@ def count_votes(
             votes.setdefault(decision.fingerprint, []).append(Vote(decision, decision_outcome(decision)))
             last_word[decision.report_id, decision.task] = decision.fingerprint
     faulted = {key for key, content in last_word.items() if _is_rejected(resolve_votes(votes[content], rules))}
-    return CountedVotes(votes, frozenset(faulted), frozenset(repaired), barred, altered)
+    return CountedVotes(votes, frozenset(faulted), frozenset(repaired), excluded, altered)
 
 
 def _is_ineligible(draft: DraftKeys | ProvenanceRow | None, reviewer: str, authors: Mapping[str, str]) -> bool:

@@ -171,9 +171,9 @@ def _training_lines(step: "TrainingStep") -> Iterator[str]:
     yield f"Adapter        {short(step.adapter_id)}  {step.use}{unsure}"
     for verdict in step.verdicts:
         yield f"Verdict        {verdict.verdict_id}  {verdict.decision} {_day(verdict.recorded_at)}"
-    for made in step.releases:
-        states = ", ".join(f"{d.state} on {d.colour} since {_day(d.changed_at)}" for d in made.deployments)
-        yield f"Release        {made.release_id}  {states or 'never served'}"
+    for release in step.releases:
+        states = ", ".join(f"{d.state} on {d.colour} since {_day(d.changed_at)}" for d in release.deployments)
+        yield f"Release        {release.release_id}  {states or 'never served'}"
 
 
 def _subject_lines(found: "SubjectTrace") -> Iterator[str]:
@@ -205,10 +205,10 @@ def _subject_lines(found: "SubjectTrace") -> Iterator[str]:
 def _releases(examples: "Iterable[ExampleTrace]") -> set[tuple[str, str, str]]:
     """(Release id, use, live or not) of every release that used one of the examples."""
     return {
-        (made.release_id, training.use, "live" if made.is_live else "not live")
+        (release.release_id, training.use, "live" if release.is_live else "not live")
         for one in examples
         for training in one.trainings
-        for made in training.releases
+        for release in training.releases
     }
 
 

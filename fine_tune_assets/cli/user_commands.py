@@ -104,7 +104,7 @@ def add(name: str, roles: tuple[str, ...], identity: str | None) -> None:
             raise UserCommandError(
                 f"This installation has an operator: {', '.join(known)}. Operators add users on the desk, on the page Users."
             )
-        made = create_user(
+        user = create_user(
             ledger,
             name,
             tuple(dict.fromkeys((OPERATOR, *roles))),
@@ -113,7 +113,7 @@ def add(name: str, roles: tuple[str, ...], identity: str | None) -> None:
             now=datetime.now(UTC),
             by=operating_system_user(),
         )
-    click.echo(f"Added {made.name} with the roles {', '.join(made.roles)}.")
+    click.echo(f"Added {user.name} with the roles {', '.join(user.roles)}.")
 
 
 def list_operators(ledger: Ledger) -> list[User]:

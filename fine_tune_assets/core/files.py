@@ -110,9 +110,9 @@ def write_table(path: Path, table: "pa.Table") -> None:
 
 def copy_file(source: Path, target: Path) -> str:
     """Copy a file and return its SHA-256: weights are read once. Takes no space where the file system can clone."""
-    with source.open("rb") as given, open_private_file(target) as made:
+    with source.open("rb") as given, open_private_file(target) as target_file:
         try:
-            fcntl.ioctl(made, _FICLONE, given.fileno())
+            fcntl.ioctl(target_file, _FICLONE, given.fileno())
             is_cloned = True
         except OSError:
             is_cloned = False
@@ -120,7 +120,7 @@ def copy_file(source: Path, target: Path) -> str:
         while chunk := given.read(_COPY_BYTES):
             digest.update(chunk)
             if not is_cloned:
-                made.write(chunk)
+                target_file.write(chunk)
     return digest.hexdigest()
 
 

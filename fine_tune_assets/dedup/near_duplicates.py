@@ -159,11 +159,11 @@ def _batch_bands(corpus: Corpus, batch: Batch, boilerplate: Hashes, bands: int, 
     is_new = np.ones(len(batch), np.bool_) if stored is None else stored["left_out"] != left_out
     shingles, counts = _shingles_outside_boilerplate(corpus.load_sketches(batch), boilerplate)
     changed = np.flatnonzero(is_new)
-    made = band_hashes(
+    computed = band_hashes(
         shingles[flat_positions(offsets_from_counts(counts), changed)], counts[changed], bands, rows, threads
     )
-    hashes = made if stored is None else stored["bands"].copy()
-    hashes[changed] = made
+    hashes = computed if stored is None else stored["bands"].copy()
+    hashes[changed] = computed
     corpus.computed["signatures"] += len(changed)
     corpus.store.write(batch.name, BANDS, version, {"bands": hashes, "left_out": left_out})
     return hashes

@@ -60,9 +60,9 @@ def plan_ingest(graph: Any, instance: dg.DagsterInstance, batches: Collection[st
     """
     if len(batches) != 1 or instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES), limit=1):
         return []
-    made = {asset_key(name) for name in (*BATCH_ASSETS, *TABLES_OF_ALL_BATCHES)}
+    job_assets = {asset_key(name) for name in (*BATCH_ASSETS, *TABLES_OF_ALL_BATCHES)}
     optional = {asset_key(name) for name in MAY_BE_MISSING}
-    inputs = {parent for key in made for parent in triggering_inputs(graph.get(key))} - made - optional
+    inputs = {parent for key in job_assets for parent in triggering_inputs(graph.get(key))} - job_assets - optional
     executable = [graph.get(key) for key in inputs if graph.get(key).is_executable]
     is_final = not any(has_changed_inputs(graph, node, instance) for node in executable)
     if not is_final or not are_gates_open(graph, instance, inputs):

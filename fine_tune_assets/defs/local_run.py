@@ -275,11 +275,11 @@ def map_steps_to_stages(definitions: dg.Definitions) -> dict[str, str]:
     """Step → the group of the assets that it materializes or checks."""
     graph = definitions.resolve_asset_graph()
     found: dict[str, str] = {}
-    for made in graph.assets_defs:
-        keys = [*made.keys, *(spec.asset_key for spec in made.check_specs)]
+    for assets_def in graph.assets_defs:
+        keys = [*assets_def.keys, *(spec.asset_key for spec in assets_def.check_specs)]
         groups = {graph.get(key).group_name for key in keys if graph.has(key)}
-        if made.is_executable and (named := sorted(name for name in groups if name)):
-            found[made.op.name] = named[0]
+        if assets_def.is_executable and (named := sorted(name for name in groups if name)):
+            found[assets_def.op.name] = named[0]
     return found
 
 

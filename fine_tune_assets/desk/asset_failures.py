@@ -75,8 +75,8 @@ def _query(client: httpx.Client, query: str, variables: Mapping[str, Any]) -> di
 def _list_failed_runs(latest: list[dict[str, Any]]) -> Iterator[AssetFailure]:
     """An asset that the failed run still materialized did not fail."""
     for info in latest:
-        run, made = info["latestRun"], info["latestMaterialization"]
-        if run and run["status"] == "FAILURE" and not (made and made["runId"] == run["id"]):
+        run, materialization = info["latestRun"], info["latestMaterialization"]
+        if run and run["status"] == "FAILURE" and not (materialization and materialization["runId"] == run["id"]):
             yield AssetFailure("/".join(info["assetKey"]["path"]), "", f"{PATH_PREFIX}/runs/{run['id']}")
 
 

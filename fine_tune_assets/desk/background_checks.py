@@ -64,8 +64,8 @@ class AgreementMonitor:
     def _read_ledger_state(self) -> tuple[int | None, int | None]:
         newest = (sa.select(sa.func.max(table.c.sequence)).scalar_subquery() for table in (decisions, revocations))
         with self._ledger.read() as connection:
-            made, taken_back = connection.execute(sa.select(*newest)).one()
-        return made, taken_back
+            decided, taken_back = connection.execute(sa.select(*newest)).one()
+        return decided, taken_back
 
     def _count(self, seen: tuple[int | None, int | None]) -> None:
         counted_at = datetime.now(UTC)

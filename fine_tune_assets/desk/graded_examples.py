@@ -69,8 +69,8 @@ def _find_first(
     answers: Mapping[str, Mapping[str, Any]],
     may_show: Callable[[GradedExample], bool],
 ) -> GradedExample | None:
-    made = (_make_example(kind, row, answers.get(row["example_id"])) for row in rows[:MAX_TRIES])
-    return next((example for example in made if may_show(example)), None)
+    examples = (_make_example(kind, row, answers.get(row["example_id"])) for row in rows[:MAX_TRIES])
+    return next((example for example in examples if may_show(example)), None)
 
 
 def _make_example(

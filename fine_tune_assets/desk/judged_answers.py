@@ -124,8 +124,8 @@ class JudgedAnswers:
             answered = fingerprint_text(text)
             answer_id = make_answer_id(example_id, answered)
             grade = score if score is not None and math.isfinite(score) else None
-            made = JudgedAnswer(answer_id, example_id, tasks.get(example_id, ""), model, answered, subject_key, grade)
-            answers.setdefault(answer_id, made)
+            judged = JudgedAnswer(answer_id, example_id, tasks.get(example_id, ""), model, answered, subject_key, grade)
+            answers.setdefault(answer_id, judged)
         return JudgedComparison(fingerprint, answers)
 
     def _find_training_set(self, adapter_id: str) -> str | None:

@@ -56,9 +56,9 @@ def find_undo_offer(desk: Desk, context: RequestContext) -> UndoOffer | None:
 
 def may_undo(record: DecisionRecord, viewer: str, now: datetime) -> bool:
     """Whether the viewer signed this review so recently that it needs no reason to take it back."""
-    made = record.decision
-    is_theirs = is_same_person(made.reviewer, viewer) and made.role == "review"
-    return is_theirs and now - made.decided_at <= timedelta(seconds=LIMIT_SECONDS)
+    decision = record.decision
+    is_theirs = is_same_person(decision.reviewer, viewer) and decision.role == "review"
+    return is_theirs and now - decision.decided_at <= timedelta(seconds=LIMIT_SECONDS)
 
 
 def _find_last_signature(newest: Sequence[DecisionRecord], viewer: str, since: datetime) -> list[DecisionRecord]:

@@ -77,7 +77,7 @@ def find_releases_with_copies(layout: Layout, ledger: Ledger, subject_key: str) 
     # Training splits take precedence over the test split.
     order = list(USE_BY_SPLIT)
     trainings.sort(key=lambda training: order.index(training.split), reverse=True)
-    return {made.release_id: training.split for training in trainings for made in training.releases}
+    return {release.release_id: training.split for training in trainings for release in training.releases}
 
 
 def build_erasure_steps(layout: Layout, ledger: Ledger, erasure: Erasure) -> list[ErasureStep]:

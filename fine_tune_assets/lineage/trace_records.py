@@ -170,8 +170,8 @@ class SubjectTrace:
     def is_in_any_release(self) -> bool:
         """Whether a release used the subject in any way."""
         ways = (*self.examples, *(copy.example for copy in self.copies))
-        made = any(training.releases for example in ways for training in example.trainings)
-        return made or bool(self.erasure_marks or self.erased_copies)
+        is_released = any(training.releases for example in ways for training in example.trainings)
+        return is_released or bool(self.erasure_marks or self.erased_copies)
 
 
 @dataclass(frozen=True)

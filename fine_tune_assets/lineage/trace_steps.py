@@ -148,13 +148,13 @@ class TrainingSteps:
 
     @cached_property
     def _releases(self) -> dict[TrainingPair, list[ReleaseStep]]:
-        made: dict[str, list[DeploymentStep]] = {}
+        by_release: dict[str, list[DeploymentStep]] = {}
         query = sa.select(deployments.c.release_id, *_DEPLOYMENT).order_by(deployments.c.sequence)
         for release_id, *values in _fetch_rows(self._ledger, query):
-            made.setdefault(release_id, []).append(DeploymentStep(*values))
+            by_release.setdefault(release_id, []).append(DeploymentStep(*values))
 
         def step(release_id: str, verdict_id: str, recorded_at: datetime) -> ReleaseStep:
-            return ReleaseStep(release_id, verdict_id, recorded_at, tuple(made.get(release_id, ())))
+            return ReleaseStep(release_id, verdict_id, recorded_at, tuple(by_release.get(release_id, ())))
 
         return self._group_by_pair(step, releases, _RELEASE, releases.c.recorded_at, releases.c.release_id)
 

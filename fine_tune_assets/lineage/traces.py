@@ -86,7 +86,7 @@ def trace_release(
         instruction_set=short(release.instruction_set_fingerprint),
         is_set_erased=stored is not None and stored.tombstone is not None,
         verdicts=steps.find_verdicts(pair),
-        deployments=next(made.deployments for made in steps.find_releases(pair) if made.release_id == release_id),
+        deployments=next(step.deployments for step in steps.find_releases(pair) if step.release_id == release_id),
         splits=_count_splits(stored),
         excluded_as_too_long=None if too_long is None else len(too_long),
         erased=tuple(ErasedInRelease(m.release_id, m.split, USE_BY_SPLIT[m.split]) for m in marks),
@@ -328,8 +328,10 @@ class _Tracer:
     ) -> tuple[CopyTrace, ...]:
         """Examples under another subject's key with this subject's text that a model used."""
         copied = find_copied_reports(self._tables, reports)
-        made = find_examples_of_reports(self._tables, self._sets, {copy.other_report for copy in copied})
-        origins = {example: (copy.own_report, str(copy.kind)) for copy in copied for example in made[copy.other_report]}
+        examples = find_examples_of_reports(self._tables, self._sets, {copy.other_report for copy in copied})
+        origins = {
+            example: (copy.own_report, str(copy.kind)) for copy in copied for example in examples[copy.other_report]
+        }
         for example, own in find_equal_examples(self._tables, self._sets, subject_key).items():
             origins.setdefault(example, (own, "same example"))
         copies = {e: origin for e, origin in sorted(origins.items()) if e not in own_examples}

@@ -40,8 +40,8 @@ class ProductionRelease:
 
     @property
     def description(self) -> str:
-        made = {"local": "built here", "shipped": "shipped with the software", "imported": "imported"}[self.origin]
-        return f"release {self.release_id}, {made}"
+        origin = {"local": "built here", "shipped": "shipped with the software", "imported": "imported"}[self.origin]
+        return f"release {self.release_id}, {origin}"
 
 
 @click.command()

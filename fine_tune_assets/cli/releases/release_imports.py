@@ -76,10 +76,10 @@ def import_release(
             return unpacked.release_id
         if unpacked.base_gguf:
             find_gguf_files(unpacked)  # before the probe starts an engine
-        release, made = _release(unpacked, layout), _import(unpacked, request)
-        require_importable(ledger, release, made)  # before the probe starts an engine
+        release, imported = _release(unpacked, layout), _import(unpacked, request)
+        require_importable(ledger, release, imported)  # before the probe starts an engine
         report(f"probes on this machine: {probe(unpacked, settings).summary}")
-        _put_in_place(scratch, release, made, request.public_key, layout, ledger)
+        _put_in_place(scratch, release, imported, request.public_key, layout, ledger)
         return unpacked.release_id
 
 
@@ -136,14 +136,14 @@ def _import(unpacked: ReleaseFolder, request: ImportRequest) -> ReleaseImport:
 
 
 def _put_in_place(
-    scratch: Path, release: Release, made: ReleaseImport, public_key: Path, layout: Layout, ledger: Ledger
+    scratch: Path, release: Release, imported: ReleaseImport, public_key: Path, layout: Layout, ledger: Ledger
 ) -> None:
     """Store key, folder and record together, or none of them."""
     folder = layout.data_dir / release.folder
     key, aside = imported_key_file(layout.keys, release.release_id), scratch.with_name(f"{SCRATCH}-{uuid.uuid4().hex}")
     before = key.read_bytes() if key.is_file() else None
     try:
-        with import_transaction(ledger, release, made):
+        with import_transaction(ledger, release, imported):
             store_imported_key(layout.keys, release.release_id, public_key)
             if folder.exists():  # damaged, or never recorded
                 os.replace(folder, aside)

@@ -82,5 +82,5 @@ def _files_of(media_type: str, envelope: Envelope) -> dict[str, str]:
 
 
 def _envelope_key(key: EllipticCurvePublicKey) -> SSlibKey:
-    made = SSlibKey.from_crypto(key)
-    return SSlibKey(NO_KEY_ID, made.keytype, made.scheme, made.keyval)
+    public_key = SSlibKey.from_crypto(key)
+    return SSlibKey(NO_KEY_ID, public_key.keytype, public_key.scheme, public_key.keyval)

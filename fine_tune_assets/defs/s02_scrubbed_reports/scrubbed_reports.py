@@ -177,9 +177,9 @@ def scrub_reports(
     with user_facing_errors():
         require_measured_scrubber(installation, scrub_recall)
         reports = add_missed_terms(reports, load_missed_terms(installation))
-    with installation.scratch(context, "reports", *OUTPUTS) as (raw, *made):
+    with installation.scratch(context, "reports", *OUTPUTS) as (raw, *outputs):
         write_table(raw, reports)
-        scrubbed_file, spans_file, withheld_file, values_file = map(str, made)
+        scrubbed_file, spans_file, withheld_file, values_file = map(str, outputs)
         request: ScrubReportsRequest = {
             "action": "scrub_reports",
             "reports": str(raw),
@@ -190,7 +190,7 @@ def scrub_reports(
             **scrub_request(installation, context.partition_key),
         }
         counts = worker.run(context, "phi", request)
-        scrubbed, spans, withheld, values = (pq.read_table(path) for path in made)
+        scrubbed, spans, withheld, values = (pq.read_table(path) for path in outputs)
     scrubbed, lost_headings = add_headings(scrubbed, reports, spans)
     shown = {"headings_lost": lost_headings} if lost_headings else {}
     shown |= {

@@ -39,10 +39,11 @@ def phi_taggers(
         "settings": asdict(recipe.scrubber),
         "gold": [str(path) for path in installation.pack.list_labelled_files(layout.data_dir)],
     }
-    made = worker.run(context, "phi", request)
-    folder = Path(made["folder"])
+    response = worker.run(context, "phi", request)
+    folder = Path(response["folder"])
     rows = [
-        {"tagger_id": folder.name, "folder": installation.stored_path(str(folder)), **row} for row in made["comparison"]
+        {"tagger_id": folder.name, "folder": installation.stored_path(str(folder)), **row}
+        for row in response["comparison"]
     ]
     return table_result(
         "phi_taggers", table_from_rows(rows, PhiTagger.SCHEMA), fingerprint_json(folder.name), folder=str(folder)

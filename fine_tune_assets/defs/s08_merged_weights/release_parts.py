@@ -110,15 +110,15 @@ def find_served_export(
     return found
 
 
-def release_bindings(made: ReleaseInputs, prompt_fingerprint: str) -> dict[str, str]:
+def release_bindings(inputs: ReleaseInputs, prompt_fingerprint: str) -> dict[str, str]:
     """The ids that a release is bound to, as in the ledger and its manifest."""
     return {
-        "line": made.verdict.line,
-        "verdict_id": made.verdict.verdict_id,
-        "adapter_id": made.adapter.adapter_id,
-        "base_fingerprint": made.base.fingerprint,
-        "instruction_set_fingerprint": made.adapter.instruction_set_fingerprint,
-        "weights_fingerprint": made.merged.weights_fingerprint,
+        "line": inputs.verdict.line,
+        "verdict_id": inputs.verdict.verdict_id,
+        "adapter_id": inputs.adapter.adapter_id,
+        "base_fingerprint": inputs.base.fingerprint,
+        "instruction_set_fingerprint": inputs.adapter.instruction_set_fingerprint,
+        "weights_fingerprint": inputs.merged.weights_fingerprint,
         "prompt_fingerprint": prompt_fingerprint,
     }
 
@@ -179,21 +179,21 @@ class PartsCollector:
             return tuple(sorted(list_signers(ledger, self.inputs.verdict.verdict_id)))
 
     def _facts(self, prompt_fingerprint: str) -> dict[str, Any]:
-        made = self.inputs
+        inputs = self.inputs
         # A release with only an adapter names the base model file that it belongs to.
-        base_gguf = {"name": made.base.source, "sha256": made.base.source_fingerprint}
+        base_gguf = {"name": inputs.base.source, "sha256": inputs.base.source_fingerprint}
         return {
-            **release_bindings(made, prompt_fingerprint),
+            **release_bindings(inputs, prompt_fingerprint),
             "engine": self._recipe["engine"],
-            "format": made.served_format,
-            **({"base_gguf": base_gguf} if made.served_format == LORA else {}),
-            "served_fingerprint": made.served_fingerprint,
-            "base_model": made.base.name,
-            "base_licence": made.base.licence,
-            "verdict_decision": made.verdict.decision,
+            "format": inputs.served_format,
+            **({"base_gguf": base_gguf} if inputs.served_format == LORA else {}),
+            "served_fingerprint": inputs.served_fingerprint,
+            "base_model": inputs.base.name,
+            "base_licence": inputs.base.licence,
+            "verdict_decision": inputs.verdict.decision,
             "verdict_signers": list(self._signers),
-            "verdict_reasons": list(made.verdict.reasons),
-            "verdict_tasks": task_standings(json.loads(made.verdict.evidence)["metrics"]),
+            "verdict_reasons": list(inputs.verdict.reasons),
+            "verdict_tasks": task_standings(json.loads(inputs.verdict.evidence)["metrics"]),
         }
 
     def _verdict_file(self, name: str) -> Path:
@@ -251,14 +251,16 @@ class PartsCollector:
         return list(iter_records(JudgeAgreement, table)) if is_same else None
 
     def _materials(self) -> tuple[Material, list[Material]]:
-        made, licences = self.inputs, (self._set.manifest.get("evidence") or {}).get("general_licences", {})
-        licence, name = made.base.licence, self._recipe["name"]
-        set_fingerprint = made.adapter.instruction_set_fingerprint
-        return Material("model", name, made.served_fingerprint, licence, f"Served weights: {made.served_format}"), [
-            Material("model", made.base.name, made.base.fingerprint, licence, f"Base model from {made.base.source}"),
-            Material("model", f"{name} adapter", made.adapter.adapter_id, licence, made.adapter.method),
+        inputs, licences = self.inputs, (self._set.manifest.get("evidence") or {}).get("general_licences", {})
+        licence, name = inputs.base.licence, self._recipe["name"]
+        set_fingerprint = inputs.adapter.instruction_set_fingerprint
+        return Material("model", name, inputs.served_fingerprint, licence, f"Served weights: {inputs.served_format}"), [
             Material(
-                "model", f"{name} merged", made.merged.weights_fingerprint, licence, "Base model and adapter as one"
+                "model", inputs.base.name, inputs.base.fingerprint, licence, f"Base model from {inputs.base.source}"
+            ),
+            Material("model", f"{name} adapter", inputs.adapter.adapter_id, licence, inputs.adapter.method),
+            Material(
+                "model", f"{name} merged", inputs.merged.weights_fingerprint, licence, "Base model and adapter as one"
             ),
             Material(
                 "data", f"{name} instruction set", set_fingerprint, "", "Approved examples; not part of the release"

@@ -68,8 +68,8 @@ def releases(
             require_own_record(installation, one)
         verdict = require_verdict(installation, adapter)
         require_same_base(base, adapter)
-        made = ReleaseInputs(merged, export, adapter, base, verdict, exports)
-        release = _build_release(installation, made)
+        inputs = ReleaseInputs(merged, export, adapter, base, verdict, exports)
+        release = _build_release(installation, inputs)
         with installation.ledger() as ledger:
             record_release(ledger, release)
         removed = _prune_releases(
@@ -79,11 +79,11 @@ def releases(
     return table_result("releases", table, release.release_id, release=release.release_id, **removed)
 
 
-def _build_release(installation: Installation, made: ReleaseInputs) -> Release:
-    parts = PartsCollector(installation, made).collect()
+def _build_release(installation: Installation, inputs: ReleaseInputs) -> Release:
+    parts = PartsCollector(installation, inputs).collect()
     built = build_release(installation.layout.releases, parts, installation.layout.keys)
     folder = installation.stored_path(str(built.folder))
-    return Release(release_id=built.release_id, folder=folder, **release_bindings(made, parts.contract.fingerprint))
+    return Release(release_id=built.release_id, folder=folder, **release_bindings(inputs, parts.contract.fingerprint))
 
 
 def _prune_releases(installation: Installation, release_id: str, used: Sequence[str]) -> dict[str, Any]:

@@ -175,12 +175,12 @@ def _load_reference(installation: Installation, release: Release, reading: str, 
     except (OSError, ValueError, KeyError, TypeError):
         pass
     headings = task_headings(installation.recipe.tasks)
-    made = build_reference(exchanges, headings, level=level, seed=_SEED)
+    reference = build_reference(exchanges, headings, level=level, seed=_SEED)
     for old in folder.glob("*.json"):
         old.unlink()
-    if made is not None:
-        write_text(path, reference_to_json(made))
-    return made
+    if reference is not None:
+        write_text(path, reference_to_json(reference))
+    return reference
 
 
 def training_exchanges(installation: Installation, fingerprint: str) -> list[Exchange]:

@@ -118,10 +118,12 @@ def show_decisions(desk: Desk, context: RequestContext, refusal: str = "") -> Re
 def _read_texts(desk: Desk, records: Sequence[DecisionRecord]) -> list[OwnDecision]:
     decisions = [record.decision for record in records]
     withheld = desk.withheld.decision_ids(records)
-    drafts = desk.stored_texts.find_drafts({made.example_id for made in decisions}, DraftOutput)
-    items = find_items(desk.ledger, {made.example_id for made in decisions})
+    drafts = desk.stored_texts.find_drafts({decision.example_id for decision in decisions}, DraftOutput)
+    items = find_items(desk.ledger, {decision.example_id for decision in decisions})
     states = {key: item.state for key, item in items.items() if item.removed_at is None}
-    numbers = desk.stored_texts.find_report_numbers({made.report_id for made in decisions if made.report_id})
+    numbers = desk.stored_texts.find_report_numbers(
+        {decision.report_id for decision in decisions if decision.report_id}
+    )
     return [
         _describe(
             record,
@@ -137,15 +139,15 @@ def _read_texts(desk: Desk, records: Sequence[DecisionRecord]) -> list[OwnDecisi
 def _describe(
     record: DecisionRecord, state: str | None, is_withheld: bool, draft: DraftOutput | None, report_number: str | None
 ) -> OwnDecision:
-    made = record.decision
+    decision = record.decision
     drafted = None if draft is None or is_withheld else draft.output
-    repaired = None if is_withheld else made.output
-    is_rejected = made.decision == "reject"
+    repaired = None if is_withheld else decision.output
+    is_rejected = decision.decision == "reject"
     return OwnDecision(
         record,
         state,
         is_withheld,
-        text=None if is_rejected else drafted if made.output is None else repaired,
+        text=None if is_rejected else drafted if decision.output is None else repaired,
         rejected_text=drafted if is_rejected else None,
         changes=[] if drafted is None or repaired is None else _compare(drafted, repaired),
         report_number=report_number,

@@ -71,8 +71,8 @@ class ShownProposal:
 
     @property
     def meaning(self) -> str:
-        made = self.proposal.proposed
-        return signature_meaning(made.decision, made.output is not None, made.role)
+        proposed = self.proposal.proposed
+        return signature_meaning(proposed.decision, proposed.output is not None, proposed.role)
 
 
 def show_proposals(desk: Desk, context: RequestContext) -> Response:
@@ -197,12 +197,12 @@ def _make_line(
     proposal: Proposal, draft: DraftedExample | None, version: int, obstacle: str, checks: Collection[str]
 ) -> ShownProposal:
     """Without texts if the draft is absent; the text of another draft would not be what was decided."""
-    made = proposal.proposed
-    if draft is None or draft.fingerprint != made.fingerprint:
+    proposed = proposal.proposed
+    if draft is None or draft.fingerprint != proposed.fingerprint:
         return ShownProposal(proposal, None, version, obstacle or ABSENT, (), [], [])
-    text = draft.output if made.output is None else made.output
-    flags, spans = flag_checked(draft, text, checks) if made.decision == "approve" else ([], [])
-    changes = [] if made.output is None else diff_words(draft.output, made.output)
+    text = draft.output if proposed.output is None else proposed.output
+    flags, spans = flag_checked(draft, text, checks) if proposed.decision == "approve" else ([], [])
+    changes = [] if proposed.output is None else diff_words(draft.output, proposed.output)
     return ShownProposal(proposal, draft, version, obstacle, tuple(flags), mark_spans(text, spans), changes)
 
 

@@ -75,7 +75,7 @@ def add_user(desk: Desk, context: RequestContext) -> Response:
     identity = context.form.get_text("identity").strip() or None
     password = None if identity else _generate_password()
     try:
-        made = create_user(
+        user = create_user(
             desk.ledger,
             name,
             roles,
@@ -87,8 +87,8 @@ def add_user(desk: Desk, context: RequestContext) -> Response:
         )
     except LedgerError as error:
         return show_users(desk, context, refusal=str(error), typed=True)
-    shown = TemporaryPassword(made.name, password) if password else None
-    return show_users(desk, context, done=f"{made.name} was added.", password=shown)
+    shown = TemporaryPassword(user.name, password) if password else None
+    return show_users(desk, context, done=f"{user.name} was added.", password=shown)
 
 
 def change_roles(desk: Desk, context: RequestContext) -> Response:

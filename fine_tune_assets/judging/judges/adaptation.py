@@ -142,8 +142,8 @@ def adapt_verifier(
     layout.verifiers.mkdir(parents=True, exist_ok=True)
     scratch = layout.verifiers / f".adaptation-{os.getpid()}"
     try:
-        with atomic_folder(scratch) as made:
-            write_verifier(made, weights, {}, {}, encoder)
+        with atomic_folder(scratch) as new_folder:
+            write_verifier(new_folder, weights, {}, {}, encoder)
         after, version = measure(scratch), verifier_version(scratch)
         gain = find_gain(before, after)
         name = f"adapted-{short(version)}"
@@ -163,8 +163,8 @@ def adapt_verifier(
             processor_seconds=round(sum(os.times()[:2])),
         )
         if is_better and not (layout.verifiers / name).exists():
-            with atomic_folder(layout.verifiers / name) as made:
-                write_verifier(made, weights, _card(adaptation, facts, kept, plan), asdict(certificate), encoder)
+            with atomic_folder(layout.verifiers / name) as new_folder:
+                write_verifier(new_folder, weights, _card(adaptation, facts, kept, plan), asdict(certificate), encoder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     write_adaptation(layout.verifiers, adaptation)

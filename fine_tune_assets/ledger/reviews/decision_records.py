@@ -262,9 +262,11 @@ def find_revoked_reviewers(
 def decisions_fingerprint(ledger: Ledger) -> str:
     """Changes with every decision and every revocation."""
     with ledger.read() as connection:
-        made = connection.execute(sa.select(decisions.c.decision_id).order_by(decisions.c.sequence)).scalars().all()
+        decision_ids = (
+            connection.execute(sa.select(decisions.c.decision_id).order_by(decisions.c.sequence)).scalars().all()
+        )
         gone = connection.execute(sa.select(revocations.c.decision_id).order_by(revocations.c.sequence)).scalars().all()
-    return combine([*made, *(f"revoked {made}" for made in gone)])
+    return combine([*decision_ids, *(f"revoked {decision_id}" for decision_id in gone)])
 
 
 def _select_active(target: Ledger | sa.Connection, where: sa.ColumnElement[bool]) -> list[Decision]:

@@ -36,13 +36,13 @@ class ReleaseImport:
     imported_at: datetime
 
 
-def add_import(connection: sa.Connection, made: ReleaseImport) -> None:
+def add_import(connection: sa.Connection, imported: ReleaseImport) -> None:
     """Store an import; it replaces an earlier import of the same release."""
-    delete_import(connection, made.release_id)
-    verdict = json.dumps({**vars(made.verdict), "reasons": list(made.verdict.reasons)}, sort_keys=True)
-    row = {**vars(made), "verdict": verdict, "signers": json.dumps(list(made.signers))}
+    delete_import(connection, imported.release_id)
+    verdict = json.dumps({**vars(imported.verdict), "reasons": list(imported.verdict.reasons)}, sort_keys=True)
+    row = {**vars(imported), "verdict": verdict, "signers": json.dumps(list(imported.signers))}
     connection.execute(table.insert().values(**row))
-    audit.append(connection, made.imported_by, IMPORTED, _audit_resource(made))
+    audit.append(connection, imported.imported_by, IMPORTED, _audit_resource(imported))
 
 
 def delete_import(connection: sa.Connection, release_id: str) -> None:
@@ -117,5 +117,5 @@ def make_import(
     return ReleaseImport(release_id, key_fingerprint, verdict, tuple(signers), is_placeholder, by, datetime.now(UTC))
 
 
-def _audit_resource(made: ReleaseImport) -> str:
-    return f"{made.release_id} with key {made.key_fingerprint}{PLACEHOLDER_SUFFIX if made.is_placeholder else ''}"
+def _audit_resource(imported: ReleaseImport) -> str:
+    return f"{imported.release_id} with key {imported.key_fingerprint}{PLACEHOLDER_SUFFIX if imported.is_placeholder else ''}"

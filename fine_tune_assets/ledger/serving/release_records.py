@@ -64,7 +64,7 @@ def record_release(ledger: Ledger, release: Release) -> None:
 
 
 @contextmanager
-def import_transaction(ledger: Ledger, release: Release, made: ReleaseImport) -> Iterator[None]:
+def import_transaction(ledger: Ledger, release: Release, imported: ReleaseImport) -> Iterator[None]:
     """Record an imported release if the block, which moves its folder into place, succeeds.
 
     Raises GateClosedError if its verdict does not allow it here, LedgerError if it was built here.
@@ -78,7 +78,7 @@ def import_transaction(ledger: Ledger, release: Release, made: ReleaseImport) ->
                 f"Release {release.release_id} was built here and can't be imported. {materialize_hint('releases')}"
             )
         connection.execute(releases.update().where(releases.c.release_id == release.release_id).values(removed_at=None))
-        add_import(connection, made)
+        add_import(connection, imported)
         require_promotable(connection, release)
         yield
 
@@ -87,9 +87,9 @@ class _DryRunError(Exception):
     """Rolls a transaction back."""
 
 
-def require_importable(ledger: Ledger, release: Release, made: ReleaseImport) -> None:
+def require_importable(ledger: Ledger, release: Release, imported: ReleaseImport) -> None:
     """Raise what `import_transaction` would raise, without recording anything."""
-    with suppress(_DryRunError), import_transaction(ledger, release, made):
+    with suppress(_DryRunError), import_transaction(ledger, release, imported):
         raise _DryRunError
 
 

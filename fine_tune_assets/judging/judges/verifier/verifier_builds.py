@@ -40,16 +40,16 @@ def build_verifier(
         groups, earlier = groups | read_labelled_groups(plan.base), read_card(plan.base).get("training", {})
     weights, training = train_verifier(sources.training, sources.labelled, plan, progress)
     own = None if plan.encoder == bundled_encoder_folder() else plan.encoder
-    with atomic_folder(folder) as made:
-        write_verifier(made, weights, {}, {}, own)
-        results = [asdict(one) for one in measure_reports(VerifierReader(made, plan.threads), sources.measured)]
+    with atomic_folder(folder) as new_folder:
+        write_verifier(new_folder, weights, {}, {}, own)
+        results = [asdict(one) for one in measure_reports(VerifierReader(new_folder, plan.threads), sources.measured)]
         card: dict[str, Any] = {
             **(facts or {}),
             "training": {**training, "sources": sources.names, "base_training": earlier},
             "labelled_groups": sorted(groups),
             "measured": results,
         }
-        write_verifier(made, weights, card, asdict(sources.certificate), own)
+        write_verifier(new_folder, weights, card, asdict(sources.certificate), own)
     return results
 
 

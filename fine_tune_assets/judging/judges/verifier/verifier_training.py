@@ -151,8 +151,8 @@ def _all_batches(reports: Sequence[Report], labelled: Sequence[Pair], plan: Veri
     }
     epoch = 0
     while True:
-        made = build_pairs(reports, "training", plan.seed * 1000 + epoch, neighbors, plan.left_out)
-        pairs = [*sample_blocks(made, MAX_BLOCKS, _OTHER_BLOCKS, random), *labelled]
+        candidates = build_pairs(reports, "training", plan.seed * 1000 + epoch, neighbors, plan.left_out)
+        pairs = [*sample_blocks(candidates, MAX_BLOCKS, _OTHER_BLOCKS, random), *labelled]
         encoded = [encode_pair(encoder, pair, random.choice(PASSAGE_LENGTHS)) for pair in pairs]
         blocks = defaultdict(list)
         for row, pair in enumerate(pairs):
