@@ -67,10 +67,10 @@ def list_draft_examples(
     for task in tasks:
         for (name, _), found in sorted(by_source.items()):
             if name == task.name:
-                examples = [_make_example(draft, sections[draft.report_id], task) for draft in found]
-                by_end = {one.sections: one for one in reversed(examples)}
-                different = [one for one in examples if by_end[one.sections] is one]
-                others = [one for one in examples if by_end[one.sections] is not one]
+                candidates = [_make_example(draft, sections[draft.report_id], task) for draft in found]
+                by_end = {one.sections: one for one in reversed(candidates)}
+                different = [one for one in candidates if by_end[one.sections] is one]
+                others = [one for one in candidates if by_end[one.sections] is not one]
                 examples += [*different, *others][:EXAMPLES_PER_SOURCE]
     return examples
 

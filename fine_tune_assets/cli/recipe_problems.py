@@ -294,13 +294,13 @@ def count_tested(recipe: Recipe, folder: ReportFolder, drafts: Iterable[Unchecke
     by_task: dict[str, list[UncheckedDraft]] = defaultdict(list)
     for draft in drafts:
         by_task[draft.task].append(draft)
-    fraction, keys = recipe.split.test_fraction, {draft.subject_key for drafts in by_task.values() for draft in drafts}
+    fraction, keys = recipe.split.test_fraction, {draft.subject_key for found in by_task.values() for draft in found}
     if not folder.has_own_keys:
-        expected = {task: int(len(drafts) * fraction + 1e-9) for task, drafts in by_task.items()}
+        expected = {task: int(len(found) * fraction + 1e-9) for task, found in by_task.items()}
         return Counter(expected), int(len(keys) * fraction + 1e-9)
     rule = SplitRule(recipe.split)
     test = {key for key in keys if rule.assign(key) == "test"}
-    return Counter({task: sum(d.subject_key in test for d in drafts) for task, drafts in by_task.items()}), len(test)
+    return Counter({task: sum(d.subject_key in test for d in found) for task, found in by_task.items()}), len(test)
 
 
 def describe_next_steps(settings: Settings, recipe: Recipe) -> Iterator[str]:
