@@ -1,6 +1,7 @@
 """Parses and validates `batch.yaml`, which describes a batch folder. data/README.md documents its keys."""
 
 from dataclasses import field
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -75,12 +76,22 @@ def parse_batch_file(values: Any, raw_values: Any) -> BatchFile:
         if metadata.report_id:
             raise MetadataError("report_id can't be set for a whole batch.")
         values = {**values, **({"metadata": metadata} if "metadata" in values else {})}
+        if "records" in values:
+            values["records"] = _names_as_written(values["records"], raw_values.get("records"))
         return TypeAdapter(BatchFile).validate_python(values)
     except MetadataError as error:
         raise _batch_file_error(f"batch.yaml: metadata: {error}") from error
     except ValidationError as error:
         problems = "; ".join(dict.fromkeys(_describe_error(e["loc"], e["type"]) for e in error.errors()))
         raise _batch_file_error(f"batch.yaml: {problems}. See data/README.md for the keys.") from error
+
+
+def _names_as_written(value: Any, text: Any) -> Any:
+    """The columns `no`, `12` and `2026-05-01` are not false, a number and a date. An empty value stays none."""
+    if isinstance(value, dict) and isinstance(text, dict) and len(value) == len(text):
+        pairs = zip(value.items(), text.items(), strict=True)  # both in the order of the file
+        return {_names_as_written(key, name): _names_as_written(one, of_name) for (key, one), (name, of_name) in pairs}
+    return text if isinstance(value, bool | int | float | date) and isinstance(text, str) else value
 
 
 # Errors quote only keys that this project defines: any other text in the file could be sensitive.

@@ -303,3 +303,22 @@ def test_what_can_t_be_a_kind_keeps_the_whole_batch_from_being_read(tmp_path: Pa
     _write_rows(tmp_path, kind)
     read = read_batch(tmp_path, "b1", SECRET, ReadLimits(), own_kinds=("POLICY_NUMBER",))
     assert set(read.unreadable["reason"].to_pylist()) == {"bad_batch_file"}
+
+
+def test_columns_have_the_names_that_the_file_writes(tmp_path: Path) -> None:
+    """YAML reads `no` as false and 2024 as a number; a spreadsheet's columns are often called so."""
+    (tmp_path / "a.csv").write_text("no,on,2024,2026-05-01\nr1,s1,Oak.,Sound.\n")
+    (tmp_path / "batch.yaml").write_text(
+        "records: {report_id: no, subject_id: on, sections: {2024: SPECIES, 2026-05-01: STATE}, written_on: }\n"
+    )
+    read = read_batch(tmp_path, "b1", SECRET, ReadLimits())
+    assert read.reports["report_id"].to_pylist() == ["b1/r1"]
+    assert read.reports["text"].to_pylist() == ["SPECIES\n\nOak.\n\nSTATE\n\nSound.\n"]
+
+
+@pytest.mark.parametrize("records", ["no", "[no]", "{<<: {subject_id: no}}", "{subject_id: {no: no}}"])
+def test_records_of_another_form_keep_the_batch_from_being_read(tmp_path: Path, records: str) -> None:
+    (tmp_path / "a.csv").write_text("no\n1\n")
+    (tmp_path / "batch.yaml").write_text(f"records: {records}\n")
+    read = read_batch(tmp_path, "b1", SECRET, ReadLimits())
+    assert set(read.unreadable["reason"].to_pylist()) == {"bad_batch_file"}

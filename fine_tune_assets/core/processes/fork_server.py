@@ -27,6 +27,8 @@ _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _INTERRUPT_TIMEOUT_SECONDS = 20.0
 """How long an interrupted worker may take to exit."""
 _START_TIMEOUT_SECONDS = 60.0
+_GO = b"g"
+"""Sent to a worker by the process that can now interrupt it."""
 _NUMBER_BYTES = 8
 """Bytes of a number in the protocol."""
 
@@ -50,18 +52,21 @@ class ForkServer:
 
     def run(self, module: str, environment: Mapping[str, str]) -> int:
         """Run `python -m module` with that environment, and return its exit code: negative for a signal."""
-        request = json.dumps([module, dict(environment)]).encode()
+        request, worker = json.dumps([module, dict(environment)]).encode(), 0
         try:
             socket.send_fds(self._line, [_encode_number(len(request))], [1, 2])
             self._line.sendall(request)
             worker = _receive_number(self._line)
-            try:
-                return _receive_number(self._line)
-            except BaseException:
-                self._interrupt(worker)
-                raise
+            self._line.sendall(_GO)
+            return _receive_number(self._line)
         except ConnectionError:
             return -signal.SIGKILL  # the worker died with the server
+        except BaseException:
+            if worker:
+                self._interrupt(worker)
+            else:
+                self.stop()  # the worker has not begun
+            raise
 
     @property
     def is_running(self) -> bool:
@@ -175,6 +180,11 @@ def _serve(line: socket.socket) -> None:
         module, environment = json.loads(_receive(line, int.from_bytes(head, "little", signed=True)))
         server, worker = os.getpid(), os.fork()
         if not worker:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                _receive(line, len(_GO))
+            except ConnectionError:
+                raise SystemExit from None  # interrupted before the worker began
             line.close()
             _run_worker(module, {**environment, PARENT_VARIABLE: str(server)}, outputs)
         for output in outputs:
@@ -185,7 +195,6 @@ def _serve(line: socket.socket) -> None:
 
 
 def _run_worker(module: str, environment: dict[str, str], outputs: list[int]) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for standard, output in zip((1, 2), outputs, strict=True):
         os.dup2(output, standard)
         os.close(output)

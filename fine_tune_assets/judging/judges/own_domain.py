@@ -120,7 +120,7 @@ def qualify_criterion_in_domain(
         why_not = _examples_failure(planted, own)
         if not why_not and rated is not None and rated.answer_count >= MIN_RATINGS:
             why_not = own_failure(rated, own.floor)
-        basis = "" if planted is None else _planted_basis(planted)
+        basis = "" if planted is None or why_not else _planted_basis(planted)
     else:
         why_not = _ratings_failure(rated, own, criterion.name.replace("_", " "))
         basis = f"Agreement with your experts on {0 if rated is None else rated.answer_count} answers."

@@ -145,6 +145,24 @@ except KeyboardInterrupt:
     assert tidied.is_file()
 
 
+def test_who_is_interrupted_before_the_worker_is_known_leaves_none_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the worker began, and was killed without a chance to clean up."""
+    server, begun = ForkServer([]), tmp_path / "begun"
+    assert server.wait_until_ready()
+
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_receive_number", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        server.run(PROGRAM, {**os.environ, "PROGRAM": f"open({str(begun)!r}, 'w').close()"})
+    assert not server.is_running
+    time.sleep(1)
+    assert not begun.exists()
+
+
 @pytest.mark.usefixtures("no_block")
 def test_a_block_has_one_server_with_one_worker_at_a_time() -> None:
     with reserve_server() as outside:

@@ -79,6 +79,13 @@ def test_planted_errors_and_own_ratings_qualify_a_judge() -> None:
     assert found.labelled_sets == {"own_examples": "examples-1", "own_experts_pooled": "ratings-1"}
 
 
+def test_an_incomplete_measurement_of_planted_errors_is_said_and_does_not_stop_the_check() -> None:
+    missing = dict.fromkeys(("lowered_share", "lowered_low", "raised_share", "raised_high", "auroc", "auroc_low"))
+    found = _status(OWN, {**PLANTED, **missing}, RATED, COMPLETE)
+    assert not found.is_qualified
+    assert "Planted errors were not measured." in found.failure_reason
+
+
 @pytest.mark.parametrize(
     ("own", "rows", "step"),
     [
