@@ -26,6 +26,7 @@ from fine_tune_assets.engines.processes import is_alive, read_identity
 from fine_tune_assets.engines.running_server import (
     PLAIN_SAMPLING,
     PROCESS_FILE,
+    SHUTDOWN_SECONDS,
     free_port,
     recorded_engine_folders,
     stop_engine,
@@ -173,7 +174,7 @@ def test_an_interrupted_import_leaves_no_engine_and_no_release(
     engine = read_identity(folder / PROCESS_FILE)
     assert engine is not None
     importing.send_signal(number)
-    assert importing.wait(60) != 0
+    assert importing.wait(SHUTDOWN_SECONDS + 30) != 0
     assert not is_alive(engine)
     assert list((there.layout.run / ENGINES_FOLDER).iterdir()) == []
     assert list(there.layout.releases.iterdir()) == []
