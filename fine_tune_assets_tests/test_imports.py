@@ -1,4 +1,4 @@
-"""What tests share is in modules without tests: whoever changes a test changes no other."""
+"""Code that tests share is in modules without tests, so that a change of one test changes no other."""
 
 import ast
 from pathlib import Path

@@ -56,7 +56,7 @@ class UnnamedHeading:
 def list_draft_examples(
     reports: Iterable[ReportText], drafts: Sequence[UncheckedDraft], tasks: Sequence[Task], rules: SectionRules
 ) -> list[DraftExample]:
-    """Three drafts of each task and source, first those whose sections end differently."""
+    """Three drafts of each task and source, with different ends of sections first."""
     by_source: dict[tuple[str, str], list[UncheckedDraft]] = defaultdict(list)
     for draft in drafts:
         of_source = by_source[draft.task, draft.source]

@@ -122,7 +122,7 @@ def list_operators(ledger: Ledger) -> list[User]:
 
 
 def _require_operator(ledger: Ledger, name: str) -> None:
-    """Whoever runs commands could otherwise sign in as a reviewer. Raises UserCommandError."""
+    """Otherwise, anyone who runs commands could sign in as a reviewer. Raises UserCommandError."""
     if not any(is_same_person(user.name, name) for user in list_operators(ledger)):
         raise UserCommandError(
             f"{name} is not an enabled operator. An operator resets the passwords of others on the desk, on the page Users."

@@ -326,7 +326,7 @@ def list_unrecorded_changes(instance: dg.DagsterInstance) -> list[str]:
 
 
 def list_recipe_changes(definitions: dg.Definitions, instance: dg.DagsterInstance) -> list[str]:
-    """Sections of the recipe that differ from those with which an asset was last materialized."""
+    """Sections of the recipe that have changed since an asset was last materialized."""
     versions = {
         node.key: node.code_version for node in definitions.resolve_asset_graph().asset_nodes if node.code_version
     }

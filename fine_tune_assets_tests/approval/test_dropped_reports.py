@@ -28,6 +28,7 @@ from fine_tune_assets.tables.record_classes import iter_records, table_from_rows
 from fine_tune_assets.tables.scrubbing_rows import ScrubbedReport
 from fine_tune_assets_tests.approval.examples import ONE, corrections
 from fine_tune_assets_tests.clinical_domain import PACK
+from fine_tune_assets_tests.dedup.scrubbed_texts import report_row
 
 DEDUP = load_recipe("demo_smollm2").dedup
 NOTE = SectionTask("note", "Write the note.", ("DIALOGUE",), "NOTE")
@@ -52,18 +53,13 @@ ONE_SUBJECT = {"b/1": "patient", "b/2": "patient"}
 def scrubbed(texts: dict[str, str], subjects: dict[str, str] | None = None, **tagged: str) -> pa.Table:
     """A table in which each report has its own subject unless `subjects` maps it; `tagged` maps an id suffix to tagged text."""
     rows = [
-        {
-            "report_id": report_id,
-            "batch": "b",
-            "source": "clinic",
-            "subject_key": (subjects or {}).get(report_id, report_id),
-            "text": text,
-            "tagged_text": tagged.get(report_id.partition("/")[2], text),
-            "span_count": 0,
-            "written_on": None,
-            "scrubber_version": "v",
-            "fingerprint": fingerprint_text(text),
-        }
+        report_row(
+            report_id,
+            text,
+            source="clinic",
+            subject_key=(subjects or {}).get(report_id, report_id),
+            tagged_text=tagged.get(report_id.partition("/")[2], text),
+        )
         for report_id, text in texts.items()
     ]
     return table_from_rows(rows, ScrubbedReport.SCHEMA)

@@ -22,23 +22,27 @@ LONG = distinct_words("finding", 60)
 ONE_WORD = "findingbe"
 
 
+def report_row(report_id: str, text: str, **changed: object) -> dict[str, object]:
+    """A row of `scrubbed_reports`."""
+    return {
+        "report_id": report_id,
+        "batch": "b",
+        "source": "s",
+        "subject_key": f"subject of {report_id}",
+        "text": text,
+        "tagged_text": text,
+        "span_count": 0,
+        "written_on": None,
+        "scrubber_version": "v",
+        "fingerprint": fingerprint_text(text),
+        **changed,
+    }
+
+
 def reports_of(texts: dict[str, str], subject: str | None = None) -> pa.Table:
     """With `subject`, all reports are about one subject, otherwise each about another one."""
-    rows = [
-        {
-            "report_id": report_id,
-            "batch": "b",
-            "source": "s",
-            "subject_key": subject or f"subject of {report_id}",
-            "text": text,
-            "tagged_text": text,
-            "span_count": 0,
-            "written_on": None,
-            "scrubber_version": "v",
-            "fingerprint": fingerprint_text(text),
-        }
-        for report_id, text in texts.items()
-    ]
+    about = {} if subject is None else {"subject_key": subject}
+    rows = [report_row(report_id, text, **about) for report_id, text in texts.items()]
     return table_from_rows(rows, ScrubbedReport.SCHEMA)
 
 

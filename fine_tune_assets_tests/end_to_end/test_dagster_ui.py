@@ -50,7 +50,7 @@ CHECKS = ("served_export_matches_merged_weights", "every_export_matches_merged_w
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory, dagster_home: Path) -> Iterator[Ui]:
-    """The base model's folder does not exist, so that no training starts by itself."""
+    """The base model's folder does not exist, so that no training starts automatically."""
     with pytest.MonkeyPatch.context() as patch:
         data = create_installation(tmp_path_factory.mktemp("ui"), patch, dagster_home)
         write_recipe(data, base_model={"folder": str(data / "no-such-model")})
@@ -72,7 +72,7 @@ def test_the_three_roles_see_the_graph(ui: Ui, role: str) -> None:
     assert all(node["description"] for node in nodes)
 
 
-def test_others_are_refused_and_nobody_without_a_session_gets_past_the_sign_in(ui: Ui) -> None:
+def test_others_are_refused_and_a_session_is_required(ui: Ui) -> None:
     """Reviewers have no business in the graph."""
     reviewer, visitor = ui.signed_in("reviewer"), Visitor(ui.url)
     assert reviewer.get("/dagster").status_code == 403
@@ -287,7 +287,7 @@ def end_session_of(ui: Ui, cookies: Mapping[str, str]) -> None:
 
 
 def test_a_killed_code_server_process_is_replaced(ui: Ui) -> None:
-    """It may be killed for lack of memory; otherwise sensors and launches would fail until somebody restarts the services."""
+    """It may be killed for lack of memory; otherwise sensors and launches would fail until an operator restarts the services."""
     identity = read_identity(ui.settings.layout.run / "code-server.pid")
     assert identity is not None
     found = [child for child in psutil.Process(identity.pid).children() if {"api", "grpc"} <= set(child.cmdline())]

@@ -21,7 +21,7 @@ import os, sys, xllamacpp
 parameters = xllamacpp.CommonParams()
 parameters.model.path, parameters.n_ctx, parameters.n_parallel = sys.argv[1], int(sys.argv[2]), 5
 parameters.port, parameters.verbosity, parameters.fit_params, parameters.offline = 0, 5, False, True
-server = xllamacpp.Server(parameters)  # kept: destroyed at once, it can wait for its own start for ever
+server = xllamacpp.Server(parameters)  # kept: destroyed at once, it can wait for its own start without end
 os._exit(0)
 """
 

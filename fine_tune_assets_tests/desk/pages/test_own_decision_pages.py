@@ -132,7 +132,7 @@ def test_a_decision_is_undone_once(site: Site, one: Visitor) -> None:
 
 
 def test_undoing_a_repair_returns_to_its_text(site: Site, one: Visitor) -> None:
-    """A reviewer who signed too early goes on where they were."""
+    """A reviewer who signed too early continues where they were."""
     draft = drafts_of(site.settings)[0]
     one.approve(draft, "Cough since Monday.")
     (made,) = list_decisions(site.ledger)
